@@ -1,4 +1,4 @@
-"""What ``autoprune doctor`` looks at, each with the fix for what is wrong."""
+"""The checks of ``autoprune doctor``, each with a fix for what is wrong."""
 
 import os
 import shutil
@@ -24,11 +24,11 @@ FREE_BYTES = 5 * 10**9
 
 
 def all_checks(state: State, *, ask: bool = False) -> list[Line]:
-    """Every check, in the order in which a newcomer would fix them.
+    """Run every check, in the order in which a newcomer would fix them.
 
     Args:
-        state: Whose stores are looked at.
-        ask: Start the local designer where nobody has yet, to see what it enforces.
+        state: State folder whose stores are checked.
+        ask: Start the local designer if it has never been started, to see what it enforces.
     """
     found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus()]
     found.append(_tried("designer", lambda: _answering(state, ask)))
@@ -39,11 +39,11 @@ def all_checks(state: State, *, ask: bool = False) -> list[Line]:
 
 
 def check_rows(checks: Sequence[Line], follow: str = "autoprune demo") -> str:
-    """The findings as aligned lines, the fix under what is wrong.
+    """Format findings as aligned lines, each fix below its problem.
 
     Args:
         checks: The findings.
-        follow: What to type next where nothing is wrong.
+        follow: What to type next if nothing is wrong.
     """
     width = max(len(check.name) for check in checks)
     lines = []
@@ -80,7 +80,7 @@ def _packages() -> Finding:
 
 
 def _wanted(package: str) -> SpecifierSet:
-    """The versions that our own package asks for."""
+    """Return the versions that our own package requires."""
     try:
         lines = [Requirement(line) for line in requires("autoprune") or ()]
     except PackageNotFoundError:
@@ -97,7 +97,7 @@ def _demo_corpus() -> Finding:
 
 
 def _answering(state: State, ask: bool) -> str:
-    # Imports openai, which an installation may lack.
+    # Imports openai, which may not be installed.
     from flows.designer_ready import endpoint, local_designer
 
     if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"):
@@ -114,7 +114,7 @@ def _accelerator() -> Finding:
 
 
 def _processors() -> Finding:
-    """Nothing is wrong with a busy machine, but what runs on it takes longer."""
+    """Report the load: a busy machine is not a fault, but work on it takes longer."""
     free, count, load = free_processors()
     return Finding("processors", True, f"{free:.1f} of {count} free, load {load:.1f}")
 
@@ -163,14 +163,14 @@ def _platform(state: State) -> list[Finding]:
     except Exception as error:
         if lacking := _lacking("prefect", error):
             return [lacking]
-        # A server of another version or one that dies while it is asked; that is the finding.
+        # The server has another version, or dies while it is queried; that is the finding.
         words = reason_of(error)
         return [Finding("prefect", False, words, "autoprune down, then autoprune up")]
 
 
 def _sandbox() -> Sequence[Line]:
     try:
-        # Imports docker, which an installation may lack.
+        # Imports docker, which may not be installed.
         from sandbox.preflight import preflight
     except ModuleNotFoundError as error:
         if lacking := _lacking("docker", error):
@@ -180,7 +180,7 @@ def _sandbox() -> Sequence[Line]:
 
 
 def _lacking(name: str, error: Exception) -> Finding | None:
-    """The finding where an extra of ours is not installed."""
+    """Return a finding if one of our extras is not installed."""
     known = missing_extra(error)
     if known is None:
         return None

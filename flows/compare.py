@@ -27,7 +27,7 @@ from tasks.shared import open_store
 from tasks.state import State, model_slug
 from tasks.workbench import opened
 
-# A comparison that is stopped has this long for its last words to MLflow; the files have all.
+# Seconds a stopped comparison may spend on its last MLflow update; the files are complete.
 STOP_SECONDS = 4.0
 
 NAME = run_name("compare", CompareParams, lambda params: model_slug(params.model))
@@ -35,7 +35,7 @@ NAME = run_name("compare", CompareParams, lambda params: model_slug(params.model
 
 @flow(name="compare", flow_run_name=NAME, persist_result=False)
 def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
-    """Compare pruning methods on one model and say which to take."""
+    """Compare pruning methods on one model and recommend one."""
     state = State.open()
     params = settled(params, params.model, params.corpus)
     if params.out is not None:
@@ -92,7 +92,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
             try:
                 run.all_cells()
             except BaseException as error:
-                # Whatever ends the run, Ctrl-C too: what is finished becomes a table.
+                # However the run ends, Ctrl-C included, the finished cells become a table.
                 run.collect()
                 if run.dense is not None:
                     table.write()
@@ -104,7 +104,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
 
 
 def _warn(protocol: dict[str, Any]) -> None:
-    """Say before anything is measured what will be hard to read in the table."""
+    """Warn, before measuring, about what will make the table hard to read."""
     sizes = (protocol[name] for name in ("calibration_pool", "calibration_windows", "seeds"))
     seal = SealedSet(**protocol["sealed_set"])
     lines = [too_common(*sizes), seal.warning, protocol["fewer_windows"]]
@@ -116,7 +116,7 @@ def _warn(protocol: dict[str, Any]) -> None:
 
 @dataclass
 class _Table:
-    """The table of a comparison as its files and as its run in MLflow."""
+    """The table of a comparison, as files and as a run in MLflow."""
 
     params: CompareParams
     folder: Path
@@ -125,7 +125,7 @@ class _Table:
     mirrored: bool = True
 
     def so_far(self) -> None:
-        """Show what is measured by now."""
+        """Show the cells measured so far."""
         self.write()
         self.mirror("RUNNING")
 
@@ -141,7 +141,7 @@ class _Table:
         return write_comparison(run.bench, str(self.folder), self.outline | body)
 
     def mirror(self, status: str) -> str | None:
-        """Bring MLflow up to the files; a store that is down is reported once."""
+        """Bring MLflow up to date with the files; report an unreachable store once."""
         done = mirror_comparison(self.run.bench, self._settings, status)
         if done["error"] and self.mirrored:
             console.screen().event(
@@ -153,7 +153,7 @@ class _Table:
         return found
 
     def last_words(self, status: str) -> None:
-        """Tell MLflow of an end that came early, in seconds; no task run is made for it."""
+        """Tell MLflow of an early end within seconds, without creating a task run."""
         words = (self.run.bench, self._settings, status)
         last = threading.Thread(target=mirrored_comparison, args=words, daemon=True)
         last.start()

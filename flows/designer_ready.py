@@ -1,4 +1,4 @@
-"""Whether a designer answers, and what it enforces; needs the packages of the extra ``search``."""
+"""Check whether a designer answers and what it enforces; needs the extra ``search``."""
 
 import importlib.util
 from importlib.metadata import version
@@ -12,19 +12,19 @@ from tasks.state import State
 
 
 def endpoint() -> str:
-    """What the server of the environment enforces."""
+    """Describe what the endpoint named in the environment enforces."""
     return str(probe_server(OpenAIDesigner(attempts=1, timeout=20.0)))
 
 
 def local_designer(state: State, ask: bool) -> str:
-    """The verdict of the last start; a start of its own takes half a minute and 1.5 GB."""
+    """Return the verdict of the last start; a new start takes half a minute and 1.5 GB."""
     parts = local.find_parts()
     if importlib.util.find_spec("xllamacpp") is None:
         raise AutopruneError("xllamacpp is not installed; run `make install`")
     model = state.root / "models" / local.MODEL_FILE
     seen = recall(state, model)
     if seen is None and ask:
-        # Imports Prefect, which an installation may lack, and torch.
+        # Imports Prefect, which may not be installed, and torch.
         from autoprune.search.spec import DesignerSpec
         from tasks.design import Drafting
 

@@ -1,13 +1,13 @@
-"""How a process of ours ends: at once."""
+"""Ends a process of ours without delay."""
 
 import atexit
 import gc
 
 
 def end_fast() -> None:
-    """Let the interpreter end without its last garbage collection.
+    """Let the interpreter exit without its final garbage collection.
 
-    That one walks all of torch for two seconds, during which a cancelled run is not yet called
-    Cancelled and a command's prompt does not come back; the memory is given back either way.
+    That collection walks all of torch for two seconds, during which a cancelled run is not yet
+    marked Cancelled and the prompt does not return; the memory is freed either way.
     """
     atexit.register(gc.freeze)

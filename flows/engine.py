@@ -51,14 +51,14 @@ class Engine:
         self.recorded = recorded
 
     def call(self, flow: Any, *args: Any) -> Any:
-        """Run ``flow`` with ``args``; what it raises is raised here."""
+        """Run ``flow`` with ``args``; its exceptions propagate."""
         recorded = self.recorded and self._api_ready()
         result = self._recorded(flow, *args) if recorded else flow.fn(*args)
         by = slowed()
         return result | {"slowed_by_others": by} if by and isinstance(result, dict) else result
 
     def _recorded(self, flow: Any, *args: Any) -> Any:
-        """Run a flow under Prefect; its result counts even when its end cannot be recorded."""
+        """Run a flow under Prefect; keep its result even if its end cannot be recorded."""
         results: list[Any] = []
         body = flow.fn
 
@@ -78,7 +78,7 @@ class Engine:
         except Exception as error:
             if not results:
                 if _INTERRUPT in str(error):
-                    # pydantic makes an error of its own of a Ctrl-C that comes while it writes.
+                    # pydantic turns a Ctrl-C during serialization into an error of its own.
                     raise KeyboardInterrupt from error
                 raise
             log.info("the end of the run was not recorded", exc_info=True)
@@ -89,7 +89,7 @@ class Engine:
             return results[-1]
 
     def _mark_ghosts(self) -> None:
-        """Say of runs of this folder whose process was killed that they are over."""
+        """Mark this folder's runs whose process was killed as over."""
         from prefect.client.orchestration import get_client
 
         try:
@@ -128,7 +128,7 @@ class Engine:
 
 @contextmanager
 def open_engine(args: argparse.Namespace) -> Iterator[Engine]:
-    """State, screen and API for one command, closed in the right order.
+    """Open state, screen and API for one command, and close them in the right order.
 
     With ``AUTOPRUNE_PREFECT=off`` flows run as plain functions.
     """
@@ -137,7 +137,7 @@ def open_engine(args: argparse.Namespace) -> Iterator[Engine]:
     recorded = switched_on(RECORD_VARIABLE)
     with ExitStack() as stack:
         if (page := mlflow_page(state)) and PAGE_VARIABLE not in os.environ:
-            # For what this command starts, and no longer than it.
+            # Set for what this command starts, and only while it runs.
             os.environ[PAGE_VARIABLE] = page
             stack.callback(os.environ.pop, PAGE_VARIABLE, None)
         stack.enter_context(_interruptible())
@@ -159,7 +159,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _stop(number: int, frame: types.FrameType | None) -> None:
-    """Raise KeyboardInterrupt; in a destructor, where Python would drop it, a moment later."""
+    """Raise KeyboardInterrupt; delay it in a destructor, where Python would drop it."""
     while frame is not None:
         if frame.f_code.co_name == "__del__":
             threading.Timer(0.1, os.kill, (os.getpid(), number)).start()

@@ -29,7 +29,7 @@ NAME = flow_run_name("evaluate", EvaluateParams, lambda params: model_slug(param
 
 @flow(name="evaluate", flow_run_name=NAME, persist_result=False)
 def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
-    """Measure a model by suites; every figure carries its protocol."""
+    """Measure a model on suites; every figure carries its protocol."""
     other = params.against
     from_file = other is not None and other.endswith(RECORD_SUFFIX)
     dense = None if from_file else other
@@ -39,7 +39,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     params = settled(params, params.model, *listed(params.corpus))
     suites = check_suites(params.suite, params.settings(), dense)
     settings = params.to_json()
-    # Named before anything is measured: the looks at sealed text are counted under it.
+    # Named before measuring: looks at sealed text are counted under this name.
     run = run_name(settings, digest, model_slug(params.model))
     _warn(params, suites, run)
     found = _measured(params, params.model, run, suites, models)
@@ -70,14 +70,14 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
 
 
 def _warn(params: EvaluateParams, suites: list[dict[str, Any]], run: str) -> None:
-    """Say before anything is measured how often its sealed text was looked at."""
+    """Warn, before measuring, how often the sealed text has been looked at."""
     sealed = [s["settings"] for s in suites if s["settings"].get("part") == "sealed"]
     texts = dict.fromkeys((ref, own["text_split"]) for own in sealed for ref in own["corpora"])
     for ref, number in texts:
         try:
             (known,) = known_looks(str(State.open().root), [ref], number, run, params.model)
         except PrerequisiteError:
-            # A text that cannot be had is a row of the result; the suite says why.
+            # A text that cannot be loaded becomes a row of the result; the suite says why.
             continue
         warning = SealedSet(**known).warning
         if warning:
@@ -92,7 +92,7 @@ def _set_against(
     suites: list[dict[str, Any]],
     models: list[str],
 ) -> dict[str, Any]:
-    """Rows to compare with, or why there are none: the model's own figures stand all the same."""
+    """Return rows to compare with, or why there are none; the model's own figures stand anyway."""
     if known is not None:
         return {"rows": known}
     try:
@@ -105,14 +105,14 @@ def _set_against(
 def _measured(
     params: EvaluateParams, model: str, run: str, suites: list[dict[str, Any]], models: list[str]
 ) -> dict[str, Any]:
-    """Rows of one model; it is gone from memory again afterwards."""
+    """Measure one model, and free its memory afterwards."""
     bench = Workbench(model, State.open(), params.seed, console.report, dtype=params.dtype)
     rows: list[dict[str, Any]] = []
     looks: dict[str, int] = {}
     sets: dict[str, Any] = {}
     if model != params.model:
         suites = [_without_distance(suite, model) for suite in suites]
-    # Both models of a comparison leave out what either of them has seen, or they would not pair.
+    # Both models leave out what either of them has seen; otherwise they would not pair.
     hygiene = (models, listed(params.references), params.overlap)
     with opened(bench):
         load_model(bench, model)
@@ -132,7 +132,7 @@ def _measured(
 
 
 def _without_distance(suite: dict[str, Any], model: str) -> dict[str, Any]:
-    """A suite whose model is the dense one itself, which has no distance to measure."""
+    """Return the suite without its distance if the model is the dense one itself."""
     settings = suite["settings"]
     if settings.get("dense") != model:
         return suite
@@ -145,14 +145,14 @@ def _splits(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _refusal(comparison: list[dict[str, Any]]) -> str:
-    """Why figures are not set side by side; empty where all are."""
+    """Say why figures are not compared; empty if all are."""
     refused = [entry for entry in comparison if entry["refused"]]
     names = ", ".join(dict.fromkeys(f"{entry['suite']} {entry['name']}" for entry in refused))
     return f"{names}: {refused[0]['refused']}" if refused else ""
 
 
 def _notes(rows: list[dict[str, Any]], model: str) -> list[str]:
-    """What a reader must know before trusting the figures."""
+    """Collect what a reader must know before trusting the figures."""
     notes = []
     for row in rows:
         found = row["details"].get("overlap", {})
@@ -179,7 +179,7 @@ def _notes(rows: list[dict[str, Any]], model: str) -> list[str]:
 
 
 def _headline(rows: list[dict[str, Any]], params: EvaluateParams) -> dict[str, Any]:
-    """The first text's perplexity by itself, where scripts have always found it."""
+    """Repeat the first text's perplexity at the top level, where scripts expect it."""
     row = next((r for r in rows if r["suite"] == "lm" and r["metric"] == "perplexity"), None)
     if row is None:
         return {}

@@ -1,11 +1,11 @@
-"""Packages that only an extra of ours installs, and the error where one of them is missing."""
+"""Packages that only our extras install, and the error if one is missing."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from autoprune.errors import PrerequisiteError
 
-# Module as it is imported, and the extra in pyproject.toml whose packages hold it.
+# Importable module, and the extra in pyproject.toml that provides it.
 EXTRA_OF = {
     "prefect": "platform",
     "mlflow": "platform",
@@ -26,8 +26,8 @@ class Missing:
     """A package that is not installed.
 
     Args:
-        module: Its name as it is imported.
-        extra: The extra of ours that holds it.
+        module: Its import name.
+        extra: The extra that provides it.
     """
 
     module: str
@@ -35,12 +35,12 @@ class Missing:
 
     @property
     def install(self) -> str:
-        """The line that installs it."""
+        """The command that installs it."""
         return f"pip install 'autoprune[{self.extra}]'"
 
 
 def missing_extra(error: BaseException) -> Missing | None:
-    """Which extra holds what an import did not find; None for any other error."""
+    """Return the extra that provides a missing import; None for any other error."""
     if not isinstance(error, ModuleNotFoundError):
         return None
     module = (error.name or "").partition(".")[0]
@@ -48,7 +48,7 @@ def missing_extra(error: BaseException) -> Missing | None:
 
 
 def with_extra(error: Exception, command: str) -> Exception:
-    """The error of a missing package as one that names its extra; any other as it is.
+    """Turn a missing-package error into one that names its extra; return others unchanged.
 
     Args:
         error: What a command raised.
@@ -67,7 +67,7 @@ def with_extra(error: Exception, command: str) -> Exception:
 
 
 def require(*modules: str) -> None:
-    """Look for packages that other processes will import.
+    """Check that packages which other processes will import are installed.
 
     Raises:
         ModuleNotFoundError: If one is not installed.

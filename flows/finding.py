@@ -1,4 +1,4 @@
-"""One thing that ``autoprune doctor`` looked at, and the fix for what is wrong."""
+"""The result of one ``autoprune doctor`` check, and the fix for what is wrong."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ class Line(Protocol):
 
     @property
     def name(self) -> str:
-        """What was looked at."""
+        """What was checked."""
 
     @property
     def ok(self) -> bool:
@@ -17,11 +17,11 @@ class Line(Protocol):
 
     @property
     def detail(self) -> str:
-        """What was seen."""
+        """What was found."""
 
     @property
     def fix(self) -> str:
-        """What to do when it is not."""
+        """What to do if it is not."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs of this folder: which there are, deleting them, and what else takes room for nothing."""
+"""Lists and deletes the runs of this folder, and frees wasted disk space."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ from flows.runs import find_run
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
-# Smaller files are not worth a comparison.
+# Smaller files are not worth comparing.
 LEAST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Room:
-    """Something that takes room and may go.
+    """Disk space that can be freed.
 
     Args:
-        what: For people.
-        bytes: What is won.
-        path: It.
-        same: The file that it is a copy of; None: it is deleted.
+        what: Description for people.
+        bytes: How much is freed.
+        path: The file or folder.
+        same: The file that it duplicates; None: it is deleted.
     """
 
     what: str
@@ -36,21 +36,21 @@ class Room:
 
 
 def runs_listing(state: State) -> list[dict[str, Any]]:
-    """Every search of this folder, the latest first."""
+    """Return every search of this folder, latest first."""
     return [_run(state, run) for run in state.run_ids()]
 
 
 def remove_runs(state: State, names: list[str]) -> list[dict[str, Any]]:
-    """Delete searches: log, report and winner; what the registry holds stays.
+    """Delete searches with their log, report and winner; the registry's copies stay.
 
     Raises:
-        UnknownNameError: If there is no run of a name.
-        AutopruneError: If somebody works on one; nothing is deleted then.
+        UnknownNameError: If a name matches no run.
+        AutopruneError: If a run is in use; nothing is deleted then.
     """
     names = list(dict.fromkeys(names))
     known = state.run_ids()
     for name in names:
-        # A folder that a killed start left has no log yet and may go too.
+        # A folder left by a killed start has no log yet and may be deleted too.
         if name not in known:
             find_run(state, name)
         if at_work(state, name):
@@ -65,11 +65,11 @@ def remove_runs(state: State, names: list[str]) -> list[dict[str, Any]]:
 
 
 def garbage(state: State, *, caches: bool) -> list[Room]:
-    """What may go without a loss, and with ``caches`` what can be made again.
+    """Find what can be deleted without loss and, with ``caches``, what can be recreated.
 
     Args:
         state: The state folder.
-        caches: Also the store of windows and statistics, and the sandbox's layer files.
+        caches: Include the store of windows and statistics, and the sandbox's layer files.
     """
     found = list(_copies(state))
     if caches:
@@ -84,7 +84,7 @@ def garbage(state: State, *, caches: bool) -> list[Room]:
 
 
 def collect(found: list[Room]) -> int:
-    """Free the room; bytes that were won."""
+    """Free the space and return the number of bytes freed."""
     for room in found:
         if room.same is None:
             shutil.rmtree(room.path, ignore_errors=True)
@@ -94,7 +94,7 @@ def collect(found: list[Room]) -> int:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes on disk below a folder; a file with several names there counts once."""
+    """Return the bytes on disk below a folder; a file with several names there counts once."""
     seen: dict[tuple[int, int], int] = {}
     for path in folder.rglob("*"):
         try:
@@ -131,7 +131,7 @@ def _run(state: State, run: str) -> dict[str, Any]:
 
 
 def _copies(state: State) -> Iterator[Room]:
-    """Weight files in MLflow's folder that a run's winner has too, byte for byte."""
+    """Yield weight files in MLflow's folder that duplicate a run's winner byte for byte."""
     kept: dict[int, list[Path]] = {}
     for run in state.run_ids():
         for path in sorted(RunFiles.of(state, run).winner.glob("*.safetensors")):

@@ -1,4 +1,4 @@
-"""What ``autoprune instruct`` does: who is asked, what is made of the threads, where it goes."""
+"""The work of ``autoprune instruct``: which designer to ask, what to make of the threads."""
 
 import os
 import time
@@ -37,7 +37,7 @@ from tasks.design import ON_THIS_MACHINE, Drafting
 from tasks.state import State, without_login
 
 FILES = "files"
-# Questions that lie in a folder at a time, and how often it is looked into.
+# Most questions in a folder at once, and the interval at which it is polled.
 OPEN_FILES = 64
 LOOK_SECONDS = 0.5
 CONTEXT_TOKENS = 32768
@@ -45,24 +45,24 @@ CONTEXT_TOKENS = 32768
 
 @dataclass(frozen=True)
 class Job:
-    """What the command was asked for.
+    """The options of one ``instruct`` command.
 
     Args:
         action: ``build`` or ``bench``.
         raw: File of threads.
         out: Folder of the training set, or of the windows.
-        since: Bound as it was typed, ``2024-01``; None: none.
-        until: The same.
+        since: Lower bound as typed, ``2024-01``; None: none.
+        until: Upper bound, likewise.
         kind: Of the file.
-        overwrite: What lies there may be replaced.
-        references: Texts that no item may share words with.
-        words: So many of them in a row; 0: 10 for ``build``, 8 for ``bench``.
+        overwrite: Whether an existing target may be replaced.
+        references: Texts that no item may share a sequence of words with.
+        words: Length of such a sequence; 0: 10 for ``build``, 8 for ``bench``.
         designer: ``auto``, ``openai``, ``local`` or ``files:DIR``.
-        models: None, one or two names: of both rewrites, or of the first and the second.
-        base_url: Of the endpoint.
-        answer_tokens: Limit of one answer.
-        temperature: Of the rewrites.
-        seed: Of the first rewrite.
+        models: None, one or two names: for both rewrites, or for the first and the second.
+        base_url: Address of the endpoint.
+        answer_tokens: Token limit of one answer.
+        temperature: Sampling temperature of the rewrites.
+        seed: Seed of the first rewrite.
     """
 
     action: str
@@ -83,12 +83,12 @@ class Job:
 
     @property
     def usual_place(self) -> bool:
-        """Whether the suite ``live`` looks there by itself."""
+        """Whether the suite ``live`` finds the target by default."""
         return self.out == State.open().live
 
     @property
     def wanted(self) -> Wanted:
-        """The same for the library."""
+        """The job in the library's form."""
         since = None if self.since is None else _first_of(self.since)
         until = None if self.until is None else last_day(self.until)
         if since is not None and until is not None and since > until:
@@ -102,14 +102,14 @@ class Job:
 
 
 def instruct(job: Job) -> dict[str, Any]:
-    """Do the job.
+    """Run the job.
 
     Returns:
-        The record: counts, settings, the file, and how many questions were put.
+        The record: counts, settings, the file, and how many questions were asked.
 
     Raises:
         UsageError: If the file is not one of threads, or the target is not free.
-        PrerequisiteError: If the model cannot be reached; the same command goes on.
+        PrerequisiteError: If the model cannot be reached; rerun the command to resume.
         NothingPassedError: If no thread is left.
     """
     wanted, state = job.wanted, State.open()
@@ -172,7 +172,7 @@ def _record(job: Job, wanted: Wanted, found: Selection, rows: int) -> dict[str, 
 
 @contextmanager
 def _drafting(job: Job, state: State) -> Iterator[Drafting]:
-    """The designer; started at the first question that is not on record."""
+    """Yield the designer, which starts at the first question without a recorded answer."""
     folder = job.designer.removeprefix(f"{FILES}:") if job.designer.startswith(FILES) else None
     spec = DesignerSpec(
         kind=FILES if folder is not None else job.designer,  # type: ignore[arg-type]
@@ -222,13 +222,13 @@ def _asker(draft: Drafting, job: Job) -> Asker:
 def ask_in_files(
     mailbox: Mailbox, questions: Sequence[Ask], keep: Keep, look_s: float = LOOK_SECONDS
 ) -> None:
-    """Put questions into a folder, :data:`OPEN_FILES` at a time, and wait for the answers.
+    """Post questions in a folder, :data:`OPEN_FILES` at a time, and wait for the answers.
 
     Args:
         mailbox: The folder.
-        questions: What is asked.
-        keep: Takes each answer.
-        look_s: Seconds between two looks.
+        questions: The questions.
+        keep: Called with each answer.
+        look_s: Seconds between polls.
     """
     ahead, lying = list(reversed(questions)), dict[str, tuple[Ask, Question]]()
     while ahead or lying:

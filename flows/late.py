@@ -1,4 +1,4 @@
-"""Flows, and what else a command uses beside them, imported when they are first used.
+"""Flows, and other code that commands use with them, imported on first use.
 
 They import torch and Prefect, which takes seconds. A command opens its engine first, so that
 Prefect's server starts meanwhile: ``engine.call(late.prune, params)``.

@@ -1,6 +1,6 @@
-"""What requests and lists need of the library: registries and parsers, imported when first used.
+"""Registries and parsers that requests and listings need, imported on first use.
 
-They import torch, which ``--help``, completion, lists of runs and most refusals do without.
+They import torch, which ``--help``, completion, run listings and most refusals do without.
 """
 
 from typing import TYPE_CHECKING

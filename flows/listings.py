@@ -23,12 +23,12 @@ Listing = tuple[dict[str, Any], str]
 
 
 def listing(what: str, run: str | None) -> Listing:
-    """The list as a record and as text.
+    """Return a listing as a record and as text.
 
     Args:
         what: ``metrics``, ``allocators``, ``repairs``, ``schemes``, ``suites``, ``verifiers``,
             ``corpora``, ``models``, ``runs``, ``candidates`` or ``sealed``.
-        run: Search of the candidates; None: the latest.
+        run: Search whose candidates are listed; None: the latest.
     """
     match what:
         case "metrics":
@@ -167,7 +167,7 @@ def _choices(
     found = [*more]
     for name, choice in items:
         made = choice()
-        # The parameters of one that only stands around another are the other's.
+        # A wrapper takes the parameters of what it wraps as well as its own.
         allowed = getattr(made, "inner", made).allowed() | choice.allowed()
         params = {key: _plain(value) for key, value in made.params.items()}
         found.append(
@@ -187,7 +187,7 @@ def _choices(
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as JSON; an allocator inside another is its text."""
+    """Convert a parameter to JSON; a nested allocator becomes its text."""
     return getattr(value, "text", list(value) if isinstance(value, tuple) else value)
 
 

@@ -1,9 +1,9 @@
-"""A Dask cluster of this machine that nobody else can use.
+"""A Dask cluster on this machine that no other user can reach.
 
-Anyone who reaches a Dask scheduler runs code as its user, and every user of a machine reaches its
-loopback. So scheduler, workers and client speak TLS with certificates made for this cluster alone,
+Anyone who reaches a Dask scheduler can run code as its user, and every local user can reach the
+loopback. So scheduler, workers and client use TLS with certificates made for this cluster alone and
 kept in memory. The HTTP pages are not served at all: Dask opens them (8787, then any port) even
-where the dashboard is switched off, and they ask for no login.
+when the dashboard is switched off, and they require no login.
 """
 
 from typing import Any, cast
@@ -33,9 +33,9 @@ class QuietNanny(Nanny):
 
 
 class LocalDask(LocalCluster):
-    """Scheduler here, workers in processes of their own, all on 127.0.0.1.
+    """Scheduler in this process, workers in their own, all on 127.0.0.1.
 
-    Args:
+    env: Variables added to their environment.
         n_workers: Number of processes; each does one job at a time.
         env: Added to their environment.
         options: As of Dask's ``LocalCluster``.

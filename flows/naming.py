@@ -1,4 +1,4 @@
-"""Names of flow runs: what a run is about in short words, never a path."""
+"""Names of flow runs: a few words on what a run does, never a path."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,11 +10,11 @@ Params = TypeVar("Params", bound=BaseModel)
 
 
 def run_name(flow: str, kind: type[Params], tail: Callable[[Params], str]) -> Callable[[], str]:
-    """What Prefect calls to name a run of a flow with one parameter ``params``.
+    """Return the callable by which Prefect names runs of a flow with one parameter ``params``.
 
     Args:
         flow: First word of the name.
-        kind: Class of the parameters; a run from a form brings them as plain values.
+        kind: Class of the parameters; a run started from a form passes plain values.
         tail: The rest of the name.
     """
 

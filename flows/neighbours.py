@@ -1,7 +1,7 @@
-"""Work beside other work: threads that wait leave the processor to others, and who slows whom.
+"""Sharing the machine: waiting threads yield the processor, and slowdowns are reported.
 
-How many threads compute is torch's own choice, or that of ``OMP_NUM_THREADS``: with another number
-sums are added in another order, and a resumed search would not find its own figures again.
+The number of compute threads is torch's own choice, or that of ``OMP_NUM_THREADS``: another number
+adds sums in another order, and a resumed search would not reproduce its own figures.
 """
 
 import os
@@ -13,32 +13,32 @@ from contextlib import contextmanager
 # Read by OpenMP when torch is imported.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 LOOK_SECONDS = 60.0
-# The first look comes early: a run that starts beside others wants to know now.
+# The first look comes early, so that a run learns at once that it shares the machine.
 FIRST_SECONDS = 10.0
-# One line about neighbours in this time.
+# At most one line about neighbours in this time.
 QUIET_SECONDS = 600.0
-# Processors that others must take, and the share of all that must be taken, to be worth a line.
+# Worth a line: processors taken by others, and the share of all processors taken.
 LEAST_OTHERS = 0.5
 FULL = 0.9
 
 
 def wait_passively() -> None:
-    """Let threads that wait for work sleep, here and in processes that are started from here.
+    """Let threads that wait for work sleep, in this process and those it starts.
 
-    By default they spin, and two programs that spin take many times as long beside each other. What
-    the user has set stays. Has to come before torch is imported.
+    By default they spin, and two spinning programs take many times as long side by side. Values
+    that the user has set stay. Call this before torch is imported.
     """
     for name, value in PASSIVE.items():
         os.environ.setdefault(name, value)
 
 
 def crowding(own: float, others: float, processors: int) -> str:
-    """What to say of the processors; empty where nobody is in the way.
+    """Describe how crowded the processors are; empty if nothing is in the way.
 
     Args:
-        own: Processors that this run takes, with its children.
-        others: Processors that all else takes.
-        processors: How many there are.
+        own: Processors used by this run and its children.
+        others: Processors used by everything else.
+        processors: Number of processors.
     """
     wanting = own >= 0.2 * processors
     if not wanting or others < LEAST_OTHERS or own + others < FULL * processors:
@@ -51,7 +51,7 @@ def crowding(own: float, others: float, processors: int) -> str:
 
 
 class Neighbours:
-    """Compares what this process and all others took since the last look."""
+    """Compares what this process and all others used since the last look."""
 
     def __init__(self) -> None:
         self._before = _taken()
@@ -79,10 +79,10 @@ class Neighbours:
         return words
 
     def to_json(self) -> dict[str, float] | None:
-        """For a run's record: how long others were in the way, and their share then; None: never.
+        """Return, for a run's record, how long others were in the way and their share; None: never.
 
-        ``watched_seconds``, ``slowed_seconds`` of them, and ``others_share`` of the processors'
-        time in those.
+        The keys are ``watched_seconds``; ``slowed_seconds``, the part of these with others in the
+        way; and ``others_share``, their share of processor time in that part.
         """
         if not self._slowed:
             return None
@@ -98,22 +98,22 @@ _watching: Neighbours | None = None
 
 
 def slowed() -> dict[str, float] | None:
-    """What others took while this process was watched; None: nothing worth a line."""
+    """Return what others used while this process was watched; None: nothing worth a line."""
     return None if _watching is None else _watching.to_json()
 
 
 def keep_threads(known: int | None, say: Callable[[str], None]) -> int:
-    """Compute with the threads that a run began with, whatever is free now.
+    """Compute with the number of threads that a run began with, whatever is free now.
 
-    With another number sums are added in another order, so a resumed run would not find its own
-    figures again.
+    Another number adds sums in another order, so a resumed run would not reproduce its own
+    figures.
 
     Args:
-        known: Threads on record; None: the run begins, with torch's own choice.
-        say: Called with a line where they are not what this process would take.
+        known: Recorded number of threads; None: a new run, which uses torch's own choice.
+        say: Called with a line if this process would use another number.
 
     Returns:
-        Threads in use.
+        Number of threads in use.
     """
     import torch
 
@@ -125,10 +125,10 @@ def keep_threads(known: int | None, say: Callable[[str], None]) -> int:
 
 
 def free_processors(seconds: float = 0.5) -> tuple[float, int, float]:
-    """Processors that are free, how many there are, and the load of the last minute.
+    """Measure the free processors; also return their total and the load of the last minute.
 
     Args:
-        seconds: How long they are watched.
+        seconds: How long to watch them.
     """
     import psutil
 
@@ -139,7 +139,7 @@ def free_processors(seconds: float = 0.5) -> tuple[float, int, float]:
 
 @contextmanager
 def watched(say: Callable[[str], None]) -> Iterator[None]:
-    """Say while the body runs when others are in its way."""
+    """Report, while the body runs, when others are in its way."""
     global _watching
     ended = threading.Event()
 
@@ -162,8 +162,8 @@ def watched(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _taken() -> tuple[float, float, float]:
-    """Time now, seconds of processor of this process and its children, and of all processes."""
-    # Not at the top: every command has this module, also those that end in half a second.
+    """Return the time, and processor seconds of this process with children and of all processes."""
+    # Not at the top: every command imports this module, even those that end in half a second.
     import psutil
 
     me = psutil.Process()
@@ -176,6 +176,6 @@ def _taken() -> tuple[float, float, float]:
             continue
     whole = psutil.cpu_times()
     idle = whole.idle + getattr(whole, "iowait", 0.0) + getattr(whole, "steal", 0.0)
-    # Guests are part of user time.
+    # Guest time is part of user time.
     busy = sum(whole) - idle - getattr(whole, "guest", 0.0) - getattr(whole, "guest_nice", 0.0)
     return time.monotonic(), own, busy

@@ -20,7 +20,7 @@ from tasks.state import State, model_slug
 from tasks.text_split import check_independent
 from tasks.track.registry import CHAMPION, aliases_of
 
-# The first day, 0; numbers of nights stay clear of the low ones that people and `fresh` take.
+# Day 0; numbers of nights stay clear of the low ones that people and `fresh` take.
 EPOCH = date(2000, 1, 1)
 
 
@@ -63,7 +63,7 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
             EvaluateParams(
                 model=found["checkpoint"],
                 corpus=tonight.corpus,
-                # A look at the whole text would be one at the sets of all nights to come.
+                # A look at the whole text would be one at the sealed sets of all nights to come.
                 part="sealed",
                 text_split=tonight.text_split,
                 windows=params.evaluate_windows,
@@ -77,11 +77,11 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
 
 
 def dated(search_params: SearchParams, started: datetime) -> SearchParams:
-    """The search of one night: run, seed and text of its own, the same when it is rerun.
+    """Return one night's search with its own run, seed and text; a rerun gets the same.
 
-    The date is that of the scheduled start, so a retry on the next morning goes on with the
-    night's own run. Seed and number of the text's split are the day's number, counted from
-    :data:`EPOCH`, where they are left at 0.
+    The date is that of the scheduled start, so a retry the next morning resumes the night's own
+    run. A seed and a split number left at 0 become the day's number, counted from
+    :data:`EPOCH`.
     """
     day = (started.date() - EPOCH).days
     update: dict[str, Any] = {"seed": search_params.seed or day}
@@ -113,7 +113,7 @@ def _promotion(
         if field not in given:
             update[field] = getattr(tonight, field)
     if params.promote.text_split is None:
-        # The search has measured on tonight's set, and earlier nights on theirs.
+        # The search measured on tonight's set, and earlier nights on theirs.
         update["text_split"] = FRESH
     done: dict[str, Any] = promote(params.promote.model_copy(update=update))
     console.screen().outcome([verdict_line(done)])

@@ -1,4 +1,4 @@
-"""The promotion flow: both versions on the same windows in the same run, then the alias."""
+"""The promotion flow: measure both versions on the same windows, then move the alias."""
 
 import math
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ NAME = run_name(
 
 @flow(name="promote", flow_run_name=NAME, persist_result=False)
 def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
-    """Move the champion when the challenger passes the gate; write the reason either way."""
+    """Move the champion if the challenger passes the gate; record the reason either way."""
     state = State.open()
     root = str(state.root)
     if params.rollback:
@@ -54,7 +54,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
     found = find_contenders(root, params.name, params.version)
     name, champion, challenger = found["name"], found["champion"], found["challenger"]
     params = settled(params, challenger["folder"], params.corpus)
-    # Another split would seal text that the search has calibrated on; that text is left out then.
+    # Another split could seal text that the search calibrated on; such text is left out then.
     drawn = params.text_split
     if drawn is None:
         drawn = find_split(challenger["folder"])["number"] or 0
@@ -116,7 +116,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
 
 
 def verdict_line(record: Mapping[str, Any]) -> str:
-    """What a promotion came to, in one line."""
+    """Summarize the outcome of a promotion in one line."""
     name, before = record["name"], record["champion"]
     if record["rollback"]:
         did = "is" if record["moved"] else "would be"
@@ -148,7 +148,7 @@ def _show(record: Mapping[str, Any]) -> None:
 
 
 def text_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a promotion was measured on, for the version's tags."""
+    """Describe, for the version's tags, the text that a promotion was measured on."""
     kept = {key: record[key] for key in ("corpus", "part", "text_split", "beginning_token")}
     known = record["sealed_set"]
     earlier = None if known is None else known["earlier"]
@@ -164,7 +164,7 @@ def _measured(
     models: list[str],
     asked: str,
 ) -> dict[str, Any]:
-    """Loss per window of one version; the model is gone again afterwards."""
+    """Return one version's loss per window, and free the model afterwards."""
     bench = Workbench(version["folder"], state, report=console.report)
     with opened(bench):
         load_model(bench, version["folder"])

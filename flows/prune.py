@@ -140,7 +140,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
 
 
 def _sent(params: PruneParams, record: dict[str, Any]) -> dict[str, Any]:
-    """The record, with the address of the commit where the folder is sent to a hub."""
+    """Return the record, with the commit's address if the folder is sent to a hub."""
     if params.push_to_hub is None:
         return record
     console.screen().event(f"send {record['out']} to {params.push_to_hub}")
@@ -164,7 +164,7 @@ def _request(params: PruneParams) -> dict[str, Any]:
 
 
 def _chosen(bench: Workbench, params: PruneParams) -> tuple[PruneParams, dict[str, Any]]:
-    """The parameters with the recipe of a preset, and what the record says of the choice."""
+    """Return the parameters with a preset's recipe, and the choice for the record."""
     wanted = params.quality, params.minutes, params.calibration_windows
     found = choose_preset(bench, params.model, params.seqlen, *wanted)
     for line in found["lines"]:
@@ -176,7 +176,7 @@ def _chosen(bench: Workbench, params: PruneParams) -> tuple[PruneParams, dict[st
 def _text_to_measure(
     bench: Workbench, cut: tuple[str, int, int], seed: int, fresh: int
 ) -> tuple[dict[str, Any], str | None]:
-    """Calibration windows, and the name of others to measure on where the text has parts."""
+    """Return calibration windows, and the name of those to measure on if the text is split."""
     try:
         return split_windows(bench, *cut, seed, fresh), SELECTION
     except UsageError as error:

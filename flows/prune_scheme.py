@@ -1,4 +1,4 @@
-"""The pruning flow where a scheme makes the model smaller in place of zeros."""
+"""The pruning flow for schemes, which shrink the model instead of zeroing weights."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ CALIBRATION = "calibration"
 
 
 def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
-    """Make a model smaller and save it; the record is that of ``autoprune.json``.
+    """Shrink a model and save it; return the record of ``autoprune.json``.
 
     Raises:
-        UsageError: If the scheme or the share makes no sense for this model.
+        UsageError: If the scheme or the share does not fit this model.
     """
     assert params.scheme is not None
     request = check_scheme(params.scheme)

@@ -1,4 +1,4 @@
-"""A folder that a scheme made, made again from its record alone and compared file by file."""
+"""Remakes a folder that a scheme made, from its record alone, and compares the files."""
 
 import tempfile
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from tasks.run_files import read_object
 
 
 def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, Any], PruneParams]:
-    """What a folder records, and the request that makes it again.
+    """Return what a folder records, and the request that remakes it.
 
     Args:
         folder: A model that a scheme made.
         corpus: Reference of its calibration text; None: the name in the record.
-        out: Where the new one is to go.
+        out: Where to write the new one.
 
     Raises:
-        UsageError: If no scheme made it.
+        UsageError: If it was not made by a scheme.
     """
     place = folder / RECORD_FILE
     record = read_object(place) if place.is_file() else {}
@@ -37,7 +37,7 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         "dtype": record.get("dtype_asked", "auto"),
         "held_out": record.get("held_out"),
         "out": str(out),
-        # The command has looked at the folder before.
+        # The command has checked the folder already.
         "overwrite": True,
     }
     if "samples" in record:
@@ -53,18 +53,18 @@ def reproduce_folder(
     root: Path,
     prune: Callable[[PruneParams], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Make a model smaller again as its record says, and compare the weight files.
+    """Shrink a model again as its record says, and compare the weight files.
 
     Args:
         folder: A model that a scheme made.
         corpus: Reference of its calibration text; None: the name in the record.
-        out: Folder for the new one, kept where its files are the same; None: only compared.
-        root: The state folder, where what is not kept lies for a while.
+        out: Folder for the new model, kept if its files are the same; None: compare only.
+        root: The state folder, which holds the new model temporarily if it is not kept.
         prune: Runs the prune flow.
 
     Raises:
-        UsageError: If no scheme made it, or its text is not found.
-        AutopruneError: If the model or the text is not the one of the record.
+        UsageError: If it was not made by a scheme, or its text is not found.
+        AutopruneError: If the model or the text differs from the record.
     """
     with tempfile.TemporaryDirectory(dir=root, prefix="reproduce-") as temporary:
         record, params = request_of(folder, corpus, out or Path(temporary) / "made")

@@ -1,8 +1,8 @@
 """Where candidates and cells are measured: here, or by the workers of Dask or Ray.
 
-The search decides, asks the designer and records in its own process either way; only independent
-validations and measurements go out. Outcomes are the same whatever the runner, so a search may be
-resumed with another one.
+The search itself always decides, asks the designer and records in its own process; only independent
+validations and measurements are distributed. Outcomes do not depend on the runner, so a search may
+be resumed with another one.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from tasks.addresses import keeping_quiet, opened_address
 from tasks.remote import remote_step
 
 RUNNERS = {"dask": ("prefect_dask", "DaskTaskRunner"), "ray": ("prefect_ray", "RayTaskRunner")}
-# Whatever names a job, and its answer; closed early, it leaves no job waiting.
+# Pairs of a job's key and its answer; closing it early leaves no job waiting.
 Answers = Generator[tuple[Any, Any], None, None]
 
 
@@ -32,7 +32,7 @@ class Workers:
     Args:
         runner: Prefect's task runner.
         bench: What workers open; see :func:`tasks.remote.bench_sheet`.
-        title: Name for messages.
+        title: Name used in messages.
     """
 
     def __init__(self, runner: Any, bench: Mapping[str, Any], title: str) -> None:
@@ -41,25 +41,25 @@ class Workers:
         self._title = title
 
     def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Answers:
-        """Do independent jobs and yield each as it is done.
+        """Run independent jobs and yield each as it finishes.
 
         Args:
-            jobs: Whatever names the job for the caller, the call, the step's id, its arguments.
+            jobs: The caller's key for the job, the call, the step's id, its arguments.
 
         Raises:
-            AutopruneError: If a worker died or could not work.
+            AutopruneError: If a worker died or could not do its work.
         """
         names: dict[Any, Any] = {}
         try:
             for name, call, step, arguments in jobs:
                 job = {"call": call, "step": step, "arguments": arguments, "bench": self._bench}
-                # The first one starts the processes of a cluster on this machine.
+                # The first job starts the processes of a cluster on this machine.
                 with _interrupts_later() if names else _leaving_interrupts_to_us():
                     future = self._runner.submit(remote_step, parameters={"job": job})
                     names[future] = name
             yield from self._answers(names)
         finally:
-            # Whoever stops early leaves nothing waiting: it would keep the machine busy.
+            # A caller that stops early leaves nothing waiting, which would keep the machine busy.
             for future in names:
                 cancel = getattr(future.wrapped_future, "cancel", None)
                 if cancel is not None:
@@ -86,12 +86,12 @@ class Workers:
 def workers(
     kind: str, count: int, address: str | None, bench: Mapping[str, Any]
 ) -> Iterator[Workers | None]:
-    """Start the chosen task runner; None for ``thread``: everything here, one after the other.
+    """Start the chosen task runner; None for ``thread``, which runs everything here in turn.
 
     Args:
         kind: ``thread``, ``dask`` or ``ray``.
         count: Workers of a cluster on this machine.
-        address: Of a cluster that is there already; a login in it as ``$VARIABLE``.
+        address: Address of an existing cluster; a login in it as ``$VARIABLE``.
         bench: What workers open.
 
     Raises:
@@ -134,7 +134,7 @@ def workers(
 
 
 def _let_interrupts_through() -> None:
-    """Dask times the garbage collector by a callback, in which Python drops a Ctrl-C silently."""
+    """Disable Dask's garbage collector callback, in which Python silently drops a Ctrl-C."""
     from distributed.gc import disable_gc_diagnosis
 
     disable_gc_diagnosis(force=True)  # type: ignore[no-untyped-call]
@@ -151,9 +151,9 @@ def dask_workers(address: str) -> int:
 
 @contextmanager
 def _leaving_interrupts_to_us() -> Iterator[None]:
-    """What is started meanwhile never hears Ctrl-C, which a terminal sends to all processes.
+    """Shield processes started in the body from Ctrl-C, which a terminal sends to all of them.
 
-    Its workers would die with tracebacks while the run writes its last record.
+    Workers would otherwise die with tracebacks while the run writes its last record.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -167,9 +167,9 @@ def _leaving_interrupts_to_us() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Ctrl-C or a plain ``kill`` that comes meanwhile counts at the end.
+    """Defer a Ctrl-C or a plain ``kill`` to the end of the body.
 
-    A submission writes its context by pydantic, which makes an error with a traceback of it.
+    A submission serializes its context with pydantic, which turns an interrupt into an error.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -189,15 +189,15 @@ def _interrupts_later() -> Iterator[None]:
 
 
 def _is_no_end(record: logging.LogRecord) -> bool:
-    """Not that a worker was killed in its work: at a Ctrl-C each that is slow to end is."""
+    """Drop the message that a worker is slow to end: after a Ctrl-C that is no news."""
     return "still alive" not in record.getMessage()
 
 
 def _require_ray_token() -> None:
-    """Let a Ray cluster of this machine take only those who know a token of this process.
+    """Make a local Ray cluster accept only clients that know a token of this process.
 
-    Its ports are open on every address of the machine, whatever it is asked to bind. Read when Ray
-    is imported, so it comes before that.
+    Its ports are open on every address of the machine, whatever it is told to bind. Ray reads the
+    token on import, so call this before that.
     """
     if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -220,17 +220,17 @@ def _runner(kind: str, count: int, address: str | None) -> Any:
     # The workers' processes must not import from the current folder, which may hold anything.
     os.environ["PYTHONSAFEPATH"] = "1"
     if kind == "ray":
-        # Its start asks the internet for leave to send usage figures.
+        # On start, it contacts the internet about sending usage figures.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
         return runner(init_kwargs={"num_cpus": count, **quiet})
-    # What its parts tell each other, at the end with tracebacks, is not for our screen.
+    # What its parts tell each other, with tracebacks at the end, does not belong on our screen.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     logging.getLogger("distributed.nanny").addFilter(_is_no_end)
-    # Imports distributed, which an installation may lack.
+    # Imports distributed, which may not be installed.
     from flows.local_dask import LocalDask
 
-    # One job at a time in a process, and processes, since torch holds its own threads.
+    # One job per process, and processes rather than threads, since torch has its own threads.
     environment = {"OMP_NUM_THREADS": threads} if threads else {}
     options = {"n_workers": count, "env": environment}
     return runner(cluster_class=LocalDask, cluster_kwargs=options)

@@ -1,4 +1,4 @@
-"""Which run a command means, and the settings a run was started with."""
+"""Finds the run that a command means, and the settings it was started with."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from tasks.state import State
 
 
 def find_run(state: State, name: str | None) -> str:
-    """The named run, or the latest.
+    """Return the named run, or the latest.
 
     Raises:
-        UnknownNameError: If there is no run of this name; suggests the nearest.
-        UsageError: If there is no run at all.
+        UnknownNameError: If no run has this name; suggests the nearest.
+        UsageError: If there are no runs at all.
     """
     known = [run for run in state.run_ids() if RunFiles.of(state, run).log.exists()]
     if name is None:
@@ -36,10 +36,10 @@ def save_params(state: State, run_id: str, params: SearchParams) -> None:
 
 
 def template_folder(state: State, run_id: str, params: SearchParams) -> Path | None:
-    """The folder of prompt templates to open a run with; None: the copy that it keeps, if any.
+    """Return the template folder to open a run with; None: the run's own copy, if any.
 
-    The folder that a run was started with is read once: until the run is resumed it may be edited
-    or gone, and a relative path may lead elsewhere. Another folder is compared with the copy.
+    The folder that a run was started with is read only once: before a resume it may be edited or
+    removed, or its relative path may lead elsewhere. Another folder is compared with the copy.
     """
     files = RunFiles.of(state, run_id)
     if files.log.exists() and files.params.exists() and files.templates.is_dir():

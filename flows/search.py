@@ -12,11 +12,11 @@ NAME = run_name("search", SearchParams, lambda params: params.run_id())
 
 @flow(name="search", flow_run_name=NAME, persist_result=False)
 def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
-    """Search for the best way to prune a model; the same parameters go on where it stopped."""
-    # Also for a run of the form: a wrong name makes no folder and no experiment.
+    """Search for the best way to prune a model; the same parameters resume where it stopped."""
+    # Also for a run of the form: a wrong name creates no folder and no experiment.
     params.check()
-    # A worker imports flows to look for their hooks, also while a run is being cancelled; torch
-    # stays out of that.
+    # A worker imports flows to look for their hooks, also while it cancels a run; that must not
+    # load torch.
     from flows.searching.run import run_search
 
     return run_search(params)

@@ -31,14 +31,14 @@ def second_model(params: SearchParams, out: str) -> dict[str, Any]:
     with opened(bench):
         load_model(bench, params.model)
         fresh = Shrinking.parse(SCHEME).fresh_windows
-        # Of a fresh split no number is known here; nothing sealed is looked at either way.
+        # The number of a fresh split is not known here; nothing sealed is looked at either way.
         number = params.text_split if isinstance(params.text_split, int) else 0
         text = split_windows(bench, params.corpus, WINDOWS, SEQLEN, number, fresh)
         return beside.second_model(bench, params.model, SCHEME, SHARE, text, out)
 
 
 def second_text(record: Mapping[str, Any], folder: Path) -> str:
-    """Both models side by side."""
+    """Describe both models side by side."""
     figures = record[beside.BESIDE]
     dense, smaller = figures["dense"], figures["smaller"]
     faster = smaller["tokens_per_second"] / dense["tokens_per_second"]

@@ -12,8 +12,8 @@ NAME = run_name("stage", StageParams, lambda params: f"{params.stage}-{params.ru
 
 @flow(name="stage", flow_run_name=NAME, persist_result=False)
 def stage(params: StageParams = StageParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
-    """Do one stage of a search: what is open of it, else once more beside the record."""
-    # As for a search: who only looks for the flow's hooks loads no torch.
+    """Do one stage of a search: its open steps, or, if none, repeat it beside the record."""
+    # As for a search: looking up the flow's hooks must not load torch.
     from flows.searching.staging import run_stage
 
     return run_stage(params)

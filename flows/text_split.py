@@ -1,4 +1,4 @@
-"""Which split of the text a run works on: a number, or the lowest that nobody has looked at."""
+"""Chooses the split of the text: a given number, or the lowest that nobody has looked at."""
 
 from typing import TypeVar
 
@@ -13,15 +13,15 @@ Chosen = TypeVar("Chosen", bound=Params)
 
 
 def settled(params: Chosen, model: str, *corpora: str) -> Chosen:
-    """The same parameters with the number of the split where ``fresh`` was asked for.
+    """Replace ``fresh`` in the parameters by the number of the split.
 
     Args:
-        params: Of a flow that works on split text.
-        model: Reference of the model, whose chat template renders conversations.
-        corpora: References of the texts that it splits.
+        params: Parameters of a flow that works on split text.
+        model: Model reference; its chat template renders conversations.
+        corpora: References of the texts to split.
 
     Raises:
-        UsageError: If a text has but one way to be split and that was looked at.
+        UsageError: If a text can be split in only one way and that split was looked at.
     """
     if getattr(params, "text_split", None) != FRESH:
         return params
@@ -36,7 +36,7 @@ def settled(params: Chosen, model: str, *corpora: str) -> Chosen:
 
 
 def _started_with(state: State, params: Params) -> int | None:
-    """The number that a named search was started with; it goes on with that."""
+    """Return the split number that a named search was started with, which it keeps."""
     if not isinstance(params, SearchParams) or params.run is None:
         return None
     path = RunFiles.of(state, params.run).params

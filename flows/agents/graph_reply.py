@@ -1,25 +1,25 @@
-"""The reasoning graph as an agent reads it: one unit for every figure, no copies of prompts."""
+"""The reasoning graph as shown to an agent: one unit for all figures, no copies of prompts."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Questions and raw answers; the reasons and recipes that were read of them stand in other fields.
+# Questions and raw answers; the reasons and recipes parsed from them are in other fields.
 TALK = frozenset({"prompt", "answer"})
-# A loss that is higher by more is far worse, whatever the figure.
+# A loss that is higher by more than this is far worse, whatever the figure.
 LARGEST = 50.0
 
 
 def graph_reply(
     report: Mapping[str, Any], kinds: Sequence[str] | None, newest: int, *, prompts: bool
 ) -> dict[str, Any]:
-    """The newest nodes and the edges between them.
+    """Return the newest nodes and the edges between them.
 
     Args:
         report: JSON form of a run's record; empty before the first.
-        kinds: Only these; None: all.
+        kinds: Only these kinds; None: all.
         newest: How many nodes.
-        prompts: Also questions and raw answers.
+        prompts: Whether to include questions and raw answers.
     """
     nodes = [n for n in report.get("nodes", ()) if kinds is None or n["kind"] in kinds]
     fitness = str(report.get("spec", {}).get("fitness", "perplexity"))
@@ -35,15 +35,15 @@ def graph_reply(
 
 
 def percent(nats: float) -> float:
-    """A difference of losses as change of perplexity in percent."""
+    """Convert a difference of losses in nats to a change of perplexity in percent."""
     return round(100 * math.expm1(min(nats, LARGEST)), 2)
 
 
 def _in_percent(body: dict[str, Any], fitness: str) -> dict[str, Any]:
-    """The body of a node, whose log has relative changes beside nats.
+    """Convert a node's body, whose log has relative changes as well as nats.
 
-    What ranks recipes by another fitness than perplexity is no perplexity and stays in nats, by
-    that name.
+    A fitness other than perplexity is not a perplexity: its figures stay in nats, under that
+    name.
     """
     found = dict(body)
     if "change" in found:

@@ -1,4 +1,4 @@
-"""Commands that an agent starts: processes of their own that outlive the server, found again."""
+"""Commands started by an agent: processes that outlive the server and can be found again."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from flows.platform import processes
 from flows.platform.processes import Register, Running
 from tasks.state import HOME_VARIABLE, State
 
-# What a client waits for one reply at least.
+# Every client waits at least this long for one reply.
 LONGEST_WAIT = 50.0
 LOOK_SECONDS = 0.25
 LAST_LINES = 20
@@ -23,7 +23,7 @@ LARGEST_RESULT = 60_000
 
 @dataclass(frozen=True)
 class Jobs:
-    """Started commands of one state folder.
+    """The commands started in one state folder.
 
     Args:
         state: Their state folder.
@@ -35,25 +35,25 @@ class Jobs:
 
     @property
     def folder(self) -> Path:
-        """Where their logs lie."""
+        """The folder of their logs."""
         return self.state.root / "agents"
 
     @property
     def register(self) -> Register:
-        """What was started."""
+        """The register of what was started."""
         return Register(self.folder / "jobs.json")
 
     def start(self, name: str, words: Sequence[str]) -> Running:
         """Start ``autoprune WORDS``; no shell reads them.
 
         Raises:
-            UsageError: If a job of this name is at work.
+            UsageError: If a job of this name is running.
         """
         if self.is_alive(name):
             raise UsageError(f"{name} is at work already; wait for it, or stop it")
         log = self.folder / f"{name}.log"
         log.unlink(missing_ok=True)
-        # -P: nothing of the project's folder is imported.
+        # -P: import nothing from the project's folder.
         command = [sys.executable, "-P", "-m", "flows.cli", *words]
         environment = dict(os.environ) | {HOME_VARIABLE: str(self.state.root)}
         running = processes.start(command, environment, self.root, log, "")
@@ -61,21 +61,21 @@ class Jobs:
         return running
 
     def is_alive(self, name: str) -> bool:
-        """Whether a job is at work."""
+        """Return whether a job is running."""
         return name in self.register.read()
 
     def stop(self, name: str) -> bool:
-        """End a job as Ctrl-C would; False where it has ended already."""
+        """Stop a job as Ctrl-C would; return False if it has already ended."""
         running = self.find(name)
         alive = running.process() is not None
         processes.stop(running)
         return alive
 
     def find(self, name: str) -> Running:
-        """A job, at work or not.
+        """Return a job, running or not.
 
         Raises:
-            UnknownNameError: If none of this name was started here.
+            UnknownNameError: If no job of this name was started here.
         """
         noted = self.register.noted()
         if name not in noted:
@@ -83,13 +83,13 @@ class Jobs:
         return noted[name]
 
     def free_name(self, kind: str) -> str:
-        """A name for one more job of a kind."""
+        """Return a name for one more job of a kind."""
         noted = self.register.noted()
         numbers = (number for number in range(1, len(noted) + 2))
         return next(f"{kind}-{n}" for n in numbers if f"{kind}-{n}" not in noted)
 
     def wait(self, name: str, seconds: float) -> dict[str, Any]:
-        """What a job printed, after it ended or so many seconds passed."""
+        """Return what a job printed, once it ends or the seconds have passed."""
         until = time.monotonic() + min(max(seconds, 0.0), LONGEST_WAIT)
         while (alive := self.is_alive(name)) and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
@@ -102,12 +102,12 @@ class Jobs:
         return {"job": name, "status": "done", "result": result, "next": "read the result"}
 
     def last_lines(self, name: str) -> list[str]:
-        """The end of a job's log."""
+        """Return the end of a job's log."""
         text = Path(self.find(name).log).read_text(encoding="utf-8", errors="replace")
         return [line[:300] for line in text.splitlines()[-LAST_LINES:]]
 
     def _result(self, name: str) -> Mapping[str, Any] | None:
-        """The JSON object that a command with ``--json`` prints; large parts are left out."""
+        """Return the JSON object that a command with ``--json`` prints, without large parts."""
         text = Path(self.find(name).log).read_text(encoding="utf-8", errors="replace")
         begin = f"\n{text}".rfind("\n{\n")
         try:

@@ -1,4 +1,4 @@
-"""What a search has found, as an agent reports it: the winner against what it has to beat."""
+"""The result of a search for an agent to report: the winner against what it has to beat."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from autoprune.report.evidence import Contrast
 
 
 def outcome(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The winner's changes, how often its sealed text had been read, and who answered.
+    """Return the winner's changes, how often its sealed text had been read, and who answered.
 
     Args:
         body: JSON form of a run's record.

@@ -16,17 +16,17 @@ from tasks.state import State
 # Suites that run no code and read no file that their settings name.
 SUITES = ("lm", "lastword", "degenerate", "reasoning", "cost")
 UNFINISHED = "still running or interrupted"
-# Without a dot, so that no file is one.
+# Without a dot, so that none is a file name.
 _NAME = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True)
 class Project:
-    """One project.
+    """One project and its limits.
 
     Args:
-        root: Its folder; nothing outside of it is named by an agent.
-        state: Where its runs lie.
+        root: Its folder; an agent may name nothing outside it.
+        state: The state folder of its runs.
     """
 
     root: Path
@@ -35,10 +35,10 @@ class Project:
     # References
 
     def inside(self, text: str) -> Path:
-        """A path of the project, or of a run of it.
+        """Resolve a path inside the project, or inside one of its runs.
 
         Raises:
-            UsageError: If it leads outside, by links too.
+            UsageError: If it leads outside, including through links.
         """
         path = (self.root / text).resolve() if "\x00" not in text else None
         roots = (self.root.resolve(), self.state.runs.resolve())
@@ -49,10 +49,10 @@ class Project:
         return path
 
     def model(self, ref: str) -> str:
-        """A reference of a model that an agent may name.
+        """Check a model reference that an agent named.
 
         Raises:
-            UsageError: If it is outside of the project and no id of a hub.
+            UsageError: If it is neither inside the project nor a hub id.
         """
         if ref.startswith("package:"):
             if ref not in known_models():
@@ -62,10 +62,10 @@ class Project:
         return ref
 
     def corpus(self, ref: str) -> str:
-        """A reference of a text that an agent may name.
+        """Check a text reference that an agent named.
 
         Raises:
-            UsageError: If it is outside of the project, no known name and no data set of a hub.
+            UsageError: If it is not inside the project, a known name or a data set of a hub.
         """
         if ref.startswith("hf:") or _NAME.fullmatch(ref):
             return ref
@@ -75,7 +75,7 @@ class Project:
         return ref
 
     def suites(self, names: list[str]) -> str:
-        """Suites of an evaluation as the command takes them.
+        """Format the suites of an evaluation as the command takes them.
 
         Raises:
             UsageError: If one is unknown or has settings.
@@ -91,23 +91,23 @@ class Project:
     # Runs
 
     def runs(self) -> list[str]:
-        """Names of all searches, the latest first."""
+        """Return the names of all searches, latest first."""
         known = self.state.run_ids()
         return [name for name in known if RunFiles.of(self.state, name).log.exists()]
 
     def run(self, name: str) -> RunFiles:
-        """Files of a run.
+        """Return the files of a run.
 
         Raises:
-            UnknownNameError: If there is none of this name.
+            UnknownNameError: If no run has this name.
         """
         return RunFiles.of(self.state, find_run(self.state, name))
 
     def mailbox(self, name: str) -> Mailbox:
-        """Where a run's questions lie.
+        """Return the mailbox of a run's questions.
 
         Raises:
-            UsageError: If another designer is asked, or the folder is outside of the project.
+            UsageError: If another designer answers them, or the folder is outside the project.
         """
         files = self.run(name)
         box = saved_params(self.state, name).mailbox(name, files)
@@ -119,7 +119,7 @@ class Project:
         return box
 
     def standing(self, name: str, *, alive: bool) -> dict[str, Any]:
-        """Where a run stands: what is left, what waits, what to do next.
+        """Return the state of a run: what is left, what waits, what to do next.
 
         Args:
             name: The run.
@@ -142,13 +142,13 @@ class Project:
         }
 
     def text_split(self, name: str) -> int | None:
-        """Number of the split of a run's text; None before it is settled."""
+        """Return the number of the split of a run's text; None before it is chosen."""
         path = RunFiles.of(self.state, name).params
         known = read_object(path).get("text_split") if path.exists() else None
         return known if isinstance(known, int) else None
 
     def waiting(self, name: str) -> list[str]:
-        """Ids of questions that nobody has answered."""
+        """Return the ids of unanswered questions."""
         try:
             box = self.mailbox(name)
         except AutopruneError:
@@ -156,17 +156,17 @@ class Project:
         return [found for found in box.open_ids() if not box.is_answered(found)]
 
     def _left_at_first(self, name: str, waits: list[str]) -> Any:
-        """What is left of the budget as a question says it; None before the first."""
+        """Return what is left of the budget according to a question; None before the first."""
         asked = self.mailbox(name).read_question(waits[0]) if waits else None
         return None if asked is None else asked.get("left")
 
     def ended(self, files: RunFiles) -> str:
-        """Why a run is over; empty while it is not."""
+        """Return why a run is over; empty while it is not."""
         ended = self.report(files).get("ended", "")
         return "" if ended == UNFINISHED else str(ended)
 
     def report(self, files: RunFiles) -> dict[str, Any]:
-        """The run's record; empty before the first."""
+        """Return the run's record; empty before the first."""
         return read_object(files.report) if files.report.exists() else {}
 
 
@@ -198,7 +198,7 @@ def _next(status: str, waits: int, left: Any, progress: Mapping[str, Any], *, al
 
 
 def _left_in_words(left: Mapping[str, Any]) -> str:
-    """Of the limits that count recipes, the one that ends the search first."""
+    """Describe the limit on the number of recipes that ends the search first."""
     known = {
         name: left[name] for name in ("evaluations", "candidates") if left.get(name) is not None
     }

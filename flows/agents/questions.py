@@ -1,4 +1,4 @@
-"""Open questions for an agent: what all of them begin with is given once; and its answers."""
+"""Open questions for an agent, with their common beginning given only once; and its answers."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -13,10 +13,10 @@ SHOWN = ("id", "operator", "messages", "schema", "max_tokens", "model")
 
 
 def shared_once(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Questions, and beside them what they share.
+    """Split questions into what they share and what each has left.
 
     Args:
-        bodies: As :meth:`autoprune.design.mailbox.Mailbox.read_question` gives them.
+        bodies: Questions as :meth:`autoprune.design.mailbox.Mailbox.read_question` returns them.
 
     Returns:
         ``questions``; and ``shared``, empty for a single question: ``system``, the system message
@@ -31,7 +31,7 @@ def shared_once(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if len(systems) > 1:
         return {"shared": {}, "questions": questions}
     lines = [talk[1]["content"].splitlines(keepends=True) for talk in talks]
-    # Each keeps a line of its own.
+    # Each question keeps at least one line of its own.
     side_by_side = zip(*(text[:-1] for text in lines), strict=False)
     common = [group[0] for group in takewhile(lambda group: len(set(group)) == 1, side_by_side)]
     for question, talk, text in zip(questions, talks, lines, strict=True):
@@ -48,13 +48,13 @@ def give_answers(
     prompt_tokens: int,
     answer_tokens: int,
 ) -> None:
-    """Write answers into a run's folder, all of them or none.
+    """Write answers into a run's folder: all of them or none.
 
     Args:
-        project: Where the run is.
-        run: Its name.
-        answers: Texts by id of their questions.
-        prompt_tokens: Tokens of the question, of one answer alone; 0: unknown.
+        project: The project of the run.
+        run: Name of the run.
+        answers: Texts by question id.
+        prompt_tokens: Tokens of the question, for a single answer only; 0: unknown.
         answer_tokens: Tokens of that answer; 0: unknown.
 
     Raises:

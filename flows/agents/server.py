@@ -33,12 +33,12 @@ WINDOWS = (
 )
 MOST_QUESTIONS = 16
 MOST_NODES = 200
-# How long a new search has to settle which split is fresh before a reply goes without its number.
+# Seconds for a new search to choose a fresh split; after that the reply omits the number.
 START_SECONDS = 30.0
 
 
 def build_server(project: Project) -> MCPServer:
-    """A server over one project.
+    """Build a server for one project.
 
     Args:
         project: What an agent may name.
@@ -54,7 +54,7 @@ def build_server(project: Project) -> MCPServer:
 
 
 def _speaking(tool: Callable[P, Reply]) -> Callable[P, Reply]:
-    """The tool, whose errors an agent can read."""
+    """Wrap a tool so that an agent can read its errors."""
 
     @functools.wraps(tool)
     def spoken(*args: P.args, **kwargs: P.kwargs) -> Reply:
@@ -149,7 +149,7 @@ class _Tools:
         values = {name: value for name, value in values.items() if value is not None}
         taken = settled(SearchParams, values)
         name = taken.run_id()
-        # Its folder is made by the search; a wrong name is refused here.
+        # The search creates its folder; a wrong name is refused here.
         self.project.state.run(name)
         job = self._start_search(name, ["search", *_options(values)])
         split = taken.text_split
@@ -345,13 +345,13 @@ class _Tools:
         return self.jobs.wait(name, seconds)
 
     def _start_search(self, run: str, words: list[str]) -> str:
-        """The job that works on a run; its result is what is read back, so it has to print one."""
+        """Start the job that works on a run; it must print a result, which is read back."""
         name = f"search-{run}"
         self.jobs.start(name, [*words, "--json"])
         return name
 
     def _settled_split(self, run: str, job: str) -> int | str:
-        """The number that a search takes for fresh, which it looks up as it starts."""
+        """Return the number that a search takes for fresh, which it looks up on starting."""
         until = time.monotonic() + START_SECONDS
         while self.jobs.is_alive(job) and time.monotonic() < until:
             known = self.project.text_split(run)
@@ -367,7 +367,7 @@ class _Tools:
         return bool(self.project.waiting(run))
 
     def _trouble(self, run: str) -> Reply:
-        """The end of the log of a search that ended before its work was done."""
+        """Return the end of the log of a search that ended before its work was done."""
         job = f"search-{run}"
         ended = self.project.ended(self.project.run(run))
         if ended or self.jobs.is_alive(job) or job not in self.jobs.register.noted():
@@ -376,5 +376,5 @@ class _Tools:
 
 
 def _options(values: Mapping[str, Any]) -> list[str]:
-    """Options of the command line; each is one word, so that no value is read as an option."""
+    """Format options of the command line; each is one word, so no value is read as an option."""
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]

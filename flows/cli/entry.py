@@ -1,4 +1,4 @@
-"""The command line: ``autoprune COMMAND``; errors are one paragraph, exit codes mean something."""
+"""The command line ``autoprune COMMAND``: one-paragraph errors, meaningful exit codes."""
 
 import argparse
 import json
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    # Before the grammar: what it imports must not come from there either.
+    # Before the grammar: its imports must not come from the current folder either.
     leave_out_current_folder()
     wait_passively()
     try:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(f"\ninterrupted; what is finished is kept\n{way_on}")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader went away (`| head`); the interpreter must not complain at its own exit.
+        # The reader closed the pipe (`| head`); the interpreter must not complain on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -83,13 +83,13 @@ def _fail(error: Exception, args: argparse.Namespace) -> int:
 
 
 def _way_on(error: BaseException) -> str:
-    """The last line where an error knows what goes on after it; empty where it does not."""
+    """Return the error's note on how to continue; empty if it has none."""
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(NEXT)]
     return notes[-1] if notes else ""
 
 
 def _message(error: Exception) -> str:
-    # Lines under each other are one paragraph, but for what is drawn below a fault.
+    # Join the lines into one paragraph, except for what is drawn below a fault.
     text = " ".join(str(error).removesuffix(getattr(error, "picture", "")).split())
     if isinstance(error, AutopruneError) or hasattr(error, "exit_code"):
         return text
@@ -111,7 +111,7 @@ class _Printable(logging.Formatter):
 
 
 def _set_up_logging(verbose: bool) -> None:
-    """Our log on stderr; other libraries' only where they are asked for."""
+    """Send our log to stderr, and that of other libraries only if requested."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Printable("%(levelname)s %(name)s: %(message)s"))
     for ours in ("autoprune", "sandbox", "tasks", "flows"):
@@ -120,5 +120,5 @@ def _set_up_logging(verbose: bool) -> None:
         logger.propagate = False
         logger.setLevel(logging.INFO if verbose else logging.ERROR)
     if not verbose:
-        # Without any handler, Python itself prints warnings of whatever library.
+        # Without any handler, Python itself prints the warnings of every library.
         logging.getLogger().addHandler(logging.NullHandler())

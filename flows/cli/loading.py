@@ -1,4 +1,4 @@
-"""The command line's lazy border: what a command needs is imported here, once it was chosen."""
+"""The command line's lazy imports: what a command needs is imported once it is chosen."""
 
 import argparse
 from importlib import import_module
@@ -6,10 +6,10 @@ from typing import Any, Protocol, cast
 
 
 class Grammar(Protocol):
-    """What a module of :mod:`flows.grammar` offers.
+    """The interface of a module of :mod:`flows.grammar`.
 
-    It may also have ``read(args)``, which makes the command's parameters of what was typed, and
-    refuses what is wrong before the command's own module is imported.
+    It may also have ``read(args)``, which turns what was typed into the command's parameters and
+    refuses mistakes before the command's own module is imported.
     """
 
     DESCRIPTION: str
@@ -20,7 +20,7 @@ class Grammar(Protocol):
 
 
 def grammar(name: str) -> Grammar:
-    """What a command takes; light.
+    """Import a command's grammar, which is light.
 
     Args:
         name: The command's name, a key of :data:`flows.grammar.COMMANDS`.
@@ -29,7 +29,7 @@ def grammar(name: str) -> Grammar:
 
 
 def start(args: argparse.Namespace) -> int:
-    """Run the chosen command; its ``run`` is called with what its ``read`` made, if it has one.
+    """Run the chosen command; ``run`` also gets the result of ``read``, if there is one.
 
     Returns:
         The exit code.

@@ -27,7 +27,7 @@ examples:
 """
 
 
-# Commands of earlier versions, by name, and what does the same now; for one release.
+# Commands of earlier versions and their replacements, kept for one release.
 RETIRED = {
     "study": (
         "`autoprune compare`, a line for each model: autoprune compare MODEL --methods SCHEMES "
@@ -39,7 +39,7 @@ RETIRED = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors as one paragraph: what was wrong, what is near, where to look; exit code 2."""
+    """Parser with one-paragraph errors: mistake, nearest match, where to look; exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         """Print the paragraph on stderr and exit with 2."""
@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser(only: str | None = None) -> Parser:
-    """The grammar, one sub-parser per command.
+    """Build the grammar, one sub-parser per command.
 
     Args:
         only: The one command whose options are wanted; None: all. Options are made from parameter
@@ -74,7 +74,7 @@ def build_parser(only: str | None = None) -> Parser:
             name,
             help=does,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            # Its own: a command may set other defaults, and parsers share what they inherit.
+            # Its own parent: commands may set other defaults, and parsers share what they inherit.
             parents=[_shared_options()],
             allow_abbrev=False,
         )
@@ -87,7 +87,7 @@ def build_parser(only: str | None = None) -> Parser:
 
 
 def _add_completion(parser: Parser) -> None:
-    """The option that prints a shell's completions of all commands and options."""
+    """Add the option that prints a shell's completions of all commands and options."""
     import shtab
 
     shtab.add_argument_to(parser, [COMPLETION], help="print a shell's completions")
@@ -124,21 +124,21 @@ def _suggestion(message: str) -> str:
 
 
 def _near(wrong: str, known: Sequence[str]) -> str:
-    """The option that a wrong one is most like, or that it only adds words to."""
+    """Return the option nearest to a wrong one, or the one that it extends by more words."""
     name = wrong.partition("=")[0].replace("_", "-")
     longer = [option for option in known if name.startswith(f"{option}-")]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-    # `--output-dir` is `--out` of another program.
+    # Other programs call our `--out` `--output-dir`.
     shorter = [option for option in known if len(option) > 4 and name.startswith(option)]
     return next(iter([*longer, *close, *shorter]), "")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments; prints help and exits where asked."""
+    """Parse the arguments; print help and exit if requested."""
     if argv[:1] == [HELP]:
         argv = [*argv[1:2], "--help"]
     completes = COMPLETION in (word.partition("=")[0] for word in argv)
-    # Before the command stand options without a value only.
+    # Only options without a value may precede the command.
     command = next((word for word in argv if not word.startswith("-")), "")
     parser = build_parser(None if completes else command)
     if command in RETIRED:

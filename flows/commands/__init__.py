@@ -1,4 +1,4 @@
-"""What runs each command, a module each; imported once the command was chosen.
+"""The implementation of each command, one module each, imported once the command is chosen.
 
-A module has ``run(args)``; ``run(args, params)`` where its :mod:`flows.grammar` makes parameters.
+A module has ``run(args)``, or ``run(args, params)`` if its :mod:`flows.grammar` makes parameters.
 """

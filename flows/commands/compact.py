@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _places(args: argparse.Namespace) -> tuple[Path, Path]:
-    """Model and target, each a word or an option."""
+    """Return model and target, each given as a word or an option."""
     words = list(args.places)
     found = [words.pop(0) if given is None and words else given for given in (args.model, args.out)]
     if words or None in found:

@@ -17,7 +17,7 @@ def run(args: argparse.Namespace, params: SearchParams) -> int:
 
 
 def _second(engine: Engine, params: SearchParams, record: dict[str, Any]) -> str:
-    """Make a smaller model beside the search's winner; what the search found stands without it."""
+    """Make a smaller model beside the search's winner; if that fails, the search still stands."""
     folder = RunFiles.of(engine.state, record["run"]).folder / "smaller"
     try:
         made = engine.call(late.second_model, params, str(folder))

@@ -12,7 +12,7 @@ from flows.terminal.output import emit, pairs
 from tasks.run_files import RunFiles
 from tasks.state import State, without_machine_paths
 
-# Facts that are places of this machine.
+# Facts that are paths on this machine.
 _PLACES = ("checkpoint", "mlflow_place", "registered")
 
 
@@ -37,16 +37,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _origin(run_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Date, machine, commit and seconds of a search.
+    """Return date, machine, commit and seconds of a search.
 
     Raises:
-        UsageError: If it has not measured the dense model yet.
+        UsageError: If the search has not measured the dense model yet.
     """
     if "created" not in facts:
         raise UsageError(
             f"the search {run_id!r} has measured nothing yet; run `autoprune resume {run_id}` first"
         )
-    # A program that is installed has no commit, nor has a search of an earlier version.
+    # An installed program has no commit, nor has a search of an earlier version.
     commit = facts.get("commit") or f"unknown, version {facts['machine']['autoprune']}"
     return {
         "date": facts["created"],

@@ -9,7 +9,7 @@ from tasks.state import State
 
 
 def run(args: argparse.Namespace) -> int:
-    """Free the room and say of what."""
+    """Free the space and report what was freed."""
     found = garbage(State.open(), caches=args.caches)
     freed = sum(room.bytes for room in found) if args.dry_run else collect(found)
     lines = [f"{megabytes(room.bytes)}  {room.what}" for room in found]

@@ -17,7 +17,7 @@ PICTURE = "inspection.png"
 
 
 def run(args: argparse.Namespace, params: InspectParams) -> int:
-    """Inspect, write what is asked for, and print the tables."""
+    """Inspect, write the requested files, and print the tables."""
     out = None if params.out is None else Path(params.out).expanduser()
     with open_screen(quiet=args.quiet):
         found = inspect_model(

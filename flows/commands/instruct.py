@@ -12,7 +12,7 @@ from tasks.state import State
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the set and print what came of every thread."""
+    """Make the set and print what became of the threads."""
     job = _job(args)
 
     with open_screen(quiet=args.quiet):

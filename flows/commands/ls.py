@@ -9,6 +9,6 @@ from flows.terminal.output import emit
 def run(args: argparse.Namespace) -> int:
     """Print the list."""
     record, text = listing(args.what, args.run_name)
-    # The candidates' table has colours of its own, and cleans what it shows.
+    # The candidates' table has colours of its own, and sanitizes what it shows.
     emit(args, record, text, coloured=args.what == "candidates")
     return 0

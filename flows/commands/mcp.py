@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
     root = Path(args.project).expanduser().absolute()
     if not root.is_dir():
         raise UsageError(f"the project's folder {root} does not exist; name one with --project")
-    # What an agent names, and the state folder, are of the project.
+    # Paths that an agent names, and the state folder, are relative to the project.
     os.chdir(root)
     build_server(Project(root, State.open())).run("stdio")
     return 0

@@ -16,7 +16,7 @@ NOTHING_PASSED = 3
 
 
 def run(args: argparse.Namespace, params: PromoteParams) -> int:
-    """Measure, show the table, move the alias; 3 when the gate refuses."""
+    """Measure, show the table, move the alias; return 3 if the gate refuses."""
     asks = not (args.yes or params.dry_run or args.json) and _at_terminal()
     with open_engine(args) as engine:
         looked = params.model_copy(update={"dry_run": True}) if asks else params
@@ -32,10 +32,10 @@ def _at_terminal() -> bool:
 
 
 def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, Any]:
-    """Show the table, ask, and do what was measured; the question costs no second measurement."""
+    """Show the table, ask, and act on that measurement; asking costs no second one."""
     root = str(State.open().root)
     rollback = record["rollback"]
-    # A refusal is written without a question: it moves nothing.
+    # A refusal is recorded without asking: it moves nothing.
     agreed = True
     if record["passed"]:
         tell(_text(record))
@@ -65,7 +65,7 @@ def _text(record: Mapping[str, Any]) -> str:
 
 
 def _text_line(record: Mapping[str, Any]) -> str:
-    """What was measured on, what was left out of it, and how often it was looked at."""
+    """Say what was measured on, what was left out, and how often it has been looked at."""
     text = f"measured on {record['corpus']}, {record['part']}"
     if record["split_digest"] is not None:
         text += f", split {record['text_split']} ({record['split_digest'][:12]}…)"
@@ -80,7 +80,7 @@ def _text_line(record: Mapping[str, Any]) -> str:
 
 
 def gate_table(record: Mapping[str, Any]) -> str:
-    """The gate's checks as aligned lines."""
+    """Format the gate's checks as aligned lines."""
     rows = [("check", "", "champion", "challenger", "")]
     rows += [
         (c["name"], "pass" if c["ok"] else "FAIL", c["champion"], c["challenger"], c["detail"])

@@ -13,7 +13,7 @@ SHOWN_NOTES = 3
 
 
 def run(args: argparse.Namespace, params: PruneParams) -> int:
-    """Prune and print what came out."""
+    """Prune and print the result."""
     with open_engine(args) as engine:
         record = engine.call(late.prune, params)
     if params.dry_run:
@@ -75,14 +75,14 @@ def _figures(found: Mapping[str, Any]) -> str:
 
 
 def _program(kept: Mapping[str, Any]) -> str:
-    """Which program, and what it was allowed."""
+    """Say which program ran, and what it was allowed."""
     limits = kept["limits"]
     allowed = f"{limits['seconds']:,.0f} s a block, {limits['memory_mb']:,.0f} MB"
     return f"{kept['name']} {kept['digest'][:12]}; allowed were {allowed}"
 
 
 def _choice(choice: Mapping[str, Any]) -> str:
-    """What was chosen, of how many, and what it gains over equal budgets."""
+    """Say what was chosen, out of how many, and the gain over equal budgets."""
     tried, repaired = choice["tried"], choice["repaired"]
     losses = {item["allocation"]: item["loss"] for item in repaired or tried}
     best = choice["best"]

@@ -12,7 +12,7 @@ from tasks.state import State
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render and print where the report lies."""
+    """Render the report and print its path."""
     state = State.open()
     run_id = find_run(state, args.run_name)
     if args.out is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Correct the record, then search on here or through the worker."""
+    """Correct the record, then resume the search here or through the worker."""
     state = State.open()
     run_id = find_run(state, args.run_name)
     params = saved_params(state, run_id)

@@ -22,12 +22,12 @@ def run(args: argparse.Namespace, params: SearchParams | None) -> int:
 def search_with(
     args: argparse.Namespace, params: SearchParams, then: Callable[..., str] | None = None
 ) -> int:
-    """Run the search flow and print what came out; 3 when no design could be measured.
+    """Run the search flow and print the result; return 3 if no design could be measured.
 
     Args:
-        args: Of the command.
-        params: Of the search.
-        then: Called with the engine, the parameters and the record, to which it may add; gives
+        args: The command's arguments.
+        params: The search's parameters.
+        then: Called with the engine, the parameters and the record, which it may extend; returns
             more text.
     """
     with open_engine(args) as engine:

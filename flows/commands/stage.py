@@ -12,7 +12,7 @@ from tasks.state import State
 
 def run(args: argparse.Namespace, params: StageParams) -> int:
     """Do the stage and print what came of it."""
-    # Before a server is started for it.
+    # Check the name before a server is started for it.
     find_run(State.open(), args.run_name)
     with open_engine(args) as engine:
         record = engine.call(late.stage, params)

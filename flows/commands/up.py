@@ -21,11 +21,11 @@ WATCH_SECONDS = 1.0
 
 
 def run(args: argparse.Namespace) -> int:
-    """Bring everything up, say where it is, and stay until Ctrl-C."""
+    """Bring everything up, print the addresses, and stay until Ctrl-C."""
     state = State.open()
     pool = chosen_pool(state, args.pool)
     night = chosen_night(state, args.schedule, args.at)
-    # A terminate signal is as clean as Ctrl-C; from here on nothing started may be left behind.
+    # Handle a terminate signal like Ctrl-C; from here on nothing started may be left behind.
     before = signal.signal(signal.SIGTERM, _interrupt)
     # A shell's background job starts with Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,7 +78,7 @@ def _closing(record: dict[str, Any], detach: bool) -> str:
     stop = "autoprune down" if detach or not record["started"] else "Ctrl-C here"
     search = deployment_name("manual", record["pool"])
     login = record["login"]
-    # The password itself stays off the screen, which is shared, recorded and scrolled back.
+    # Keep the password itself off the screen, which is shared, recorded and scrolled back.
     asked = (("login", f"cat {shlex.quote(login)}"),) if login else ()
     return "\n".join(
         (

@@ -13,7 +13,7 @@ from flows.terminal.output import emit, pairs
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train or score, and print what came out."""
+    """Train or score, and print the result."""
     with open_screen(quiet=args.quiet):
         record, text = _train(args) if args.action == "train" else _score(args)
     emit(args, record, text)

@@ -1,1 +1,1 @@
-"""What a comparison does with its cells, and its table on a terminal."""
+"""Measures the cells of a comparison, and formats its table for a terminal."""

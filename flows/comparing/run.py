@@ -1,4 +1,4 @@
-"""Goes through the cells of a comparison, one after the other or on workers, and counts them."""
+"""Measures the cells of a comparison, in sequence or on workers, and counts them."""
 
 import time
 from collections import Counter
@@ -26,23 +26,23 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """A cell, and the method whose time it takes."""
+    """A cell, and the method that its time counts towards."""
 
     cell: Cell
     name: str
 
 
 Done = Generator[tuple[Job, Found], None, None]
-# A long comparison shows its table while it runs; a kill takes no more of it than this.
+# A long comparison updates its table this often; a kill loses no more than this.
 TABLE_SECONDS = 60.0
 
 
 class Run:
-    """All cells of one comparison and what came out.
+    """All cells of one comparison and their results.
 
-    Two waves, so that workers never wait for one strength: the dense model and the trials, with the
-    first draw of whatever needs no trial; then all the rest, draw by draw, since the statistics of
-    a draw are shared.
+    There are two waves, so that workers never wait for a single strength: first the dense model,
+    the trials, and the first draw of whatever needs no trial; then the rest, draw by draw, since
+    the statistics of a draw are shared.
 
     Args:
         bench: The comparison's.
@@ -50,7 +50,7 @@ class Run:
         seeds: Calibration draws.
         trials: Selection trials per strength.
 
-    ``show`` is called now and then, with some cells measured.
+    ``show`` is called from time to time with the cells measured so far.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Run:
         return None if found is None else found["id"]
 
     def finished(self) -> list[dict[str, Any]]:
-        """The cells that are tried, in the order of the plan, not of their measuring."""
+        """Return the cells tried, in the order of the plan, not of measurement."""
         tried = []
         for cell in self.plan:
             known = not self._tries(cell) or (cell.method, cell.target) in self._tuned
@@ -129,7 +129,7 @@ class Run:
         return tried
 
     def tried(self) -> list[dict[str, Any]]:
-        """The trials of strengths that are measured, in the order of the methods."""
+        """Return the trials of strengths measured so far, in the order of the methods."""
         return [
             {
                 "method": method.name,
@@ -154,7 +154,7 @@ class Run:
         return best_variant(self.variants[method, target], losses, method)
 
     def _own(self, cell: Cell) -> Cell:
-        """The cell with the strength that its trials chose."""
+        """Return the cell with the strength that its trials chose."""
         assert cell.target is not None
         tuned = self._tuned.get((method_of(cell), cell.target), method_of(cell))
         return Cell(tuned, cell.target, cell.seed)
@@ -178,7 +178,7 @@ class Run:
             yield job, measure_cell(self.bench, job.cell)
 
     def _by(self, jobs: Sequence[Job]) -> Done:
-        """What is known or cannot be measured at once, the rest by workers, each key once."""
+        """Yield known and unmeasurable cells at once, and the rest from workers, each key once."""
         assert self.workers is not None
         keys = waiting(self.bench, [job.cell for job in jobs])
         same: dict[str, list[Job]] = {}
@@ -196,7 +196,7 @@ class Run:
             for (job, *others), answer in answers:
                 found = take_cell(self.bench, job.cell, answer)
                 yield job, found
-                # Cells that must come out the same, such as draws of what reads no text.
+                # Cells with identical results, such as draws of a method that reads no text.
                 yield from self._done_here(others)
         self._out = []
 
@@ -220,7 +220,7 @@ class Run:
         screen.progress(Progress("cells", done, self.total))
 
     def _seconds_left(self) -> float:
-        """Cells left at their method's mean time; a method not seen yet takes the others' mean."""
+        """Estimate from each method's mean time per cell; a new method takes the others' mean."""
         means = {name: sum(times) / len(times) for name, times in self._spent.items()}
         if not means:
             return 0.0
@@ -230,6 +230,6 @@ class Run:
 
 
 def method_of(cell: Cell) -> "Method":
-    """The method of a cell that prunes."""
+    """Return the method of a cell that prunes."""
     assert cell.method is not None
     return cell.method

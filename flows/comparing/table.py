@@ -10,7 +10,7 @@ WIDEST = 400
 
 
 def rendered(record: dict[str, Any]) -> str:
-    """Overview, recommendation, what is missing, and where the files lie, as text.
+    """Format the overview, the recommendation, what is missing, and the paths of the files.
 
     Args:
         record: JSON form of the comparison, as the flow returns it.

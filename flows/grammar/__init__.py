@@ -1,10 +1,10 @@
-"""What each command of the command line takes, a module each: options, and parameters made of them.
+"""The grammar of each command, one module each: its options, and the parameters made from them.
 
-Light, without torch, Prefect and what else runs a command (:mod:`flows.commands`): help and
-refusals come at once.
+Light, without torch, Prefect and whatever else runs a command (:mod:`flows.commands`), so that
+help and refusals are immediate.
 """
 
-# Name of each command, in the order of the help, and what it does.
+# Name and description of each command, in the order of the help.
 COMMANDS = {
     "demo": "run the whole workflow on a small real model",
     "search": "let a designer LLM search for the best way to prune a model",

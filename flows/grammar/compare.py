@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> CompareParams | dict[str, Any]:
-    """The parameters that were typed; with --from the few that go with a record.
+    """Return the typed parameters; with --from, the few that apply to a record.
 
     Raises:
-        UsageError: If something is typed that can change nothing in a record.
+        UsageError: If an option is typed that cannot affect a record.
     """
     if args.from_record is None:
         return settled(CompareParams, given_with_model(args, CompareParams))

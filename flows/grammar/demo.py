@@ -20,8 +20,8 @@ Every option of `autoprune search` works here too.
 """
 EXAMPLE = "autoprune demo"
 # The search is sized for 8 minutes on 2 cores, the second model for one more; all else is as in
-# every search. A hundred sealed windows would take all of them, and the search says that these are
-# fewer.
+# every search. A hundred sealed windows would take all of that time, so there are fewer, and the
+# search says so.
 DEFAULTS = {
     "run": "demo",
     "candidates": 12,
@@ -40,5 +40,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> SearchParams:
-    """The parameters that were typed, beside those of the demo."""
+    """Return the typed parameters on top of the demo's."""
     return settled(SearchParams, DEFAULTS | search_settings(args))

@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> Path | None:
-    """The saved folder that is sent as it is; None where a file is written first.
+    """Return the saved folder to send unchanged; None if a file is written first.
 
     Raises:
-        UsageError: If options are missing, or the model is no saved folder.
+        UsageError: If options are missing, or the model is not a saved folder.
     """
     if not (args.gguf or args.push_to_hub):
         raise UsageError(

@@ -28,7 +28,7 @@ def read(args: argparse.Namespace) -> InspectParams:
     """The parameters that were typed; every name in them exists.
 
     Raises:
-        UsageError: If there is an inspection already where this one goes.
+        UsageError: If the target already holds an inspection.
     """
     params = settled(InspectParams, given_with_model(args, InspectParams))
     out = None if params.out is None else Path(params.out).expanduser()

@@ -39,10 +39,10 @@ def read(args: argparse.Namespace) -> PruneParams:
 
 
 def _with_usual(typed: dict[str, Any]) -> dict[str, Any]:
-    """What was typed; without any part of a recipe, with the time that a preset may take.
+    """Return what was typed; without any part of a recipe, add a preset's time limit.
 
     Raises:
-        UsageError: If a part of a recipe is typed beside what chooses one.
+        UsageError: If a part of a recipe is typed together with an option that chooses one.
     """
     own = [f"--{name}" for name in ("program", *RECIPE) if name in typed]
     chooses = [f"--{name}" for name in ("quality", "minutes") if name in typed]

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """The option of a file with settings."""
+    """Add the option for a settings file."""
     parser.add_argument(
         "--config",
         metavar="FILE.yaml",
@@ -38,12 +38,12 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> SearchParams | None:
-    """The parameters that were typed, or of the file; None where their schema is asked for."""
+    """Return the parameters, typed or from the file; None if their schema is requested."""
     return None if args.schema else settled(SearchParams, search_settings(args))
 
 
 def search_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The search parameters of the command line, of its file, or of the environment."""
+    """Return the search parameters of the command line, its file, or the environment."""
     values = given(args, SearchParams)
     if getattr(args, "config", None) is not None:
         values = read_search(Path(args.config).expanduser()) | values
@@ -53,6 +53,6 @@ def search_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _known_price() -> dict[str, Any]:
-    """The price that the environment names, if it names both parts."""
+    """Return the price that the environment names, if it names both parts."""
     asking, answering = prices()
     return {} if asking is None or answering is None else {"price": f"{asking:f},{answering:f}"}

@@ -1,4 +1,4 @@
-"""Parameters of the flows: the command line's options, the Prefect form and the record are one."""
+"""Parameters of the flows, shared by the command line, the Prefect form and the record."""
 
 from autoprune.search_settings import Share
 from flows.params.base import Params, checked, one_paragraph, setting

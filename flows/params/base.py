@@ -1,4 +1,4 @@
-"""What all parameter objects share: frozen, checked, in one order, and silent about logins."""
+"""What all parameter objects share: frozen, validated, ordered, and silent about logins."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ LOGIN = r"(://|')[^/\s'\"]*@"
 def setting(
     default: Any = None, description: str | None = None, *, group: str = "", **rules: Any
 ) -> Any:
-    """A field that is an option of the command line too.
+    """Declare a field that is also an option of the command line.
 
     Args:
         default: Its default.
@@ -48,15 +48,15 @@ class Params(BaseModel):
     In Prefect's form and in ``--help`` the fields stand in the order of :meth:`in_order`.
     """
 
-    # Whoever shows what was refused leaves out logins; pydantic's own text would not.
+    # Errors are shown without logins; pydantic's own text would include them.
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=_in_order
     )
-    # Earlier name to field. Recorded runs and schedules have them; the command line refuses them.
+    # Earlier name to field. Recorded runs and schedules use them; the command line refuses them.
     RENAMED: ClassVar[dict[str, str]] = {}
-    # Earlier option to option, where no field had the earlier name.
+    # Earlier option to option, if no field had the earlier name.
     RENAMED_OPTIONS: ClassVar[dict[str, str]] = {}
-    # Fields that stand first; the others follow as they are written, inherited ones before own.
+    # Fields that come first; the others follow in source order, inherited ones before own.
     FIRST: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
@@ -76,22 +76,22 @@ class Params(BaseModel):
 
     @classmethod
     def in_order(cls) -> list[str]:
-        """Names of the fields, in the order in which people see them."""
+        """Return the names of the fields, in the order in which people see them."""
         return list(dict.fromkeys((*cls.FIRST, *cls.model_fields)))
 
     def check(self) -> None:
-        """Refuse names that nothing has, before anything is started or made.
+        """Refuse unknown names before anything is started or created.
 
         Raises:
             UsageError: If there is no such model, text, metric, repair or suite.
         """
 
     def command_line(self, command: str, places: Collection[str]) -> str:
-        """The shell line that asks for the same; what is as by default is left out.
+        """Return the shell line for the same request, without values that equal the defaults.
 
         Args:
             command: Name of the command.
-            places: Fields that say where on this machine; left out.
+            places: Fields that name places on this machine; left out.
         """
         words, options = ["autoprune", command], list[str]()
         for name in self.in_order():
@@ -121,7 +121,7 @@ Checked = TypeVar("Checked", bound=Params)
 
 
 def checked(kind: type[Checked], values: dict[str, Any]) -> Checked:
-    """Build a parameter object; all wrong fields are named in one error.
+    """Build a parameter object; one error names all wrong fields.
 
     Raises:
         UsageError: If a value is outside what the field allows.
@@ -133,12 +133,12 @@ def checked(kind: type[Checked], values: dict[str, Any]) -> Checked:
 
 
 def one_paragraph(error: ValidationError) -> str:
-    """A pydantic error as one paragraph for people."""
+    """Format a pydantic error as one paragraph for people."""
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in fault["loc"])
         shown = re.sub(LOGIN, r"\1***@", repr(fault["input"]))
-        # What is wrong with all fields together names them itself.
+        # An error about several fields together names them itself.
         head = f"{place} = {shown}: " if place else ""
         faults.append(head + fault["msg"].removeprefix("Value error, "))
     return "; ".join(faults) + "; correct the option and run the command again"

@@ -36,9 +36,9 @@ from flows.params.named import (
 from tasks.state import model_slug
 
 USUAL_DRAWS = 3
-# Where the files go and who measures decide no figure.
+# Where the files go and what measures do not affect any figure.
 PLACES = ("out", "overwrite", "record", "runner", "workers", "runner_address", "shared_store")
-# Options that came later: a comparison without them keeps the name that it had before.
+# Options added later: a comparison without them keeps its earlier name.
 LATER = ("baseline", "suite", "precision", "calibration_text", "bytes", "faster")
 MOST_TRIALS = 6
 NofM = Annotated[str, Field(pattern=PATTERN)]
@@ -251,14 +251,14 @@ class CompareParams(Params):
         if self.suite is not None:
             check_suites(self.suite)
         check_corpora(self.corpus)
-        # A file that is not there leaves only its own cells without a figure.
+        # A missing file costs only its own cells their figures.
         check_corpora(*self.texts().values(), files=False)
         check_models(self.model)
         for pattern in self.pattern or ():
             check_pattern(pattern)
 
     def method_texts(self) -> list[str]:
-        """Texts of the methods, peers last."""
+        """Return the texts of the methods, peers last."""
         texts = [] if self.methods is None else split_list(self.methods)
         if self.metrics:
             parts = (self.metrics, self.allocations or "", self.repairs or "")
@@ -270,51 +270,51 @@ class CompareParams(Params):
         return texts
 
     def texts(self) -> dict[str, str]:
-        """References of the calibration texts by name; empty: the corpus's own part alone."""
+        """Return the calibration texts' references by name; empty: only the corpus's own part."""
         return dict(entry.split("=", 1) for entry in self.calibration_text or ())
 
     def budgets(self) -> tuple[list[float], list[str]]:
-        """Sparsities and patterns; those of the preset where neither is given."""
+        """Return sparsities and patterns; those of the preset if neither is given."""
         if self.sparsity is None and self.pattern is None and not self.units():
             usual = preset(self.preset or "quick")
             return list(usual.sparsities), list(usual.patterns)
         return list(self.sparsity or ()), list(self.pattern or ())
 
     def units(self) -> dict[str, list[float]]:
-        """Budgets in other units, which schemes alone can have."""
+        """Return budgets in other units, which only schemes support."""
         found = {"bytes": self.bytes, "faster": self.faster}
         return {unit: values for unit, values in found.items() if values}
 
     def peers(self) -> dict[str, str]:
-        """Interpreter by peer tool."""
+        """Return the interpreter of each peer tool."""
         return {} if self.peer is None else {library.PEER: library.interpreter_of(self.peer)}
 
     def draw_count(self) -> int:
-        """Calibration draws."""
+        """Return the number of calibration draws."""
         if self.draws is not None:
             return self.draws
         own = self.methods is not None or self.metrics is not None
         return preset(self.preset or "quick").seeds if self.preset or not own else USUAL_DRAWS
 
     def trials(self) -> int:
-        """Selection trials per strength."""
+        """Return the number of selection trials per strength."""
         if self.tune is not None:
             return self.tune
         return preset(self.preset).tune if self.preset else 0
 
     def folder_name(self) -> str:
-        """Name of the folder in the state folder; the same settings give the same."""
-        # The name of comparisons that were made before there were runners.
+        """Return the folder's name in the state folder; equal settings give equal names."""
+        # Computed as before there were runners, so that earlier comparisons keep their name.
         return f"{model_slug(self.model)}-{digest_json(self.settings() | {'output': None})[:8]}"
 
     def command(self) -> str:
-        """The shell line that asks for the same figures; without places of this machine."""
-        # The peer's interpreter lies anywhere; that there was one decides what is compared.
+        """Return the shell line for the same figures, without places on this machine."""
+        # The peer's interpreter may be anywhere; only its presence affects what is compared.
         asked = self.model_copy(update={"peer": "PYTHON"}) if self.peer else self
         return asked.command_line("compare", PLACES)
 
     def settings(self) -> dict[str, Any]:
-        """What decides about figures, as plain JSON, by the names that records have."""
+        """Return what affects the figures, as plain JSON, under the names used in records."""
         found = {name: value for name, value in self.to_json().items() if name not in PLACES}
         for name in LATER:
             if found[name] == type(self).model_fields[name].default:

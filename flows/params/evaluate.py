@@ -162,7 +162,7 @@ class EvaluateParams(Params):
         check_models(self.model, *([other] if other and not other.endswith(".json") else []))
 
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Settings by suite, as the suites call them; None leaves a suite's own default."""
+        """Return settings by suite under the suites' names; None leaves a suite's own default."""
         text = {
             "corpora": listed(self.corpus),
             "seed": self.seed,
@@ -202,11 +202,11 @@ class EvaluateParams(Params):
 
 
 def _usual_windows() -> str | None:
-    """The folder of windows of `autoprune instruct bench`; None while it holds nothing."""
+    """Return the windows folder of `autoprune instruct bench`; None while it is empty."""
     folder = State.open().live
     return str(folder) if folder.is_dir() and any(folder.iterdir()) else None
 
 
 def listed(text: str | None) -> list[str]:
-    """The parts of a list that is written with commas."""
+    """Split a comma-separated list."""
     return [part.strip() for part in (text or "").split(",") if part.strip()]

@@ -55,7 +55,7 @@ TextSplit = Annotated[
     ),
 ]
 FILES = "files:"
-# With a path that means the same from another folder.
+# With a path that is valid from any other folder.
 AnswerFolder = Annotated[
     str,
     Field(pattern=r"^files:.+$", examples=["files:DIR"]),
@@ -79,10 +79,10 @@ def _names_logins_only(value: str | None, *, pattern: str) -> str | None:
 
 
 def share_of(sparsity: float | None, pattern: str) -> float:
-    """The share of zeros to reach, from what was given of both.
+    """Return the share of zeros to reach, from whichever of the two was given.
 
     Raises:
-        UsageError: If the pattern is none.
+        UsageError: If the pattern is invalid.
     """
     if sparsity is not None:
         return sparsity
@@ -115,10 +115,10 @@ SharedStore = Annotated[
 
 
 def split_number(chosen: int | str) -> int:
-    """The number of a split that is chosen already.
+    """Return the number of a split that has been chosen.
 
     Raises:
-        UsageError: If it is still to be chosen.
+        UsageError: If it has not been chosen yet.
     """
     if isinstance(chosen, int):
         return chosen
@@ -128,7 +128,7 @@ def split_number(chosen: int | str) -> int:
 
 
 def require_used(runner: str, address: str | None, workers: int) -> None:
-    """Refuse settings of a cluster that is not used.
+    """Refuse the settings of a cluster that is not used.
 
     Raises:
         ValueError: If the runner is ``thread`` and an address or a number of workers is given.

@@ -1,7 +1,7 @@
-"""Whether what a request names exists, before anything is started or made for it.
+"""Checks that everything a request names exists, before anything is started or created.
 
-Bare names are looked up in :mod:`autoprune.names`; only what has parameters, a formula or several
-parts goes to its own parser, which imports torch. Nothing here reads a model or fetches a text.
+Bare names are looked up in :mod:`autoprune.names`; only texts with parameters, formulas or several
+parts go to their own parser, which imports torch. Nothing here reads a model or fetches a text.
 """
 
 from collections.abc import Iterable
@@ -29,10 +29,10 @@ FILES = (".txt", ".json", ".jsonl", ".parquet")
 
 
 def check_models(*refs: str) -> None:
-    """Every model is on this machine or known to the hub.
+    """Check that every model is on this machine or known to the hub.
 
     Raises:
-        UsageError: If one is not; says what is allowed and suggests.
+        UsageError: If one is not; lists what is allowed and suggests.
         PrerequisiteError: If a Python package is missing.
     """
     for ref in refs:
@@ -40,14 +40,14 @@ def check_models(*refs: str) -> None:
 
 
 def check_corpora(*refs: str, files: bool = True) -> None:
-    """Every text is a known name, an existing file or has the form of a reference.
+    """Check that every text is a known name, an existing file or a well-formed reference.
 
     Args:
         refs: References of texts.
-        files: Whether files must be there by now.
+        files: Whether the files must exist already.
 
     Raises:
-        UsageError: If one is nothing of these.
+        UsageError: If one is none of these.
     """
     for ref in refs:
         file = ref if Path(ref).suffix in FILES else ref.rpartition("#")[0]
@@ -64,7 +64,7 @@ def check_corpora(*refs: str, files: bool = True) -> None:
 
 
 def check_pattern(pattern: str, sparsity: float | None = None) -> None:
-    """The pattern is possible, and the share of zeros is the one that it means.
+    """Check that the pattern is possible and agrees with the share of zeros.
 
     Raises:
         UsageError: If it is not.
@@ -74,10 +74,10 @@ def check_pattern(pattern: str, sparsity: float | None = None) -> None:
 
 
 def check_metric(text: str) -> None:
-    """The metric is a known name, a formula, a file or a program.
+    """Check that the metric is a known name, a formula, a file or a program.
 
     Raises:
-        UsageError: If it is nothing of these.
+        UsageError: If it is none of these.
     """
     if text.startswith(PROGRAM_PREFIX):
         declared_constants(program_source(text.removeprefix(PROGRAM_PREFIX)))
@@ -89,7 +89,7 @@ def check_metric(text: str) -> None:
 
 
 def check_allocation(text: str) -> None:
-    """The allocation is a known name, with parameters that it has.
+    """Check that the allocation is a known name with parameters that it has.
 
     Raises:
         UsageError: If it is not.
@@ -103,7 +103,7 @@ def check_allocation(text: str) -> None:
 
 
 def check_repairs(texts: Iterable[str]) -> None:
-    """Every repair is made of known names that go together.
+    """Check that every repair is made of known names that go together.
 
     Raises:
         UsageError: If one is not.
@@ -116,12 +116,12 @@ def check_repairs(texts: Iterable[str]) -> None:
         library.Repair.parse(text)
 
 
-# A part of a scheme's line that is no scheme; here for a start without torch.
+# Parts of a scheme's line that are not schemes; listed here to avoid importing torch.
 RECOVER = "recover"
 
 
 def check_scheme(text: str) -> None:
-    """Every part of the scheme is a known name, with parameters that it has.
+    """Check that every part of the scheme is a known name with parameters that it has.
 
     Raises:
         UsageError: If one is not.
@@ -135,7 +135,7 @@ def check_scheme(text: str) -> None:
 
 
 def check_methods(texts: Iterable[str], statistics: str) -> None:
-    """Every line ``METRIC+PART+...`` can be read.
+    """Check that every line ``METRIC+PART+...`` can be parsed.
 
     Raises:
         UsageError: If one cannot.
@@ -161,7 +161,7 @@ def check_methods(texts: Iterable[str], statistics: str) -> None:
 
 
 def check_suites(text: str) -> None:
-    """Every suite of a list such as ``lm,tasks:names=boolq,limit=100`` exists.
+    """Check that every suite of a list such as ``lm,tasks:names=boolq,limit=100`` exists.
 
     Raises:
         UsageError: If one does not, or there is none.
@@ -190,7 +190,7 @@ def _bare(text: str) -> bool:
 
 
 def _check_name(kind: str, text: str) -> None:
-    """Refuse an unknown name in front of parameters, without its parser."""
+    """Refuse an unknown name before parameters, without using its parser."""
     name = text.partition(":")[0].strip()
     if name and f"{name}:" != FORMULA_PREFIX and _bare(name) and not name.endswith(CODE):
         known(kind, name)

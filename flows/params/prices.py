@@ -1,4 +1,4 @@
-"""Prices of a designer: ``0.1,0.5``, or one a model: ``small=0.1,0.5;large=3,15``."""
+"""Prices of a designer: ``0.1,0.5``, or one per model: ``small=0.1,0.5;large=3,15``."""
 
 Price = tuple[float, float]
 
@@ -7,7 +7,7 @@ PRICES = rf"^({_PRICE}|[^=;,]+={_PRICE}(;[^=;,]+={_PRICE})*)$"
 
 
 def prices_by_model(text: str | None) -> dict[str, Price]:
-    """Dollars per million tokens of questions and of answers, by model; empty: one for all."""
+    """Return dollars per million question and answer tokens by model; empty: one price for all."""
     if text is None or "=" not in text:
         return {}
     named = (one.rpartition("=") for one in text.split(";"))
@@ -15,7 +15,7 @@ def prices_by_model(text: str | None) -> dict[str, Price]:
 
 
 def dearest(text: str | None) -> Price | None:
-    """The price, of several the dearest of each kind: limits are kept by it."""
+    """Return the price, or the highest of each kind among several; limits are kept by it."""
     if text is None:
         return None
     known = list(prices_by_model(text).values()) or [_price(text)]

@@ -30,13 +30,13 @@ from flows.params.named import (
     check_scheme,
 )
 
-# Settings that decide where zeros go; a scheme leaves none.
+# Settings that decide where zeros go; a scheme makes none.
 OF_ZEROS = (
     *("program", "metric", "allocation", "pattern", "group", "repair", "statistics", "stream"),
     "dry_run",
 )
 
-# Units of a scheme's budget, one of which is given.
+# Units of a scheme's budget; one of them is given.
 SIZES = ("sparsity", "bytes", "faster")
 
 USUAL_WINDOWS = 16

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 # Code is longer than a formula, and so is the prompt that asks for it.
 PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
-# Where tokens are cheap, words and repairs are explained and more of the past is shown; a
+# If tokens are cheap, words and repairs are explained and more of the past is shown; a
 # designer that answers in files reads most. The page on programs alone takes about 1,200 tokens.
 LARGE_PROMPTS: dict[str, dict[str, Any]] = {
     "openai": {"prompt_tokens": 2400},
@@ -232,7 +232,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     @field_validator("judge_verifier")
     @classmethod
     def _locate_verifier(cls, value: str | None) -> str | None:
-        """The folder of a trained one with a path that means the same from another folder."""
+        """Replace a trained verifier's folder by a path that is valid from any folder."""
         folder = None if value is None else Path(value).expanduser()
         return str(folder.absolute()) if folder is not None and folder.is_dir() else value
 
@@ -262,7 +262,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     def check(self) -> None:
         """See :meth:`Params.check`."""
-        # Not first met when a designer is asked, minutes later.
+        # Check now, not when a designer is asked, minutes later.
         require("openai", "optuna")
         if self.repairs != "auto":
             check_repairs(split_list(self.repairs))
@@ -279,7 +279,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     @property
     def designs_in(self) -> Literal["docker", "off"]:
-        """Where designs run; schemes are parameters, no code."""
+        """Where designs run; schemes are parameters, not code."""
         return self.sandbox if self.schemes is None else "off"
 
     @property
@@ -293,7 +293,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         return cast(DesignerKind, "files" if self.designer.startswith(FILES) else self.designer)
 
     def mailbox(self, run_id: str, files: "RunFiles") -> Mailbox | None:
-        """Where the designer files is asked; None: another one designs."""
+        """Return the folder in which the designer ``files`` is asked; None for other designers."""
         if self.designer_kind != "files":
             return None
         named = self.designer.removeprefix(FILES) if self.designer != "files" else ""
@@ -320,7 +320,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         return [model.strip() for model in named.split(",") if model.strip()]
 
     def spec(self) -> "SearchSpec":
-        """The library's specification of this search."""
+        """Build the library's specification of this search."""
         sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
         sizes |= LARGE_PROMPTS.get(self.designer_kind, {})
         sizes |= PROGRAM_ANSWERS if self.language == "program" else {}
@@ -367,11 +367,11 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         )
 
     def _of(self, kind: type[BaseModel]) -> dict[str, Any]:
-        """The values of the fields that came from ``kind``."""
+        """Return the values of the fields that came from ``kind``."""
         return {name: getattr(self, name) for name in kind.model_fields}
 
     def command(self) -> str:
-        """The shell line that asks for the same search; without places of this machine."""
+        """Return the shell line for the same search, without places on this machine."""
         changes: dict[str, Any] = {"designer": self.designer_kind}
         if self.judge_verifier is not None:
             changes["judge_verifier"] = Path(self.judge_verifier).name
@@ -380,15 +380,15 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     @property
     def prompt_folder(self) -> Path | None:
-        """Templates of the user's own."""
+        """The user's own templates."""
         return None if self.prompts is None else Path(self.prompts).expanduser()
 
     def run_id(self) -> str:
-        """Name of the run: as given, else made from the settings."""
+        """Return the run's name: as given, else made from the settings."""
         if self.run is not None:
             return self.run
         slug = model_slug(self.model)
-        # Which split is fresh is looked up when the run starts.
+        # A fresh split is chosen when the run starts.
         wished = self.text_split == FRESH
         tail = FRESH if wished else self.spec().digest[:8]
         return f"{slug}-s{round(100 * self.share)}-{tail}"

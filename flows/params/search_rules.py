@@ -1,4 +1,4 @@
-"""What settings of a search's designer go together."""
+"""Which settings of a search's designer go together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ from flows.params.prices import Price
 
 
 class _DesignerChoice(Protocol):
-    """What these rules read of :class:`flows.params.search.SearchParams`."""
+    """The fields of :class:`flows.params.search.SearchParams` that these rules read."""
 
     # Read only: settings are frozen.
     @property
@@ -45,10 +45,10 @@ class _DesignerChoice(Protocol):
 
 
 def require_designer_together(params: _DesignerChoice) -> None:
-    """Refuse settings that the chosen designer has no use for.
+    """Refuse settings that the chosen designer does not use.
 
     Raises:
-        ValueError: If there is one, or a model is named twice.
+        ValueError: If there is such a setting, or a model is named twice.
     """
     kind = params.designer
     if (kind == "scripted") != (params.script is not None):
@@ -89,7 +89,7 @@ def require_designer_together(params: _DesignerChoice) -> None:
 
 
 def require_prices_together(params: _DesignerChoice) -> None:
-    """Refuse a price or a limit in money that nothing can be charged by.
+    """Refuse a price or a limit in money that nothing is charged by.
 
     Raises:
         ValueError: If there is one.
@@ -125,7 +125,7 @@ class _SchemeChoice(Protocol):
 
 
 def require_schemes_together(params: _SchemeChoice) -> None:
-    """Refuse settings that have no meaning where nothing is set to zero.
+    """Refuse settings that are meaningless if nothing is set to zero.
 
     Raises:
         ValueError: If there is one.

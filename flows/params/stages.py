@@ -18,7 +18,7 @@ from flows.params.fields import (
 from flows.params.named import check_corpora, check_models
 from flows.params.search import SearchParams
 
-# What the name of a registered model begins with.
+# Prefix of the names of registered models.
 OURS = "autoprune."
 
 

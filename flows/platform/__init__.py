@@ -1,1 +1,1 @@
-"""What ``autoprune up`` starts: Prefect server, MLflow server, worker, and what they need."""
+"""The services behind ``autoprune up``: Prefect server, MLflow server, worker, and helpers."""

@@ -1,4 +1,4 @@
-"""The process that serves a private Prefect API, and ends when the command that made it is gone.
+"""The process that serves a private Prefect API, and ends when its parent command is gone.
 
 Run as ``python -P -m flows.platform.api_process PORT PARENT``. A ``kill -9`` of the command leaves
 no server behind.
@@ -18,8 +18,8 @@ GRACE_SECONDS = 10.0
 
 
 def main() -> None:
-    """Serve on 127.0.0.1 until stopped, or until its parent is gone."""
-    # As a number: a parent that was killed before this line is no longer its process's parent.
+    """Serve on 127.0.0.1 until stopped, or until the parent is gone."""
+    # The pid is passed as a number: if the parent was killed before this line, getppid() differs.
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
     port = int(sys.argv[1])
     application = Guard(prefect_application(port), LOOPBACK, own_origins(port))

@@ -1,7 +1,7 @@
-"""A private Prefect API for the length of one command.
+"""A private Prefect API that lives as long as one command.
 
 Prefect's own temporary server shares the terminal's process group: Ctrl-C kills it before the
-client has told it the final state, and the client then retries for a minute and prints tracebacks.
+client has reported the final state, and the client then retries for a minute and prints tracebacks.
 This one runs in a session of its own and is stopped last.
 """
 
@@ -37,9 +37,9 @@ UNAUTHORIZED = 401
 
 
 def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
-    """Settings that Prefect reads at import: our home, no analytics, nothing on the screen.
+    """Set what Prefect reads at import: our home folder, no analytics, no output on the screen.
 
-    What the user has set stays as it is.
+    Settings made by the user stay as they are.
     """
     wanted = {
         "PREFECT_HOME": str(state.prefect),
@@ -49,16 +49,16 @@ def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        # Its background senders complain on the screen when the server dies; the run goes on.
+        # Its background senders complain on the screen if the server dies; the run continues.
         "PREFECT_INTERNAL_LOGGING_LEVEL": "ERROR" if verbose else "CRITICAL",
         "PREFECT_CLI_WRAP_LINES": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        # The default waits for minutes at every step while a server is down.
+        # By default, every step waits for minutes while a server is down.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        # A file of the current folder must not name another one: it may name code to run.
+        # A file in the current folder must not name another one, which could name code to run.
         "PREFECT_LOGGING_CONFIG_PATH": str(state.prefect / "logging.yml"),
     }
     for name, value in wanted.items():
@@ -67,9 +67,9 @@ def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
 
 
 class ApiServer:
-    """The server process; starts at once, is awaited later, so that it boots beside other work.
+    """The server process; it starts at once and is awaited later, so it boots during other work.
 
-    When it dies, it is started again at the same address, so that the run's record goes on.
+    If it dies, it is restarted at the same address, so that the run's record continues.
     """
 
     def __init__(self, state: State) -> None:
@@ -77,7 +77,7 @@ class ApiServer:
         self.url = f"http://127.0.0.1:{self.port}/api"
         state.prefect.mkdir(parents=True, exist_ok=True)
         self.home = state.prefect
-        # Other users of this machine reach the port too.
+        # Other users of this machine can reach the port too.
         self.login = new_login()
         self.log_file = state.prefect / "server.log"
         self.process = self._launch()
@@ -92,7 +92,7 @@ class ApiServer:
             "PREFECT__SERVER_EPHEMERAL": "1",
             "PREFECT__SERVER_FINAL": "1",
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
-            # In memory, the slot of a killed command would be held for ever: the database keeps it.
+            # The database keeps slots; in memory, that of a killed command would be held for ever.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
             PREFECT_AUTH_VARIABLE: self.login,
         }
@@ -114,7 +114,7 @@ class ApiServer:
             while self.process.poll() is None:
                 if self._ending.wait(WATCH_SECONDS):
                     return
-            # One that never answered has a reason of its own, and would die of it again.
+            # A server that never answered has a reason of its own, and would die of it again.
             if not self._ending.is_set() and self._answered:
                 log.info("the private Prefect API ended with %s", self.process.returncode)
                 self.process = self._launch()
@@ -143,7 +143,7 @@ class ApiServer:
 
 
 def answers(url: str) -> bool:
-    """Whether a Prefect API is healthy at ``url``."""
+    """Return whether a Prefect API is healthy at ``url``."""
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=2.0) as response:
             return bool(response.status == 200)
@@ -152,9 +152,9 @@ def answers(url: str) -> bool:
 
 
 def refuses(url: str) -> bool:
-    """Whether a Prefect API does not take the login that this process's clients bring."""
+    """Return whether a Prefect API rejects the login that this process's clients send."""
     if os.environ.get("PREFECT_API_KEY"):
-        # Prefect Cloud's way, which its client knows better.
+        # Prefect Cloud has its own kind of login, which its client handles better.
         return False
     login = os.environ.get(AUTH_VARIABLE)
     request = urllib.request.Request(f"{url}/admin/version")
@@ -173,7 +173,7 @@ def refuses(url: str) -> bool:
 def private_api(state: State) -> Iterator[ApiServer | None]:
     """Start an API for this process.
 
-    None where another one is used: that of the user's ``PREFECT_API_URL``, or the one that
+    Yield None if another one is used: that of the user's ``PREFECT_API_URL``, or the one that
     ``autoprune up`` started over the same database.
     """
     if os.environ.get("PREFECT_API_URL"):
@@ -192,9 +192,9 @@ def private_api(state: State) -> Iterator[ApiServer | None]:
 
 
 def running_api(state: State) -> str:
-    """Address of a healthy server; empty when there is none.
+    """Return the address of a healthy server; empty if there is none.
 
-    That of the user's ``PREFECT_API_URL`` where it is set, else the one of ``autoprune up``.
+    The user's ``PREFECT_API_URL`` takes precedence over the server of ``autoprune up``.
     """
     own = os.environ.get("PREFECT_API_URL")
     if own:
@@ -205,7 +205,7 @@ def running_api(state: State) -> str:
 
 @contextmanager
 def _address(url: str, login: str) -> Iterator[None]:
-    """Make ``url`` this process's API, also where Prefect has read its settings already."""
+    """Make ``url`` this process's API, even if Prefect has already read its settings."""
     before = os.environ.pop(AUTH_VARIABLE, None)
     os.environ["PREFECT_API_URL"] = url
     if login:
@@ -229,7 +229,7 @@ def _read_settings_again() -> None:
 
 
 def _send_what_waits() -> None:
-    """Let Prefect's background senders finish while there is still somebody to send to."""
+    """Let Prefect's background senders finish while the server is still there."""
     if "prefect.events.worker" in sys.modules:
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
@@ -239,7 +239,7 @@ def _send_what_waits() -> None:
 
 
 def log_tail(path: Path, lines: int = 1) -> str:
-    """Last lines of a log file, for messages."""
+    """Return the last lines of a log file, for messages."""
     if not path.exists():
         return ""
     return "\n".join(path.read_text(errors="replace").strip().splitlines()[-lines:])

@@ -1,6 +1,6 @@
-"""Environment variables of the child processes: each gets the ones that it needs and no others.
+"""Environment variables of child processes: each gets only the ones that it needs.
 
-An allow-list: a key that somebody exported for another program reaches no server, and the
+This is an allow-list: a key exported for another program reaches no server, and the
 designer's key reaches only the worker, whose runs use it.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from autoprune.errors import UsageError
 from flows.neighbours import PASSIVE
 
-# Names, comma-separated, of further variables for the worker, such as logins named in addresses.
+# Comma-separated names of further variables for the worker, such as logins named in addresses.
 WORKER_VARIABLE = "AUTOPRUNE_WORKER_ENV"
 _SYSTEM = frozenset(
     [
@@ -35,7 +35,7 @@ _SYSTEM = frozenset(
     ]
 )
 _LOCALE = ("LC_",)
-# What only a client of another server needs; the login at our own is passed separately.
+# Only clients of other servers need these; the login at our own is passed separately.
 _CLIENTS = frozenset(
     [
         "PREFECT_API_URL",
@@ -53,7 +53,7 @@ _RUNS = frozenset(
         "XDG_CONFIG_HOME",
         "XDG_DATA_HOME",
         "XDG_RUNTIME_DIR",
-        # Where the ledger of sealed looks lies unless AUTOPRUNE_LEDGER says otherwise.
+        # The ledger of sealed looks is here unless AUTOPRUNE_LEDGER is set.
         "XDG_STATE_HOME",
         "REQUESTS_CA_BUNDLE",
         "CURL_CA_BUNDLE",
@@ -68,7 +68,7 @@ _RUNS = frozenset(
         "TORCH_HOME",
     ]
 )
-# Ours, the designer's endpoint, the hub's, the stores' of fsspec, the accelerator's, the runners'.
+# Prefixes: ours, the designer's endpoint, the hub, fsspec's stores, accelerators, runners.
 _RUNS_PREFIXES = (
     "PREFECT_", "MLFLOW_", "AUTOPRUNE_", "OPENAI_", "HF_", "HUGGINGFACE_", "HUGGING_FACE_",
     "TRANSFORMERS_", "TOKENIZERS_", "AWS_", "AZURE_", "GOOGLE_", "FSSPEC_", "TORCH_", "PYTORCH_",
@@ -78,7 +78,7 @@ _RUNS_PREFIXES = (
 
 
 def prefect_server_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Variables of a Prefect server: the system's and Prefect's own.
+    """Return the variables of a Prefect server: the system's and Prefect's own.
 
     Args:
         given: The environment of this process.
@@ -87,17 +87,17 @@ def prefect_server_environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def mlflow_server_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Variables of an MLflow server: the system's and MLflow's own."""
+    """Return the variables of an MLflow server: the system's and MLflow's own."""
     return _without_clients(_chosen(given, _SYSTEM, (*_LOCALE, "MLFLOW_", "OMP_")))
 
 
 def client_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Variables of a command of Prefect that talks to a server: the system's and Prefect's own."""
+    """Return the variables of a Prefect command that uses a server: the system's and Prefect's."""
     return _chosen(given, _SYSTEM | _RUNS, (*_LOCALE, "PREFECT_"))
 
 
 def worker_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Variables of the worker and its runs.
+    """Return the variables of the worker and its runs.
 
     Raises:
         UsageError: If :data:`WORKER_VARIABLE` names a variable that is not set.
@@ -109,12 +109,12 @@ def worker_environment(given: Mapping[str, str]) -> dict[str, str]:
                 f"{WORKER_VARIABLE} names {name!r}, which is not set; set it, or take it out"
             )
     chosen = _chosen(given, _SYSTEM | _RUNS | set(more), (*_LOCALE, *_RUNS_PREFIXES))
-    # Several runs share the processors: threads that wait must not spin.
+    # Several runs share the processors, so waiting threads must not spin.
     return PASSIVE | chosen
 
 
 def safe_path() -> dict[str, str]:
-    """Keeps the current folder off the import path, in the child's own children too."""
+    """Return what keeps the current folder off the import path, in the child's children too."""
     return {"PYTHONSAFEPATH": "1"}
 
 

@@ -1,4 +1,4 @@
-"""Runs and task runs that Prefect still calls running although nobody is at work on them."""
+"""Runs and task runs that Prefect still calls running although no process works on them."""
 
 import os
 import socket
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
 PROCESS_TAG = "process:"
-# States of tasks reach the server as events, some seconds after that of their run.
+# Task states reach the server as events, some seconds after the state of their run.
 LATE_SECONDS = 60.0
 
 
 def process_tag() -> str:
-    """Mark of the flow runs that this process works on: machine, pid, start time."""
+    """Return the tag of flow runs that this process works on: machine, pid, start time."""
     me = psutil.Process()
     return f"{PROCESS_TAG}{socket.gethostname()}/{me.pid}/{me.create_time():.2f}"
 
 
 def is_gone(tags: Iterable[str]) -> bool:
-    """Whether the process that marked a run is known to have ended; False where nobody can tell."""
+    """Return whether the tagged process is known to have ended; False if nothing is known."""
     mark = next((tag for tag in tags if tag.startswith(PROCESS_TAG)), "")
     host, _, rest = mark.removeprefix(PROCESS_TAG).rpartition("/")[0].rpartition("/")
     if not mark or host != socket.gethostname():
@@ -47,12 +47,12 @@ def is_gone(tags: Iterable[str]) -> bool:
 
 
 def mark_gone(client: "SyncPrefectClient", state: State) -> list[str]:
-    """Mark as crashed the runs of this folder's killed commands, and tasks that nobody does.
+    """Mark as crashed the runs of this folder's killed commands, and their abandoned tasks.
 
-    A run of a worker has a heartbeat, whose end an automation of `autoprune up` sees.
+    A worker's run has a heartbeat; an automation of `autoprune up` notices when it stops.
 
     Returns:
-        Names of the runs that were marked now.
+        Names of the runs marked by this call.
     """
     from prefect.client.schemas.filters import (
         FlowRunFilter,
@@ -102,7 +102,7 @@ def _mark_tasks(client: "SyncPrefectClient") -> None:
 
 
 def left_behind(task: "TaskRun", run: "FlowRun") -> bool:
-    """Whether a running task is of an earlier try of its run, or of a run that ended long ago."""
+    """Return whether a running task belongs to an earlier try, or to a run that ended long ago."""
     if run.state is None:
         return False
     if run.state.is_final():

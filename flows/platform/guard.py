@@ -1,9 +1,9 @@
-"""What stands before both servers: a page of another site and a stranger's program are refused.
+"""Protects both servers from pages of other sites and from other users' programs.
 
-A server on 127.0.0.1 is reached by every user of the machine and by every page that a browser
-shows. So the ``Host`` must be a name of ours (else a foreign name that points to 127.0.0.1 passes
-the browser's same-origin rule), an ``Origin`` must be the server's own, and a login is asked for
-where the server behind asks for none itself.
+A server on 127.0.0.1 can be reached by every user of the machine and by every page open in a
+browser. So the ``Host`` must be one of our names (else a foreign name that resolves to 127.0.0.1
+passes the browser's same-origin rule), an ``Origin`` must be the server's own, and a login is
+required if the server behind requires none itself.
 """
 
 import hmac
@@ -20,12 +20,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Answers "are you there?" to anybody, as Prefect's own does.
+# Health check that needs no login, as in Prefect.
 OPEN_PATHS = ("/health", "/api/health")
 
 
 def own_origins(port: int) -> list[str]:
-    """The addresses under which a browser on this machine reaches a server."""
+    """Return the addresses under which a browser on this machine reaches a server."""
     return [f"http://{f'[{name}]' if ':' in name else name}:{port}" for name in LOOPBACK]
 
 
@@ -35,8 +35,8 @@ class Guard:
     Args:
         app: The server behind.
         hosts: Names under which it may be addressed, without ports.
-        origins: Pages that may call it beside those of the very address that they call.
-        login: ``name:password`` that every request must bring; empty: the server behind asks.
+        origins: Pages that may call it, besides those of the called address itself.
+        login: ``name:password`` that every request must send; empty: the server behind checks.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Guard:
 
 
 class Enforced:
-    """ASGI middleware for Prefect's API: nobody switches off the check of a run's parameters.
+    """ASGI middleware for Prefect's API: clients cannot disable the check of a run's parameters.
 
     Args:
         app: The server behind.
@@ -85,7 +85,7 @@ class Enforced:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read what creates a run or changes a deployment, and refuse it or pass it on."""
+        """Read requests that create a run or change a deployment; refuse them or pass them on."""
         path = str(scope.get("path", ""))
         changes = scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH")
         if not changes or "/deployments" not in path:
@@ -110,9 +110,9 @@ class Enforced:
 
 
 async def refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
-    """Answer with an error, in words that Prefect's and MLflow's clients show."""
+    """Answer with an error in the form that Prefect's and MLflow's clients show."""
     if scope["type"] == "websocket":
-        # Before it is accepted, closing one is answered with 403.
+        # Closing a connection before it is accepted is answered with 403.
         await send({"type": "websocket.close", "code": 1008, "reason": reason})
         return
     headers = [(b"content-type", b"application/json")]
@@ -127,7 +127,7 @@ def _switches_off(body: bytes) -> bool:
     try:
         found = json.loads(body or b"null")
     except ValueError:
-        # The server behind refuses it.
+        # The server behind refuses malformed bodies itself.
         return False
     parts = found if isinstance(found, list) else [found]
     return any(
@@ -137,7 +137,7 @@ def _switches_off(body: bytes) -> bool:
 
 
 def _with_lists(parts: Iterable[Any]) -> Iterable[Any]:
-    """The objects themselves, and those in lists of theirs: the form for many runs at once."""
+    """Yield the objects, and those in lists inside them, as requests for many runs have."""
     for part in parts:
         yield part
         if isinstance(part, dict):
@@ -147,7 +147,7 @@ def _with_lists(parts: Iterable[Any]) -> Iterable[Any]:
 
 
 def _same(origin: str, host: str) -> bool:
-    """Whether a page's origin is the very address that it calls, whatever the scheme before it."""
+    """Return whether a page's origin is the address that it calls, whatever the scheme."""
     return urlsplit(origin).netloc.lower() == host.lower() if "//" in origin else False
 
 

@@ -1,4 +1,4 @@
-"""What ``autoprune doctor`` says about the servers, the worker and the slots."""
+"""The checks of ``autoprune doctor`` on the servers, the worker and the slots."""
 
 import os
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 UP = "autoprune up"
-# A worker tells the server every half minute that it is there.
+# A worker sends the server a sign of life every half minute.
 SILENT_SECONDS = 120.0
 
 
 def platform_findings(state: State) -> list[Finding]:
-    """The servers, the worker, killed runs and held slots."""
+    """Check the servers, the worker, killed runs and held slots."""
     api, prefect = _prefect(state)
     found = [prefect, _mlflow(state)]
     if api and prefect.ok:
@@ -35,14 +35,14 @@ def platform_findings(state: State) -> list[Finding]:
 
 
 def _ghosts(client: "SyncPrefectClient", state: State) -> Iterator[Finding]:
-    """Runs of killed commands, which are marked as crashed by this look."""
+    """Report runs of killed commands, which this check marks as crashed."""
     gone = mark_gone(client, state)
     if gone:
         yield Finding("killed runs", True, f"marked as crashed now: {', '.join(gone)}")
 
 
 def _lost(state: State) -> Iterator[Finding]:
-    """Slots of killed runs in this folder's own database, whether its server runs or not."""
+    """Report slots of killed runs in this folder's own database, even if its server is down."""
     lost = [(slots, unheld(state, slots)) for slots in local_slots(state)]
     words = ", ".join(f"{slots.name} {count} of {slots.limit}" for slots, count in lost if count)
     if words:

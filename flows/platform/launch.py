@@ -1,4 +1,4 @@
-"""Bring the platform up, or find that it is up; end only what this command started."""
+"""Starts the platform, or reuses what runs; ends only what this command started."""
 
 import os
 import time
@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 
 class BusyError(AutopruneError):
-    """Another command starts or stops things of this state folder for too long."""
+    """Another command has been starting or stopping this state folder's services for too long."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Platform:
         state: The state folder.
         say: Where progress goes, one line at a time.
         pool: Work pool of the runs.
-        night: What is searched every night; None: nothing.
+        night: The nightly search; None: no search.
     """
 
     state: State
@@ -61,23 +61,23 @@ class Platform:
 
     @property
     def register(self) -> Register:
-        """What this state folder's commands started."""
+        """The register of what this state folder's commands started."""
         return processes.register_of(self.state)
 
     def up(self, prefect_port: int | None, mlflow_port: int | None, runs: int | None) -> None:
         """Start what is missing, prepare the server, deploy.
 
-        Settings of a part that runs already have no effect, and a line says so.
+        Settings of a part that is already running have no effect; a line says so.
 
         Args:
             prefect_port: Port of a Prefect server that has to be started; None: that of one which
                 ended by itself, where its worker and the browser look for it, else 4200.
-            mlflow_port: Port of an MLflow server that has to be started; None: so, else 5000.
+            mlflow_port: Port of an MLflow server that has to be started; None: likewise, else 5000.
             runs: Runs that the worker may hold at once; None: 4.
 
         Raises:
             UsageError: If a port is taken by something else.
-            PrerequisiteError: If a server does not start; what was started is ended again.
+            PrerequisiteError: If a server does not start; what was started is stopped again.
             ModuleNotFoundError: If a server's package is not installed.
         """
         require("prefect", "mlflow")
@@ -120,18 +120,18 @@ class Platform:
         self._worker(alive.get("worker"), runs)
 
     def stop_started(self) -> None:
-        """End what this object started, the worker first."""
+        """Stop what this object started, the worker first."""
         if not self.started:
             return
         try:
             with changing(self.state, PATIENCE_SECONDS):
                 self._end_started()
                 noted = self.register.noted()
-                # Under the same name another command may have started one of its own by now.
+                # Another command may have started one of the same name by now.
                 mine = [n for n, one in self.started.items() if noted.get(n) == one]
                 self.register.remove(mine)
         except BusyError:
-            # What has ended may stay in the register; who reads it looks whether it is alive.
+            # Ended processes may stay in the register; its readers check whether they are alive.
             self._end_started()
         self.started.clear()
 
@@ -140,9 +140,9 @@ class Platform:
             processes.stop(self.started[name])
 
     def revive(self) -> str:
-        """Start again what ended by itself; why not, in words, when that has happened too often.
+        """Restart what ended by itself; return the reason if that has happened too often.
 
-        What another command ended or has started again by now is left to that command.
+        What another command has stopped or restarted in the meantime is left to that command.
         """
         if all(running.process() is not None for running in self.started.values()):
             return ""
@@ -150,7 +150,7 @@ class Platform:
             with changing(self.state, REVIVE_SECONDS):
                 return self._revive()
         except BusyError:
-            # The next look comes in a second; until then the other command has the word.
+            # The next check comes in a second; until then the other command is in charge.
             return ""
 
     def _revive(self) -> str:
@@ -232,7 +232,7 @@ class Platform:
         return service
 
     def _without_effect(self, option: str, wanted: int | None, now: int | None) -> None:
-        """Say that an option is too late for what runs already."""
+        """Say that an option comes too late for what is already running."""
         if wanted is None or wanted == now:
             return
         as_it_is = "" if now is None else f", it stays {now}"
@@ -242,7 +242,7 @@ class Platform:
         )
 
     def _require_answer(self, known: Running, title: str, ready: Callable[[str], bool]) -> None:
-        """Give a server that runs already some time: it may be busy, or starting again."""
+        """Give a server that is already running some time: it may be busy or restarting."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not ready(known.url):
             if time.monotonic() > deadline or known.process() is None:
@@ -253,13 +253,13 @@ class Platform:
             time.sleep(POLL_SECONDS)
 
     def _experiment(self) -> None:
-        # Imports Prefect, which an installation may lack: `autoprune down` works without.
+        # Imports Prefect, which may not be installed: `autoprune down` works without.
         from tasks.mirror import tracker_of
 
         tracker_of(self.state).experiment(DEMO_MODEL)
 
     def _require_pool(self, worker: Running | None) -> None:
-        """See that the worker which runs already takes the runs that will be deployed."""
+        """Check that a worker that is already running takes the runs to be deployed."""
         taken = None if worker is None else _worker_option(worker, "--pool")
         if worker is not None and taken not in (None, self.pool):
             raise PrerequisiteError(
@@ -343,9 +343,9 @@ class Platform:
 
 
 def bring_down(state: State, say: Say) -> list[str]:
-    """End everything that commands of this state folder started; their names.
+    """Stop everything that commands of this state folder started; return the names.
 
-    Runs that the worker holds are ended with it; their searches go on when they are rerun.
+    Runs that the worker holds end with it; rerunning them resumes their searches.
     """
     register = processes.register_of(state)
     with changing(state):
@@ -363,10 +363,10 @@ def changing(state: State, seconds: float | None = None) -> Iterator[None]:
 
     Args:
         state: The state folder.
-        seconds: How long to wait for another one; None: as long as a start may take.
+        seconds: How long to wait for another command; None: as long as a start may take.
 
     Raises:
-        BusyError: If another one takes too long.
+        BusyError: If another command takes too long.
     """
     place = processes.folder(state)
     place.mkdir(parents=True, exist_ok=True)
@@ -383,7 +383,7 @@ def changing(state: State, seconds: float | None = None) -> Iterator[None]:
 
 
 def _worker_option(worker: Running, option: str) -> str | None:
-    """What a worker was started with."""
+    """Return the value of an option that a worker was started with."""
     process = worker.process()
     try:
         words = [] if process is None else process.cmdline()

@@ -1,4 +1,4 @@
-"""The login of a state folder's own servers: made once, kept in a file for its owner alone."""
+"""The login of a state folder's own servers: made once, in a file that only its owner reads."""
 
 import base64
 import os
@@ -16,20 +16,20 @@ _MODE = 0o600
 
 
 def login_file(state: State) -> Path:
-    """Where the login stands: one line, ``name:password``."""
+    """Return the path of the login: a file of one line, ``name:password``."""
     return folder(state) / "login"
 
 
 def new_login() -> str:
-    """A login that nobody can guess, ``name:password``."""
+    """Make an unguessable login, ``name:password``."""
     return f"{USER}:{secrets.token_urlsafe(24)}"
 
 
 def own_login(state: State) -> str:
-    """The login of this state folder's servers, made now if there is none yet.
+    """Return the login of this state folder's servers; create it if there is none yet.
 
     Raises:
-        PrerequisiteError: If others may read the file, so that it keeps nobody out.
+        PrerequisiteError: If others may read the file, so that it protects nothing.
     """
     file = login_file(state)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def own_login(state: State) -> str:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(f"{new_login()}\n")
-        # Two first starts at once: the first name given stays.
+        # Two first starts at once: the login written first stays.
         try:
             os.link(part, file)
         except FileExistsError:
@@ -55,22 +55,22 @@ def own_login(state: State) -> str:
 
 
 def login_of(state: State, api: str) -> str:
-    """The login at a Prefect API, empty when there is none.
+    """Return the login for a Prefect API; empty if there is none.
 
-    That of our own server where the register names its address, else the user's
+    If the register lists the address, it is that of our own server; otherwise it is the user's
     ``PREFECT_API_AUTH_STRING``.
     """
     return _own(state, "prefect", api) or os.environ.get(AUTH_VARIABLE, "")
 
 
 def mlflow_login_of(state: State, url: str) -> str:
-    """The login at an MLflow server: our own one's, else that of MLflow's variables."""
+    """Return the login for an MLflow server: our own server's, else that of MLflow's variables."""
     name, password = (os.environ.get(variable, "") for variable in MLFLOW_VARIABLES)
     return _own(state, "mlflow", url) or (f"{name}:{password}" if name else "")
 
 
 def use_logins(state: State) -> None:
-    """Let this process's clients log in at our own servers, where a variable names one of these."""
+    """Let this process's clients log in at our own servers if a variable names one of them."""
     own = _own(state, "prefect", os.environ.get("PREFECT_API_URL", ""))
     if own:
         os.environ.setdefault(AUTH_VARIABLE, own)
@@ -81,12 +81,12 @@ def use_logins(state: State) -> None:
 
 
 def _own(state: State, server: str, url: str) -> str:
-    """The login of our own server, empty where another one is at the address."""
+    """Return the login of our own server; empty if the address belongs to another one."""
     known = register_of(state).noted().get(server)
     mine = known is not None and known.url == url.rstrip("/") and login_file(state).exists()
     return own_login(state) if mine else ""
 
 
 def basic(login: str) -> str:
-    """The ``Authorization`` header of a login."""
+    """Return the ``Authorization`` header for a login."""
     return f"Basic {base64.b64encode(login.encode()).decode()}"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 OFF = "off"
 NIGHTLY = "nightly"
 USUAL_TIME = "02:00"
-# What a night may take where the settings do not say.
+# Limits of a night if the settings give none.
 USUAL = {"candidates": 24, "minutes": 240.0}
 TURN_ON = "`autoprune up --schedule MODEL` (or FILE.yaml) searches every night"
 TURN_OFF = "`autoprune up --schedule off` ends it"
@@ -35,7 +35,7 @@ TURN_OFF = "`autoprune up --schedule off` ends it"
 
 @dataclass(frozen=True)
 class Night:
-    """What is searched every night.
+    """The search that runs every night.
 
     Args:
         search: Settings of the search.
@@ -53,7 +53,7 @@ class Night:
 
 
 def chosen_night(state: State, schedule: str | None, at: str | None) -> Night | None:
-    """The night that was asked for, else that of last time; None: none is scheduled.
+    """Return the requested night, else the remembered one; None: none is scheduled.
 
     Args:
         state: The state folder, which remembers it.
@@ -61,8 +61,8 @@ def chosen_night(state: State, schedule: str | None, at: str | None) -> Night | 
         at: Time of the day.
 
     Raises:
-        UsageError: If a setting is wrong, the text has one sealed set, or there is nothing to be
-            done at that time.
+        UsageError: If a setting is wrong, the text has only one sealed set, or there is nothing
+            to do at that time.
     """
     if schedule is None:
         known = _remembered(state)
@@ -81,7 +81,7 @@ def chosen_night(state: State, schedule: str | None, at: str | None) -> Night | 
         )
     params: NightlyParams = checked(NightlyParams, {"search": USUAL | given})
     params.check()
-    # Imports Prefect and torch, which `autoprune down` does without.
+    # Imports Prefect and torch, which `autoprune down` does not need.
     from tasks.text_split import check_independent
 
     check_independent(str(state.root), params.search.corpus)
@@ -98,7 +98,7 @@ def remember_night(state: State, night: Night | None) -> None:
 
 
 def with_night(text: str, night: Night | None) -> str:
-    """``prefect.yaml`` with this night's search scheduled, as it stands without one."""
+    """Return ``prefect.yaml`` with this night's search scheduled, or unchanged without one."""
     if night is None:
         return text
     sheet = yaml.safe_load(text)
@@ -116,7 +116,7 @@ def with_night(text: str, night: Night | None) -> str:
 
 
 def scheduled(client: "SyncPrefectClient", pool: str) -> str:
-    """What the server will do every night, in words, by this command or another."""
+    """Describe what the server will do every night, whichever command scheduled it."""
     deployment = client.read_deployment_by_name(f"{NIGHTLY}/{deployment_name(NIGHTLY, pool)}")
     active: list[Any] = [one.schedule for one in deployment.schedules if one.active]
     if deployment.paused or not active:
@@ -132,7 +132,7 @@ def scheduled(client: "SyncPrefectClient", pool: str) -> str:
 
 
 def local_zone() -> str:
-    """Name of this machine's time zone, as ``TZ`` or ``/etc/localtime`` have it; else UTC."""
+    """Return this machine's time zone from ``TZ`` or ``/etc/localtime``; else UTC."""
     named = os.environ.get("TZ", "").removeprefix(":")
     place = str(Path("/etc/localtime").resolve())
     found = named or place.partition("/zoneinfo/")[2]

@@ -1,4 +1,4 @@
-"""What the Prefect server must hold before a run: pool, limits, zombie rule, deployments."""
+"""What the Prefect server needs before a run: pool, limits, zombie rule, deployments."""
 
 import os
 import subprocess
@@ -32,11 +32,11 @@ DEPLOY_SECONDS = 180.0
 
 @dataclass
 class Orders:
-    """What was made and what was there already.
+    """What was created and what already existed.
 
     Args:
         made: New things, in words.
-        kept: Names of what was found as it is.
+        kept: Names of what was found and left unchanged.
     """
 
     made: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Orders:
 
 @contextmanager
 def client_of(api: str, login: str = "") -> "Iterator[SyncPrefectClient]":
-    """A client of the API at this address, whatever this process used before.
+    """Open a client of the API at this address, whatever this process used before.
 
     Args:
         api: The address.
@@ -66,16 +66,16 @@ def client_of(api: str, login: str = "") -> "Iterator[SyncPrefectClient]":
 def prepare_server(api: str, pool: str = POOL, login: str = "") -> Orders:
     """Create what is missing; what a user changed stays changed.
 
-    Relative paths in a form refer to the folder that the worker was started in, so that machines
-    with different folders may share a server.
+    Relative paths in a form refer to the folder in which the worker was started, so machines with
+    different folders may share a server.
 
     Args:
         api: Address of the Prefect API.
         pool: Name of the work pool.
-        login: At the API; see :func:`client_of`.
+        login: Login for the API; see :func:`client_of`.
 
     Raises:
-        PrerequisiteError: If the pool is there but paused, or its folder is not on this machine.
+        PrerequisiteError: If the pool exists but is paused, or its folder is not on this machine.
     """
     orders = Orders()
     with client_of(api, login) as client:
@@ -100,7 +100,7 @@ def _limit(client: "SyncPrefectClient", name: str, limit: int) -> bool:
 
 
 def _zombie_rule(client: "SyncPrefectClient") -> bool:
-    """A run whose process was killed says nothing any more; without this it is Running for ever."""
+    """Create the rule that crashes silent runs; without it a killed run stays Running for ever."""
     if client.read_automations_by_name(ZOMBIE_RULE):
         return False
     from prefect.automations import AutomationCore, EventTrigger, Posture
@@ -155,7 +155,7 @@ def deployments_file() -> Path:
 
 
 def deployments_text(pool: str) -> str:
-    """``prefect.yaml`` for a pool: as it stands, or with names of the pool's own."""
+    """Return ``prefect.yaml`` for a pool: unchanged, or with the pool's own names."""
     text = deployments_file().read_text(encoding="utf-8")
     if pool == POOL:
         return text
@@ -172,19 +172,19 @@ def deployments_text(pool: str) -> str:
 def deploy_all(
     api: str, pool: str = POOL, login: str = "", night: Night | None = None
 ) -> tuple[int, bool]:
-    """Deploy every flow of ``prefect.yaml`` unless the server has this very file already.
+    """Deploy every flow of ``prefect.yaml`` unless the server already has this exact file.
 
     Args:
         api: Address of the Prefect API.
         pool: The work pool that runs them.
-        login: At the API; see :func:`client_of`.
-        night: What is searched every night; None: nothing.
+        login: Login for the API; see :func:`client_of`.
+        night: The nightly search; None: no search.
 
     Returns:
         Number of deployments, and whether they were written now.
 
     Raises:
-        AutopruneError: With Prefect's own last words.
+        AutopruneError: If Prefect fails, with its last lines of output.
         PrerequisiteError: If Prefect takes too long.
     """
     text = with_night(deployments_text(pool), night)
@@ -204,15 +204,15 @@ def deploy_all(
 
 
 def delete_gone(api: str, pool: str = POOL, login: str = "") -> list[str]:
-    """Delete deployments of this pool that an earlier version made and this one does not have.
+    """Delete deployments of this pool that an earlier version made and this one no longer has.
 
     Args:
         api: Address of the Prefect API.
-        pool: The work pool whose deployments are looked at.
-        login: At the API; see :func:`client_of`.
+        pool: The work pool whose deployments are checked.
+        login: Login for the API; see :func:`client_of`.
 
     Returns:
-        Their names, ``FLOW/NAME``. Those of other pools, and what a user deployed, stay.
+        Their names, ``FLOW/NAME``. Those of other pools, and users' own deployments, stay.
     """
     import yaml
 
@@ -263,7 +263,7 @@ def _deploy(api: str, file: Path, login: str) -> None:
 
 
 def nightly_words(api: str, pool: str, login: str) -> str:
-    """What the server will do every night, in words."""
+    """Describe what the server will do every night."""
     with client_of(api, login) as client:
         return scheduled(client, pool)
 
@@ -273,7 +273,7 @@ def _deployed_variable(pool: str) -> str:
 
 
 def _ours(client: "SyncPrefectClient", pool: str) -> list[Any]:
-    """What we deployed to a pool."""
+    """Return what we deployed to a pool."""
     found: list[Any] = client.read_deployments(limit=200)
     return [one for one in found if "autoprune" in one.tags and one.work_pool_name == pool]
 

@@ -1,6 +1,6 @@
-"""The work pool of a project: which one it is, and how runs are started and ended in it.
+"""The work pool of a project: its name, and how its runs are started and ended.
 
-A folder remembers the pool that `autoprune up --pool` gave it. Projects with pools of their own
+A folder remembers the pool that `autoprune up --pool` gave it. Projects with their own pools can
 share a server: their deployments, runs and workers have different names.
 """
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 POOL = "autoprune"
 POOL_VARIABLE = "AUTOPRUNE_POOL"
 POOL_NAME = re.compile(r"(?!prefect)[a-z0-9][a-z0-9-]{0,39}")
-# Where runs start: the folder that their worker was started in, which differs by machine.
+# Runs start in the folder in which their worker was started, which differs by machine.
 WORKERS_FOLDER = "."
-# Prefect's own way starts a helper process for every run, and when the run is cancelled another one
-# that imports Prefect and the flow to look for hooks: seconds during which the run is not yet
-# called Cancelled. With a command of its own a run is one process, and the worker looks itself.
-# The current folder, which may hold anybody's files, is not on its import path.
+# By default, Prefect starts a helper process for every run, and on cancellation another one that
+# imports Prefect and the flow to look for hooks: seconds during which the run is not yet called
+# Cancelled. With a command of its own, a run is one process, and the worker itself checks it.
+# The current folder, which may contain anyone's files, is not on its import path.
 COMMAND = "python3 -P -m flows.platform.prefect_module prefect.engine"
 EARLIER_COMMANDS = ("python3 -m prefect.engine",)
 
 
 def chosen_pool(state: State, asked: str | None = None) -> str:
-    """The pool of this folder: as asked for, else ``$AUTOPRUNE_POOL``, else the one of last time.
+    """Return this folder's pool: the requested one, else ``$AUTOPRUNE_POOL``, else the last one.
 
     Raises:
         UsageError: If a name is not allowed.
@@ -44,7 +44,7 @@ def chosen_pool(state: State, asked: str | None = None) -> str:
 
 
 def checked_name(name: str) -> str:
-    """The name of a pool.
+    """Return the name of a pool if it is allowed.
 
     Raises:
         UsageError: If it is not allowed.
@@ -58,29 +58,29 @@ def checked_name(name: str) -> str:
 
 
 def remember_pool(state: State, pool: str) -> None:
-    """Let later commands in this folder take the same pool."""
+    """Let later commands in this folder use the same pool."""
     _file(state).parent.mkdir(parents=True, exist_ok=True)
     write_text(_file(state), f"{pool}\n")
 
 
 def deployment_name(name: str, pool: str) -> str:
-    """``manual`` of the usual pool, ``manual-NAME`` of another."""
+    """Return ``manual`` for the usual pool, ``manual-NAME`` for another."""
     return name if pool == POOL else f"{name}-{pool}"
 
 
 def worker_path(path: str | None) -> str:
-    """``PATH`` of a worker, in which :data:`COMMAND` finds the interpreter that runs this."""
+    """Return a worker's ``PATH``, in which :data:`COMMAND` finds this interpreter."""
     return os.pathsep.join([str(Path(sys.executable).parent), *([path] if path else [])])
 
 
 def prepare_pool(client: "SyncPrefectClient", pool: str) -> str:
-    """Make the pool unless it is there, and close it: see :func:`closed`.
+    """Create the pool if it is missing, and close it: see :func:`closed`.
 
     Returns:
-        What was made or changed now, in words; empty if nothing was.
+        What was created or changed, in words; empty if nothing was.
 
     Raises:
-        PrerequisiteError: If it is there but paused, or its folder is not on this machine.
+        PrerequisiteError: If it exists but is paused, or its folder is not on this machine.
     """
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
@@ -115,12 +115,12 @@ def prepare_pool(client: "SyncPrefectClient", pool: str) -> str:
 
 
 def closed(template: Mapping[str, Any]) -> dict[str, Any]:
-    """A base job template that takes neither command nor environment nor folder from a run.
+    """Return a base job template that takes no command, environment or folder from a run.
 
-    Whoever may start a run would otherwise run any program as the worker's user. What a user of
-    the pool set as the default of command or folder becomes its fixed value. An environment is
-    left out altogether: Prefect adds a run's variables to any that stands there. Other variables
-    that nobody declared are refused.
+    Otherwise anyone who may start a run could run any program as the worker's user. A default
+    command or folder set by a user of the pool becomes the fixed value. An environment is
+    left out altogether, since Prefect adds a run's variables to any that is there. Other
+    variables that are not declared are refused.
 
     Args:
         template: The template of a pool of type ``process``.
@@ -143,7 +143,7 @@ def closed(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_folder(template: Mapping[str, Any], pool: str = POOL) -> None:
-    """See that the folder in which a pool starts its runs is on this machine.
+    """Check that the folder in which a pool starts its runs is on this machine.
 
     Args:
         template: The pool's base job template, closed.

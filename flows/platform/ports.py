@@ -1,17 +1,17 @@
-"""Is a port of this machine free, and which one is?"""
+"""Checks whether a port of this machine is free, and finds free ones."""
 
 import secrets
 import socket
 
-# Below those that systems give to connections: 32768 and more on Linux, 49152 and more elsewhere.
+# Below the ports systems use for connections: 32768 and up on Linux, 49152 and up elsewhere.
 FIRST, LAST = 20_000, 32_000
 _TRIES = 100
 
 
 def port_taken(port: int) -> bool:
-    """Whether something listens on 127.0.0.1 or on all addresses."""
+    """Return whether something listens on 127.0.0.1 or on all addresses."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do, so that a connection in its last minute does not count.
+        # As servers do, so that a connection in TIME_WAIT does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -21,9 +21,9 @@ def port_taken(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 for a server that is about to start.
+    """Return a free port of 127.0.0.1 for a server that is about to start.
 
-    A connection of another process cannot have got it by the time that the server asks for it.
+    It is outside the usual ephemeral range, so no other process's connection takes it first.
     """
     for _ in range(_TRIES):
         port = FIRST + secrets.randbelow(LAST - FIRST + 1)

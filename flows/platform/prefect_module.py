@@ -1,8 +1,8 @@
-"""Runs a module of Prefect that imports nothing from the current folder.
+"""Runs a module of Prefect without importing anything from the current folder.
 
-Run as ``python3 -P -m flows.platform.prefect_module prefect.engine ...``. ``-P`` alone does not do
-it: to load a deployed flow, Prefect puts the current folder first on the import path, and a
-``flows/`` or ``json.py`` there, anybody's, would run with the keys of the worker.
+Run as ``python3 -P -m flows.platform.prefect_module prefect.engine ...``. ``-P`` alone is not
+enough: to load a deployed flow, Prefect puts the current folder first on the import path, and
+anyone's ``flows/`` or ``json.py`` there would run with the worker's keys.
 """
 
 import importlib
@@ -17,7 +17,7 @@ def main() -> None:
     from prefect.utilities import importtools
 
     loading: Any = importtools
-    # What `autoprune up` deploys is installed, so the usual import path has it.
+    # What `autoprune up` deploys is installed, so the normal import path finds it.
     loading.load_module = importlib.import_module
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

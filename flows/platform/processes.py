@@ -1,4 +1,4 @@
-"""Processes of their own session that outlive a command, found again by pid and start time."""
+"""Processes in their own session that outlive a command, identified by pid and start time."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from autoprune.storage import write_json
 from tasks.run_files import read_object
 from tasks.state import State
 
-# A pid is used again after a while; the start time tells two processes of one pid apart.
+# Pids are reused; the start time tells apart two processes with the same pid.
 SAME_START_SECONDS = 1.0
 STOP_SECONDS = 20.0
 
@@ -26,9 +26,9 @@ class Running:
     """One process that ``autoprune up`` started.
 
     Args:
-        pid: Its number.
+        pid: Process id.
         created: When it started, seconds since 1970.
-        url: Where it answers; of the worker, the API that it takes runs from.
+        url: Where it answers; for the worker, the API from which it takes runs.
         log: Its log file.
     """
 
@@ -39,11 +39,11 @@ class Running:
 
     @property
     def port(self) -> int | None:
-        """Port of the address; None where it has none."""
+        """Port of the address; None if it has none."""
         return urllib.parse.urlsplit(self.url).port
 
     def process(self) -> psutil.Process | None:
-        """The process; None when it is gone."""
+        """Return the process; None if it is gone."""
         try:
             found = psutil.Process(self.pid)
             same = abs(found.create_time() - self.created) < SAME_START_SECONDS
@@ -54,7 +54,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Register:
-    """The file that says what was started, so that another command can reuse or stop it.
+    """The file that lists what was started, so that another command can reuse or stop it.
 
     Args:
         file: The JSON file.
@@ -63,26 +63,26 @@ class Register:
     file: Path
 
     def read(self) -> dict[str, Running]:
-        """What is written and still alive, by service."""
+        """Return the listed services that are still alive, by name."""
         return {name: running for name, running in self.noted().items() if running.process()}
 
     def noted(self) -> dict[str, Running]:
-        """What is written, by service, alive or not: ended by itself, unless it was removed."""
+        """Return the listed services by name; one that is dead but still listed ended by itself."""
         if not self.file.exists():
             return {}
         return {name: Running(**record) for name, record in read_object(self.file).items()}
 
     def port(self, name: str) -> int | None:
-        """Port of a service that is written, alive or not."""
+        """Return the port of a listed service, alive or not."""
         found = self.noted().get(name)
         return None if found is None else found.port
 
     def add(self, name: str, running: Running) -> None:
-        """Note a started service."""
+        """Add a started service."""
         self._write(self.noted() | {name: running})
 
     def remove(self, names: Iterable[str]) -> None:
-        """Forget services."""
+        """Remove services from the list."""
         gone = set(names)
         self._write({name: one for name, one in self.noted().items() if name not in gone})
 
@@ -95,12 +95,12 @@ class Register:
 
 
 def folder(state: State) -> Path:
-    """Where the platform keeps its register, its login and its logs."""
+    """Return the folder of the platform's register, login and logs."""
     return state.root / "platform"
 
 
 def register_of(state: State) -> Register:
-    """What this state folder's commands started."""
+    """Return the register of what this state folder's commands started."""
     return Register(folder(state) / "services.json")
 
 
@@ -113,7 +113,7 @@ def start(
         command: Program and arguments.
         environment: Its whole environment.
         folder: Its working folder.
-        log: Where its output is added.
+        log: File to which its output is appended.
         url: Where it will answer.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def start(
 
 
 def stop(running: Running, seconds: float = STOP_SECONDS) -> None:
-    """End a process and everything below it: asked first, forced after ``seconds``."""
+    """End a process and its descendants: ask first, force after ``seconds``."""
     process = running.process()
     if process is None:
         return
@@ -153,7 +153,7 @@ def stop(running: Running, seconds: float = STOP_SECONDS) -> None:
 
 
 def port_holder(port: int) -> str:
-    """Who listens on a port of this machine, for messages; empty when nobody may be named."""
+    """Say who listens on a port of this machine, for messages; empty if that is not visible."""
     try:
         listening = [
             connection
@@ -164,7 +164,7 @@ def port_holder(port: int) -> str:
             process = psutil.Process(listening[0].pid)
             return f"process {process.pid}, {process.name()}"
     except psutil.Error:
-        # Other users' processes cannot be looked into.
+        # Other users' processes cannot be inspected.
         return ""
     return ""
 

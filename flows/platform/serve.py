@@ -1,7 +1,7 @@
 """The process of one of our servers: Prefect's or MLflow's application behind the guard.
 
-Run as ``python -P -m flows.platform.serve prefect --port 4200``. What it needs to know beside the
-address stands in its environment, since other users may read a command line:
+Run as ``python -P -m flows.platform.serve prefect --port 4200``. All but the address is passed in
+its environment, since other users can read a command line:
 ``PREFECT_SERVER_API_AUTH_STRING`` (Prefect) or ``AUTOPRUNE_MLFLOW_LOGIN`` (MLflow), each
 ``name:password``.
 """
@@ -14,16 +14,16 @@ from typing import Any, cast
 
 from flows.platform.guard import LOOPBACK, App, Enforced, Guard, own_origins
 
-# Comma-separated names under which a server is reached beside those of this machine.
+# Comma-separated names under which a server can be reached, besides those of this machine.
 HOSTS_VARIABLE = "AUTOPRUNE_SERVER_HOSTS"
 PREFECT_AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
 MLFLOW_AUTH_VARIABLE = "AUTOPRUNE_MLFLOW_LOGIN"
-# As `prefect server start` has it.
+# Same as in `prefect server start`.
 KEEP_ALIVE_SECONDS = 5
 
 
 def main() -> int:
-    """Serve until stopped; 2 without a login, since then anybody could use the server."""
+    """Serve until stopped; return 2 without a login, since then anyone could use the server."""
     parser = argparse.ArgumentParser(prog="flows.platform.serve")
     parser.add_argument("server", choices=("prefect", "mlflow"))
     parser.add_argument("--host", default="127.0.0.1")
@@ -39,14 +39,14 @@ def main() -> int:
         return 2
     os.environ.pop(MLFLOW_AUTH_VARIABLE, None)
     application = prefect_application(given.port) if given.server == "prefect" else _mlflow(given)
-    # Prefect asks for its login itself, also on its WebSockets.
+    # Prefect checks its login itself, on its WebSockets too.
     asked = "" if given.server == "prefect" else login
     serve(Guard(application, hosts(), own_origins(given.port), asked), given.host, given.port)
     return 0
 
 
 def prefect_application(port: int) -> App:
-    """Prefect's application; a page may call it across the names of this machine only."""
+    """Return Prefect's application; only pages under this machine's names may call it."""
     os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(own_origins(port))
     from prefect.server.api.server import create_app
 
@@ -54,16 +54,16 @@ def prefect_application(port: int) -> App:
 
 
 def hosts() -> list[str]:
-    """Names under which this process may be addressed."""
+    """Return the names under which this process may be addressed."""
     more = os.environ.get(HOSTS_VARIABLE, "").split(",")
     return [*LOOPBACK, *(name.strip() for name in more if name.strip())]
 
 
 def serve(application: App, host: str, port: int, log_level: str = "warning") -> None:
-    """Run an application until a signal ends it, from a folder that nobody plants files in.
+    """Run an application until a signal ends it, from a folder where no one can plant files.
 
-    Prefect's alembic.ini puts ``.`` first on the path, and ``-P`` does not keep it from that. The
-    settings of the folder that the server was started in are read by now.
+    Prefect's alembic.ini puts ``.`` first on the path, and ``-P`` does not prevent that. The
+    settings of the folder that the server was started in have been read by now.
     """
     import uvicorn
 
@@ -79,7 +79,7 @@ def serve(application: App, host: str, port: int, log_level: str = "warning") ->
 
 
 def _mlflow(given: argparse.Namespace) -> App:
-    """MLflow's application, set up as `mlflow server` does it, in this process alone."""
+    """Return MLflow's application, set up as by `mlflow server`, in this process alone."""
     from mlflow.server import constants
 
     os.environ |= {
@@ -89,7 +89,7 @@ def _mlflow(given: argparse.Namespace) -> App:
         constants.SERVE_ARTIFACTS_ENV_VAR: "true",
         "_MLFLOW_SGI_NAME": "uvicorn",
         "_MLFLOW_IN_JOB_EXECUTOR": "false",
-        # The guard has looked already; MLflow itself knows no other names than these.
+        # The guard has checked already; MLflow itself knows only these names.
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(
             pattern for name in hosts() for pattern in _with_ports(name)
         ),
@@ -104,7 +104,7 @@ def _mlflow(given: argparse.Namespace) -> App:
 
 
 def _with_ports(name: str) -> tuple[str, str]:
-    # An address of IPv6 stands in brackets, which MLflow's patterns take for a set.
+    # An IPv6 address is in brackets, which MLflow's patterns read as a character set.
     shown = f"[[]{name}]" if ":" in name else name
     return f"[{name}]" if ":" in name else name, f"{shown}:*"
 

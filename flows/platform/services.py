@@ -1,4 +1,4 @@
-"""The two servers and the worker: how each is started and how it is known to be well."""
+"""The two servers and the worker: how to start each and check its health."""
 
 import json
 import os
@@ -27,15 +27,15 @@ MLFLOW_PORT = 5000
 RUNS = 4
 HEARTBEAT_SECONDS = 30
 SERVE = ("-P", "-m", "flows.platform.serve")
-# In memory, as is the default, a restart forgets who holds a slot, and it is held for ever.
+# The default, in memory, forgets slot holders on a restart, and their slots stay held for ever.
 LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
-# Set for commands, whose screen is their own; a server and a worker have a log file.
+# Commands set these to keep the screen to themselves; a server and a worker have a log file.
 QUIET = (
     "PREFECT_LOGGING_LEVEL",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL",
     "PREFECT_SERVER_LOGGING_LEVEL",
 )
-# Without these the programs ask the internet for news or send usage figures.
+# Without these, the programs check the internet for news or send usage figures.
 OFFLINE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -49,13 +49,13 @@ class Service:
 
     Args:
         name: Its key in the register.
-        title: What people call it.
+        title: Its name for people.
         command: Program and arguments.
         environment: Its whole environment.
-        url: Address for the API's users; of the worker, the API that it takes runs from.
+        url: Address for the API's users; for the worker, the API from which it takes runs.
         page: Address for people.
-        folder: Where it is started: a server not in the user's, whose files are settings to it.
-        login: ``name:password`` that it asks for.
+        folder: Where it starts: not the user's for a server, which would read settings there.
+        login: ``name:password`` that it requires.
     """
 
     name: str
@@ -73,7 +73,7 @@ def prefect_server(state: State, port: int) -> Service:
     url = f"http://127.0.0.1:{port}/api"
     login = own_login(state)
     environment = _environment(state, prefect_server_environment(os.environ)) | {
-        # A UI on another port than 4200 asks 4200 unless configured.
+        # A UI on a port other than 4200 queries 4200 unless configured.
         "PREFECT_SERVER_UI_API_URL": url,
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
         PREFECT_AUTH_VARIABLE: login,
@@ -106,21 +106,21 @@ def mlflow_server(state: State, port: int) -> Service:
 
 
 def worker(state: State, api: str, limit: int, pool: str = POOL, login: str = "") -> Service:
-    """The worker that runs deployments, one process a run, in this folder and this state.
+    """The worker that runs deployments, one process per run, in this folder and state.
 
     Args:
         state: The state folder.
-        api: Where it takes runs from.
+        api: The API from which it takes runs.
         limit: Runs at once.
-        pool: Whose runs it takes.
-        login: At the API; empty where it asks for none.
+        pool: The pool whose runs it takes.
+        login: Login for the API; empty if it requires none.
     """
     environment = _environment(state, worker_environment(os.environ)) | {
         "PREFECT_API_URL": api,
         "PATH": worker_path(os.environ.get("PATH")),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "autoprune",
-        # "Finished in state Completed()" of every task hides the candidates' lines on a run's page.
+        # "Finished in state Completed()" of every task would hide candidates' lines on the page.
         "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "TOKENIZERS_PARALLELISM": "false",
@@ -129,7 +129,7 @@ def worker(state: State, api: str, limit: int, pool: str = POOL, login: str = ""
         environment[AUTH_VARIABLE] = login
     page = mlflow_page(state)
     if page:
-        # So that a run's page has a link; with a file as its store a run does not know the server.
+        # Gives a run's page its link; with a file as its store, a run does not know the server.
         environment[PAGE_VARIABLE] = page
     module = ("-P", "-m", "flows.platform.prefect_module", "prefect")
     words = (*module, "worker", "start", "--pool", pool, "--name", worker_name())
@@ -143,38 +143,38 @@ def worker(state: State, api: str, limit: int, pool: str = POOL, login: str = ""
 
 
 def mlflow_page(state: State) -> str:
-    """Where people see MLflow: as the user set it, else the server of `autoprune up`, if any."""
+    """Return MLflow's address for people: the user's setting, else the server of `autoprune up`."""
     known = register_of(state).read().get("mlflow")
     return state.mlflow_page or (known.url if known is not None else "")
 
 
 def worker_name() -> str:
-    """Name of this machine's worker."""
+    """Return the name of this machine's worker."""
     return f"autoprune-{platform.node() or 'worker'}"
 
 
 def prefect_page(api: str) -> str:
-    """The UI's address of an API."""
+    """Return the address of an API's UI."""
     return api.removesuffix("/api")
 
 
 def prefect_is_at(api: str) -> bool:
-    """Whether a Prefect API is at this address, with or without a login."""
+    """Return whether a Prefect API is at this address, with or without a login."""
     return _get(f"{api}/health") == "true"
 
 
 def mlflow_is_at(url: str) -> bool:
-    """Whether an MLflow server is at this address, with or without a login."""
+    """Return whether an MLflow server is at this address, with or without a login."""
     return _get(f"{url}/health") == "OK"
 
 
 def prefect_answers(api: str, login: str = "") -> bool:
-    """Whether a Prefect API is healthy at this address and takes this login."""
+    """Return whether a Prefect API is healthy at this address and accepts this login."""
     return prefect_is_at(api) and bool(_get(f"{api}/admin/version", login))
 
 
 def mlflow_answers(url: str, login: str = "") -> bool:
-    """Whether an MLflow server is healthy at this address and takes this login."""
+    """Return whether an MLflow server is healthy at this address and accepts this login."""
     return mlflow_is_at(url) and bool(_get(f"{url}/version", login))
 
 
@@ -193,7 +193,7 @@ def _get(url: str, login: str = "") -> str:
 
 
 def _environment(state: State, chosen: Mapping[str, str]) -> dict[str, str]:
-    """The chosen variables, with what the programs need; a user's own choice stays."""
+    """Return the chosen variables plus what the programs need; the user's own settings stay."""
     environment = dict(chosen)
     for name in QUIET:
         environment.pop(name, None)
@@ -202,6 +202,6 @@ def _environment(state: State, chosen: Mapping[str, str]) -> dict[str, str]:
         environment.setdefault(name, value)
     environment[HOME_VARIABLE] = str(state.root)
     environment["PREFECT_HOME"] = str(state.prefect)
-    # A file of the current folder must not name another one: it may name code to run.
+    # A file in the current folder must not name another one, which could name code to run.
     environment["PREFECT_LOGGING_CONFIG_PATH"] = str(state.prefect / "logging.yml")
     return environment

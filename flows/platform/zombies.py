@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 GONE = "its process is gone; `autoprune resume` goes on, finished work is not done again"
-# A page of runs; the run that is looked for is among the latest.
+# Runs read at once; the wanted one is among the latest.
 LATEST = 200
-# From a worker's taking a run to its search's lock: Prefect's start, imports, the form's checks.
+# From taking a run to locking its search: Prefect's start, imports, checks of the form.
 STARTING_SECONDS = 120.0
 
 
 def at_work(state: State, run_id: str) -> bool:
-    """Whether some process holds the search's log right now."""
+    """Return whether some process holds the search's log right now."""
     lock = FileLock(f"{RunFiles.of(state, run_id).log}.lock")
     try:
         with lock.acquire(timeout=0):
@@ -45,10 +45,10 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
         run_id: Name of the search.
 
     Returns:
-        The search's flow runs, the latest first, each with its state from before.
+        The search's flow runs, latest first, each with the state it had before.
 
     Raises:
-        AutopruneError: If a process is at work on this search, or may be about to be.
+        AutopruneError: If a process works on this search, or may be about to.
     """
     if at_work(state, run_id):
         raise AutopruneError(
@@ -67,7 +67,7 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
                 )
         for flow_run in found:
             crash(client, flow_run)
-            # A night whose search is complete may be at work on what comes after it.
+            # A night may be working on the steps after its search, which is complete.
             done = flow_run.state is not None and flow_run.state.is_completed()
             parent = None if done else _parent(client, flow_run)
             if parent is not None:
@@ -76,10 +76,10 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
 
 
 def starting_seconds(state: State, run_id: str, flow_run: "FlowRun") -> float:
-    """How much longer an unfinished flow run may be on its way to the search's lock.
+    """Return how much longer an unfinished flow run may take to reach the search's lock.
 
-    Who gets the lock writes the settings at once, so settings younger than the run's state show
-    that it held the lock; a free lock then means that it is gone.
+    The process that gets the lock writes the settings at once. So settings younger than the run's
+    state show that it held the lock, and a free lock then means that it is gone.
 
     Args:
         state: The state folder.
@@ -87,7 +87,7 @@ def starting_seconds(state: State, run_id: str, flow_run: "FlowRun") -> float:
         flow_run: A flow run of that search.
 
     Returns:
-        Seconds; zero for a run that is finished, or that had the lock, or had time enough.
+        Seconds; zero if the run is finished, had the lock, or has had enough time.
     """
     now = flow_run.state
     if now is None or not (now.is_running() or now.is_pending()):
@@ -139,7 +139,7 @@ def _flow_runs(client: "SyncPrefectClient", run_id: str) -> "list[FlowRun]":
 
 
 def _of_this_folder(client: "SyncPrefectClient", flow_run: "FlowRun", state: State) -> bool:
-    """Whether a run is this project's: another one on the server may have a search of its name."""
+    """Return whether a run is this project's: others on the server may use the same search name."""
     outer = _parent(client, flow_run) or flow_run
     if outer.work_pool_name is not None:
         return bool(outer.work_pool_name == chosen_pool(state))

@@ -1,1 +1,1 @@
-"""What a search does between its form and its report."""
+"""The work of a search, from its form to its report."""

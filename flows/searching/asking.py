@@ -1,4 +1,4 @@
-"""Questions to a designer elsewhere, asked while something else is done here."""
+"""Asks an external designer questions while other work is done here."""
 
 import time
 from collections import deque
@@ -14,9 +14,9 @@ from autoprune.design.chat import Reply
 from autoprune.errors import AutopruneError
 from autoprune.search.steps import Failed
 
-# Endpoints limit how many they take at a time; more would only wait for each other there.
+# Endpoints limit concurrent requests; more would only wait for each other there.
 AT_ONCE = 4
-# An error here leaves answers that are under way, and will be paid, so long to come.
+# After an error here, how long to wait for answers under way, which are paid for anyway.
 GRACE_SECONDS = 20.0
 
 
@@ -34,14 +34,14 @@ Found = TypeVar("Found")
 
 
 class Asking(Generic[One, Found]):
-    """Questions under way, each in a thread; an answer is kept at once, whatever goes on here.
+    """Questions under way, one thread each; an answer is kept as soon as it arrives.
 
-    A question that fails beside others is put back, and all further ones are asked alone: an
-    endpoint may take one at a time only. What fails alone ends the asking: none is begun after it,
-    and those under way are waited for.
+    A question that fails beside others is put back, and all further ones are asked one at a time,
+    since some endpoints take no more. A question that fails alone ends the asking: no new one is
+    begun, and those under way are waited for.
 
     Args:
-        questions: What is asked, in order, at most :data:`AT_ONCE` at a time.
+        questions: The questions in order; at most :data:`AT_ONCE` are asked at a time.
         ask: Asks one; called in a thread, in the context of the thread that made this.
         keep: Puts an answer on record; called in that thread too.
     """
@@ -60,9 +60,9 @@ class Asking(Generic[One, Found]):
         self._alone = len(questions) < 2
         self._stopped = False
         self._error: Exception | None = None
-        # Since when the caller does nothing but wait; None: it works.
+        # Since when the caller has only been waiting; None: it is working.
         self._idle_since: float | None = None
-        # Whoever stops the search waits for no answer.
+        # Daemon threads: stopping the search does not wait for answers.
         self._threads = [
             Thread(target=copy_context().run, args=(self._work,), daemon=True)
             for _ in range(min(AT_ONCE, len(questions)))
@@ -87,7 +87,7 @@ class Asking(Generic[One, Found]):
                 thread.join(max(0.0, until - time.monotonic()))
 
     def arrived(self) -> Iterator[One]:
-        """Questions whose answers came meanwhile."""
+        """Yield questions that have been answered in the meantime."""
         while True:
             try:
                 found = self._back.get_nowait()
@@ -96,7 +96,7 @@ class Asking(Generic[One, Found]):
             yield from self._taken(found)
 
     def rest(self) -> Iterator[One]:
-        """All other questions, as their answers come.
+        """Yield all other questions as their answers arrive.
 
         Raises:
             PrerequisiteError: If the designer cannot be reached, after the last answer.
@@ -127,7 +127,7 @@ class Asking(Generic[One, Found]):
             self._back.put(None)
 
     def _begin(self) -> tuple[One, bool] | None:
-        """The next question, and whether nothing else is asked meanwhile; None: leave it."""
+        """Return the next question, and whether it must be asked alone; None: ask nothing."""
         with self._lock:
             if self._stopped or not self._ahead or (self._alone and self._under_way):
                 return None
@@ -138,7 +138,7 @@ class Asking(Generic[One, Found]):
         again = not alone
         try:
             outcome = self._ask(question)
-            # What was answered and cannot be kept would be lost, and paid, once more.
+            # An answer that cannot be kept would have to be asked for, and paid for, again.
             again = False
             self._keep(question, self._with_wait(outcome))
         except BaseException as error:
@@ -156,7 +156,7 @@ class Asking(Generic[One, Found]):
         self._back.put(question)
 
     def _with_wait(self, outcome: Found) -> Found:
-        """The outcome with the seconds in which nothing was done but wait for it."""
+        """Add to the outcome the seconds spent only on waiting for it."""
         if not isinstance(outcome, Reply | Failed):
             return outcome
         with self._lock:
@@ -171,7 +171,7 @@ class Asking(Generic[One, Found]):
 def _as_exception(error: BaseException, question: Asked) -> Exception:
     if isinstance(error, Exception):
         return error
-    # Prefect ends a task by exceptions of its own that are none.
+    # Prefect ends a task with its own exceptions, which do not derive from Exception.
     return AutopruneError(
         f"the question {question.step_id} was ended by {type(error).__name__}; what is known is "
         "kept; type the same command again"

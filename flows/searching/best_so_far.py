@@ -1,4 +1,4 @@
-"""What a night starts from: the best recipe that earlier searches of the same model found."""
+"""The starting point of a night: the best recipe of earlier searches of the same model."""
 
 import logging
 from typing import Any
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
-    """The same search with the registry's champion among its starts, else the latest winner.
+    """Add the registry's champion, else the latest winner, to the starts of a search.
 
-    A search that was begun keeps the starts that it was begun with, so that a retry goes on.
+    A search that has begun keeps its original starts, so that a retry can resume it.
 
     Args:
         state: The state folder.
@@ -40,7 +40,7 @@ def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
 
 
 def recipe_line(recipe: dict[str, Any]) -> str:
-    """A recorded recipe as ``METRIC+PART+...``; empty for Python code, which no line holds."""
+    """Format a recipe as ``METRIC+PART+...``; empty for Python code, which no line can hold."""
     found = Recipe.from_json(recipe)
     if found.metric.kind == "python" or found.scoring != "dense":
         return ""
@@ -61,7 +61,7 @@ def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
         folder = registry.find_version(tracker, name, number, registry.CHAMPION).folder
         record = read_object(folder / RECORD_FILE)
     except Exception:
-        # No registry, no champion, or its files are gone: earlier runs are looked at then.
+        # No registry, no champion, or its files are gone: look at earlier runs instead.
         log.info("no champion to start from", exc_info=True)
         return None
     return _recipe(record, params)
@@ -79,7 +79,7 @@ def _latest(state: State, params: SearchParams) -> dict[str, Any] | None:
 
 
 def _recipe(record: dict[str, Any], params: SearchParams) -> dict[str, Any] | None:
-    """The recipe of a winner, where it is of this model, share of zeros and pattern."""
+    """Return a winner's recipe if its model, sparsity and pattern match."""
     same = (record.get("model"), record.get("target"), record.get("pattern"))
     if same != (params.model, params.share, params.pattern):
         return None

@@ -1,4 +1,4 @@
-"""Does what a search asks for, step by step, and shows and mirrors what comes out."""
+"""Executes the steps of a search, and shows and mirrors their outcomes."""
 
 import statistics
 import threading
@@ -42,8 +42,8 @@ from tasks.run_record import RunRecord
 from tasks.search_bench import SearchBench
 from tasks.state import State
 
-# A run that is stopped has this long for its last words to MLflow; the log has all of them anyway.
-# Its worker looks every three seconds whether it has ended, and calls it Cancelled only then.
+# Seconds a stopped run may spend on its last MLflow update; the log is complete without it.
+# Its worker checks every three seconds whether it has ended, and only then calls it Cancelled.
 STOP_SECONDS = 2.0
 
 
@@ -68,7 +68,7 @@ class Driver:
     parent: str | None = None
     place: str = ""
     workers: Workers | None = None
-    # Of the designer files: where it is asked, what it answered, whether answers are waited for.
+    # For the designer ``files``: its folder, the answers so far, and whether to wait for answers.
     mailbox: Mailbox | None = None
     received: dict[str, Reply] = field(default_factory=dict)
     waits: bool = True
@@ -88,10 +88,10 @@ class Driver:
         """Work until the search is done, or until no step of a kind is open.
 
         Args:
-            only: The kind; steps of others stay open. None: all.
+            only: The kind; steps of other kinds stay open. None: all.
 
         Returns:
-            Number of steps whose outcomes were put on record.
+            Number of steps whose outcomes were recorded.
         """
         self._look(aloud=False)
         count = 0
@@ -101,7 +101,7 @@ class Driver:
                 count += 1
                 self.search.settle()
                 if self.mailbox is not None:
-                    # For who answers in another process.
+                    # For a designer in another process.
                     self.files.add_facts(**facts_for_designers(self.search))
                 self._add_time(step, time.monotonic() - started)
                 started = time.monotonic()
@@ -115,11 +115,11 @@ class Driver:
         return any(isinstance(step, kind) for step in self.search.waiting)
 
     def _done(self, only: type[WorkStep] | None) -> Iterator[WorkStep]:
-        """Do all that may be done now, and yield each step whose outcome is on record."""
+        """Do everything that can be done now, and yield each step once its outcome is on record."""
         if only in (None, Propose, Seal):
             open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
         else:
-            # Also beside open questions, which nobody asks meanwhile.
+            # Include steps beside open questions, which nobody asks meanwhile.
             open_steps = self.search.waiting
         if only is not None:
             open_steps = [step for step in open_steps if isinstance(step, only)]
@@ -157,7 +157,7 @@ class Driver:
         return self._ask(question)
 
     def _worked(self, todo: Sequence[WorkStep]) -> Iterator[WorkStep]:
-        """Here, one after the other, or all at once where there are workers that can."""
+        """Do steps here in sequence, or all at once if there are workers that can."""
         if self.workers is None or any(isinstance(s, Propose | Verify | Seal) for s in todo):
             for step in todo:
                 self.search.keep(step, self._execute(step))
@@ -185,13 +185,13 @@ class Driver:
         return outcome_from_json(propose(self.draft, *asked))
 
     def write_record(self) -> None:
-        """Write the run's record as it stands; what is shown from now on is this one."""
+        """Write the run's record as it stands; it is the one shown from now on."""
         self._record = RunRecord.of(self.search, self.files, self.run_id)
         self._record.write(self.files)
 
     @property
     def record(self) -> RunRecord:
-        """The record that was written last; of a search that was finished before, made anew."""
+        """The record last written; rebuilt if the search had already finished."""
         if self._record is None:
             self._record = RunRecord.of(self.search, self.files, self.run_id)
         return self._record
@@ -204,7 +204,7 @@ class Driver:
         return self._shown
 
     def stop(self, status: str) -> None:
-        """Write the last record and tell MLflow, in seconds; no task run is made for it."""
+        """Write the last record and tell MLflow, within seconds and without creating a task run."""
         self.write_record()
         words = (self.state, self.record, status, self._settled())
         last = threading.Thread(target=mirrored, args=words, daemon=True)
@@ -212,7 +212,7 @@ class Driver:
         last.join(STOP_SECONDS)
 
     def publish(self) -> None:
-        """Bring Prefect's UI up to the record: progress always, the table when it grew."""
+        """Update Prefect's UI: the progress always, the table when it has grown."""
         note, left = self._standing(), seconds_left(self.search)
         spent = self.search.spent.seconds
         if self.search.finished is not None:
@@ -225,7 +225,7 @@ class Driver:
             self.shown.leaderboard(rows(self.record.body), note)
 
     def mirror(self, status: str) -> bool:
-        """Bring MLflow up to the record; a store that is down is reported once."""
+        """Bring MLflow up to date with the record; report an unreachable store once."""
         done = mirror(self.state, self.record, status, self._settled())
         if done["ok"]:
             self.parent, self.place = done["parent"], done["place"]
@@ -262,7 +262,7 @@ class Driver:
         return steps.do(self.bench, step, self.search.seconds_for(step))
 
     def _with_failures(self, outcome: Outcome, dense_seconds: float) -> Outcome:
-        """Say which recipes have no sealed figure; the dense model's pass counts as well."""
+        """Say which recipes have no sealed figure; also count the dense model's pass."""
         if isinstance(outcome, Sealed):
             for alias, failed in outcome.failures.items():
                 console.screen().event(
@@ -284,7 +284,7 @@ class Driver:
         return max(orders, default=0)
 
     def _look(self, *, aloud: bool = True) -> None:
-        """Say what changed, and how long it will take."""
+        """Report what changed, and the estimated time left."""
         screen = console.screen()
         for entry in self.search.entries:
             found = entry.measurement if entry.duplicate_of is None else None
@@ -308,7 +308,7 @@ class Driver:
         screen.remaining(seconds_left(self.search))
 
     def _standing(self) -> str:
-        """One line: how many, how good, how long still."""
+        """Summarize in one line the progress, the best figure and the time left."""
         spec, left = self.search.spec, seconds_left(self.search)
         parts = [f"{self.search.spent.candidates} of {spec.budget.candidates} designed"]
         if self._best:
@@ -319,7 +319,7 @@ class Driver:
 
     def _add_time(self, step: WorkStep, seconds: float) -> None:
         if self.mailbox is not None and isinstance(step, Propose):
-            # Somebody thought it over; nothing here worked.
+            # The time went into someone's thinking, not into work here.
             return
         names = {Propose: "design", Measure: "measuring", Seal: "sealed"}
         name = names.get(type(step), "validation")
@@ -329,7 +329,7 @@ class Driver:
 
 
 def describe(entry: Entry, reference: str = "Wanda") -> str:
-    """One line on an entry: what it is, and what came of it beside the reference."""
+    """Describe an entry in one line: what it is, and its result against the reference."""
     what = f"{entry.alias} {entry.formula}".strip()
     if entry.status == "rejected":
         return f"{what}: rejected, {entry.code} ({entry.detail})"
@@ -347,7 +347,7 @@ def describe(entry: Entry, reference: str = "Wanda") -> str:
 
 
 def seconds_left(search: Search) -> float | None:
-    """Expected seconds until the end, from the median candidate; None before the first."""
+    """Estimate the seconds left from the median candidate; None before the first."""
     spec = search.spec
     baselines = [e for e in search.entries if e.is_baseline]
     measured = [e.seconds for e in baselines if e.status == "measured"]

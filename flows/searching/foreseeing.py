@@ -1,4 +1,4 @@
-"""What a search will take, in words, before it starts, and what it cost."""
+"""Describes what a search is expected to take before it starts, and what it cost."""
 
 from autoprune.search.estimate import Estimate
 from autoprune.search.search import Search
@@ -16,12 +16,12 @@ LIMITS = {
 
 
 def foreseen(spec: SearchSpec, found: Estimate, before: float) -> list[str]:
-    """Lines for people.
+    """Format the estimate of a search as lines for people.
 
     Args:
         spec: The search.
         found: Its estimate.
-        before: Seconds that loading and calibration took.
+        before: Seconds spent on loading and calibration.
     """
     answer = f", {found.answer:g} s an answer assumed" if found.answer else ""
     reach = f"about {found.candidates} of at most {spec.budget.candidates}"
@@ -55,7 +55,7 @@ def foreseen(spec: SearchSpec, found: Estimate, before: float) -> list[str]:
 
 
 def paid(search: Search) -> str:
-    """What the answers cost; empty without a price."""
+    """Format the cost of the answers; empty without a price."""
     budget, spent = search.spec.budget, search.spent
     if budget.price is None:
         return ""

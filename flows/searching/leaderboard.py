@@ -1,4 +1,4 @@
-"""The end of a search on the terminal: the table, where the report lies, what to type next."""
+"""The end of a search on the terminal: the table, the report's path, and the next command."""
 
 import io
 import os
@@ -10,7 +10,7 @@ from autoprune.plain_text import one_line, printable
 
 LONGEST_FORMULA = 44
 ROWS = 20
-# Columns of a terminal below which the formula has no place of its own.
+# Terminals narrower than this have no column for the formula.
 NARROW = 108
 
 
@@ -23,7 +23,7 @@ def closing_text(record: Mapping[str, Any]) -> str:
 
 
 def outcome_lines(record: Mapping[str, Any]) -> list[str]:
-    """What came out, where it lies and what to type next, without the leaderboard."""
+    """Format the outcome, its paths and the next command, without the leaderboard."""
     lines = [*record["facts"], *record["notes"], f"report  {record['report']}"]
     if record["registered"]:
         lines.append(f"model   {record['registered']['uri']}  (in {record['tracking_uri']})")
@@ -33,9 +33,9 @@ def outcome_lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def table(entries: Sequence[Mapping[str, Any]], reference: str = "Wanda") -> str:
-    """The leaderboard as a table; wide terminals get the whole formula.
+    """Format the leaderboard as a table; wide terminals get the whole formula.
 
-    Narrow ones get it below the candidate, and no shares of zeros: the headline has the target.
+    Narrow ones get it below the candidate, and no sparsities: the headline has the target.
     """
     from rich.console import Console
     from rich.table import Table
@@ -80,7 +80,7 @@ def _cells(entry: Mapping[str, Any], narrow: bool) -> tuple[str, ...]:
 
 
 def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Leaderboard rows out of a run's record, best first, the rejected last."""
+    """Extract leaderboard rows from a run's record: best first, rejected ones last."""
     entries = sorted(
         report["entries"],
         key=lambda entry: (entry["rank"] is None, entry["rank"] or 0, entry["order"]),
@@ -116,7 +116,7 @@ def _verdict(entry: Mapping[str, Any]) -> str:
 
 
 def _recipe(entry: Mapping[str, Any]) -> str:
-    """The formula and whatever is not the plain choice; two recipes may share a formula."""
+    """The formula and all settings that are not the default; recipes may share a formula."""
     parts = [_clipped(entry["formula"])]
     parts += [entry["allocation"]] if entry["allocation"] not in ("", "uniform") else []
     parts += [f"by {entry['group']}"] if entry["group"] not in ("", "row") else []
@@ -143,7 +143,7 @@ def _figure(value: Any) -> str:
 
 
 def _change(value: float) -> str:
-    """``-34.3%``, and times as much where the reference is left far behind: ``x 30.5``."""
+    """Format a change as ``-34.3%``, or as a factor if far above the reference: ``x 30.5``."""
     return f"{value:+.1%}" if value < 10 else f"x {1 + value:.3g}"
 
 

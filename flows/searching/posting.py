@@ -1,4 +1,4 @@
-"""Questions that lie in a folder until somebody answers; see :mod:`autoprune.design.mailbox`."""
+"""Questions that wait in a folder for answers; see :mod:`autoprune.design.mailbox`."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,24 +14,24 @@ LOOK_SECONDS = 0.5
 
 
 class OpenQuestionsError(PrerequisiteError):
-    """A search that does not wait has open questions and nothing else to do."""
+    """A search that does not wait for answers has open questions and nothing else to do."""
 
 
 class Posting:
-    """All open questions of a search at once, with what :class:`flows.searching.asking.Asking` has.
+    """Posts all open questions of a search at once; like :class:`flows.searching.asking.Asking`.
 
-    Nothing is under way here: questions stay open until the search goes on. An answer is first
-    copied, then on record, then out of the folder: a kill in between leaves a question that is
-    answered again by the same file, or one that the next start removes.
+    Nothing is under way here: questions stay open until the search resumes. An answer is first
+    copied, then recorded, then removed from the folder: a kill in between leaves either a question
+    that the same file answers again, or one that the next start removes.
 
     Args:
-        questions: What is asked.
-        mailbox: Where.
+        questions: The questions.
+        mailbox: Folder of the questions and answers.
         left: What is left of the budget; shown in each question.
-        ask: Makes an outcome of an answer that has come.
-        keep: Puts it on record.
+        ask: Turns an answer that has arrived into an outcome.
+        keep: Puts the outcome on record.
         wait: Whether :meth:`rest` waits for answers.
-        note: Callback, called with one line: what is waited for, or what is wrong with an answer.
+        note: Called with one line: what is waited for, or what is wrong with an answer.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Posting:
             mailbox.post(question)
 
     def arrived(self) -> Iterator[Propose]:
-        """Questions whose answers lie there now; each is on record when it is given."""
+        """Yield questions whose answers are there now; each is on record before it is yielded."""
         for name, (step, question) in list(self._open.items()):
             known = self._mailbox.fault(name)
             reply = self._mailbox.look(name)
@@ -74,10 +74,10 @@ class Posting:
             yield step
 
     def rest(self) -> Iterator[Propose]:
-        """All other questions, as their answers come.
+        """Yield all other questions as their answers arrive.
 
         Raises:
-            OpenQuestionsError: If answers are missing and nobody waits for them; names the folder.
+            OpenQuestionsError: If answers are missing and ``wait`` is off; names the folder.
         """
         shown = -1
         while self._open:
@@ -101,7 +101,7 @@ def _answers(count: int) -> str:
 
 
 def budget_left(search: Search) -> dict[str, float | None]:
-    """What is left of a search's budget by limit; None: there is no such limit."""
+    """Return what is left of a search's budget by limit; None: there is no such limit."""
     budget, spent = search.spec.budget, search.spent
     limits = {
         "candidates": (budget.candidates, spent.candidates),
@@ -117,11 +117,11 @@ def budget_left(search: Search) -> dict[str, float | None]:
 
 
 def facts_for_designers(search: Search) -> dict[str, Any]:
-    """What who answers in another process reads of a search: ``left``, and ``progress``.
+    """Return what a designer in another process reads: ``left``, and ``progress``.
 
-    The second has a ``stage``, ``starts``, ``generation`` or ``end``; before the end also how many
-    ``recipes`` it is about and how many of them are ``measured`` or given up, in a generation its
-    ``generation``.
+    The latter has a ``stage``: ``starts``, ``generation`` or ``end``. Before the end, it also
+    has the number of ``recipes`` and how many are ``measured`` or given up; in a generation, also
+    its ``generation``.
     """
     return {"left": budget_left(search), "progress": _progress(search)}
 

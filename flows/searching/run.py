@@ -44,7 +44,7 @@ from tasks.workbench import opened
 
 
 def run_search(params: SearchParams) -> dict[str, Any]:
-    """Search from start, or from where it stopped, to the end."""
+    """Run a search to its end, from the start or from where it stopped."""
     with opened_search(params) as (driver, draft), stopping_well(driver):
         found, files = driver.search, driver.files
         # A stage that was run alone may have sealed the search, or written its page, before.
@@ -59,16 +59,16 @@ def run_search(params: SearchParams) -> dict[str, Any]:
 
 @contextmanager
 def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
-    """A new search, or one that is gone on with, with its bench and its designer to be started.
+    """Open a new search or resume one, with its bench and a designer that is not yet started.
 
     Args:
-        params: Its settings; a search that is there already has the same.
+        params: Its settings; a search that exists already must have the same.
 
     Raises:
-        UsageError: If it was begun with other settings.
-        PrerequisiteError: If another process has it open, or what a new one needs is missing.
+        UsageError: If it was started with other settings.
+        PrerequisiteError: If another process has it open, or a new one lacks a prerequisite.
     """
-    # Wrong values are named now, not by every record after minutes of work.
+    # Report wrong values now, not in every record after minutes of work.
     tracing_wanted()
     prices()
     state = State.open()
@@ -80,7 +80,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
     mailbox = params.mailbox(run_id, files)
     draft = Drafting(params.spec().designer, state, script, params.model, mailbox)
     if not files.log.exists():
-        # Before anything of the run is made: what cannot begin leaves nothing behind.
+        # Before anything of the run is created: a search that cannot begin leaves nothing behind.
         _require_ready(params, draft)
     with Search.open(files.folder, params.spec(), prompts=templates) as found:
         save_params(state, run_id, params)
@@ -100,7 +100,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
 
 
 def _require_ready(params: SearchParams, draft: Drafting) -> None:
-    """See that the sandbox and the designer of a new search can be had."""
+    """Check that a new search has its sandbox and its designer."""
     if params.designs_in == "docker":
         Engine().close()
     draft.check()
@@ -129,13 +129,13 @@ def _work(driver: Driver, draft: Drafting, params: SearchParams) -> None:
 def working(
     driver: Driver, draft: Drafting, params: SearchParams, *, asks: bool = True
 ) -> Iterator[dict[str, Any]]:
-    """The search ready for its steps: model and text at hand, calibrated, the designer reachable.
+    """Make a search ready for its steps: model and text loaded, calibrated, designer reachable.
 
     Args:
-        driver: Of the search.
+        driver: The search's driver.
         draft: Its designer.
         params: Its settings.
-        asks: Whether the designer may be asked, so that a missing one is found out before.
+        asks: Whether the designer may be asked, so that a missing one is found out first.
 
     Yields:
         The facts of the run so far.
@@ -158,7 +158,7 @@ def working(
 
 
 def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
-    """Find out what is missing before minutes of work, not after, and where the designer is."""
+    """Find out early what is missing, before minutes of work, and where the designer is."""
     bench.sandbox  # noqa: B018 (opening it, where there is one, is the check)
     draft.check()
     for canary in draft.seen:
@@ -174,7 +174,7 @@ def _prepare(driver: Driver, draft: Drafting) -> dict[str, Any]:
     files, bench = driver.files, driver.bench
     started = time.monotonic()
     known = files.read_facts()
-    # A record of an earlier version holds no number: then it is as it was.
+    # A record of an earlier version has no number; torch's own choice then stands.
     files.add_facts(threads=keep_threads(known.get("threads"), console.screen().event))
     facts = prepare(bench)
     if driver.search.spec.judge_verifier is not None and driver.search.finished is None:
@@ -199,10 +199,10 @@ def _prepare(driver: Driver, draft: Drafting) -> dict[str, Any]:
 
 
 def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
-    """Put what :func:`tasks.calibrate.calibrate` found on record, and onto Prefect's page.
+    """Record what :func:`tasks.calibrate.calibrate` found, and show it on Prefect's page.
 
-    The run's first digest stays: statistics that another machine, or another number of threads,
-    collected later may have others, which a note states.
+    The run's first digest stays: statistics collected later on another machine, or with another
+    number of threads, may have a different one, which a note states.
     """
     first = driver.files.read_facts().get("calibration", {}).get("digest", found["digest"])
     if first != found["digest"]:
@@ -216,7 +216,7 @@ def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
 
 
 def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
-    """What to know of the sealed windows before they are measured on; often nothing.
+    """Say what to know of the sealed windows before they are measured on; often nothing.
 
     Args:
         spec: The search.
@@ -234,7 +234,7 @@ def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
 
 
 def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Refuse to go on with figures on windows that this version would not cut."""
+    """Refuse to resume if this version would cut other windows than those measured on."""
     cut = [(found.get("windows_version"), found.get("beginning_token")) for found in (known, facts)]
     if "parts" in known and cut[0] != cut[1]:
         raise UsageError(
@@ -246,7 +246,7 @@ def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, An
 
 
 def keep(driver: Driver, dtype: str) -> None:
-    """Save the winner's checkpoint, where it is not there already, and write the report."""
+    """Save the winner's checkpoint unless it is already there, and write the report."""
     found, files = driver.search, driver.files
     driver.write_record()
     best = found.best
@@ -272,7 +272,7 @@ def keep(driver: Driver, dtype: str) -> None:
 
 
 def _publish(driver: Driver, params: SearchParams) -> None:
-    """Bring MLflow up to the record and register the winner; what is there stays as it is."""
+    """Bring MLflow up to date and register the winner; what is there stays as it is."""
     files = driver.files
     facts = files.read_facts()
     wanted = params.register_winner and "checkpoint" in facts and "registered" not in facts
@@ -285,7 +285,7 @@ def _publish(driver: Driver, params: SearchParams) -> None:
 
 
 def show(driver: Driver) -> None:
-    """Bring the flow run's page in Prefect up to the end of the run."""
+    """Bring the flow run's page in Prefect up to date with the end of the run."""
     files = driver.files
     driver.publish()
     place = driver.place or files.read_facts().get("mlflow_place", "")
@@ -295,10 +295,10 @@ def show(driver: Driver) -> None:
 
 
 def register(driver: Driver) -> dict[str, Any]:
-    """Register the winner's checkpoint in MLflow, which is up to the record already.
+    """Register the winner's checkpoint in MLflow, which must be up to date with the record.
 
     Returns:
-        What :func:`tasks.winner.register_winner` says; a store that is down is an event.
+        The result of :func:`tasks.winner.register_winner`; an unreachable store is an event.
     """
     files = driver.files
     done = register_winner(str(driver.state.root), driver.run_id, driver.parent)
@@ -313,7 +313,7 @@ def register(driver: Driver) -> dict[str, Any]:
 
 
 def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
-    """What the command prints."""
+    """Build the result that the command prints."""
     files, facts = driver.files, driver.files.read_facts()
     report, shown = driver.record.body, driver.record.report
     found = driver.search.best

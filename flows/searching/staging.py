@@ -1,7 +1,7 @@
-"""One stage of a search that is there: what is open of it is done, what is on record made again.
+"""One stage of an existing search: its open steps are done, its recorded results recomputed.
 
-The event log is the truth. A stage that is open goes on by the code of a resumed search and puts
-its outcomes on record; one that is done is made again, compared, and changes nothing.
+The event log is the source of truth. An open stage runs the code of a resumed search and records
+its outcomes; a finished one is recomputed and compared, and changes nothing.
 """
 
 from collections import Counter
@@ -41,7 +41,7 @@ from tasks.shared import open_store
 from tasks.state import State
 from tasks.workbench import opened
 
-# Which stage does an open step, in the order of a search.
+# Stages by the kind of step that they do, in the order of a search.
 STAGES: dict[type[WorkStep], StageName] = {
     Propose: "design",
     Validate: "validate",
@@ -53,12 +53,12 @@ STAGES: dict[type[WorkStep], StageName] = {
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a stage.
+    """The result of a stage.
 
     Args:
         what: What it did, in words.
-        steps: Open steps that are on record now.
-        compared: Figures made again, beside those on record.
+        steps: Number of open steps that are on record now.
+        compared: Recomputed figures, beside those on record.
     """
 
     what: str
@@ -71,10 +71,10 @@ class Stage:
     """A stage of an open search.
 
     Args:
-        driver: Of the search.
+        driver: The search's driver.
         draft: Its designer.
         settings: What the search was started with.
-        asked: Which stage, and of what.
+        asked: Which stage, and what it applies to.
     """
 
     driver: Driver
@@ -97,7 +97,7 @@ class Stage:
         return Done(f"{count} open steps done and put on record", count)
 
     def not_open(self) -> UsageError:
-        """The refusal of a stage of which nothing waits; names what does."""
+        """Build the refusal of a stage without open steps; it names the stages that have some."""
         run, name = self.driver.run_id, self.asked.stage
         waiting = _waiting(self.driver)
         found = ", ".join(f"{count} of {stage}" for stage, count in waiting.items())
@@ -112,12 +112,12 @@ def run_stage(params: StageParams) -> dict[str, Any]:
     """Do one stage of a search.
 
     Returns:
-        ``what`` was done, ``steps``: how many open ones are on record now; ``compared``: figures
-        beside those on record, ``agrees``: whether all of them are the same, None where nothing
-        was compared; ``open``: how many steps wait, by stage; ``next``: what makes sense now.
+        ``what`` was done; ``steps``: number of open steps now on record; ``compared``: figures
+        beside those on record; ``agrees``: whether all of them are the same, None if nothing
+        was compared; ``open``: number of waiting steps by stage; ``next``: what makes sense now.
 
     Raises:
-        UsageError: If there is no such search, or the stage makes no sense for it as it stands.
+        UsageError: If there is no such search, or its state does not allow the stage.
         PrerequisiteError: If another process works on it.
     """
     state = State.open()
@@ -125,7 +125,7 @@ def run_stage(params: StageParams) -> dict[str, Any]:
     with opened_search(settings) as (driver, draft):
         done = WORK[params.stage](Stage(driver, draft, settings, params))
         if done.steps and driver.search.finished is None:
-            # Nobody works on it until its next stage.
+            # The search rests until its next stage.
             driver.mirror("KILLED")
         record = {
             "run": driver.run_id,
@@ -195,7 +195,7 @@ def _measure(stage: Stage) -> Done:
 
 
 def _entry(stage: Stage) -> Entry:
-    """The candidate that is asked for, else the winner of a finished search."""
+    """Return the requested candidate, else the winner of a finished search."""
     search, name = stage.driver.search, stage.asked.candidate
     if name is not None:
         return known_entry(search, name)
@@ -279,7 +279,7 @@ WORK: dict[StageName, Callable[[Stage], Done]] = {
 
 
 def _waiting(driver: Driver) -> dict[str, int]:
-    """How many steps wait by stage, the stage that comes next first."""
+    """Count the waiting steps by stage, the stage that comes next first."""
     counts = Counter(STAGES[type(step)] for step in driver.search.waiting)
     return {name: counts[name] for name in STAGES.values() if counts[name]}
 
@@ -294,7 +294,7 @@ def _next(driver: Driver) -> str:
 
 
 def verdict(record: dict[str, Any]) -> str:
-    """Whether what was made again agrees with the record, in words; empty without a comparison."""
+    """Say whether the recomputed figures agree with the record; empty without a comparison."""
     if record["agrees"] is None:
         return ""
     if record["agrees"]:
@@ -304,7 +304,7 @@ def verdict(record: dict[str, Any]) -> str:
 
 
 def stage_markdown(record: dict[str, Any]) -> str:
-    """What a stage did, for Prefect's page."""
+    """Describe what a stage did, for Prefect's page."""
     parts = [f"# {in_markdown(record['stage'])} of {in_markdown(record['run'])}"]
     parts.append(f"{in_markdown(record['what'])}.")
     if record["compared"]:

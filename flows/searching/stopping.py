@@ -1,4 +1,4 @@
-"""However a search stops: soon, and its last word is the command that goes on with it."""
+"""Stops a search quickly, however it ends; its last line is the command that resumes it."""
 
 import logging
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ log = logging.getLogger("autoprune.run")
 
 @contextmanager
 def stopping_well(driver: Driver) -> Iterator[None]:
-    """Whatever ends the body early: the last record is written, and the error names the way on.
+    """If the body ends early, write the last record and add the resume command to the error.
 
-    The way on is a note of the exception (:pep:`678`), so that the command line prints it last and
+    The command is a note of the exception (:pep:`678`), so that the command line prints it last and
     a traceback in Prefect's log ends with it.
 
     Args:
@@ -27,26 +27,26 @@ def stopping_well(driver: Driver) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, TerminationSignal) as stop:
-        # The second is Prefect's: the run was cancelled, or its worker is shutting down.
+        # TerminationSignal is Prefect's: the run was cancelled, or its worker is shutting down.
         end_fast()
         _name_way_on(driver, stop)
         _last_record(driver, "KILLED")
         raise
     except Exception as error:
         _name_way_on(driver, error)
-        # Nothing failed where the search only stands still until somebody answers.
+        # A search that only waits for answers has not failed.
         _last_record(driver, "KILLED" if isinstance(error, OpenQuestionsError) else "FAILED")
         raise
 
 
 def _name_way_on(driver: Driver, error: BaseException) -> None:
-    # What was asked for wrongly at the start is asked for wrongly again.
+    # A wrong request at the start would be just as wrong on resuming.
     if not isinstance(error, UsageError) or driver.search.history():
         error.add_note(f"next  autoprune resume {driver.run_id}")
 
 
 def _last_record(driver: Driver, status: str) -> None:
-    """Write what is known; what stopped the search stays what people hear of."""
+    """Write what is known; a failure here must not hide what stopped the search."""
     try:
         driver.stop(status)
     except Exception as error:

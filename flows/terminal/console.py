@@ -15,10 +15,10 @@ from autoprune.progress import Progress
 
 log = logging.getLogger("autoprune.run")
 
-# Who waits for a turn (tasks/turns.py) says so on every screen: it looks like a command that hangs.
+# Waiting for a turn (tasks/turns.py) is shown on every screen: it looks like a hang.
 TURNS_LOG = "autoprune.turns"
 PLAIN_SECONDS = 10.0
-# Parts of a candidate's measurement; a log has one line for the whole.
+# Parts of a candidate's measurement; a log has one line for all of them.
 INNER_STAGES = frozenset({"masks", "repair", "evaluation"})
 
 
@@ -30,7 +30,7 @@ class Screen:
         self._started: dict[str, float] = {}
 
     def progress(self, progress: Progress) -> None:
-        """Take one report of the library; a stage ends when all its units are done."""
+        """Take one progress report of the library; a stage ends when all its units are done."""
         now = time.monotonic()
         begun = self._started.setdefault(progress.stage, now)
         self.seconds[progress.stage] = now - begun
@@ -45,21 +45,21 @@ class Screen:
         """Estimated seconds until the command ends; None when unknown."""
 
     def mute(self, stages: frozenset[str]) -> None:
-        """Leave these stages out where every line counts."""
+        """Leave these stages out on screens that print line by line."""
 
     def outcome(self, lines: Sequence[str]) -> None:
-        """How a run ended, where no command prints it."""
+        """Show how a run ended if no command prints it."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
 
 
 class LogScreen(Screen):
-    """For runs without a terminal of their own, such as a Prefect worker: the log."""
+    """The log, for runs without a terminal of their own, such as those of a Prefect worker."""
 
     def __init__(self) -> None:
         super().__init__()
-        # PREFECT_LOGGING_EXTRA_LOGGERS sends our log to the run's page, but leaves its level.
+        # PREFECT_LOGGING_EXTRA_LOGGERS sends our log to the run's page, but does not set its level.
         logger = logging.getLogger("autoprune")
         if logger.level == logging.NOTSET or logger.level == logging.WARNING:
             logger.setLevel(logging.INFO)
@@ -69,7 +69,7 @@ class LogScreen(Screen):
         log.info("%s", printable(text))
 
     def outcome(self, lines: Sequence[str]) -> None:
-        """Log them: the run's page shows nothing else of what a command prints."""
+        """Log the lines: the run's page shows nothing else that a command prints."""
         for line in lines:
             self.event(line)
 
@@ -89,7 +89,7 @@ class PlainScreen(Screen):
         self._finished: set[str] = set()
 
     def progress(self, progress: Progress) -> None:
-        """Print a stage's start and end, and a line now and then in a long one."""
+        """Print a stage's start and end, and an occasional line in a long one."""
         super().progress(progress)
         if progress.stage in self.muted:
             return
@@ -185,7 +185,7 @@ class LiveScreen(Screen):
 
 
 def clock(seconds: float) -> str:
-    """``75`` as ``1:15``, ``3675`` as ``1:01:15``."""
+    """Format seconds: ``75`` as ``1:15``, ``3675`` as ``1:01:15``."""
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
     minutes, secs = divmod(rest, 60)
@@ -193,7 +193,7 @@ def clock(seconds: float) -> str:
 
 
 class _OnScreen(logging.Handler):
-    """What a log says, as lines of a screen.
+    """Shows the messages of a log as lines of a screen.
 
     Args:
         screen: The screen.
@@ -212,7 +212,7 @@ _current: list[Screen] = []
 
 
 def screen() -> Screen:
-    """The screen of this process; the log when no command opened one."""
+    """Return the screen of this process; the log if no command has opened one."""
     return _current[-1] if _current else LogScreen()
 
 

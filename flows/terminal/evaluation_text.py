@@ -12,7 +12,7 @@ Key = tuple[str, str, str, str | None]
 
 
 def evaluation_text(record: Mapping[str, Any]) -> str:
-    """Every figure with its protocol, the comparison, and what to know about them."""
+    """Format every figure with its protocol, the comparison, and the notes."""
     compared = {_key(entry, entry): entry for entry in record["comparison"]}
     blocks = [_block(rows, compared) for rows in _by_protocol(record["rows"])]
     lines = ["\n\n".join(blocks)]
@@ -34,13 +34,13 @@ def evaluation_text(record: Mapping[str, Any]) -> str:
     if record["refusal"]:
         notes.append(f"not compared: {record['refusal']}")
     if record["against"] is not None:
-        # The distance to the dense model is a comparison by itself.
+        # The distance to the dense model is itself a comparison.
         lone = [
             row
             for row in record["rows"]
             if _key(row, row["protocol"]) not in compared and row["metric"] != "kl_to_dense"
         ]
-        # Where nothing at all was compared, the refusal above says why.
+        # If nothing at all was compared, the refusal above says why.
         if lone and (record["comparison"] or not record["refusal"]):
             names = ", ".join(dict.fromkeys(f"{r['suite']} {r['name']}" for r in lone))
             notes.append(f"nothing to compare with for {names}")
@@ -52,13 +52,13 @@ def evaluation_text(record: Mapping[str, Any]) -> str:
 
 
 def protocol_text(row: Mapping[str, Any]) -> str:
-    """The protocol of a row on one line; digests shortened."""
+    """Format the protocol of a row on one line, with shortened digests."""
     points = (f"{key} {_short(value)}" for key, value in row["protocol"].items())
     return f"{row['suite']}: {', '.join(points)}"
 
 
 def figure_text(row: Mapping[str, Any]) -> str:
-    """Value, interval and unit, or why there is none."""
+    """Format value, interval and unit, or why there is no figure."""
     if row["value"] is None:
         return f"{row['status'].replace('_', ' ')}: {row['reason']}"
     text = number(row["value"])
@@ -68,14 +68,14 @@ def figure_text(row: Mapping[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """Four digits, and no exponent for what people count."""
+    """Format with four digits, without an exponent for counts."""
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def _by_protocol(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Consecutive rows of one protocol together."""
+    """Group consecutive rows that share a protocol."""
     groups: list[list[Mapping[str, Any]]] = []
     for row in rows:
         if groups and _same(groups[-1][-1], row):

@@ -1,4 +1,4 @@
-"""Argument types of the command line: each refuses a wrong value with what is allowed."""
+"""Argument types of the command line; each error says what is allowed."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ def word_or_form(words: Sequence[str], forms: Sequence[str]) -> Callable[[str], 
 
 
 def separated(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """A type for a list with commas between, each item read by ``read``."""
+    """A type for a comma-separated list, each item read by ``read``."""
 
     def read_all(text: str) -> list[Any]:
         return [read(item) for item in (part.strip() for part in text.split(",")) if item]
@@ -75,11 +75,11 @@ def share(text: str) -> float:
 
 
 def add_overwrite(to: argparse._ActionsContainer, what: str) -> None:
-    """The option that gives up what lies at the target.
+    """Add the option that allows an existing target to be replaced.
 
     Args:
         to: A parser, or a group of one.
-        what: Named in the help.
+        what: What is replaced, as named in the help.
     """
     to.add_argument("--overwrite", action="store_true", help=f"replace {what} (default: refuse)")
 

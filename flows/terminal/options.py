@@ -1,8 +1,8 @@
 """Options of the command line, made from the fields of a parameter model.
 
-A field gives its option all it needs: name, type, choices, default, description, and by
-:func:`flows.params.base.setting` heading and placeholder. So the command line, Prefect's form and
-the record of a run have the same names.
+A field supplies all that its option needs: name, type, choices, default, description, and,
+through :func:`flows.params.base.setting`, heading and placeholder. The command line, Prefect's
+form and the record of a run therefore use the same names.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from flows.terminal.option_types import (
 )
 
 MODEL = "model"
-# What every command has (see flows.cli.parser).
+# Options of every command (see flows.cli.parser).
 SHARED = ("seed",)
 Settled = TypeVar("Settled", bound=Params)
 _WORD = "model_word"
@@ -38,13 +38,13 @@ def add_options(
     required: str = "",
     defaults: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add an option for every field; one that is not typed is not in what is parsed.
+    """Add an option for every field; options that are not typed are absent from the result.
 
     Args:
-        parser: The command's.
+        parser: The command's parser.
         kind: The model.
-        required: Field that the command does not take from the model's default.
-        defaults: Values that the command has in place of the model's, for ``--help``.
+        required: Field for which the command does not use the model's default.
+        defaults: Values that replace the model's defaults, for ``--help``.
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name in kind.in_order():
@@ -62,10 +62,10 @@ def add_options(
 
 
 def given(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
-    """The fields of a model that were typed.
+    """Return the fields of a model that were typed.
 
     Raises:
-        UsageError: If the model is given as a word and as an option.
+        UsageError: If the model is given both as a word and as an option.
     """
     found = {name: getattr(args, name) for name in kind.model_fields if hasattr(args, name)}
     word = getattr(args, _WORD, None)
@@ -80,7 +80,7 @@ def given(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
 
 
 def given_with_model(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
-    """The same for a command that has no model of its own.
+    """Return the typed fields for a command that has no model of its own.
 
     Raises:
         UsageError: If the model is missing or given twice.
@@ -92,7 +92,7 @@ def given_with_model(args: argparse.Namespace, kind: type[Params]) -> dict[str, 
 
 
 def settled(kind: type[Settled], values: Mapping[str, Any]) -> Settled:
-    """The parameters of a command, whose every name exists; nothing is started before.
+    """Build a command's parameters, checking every name before anything is started.
 
     Raises:
         UsageError: If a value is outside what its field allows, or a name is unknown.
@@ -103,7 +103,7 @@ def settled(kind: type[Settled], values: Mapping[str, Any]) -> Settled:
 
 
 def add_renamed(parser: argparse.ArgumentParser, earlier: str, option: str) -> None:
-    """Refuse an option's earlier spelling with the one that it has now; not in ``--help``."""
+    """Refuse an option's earlier spelling and name the new one; hidden from ``--help``."""
 
     class Renamed(argparse.Action):
         def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
@@ -142,7 +142,7 @@ def _add(to: argparse._ActionsContainer, name: str, field: FieldInfo, default: A
 
 
 def _reading(field: FieldInfo) -> dict[str, Any]:
-    """How the text of an option is read: ``choices`` or ``type``, and a placeholder."""
+    """Return how to parse an option's text: ``choices`` or ``type``, and a placeholder."""
     kind, rules = _plain(field.annotation)
     rules = [*rules, *field.metadata]
     if get_origin(kind) is Literal:
@@ -172,7 +172,7 @@ def _reader(kind: Any, rules: Collection[Any]) -> Callable[[str], Any]:
 
 
 def _plain(kind: Any) -> tuple[Any, list[Any]]:
-    """A type without None and annotations, and the rules that stood in these."""
+    """Return a type without None and annotations, and the constraints from the annotations."""
     rules: list[Any] = []
     while True:
         if get_origin(kind) is Annotated:
@@ -189,7 +189,7 @@ def _plain(kind: Any) -> tuple[Any, list[Any]]:
 
 
 def _examples(kind: Any) -> list[str]:
-    """Forms of a text that a field takes beside its words."""
+    """Return the forms of text that a field takes besides its fixed words."""
     notes = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     found = [note.examples or [] for note in notes if isinstance(note, FieldInfo)]
     return [str(form) for examples in found for form in examples]

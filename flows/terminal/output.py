@@ -1,4 +1,4 @@
-"""How results leave a command: one JSON object, or text for people, on stdout."""
+"""Results of a command on stdout: one JSON object, or text for people."""
 
 import argparse
 import json
@@ -16,10 +16,10 @@ def emit(
     """Print ``record`` with ``--json``, else ``text``.
 
     Args:
-        args: Of the command.
+        args: The command's arguments.
         record: The result.
-        text: The same for people; what others wrote in it may hold escape sequences.
-        coloured: Those in it are ours, and it holds no others.
+        text: The same for people; text by others in it may contain escape sequences.
+        coloured: Its escape sequences are ours, and it contains no others.
     """
     if args.json:
         print(in_json(json.dumps(plain(record), ensure_ascii=False, indent=2)))
@@ -28,12 +28,12 @@ def emit(
 
 
 def tell(text: str, *, end: str = "\n") -> None:
-    """Print ``text`` on stderr, which is not the result's."""
+    """Print ``text`` on stderr, since stdout is for the result."""
     print(printable(text), end=end, file=sys.stderr, flush=True)
 
 
 def plain(value: Any) -> Any:
-    """The value with infinities and NaN as strings, which strict JSON readers accept."""
+    """Return the value with infinities and NaN as strings, which strict JSON readers accept."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 
 
 def pairs(*rows: tuple[str, Any]) -> str:
-    """Aligned ``name  value`` lines; a value of several lines becomes one."""
+    """Format aligned ``name  value`` lines; a value of several lines becomes one."""
     width = max(len(name) for name, _ in rows)
     # Spaces stay as they are: a value may be a path or a command.
     lines = (" ".join(printable(str(value)).splitlines()) for _, value in rows)

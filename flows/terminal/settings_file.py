@@ -1,4 +1,4 @@
-"""Settings of a command from a YAML file."""
+"""Reads the settings of a command from a YAML file."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def read_settings(path: Path, what: str, example: str) -> dict[str, Any]:
-    """The mapping in a file; its values are checked by the parameter model that they are for.
+    """Return the mapping in a file; its parameter model checks the values later.
 
     Args:
         path: The file.
         what: What it holds, for messages: ``study``.
-        example: What may stand in it, for messages.
+        example: What it may contain, for messages.
 
     Raises:
-        UsageError: If it is missing, no YAML, or no mapping.
+        UsageError: If it is missing, not YAML, or not a mapping.
     """
     import yaml
 
@@ -36,6 +36,6 @@ def read_settings(path: Path, what: str, example: str) -> dict[str, Any]:
 
 
 def read_search(path: Path) -> dict[str, Any]:
-    """The settings of a search from a YAML file; see :func:`read_settings`."""
+    """Return the settings of a search from a YAML file; see :func:`read_settings`."""
     example = "`model:`, `sparsity:` and more (`autoprune search --schema`)"
     return read_settings(path, "settings", example)
