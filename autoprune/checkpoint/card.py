@@ -1,4 +1,4 @@
-"""The model card of a compact folder: how it is opened; the dense folder's own lies beside it."""
+"""The model card of a compact folder: how to open it; the dense folder's card is kept beside it."""
 
 from pathlib import Path
 
@@ -37,14 +37,14 @@ What the model is, how it was made and its licence: [{DENSE_CARD}]({DENSE_CARD})
 
 
 def replace_card(folder: Path, encoding: str) -> bool:
-    """Put the dense folder's card aside and say how this folder is opened.
+    """Set the dense folder's card aside and write one that says how to open this folder.
 
     Args:
         folder: A compact folder that is being written.
         encoding: How its weights are stored.
 
     Returns:
-        Whether that was done; not where a file of the model's own has the second name.
+        Whether that was done; False if a file of the model already has the second name.
     """
     card, dense = folder / CARD, folder / DENSE_CARD
     if dense.exists():

@@ -1,10 +1,10 @@
 """A model folder with its safetensors files encoded sparsely, and the way back.
 
-Layout: every file of the folder as it was, except that ``NAME.safetensors`` becomes
-``NAME.compact.safetensors``, the model card is another (see :mod:`autoprune.checkpoint.card`), and
+Layout: every file of the folder is kept, except that ``NAME.safetensors`` becomes
+``NAME.compact.safetensors`` and the model card is replaced (see :mod:`autoprune.checkpoint.card`).
 ``compact.json`` has the encoding and the SHA-256 of each file.
 Inside, a tensor ``t`` is stored as itself when that is smaller (embeddings, norms, dense layers),
-otherwise as ``t::PART`` for each part of the encoding; shapes stand in the file's metadata.
+otherwise as ``t::PART`` for each part of the encoding; shapes are in the file's metadata.
 """
 
 import json
@@ -45,7 +45,7 @@ class CompactSize:
         dense_bytes: Bytes of the safetensors files that were read.
         compact_bytes: Bytes of the safetensors files that were written.
         encoded: Tensors stored sparsely.
-        tensors: Tensors in all.
+        tensors: Tensors in total.
         seconds: Time to encode and write, digests included.
     """
 

@@ -1,4 +1,4 @@
-"""Best of n: of several drawn replies the one that a verifier of steps trusts most."""
+"""Best of n: the sampled reply that a step verifier trusts most."""
 
 import re
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ def best_replies(
     by: Choice,
     report: Report = silent,
 ) -> list[int]:
-    """Place of the reply to take for each question; the first of those that score the same.
+    """Index of the best reply to each question; the first of those with equal scores.
 
     Args:
         verifier: Judges the steps.
         questions: What was asked.
-        replies: Replies to each.
-        by: How the scores of steps make that of a reply.
+        replies: Replies to each question.
+        by: How step scores combine into a reply's score.
         report: Callback, called with progress.
     """
     chains = [
@@ -36,7 +36,7 @@ def best_replies(
         for question, some in zip(questions, replies, strict=True)
         for reply in some
     ]
-    # A reply without a step is not read, and is the last that is taken.
+    # A reply without steps is not read, and is chosen last.
     read = [chain for chain in chains if chain.steps]
     found = iter(verifier.score_chains(read, report))
     scores = iter([chain_score(next(found), by) if chain.steps else 0.0 for chain in chains])

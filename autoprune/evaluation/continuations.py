@@ -1,4 +1,4 @@
-"""How a model goes on from the beginnings of a few windows, for people to read."""
+"""Greedy continuations of the beginnings of a few windows, for people to read."""
 
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,11 @@ NEW_TOKENS = 32
 
 
 def continuations(loaded: "LoadedModel", windows: "Tensor") -> list[tuple[str, str]]:
-    """Prompt and continuation of the first windows, by the most probable token.
+    """Prompts from the first windows, with their greedy continuations.
 
     Args:
         loaded: The model as it stands.
-        windows: Token ids, ``[n, s]``; the first :data:`COUNT` of them are begun.
+        windows: Token ids, ``[n, s]``; the first :data:`COUNT` of them give the prompts.
     """
     prompts = windows[:COUNT, :GIVEN_TOKENS]
     new = greedy_continuations(loaded, prompts, new_tokens=NEW_TOKENS)

@@ -1,7 +1,7 @@
-"""Paired contrasts of windows crossed with calibration draws, and several of them at once.
+"""Paired contrasts over windows crossed with calibration draws, one or several at once.
 
-Windows and draws are both a sample: another text and other calibration windows would give other
-figures, so both have an effect on the mean, and their variances are estimated separately.
+Both windows and draws are samples: another text or other calibration windows would give other
+figures. Both affect the mean, and their variances are estimated separately.
 """
 
 import math
@@ -14,11 +14,11 @@ from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 LEVEL = 0.95
 POWER = 0.80
-# Below it no tail of a model of errors means anything.
+# Below this, the tail of an error model means nothing.
 LEAST_P = 1e-12
 _HALVINGS = 60
-# A small sample shows less skewness than the text has. With this much more, over the number of
-# windows, intervals hold the mean as often as they promise: tests/evaluation/test_contrasts.py.
+# A small sample shows less skewness than the text has. With this correction, divided by the number
+# of windows, intervals reach their nominal coverage: tests/evaluation/test_contrasts.py.
 _SKEWNESS_WINDOWS = 5.0
 
 Matrix = NDArray[np.float64]
@@ -26,14 +26,14 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Contrast:
-    """A mean difference and how sure it is.
+    """A mean difference and its uncertainty.
 
     Args:
         mean: Mean over windows and draws.
-        window_error: Standard error by the choice of windows.
-        draw_error: Standard error by the choice of draws; 0 with one draw, whose choice no interval
-            can hold.
-        skew: Skewness of the mean over windows, which the interval leans by.
+        window_error: Standard error due to the choice of windows.
+        draw_error: Standard error due to the choice of draws; 0 with one draw, from which it cannot
+            be estimated.
+        skew: Skewness of the mean over windows, which makes the interval asymmetric.
         windows: Windows, at least 2.
         draws: Calibration draws.
     """
@@ -66,22 +66,22 @@ class Contrast:
         return min(1.0, 2 * math.exp(high))
 
     def detectable(self, family: int = 1, *, level: float = LEVEL, power: float = POWER) -> float:
-        """Smallest difference that would be found with probability ``power``.
+        """Smallest difference that would be detected with probability ``power``.
 
         Args:
-            family: Contrasts that are judged together; the first of Holm's steps divides by it.
+            family: Number of contrasts tested together; the first of Holm's steps divides by it.
             level: Coverage.
-            power: Probability of finding it.
+            power: Probability of detecting it.
         """
         tails = (1 - level) / 2 / max(family, 1), 1 - power
         return math.fsum(max(self._reach(tail)) for tail in tails)
 
     def _reach(self, tail: float) -> tuple[float, float]:
-        """How far the interval goes below and above the mean with this share in each tail.
+        """How far the interval extends below and above the mean with this share in each tail.
 
-        The parts by windows and by draws have few degrees of freedom each and are put together by
-        the squares of their own reaches (MOVER), which keeps the promise where Satterthwaite's
-        degrees of freedom of three draws do not (92 % for 95).
+        The window and draw parts have few degrees of freedom each. They are combined by the squares
+        of their own half-widths (MOVER), which keeps the nominal coverage where Satterthwaite's
+        degrees of freedom of three draws do not (92 % instead of 95).
         """
         quantile = -float(stdtrit(self.windows - 1, tail))
         above = max(quantile, -_bent(-quantile, self.skew)) * self.window_error
@@ -91,7 +91,7 @@ class Contrast:
 
 
 def contrast(differences: ArrayLike) -> Contrast | None:
-    """Mean of paired differences with an error that holds windows and draws.
+    """Mean of paired differences with an error that covers windows and draws.
 
     Two-way random effects without replication, ``d[w, k] = mean + a[w] + b[k] + e[w, k]``; the
     variance of the mean is that of ``a`` by windows, ``b`` by draws and ``e`` by both.
@@ -118,7 +118,7 @@ def contrast(differences: ArrayLike) -> Contrast | None:
         columns = data.mean(axis=0)
         rest = data - rows[:, None] - columns[None, :] + mean
         alone = float((rest**2).sum()) / ((windows - 1) * (draws - 1))
-        # What a draw's mean varies by because its windows do is in the other part already.
+        # The variance of a draw's mean that comes from its windows is already in the other part.
         between = float(columns.var(ddof=1)) - alone / windows
         draw_error = math.sqrt(max(between, 0.0) / draws)
     skew = _skewness(rows) / math.sqrt(windows)
@@ -126,10 +126,10 @@ def contrast(differences: ArrayLike) -> Contrast | None:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Adjusted p of each of several tests: the family errs in at most the stated share of tables.
+    """Adjusted p-value of each of several tests; controls the family-wise error rate.
 
     Args:
-        values: Plain p of each.
+        values: Unadjusted p-value of each.
 
     References:
         Holm, Scandinavian Journal of Statistics 6 (1979).
@@ -143,7 +143,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def _skewness(values: Matrix) -> float:
-    """Skewness of a sample, with what a small one hides."""
+    """Skewness of a sample, corrected for what a small one hides."""
     size = len(values)
     centred = values - values.mean()
     scale = math.sqrt(float((centred**2).sum()) / (size - 1))
@@ -154,7 +154,7 @@ def _skewness(values: Matrix) -> float:
 
 
 def _bent(t: float, skew: float) -> float:
-    """Where Hall's cubic transformation ``t + k (t^2/3 + 1/6) + k^2 t^3/27`` is ``t``; monotone."""
+    """Inverse at ``t`` of Hall's monotone transformation ``x + k (x^2/3 + 1/6) + k^2 x^3/27``."""
     bend = skew / 3
     if abs(bend) < 1e-9:
         return t

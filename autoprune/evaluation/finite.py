@@ -1,4 +1,4 @@
-"""Watching a model's logits while something else runs it: a generator, a harness."""
+"""Watch a model's logits while something else runs it: a generator, a harness."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from autoprune.errors import AutopruneError
 
 
 class NotFiniteError(AutopruneError):
-    """A model computed NaN or infinite logits: a result of the measurement, no fault of it."""
+    """A model computed NaN or infinite logits: a result of the measurement, not an error in it."""
 
     def __init__(self) -> None:
         super().__init__("the logits are NaN or infinite: the model computes no usable numbers")
@@ -21,8 +21,8 @@ class NotFiniteError(AutopruneError):
 def finite_logits(model: PreTrainedModel) -> Iterator[None]:
     """Watch every forward pass of the block.
 
-    A type of few bits may overflow on one prompt and on no other, and what follows from NaN, an
-    answer like any other, would count as an ordinary wrong one.
+    A low-precision type may overflow on one prompt and on no other. The answer that follows from
+    NaN looks like any other and would count as an ordinary wrong one.
 
     Args:
         model: A causal language model; its outputs have ``logits``.
@@ -41,7 +41,7 @@ def _check(_model: Any, _inputs: Any, output: Any) -> None:
     logits = getattr(output, "logits", None)
     if logits is None or not logits.numel():
         return
-    # The least and the largest show all three, and need no memory beside the logits.
+    # Minimum and maximum show NaN and both infinities, and need no memory beside the logits.
     least, largest = torch.aminmax(logits)
     if not bool(torch.isfinite(least) & torch.isfinite(largest)):
         raise NotFiniteError

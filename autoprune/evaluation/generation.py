@@ -1,4 +1,4 @@
-"""Replies in batches, greedy or drawn, whatever settings a checkpoint brings for sampling."""
+"""Batched replies, greedy or sampled, whatever sampling settings a checkpoint brings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,12 +23,12 @@ def greedy_replies(
     batch: int = 8,
     report: Report = silent,
 ) -> list[str]:
-    """Continue every prompt by the most probable token, deterministic.
+    """Continue every prompt with the most probable tokens, deterministically.
 
     Args:
         loaded: The model.
-        prompts: Texts to continue, rendered chat templates among them: what the tokenizer puts
-            first stands before each, once.
+        prompts: Texts to continue, including rendered chat templates; each gets what the tokenizer
+            puts first exactly once.
         new_tokens: Longest reply in tokens.
         stop: Texts that end a reply; the reply is cut before the first of them.
         batch: Prompts computed together, padded on the left.
@@ -59,7 +59,7 @@ def sampled_replies(
     stop: Sequence[str] = (),
     report: Report = silent,
 ) -> list[list[str]]:
-    """Several replies to every prompt, drawn from the model's probabilities.
+    """Sample several replies to every prompt from the model's probabilities.
 
     Args:
         loaded: The model.
@@ -67,8 +67,8 @@ def sampled_replies(
         samples: Replies to each, computed together.
         new_tokens: Longest reply in tokens.
         temperature: Divides the logits; above 0.
-        seed: With a prompt's place the seed of its replies; the process's own generator is left as
-            it was.
+        seed: Together with a prompt's position, the seed of its replies; the global generator is
+            left as it was.
         stop: Texts that end a reply.
         report: Progress, one step per prompt.
 
@@ -97,7 +97,7 @@ def greedy_continuations(
     batch: int = 8,
     report: Report = silent,
 ) -> Tensor:
-    """Continue windows by the most probable token; a text does not end before ``new_tokens``.
+    """Continue windows with the most probable tokens; no text ends before ``new_tokens``.
 
     Args:
         loaded: The model.
@@ -164,7 +164,7 @@ def _generate(
     temperature: float | None = None,
 ) -> Tensor:
     """New tokens of a batch, int64 [rows, at most new_tokens]; greedy without a temperature."""
-    # The rest of what shapes a draw is off, whatever the checkpoint says.
+    # All other sampling settings are off, whatever the checkpoint says.
     drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     device = loaded.model.device
     output = loaded.model.generate(
@@ -190,7 +190,7 @@ def _padding(tokenizer: Any) -> int:
 
 
 class _StopAt(StoppingCriteria):  # type: ignore[misc]
-    """Ends a row as soon as its reply holds a stop text, however it was cut into tokens."""
+    """Ends a row as soon as its reply holds a stop text, however it is tokenised."""
 
     def __init__(self, tokenizer: Any, start: int, stop: Sequence[str]) -> None:
         self._tokenizer = tokenizer

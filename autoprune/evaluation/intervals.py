@@ -45,7 +45,7 @@ def bootstrap_strata(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> tuple[float, Interval | None]:
-    """Mean of the means of consecutive groups, each of which is resampled by itself.
+    """Mean of the means of consecutive groups, each resampled independently.
 
     Args:
         values: One number per item, group after group.
@@ -55,10 +55,10 @@ def bootstrap_strata(
         level: Coverage of the interval.
 
     Returns:
-        The mean and the interval; None where no group has two items or it is not finite.
+        The mean and the interval; None if no group has two items or the mean is not finite.
 
     Raises:
-        ValueError: If the sizes are none, not above 0, or do not add up to the values.
+        ValueError: If there are no sizes, one is not above 0, or they do not add up to the values.
     """
     data = np.asarray(values, np.float64)
     if not sizes or min(sizes) < 1 or sum(sizes) != data.size:
@@ -89,17 +89,17 @@ def bootstrap_ratio(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> tuple[float, Interval | None]:
-    """Median of ``second`` over that of ``first``; both resampled, since nothing pairs them.
+    """Median of ``second`` over that of ``first``; both are resampled, since they are unpaired.
 
     Args:
         first: Numbers above 0.
-        second: The same of something else, not necessarily as many.
+        second: Numbers above 0, not necessarily as many.
         seed: Seed of the resampling.
         resamples: Number of resamples.
         level: Coverage of the interval.
 
     Returns:
-        The ratio and the interval; None where one of them has fewer than two numbers.
+        The ratio and the interval; None if one of them has fewer than two numbers.
     """
     pair = [np.asarray(values, np.float64) for values in (first, second)]
     ratio = float(np.median(pair[1]) / np.median(pair[0]))

@@ -19,7 +19,7 @@ DEFAULT_TOP = 256
 
 @dataclass(frozen=True)
 class DensePredictions:
-    """The dense model's most likely next tokens on each position.
+    """The dense model's most likely next tokens at each position.
 
     Args:
         tokens: Token ids of the windows, ``[n, s]``.
@@ -32,7 +32,7 @@ class DensePredictions:
     log_probability: Tensor
 
     def part(self, windows: slice) -> "DensePredictions":
-        """Those of some windows."""
+        """The predictions for some windows."""
         return DensePredictions(
             self.tokens[windows], self.ids[windows], self.log_probability[windows]
         )
@@ -41,8 +41,8 @@ class DensePredictions:
         """Mean KL(dense || model) on one window, nats per token; infinite if not a number.
 
         Args:
-            window: Its number.
-            logits: The model's on that window, ``[s, vocabulary]``.
+            window: Number of the window.
+            logits: The model's logits on that window, ``[s, vocabulary]``.
         """
         ids, dense = self.ids[window].to(logits.device), self.log_probability[window]
         value = float(divergences(logits, ids, dense.to(logits.device)).mean())
@@ -61,7 +61,7 @@ def dense_predictions(
 ) -> DensePredictions:
     """Run the dense model once and keep its ``top`` predictions per position.
 
-    256 of them take 2 KB a token, where all logits of a vocabulary of 49 152 would take 98 KB
+    256 of them take 2 KB per token, while all logits of a vocabulary of 49 152 would take 98 KB
     even in float16.
 
     Args:
@@ -69,7 +69,7 @@ def dense_predictions(
         windows: Token ids, ``[n, s]``.
         top: Predictions kept; the vocabulary's size makes the distance exact.
         report: Callback, called after every batch.
-        batch: Windows of one forward pass.
+        batch: Windows per forward pass.
         autocast: Type of the matrix products; None: that of the weights.
     """
     ids: list[Tensor] = []
@@ -97,23 +97,23 @@ def kl_to_dense(
 ) -> tuple[float, ...]:
     """Mean KL(dense || model) of each window, nats per token.
 
-    The predictions that were not kept count as one outcome, so the result is a lower bound of the
-    distance over the whole vocabulary, and equal to it where all were kept.
+    Predictions that were not kept count as one outcome. The result is thus a lower bound on the
+    distance over the whole vocabulary, and equal to it if all were kept.
 
     Args:
         model: The pruned model, in eval mode.
         dense: Predictions of the dense model.
-        windows: Only the first so many windows; ``None`` takes all.
-        known: Leave out the first so many of these.
+        windows: Number of windows to use, from the first; ``None`` takes all.
+        known: Number of these to skip, from the first.
         report: Callback, called after every batch.
-        batch: Windows of one forward pass.
+        batch: Windows per forward pass.
         autocast: Type of the matrix products; None: that of the weights.
 
     Returns:
         One value per window; infinite where the model's output is not a number.
 
     Raises:
-        UsageError: If more windows are asked for than were predicted.
+        UsageError: If more windows are requested than were predicted.
     """
     count = len(dense.tokens) if windows is None else windows
     if not 0 < count <= len(dense.tokens):
@@ -132,7 +132,7 @@ def divergences(logits: Tensor, ids: Tensor, dense: Tensor) -> Tensor:
     """KL(dense || model) of each token, nats; what was not kept counts as one outcome.
 
     Args:
-        logits: The model's, ``[t, vocabulary]``; gradients flow to them.
+        logits: The model's logits, ``[t, vocabulary]``; gradients flow to them.
         ids: Vocabulary ids of the predictions that were kept, ``[t, k]``.
         dense: Their log-probabilities under the dense model, ``[t, k]``.
 

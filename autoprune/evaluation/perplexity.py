@@ -19,12 +19,12 @@ class Evaluation:
     Args:
         nll: Mean negative log-likelihood of each window, nats per token; infinite where the
             model's output is not a number.
-        tokens: Tokens scored, every one but the first of each window, which is the beginning token
-            where the tokenizer puts one.
+        tokens: Tokens scored: all but the first of each window, which is the beginning token where
+            the tokenizer puts one.
         perplexity: ``exp`` of the token-weighted mean of ``nll``; infinite on overflow.
         seconds: Wall-clock time.
         kl: Mean KL(dense || model) of each window, nats per token, as
-            :func:`autoprune.evaluation.kl.kl_to_dense` gives it; empty where it was not asked for.
+            :func:`autoprune.evaluation.kl.kl_to_dense` gives it; empty if it was not requested.
     """
 
     nll: tuple[float, ...]
@@ -50,11 +50,11 @@ def evaluate_windows(
         model: In eval mode.
         windows: Token ids, ``[n, s]``.
         report: Callback, called after every batch, with the perplexity so far.
-        batch: Windows of one forward pass; it changes time and memory, not the result.
+        batch: Windows per forward pass; it changes time and memory, not the result.
         autocast: Type of the matrix products, ``torch.bfloat16`` for speed where the processor
-            has it (measured: 1.5 times as fast, perplexity 20.39 for 20.37). Figures that are
-            compared need the same one. The loss is always computed in float32.
-        dense: Predictions of the dense model on these windows: the distance to it is then
+            has it (measured: 1.5 times as fast, perplexity 20.39 instead of 20.37). Figures that
+            are compared need the same one. The loss is always computed in float32.
+        dense: Predictions of the dense model on these windows; the distance to it is then
             measured in the same passes.
     """
     started = time.perf_counter()
@@ -84,7 +84,7 @@ def window_loss(logits: Tensor, targets: Tensor) -> float:
         targets: Token ids ``[t]``.
 
     Returns:
-        The loss; infinite, the worst there is, where it is not a number.
+        The loss; infinite, the worst value, if it is not a number.
     """
     loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     value = float(loss.double().mean())

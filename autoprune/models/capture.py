@@ -23,11 +23,11 @@ _HIDDEN = "hidden_states"
 
 
 class EnoughSeenError(Exception):
-    """Raised by a hook that has seen what it came for; ends a block's pass in ``run``."""
+    """Raised by a hook that has seen all it needs; ends a block's pass in ``run``."""
 
 
 class _LastBlockReachedError(Exception):
-    """Ends a forward pass whose rest nobody needs."""
+    """Ends a forward pass whose rest is not needed."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class BlockCall:
         """Run ``block`` on ``hidden``, ``[b, s, d]``; returns its output hidden state.
 
         Raises:
-            AutopruneError: If the block needs something of the block before that is not its hidden
-                state; recorded arguments hold None in its place.
+            AutopruneError: If the block needs more from the previous block than its hidden state;
+                recorded arguments hold None in its place.
         """
         try:
             if self.named:
@@ -78,10 +78,10 @@ def output_hidden(block: nn.Module, result: Any, hidden: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class BlockReplay:
-    """One block with the inputs that a stream had for it, kept after the stream has gone on.
+    """One block with the inputs that a stream had for it, kept after the stream has moved on.
 
     Args:
-        block: The block; what it gives follows its weights.
+        block: The block; its outputs follow changes of its weights.
         hidden: Inputs, one ``[b, s, d]`` per batch.
         calls: Its other arguments, per batch.
     """
@@ -91,18 +91,18 @@ class BlockReplay:
     calls: tuple[BlockCall, ...]
 
     def part(self, first: int, stop: int) -> "BlockReplay":
-        """The same with some of the batches."""
+        """The same with only some of the batches."""
         return BlockReplay(self.block, self.hidden[first:stop], self.calls[first:stop])
 
     @torch.no_grad()
     def outputs(self) -> Iterator[Tensor]:
-        """Run the block on every batch as it stands now."""
+        """Run the block, with its current weights, on every batch."""
         for hidden, call in zip(self.hidden, self.calls, strict=True):
             yield call.replay(self.block, hidden)
 
 
 class BlockStream:
-    """The hidden states of all calibration windows, on their way through the blocks.
+    """The hidden states of all calibration windows on their way through the blocks.
 
     Args:
         model: In eval mode.
@@ -110,12 +110,12 @@ class BlockStream:
         batch: Windows of one replay.
         lengths: See :func:`capture_calls`.
         hidden: Where the hidden states are kept; a list in memory by default.
-        position: Where to begin; before any other block than the first ``hidden`` holds its inputs.
+        position: Block to start at; if it is not the first, ``hidden`` holds its inputs.
 
     Attributes:
         blocks: The model's blocks.
-        hidden: Inputs of the block that comes next, one ``[b, s, d]`` per batch.
-        position: Number of the block that comes next.
+        hidden: Inputs of the next block, one ``[b, s, d]`` per batch.
+        position: Number of the next block.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class BlockStream:
         self.position = position
         self.hidden: MutableSequence[Tensor] = [] if hidden is None else hidden
         batches = [part.to(model.device) for part in torch.split(windows, batch)]
-        # Those before the first block are of no use further on, and are dropped.
+        # Inputs of the first block are of no use further on, and are dropped.
         first = deque[Tensor](maxlen=0) if position else self.hidden
         self._calls = capture_calls(model, self.blocks, batches, first, lengths)
         self._calls[:position] = [[] for _ in range(position)]
@@ -145,17 +145,17 @@ class BlockStream:
             yield self.output(number)
 
     def output(self, number: int, hidden: Tensor | None = None) -> Tensor:
-        """Run the next block on one batch; gradients flow where they are asked for.
+        """Run the next block on one batch; gradients flow if they are enabled.
 
         Args:
-            number: Of the batch.
-            hidden: Other hidden states of it than the stream's, ``[b, s, d]``.
+            number: Number of the batch.
+            hidden: Hidden states to use in place of the stream's, ``[b, s, d]``.
         """
         block, call = self.blocks[self.position], self._calls[self.position][number]
         return call.replay(block, self.hidden[number] if hidden is None else hidden)
 
     def kept(self) -> BlockReplay:
-        """The next block with its inputs, to be run again at any time."""
+        """The next block with its inputs, which can be run again at any time."""
         calls = self._calls[self.position]
         return BlockReplay(self.blocks[self.position], tuple(self.hidden), tuple(calls))
 
@@ -163,7 +163,7 @@ class BlockStream:
     def run(self) -> None:
         """Run the next block on every batch and drop the outputs; for hooks inside it.
 
-        A hook may raise :class:`EnoughSeenError` to go on with the next batch.
+        A hook may raise :class:`EnoughSeenError` to move on to the next batch.
         """
         block, calls = self.blocks[self.position], self._calls[self.position]
         for hidden, call in zip(self.hidden, calls, strict=True):
@@ -171,13 +171,13 @@ class BlockStream:
                 call.replay(block, hidden)
 
     def advance(self) -> None:
-        """Replace the hidden states by the next block's outputs and go one block on."""
+        """Replace the hidden states by the next block's outputs and move on one block."""
         for index, output in enumerate(self.outputs()):
             self.hidden[index] = output
         self.step()
 
     def step(self, outputs: Sequence[Tensor] | None = None) -> None:
-        """Go one block on, with outputs already computed where given."""
+        """Move on one block, using outputs already computed if given."""
         if outputs is not None:
             self.hidden[:] = outputs
         self._calls[self.position] = []
@@ -235,7 +235,7 @@ def tuple_length(
     Args:
         model: In eval mode; of its blocks only this one needs weights.
         blocks: Its blocks.
-        before: Lengths of the blocks before, which are not run.
+        before: Lengths of the preceding blocks, which are not run.
         probe: Token ids, ``[1, s]``.
     """
     block = blocks[len(before)]

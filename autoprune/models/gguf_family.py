@@ -1,4 +1,4 @@
-"""Families that become GGUF files: metadata of their configuration, names and layout of tensors.
+"""Model families supported as GGUF files: configuration metadata, tensor names and layouts.
 
 What llama.cpp reads of each architecture is in its ``src/models``; the layout of llama's query and
 key rows, and the factors of Llama 3's positions, are those of its ``convert_hf_to_gguf.py``.
@@ -24,7 +24,7 @@ class Family:
 
     Args:
         arch: Its number in the ``gguf`` package.
-        interleaved: Query and key rows of a head lie in pairs, as llama.cpp rotates them.
+        interleaved: Query and key rows of a head are in pairs, as llama.cpp rotates them.
         bias: Query, key and value have a bias in every block.
         head_norms: Query and key are normalised per head.
     """
@@ -40,7 +40,7 @@ class Family:
         return str(gguf.MODEL_ARCH_NAMES[self.arch])
 
     def required(self, blocks: int, *, tied: bool) -> set[str]:
-        """Tensors that llama.cpp does not load the model without."""
+        """Tensors without which llama.cpp does not load the model."""
         parts = ["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output"]
         parts += ["ffn_norm", "ffn_gate", "ffn_up", "ffn_down"]
         parts += ["attn_q_norm", "attn_k_norm"] if self.head_norms else []
@@ -81,7 +81,7 @@ def head_size(config: PretrainedConfig) -> int:
 
 
 def add_metadata(writer: gguf.GGUFWriter, config: PretrainedConfig, family: Family) -> None:
-    """Write what llama.cpp reads of the configuration.
+    """Write the parts of the configuration that llama.cpp reads.
 
     Raises:
         UsageError: If the model computes something that llama.cpp does not.
@@ -116,7 +116,7 @@ def add_metadata(writer: gguf.GGUFWriter, config: PretrainedConfig, family: Fami
 
 
 def rope_factors(config: PretrainedConfig) -> Floats | None:
-    """Llama 3's factors of the frequencies, float32 ``[head / 2]``; None where there are none."""
+    """Llama 3's frequency factors, float32 ``[head / 2]``; None if there are none."""
     rope = _rope(config)
     if rope["rope_type"] != "llama3":
         return None
@@ -147,15 +147,15 @@ def _rope(config: PretrainedConfig) -> dict[str, Any]:
 
 
 def tensor_names(names: Iterable[str], config: PretrainedConfig, family: Family) -> dict[str, str]:
-    """GGUF name to the checkpoint's name, for every tensor that the file needs.
+    """Map the GGUF name to the checkpoint's name, for every tensor that the file needs.
 
     Args:
-        names: Of the checkpoint.
+        names: Names in the checkpoint.
         config: Its configuration.
         family: Its family.
 
     Raises:
-        AutopruneError: If the checkpoint lacks a tensor, or holds one that the family has not.
+        AutopruneError: If the checkpoint lacks a tensor, or has one that is not in the family.
     """
     blocks, tied = config.num_hidden_layers, bool(config.tie_word_embeddings)
     table = gguf.get_tensor_name_map(family.arch, blocks)
@@ -182,13 +182,13 @@ def tensor_names(names: Iterable[str], config: PretrainedConfig, family: Family)
 def to_gguf(
     name: str, weight: NDArray[Any], config: PretrainedConfig, family: Family
 ) -> NDArray[Any]:
-    """Rows in the order of llama.cpp: of a head's query and key the halves become pairs.
+    """Rows in llama.cpp's order: the halves of a head's query and key become pairs.
 
     Args:
-        name: In the file.
+        name: Name in the file.
         weight: ``[out, in]``, or a bias ``[out]``.
-        config: Of the model.
-        family: Of the model.
+        config: Configuration of the model.
+        family: Family of the model.
     """
     return _reorder(name, weight, config, family, 2)
 

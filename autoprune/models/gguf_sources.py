@@ -1,4 +1,4 @@
-"""Checkpoints as a GGUF file wants them: named tensors in float32, and metadata."""
+"""Checkpoints in the form a GGUF file needs: named tensors in float32, and metadata."""
 
 import json
 from pathlib import Path
@@ -27,23 +27,23 @@ from autoprune.models.loading import load_model, load_tokenizer
 from autoprune.models.reference import RECORD_FILE, ModelSource, resolve
 
 _ROPE = "rope_freqs.weight"
-# What a new file says itself, or what belongs to the old one alone.
+# Fields that a new file sets itself, or that belong only to the old one.
 _OWN = ("general.architecture", "general.file_type", "general.quantization_version")
 _RECORDS = 8
 
 
 class Checkpoint(Protocol):
-    """Where a GGUF file comes from.
+    """The source of a GGUF file.
 
     Args:
         source: The model.
         family: Its family.
-        shapes: Of every tensor of the file, ``[out, in]`` of a matrix.
-        blocks: Transformer blocks.
-        tied: Whether the table of embeddings is the head too.
-        tokenizer: Of transformers.
+        shapes: Shape of every tensor of the file, ``[out, in]`` for a matrix.
+        blocks: Number of transformer blocks.
+        tied: Whether the embedding table is also the head.
+        tokenizer: Tokenizer of transformers.
         notes: What a reader should know.
-        copied: Whether the tokenizer's metadata are those of another GGUF file.
+        copied: Whether the tokenizer's metadata come from another GGUF file.
     """
 
     source: ModelSource
@@ -59,17 +59,17 @@ class Checkpoint(Protocol):
         """One tensor in the file's layout, float32."""
 
     def add_metadata(self, writer: gguf.GGUFWriter) -> None:
-        """Configuration and tokenizer."""
+        """Write configuration and tokenizer."""
 
     def model_of(self, file: Path) -> PreTrainedModel:
-        """A model of transformers that computes with the weights of a written file."""
+        """A transformers model that computes with the weights of a written file."""
 
 
 def open_checkpoint(ref: str) -> Checkpoint:
     """The checkpoint that a reference names.
 
     Raises:
-        UsageError: If there is none, or its family is not known.
+        UsageError: If there is none, or its family is unknown.
         AutopruneError: If it is damaged or incomplete.
     """
     source = resolve(ref)
@@ -136,7 +136,7 @@ class _Folder:
 
 
 class _File:
-    """Another GGUF file: its weights are dequantised, its metadata kept."""
+    """Another GGUF file: its weights are dequantised, its metadata are kept."""
 
     def __init__(self, source: ModelSource) -> None:
         assert source.gguf_file is not None
@@ -189,7 +189,7 @@ class _File:
 def _configuration(folder: Path) -> tuple[Family, PretrainedConfig]:
     path = folder / "config.json"
     try:
-        # Asked first: transformers may know the family less than we do.
+        # Checked first: transformers may not know a family that we know.
         family = family_of(str(json.loads(path.read_text(encoding="utf-8")).get("model_type")))
         return family, AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except AutopruneError:
@@ -222,10 +222,10 @@ def _index(folder: Path) -> tuple[dict[str, Path], dict[str, tuple[int, ...]]]:
 
 
 def _recorded_gguf(folder: Path, tokenizer: Any) -> Path | None:
-    """The GGUF file that a pruned folder was made of, if it is here and has the same tokens.
+    """The GGUF file that a pruned folder was made from, if it is here and has the same tokens.
 
-    transformers turns the tokenizer of a GGUF file into one that cuts some texts differently, so
-    that the file's own metadata are the better source.
+    transformers turns the tokenizer of a GGUF file into one that splits some texts differently, so
+    the file's own metadata are the better source.
     """
     for _ in range(_RECORDS):
         try:

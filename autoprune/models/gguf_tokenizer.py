@@ -9,8 +9,8 @@ from gguf import TokenType
 
 from autoprune.errors import UsageError
 
-# How llama.cpp cuts a text before it merges; the patterns are those that the tokenizers' own files
-# hold. Its names: `src/llama-vocab.cpp`.
+# How llama.cpp splits a text before merging; the patterns are those in the tokenizers' own files,
+# the names those of `src/llama-vocab.cpp`.
 _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
     r"\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -27,13 +27,13 @@ _CUTS: dict[tuple[str, ...], str] = {
 def copy_fields(
     writer: gguf.GGUFWriter, reader: Any, prefixes: tuple[str, ...], *, but: tuple[str, ...] = ()
 ) -> None:
-    """Take metadata of another GGUF file as it stands there.
+    """Copy metadata of another GGUF file unchanged.
 
     Args:
-        writer: Of the new file.
+        writer: Writer of the new file.
         reader: ``gguf.GGUFReader`` of the other.
-        prefixes: Beginnings of the names of fields that are taken.
-        but: Names that are not.
+        prefixes: Prefixes of the field names to copy.
+        but: Names to leave out.
     """
     for name, field in reader.fields.items():
         if name.startswith(prefixes) and name not in but:
@@ -47,12 +47,12 @@ def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, size: int) -> None:
     """Write vocabulary, merges, special tokens and chat template.
 
     Args:
-        writer: Of the file.
-        tokenizer: Of transformers, with a ``tokenizers`` backend.
-        size: Rows of the table of embeddings; what the tokenizer leaves free is filled.
+        writer: Writer of the file.
+        tokenizer: Tokenizer of transformers, with a ``tokenizers`` backend.
+        size: Rows of the embedding table; rows that the tokenizer does not use are filled.
 
     Raises:
-        UsageError: If llama.cpp has no tokenizer that does the same.
+        UsageError: If llama.cpp has no equivalent tokenizer.
     """
     rules = _rules(tokenizer)
     model = rules["model"]
@@ -85,7 +85,7 @@ def _rules(tokenizer: Any) -> dict[str, Any]:
 
 
 def _tokens(tokenizer: Any, size: int) -> list[str]:
-    """Tokens by number; a number that no token has is named ``[PAD7]``, as llama.cpp does."""
+    """Tokens by number; an unused number is named ``[PAD7]``, as in llama.cpp."""
     tokens = [f"[PAD{number}]" for number in range(size)]
     for token, number in tokenizer.get_vocab().items():
         if number >= size:
@@ -139,10 +139,10 @@ def _add_pieces(
     tokens: Sequence[str],
     merges: Sequence[Sequence[str]],
 ) -> None:
-    """Llama 2's kind: pieces with scores, bytes for what no piece covers.
+    """Llama 2's kind: pieces with scores, and bytes for what no piece covers.
 
-    A score is the rank of the merge that makes the piece, the best first, which is how llama.cpp
-    and the merges choose the same pair.
+    A score is the rank of the merge that makes the piece, best first, so that llama.cpp and the
+    merges choose the same pair.
     """
     ranks: dict[str, int] = {}
     for rank, pair in enumerate(merges):
@@ -161,7 +161,7 @@ def _add_pieces(
     writer.add_token_list(list(tokens))
     writer.add_token_scores([-float(ranks.get(token, len(merges))) for token in tokens])
     writer.add_token_types(kinds)
-    # "a" becomes "▁a" where a text begins with a word.
+    # "a" becomes "▁a" if the tokenizer puts a space before a text.
     first = tokenizer.convert_ids_to_tokens(tokenizer("a", add_special_tokens=False).input_ids)
     writer.add_add_space_prefix(first[0].startswith("▁"))
 

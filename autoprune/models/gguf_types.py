@@ -1,8 +1,8 @@
-"""Types that a GGUF file holds weights in: which matrix gets which, written and checked.
+"""Weight types of GGUF files: which matrix gets which type, written and checked.
 
 Simple types are written by the ``gguf`` package in numpy. K-quants are computed by llama.cpp's own
-code (``ggml_quantize_chunk``) out of the library that ``xllamacpp`` installs. Which matrix of a
-mixture gets which type, and what stands in for a type whose blocks do not divide a row, follow
+code (``ggml_quantize_chunk``) from the library that ``xllamacpp`` installs. Which matrix gets which
+type in a mixture, and what replaces a type whose blocks do not divide a row, follow
 ``llama-quantize`` (llama.cpp, ``src/llama-quant.cpp``).
 """
 
@@ -29,14 +29,14 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class FileType:
-    """What ``--gguf`` names.
+    """A file type that ``--gguf`` can name.
 
     Args:
-        name: As it is typed.
+        name: Name as typed.
         base: Type of most matrices.
         number: ``general.file_type`` of the file.
-        mixed: Type of a matrix from its part of the block, the block and their number, where it
-            differs from the base.
+        mixed: Type of a matrix that differs from the base, from its part of the block, the block
+            number and the number of blocks.
     """
 
     name: str
@@ -53,10 +53,10 @@ class FileType:
         """The type of one tensor.
 
         Args:
-            name: In the file, such as ``blk.3.ffn_down.weight``.
-            shape: ``[out, in]`` of a matrix.
+            name: Name in the file, such as ``blk.3.ffn_down.weight``.
+            shape: ``[out, in]`` for a matrix.
             blocks: Transformer blocks of the model.
-            tied: Whether the table of embeddings is the head too.
+            tied: Whether the embedding table is also the head.
         """
         if len(shape) < 2:
             return Kind.F32
@@ -64,7 +64,7 @@ class FileType:
             return self.base
         part = name.split(".")
         if name == ("token_embd.weight" if tied else "output.weight"):
-            # The head decides every token: it is held more finely, as llama.cpp does.
+            # The head decides every token, so it has a finer type, as in llama.cpp.
             wanted: Kind = Kind.Q6_K if self.base in _CODED_BY_LLAMA_CPP else Kind.Q8_0
         elif part[0] == "blk":
             wanted = self.mixed(part[2], int(part[1]), blocks) or self.base
@@ -119,11 +119,11 @@ FILE_TYPES = {
 
 
 def file_type(name: str) -> FileType:
-    """The type of this name.
+    """The file type of this name.
 
     Raises:
-        UnknownNameError: If there is none; names all.
-        PrerequisiteError: If it is computed by llama.cpp, which is not installed.
+        UnknownNameError: If there is none; lists all names.
+        PrerequisiteError: If llama.cpp computes the type and is not installed.
     """
     if name.lower() not in FILE_TYPES:
         raise UnknownNameError("GGUF type", name, FILE_TYPES)
@@ -168,9 +168,9 @@ def dequantise(data: NDArray[Any], kind: Kind) -> Floats:
     return np.asarray(gguf.quants.dequantize(data, kind), dtype=np.float32)
 
 
-# Largest error as a share of the largest weight of a block, and what the smallest scale that a
-# float16 can hold adds. Simple types: half a step (Q4_0 and Q5_0: a whole one, where the extreme
-# of the other sign is cut off); the others as found over many distributions, with a quarter more.
+# Largest error as a share of the largest weight of a block, plus what the smallest scale that
+# float16 can hold adds. Simple types: half a step (Q4_0 and Q5_0: a whole one, where the opposite
+# extreme is clipped). Other types: as found over many distributions, with a margin of a quarter.
 _BOUNDS = {
     Kind.F32: (0.0, 0.0), Kind.F16: (2.0**-11, 2.0**-25), Kind.BF16: (2.0**-8, 1e-38),
     Kind.Q8_0: (0.0045, 1e-5), Kind.Q5_1: (0.034, 1e-5), Kind.Q5_0: (0.0635, 1e-5),
@@ -181,10 +181,10 @@ _BOUNDS = {
 
 
 def check_bound(name: str, weight: Floats, back: Floats, kind: Kind) -> float:
-    """Largest error of a tensor, in units of what its type allows.
+    """Largest error of a tensor, relative to what its type allows.
 
     Args:
-        name: For the message.
+        name: Name for the message.
         weight: What was to be written.
         back: What the file holds.
         kind: Its type.
@@ -200,7 +200,7 @@ def check_bound(name: str, weight: Floats, back: Floats, kind: Kind) -> float:
         part = weight[start : start + rows].reshape(-1, block)
         error = np.abs(back[start : start + rows].reshape(-1, block) - part).max(axis=1)
         allowed = share * np.abs(part).max(axis=1) + least
-        # NaN of an overflow compares as false: asked the other way round.
+        # An overflow gives NaN, which compares as false, so the condition is negated.
         if not bool(np.all(error <= allowed)):
             raise AutopruneError(
                 f"{name} does not fit the type {kind.name}: a weight is off by "
@@ -217,7 +217,7 @@ def _llama_cpp() -> Callable[..., int]:
     """``ggml_quantize_chunk(type, source, target, start, rows, columns, imatrix)``.
 
     Raises:
-        PrerequisiteError: If it cannot be had.
+        PrerequisiteError: If it is unavailable.
     """
     simple = ", ".join(
         name for name, entry in FILE_TYPES.items() if entry.base not in _CODED_BY_LLAMA_CPP

@@ -21,9 +21,9 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.storage import atomic_file
 from autoprune.targets import check_file
 
-# Nats by which log-probabilities of llama.cpp may differ from those of transformers with the same
-# weights, root mean square: it keeps keys and values in float16, multiplies float16 with float16,
-# and quantised weights with activations in 8 bits.
+# Allowed root mean square difference, in nats, between log-probabilities of llama.cpp and
+# transformers with the same weights. llama.cpp keeps keys and values in float16, multiplies float16
+# with float16, and quantised weights with 8-bit activations.
 BOUNDS = {"f32": 0.01, "f16": 0.03, "bf16": 0.15}
 QUANTISED_BOUND = 0.4
 _PROMPTS = ("The capital of France is", "def add(a, b):\n    return")
@@ -34,15 +34,15 @@ _PROBE = "It's 1234567 o'clock,  isn't it?\n\n\tNaïve café — 北京 x1=0.5;"
 
 @dataclass(frozen=True)
 class Agreement:
-    """How llama.cpp and transformers agree on the same weights.
+    """How closely llama.cpp and transformers agree on the same weights.
 
     Args:
-        tokens: Greedy tokens of llama.cpp that were looked at.
-        same: Of them, those that are the most probable in transformers too.
-        nats: Difference of the log-probabilities of the most probable tokens, root mean square.
-        bound: What is allowed.
-        largest: Largest difference of one, in nats.
-        cuts: Whether both cut a text of many scripts into the same tokens.
+        tokens: Greedy tokens of llama.cpp that were compared.
+        same: Number of them that are the most probable in transformers too.
+        nats: Root mean square difference of the log-probabilities of the most probable tokens.
+        bound: Largest allowed value of ``nats``.
+        largest: Largest single difference, in nats.
+        cuts: Whether both tokenise a text of many scripts identically.
     """
 
     tokens: int
@@ -58,15 +58,15 @@ class Exported:
     """A written and checked GGUF file.
 
     Args:
-        file: Where it lies.
-        type: What its weights are held in, as ``--gguf`` names it.
+        file: Path of the file.
+        type: Type of its weights, as ``--gguf`` names it.
         bytes: Its size.
         parameters: Weights of all tensors.
         tensors: Number of tensors by type.
         zeros: Share of zeros among the matrices of the blocks, in the source.
         zeros_kept: The same in the file.
         worst: Largest error of a weight, in units of what its type allows.
-        agreement: What llama.cpp computes with it; None where it was not asked.
+        agreement: What llama.cpp computes with it; None if that was not requested.
         notes: What a reader should know.
     """
 
@@ -82,7 +82,7 @@ class Exported:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """All of it in plain values."""
+        """All fields as plain values."""
         return {**asdict(self), "file": str(self.file), "bits_per_weight": self.bits_per_weight}
 
     @property
@@ -110,12 +110,12 @@ def export_gguf(
         model: A saved folder, a hub id, a ``.gguf`` file or ``package:module/file``.
         out: File to write; its name ends in ``.gguf``.
         kind: One of :data:`autoprune.models.gguf_types.FILE_TYPES`.
-        overwrite: A file that lies there may be replaced, but never the source.
-        compute: Have llama.cpp compute with it; False for a model that memory does not hold.
+        overwrite: Whether an existing file may be replaced; the source never is.
+        compute: Have llama.cpp compute with it; False for a model that does not fit in memory.
         report: Called with progress.
 
     Raises:
-        UsageError: If the model, its family, its tokenizer, the type or the target makes no sense.
+        UsageError: If the model, its family, its tokenizer, the type or the target is unusable.
         PrerequisiteError: If the type needs llama.cpp, which is not installed.
         AutopruneError: If a check fails or the disk is full; nothing is written then.
     """
@@ -170,7 +170,7 @@ def _write(checkpoint: Checkpoint, kinds: FileType, file: Path, report: Report) 
 
 
 def _read_back(checkpoint: Checkpoint, file: Path, report: Report) -> dict[str, Any]:
-    """Compare every tensor of the file with its source; counts for the record."""
+    """Compare every tensor of the file with its source; return counts for the record."""
     tensors = gguf.GGUFReader(str(file)).tensors
     held = {tensor.name: tuple(int(n) for n in reversed(tensor.shape)) for tensor in tensors}
     if held != checkpoint.shapes:
@@ -199,10 +199,10 @@ def _read_back(checkpoint: Checkpoint, file: Path, report: Report) -> dict[str, 
 
 @torch.inference_mode()
 def _compare(checkpoint: Checkpoint, file: Path, kinds: FileType) -> Agreement:
-    """Have both continue the same prompts.
+    """Have llama.cpp and transformers continue the same prompts.
 
     Raises:
-        AutopruneError: If they compute something else, or cut texts otherwise.
+        AutopruneError: If their results differ too much, or they tokenise texts differently.
     """
     tokenizer = checkpoint.tokenizer
     bound = BOUNDS.get(kinds.name, QUANTISED_BOUND)
@@ -213,7 +213,7 @@ def _compare(checkpoint: Checkpoint, file: Path, kinds: FileType) -> Agreement:
         if step is not None:
             same.append(int(log.argmax()) == step.token)
             gaps += [float(log[key]) - value for key, value in step.top.items()]
-    # Where every token is a part of a character there is nothing to compare.
+    # Where every token is part of a character, there is nothing to compare.
     nats = float(np.sqrt(np.mean(np.square(gaps)))) if gaps else 0.0
     if not nats <= bound:
         raise AutopruneError(

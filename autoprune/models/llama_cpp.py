@@ -1,4 +1,4 @@
-"""What llama.cpp computes with a GGUF file: tokens, log-probabilities, speed; in a child."""
+"""What llama.cpp computes with a GGUF file, in a child: tokens, log-probabilities, speed."""
 
 import json
 import subprocess
@@ -12,14 +12,14 @@ from typing import Any
 from autoprune.errors import AutopruneError, PrerequisiteError
 
 PACKAGE = "xllamacpp"
-# Log-probabilities that the server gives for each generated token.
+# Number of log-probabilities that the server returns for each generated token.
 TOP = 5
 _SECONDS = 1800
 
 
 @dataclass(frozen=True)
 class Step:
-    """What llama.cpp says of the token that follows a prompt.
+    """What llama.cpp returns for the token that follows a prompt.
 
     Args:
         token: The most probable id.

@@ -41,11 +41,11 @@ def load_model(
     Args:
         ref: See :func:`autoprune.models.reference.resolve`.
         dtype: Type of the weights in memory.
-        device: A torch device; ``None`` takes the accelerator where there is one.
+        device: A torch device; ``None`` takes the accelerator if there is one.
 
     Raises:
         UsageError: If the reference is unknown.
-        DamagedFileError: If a file is not what was recorded, or cannot be read.
+        DamagedFileError: If a file differs from what was recorded, or cannot be read.
         AutopruneError: If the architecture has no causal language model in transformers.
     """
     source = resolve(ref)
@@ -83,19 +83,19 @@ def load_tokenizer(source: ModelSource) -> Any:
 
 
 def _options(source: ModelSource) -> dict[str, Any]:
-    """How transformers opens it: never by Python that came with the model, and without a question.
+    """Options for transformers: never run Python that came with the model, and never ask.
 
-    Left out, transformers asks on the terminal and runs that code where the answer is yes.
+    Without them, transformers asks on the terminal and runs that code if the answer is yes.
     """
     options: dict[str, Any] = {"trust_remote_code": False}
     return options if source.gguf_file is None else options | {"gguf_file": source.gguf_file}
 
 
 def default_device() -> str:
-    """What ``AUTOPRUNE_DEVICE`` names, else the accelerator that torch sees, else the processor.
+    """The device in ``AUTOPRUNE_DEVICE``, else the accelerator that torch finds, else the CPU.
 
     Raises:
-        UsageError: If the variable names no device of this machine.
+        UsageError: If the variable does not name a device of this machine.
     """
     if named := os.environ.get(DEVICE_VARIABLE):
         try:
@@ -112,10 +112,10 @@ def default_device() -> str:
 
 
 def make_savable(model: PreTrainedModel) -> None:
-    """Remove what a quantised source leaves on a de-quantised model.
+    """Remove what a quantised source leaves on a dequantised model.
 
-    ``save_pretrained`` refuses a model with these marks, and the configuration would make the
-    saved folder load as a quantised one. Cache is switched off, since pruning never generates.
+    ``save_pretrained`` refuses a model with these marks, and with them in its configuration the
+    saved folder would load as quantised. The cache is switched off, since pruning never generates.
     """
     for mark in _QUANTISATION_MARKS:
         if mark in vars(model):
@@ -126,12 +126,12 @@ def make_savable(model: PreTrainedModel) -> None:
 
 
 def needs_own_code(error: Exception) -> bool:
-    """Whether transformers refused a model because only code of the model's own could open it."""
+    """Whether transformers refused a model because it needs code that came with the model."""
     return isinstance(error, ValueError) and "trust_remote_code" in str(error)
 
 
 def own_code_error(where: Path) -> AutopruneError:
-    """What to say of such a model.
+    """The error to raise for such a model.
 
     Args:
         where: Its folder or file.

@@ -1,4 +1,4 @@
-"""Send a saved model to a hub; nothing is sent unless this is called."""
+"""Send a saved model to a hub; nothing is sent unless this module is called."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reas
 
 
 def check_push(repo: str, *, endpoint: str | None = None) -> None:
-    """Refuse what could not be sent, before anything is computed for it; the hub is asked.
+    """Check with the hub that a push can work, before anything is computed for it.
 
     Args:
         repo: ``OWNER/NAME``.
         endpoint: As for :func:`push_to_hub`.
 
     Raises:
-        UsageError: If that is no name of a repository.
-        PrerequisiteError: If there is no token, or one that may not write, or no hub is reached.
+        UsageError: If ``repo`` is not a repository name.
+        PrerequisiteError: If there is no token, it may not write, or no hub can be reached.
     """
     try:
         validate_repo_id(repo)
@@ -57,19 +57,19 @@ def check_push(repo: str, *, endpoint: str | None = None) -> None:
 
 
 def push_to_hub(repo: str, what: Path, *, private: bool = True, endpoint: str | None = None) -> str:
-    """Send a folder with all of its files, the model card among them, or one file.
+    """Send one file, or a folder with all of its files, including the model card.
 
     Args:
-        repo: ``OWNER/NAME``; made where it does not exist.
+        repo: ``OWNER/NAME``; created if it does not exist.
         what: A saved model's folder, or a file.
-        private: Whether a repository that is made is private; one that exists stays as it is.
-        endpoint: Address of the hub; None: the one that ``HF_ENDPOINT`` names, else the usual.
+        private: Whether a new repository is private; an existing one stays as it is.
+        endpoint: Address of the hub; None: the one in ``HF_ENDPOINT``, else the default hub.
 
     Returns:
-        Address of the commit.
+        URL of the commit.
 
     Raises:
-        UsageError: If ``repo`` is no name of a repository.
+        UsageError: If ``repo`` is not a repository name.
         PrerequisiteError: If there is no token, or the hub is switched off.
         AutopruneError: If the hub does not answer or refuses.
     """

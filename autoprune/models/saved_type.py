@@ -1,4 +1,4 @@
-"""The type that weights are saved in: a model is computed in float32 and need not be saved so."""
+"""The type of saved weights: a model is computed in float32 but need not be saved in it."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from transformers import PreTrainedModel
 
 from autoprune.models.reference import ModelSource
 
-# What `get_dtype` of a slice says.
+# The names that `get_dtype` of a slice returns.
 _HALF = {"BF16": torch.bfloat16, "F16": torch.float16}
 
 
 def checkpoint_type(source: ModelSource) -> torch.dtype | None:
     """The half-precision type that all matrices of a checkpoint share.
 
-    Only headers are read. None for float32, for a mixture, and where there are no safetensors
-    files: such a model is saved as it was loaded.
+    Only headers are read. None for float32, for a mixture of types, and without safetensors files:
+    such a model is saved as it was loaded.
     """
     if source.gguf_file is not None:
         return None
@@ -38,17 +38,17 @@ def matrix_types(folder: Path) -> set[str]:
 
 
 def weight_bytes(folder: Path, gguf_file: str | None = None) -> int:
-    """Bytes of a model's weight files."""
+    """Total bytes of a model's weight files."""
     files = [folder / gguf_file] if gguf_file else sorted(folder.glob("*.safetensors"))
     return sum(file.stat().st_size for file in files or folder.glob("*.bin"))
 
 
 @contextmanager
 def weights_as(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[None]:
-    """Hold the parameters in another type for a while, and give every bit back afterwards.
+    """Hold the parameters in another type for a while, then restore every bit.
 
-    Vectors (norms, biases) that would lose bits stay as they are: they are few, and a checkpoint
-    that holds them in more precision does so for a reason.
+    Vectors (norms, biases) that would lose bits are left as they are: they are few, and a
+    checkpoint that holds them in higher precision does so for a reason.
 
     Args:
         model: The model.
@@ -71,10 +71,10 @@ def weights_as(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[No
 
 
 def bytes_as(tensors: Iterable[Tensor], dtype: torch.dtype | None) -> int:
-    """Bytes of tensors in a file of such a type, without its header; nothing is converted.
+    """Bytes of tensors in a file of this type, without its header; nothing is converted.
 
     Args:
-        tensors: Of a model; one that is tied counts once.
+        tensors: Tensors of a model; a tied one counts once.
         dtype: As for :func:`weights_as`.
     """
     known = {tensor.data_ptr(): tensor.detach() for tensor in tensors}

@@ -22,12 +22,12 @@ from autoprune.storage import atomic_folder, write_json, write_text
 
 @dataclass(frozen=True)
 class ZeroCount:
-    """Zeros as they stand in a written checkpoint.
+    """Zeros counted in a written checkpoint.
 
     Args:
         zeros: Zeros among the prunable weights.
         prunable: Number of prunable weights.
-        total: Number of all parameters, a tied one once.
+        total: Number of all parameters, tied ones counted once.
     """
 
     zeros: int
@@ -50,7 +50,7 @@ class ZeroCount:
         return asdict(self) | shares
 
     def recount(self, pruned: int) -> str | None:
-        """What to say where more weights are zero than were pruned; None where none are.
+        """A sentence if more weights are zero than were pruned; None otherwise.
 
         Args:
             pruned: Weights that the masks removed.
@@ -69,8 +69,8 @@ class SavedModel:
     """A written checkpoint.
 
     Args:
-        folder: Where it lies.
-        zeros: Counted in the written files.
+        folder: Its path.
+        zeros: Zeros counted in the written files.
         files: SHA-256 of each weight file.
         pruned: Weights that the masks removed; None if unknown.
     """
@@ -81,7 +81,7 @@ class SavedModel:
     pruned: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Counts, shares, files, and ``recount``: a sentence where more is zero than was pruned."""
+        """Counts, shares, files, and ``recount``: a sentence if more is zero than was pruned."""
         recount = None if self.pruned is None else self.zeros.recount(self.pruned)
         return {**self.zeros.to_json(), "files": dict(self.files), "recount": recount}
 
@@ -101,8 +101,8 @@ def save_model(
     Args:
         model: The pruned model.
         tokenizer: Its tokenizer; ``None`` saves the model alone.
-        folder: Target, replaced when it exists.
-        record: What made the model; written to ``autoprune.json`` with the recounted zeros.
+        folder: Target, replaced if it exists.
+        record: How the model was made; written to ``autoprune.json`` with the recounted zeros.
         dtype: Type of the weights in the files; None: as in memory.
         pruned: Weights that the masks removed, to be compared with the recount.
         card: Model card, written to ``README.md``; empty: none.
@@ -117,7 +117,7 @@ def save_model(
     make_savable(model)
     with atomic_folder(folder) as temporary, quiet_transformers():
         try:
-            # Whoever opens the folder wants to generate, so the cache is on there again.
+            # Users of the folder will want to generate, so the cache is switched on in it.
             model.config.use_cache = True
             with weights_as(model, dtype):
                 model.save_pretrained(temporary)
@@ -137,7 +137,7 @@ def save_model(
 
 
 def weights_in_memory(model: PreTrainedModel, linears: Iterable[PrunableLinear]) -> ZeroCount:
-    """Count zeros in a model that is not saved.
+    """Count zeros in a model without saving it.
 
     Args:
         model: The model.

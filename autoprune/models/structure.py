@@ -56,7 +56,7 @@ class PrunableLinear:
         return part.mT if self.transposed else part
 
     def read(self) -> Tensor:
-        """The weight, ``[o, i]``: a view without gradient, do not write into it."""
+        """The weight, ``[o, i]``: a view without gradient, not to be written to."""
         stored: Tensor = getattr(self.owner, self.attribute)
         return self.orient(stored.detach())
 
@@ -79,7 +79,7 @@ class PrunableLinear:
         """Zero the weights that are not kept, in place; the others keep every bit.
 
         The bits are multiplied by one or zero: twenty times faster than a selection on a CPU, and
-        unlike a product of floats it leaves no negative zero and no NaN of an infinite weight.
+        unlike a product of floats it leaves no negative zero and no NaN from an infinite weight.
 
         Args:
             keep: bool ``[o, i]``.
@@ -100,7 +100,7 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
 def prunable_linears(model: PreTrainedModel) -> list[PrunableLinear]:
     """All prunable matrices in block order, then in the order the modules were defined.
 
-    Left alone are embeddings, heads, norms and everything else outside blocks, and inside them
+    Embeddings, heads, norms and everything else outside blocks are left alone, and inside blocks
     routers, gates with a single output and step projections of state spaces. A matrix shared by two
     modules appears once.
 
@@ -187,9 +187,9 @@ def _router_ids(block: nn.Module) -> set[int]:
 
 
 def _uncalled_ids(block: nn.Module) -> set[int]:
-    """Step projections of state spaces (Mamba): their weight is read and they are never called.
+    """Step projections of state spaces (Mamba): their weight is read, but they are never called.
 
-    So nobody sees their inputs; they hold few weights.
+    So hooks never see their inputs; they hold few weights.
     """
     spaces = (module for module in block.modules() if hasattr(module, "A_log"))
     return {id(module.dt_proj) for module in spaces if hasattr(module, "dt_proj")}

@@ -1,4 +1,4 @@
-"""Whether a folder is free for the model that is made of another one."""
+"""Check that a folder is free for a model made from another one."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +15,8 @@ def check_target(
     Args:
         out: Folder for the pruned model.
         model: Reference of the model that is pruned.
-        texts: What else is read: a metric's file, corpora; names that are no files count not.
-        overwrite: A saved model that lies there may be replaced.
+        texts: Other inputs: a metric's file, corpora; names that are not files are ignored.
+        overwrite: Whether a saved model in the folder may be replaced.
 
     Raises:
         UsageError: See :func:`autoprune.targets.check_folder`.
@@ -30,5 +30,5 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
-        # A formula that is longer than a name may be.
+        # A formula may be longer than a file name can be.
         return False

@@ -1,1 +1,1 @@
-"""What a run leaves for people: the record as JSON, pictures, one self-contained HTML file."""
+"""What a run leaves for readers: the record as JSON, pictures, one self-contained HTML file."""

@@ -1,11 +1,11 @@
-"""What a pruned model is good for: its size beside the source's, its words, who gains speed."""
+"""The benefit of a pruned model: its size beside the source's, sample text, who gains speed."""
 
 from dataclasses import dataclass
 
 from autoprune.report.canvas import plain
 from autoprune.report.parts import Part
 
-# Longest text that is shown of a sample.
+# Longest text shown of a sample.
 SHOWN = 400
 SPARSE_KERNELS = (
     "2:4 zeros are computed faster by sparse tensor cores (NVIDIA Ampere or newer) through kernels "
@@ -19,10 +19,10 @@ NO_SPEED = (
 
 @dataclass(frozen=True)
 class Sample(Part):
-    """How both models go on from the same words, by the most probable token.
+    """How both models continue the same words greedily.
 
     Args:
-        prompt: The words, of selection text.
+        prompt: The words, from selection text.
         dense: What the model before pruning writes.
         pruned: What the pruned one writes.
     """
@@ -37,8 +37,8 @@ class Outcome(Part):
     """What was saved.
 
     Args:
-        source_bytes: Weight files that the search started from.
-        saved_bytes: Weight files of the winner.
+        source_bytes: Size of the weight files that the search started from.
+        saved_bytes: Size of the winner's weight files.
         dtype: Type of its matrices in the files.
         samples: A few continuations.
     """
@@ -50,7 +50,7 @@ class Outcome(Part):
 
 
 def sizes(outcome: Outcome, quantised: str) -> str:
-    """Size in and size out, one sentence."""
+    """Size before and after, in one sentence."""
     kind = f" ({plain(quantised, 20)})" if quantised else ""
     times = f"{outcome.saved_bytes / max(1, outcome.source_bytes):.2g}"
     beside = "as large as the source" if times == "1" else f"{times} times the source"
@@ -61,7 +61,7 @@ def sizes(outcome: Outcome, quantised: str) -> str:
 
 
 def speed(pattern: str) -> str:
-    """Which runtime gains what from the zeros, one sentence."""
+    """Which runtime gains what from the zeros, in one sentence."""
     return SPARSE_KERNELS if pattern == "2:4" else NO_SPEED
 
 

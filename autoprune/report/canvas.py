@@ -1,7 +1,7 @@
 """A matplotlib figure that becomes PNG bytes or an SVG that follows the page's colours.
 
 Colours are the Okabe-Ito set, which people with any colour vision can tell apart. In SVG each
-colour is rewritten to a CSS variable, so that one drawing serves light and dark pages.
+colour is rewritten to a CSS variable, so one drawing serves light and dark pages.
 """
 
 import io
@@ -112,17 +112,17 @@ class Canvas:
         """SVG element for use inside HTML.
 
         Args:
-            name: Prefix of all ids in it, so that many fit on one page; letters and hyphens.
-            alt: What a person who cannot see it should know.
+            name: Prefix of all ids in it, which lets many share one page; letters and hyphens.
+            alt: Description for people who cannot see it.
         """
         stream = io.StringIO()
         with warnings.catch_warnings():
-            # Glyphs missing in matplotlib's font are drawn by the browser's fonts.
+            # Glyphs missing from matplotlib's font are drawn with the browser's fonts.
             warnings.simplefilter("ignore", UserWarning)
             self._save(stream, format="svg", transparent=True, metadata={"Date": None})
         text = stream.getvalue()
         text = text[text.index("<svg") :]
-        # Its style element would reach the whole page.
+        # Its style element would affect the whole page.
         text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
         text = text.replace("xlink:href", "href")
         for key, tip in self._tips.items():
@@ -177,7 +177,7 @@ def plain(text: str, limit: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """Perplexity for people: three or four digits that matter."""
+    """Perplexity for people: three or four significant digits."""
     if value is None:
         return "–"
     if not math.isfinite(value):
@@ -190,7 +190,7 @@ def number(value: float | None) -> str:
 
 
 def percent(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
-    """A share as a percentage, with a true minus."""
+    """A share as a percentage, with a proper minus sign."""
     if value is None or not math.isfinite(value):
         return "–"
     digits = 0 if abs(value) >= 10 else digits

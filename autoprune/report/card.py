@@ -27,12 +27,12 @@ UNKNOWN_LICENCE = "not stated in the base model's files; look it up before you p
 
 
 def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> str:
-    """What, how, figures, data, limits and licence, with the header that model hubs read.
+    """What, how, figures, data, limits and licence, with the metadata header that model hubs read.
 
     Args:
         report: The search that found it.
         record: ``autoprune.json`` of the folder.
-        licence: Of the base model; empty when unknown.
+        licence: Licence of the base model; empty when unknown.
     """
     name = short_model(report.model).removesuffix(".gguf")
     counted = record["checkpoint"]
@@ -61,7 +61,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
 
 
 def figures_of(report: RunReport, record: Mapping[str, Any]) -> str:
-    """Perplexities of a winner beside the reference and the unpruned model; empty without any."""
+    """Perplexities of the winner, the reference and the unpruned model; empty without any."""
     entry = _entry(report, record)
     return "" if entry is None else _figures(report, entry)
 
@@ -93,13 +93,13 @@ def _one_word(text: str) -> str:
 
 
 def _benefit(report: RunReport) -> str:
-    """Size in and out, and which runtime gains what."""
+    """Size before and after, and which runtime gains what."""
     size = "" if report.outcome is None else f"{sizes(report.outcome, report.quantised)}. "
     return f"{size}{speed(report.pattern)}."
 
 
 def _samples(outcome: Outcome) -> str:
-    """Continuations of selection text by the most probable token."""
+    """Greedy continuations of selection text."""
     parts = ["Selection text, continued by the most probable token."]
     for sample in outcome.samples:
         lines = (
@@ -118,7 +118,7 @@ def _recount(counted: Mapping[str, Any]) -> str:
 
 
 def header(licence: str) -> str:
-    """What model hubs read, at the top of a card."""
+    """The metadata at the top of a card, which model hubs read."""
     lines = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
     lines += [f"license: {licence}"] if licence else []
     return "\n".join([*lines, "tags:", "- pruned", "- autoprune", "---"])
@@ -161,7 +161,7 @@ def _entry(report: RunReport, record: Mapping[str, Any]) -> Entry | None:
 
 
 def _given(report: RunReport) -> str:
-    """Repairs that were named and starts made by hand."""
+    """Repairs that were named and starts that were made by hand."""
     found = given(report)
     repairs = ", ".join(in_code(text).replace("|", "\\|") for text in found["repairs"])
     starts = ", ".join(in_markdown(alias, 60) for alias in found["starts"])
@@ -199,7 +199,7 @@ def _figures(report: RunReport, entry: Entry) -> str:
 
 
 def _looks(report: RunReport) -> str:
-    """How often the sealed text was measured on, by this search and by anyone else."""
+    """How often the sealed text was measured on, by this search and all others."""
     known = report.sealed_set
     if known is not None:
         return f"the sealed text is {known.facts}"

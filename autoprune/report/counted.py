@@ -1,4 +1,4 @@
-"""From what a search counts changes, and what its share is of."""
+"""What a search counts changes from, and what its share is a share of."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ def for_people(reference: str) -> str:
 
 
 class Counted:
-    """What a report says of it; ``spec`` is the search's specification."""
+    """What a report counts from; ``spec`` is the search's specification."""
 
     spec: Mapping[str, Any]
 
@@ -21,10 +21,10 @@ class Counted:
 
     @property
     def reference_name(self) -> str:
-        """The same for people."""
+        """The same, as a name for people."""
         return for_people(self.reference)
 
     @property
     def gone(self) -> str:
-        """What the share is of."""
+        """What the share is a share of."""
         return "fewer parameters in blocks" if self.spec.get("schemes") else "zeros"

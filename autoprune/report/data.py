@@ -1,4 +1,4 @@
-"""The record of a search that pictures and the HTML report are drawn from.
+"""The record of a search, from which pictures and the HTML report are drawn.
 
 Plain frozen dataclasses, readable and writable as JSON. They hold finished values only: nothing
 here measures, and nothing here needs the search that made them.
@@ -37,7 +37,7 @@ class Split(Part):
         documents: Documents in this part.
         tokens: Tokens used from it.
         digest: SHA-256 of the text.
-        uses: How often it was read to judge something; of the sealed part, by whatever run so far.
+        uses: How often it was read to judge something; for the sealed part, by all runs so far.
         windows: Windows used from it; 0 where a record does not say.
     """
 
@@ -51,14 +51,14 @@ class Split(Part):
 
 @dataclass(frozen=True)
 class SharedText(Part):
-    """Documents of one part that share a run of words with another part, after the split.
+    """Documents of one part that still share a run of words with another part after the split.
 
     Args:
         first: The part whose documents were checked.
         second: The part they were checked against.
         words: Length of the run.
         checked: Documents of ``first``.
-        shared: Those that share one.
+        shared: Documents of ``first`` that share one.
     """
 
     first: str
@@ -78,7 +78,7 @@ class Stage(Part):
 
 @dataclass(frozen=True)
 class Command(Part):
-    """A command a reader may type next, with one line on what it does."""
+    """A command that a reader may type next, with one line on what it does."""
 
     label: str
     text: str
@@ -101,41 +101,41 @@ class Entry(Part):
         alias: Short name that people and prompts use, for example ``C12`` or ``wanda``.
         kind: Hand-made ``baseline`` or designed ``candidate``.
         order: Position in which it was designed, from 1; 0 for baselines.
-        rank: Place by what the search ranks by, from 1; None when it has none.
+        rank: Place by the ranking figure of the search, from 1; None if it has none.
         verdict: ``stopped`` means that racing dropped it early: its perplexity is of few windows;
-            ``unmeasured`` that the search has not come to it.
-        formula: The metric in the metric language where it can be written so, else its name.
+            ``unmeasured`` that the search has not measured it yet.
+        formula: The metric in the metric language if it can be written so, else its name.
         latex: The same for papers.
         source: What ran: expression, Python source or registry name.
         language: ``expression``, ``python`` or ``builtin``.
         group: Weights that compete with each other.
         allocation: Allocator with its parameters.
         solver: Weight repair.
-        metric_counts: False where the repair chose what goes and the metric had no part in it.
-        operator: How it came to be, for example ``exploit``.
+        metric_counts: False if the repair chose what to prune and the metric had no part in it.
+        operator: How it was made, for example ``exploit``.
         author: Who wrote it: hand, the language model, or the move that made it.
-        model: Which of several models wrote it; empty: the only one, or none.
+        model: Which of several models wrote it; empty if there was only one, or none.
         parents: Ids of the entries it was made from.
         reasoning: The designer's words.
         prediction: What the designer expected to measure.
         perplexity: On the selection split, at the highest rung reached.
         rungs: Perplexity by rung name, in order.
-        masks_alone: The one of ``rungs`` that left out the recipe's repair; empty for none.
+        masks_alone: The rung in ``rungs`` that left out the recipe's repair; empty for none.
         change_vs_wanda: Relative change of perplexity; -0.1 is 10 % lower than Wanda.
         change_interval: 95 % interval of ``change_vs_wanda`` from paired windows.
         sparsity: Share of zeros among prunable weights, counted.
         curve: The same recipe at other sparsities.
-        draws: Perplexity on the selection split from each draw of calibration text, the search's
-            own first; empty where there was no other draw.
-        kl: Mean distance to the dense model, nats per token, where it was measured.
+        draws: Perplexity on the selection split with each draw of calibration text, the search's
+            own first; empty if there was no other draw.
+        kl: Mean distance to the dense model, nats per token, if it was measured.
         layer_sparsity: Share of zeros by linear.
         sealed_perplexity: On the sealed split, for the few entries measured there.
-        sealed_failure: Why there is none though there was to be one; empty otherwise.
+        sealed_failure: Why a planned sealed perplexity is missing; empty otherwise.
         code: Why it was rejected, for example ``nan_scores``; empty otherwise.
         detail: One line that explains ``code``.
-        seconds: What it cost in time, all rungs together.
-        front: Nothing in the run is as fast and as good.
-        tokens: Tokens of its designer calls, prompt and answer together.
+        seconds: Time it took, over all rungs.
+        front: Whether nothing in the run matches it in both speed and quality.
+        tokens: Tokens of its designer calls, prompts and answers together.
     """
 
     id: str
@@ -203,9 +203,9 @@ class Node(Part):
             ``critique`` or ``lesson``; others are drawn too.
         label: A few words.
         alias: Short name, for example ``H7``.
-        entry: Id of the leaderboard entry it belongs to; empty when to none.
-        body: Everything it holds, by field name: prompt, answer, formula, measurements.
-        cost: What it took, by unit: tokens, seconds.
+        entry: Id of the leaderboard entry it belongs to; empty if none.
+        body: All its content, by field name: prompt, answer, formula, measurements.
+        cost: What it cost, by unit: tokens, seconds.
     """
 
     id: str
@@ -228,7 +228,7 @@ class Edge(Part):
 
 @dataclass(frozen=True)
 class RunReport(Part, Counted):
-    """Everything worth showing of one search.
+    """Everything worth showing about a search.
 
     Args:
         run_id: Id of the run.
@@ -236,14 +236,14 @@ class RunReport(Part, Counted):
         model: Reference of the pruned model.
         corpus: Reference of the text.
         sparsity: Target share of zeros among prunable weights.
-        dense_perplexity: Of the model before pruning, selection split.
-        entries: Leaderboard, baselines and rejected ones included.
+        dense_perplexity: Perplexity of the model before pruning, selection split.
+        entries: Leaderboard, including baselines and rejected entries.
         dense_sealed_perplexity: The same on the sealed split.
         model_digest: SHA-256 of the model files.
         pattern: ``unstructured`` or N:M.
         designer: Who designed, for example the name of the language model.
         splits: Calibration, selection, sealed.
-        overlap: What these share all the same, by pair and length.
+        overlap: Text that these share despite the split, by pair and length.
         spec: The whole search specification.
         machine: What it ran on, by name: CPU, memory, versions.
         command: What was typed.
@@ -253,25 +253,25 @@ class RunReport(Part, Counted):
         nodes: Reasoning graph, oldest first.
         edges: Reasoning graph.
         next_commands: What a reader may type next.
-        margins: How sure the choice of the winner is: against the runner-up, the reference.
+        margins: How certain the choice of the winner is: against the runner-up, the reference.
         contrasts: The winner's perplexity against the best start and the reference, on selection
             and sealed text.
-        rung_correlation: How alike few windows and the others rank recipes (Spearman), those of
+        rung_correlation: How similarly few windows and the others rank recipes (Spearman), those of
             one repair among each other.
-        rung_pairs: Over how many recipes.
-        layer_correlation: How alike the error on a few real layers and the whole model rank masks
-            of one allocation (Spearman).
-        layer_pairs: Over how many masks.
+        rung_pairs: Number of recipes behind it.
+        layer_correlation: How similarly the error on a few real layers and the whole model rank
+            masks of one allocation (Spearman).
+        layer_pairs: Number of masks behind it.
         checks: What was measured again to detect drift.
-        beginning_token: What stands before every window, ``none`` for nothing; empty where a record
+        beginning_token: What stands before every window, ``none`` for nothing; empty if the record
             does not say.
-        sealed_set: The sealed set and the looks at it before this search's; None: not known.
-        quantised: Type that the model's file is quantised to, such as ``Q4_1``; empty: it is not.
+        sealed_set: The sealed set and the looks at it before this search; None if unknown.
+        quantised: Type that the model's file is quantised to, such as ``Q4_1``; empty if it is not.
         outcome: What was saved of the winner; None before that, and in earlier records.
         forecasts: How good the designer's forecasts were, on one line; empty without any.
-        judging: What was skipped unmeasured and how good the judges are, on one line; empty where
-            nobody judges.
-        schema_version: Of this format.
+        judging: What was skipped unmeasured and how good the judges are, on one line; empty without
+            judges.
+        schema_version: Version of this format.
     """
 
     run_id: str
@@ -313,17 +313,17 @@ class RunReport(Part, Counted):
 
     @property
     def ranked(self) -> tuple[Entry, ...]:
-        """Entries with a comparable perplexity, best first by what the search ranks by."""
+        """Entries with a comparable perplexity, best first by the ranking figure of the search."""
         return tuple(sorted((e for e in self.entries if e.measured), key=_by_rank))
 
     @property
     def candidates(self) -> tuple[Entry, ...]:
-        """Designed entries, in the order of their design."""
+        """Designed entries, in the order they were designed."""
         return tuple(sorted((e for e in self.entries if e.kind == "candidate"), key=_by_order))
 
     @property
     def winner(self) -> Entry | None:
-        """The entry named winner, made by hand or designed, else the best designed one."""
+        """The entry with the verdict ``winner``, of any origin, else the best designed one."""
         best = [e for e in self.ranked if e.kind == "candidate"]
         named = (e for e in self.ranked if e.verdict == "winner")
         return next(named, best[0] if best else None)

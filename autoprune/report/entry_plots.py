@@ -9,7 +9,7 @@ _MAX_BARS = 12
 
 
 def leaderboard_height(report: RunReport) -> float:
-    """Inches that the bars need."""
+    """Height in inches that the bars need."""
     return 0.9 + 0.3 * len(_shortened(report))
 
 
@@ -107,7 +107,7 @@ def draw_layers(report: RunReport, canvas: Canvas) -> str:
 
 
 def layer_entries(report: RunReport) -> list[Entry]:
-    """The winner, else the best entry, then the best of two other kinds of budgets."""
+    """The winner, else the best entry, then the best entries of two other kinds of budgets."""
     having = [e for e in report.ranked if e.layer_sparsity]
     winner = report.winner
     if winner in having:

@@ -1,4 +1,4 @@
-"""What the figures of a run rest on: how sure the choice is, what was measured again."""
+"""What the figures of a run rest on: how certain the choice is, what was measured again."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from autoprune.report.parts import Part
 
 @dataclass(frozen=True)
 class Margin(Part):
-    """Paired difference of the winner to another entry in what ranks them.
+    """Paired difference between the winner and another entry in the ranking figure.
 
     Args:
         versus: Alias of the other entry.
-        mean: Winner less the other, nats per token; negative: the winner is better.
+        mean: Winner minus the other, nats per token; negative: the winner is better.
         interval: At 95 %; None from a single window.
     """
 
@@ -22,7 +22,7 @@ class Margin(Part):
 
 @dataclass(frozen=True)
 class Contrast(Part):
-    """Paired change of the winner's perplexity to another recipe's.
+    """Paired change of perplexity from another recipe to the winner.
 
     Args:
         versus: Alias of the other recipe.
@@ -47,8 +47,8 @@ class Check(Part):
 
     Args:
         name: ``dense``, or a metric's.
-        times: How often, after the first time.
-        largest: Greatest difference of a window, nats per token.
+        times: Number of repetitions after the first measurement.
+        largest: Largest difference on a window, nats per token.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The Pareto front of perplexity and seconds: what nothing else beats in both."""
+"""The Pareto front of perplexity and seconds: entries that no other beats in both."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
 
 
 def front(entries: "Iterable[Entry]") -> "list[Entry]":
-    """Entries with no other as fast and as good, the fastest first.
+    """Entries that no other matches in both speed and quality, fastest first.
 
-    Compared are those that are measured and took time; of equals the first one stays.
+    Only measured entries with a time are compared; of equal ones, the first stays.
     """
     found: list[Entry] = []
     timed = [entry for entry in entries if entry.measured and entry.seconds > 0]

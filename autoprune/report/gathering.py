@@ -1,6 +1,6 @@
-"""From a search to its report: entries, reasoning graph, prompts and answers.
+"""Turn a search into its report: entries, reasoning graph, prompts and answers.
 
-Works on a search that is still running too; what is not measured yet says so.
+Works on a search that is still running too; anything not measured yet is marked as such.
 """
 
 import math
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 _RUNG_NAMES = {1: "few windows", LAP: "more windows", 2: "all windows"}
 _FULL_RUNG = 2
 _QUESTION = re.compile(r"g(\d+)\.s(\d+)\.a(\d+)(?:\.tried)?")
-# Kinds of nodes that come out of a conversation.
+# Kinds of nodes that come from a conversation.
 _SAID = ("hypothesis", "mechanism", "observation", "critique", "code", "lesson")
 _LABEL_FIELDS = ("claim", "formula", "text", "code", "source", "model")
 
 
 def with_search(report: RunReport, search: "Search") -> RunReport:
-    """``report`` with all that the search knows.
+    """``report`` with everything that the search knows.
 
     Args:
         report: What the search does not know: run id, model, splits, dense perplexity, machine.
@@ -182,7 +182,7 @@ def _verdict(row: "Row") -> tuple[Verdict, str, str]:
 
 
 def _ranked(entries: list[Entry]) -> tuple[Entry, ...]:
-    """Ranks count only entries measured on the same windows; they come in the search's order."""
+    """Ranks count only entries measured on the same windows, in the order of the search."""
     order = (entry for entry in entries if entry.measured)
     places = {entry.id: place for place, entry in enumerate(order, 1)}
     best = {entry.id for entry in front(entries)}
@@ -263,6 +263,6 @@ def _conversations(search: "Search") -> dict[str, dict[str, Any]]:
 
 
 def _lessons(graph: "Graph") -> dict[str, str]:
-    """Lesson, or what says it again, by the step that asked for it."""
+    """Alias of the lesson, or of its repetition, by the step that asked for it."""
     asked = (node for node in graph.nodes.values() if "asked" in node.body)
     return {str(node.body["asked"]): node.alias for node in asked}

@@ -1,7 +1,7 @@
-"""Where the nodes of the reasoning graph go: a column for each kind of thought, rows in time.
+"""Placement of the reasoning graph's nodes: a column for each kind of thought, rows in time.
 
-A general layered layout of hundreds of nodes is a hairball. The graph has a rhythm (a hypothesis
-becomes a formula, code, a result, a lesson), so each line of thought is one row, read left to
+A general layered layout of hundreds of nodes is a hairball. The graph has a rhythm: a hypothesis
+becomes a formula, code, a result, a lesson. So each line of thought is one row, read left to
 right, and what it grew from is above it.
 """
 
@@ -26,7 +26,7 @@ _STACK = 3
 
 @dataclass(frozen=True)
 class Placed:
-    """A node with its cell; ``on_path`` when the winner grew from it."""
+    """A node with its cell; ``on_path`` if the winner grew from it."""
 
     node: Node
     column: int
@@ -41,8 +41,8 @@ class Layout:
     Args:
         placed: Oldest first.
         edges: Between drawn nodes only.
-        titles: Of the columns, left to right.
-        rows: Rows in all.
+        titles: Column titles, left to right.
+        rows: Number of rows.
     """
 
     placed: tuple[Placed, ...]
@@ -52,7 +52,7 @@ class Layout:
 
 
 def focus_nodes(report: RunReport) -> tuple[Node, ...]:
-    """At most 40 nodes: what the winner grew from, then the best that grew beside it."""
+    """At most 40 nodes: those the winner grew from, then the best that grew beside it."""
     if len(report.nodes) <= MAX_FOCUS:
         return report.nodes
     chosen = _ancestors(report, _winner_nodes(report), MAX_FOCUS)
@@ -63,7 +63,7 @@ def focus_nodes(report: RunReport) -> tuple[Node, ...]:
     lines: dict[str, list[str]] = defaultdict(list)
     for node in report.nodes:
         lines[node.entry].append(node.id)
-    # Whole lines of thought only: half of one tells nothing.
+    # Only whole lines of thought: half of one is of no use.
     order = sorted(
         (name for name in lines if name),
         key=lambda name: (name not in path, name not in beside, ranks.get(name, len(ranks))),
@@ -109,7 +109,7 @@ def lay_out(report: RunReport, nodes: Sequence[Node]) -> Layout:
 
 
 def _columns(depth: Mapping[tuple[int, int], int]) -> tuple[dict[int, int], tuple[str, ...]]:
-    """Place of the first cell of each used column, and a title for every place."""
+    """Position of each used column's first cell, and a title for every position."""
     widths: dict[int, int] = defaultdict(int)
     for (column, _), count in depth.items():
         widths[column] = max(widths[column], count)
@@ -125,7 +125,7 @@ def _columns(depth: Mapping[tuple[int, int], int]) -> tuple[dict[int, int], tupl
 def _telling(
     nodes: Sequence[Node], edges: Sequence[Edge], path: Mapping[str, None]
 ) -> tuple[Edge, ...]:
-    """Edges worth drawing: all grow from the task, and a step between says the same twice."""
+    """Edges worth drawing: to the task only on the winner's path, and no shortcuts past a node."""
     tasks = {node.id for node in nodes if node.kind == "task"}
     older = _targets(edges)
     reached = {
@@ -145,7 +145,7 @@ def entry_of(report: RunReport, node: Node) -> Entry | None:
 
 
 def caption(node: Node) -> str:
-    """Short name of a node, its id when it has none."""
+    """Short name of a node; its id if it has none."""
     return node.alias or node.id[:10]
 
 

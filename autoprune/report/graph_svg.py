@@ -25,8 +25,8 @@ _STEP_X, _STEP_Y = 166, 62
 _LEFT, _TOP = 24, 34
 _KINDS = frozenset().union(*(kinds for _, kinds in COLUMNS))
 _EDGE_KINDS = frozenset({"supports", "refutes", "improves", "duplicates"})
-# Prompts of hundreds of nodes repeat each other; packed they are small. These limits only bind
-# when an answer is huge, and a note names what is cut.
+# Prompts of hundreds of nodes repeat each other and compress well. These limits only bind if an
+# answer is huge, and a note names what is cut.
 _TEXT_LIMITS = (20_000, 4_000, 800, 160)
 _PACKED_LIMIT = 500_000
 _MAX_NODES = 500
@@ -103,7 +103,7 @@ def packed_details(report: RunReport) -> str:
 
 
 def clipped(text: str, limit: int) -> str:
-    """At most ``limit`` characters; says how many are missing."""
+    """At most ``limit`` characters, with a note on how many are missing."""
     text = printable(text)
     if len(text) <= limit:
         return text

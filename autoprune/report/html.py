@@ -1,8 +1,8 @@
 """The report as one HTML file that needs nothing else: no network, no library, no other file.
 
-Formulas, reasoning and error texts come from a language model and count as hostile. Three walls:
-Jinja escapes every value; the details of the graph travel as base64 and reach the page through
-``textContent`` only; a content security policy allows no script but ours, by its hash.
+Formulas, reasoning and error texts come from a language model and count as hostile. There are three
+defences: Jinja escapes every value; the details of the graph travel as base64 and reach the page
+only through ``textContent``; a content security policy allows no script but ours, by its hash.
 """
 
 import base64
@@ -26,8 +26,8 @@ from autoprune.report.origin import author, authorship, best_start, change_to_st
 from autoprune.report.sealed import looks
 from autoprune.storage import write_text
 
-# Longest text of one entry, and of one field of all entries together: a search of hundreds of
-# candidates still fits a phone.
+# Longest text of one entry, and of one field of all entries together. With these, a search of
+# hundreds of candidates still fits a phone.
 _TEXT_LIMIT = 6_000
 _TEXT_BUDGET = 350_000
 _MAX_ROWS = 200
@@ -105,7 +105,7 @@ def render(report: RunReport) -> str:
         total=words.duration(sum(s.seconds for s in report.stages)),
         spec=clipped(_pretty(report.spec), 20_000),
     )
-    # Model output may hold halves of surrogate pairs, which no file can.
+    # Model output may hold lone surrogates, which no file can.
     return page.encode("utf-8", "replace").decode()
 
 
@@ -115,7 +115,7 @@ def write_html(report: RunReport, path: Path) -> None:
 
 
 def _in_order(report: RunReport) -> list[Entry]:
-    """Measured ones by rank, then those stopped early, then the rejected, then the broken."""
+    """Measured entries by rank, then those stopped early, then the rejected, then the broken."""
     ranked = list(report.ranked)
     places = {"stopped": 0, "rejected": 1}
     others = [e for e in report.entries if not e.measured]
@@ -181,7 +181,7 @@ def _fitted(text: str, limit: int) -> str:
 
 
 def _spark(shares: list[float], target: float) -> str:
-    """Path of bars around a middle line, 6 units wide each, 40 high; empty when all are alike."""
+    """Path of bars around a middle line, 6 units wide each, 40 high; empty if all are alike."""
     if not shares or max(shares) - min(shares) < 1e-3:
         return ""
     reach = max(0.02, *(abs(share - target) for share in shares))

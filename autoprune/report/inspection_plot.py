@@ -8,12 +8,12 @@ from autoprune.report.canvas import BLUE, ORANGE, Canvas, new_canvas
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Inches: for the panels above, and for each line of the map.
+# Inches: for the upper panels, and for each line of the map.
 PANEL, LINE = 2.8, 0.28
 
 
 def inspection_png(found: Inspection) -> bytes:
-    """Damage by kind and by block above, the skewness of scores by kind and block below."""
+    """Damage by kind and by block on top, the skewness of scores by kind and block below."""
     kinds = list(found.kinds)
     with new_canvas("wide", PANEL + 1.0 + LINE * len(kinds)) as canvas:
         grid = canvas.figure.add_gridspec(
@@ -37,7 +37,7 @@ def inspection_png(found: Inspection) -> bytes:
 
 def _bars(axes: "Axes", title: str, values: dict[str, float], colour: str) -> None:
     axes.bar(range(len(values)), list(values.values()), color=colour, width=0.7)
-    # Of many blocks every tenth has its number.
+    # With many blocks, only every tenth is numbered.
     step = max(1, len(values) // 10)
     places = range(0, len(values), step)
     names = list(values)

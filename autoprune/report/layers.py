@@ -1,4 +1,4 @@
-"""Sparsity of layers, gathered by block and by projection."""
+"""Sparsity of layers, grouped by block and by projection."""
 
 import re
 from collections import defaultdict
@@ -36,7 +36,7 @@ def projection_of(name: str) -> str:
 
 
 def by_block(shares: Mapping[str, float], numel: Mapping[str, int]) -> list[BlockSparsity]:
-    """Gather shares of linears into blocks.
+    """Group shares of linears into blocks.
 
     Args:
         shares: Share of zeros by linear.

@@ -1,4 +1,4 @@
-"""Templates of the page and of its graph; every value is escaped, and none needs markup to act."""
+"""Templates of the page and of its graph; every value is escaped and made printable."""
 
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from autoprune.report.graph_svg import drawings
 
 
 def template(name: str) -> Template:
-    """One template by its file's name."""
+    """One template by its file name."""
     return _environment().get_template(name)
 
 
@@ -24,7 +24,7 @@ def asset(*names: str) -> Markup:
 
 
 def graph_picture(report: RunReport) -> str:
-    """What the page's graph shows first, as an SVG file of its own; empty where no node is.
+    """What the page's graph shows first, as a separate SVG file; empty if there are no nodes.
 
     The same drawing in the same colours, for MLflow and for Prefect's page.
     """
@@ -39,7 +39,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("autoprune.report"),
         autoescape=True,
-        # Escape sequences and bidi controls need no markup to act.
+        # Escape sequences and bidi controls take effect without any markup.
         finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,7 +1,7 @@
-"""Formulas as MathML, which browsers draw without any library.
+"""Formulas as MathML, which browsers render without any library.
 
-Reads the metric language, whose expressions are also Python expressions, through Python's own
-parser. Nothing is evaluated. What is not simple gives None, and is then shown as code.
+Expressions of the metric language are also Python expressions, so Python's own parser reads them.
+Nothing is evaluated. Anything that is not simple gives None and is shown as code.
 """
 
 import ast
@@ -16,7 +16,7 @@ _GREEK = {
     "zeta": "ζ", "eta": "η", "theta": "θ", "kappa": "κ", "lambda": "λ", "lam": "λ", "mu": "μ",
     "nu": "ν", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "omega": "ω",
 }  # fmt: skip
-# A bare | is taken for an operator with wide spaces on both sides.
+# A bare | would be taken for an operator with wide spaces on both sides.
 _OPEN = '<mo form="prefix" fence="true" lspace="0.1em" rspace="0">|</mo>'
 _CLOSE = '<mo form="postfix" fence="true" lspace="0" rspace="0">|</mo>'
 _STATISTICS = {
@@ -33,7 +33,7 @@ _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = 1, 2, 3, 4, 5
 
 
 def to_mathml(text: str) -> str | None:
-    """MathML of a formula, safe to put into HTML as it is; None when it is not a simple formula."""
+    """MathML of a formula, safe to insert into HTML as is; None if it is not a simple formula."""
     text = text.strip()
     if not text.isprintable() or len(text) > _MAX_TEXT:
         return None
@@ -107,7 +107,7 @@ def _call(name: str, args: list[ast.expr]) -> tuple[str, int]:
 
 
 def _function(name: str) -> str:
-    """``row_mean`` becomes mean with a subscript, other names stay as they are."""
+    """``row_mean`` becomes mean with a subscript; other names stay as they are."""
     axis, _, rest = name.partition("_")
     if rest and axis in ("row", "col", "matrix", "layer"):
         return f"<msub><mi>{escape(rest)}</mi><mtext>{axis}</mtext></msub>"

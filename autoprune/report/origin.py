@@ -1,4 +1,4 @@
-"""Where a search's winner comes from: who wrote it, what was given, what to set it against."""
+"""The origin of a search's winner: who wrote it, what was given, what to compare it with."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ LANGUAGE_MODEL = "the language model"
 BY_HAND = "hand"
 GIVEN = "an earlier search or a person, and given to this one"
 _PARTS = ("group", "allocation", "solver")
-# Who writes a recipe when no language model is asked, by operator.
+# Who writes a recipe if no language model is asked, by operator.
 AUTHORS = {
     "sweep": "the sweep",
     "tune": "tuning",
@@ -32,7 +32,7 @@ AUTHORS = {
     "sample": "Optuna",
     "grid": "the catalogue",
 }
-# A designer alone writes whole recipes; records of earlier versions call that a list.
+# Only a designer writes whole recipes; records of earlier versions call that a list.
 WRITTEN = (*DESIGN_OPERATORS, PROPOSE, "list")
 
 
@@ -46,7 +46,7 @@ def author(report: "RunReport", entry: "Entry") -> str:
 
 
 def was_given(report: "RunReport", entry: "Entry") -> bool:
-    """Whether a start is one that was given to this search, such as an earlier winner."""
+    """Whether a start was given to this search, such as an earlier winner."""
     made = (entry.source, entry.group, entry.allocation, entry.solver)
     return entry.kind == "baseline" and any(
         made == (start["metric"].removeprefix("expr:"), *map(start.get, _PARTS))
@@ -60,9 +60,9 @@ def asks_model(report: "RunReport") -> bool:
 
 
 def authorship(report: "RunReport") -> str:
-    """Who wrote the winner, what of it was given, and what the language model wrote; one line.
+    """Say who wrote the winner, what was given, and what the language model wrote, on one line.
 
-    Empty where nothing was measured.
+    Empty if nothing was measured.
     """
     winner = report.winner
     if winner is None:
@@ -81,7 +81,7 @@ def authorship(report: "RunReport") -> str:
 
 
 def given(report: "RunReport") -> dict[str, list[str]]:
-    """What was given to the search and not found by it: repairs that were named, and starts."""
+    """What was given to the search rather than found by it: named repairs, and starts."""
     usual = SearchSpec.model_fields["solvers"].default
     solvers = list(report.spec.get("solvers", usual))
     return {
@@ -91,10 +91,10 @@ def given(report: "RunReport") -> dict[str, list[str]]:
 
 
 def given_parts(report: "RunReport", entry: "Entry") -> list[str]:
-    """Parts of a recipe that were given: named on the command line, or those of a start."""
+    """Parts of a recipe that were given: named on the command line, or taken from a start."""
     starts = [other for other in report.entries if other.kind == "baseline"]
     found = []
-    # A repair that chooses what goes leaves a metric no part in the recipe.
+    # Where the repair chooses what to prune, the metric plays no part in the recipe.
     if entry.metric_counts and entry.formula in {other.formula for other in starts}:
         found.append("metric of a start")
     if entry.allocation != "uniform" and entry.allocation in {s.allocation for s in starts}:
@@ -109,7 +109,7 @@ def given_parts(report: "RunReport", entry: "Entry") -> list[str]:
 
 
 def best_start(report: "RunReport") -> "Entry | None":
-    """The measured start that ranks best; None where the winner is a start itself, or none is."""
+    """The best measured start; None if the winner is a start itself, or no start was measured."""
     winner = report.winner
     if winner is None or winner.kind == "baseline":
         return None
@@ -117,7 +117,7 @@ def best_start(report: "RunReport") -> "Entry | None":
 
 
 def change_to_start(report: "RunReport") -> float | None:
-    """Relative change of the winner's perplexity to the best start's, selection split."""
+    """Relative change of perplexity from the best start to the winner, on the selection split."""
     winner, start = report.winner, best_start(report)
     if winner is None or start is None or winner.perplexity is None or not start.perplexity:
         return None
@@ -125,7 +125,7 @@ def change_to_start(report: "RunReport") -> float | None:
 
 
 def against_start(report: "RunReport") -> str:
-    """How the winner stands to the best start, in words; empty without one."""
+    """How the winner compares to the best start, in words; empty without one."""
     change, start = change_to_start(report), best_start(report)
     if change is None or start is None or report.winner is None:
         return ""
@@ -138,10 +138,10 @@ def against_start(report: "RunReport") -> str:
 
 
 def citations(recipe: Mapping[str, Any]) -> list[str]:
-    """Papers that a recipe's repair and allocation are from, by the classes' own sources."""
+    """Papers behind a recipe's repair and allocation, from the sources the classes name."""
     found: list[str] = []
     for text, known in ((recipe["allocation"], ALLOCATORS), (recipe["solver"], SOLVERS)):
-        # Chains join with +, walk: stands around a repair: each part has a source of its own.
+        # Chains join with +, and walk: wraps a repair; each part has its own source.
         for name in (word.partition(":")[0] for part in text.split("+") for word in _names(part)):
             source = known.get(name).SOURCE if name in known else ""
             if "arXiv" in source:
@@ -155,7 +155,7 @@ def _names(part: str) -> list[str]:
 
 
 def _kin(solver: str) -> tuple[str, ...]:
-    """The repairs of a chain without their parameters, which may have been tuned."""
+    """The repairs of a chain without their parameters, which tuning may have changed."""
     return tuple(family(part) for part in solver.split("+"))
 
 

@@ -1,4 +1,4 @@
-"""What every part of a run's record is: a frozen dataclass that JSON holds."""
+"""Base class of the parts of a run's record: frozen dataclasses that serialise to JSON."""
 
 import math
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from pydantic import ConfigDict
 
 
 class Part:
-    """Base of the parts."""
+    """Base class of the parts."""
 
-    # Read by pydantic: a field it does not know is an error.
+    # Read by pydantic: an unknown field is an error.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def to_json(self) -> dict[str, Any]:
@@ -21,7 +21,7 @@ class Part:
 
 
 def _to_json(value: Any) -> Any:
-    """JSON form that any strict parser reads and any file holds."""
+    """JSON form that any strict parser reads and any file can hold."""
     match value:
         case Part():
             return {f.name: _to_json(getattr(value, f.name)) for f in fields(value)}  # type: ignore[arg-type]
@@ -43,5 +43,5 @@ def _to_json(value: Any) -> Any:
 
 
 def _storable(text: str) -> str:
-    """Model output may hold halves of surrogate pairs, which no UTF-8 file can."""
+    """Make text writable: model output may hold lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode()

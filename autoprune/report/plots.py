@@ -1,8 +1,8 @@
 """Pictures of a run, by name, as PNG for MLflow and READMEs and as SVG for the HTML report.
 
 ``progress``: perplexity by candidate number, rejections below. ``leaderboard``: bars. ``layers``:
-zeros by block. ``pareto``: perplexity against sparsity. ``graph``: the reasoning
-graph, as SVG alone.
+zeros by block. ``pareto``: perplexity against sparsity. ``graph``: the reasoning graph, only as
+SVG.
 """
 
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def svg(report: RunReport, name: str, size: Size = "wide") -> str:
 
 
 def files(report: RunReport) -> dict[str, bytes]:
-    """Every picture that this run has data for, by the name of its file."""
+    """Every picture that this run has data for, by file name."""
     found = {f"{name}.png": png(report, name) for name in names(report)}
     graph = graph_picture(report)
     return found | {"graph.svg": graph.encode()} if graph else found

@@ -1,4 +1,4 @@
-"""The model card of a folder that a layer program pruned: facts, code, how to do it again."""
+"""The model card of a folder pruned by a layer program: facts, code, how to reproduce it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +37,7 @@ def program_card(record: Mapping[str, Any]) -> str:
     """Text of the card.
 
     Args:
-        record: What made the model, with ``program`` and the recounted ``sparsity``.
+        record: How the model was made, with ``program`` and the recounted ``sparsity``.
     """
     program = record["program"]
     structured = record["pattern"] != "unstructured"

@@ -1,4 +1,4 @@
-"""The model card of a model that was pruned once, by `autoprune prune`."""
+"""The model card of a model pruned by a single `autoprune prune`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from autoprune.report.card import UNKNOWN_LICENCE, header
 
 
 def prune_card(record: Mapping[str, Any], licence: str) -> str:
-    """What was pruned, how, and what is not known of it.
+    """What was pruned, how, and what is not known about it.
 
     Args:
         record: ``autoprune.json`` of the folder.

@@ -1,4 +1,4 @@
-"""A sealed set, and how often it was looked at before the figures that stand beside it."""
+"""A sealed set, and how often it was looked at before the reported figures."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ FRESH = "fresh"
 
 @dataclass(frozen=True)
 class SealedSet(Part):
-    """The sealed part of one split of a text, as the ledger of looks knows it.
+    """The sealed part of one split of a text, according to the ledger of looks.
 
     Args:
-        number: Seed of the split; the number by which the set is asked for.
+        number: Seed of the split; the number used to request the set.
         corpus: Name of the text.
         digest: SHA-256 of the sealed part.
-        earlier: Looks at it before this command's own, those at the whole text among them.
-        whole: How many of these were at the whole text.
+        earlier: Looks at it before this command's own, including looks at the whole text.
+        whole: Number of these that were at the whole text.
         documents: Documents of the set.
-        shared: How many of them stood in sealed text, of this or another set, that was looked at
+        shared: Documents that were in sealed text, of this or another set, that was looked at
             before.
-        unlisted: Earlier looks at other sets of the same text whose documents are not on record, so
-            that ``shared`` may be too small.
+        unlisted: Earlier looks at other sets of the same text whose documents are not on record;
+            with any, ``shared`` may be too small.
     """
 
     number: int
@@ -41,7 +41,7 @@ class SealedSet(Part):
 
     @property
     def sharing(self) -> str:
-        """How much of it was read in whichever set; empty where nothing was."""
+        """How much of it was read before, in any set; empty if nothing was."""
         if not self.shared and not self.unlisted:
             return ""
         least = "at least " if self.unlisted and self.shared < self.documents else ""
@@ -52,7 +52,7 @@ class SealedSet(Part):
 
     @property
     def facts(self) -> str:
-        """Title, what part of the looks was at the whole text, and what is shared."""
+        """Title, how many looks were at the whole text, and what is shared."""
         text = self.title
         if self.whole:
             text += f" ({self.whole} at the whole text)"
@@ -60,7 +60,7 @@ class SealedSet(Part):
 
     @property
     def warning(self) -> str:
-        """What to print before a set with earlier looks is used; empty without any."""
+        """Warning to print before using a set with earlier looks; empty without any."""
         if not self.earlier:
             return ""
         times = "once" if self.earlier == 1 else f"{self.earlier} times"

@@ -1,4 +1,4 @@
-"""How the search went: perplexity by candidate, perplexity against sparsity."""
+"""How the search went: perplexity by candidate, and perplexity against sparsity."""
 
 import math
 from collections import Counter, defaultdict
@@ -12,8 +12,8 @@ from autoprune.report.data import Entry, RunReport
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Perplexities beyond this multiple of Wanda's are drawn at the edge: one broken metric with 1e5
-# would squeeze everything else into one line.
+# Perplexities beyond this multiple of Wanda's are drawn at the edge: one broken metric at 1e5 would
+# squeeze everything else into one line.
 _FAR = 4.0
 _MAX_CODES = 5
 _MANY = 120
@@ -89,7 +89,7 @@ def _dots(
 def _draw_marks(
     axes: "Axes", marks: Sequence[_Mark], shape: str, canvas: Canvas, **style: Any
 ) -> None:
-    """Marks with a tooltip each; of very many, one plain line, which takes a third of the room."""
+    """Draw marks with a tooltip each; very many become one plain line, a third of the size."""
     if len(marks) > _MANY:
         axes.plot([x for x, _, _ in marks], [y for _, y, _ in marks], shape, **style)
         return
@@ -117,7 +117,7 @@ def _rejections(
 
 
 def _two_axes(canvas: Canvas, rows: int) -> tuple["Axes", "Axes"]:
-    """Axes above for perplexity, a strip below for rejections; one and the same without any."""
+    """Axes above for perplexity, a strip below for rejections; the same axes twice without any."""
     if rows == 0:
         axes = canvas.axes()
         return axes, axes
@@ -135,7 +135,7 @@ def draw_pareto(report: RunReport, canvas: Canvas) -> str:
     """Perplexity against sparsity; the front as steps."""
     axes = canvas.axes()
     winner, wanda = report.winner, report.baseline(report.reference)
-    # Far worse recipes would squeeze the front; the leaderboard has their figures.
+    # Much worse recipes would squeeze the front; the leaderboard has their figures.
     edge = 2.5 * max(y for _, y in points_of(wanda or report.ranked[0]))
     labels: list[tuple[float, float, str, str]] = []
     dots: list[_Mark] = []
@@ -178,7 +178,7 @@ def draw_pareto(report: RunReport, canvas: Canvas) -> str:
 
 
 def _spread_labels(axes: "Axes", labels: list[tuple[float, float, str, str]]) -> None:
-    """Names at the ends of lines, pushed apart so that none covers another."""
+    """Labels at the ends of lines, pushed apart so that none covers another."""
     low, high = axes.get_ylim()
     gap = (math.log(high) - math.log(low)) * 0.055
     for end in sorted({x for x, _, _, _ in labels}):
@@ -192,7 +192,7 @@ def _spread_labels(axes: "Axes", labels: list[tuple[float, float, str, str]]) ->
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Rising values moved as little as possible so that neighbours are ``gap`` apart."""
+    """Rising values, moved as little as possible to be ``gap`` apart."""
     clusters: list[list[float]] = []
     for value in values:
         clusters.append([value])
@@ -209,7 +209,7 @@ def _ends(cluster: Sequence[float], gap: float) -> tuple[float, float]:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points (sparsity, perplexity) that no other beats in both, by rising sparsity."""
+    """Points (sparsity, perplexity) that no other beats in both, by increasing sparsity."""
     front: list[tuple[float, float]] = []
     for sparsity, perplexity in sorted(points, key=lambda p: (-p[0], p[1])):
         if not front or perplexity < front[-1][1]:
@@ -218,7 +218,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def points_of(entry: Entry) -> list[tuple[float, float]]:
-    """Finite (sparsity, perplexity) of an entry, by rising sparsity."""
+    """Finite (sparsity, perplexity) points of an entry, by increasing sparsity."""
     own = [(p.sparsity, p.perplexity) for p in entry.curve]
     if entry.sparsity is not None and entry.perplexity is not None:
         own.append((entry.sparsity, entry.perplexity))
@@ -248,7 +248,7 @@ def _reference(axes: "Axes", name: str, value: float | None, canvas: Canvas) -> 
     axes.annotate(
         f"{name} {number(value)}",
         (1, value),
-        # The dense model is the lowest of all but odd runs: its name goes below its line.
+        # The dense model is below all but odd runs, so its name goes below its line.
         (0, -11 if name == "dense" else 3),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",

@@ -17,7 +17,7 @@ RANKING = {
 
 
 def summary(report: RunReport) -> list[str]:
-    """A few sentences for someone who reads nothing else."""
+    """A few sentences for readers who read nothing else."""
     sentences = [_counts(report)]
     winner = report.winner
     if winner is None:
@@ -30,14 +30,14 @@ def summary(report: RunReport) -> list[str]:
 
 
 def benefit(report: RunReport) -> list[str]:
-    """What the winner is good for: size in, size out, speed; empty before it was saved."""
+    """The benefit of the winner: size before and after, speed; empty until it is saved."""
     if report.outcome is None:
         return []
     return [f"{sizes(report.outcome, report.quantised)}.", f"{speed(report.pattern)}."]
 
 
 def lead(report: RunReport) -> str:
-    """How sure the choice of the winner is; empty where nothing is compared with it."""
+    """How certain the choice of the winner is; empty if nothing is compared with it."""
     sentences, winner = [], report.winner
     for margin in report.margins:
         show = _as_change if fitness(report) == PERPLEXITY else _as_nats
@@ -54,12 +54,12 @@ def lead(report: RunReport) -> str:
 
 
 def fitness(report: RunReport) -> str:
-    """What ranks recipes, in words."""
+    """What recipes are ranked by, in words."""
     return RANKING.get(str(report.spec.get("fitness")), PERPLEXITY)
 
 
 def draws(report: RunReport) -> str:
-    """What the winner has from other draws of calibration text; empty without any."""
+    """The winner's figures with other draws of calibration text; empty without any."""
     winner, wanda = report.winner, report.baseline(report.reference)
     if winner is None or not winner.draws:
         return ""
@@ -71,7 +71,7 @@ def draws(report: RunReport) -> str:
 
 
 def trust(report: RunReport) -> list[str]:
-    """What the figures rest on: protocol, how well few windows rank, what was measured again."""
+    """What the figures rest on: protocol, how well few windows rank, repeated measurements."""
     stated = protocol(report)
     sentences = [stated] if stated else []
     if report.rung_correlation is not None:
@@ -126,7 +126,7 @@ def protocol(report: RunReport) -> str:
 
 
 def dequantised(report: RunReport, sentence: str = "{}") -> str:
-    """``dequantised from Q4_1`` inside a sentence; empty for a model that was not quantised."""
+    """``dequantised from Q4_1`` within a sentence; empty for a model that was not quantised."""
     if not report.quantised:
         return ""
     return sentence.format(f"dequantised from {plain(report.quantised, 20)}")
@@ -137,7 +137,7 @@ def _split(report: RunReport) -> str:
 
 
 def change(entry: Entry) -> str:
-    """Change of perplexity against the reference with its interval, or a dash."""
+    """Change of perplexity against the reference, with its interval; a dash without one."""
     text = percent(entry.change_vs_wanda, sign=True)
     return f"{text} ({interval(entry)})" if entry.change_interval else text
 
@@ -151,17 +151,17 @@ def interval(entry: Entry) -> str:
 
 
 def sealed_figure(entry: Entry) -> str:
-    """Perplexity on the sealed split, or that there was to be one."""
+    """Perplexity on the sealed split, or that it failed."""
     return "failed" if entry.sealed_failure else number(entry.sealed_perplexity)
 
 
 def rung_text(name: str, *, masks_alone: bool) -> str:
-    """Name of a rung; what measured masks alone must not pass for the recipe's result."""
+    """Name of a rung; a figure of masks alone must not pass for the recipe's result."""
     return f"{name}, masks alone" if masks_alone else name
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """A duration in words people use."""
     if not math.isfinite(seconds):
         return "–"
     if seconds < 60:
@@ -173,7 +173,7 @@ def duration(seconds: float) -> str:
 
 
 def rejections(report: RunReport) -> list[tuple[str, int, str]]:
-    """Code, how often, and one detail, most frequent first."""
+    """Code, count and one detail of each rejection, most frequent first."""
     rejected = [e for e in report.candidates if e.code]
     counts = Counter(e.code for e in rejected)
     details = {e.code: e.detail for e in reversed(rejected)}
@@ -252,7 +252,7 @@ def _sealed(report: RunReport, winner: Entry) -> str:
 
 
 def _sealed_name(report: RunReport) -> str:
-    """The sealed text with what is known of earlier looks; the claim only where there is none."""
+    """The sealed text and its earlier looks; without any, that no choice was made on it."""
     known = report.sealed_set
     if known is None:
         return "the sealed split, of which the number of earlier looks is not on record,"

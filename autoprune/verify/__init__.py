@@ -1,4 +1,4 @@
-"""Verifiers of reasoning steps: how surely is each step of a solution right?"""
+"""Verifiers of reasoning steps: how certain is it that each step of a solution is right?"""
 
 from autoprune.verify import programmatic, surprisal, uhead
 from autoprune.verify.chains import Chain, draw_chains, read_chains

@@ -21,14 +21,14 @@ def placements(scores: Sequence[float], right: Sequence[bool]) -> list[float]:
         right: Whether it is right.
 
     Raises:
-        ValueError: If no step is right, none is wrong, or there is not one score for each.
+        ValueError: If no step is right, none is wrong, or there is not one score per step.
     """
     matrix = _above(*_arrays(scores, right))
     return [float(value) for value in matrix.mean(axis=1)]
 
 
 def auroc(scores: Sequence[float], right: Sequence[bool]) -> float:
-    """Chance that a right step scores higher than a wrong one; raises as :func:`placements`."""
+    """Probability that a right step scores above a wrong one; raises as :func:`placements`."""
     found = placements(scores, right)
     return sum(found) / len(found)
 
@@ -36,7 +36,7 @@ def auroc(scores: Sequence[float], right: Sequence[bool]) -> float:
 def auroc_interval(
     scores: Sequence[Sequence[float]], right: Sequence[Sequence[bool]], *, seed: int = 0
 ) -> Interval | None:
-    """Percentile bootstrap interval of 95 %, over chains, since steps of one chain hang together.
+    """Percentile bootstrap interval of 95 % over chains, since steps of one chain are correlated.
 
     Args:
         scores: Scores of the steps of each chain.
@@ -53,7 +53,7 @@ def auroc_interval(
         return None
     flat = _arrays([s for one in scores for s in one], [r for one in right for r in one])
     chain = np.repeat(np.arange(len(scores)), [len(one) for one in scores])
-    # Pairs of a wrong and a right step, summed by chains: [chains of wrong, chains of right].
+    # Pairs of a wrong and a right step, summed by chain: [chains of wrong, chains of right].
     wins = np.zeros((len(scores), len(scores)))
     np.add.at(wins, np.ix_(chain[~flat[1]], chain[flat[1]]), _above(*flat))
     good, bad = (np.bincount(chain[which], minlength=len(scores)) for which in (flat[1], ~flat[1]))
@@ -62,7 +62,7 @@ def auroc_interval(
     )
     pairs = (drawn @ bad) * (drawn @ good)
     found = ((drawn @ wins) * drawn).sum(axis=1)
-    # A resample may hold no wrong step at all.
+    # A resample may contain no wrong step at all.
     kept = found[pairs > 0] / pairs[pairs > 0]
     low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

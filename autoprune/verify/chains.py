@@ -1,8 +1,8 @@
-"""Worked solutions in steps, each right or wrong: made by templates, seeded, with exact labels.
+"""Worked solutions in steps, each right or wrong: templated, seeded, with exact labels.
 
-A step is wrong when what it says does not follow from the question and the steps before it as they
-stand. Later steps go on from what is written, as a chain of a model does, and are judged by
-themselves. Source of the task: UHeads, arXiv 2511.06209, whose labels come from a larger model.
+A step is wrong if it does not follow from the question and the steps before it as written. Later
+steps continue from what is written, as a model's chain does, and are judged on their own. Source
+of the task: UHeads, arXiv 2511.06209, whose labels come from a larger model.
 """
 
 import json
@@ -20,7 +20,7 @@ from autoprune.verify.templates import NAMES, TEST, THINGS, TRAIN, Template
 
 Part = Literal["train", "test"]
 ANSWER = "Answer:"
-# Share of wrong steps where nobody gives another.
+# Default share of wrong steps.
 CORRUPTED = 0.35
 OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
     "+": operator.add,
@@ -40,7 +40,7 @@ class Chain:
     Args:
         question: What is asked.
         steps: One line each.
-        right: Whether each step is; empty where nobody knows.
+        right: Whether each step is right; empty if unknown.
         family: Family of its template.
     """
 
@@ -51,12 +51,12 @@ class Chain:
 
     @property
     def prompt(self) -> str:
-        """What stands before the steps."""
+        """The text before the steps."""
         return prompt_of(self.question)
 
 
 def prompt_of(question: str) -> str:
-    """The text before the steps of a solution, each of which is a line of its own."""
+    """The text before the steps of a solution; each step is a separate line."""
     return f"Question: {question}\nSolution:"
 
 

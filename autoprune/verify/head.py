@@ -1,7 +1,7 @@
 """The uncertainty head: a small transformer over the tokens of one step, arXiv 2511.06209.
 
 The paper's head reads the attention to the last tokens and the likeliest next-token probabilities;
-ours reads hidden states in place of the attention maps, which fused kernels do not give.
+ours reads hidden states in place of the attention maps, which fused kernels do not return.
 """
 
 import torch
@@ -14,10 +14,10 @@ DROPOUT = 0.1
 
 
 class UncertaintyHead(nn.Module):
-    """From the features of a step's tokens to the logit of the step being right.
+    """Map the features of a step's tokens to the logit of the step being right.
 
     Args:
-        features: Features of a token.
+        features: Number of features per token.
     """
 
     mean: Tensor
@@ -25,7 +25,7 @@ class UncertaintyHead(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        # Of the training tokens: features differ by orders of magnitude.
+        # Statistics of the training tokens: features differ by orders of magnitude.
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.project = nn.Sequential(
@@ -40,15 +40,15 @@ class UncertaintyHead(nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """Numbers that are trained."""
+        """Number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Logits, [steps].
 
         Args:
-            features: [steps, tokens, features]; what stands behind a step's tokens counts nothing.
-            mask: Which tokens are the step's, bool [steps, tokens].
+            features: [steps, tokens, features]; anything after a step's own tokens is ignored.
+            mask: Which tokens belong to the step, bool [steps, tokens].
         """
         hidden = self.project((features - self.mean) / self.scale)
         hidden = self.mix(hidden, mask)
@@ -59,7 +59,7 @@ class UncertaintyHead(nn.Module):
 
 
 class _Block(nn.Module):
-    """One encoder block; written out, since torch's own computes otherwise for padded batches."""
+    """One encoder block; written out, since torch's own computes padded batches differently."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Block(nn.Module):
         )
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """[steps, tokens, width]; no token looks at what is no token of its step."""
+        """[steps, tokens, width]; no token attends to one outside its step."""
         steps, tokens, _ = hidden.shape
         joint = self.queries_keys_values(self.before_attention(hidden))
         parts = joint.view(steps, tokens, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
@@ -83,7 +83,7 @@ class _Block(nn.Module):
 
 
 def padded(steps: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Features of steps in one batch, [steps, tokens, features], and which tokens are real."""
+    """Features of steps as one batch, [steps, tokens, features], and which tokens are real."""
     lengths = torch.tensor([len(step) for step in steps])
     features = nn.utils.rnn.pad_sequence(steps, batch_first=True)
     return features, torch.arange(features.shape[1]) < lengths[:, None]

@@ -1,4 +1,4 @@
-"""Verifier ``programmatic``: every equation of a step is computed again; no model is asked."""
+"""Verifier ``programmatic``: recomputes every equation of a step; no model is used."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from autoprune.progress import Report, silent
 from autoprune.verify.chains import ANSWER, Chain, numbers_in
 from autoprune.verify.verifier import VERIFIERS, StepVerifier
 
-# A step that holds nothing to compute says neither.
+# Score of a step that holds nothing to compute.
 UNKNOWN = 0.5
 _CALCULATION = re.compile(r"\d+(?: [-+*] \d+)+")
 _EQUATION = re.compile(rf"({_CALCULATION.pattern}) = (-?\d+)")
@@ -18,7 +18,7 @@ _EQUATION = re.compile(rf"({_CALCULATION.pattern}) = (-?\d+)")
 
 @VERIFIERS.register("programmatic")
 class Programmatic(StepVerifier):
-    """Computes ``A + B = C`` again, and checks that A and B stood in the question or a step before.
+    """Recompute ``A + B = C``, and check that A and B occur in the question or an earlier step.
 
     The last line, ``Answer: N``, must repeat the last result or, without one, the value of the
     calculation in the question. A step without either scores one half.
@@ -28,7 +28,7 @@ class Programmatic(StepVerifier):
 
     @classmethod
     def open(cls, reader: LoadedModel, folder: Path | None) -> "Programmatic":
-        """See :class:`StepVerifier`; the reader is not read."""
+        """See :class:`StepVerifier`; the reader is not used."""
         return cls()
 
     def score_chains(self, chains: Sequence[Chain], report: Report = silent) -> list[list[float]]:
@@ -56,13 +56,13 @@ def _scores(chain: Chain) -> list[float]:
 
 
 def _asked(question: str) -> int | None:
-    """Value of the only calculation in a question; None where there is none, or several."""
+    """Value of the only calculation in a question; None if there is none, or several."""
     found = _CALCULATION.findall(question)
     return _value(found[0]) if len(found) == 1 else None
 
 
 def _value(calculation: str) -> int:
-    """Products first, then from left to right."""
+    """Value of a calculation: products first, then from left to right."""
     total, sign = 0, 1
     for part in re.findall(r"[-+]|\d+(?: \* \d+)*", calculation):
         if part in "+-":

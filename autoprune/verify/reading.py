@@ -1,4 +1,4 @@
-"""What a frozen reader makes of the tokens of each step: surprise, doubt, hidden states."""
+"""What a frozen reader reports about the tokens of each step: surprise, doubt, hidden states."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.text.beginning import prompt_ids, text_ids
 from autoprune.verify.chains import Chain
 
-# Depths, as shares of the blocks, whose hidden states are read; the last has the final norm.
+# Depths, as shares of the blocks, at which hidden states are read; the last has the final norm.
 DEPTHS = (0.5, 0.75, 1.0)
 # Log-probabilities of the likeliest next tokens.
 TOP = 4
@@ -33,7 +33,7 @@ class Step:
 
 
 def reader_digest(reader: LoadedModel) -> str:
-    """SHA-256 of the weights as they stand in memory, with their names, shapes and type."""
+    """SHA-256 of the weights as they are in memory, with their names, shapes and type."""
     sha = hashlib.sha256()
     for name, value in sorted(reader.model.state_dict().items()):
         sha.update(f"{name}:{tuple(value.shape)}:{value.dtype}\n".encode())
@@ -46,9 +46,9 @@ def read_steps(
 ) -> list[list[Step]]:
     """Read each solution once, as it stands; the reader is not changed.
 
-    Solutions are read one by one: without padding, what a step scores cannot depend on what is
-    read beside it, in any type of weights. The question and each step are encoded by themselves, so
-    that a step has the same tokens whatever follows it.
+    Solutions are read one by one. Without padding, a step's score cannot depend on what is read
+    beside it, in any type of weights. The question and each step are encoded separately, so a step
+    has the same tokens whatever follows it.
 
     Args:
         reader: The model.
@@ -105,7 +105,7 @@ def _doubts(logits: Tensor, tokens: Tensor) -> Tensor:
     """How likely the reader finds each token, and how sure it was, [tokens, 3 + TOP].
 
     Args:
-        logits: Of the position before each token, [tokens, vocabulary].
+        logits: Logits at the position before each token, [tokens, vocabulary].
         tokens: The tokens, [tokens].
     """
     logs = logits.log_softmax(-1)

@@ -15,7 +15,7 @@ class Surprisal(StepVerifier):
     """``exp`` of the mean log-probability of a step's tokens: their geometric mean probability.
 
     Args:
-        reader: The model whose probabilities are meant.
+        reader: The model whose probabilities are used.
     """
 
     NAME = "surprisal"

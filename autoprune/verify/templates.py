@@ -1,8 +1,8 @@
-"""Templates of worked problems by family; training and test take different families.
+"""Templates of worked problems by family; training and test use different families.
 
 A question and its steps are format strings. ``{a}`` to ``{d}`` are numbers from 3 to 40, ``{k}``
-and ``{m}`` from 2 to 6. ``[a + b]`` becomes ``12 + 5 = 17``; ``r1`` is what the first step's
-equation gives. The last line, ``Answer: N``, is the same for all.
+and ``{m}`` from 2 to 6. ``[a + b]`` becomes ``12 + 5 = 17``; ``r1`` is the result of the first
+step's equation. The last line, ``Answer: N``, is the same for all.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Template:
     """One problem with holes.
 
     Args:
-        family: What it is about; no family is both in training and in test.
-        question: With ``{name}``, ``{thing}`` and numbers.
+        family: Its subject; no family is in both training and test.
+        question: Text with ``{name}``, ``{thing}`` and numbers.
         steps: One equation in each.
     """
 

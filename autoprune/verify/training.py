@@ -1,4 +1,4 @@
-"""Training the uncertainty head on labelled steps, with the reader frozen."""
+"""Train the uncertainty head on labelled steps, with the reader frozen."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +19,7 @@ from autoprune.verify.uhead import FORMAT, UHead, head_scores
 _LEARNING_RATE = 1e-3
 _WEIGHT_DECAY = 0.1
 _BATCH = 32
-# Share of the chains that decide when training ends, and how long nothing may get better.
+# Share of the chains that decides when training ends, and how many epochs may bring no gain.
 _HELD_OUT = 0.2
 _PATIENCE = 5
 
@@ -29,10 +29,10 @@ class Training:
     """How a head is trained.
 
     Args:
-        chains: Chains of the training templates.
-        epochs: Most passes over them; training ends earlier when held-out chains gain nothing.
+        chains: Number of chains from the training templates.
+        epochs: Most passes over them; training ends earlier if held-out chains do not improve.
         corrupted: Share of wrong steps.
-        seed: Of chains, held-out part, first weights and order.
+        seed: Seed of chains, held-out part, initial weights and order.
     """
 
     chains: int = 600
@@ -59,8 +59,8 @@ def train_verifier(
 
     Args:
         reader: The model; its weights stay as they are.
-        training: Sizes and seed; None for the usual.
-        chains: Labelled chains in place of templated ones.
+        training: Sizes and seed; None for the defaults.
+        chains: Labelled chains to use in place of templated ones.
         report: Callback, called with progress.
 
     Raises:
@@ -83,7 +83,7 @@ def train_on(
     training: Training,
     report: Report = silent,
 ) -> UHead:
-    """As :func:`train_verifier`, with chains that were read before.
+    """Like :func:`train_verifier`, with chains that were read before.
 
     Args:
         reader: The model that read them.
@@ -135,10 +135,10 @@ class _Part:
 def _fit(
     head: UncertaintyHead, train: _Part, held: _Part, epochs: int, report: Report
 ) -> tuple[float, int]:
-    """Fit in place; the best AUROC on held-out chains, and the epochs computed."""
+    """Fit in place; return the best AUROC on held-out chains, and the number of epochs."""
     tokens = torch.cat(train.steps)
     head.mean.copy_(tokens.mean(0))
-    # A feature that hardly varies would only bring its rounding errors.
+    # A nearly constant feature would only contribute its rounding errors.
     head.scale.copy_(tokens.std(0).clamp_min(1e-2))
     del tokens
     optimizer = torch.optim.AdamW(head.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)

@@ -1,4 +1,4 @@
-"""Verifier ``uhead``: a small trained head over what a frozen reader makes of a step's tokens."""
+"""Verifier ``uhead``: a small trained head over a frozen reader's view of a step's tokens."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ from autoprune.verify.reading import read_steps, reader_digest
 from autoprune.verify.verifier import RECORD, VERIFIERS, StepVerifier, read_verifier
 
 WEIGHTS = "uhead.safetensors"
-# Raised when features or head take another form.
+# Increased when features or head change their form.
 FORMAT = 1
 _BATCH = 64
 
 
 @VERIFIERS.register("uhead")
 class UHead(StepVerifier):
-    """Chance that a step is right, by a head that was trained on labelled steps.
+    """Probability that a step is right, from a head trained on labelled steps.
 
     Source: UHeads, arXiv 2511.06209.
 
@@ -62,7 +62,7 @@ class UHead(StepVerifier):
         """Write weights and record, both or neither.
 
         Args:
-            folder: It is replaced as a whole.
+            folder: Target folder, replaced as a whole.
 
         Raises:
             AutopruneError: If the disk is full or the folder is not writable.
@@ -104,11 +104,11 @@ class UHead(StepVerifier):
 
 @torch.inference_mode()
 def head_scores(head: UncertaintyHead, steps: Sequence[Tensor]) -> list[float]:
-    """Chance that each step is right.
+    """Probability that each step is right.
 
     Args:
         head: In eval mode.
-        steps: Features of the tokens of each, [tokens, features].
+        steps: Features of each step's tokens, [tokens, features].
     """
     found: list[float] = []
     for start in range(0, len(steps), _BATCH):

@@ -1,4 +1,4 @@
-"""The contract of a verifier of steps, the registry of all, and how one is opened."""
+"""The interface of step verifiers, their registry, and how one is opened."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from autoprune.progress import Report, silent
 from autoprune.registry import Registry
 from autoprune.verify.chains import Chain
 
-# What a trained verifier's folder holds beside its weights.
+# File in a trained verifier's folder, beside its weights.
 RECORD = "verifier.json"
 Choice = Literal["lowest", "product"]
 
 
 class StepVerifier(ABC):
-    """Says of each step of a solution how surely it is right."""
+    """Scores how likely each step of a solution is to be right."""
 
     NAME: ClassVar[str] = ""
-    # Whether it opens by its name alone, or is trained first and opened by its folder.
+    # Whether it is trained first and opened by its folder, or opens by its name alone.
     TRAINED: ClassVar[bool] = False
 
     @classmethod
@@ -30,26 +30,26 @@ class StepVerifier(ABC):
         """The verifier with its reader.
 
         Args:
-            reader: The model that reads; it stays as it is.
-            folder: Where a trained one lies; None for others.
+            reader: The model that reads; it is not changed.
+            folder: Folder of a trained verifier; None for others.
 
         Raises:
             UsageError: If it was trained for another reader.
-            DamagedFileError: If its files are not what was recorded.
+            DamagedFileError: If its files differ from what was recorded.
         """
 
     @abstractmethod
     def score_chains(self, chains: Sequence[Chain], report: Report = silent) -> list[list[float]]:
         """Scores of the steps of each chain, from 0 (wrong) to 1 (right).
 
-        A step's score depends on the question, the steps before it and itself alone.
+        A step's score depends only on the question, the steps before it and the step itself.
         """
 
     def score(self, prompt: str, steps: Sequence[str]) -> list[float]:
         """Scores of the steps of one solution, from 0 (wrong) to 1 (right).
 
         Args:
-            prompt: The question, or all that stands before the steps.
+            prompt: The question, or everything before the steps.
             steps: One line each.
 
         Returns:
@@ -61,7 +61,7 @@ class StepVerifier(ABC):
         return self.score_chains([Chain(prompt, tuple(steps))])[0]
 
     def describe(self) -> dict[str, Any]:
-        """What a figure made with it must name: kind and, where it was trained, its digest."""
+        """What a figure made with it must record: kind and, if it was trained, its digest."""
         return {"verifier": self.NAME}
 
 
@@ -72,23 +72,23 @@ def open_verifier(text: str, reader: LoadedModel) -> StepVerifier:
     """A verifier by its name, or a trained one by its folder.
 
     Args:
-        text: ``programmatic``, ``surprisal``, or the folder that ``autoprune verify train`` wrote.
+        text: ``programmatic``, ``surprisal``, or a folder that ``autoprune verify train`` wrote.
         reader: The model that reads.
 
     Raises:
         UnknownNameError: If it is neither.
         UsageError: If it has to be trained first, or was trained for another reader.
-        DamagedFileError: If the folder's files are not what was recorded.
+        DamagedFileError: If the folder's files differ from what was recorded.
     """
     kind, folder = ready_verifier(text)
     return kind.open(reader, folder)
 
 
 def ready_verifier(text: str) -> tuple[type[StepVerifier], Path | None]:
-    """As :func:`find_verifier`, of one that need not be trained first.
+    """As :func:`find_verifier`, but only for a verifier that is ready to use.
 
     Raises:
-        UsageError: If it has to be.
+        UsageError: If it has to be trained first.
     """
     kind, folder = find_verifier(text)
     if kind.TRAINED and folder is None:
@@ -114,7 +114,7 @@ def find_verifier(text: str) -> tuple[type[StepVerifier], Path | None]:
 
 
 def verifier_identity(text: str) -> str:
-    """What tells a verifier from another one wherever it lies: its name, or kind and digest."""
+    """Identity of a verifier, independent of its location: its name, or its kind and digest."""
     kind, folder = ready_verifier(text)
     return kind.NAME if folder is None else f"{kind.NAME}:{digest_json(read_verifier(folder))}"
 
@@ -138,7 +138,7 @@ def read_verifier(folder: Path) -> dict[str, Any]:
 
 
 def chain_score(scores: Sequence[float], choice: Choice = "lowest") -> float:
-    """One score for a whole solution: its lowest step, or the product of all; 0 without a step."""
+    """One score for a whole solution: its lowest step, or the product of all; 0 without steps."""
     if not scores:
         return 0.0
     if choice == "lowest":

@@ -1,4 +1,4 @@
-"""Where the final answer stands in a model's reply."""
+"""Find the final answer in a model's reply."""
 
 import re
 

@@ -14,7 +14,7 @@ GRADER_VERSION = "1"
 
 @dataclass(frozen=True)
 class Leniency:
-    """What the grader forgives; each point can turn a wrong answer into a right one.
+    """What the grader forgives; each option can turn a wrong answer into a right one.
 
     Args:
         relative_tolerance: Share by which two numbers may differ.
@@ -23,7 +23,7 @@ class Leniency:
         assignment: ``x = 5`` equals ``5``.
         unordered: Bare lists ``1, 2`` are compared without order.
         ignore_case: Upper and lower case are the same.
-        last_number: A reply without an answer in its place is read for its last number.
+        last_number: A reply without an answer in the expected place is read for its last number.
     """
 
     relative_tolerance: float = 0.0
@@ -89,8 +89,8 @@ class Grader:
         Args:
             reply: Everything the model wrote.
             reference: The right answer.
-            marker: Text before the answer, for example ``"Answer:"``, read where no ``\boxed{}``
-                stands; None accepts boxed answers only.
+            marker: Text before the answer, for example ``"Answer:"``, used where there is no
+                ``\boxed{}``; None accepts boxed answers only.
         """
         answer = boxed_answer(reply)
         if answer is None and marker is not None:
@@ -115,7 +115,7 @@ class Grader:
         return Grade(correct, code, shown)
 
     def _plain(self, text: str) -> str:
-        # Hostile input may be megabytes long; nothing beyond the limit is ever right by reading.
+        # Hostile input may be megabytes long; text beyond the limit is never parsed.
         text = tidy(text) if len(text) <= LONGEST_ANSWER else text.strip()
         return text.casefold() if self.leniency.ignore_case else text
 
@@ -181,7 +181,7 @@ class Grader:
         scales = [Fraction(1)]
         if self.leniency.percent:
             scales += [Fraction(100), Fraction(1, 100)]
-        # The limit is taken from the pair at hand, so that swapping the two changes nothing.
+        # The limit depends on both answers alike, so swapping the two changes nothing.
         tolerance = Fraction(self.leniency.relative_tolerance)
         return any(
             abs(x * scale - y) <= tolerance * max(abs(x * scale), abs(y)) for scale in scales

@@ -1,6 +1,6 @@
 r"""A small parser for answers in LaTeX or plain text: only listed characters and commands pass.
 
-Readings that are a convention: ``1\frac12`` and ``1 1/2`` are mixed numbers, ``x^12`` has the
+Conventional readings: ``1\frac12`` and ``1 1/2`` are mixed numbers, ``x^12`` has the
 exponent 12, ``1,000`` alone is a thousand, ``(1,2)`` is a tuple.
 """
 
@@ -41,7 +41,7 @@ _CONSTANTS = {"pi": "pi", "infty": "infinity"}
 
 
 def tidy(text: str) -> str:
-    """``text`` without mathematics mode, sizing commands, outer spaces and a final full stop."""
+    """``text`` without math mode, sizing commands, outer spaces and a final full stop."""
     for old, new in _REPLACED.items():
         text = text.replace(old, new)
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", _DROPPED.sub(" ", text))
@@ -59,7 +59,7 @@ def parse_answer(text: str) -> Node:
 
     Raises:
         UnreadableAnswerError: If the text is too long, holds other characters or commands, or is
-            no expression.
+            not an expression.
     """
     if len(text) > LONGEST_ANSWER:
         raise UnreadableAnswerError(f"{len(text)} characters; at most {LONGEST_ANSWER} are read")

@@ -38,7 +38,7 @@ class SymbolicChecker:
     Signals and threads cannot stop a large integer power inside C code; killing a process can.
 
     Args:
-        timeout: Seconds for one pair, without the start of the child.
+        timeout: Seconds for one pair, excluding the start of the child.
     """
 
     def __init__(self, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -111,7 +111,7 @@ class SymbolicChecker:
 
     @staticmethod
     def _read_line(child: subprocess.Popen[bytes], seconds: float) -> bytes:
-        """One line without its end; empty when the time or the child is over."""
+        """One line without its line end; empty if the time runs out or the child ends."""
         assert child.stdout is not None
         deadline = time.monotonic() + seconds
         line = b""

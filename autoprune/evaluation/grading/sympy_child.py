@@ -1,7 +1,7 @@
 """Child process of the symbolic check: reads trees as JSON lines, answers whether they are equal.
 
 It builds expressions node by node from a closed list of kinds; no text is ever parsed by sympy,
-whose own parser evaluates Python. Started by file, so it imports nothing of the package.
+whose own parser evaluates Python. Started as a file, so it imports nothing from the package.
 """
 
 import json
@@ -46,7 +46,7 @@ def _call(name: str, parts: list[Any]) -> Any:
     if name == "sqrt":
         return sympy.root(parts[0], parts[1] if len(parts) > 1 else 2)
     if name == "log":
-        # Without a base, writers mean 10 or e; it equals only itself.
+        # Without a base, it may mean 10 or e; it equals only itself.
         return sympy.log(*parts) if len(parts) > 1 else sympy.Function("log_unspecified")(*parts)
     return _CALLS[name](*parts)
 

@@ -9,7 +9,7 @@ _MOST_BITS = 4096
 
 
 class UnreadableAnswerError(ValueError):
-    """The text is no expression that the grader reads; it is compared as text only."""
+    """The text is not an expression that the grader reads; it is compared as text only."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Node:
 
 
 def rational_value(node: Node) -> Fraction | None:
-    """Exact value of a node made of rational numbers; None where it has none or is too large."""
+    """Exact value of a node made of rational numbers; None if it has none or is too large."""
     values = [rational_value(part) for part in node.parts]
     if node.kind == "number":
         return Fraction(node.value)

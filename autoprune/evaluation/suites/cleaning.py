@@ -1,4 +1,4 @@
-"""Leaving out what the model has seen: test text and test items against its fingerprint."""
+"""Drop what the model has seen: check test text and test items against its fingerprint."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 Policy = Literal["drop", "refuse", "report"]
 POLICIES: tuple[Policy, ...] = ("drop", "refuse", "report")
 ITEM_WORDS, TEXT_WORDS = SIZES
-# Any two long texts share a phrase somewhere. Running text counts as seen when more than one in a
-# hundred of a document's n-grams were, at least a run of twelve words; a short one when all were.
+# Any two long texts share some phrase. Running text counts as seen if more than one in a hundred of
+# a document's n-grams were, at least a run of twelve words; a short document if all were.
 _TEXT_SHARE = 0.01
 _TEXT_LEAST = 3
 
 
 def _uncounted(text: str, whole: str, splits: "Splits | None" = None) -> None:
-    """Where nobody counts the looks at a text."""
+    """Do nothing: looks at a text are not counted."""
 
 
 def _anew(name: str, make: Callable[[], list[Any]]) -> list[Any]:
-    """Where nothing is kept of a suite that is interrupted."""
+    """Call ``make``: no results of an interrupted suite are kept."""
     return make()
 
 
@@ -38,14 +38,14 @@ class Surroundings:
     Args:
         cache: Keeps windows and cleaned text.
         seen: Fingerprint of the text the model was made with; None when nothing is known.
-        overlap: What happens to test text that was seen: left out, or the run is refused at the
-            first shared 10 words (8 for items; a shorter text counts as a whole), or it is only
-            reported.
-        look: Called before a sealed text, or a corpus that holds one, is measured on: with its
-            digest, that of the whole corpus and, for a sealed part, the split that it is of.
-        code: Where code that a model writes may run; None: nowhere.
-        keep: Gives what a part of the suite made before it was interrupted, plain JSON, by the
-            part's name; what is not there is made.
+        overlap: What happens to test text that was seen: it is dropped, it is only reported, or the
+            run is refused at the first 10 shared words (8 for items; a shorter text counts as a
+            whole).
+        look: Called before measuring on a sealed text, or on a corpus that holds one, with its
+            digest, that of the whole corpus and, for a sealed part, the split that it belongs to.
+        code: Where model-written code may run; None: nowhere.
+        keep: Returns the stored result, plain JSON, of a named part of an interrupted suite; makes
+            the part if nothing is stored.
     """
 
     cache: "Store | None" = None
@@ -65,7 +65,7 @@ class Cleaned:
 
     Args:
         kept: Indices of the texts to use, in order.
-        report: For the record: texts checked, those that share 8 and 10 words, those dropped.
+        report: For the record: texts checked, texts that share 8 and 10 words, texts dropped.
     """
 
     kept: tuple[int, ...]
@@ -98,7 +98,7 @@ def clean(
         around: Fingerprint and policy.
         what: What the texts are, for messages.
         items: Whether each text is one test item: then 8 shared words are enough.
-        made: Whether the texts calibrate, and ``around.seen`` is what will be measured on.
+        made: Whether the texts are for calibration and ``around.seen`` is what will be measured on.
 
     Raises:
         ContaminationError: With the policy ``refuse`` at the first overlap, and with ``drop`` when

@@ -1,9 +1,9 @@
-"""Suite ``code``: functions written by the model, run in the sandbox, judged out here.
+"""Suite ``code``: functions written by the model, run in the sandbox, judged outside it.
 
 The model continues a signature with its docstring, greedily, as in HumanEval (arXiv 2107.03374).
-What it writes is hostile until proven otherwise: it runs in the container alone, is handed
-arguments and gives back results. What they should be never goes in, so that no exit, print or
-patched function makes a wrong completion right.
+What it writes is hostile until proven otherwise: it runs only in the container, receives arguments
+and returns results. The expected results never go in, so no exit, print or patched function can
+make a wrong completion right.
 """
 
 import json
@@ -27,7 +27,7 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.text.conversations import asked
 
 VERSION = 1
-# What ends a function at the left margin.
+# Text at the left margin that ends a function.
 _STOP = (
     "\ndef ", "\nclass ", "\nif ", "\nfor ", "\nprint", "\nassert", "\n#", "\n@", "\n```", "\n>>>",
 )  # fmt: skip
@@ -37,14 +37,14 @@ _SAMPLES = 5
 @SUITES.register("code")
 @dataclass(frozen=True)
 class CodeSuite:
-    """Share of programming problems whose first, greedy completion is right: pass@1.
+    """Share of programming problems solved by the first, greedy completion: pass@1.
 
     Args:
         problems: Names of problems; empty for all.
-        chat: Ask through the chat template for the whole function, and read it out of the reply;
-            else the model continues the signature.
-        new_tokens: Longest completion in tokens; 0: 192, in a chat 512.
-        seconds: Wall clock for all calls of one completion.
+        chat: Ask for the whole function through the chat template and extract it from the reply;
+            otherwise the model continues the signature.
+        new_tokens: Longest completion in tokens; 0 means 192, or 512 in a chat.
+        seconds: Wall-clock limit for all calls of one completion.
         batch: Prompts computed together.
         seed: Seed of the bootstrap.
     """
@@ -68,14 +68,14 @@ class CodeSuite:
             PROBLEMS.get(name)
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
-        """See that there is a sandbox, and that prompts fit the model.
+        """Check that there is a sandbox, and that prompts fit the model.
 
         See :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
             PrerequisiteError: If there is no sandbox here.
             UsageError: If a prompt and its completion are longer than the model's positions, or
-                there is no chat template for a chat.
+                a chat is requested without a chat template.
         """
         _sandbox(around).require()
         check_length(loaded, self._prompts(loaded), self._longest)
@@ -143,13 +143,13 @@ def verdict_of(
     seconds: float,
     source: str | None = None,
 ) -> str:
-    """``passed``, ``wrong``, or the code of what went wrong in the sandbox.
+    """``passed``, ``wrong``, or the sandbox's code for what went wrong.
 
     Args:
         problem: What was asked.
-        completion: What the model wrote behind the prompt.
-        runner: Runs it.
-        seconds: Wall clock for all calls.
+        completion: What the model wrote after the prompt.
+        runner: Runs the program.
+        seconds: Wall-clock limit for all calls.
         source: The whole program; None: prompt and completion.
     """
     whole = problem.prompt + completion + "\n" if source is None else source
@@ -168,7 +168,7 @@ def _is_same(text: str, value: Any) -> bool:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    # As Python compares them, so that 2.0 is 2; but truth is no number.
+    # As Python compares them, 2.0 equals 2; but a Boolean never equals a number here.
     return bool(found == value) and (type(found) is bool) == (type(value) is bool)
 
 

@@ -1,9 +1,9 @@
 """Small programming problems of our own: a signature and a docstring, then hidden calls.
 
-Of the kind of HumanEval (Chen and others, arXiv 2107.03374), none of its text. A problem is an
-ordinary function here: its head and docstring are the prompt, its body is the solution that gives
-the expected values, and the calls beside it are never shown. They hold cases that the docstring's
-example does not.
+Problems are of the kind of HumanEval (Chen and others, arXiv 2107.03374) but share none of its
+text. Each is an ordinary function here: its signature and docstring are the prompt, its body is the
+solution that gives the expected values. The calls beside it are never shown, and cover cases that
+the docstring's example does not.
 """
 
 import ast
@@ -25,7 +25,7 @@ class Problem:
     """One problem.
 
     Args:
-        name: Of the function.
+        name: Name of the function.
         solve: The solution.
         calls: Arguments of each hidden call, plain JSON values.
     """
@@ -36,7 +36,7 @@ class Problem:
 
     @property
     def prompt(self) -> str:
-        """Head and docstring, as a model is given them."""
+        """Signature and docstring, as given to a model."""
         return self._parts[0]
 
     @property
@@ -46,7 +46,7 @@ class Problem:
 
     @cached_property
     def expected(self) -> list[Any]:
-        """What each call gives, through JSON as a completion's results come."""
+        """The result of each call, passed through JSON as a completion's results are."""
         # A solution may change its arguments.
         fresh = (json.loads(json.dumps(call)) for call in self.calls)
         found: list[Any] = json.loads(json.dumps([self.solve(*call) for call in fresh]))

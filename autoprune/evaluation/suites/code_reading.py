@@ -1,8 +1,8 @@
-"""The program in a chat's reply: fences, prose around them, other names, bodies without a head.
+"""Extract the program from a chat reply: fences, prose, other names, bodies without a signature.
 
-Replies are hostile; here they are parsed and never run. What is kept of a reply that defines the
-function is definitions, imports and assignments, as EvalPlus does (arXiv 2305.01210): examples and
-tests that models like to write behind it would only run beside it.
+Replies are hostile; here they are parsed and never run. From a reply that defines the function,
+only definitions, imports and assignments are kept, as in EvalPlus (arXiv 2305.01210). Examples and
+tests that models like to append would only run along with it.
 """
 
 import ast
@@ -34,20 +34,20 @@ def program_of(problem: Problem, reply: str) -> str:
 
     Args:
         problem: What was asked.
-        reply: What the model answered: a text with or without fenced blocks.
+        reply: The model's answer, with or without fenced blocks.
 
     Returns:
-        A whole module. Where the reply holds no function, the prompt with the reply behind it,
-        which fails where it is run.
+        A whole module. If the reply holds no function, the prompt followed by the reply, which
+        fails when it is run.
     """
     reply = reply.rpartition("</think>")[2]
     blocks = [textwrap.dedent(found[2]) for found in _FENCED.finditer(reply)] or [reply]
     trees = [_read(block) for block in blocks]
     named = [place for place, tree in enumerate(trees) if problem.name in _functions(tree)]
-    # Models repeat what they were given before they write the rest of it.
+    # Models repeat the prompt before they continue it.
     done = [place for place in named if _returns(_functions(trees[place])[problem.name])]
     for place in done or named:
-        # Helpers may stand in blocks before it.
+        # Helpers may be defined in earlier blocks.
         return "\n".join(_kept(one) for one in trees[: place + 1])
     for block in blocks:
         for body in (block, textwrap.indent(textwrap.dedent(block), "    ")):
@@ -61,7 +61,7 @@ def program_of(problem: Problem, reply: str) -> str:
 
 
 def _read(block: str) -> ast.Module:
-    """The block, or what of it can be read: from the first definition on, without a broken end."""
+    """The block, or the part of it that parses: from the first definition, without a broken end."""
     if (whole := _parsed(block)) is not None:
         return whole
     for begin in islice(_BEGINS.finditer(block), _BEGINNINGS):
@@ -75,7 +75,7 @@ def _read(block: str) -> ast.Module:
 def _parsed(text: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
-            # Of a model's escapes, on the user's screen.
+            # Warnings about a model's escape sequences would reach the user's screen.
             warnings.simplefilter("ignore")
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -87,7 +87,7 @@ def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
 
 
 def _returns(node: ast.AST) -> bool:
-    """Whether statements return something, those of functions inside left out."""
+    """Whether statements return something, ignoring nested functions."""
     inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.expr)
     children = (child for child in ast.iter_child_nodes(node) if not isinstance(child, inner))
     return any(isinstance(child, ast.Return) or _returns(child) for child in children)

@@ -1,4 +1,4 @@
-"""What the suite ``code`` asks of a runner of a model's code; the library itself runs none."""
+"""The runner interface of the suite ``code``; the library itself never runs model-written code."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Returned:
-    """What came of a completion.
+    """The outcome of running a completion.
 
     Args:
-        code: ``ok``, or why there are no results, as the sandbox calls it.
+        code: ``ok``, or the sandbox's code for why there are no results.
         results: JSON text of what each call returned; hostile.
     """
 
@@ -20,33 +20,33 @@ class Returned:
 
 
 class CodeRunner(Protocol):
-    """Runs completions apart from this process."""
+    """Runs completions outside this process."""
 
     def run(
         self, source: str, name: str, calls: Sequence[Sequence[Any]], seconds: float
     ) -> Returned:
-        """Call a function of a source, once with the arguments of each call.
+        """Call a function defined in a source, once with the arguments of each call.
 
         Args:
             source: Hostile Python.
-            name: Of the function.
-            calls: Arguments.
-            seconds: Wall clock for all of them.
+            name: Name of the function.
+            calls: Arguments of each call.
+            seconds: Wall-clock limit for all calls together.
         """
         ...
 
 
 class CodeSandbox(Protocol):
-    """Where completions may run."""
+    """A sandbox in which completions may run."""
 
     def require(self) -> None:
-        """Find out early whether it can be had.
+        """Check early that the sandbox is available.
 
         Raises:
-            Exception: If not, with exit code 4.
+            Exception: If it is not, with exit code 4.
         """
         ...
 
     def open(self) -> AbstractContextManager[CodeRunner]:
-        """Start it, for as long as the context is open."""
+        """Run the sandbox for as long as the context is open."""
         ...

@@ -1,4 +1,4 @@
-"""Comparing two rows: paired over items where there are pairs, and only under one protocol."""
+"""Compare two rows: paired over items where possible, and only under the same protocol."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -13,12 +13,12 @@ from autoprune.evaluation.intervals import (
 )
 from autoprune.evaluation.suites.rows import RUNS, STRATA, Row
 
-# Two or three runs that happen to agree show nothing.
+# Two or three runs that happen to agree prove nothing.
 LEAST_RUNS = 5
 
 
 class ProtocolMismatchError(UsageError):
-    """Two figures were measured by different protocols and must not be compared; exit code 2."""
+    """Two figures were measured under different protocols and must not be compared; exit code 2."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Comparison:
     """Second row minus first row, item by item.
 
     Args:
-        difference: Mean difference of the items, in the unit of the items; of a group of tasks,
+        difference: Mean difference of the items, in the unit of the items; for a group of tasks,
             the mean of the tasks' mean differences.
-        interval: Interval of 95 % of the mean over items, as of :func:`contrast` with one draw; of
-            a group of tasks, of a bootstrap within each task.
+        interval: 95 % interval of the mean over items, as from :func:`contrast` with one draw; for
+            a group of tasks, from a bootstrap within each task.
         items: Number of pairs.
         higher: Items where the second row is higher.
         lower: Items where the second row is lower.
@@ -55,11 +55,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Second figure over the first, of timed runs that pair with nothing.
+    """Ratio of the second figure to the first, for timed runs, which are unpaired.
 
     Args:
         ratio: Median of the second row's runs over that of the first's.
-        interval: Bootstrap interval of 95 % of the ratio, both rows resampled by themselves.
+        interval: 95 % bootstrap interval of the ratio, each row resampled independently.
         runs: Runs of the first and of the second.
     """
 
@@ -69,7 +69,7 @@ class RunComparison:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval excludes one, and both rows have runs enough to say so."""
+        """Whether the interval excludes one, and both rows have enough runs to say so."""
         if self.interval is None or min(self.runs) < LEAST_RUNS:
             return False
         return not self.interval[0] <= 1 <= self.interval[1]
@@ -80,7 +80,7 @@ class RunComparison:
 
 
 def compare_runs(first: Row, second: Row, *, seed: int = 0) -> RunComparison:
-    """Compare two figures whose items are runs at different times.
+    """Compare two figures whose items are timed runs.
 
     Raises:
         ProtocolMismatchError: If suite, name, metric or any point of the protocol differs.
@@ -110,7 +110,7 @@ def compare_rows(first: Row, second: Row, *, seed: int = 0) -> Comparison:
     if strata:
         mean, interval = bootstrap_strata(differences, strata, seed=seed)
     else:
-        # The interval of `compare`: over 5 to 20 windows percentiles of a bootstrap are too narrow.
+        # The interval of `compare`: percentile bootstraps over 5 to 20 windows are too narrow.
         found = contrast(differences)
         mean = math.fsum(differences) / len(differences)
         interval = None if found is None else found.interval()

@@ -1,4 +1,4 @@
-"""Suite ``cost``: size as really written, speed and memory as really measured."""
+"""Suite ``cost``: size of the written files, measured speed and measured memory."""
 
 import tempfile
 import time
@@ -36,9 +36,9 @@ from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Progress, Report, silent
 
 VERSION = 1
-# A difference in speed below this share is not worth the name, however sure it is.
+# A difference in speed below this share is negligible, however certain it is.
 _WORTH = 0.05
-# An interval wider than this share of its figure says more about the machine's other work than
+# An interval wider than this share of its figure says more about other load on the machine than
 # about the model.
 _STEADY = 0.3
 
@@ -48,9 +48,9 @@ _STEADY = 0.3
 class CostSuite:
     """What the model costs on disk and on this machine, and whether its zeros bring speed.
 
-    Bytes are those of files that were written, read back and found equal to the bit. Speed is
-    compared with the same model whose zeros are filled with numbers, in turns, so that both meet
-    the same machine. Where ``xllamacpp`` is installed, the model is also written as GGUF files and
+    Bytes are those of files that were written, read back and found equal bit for bit. Speed is
+    compared with the same model with its zeros filled; runs of the two alternate, so conditions
+    are the same. Where ``xllamacpp`` is installed, the model is also written as GGUF files and
     timed through llama.cpp.
 
     Args:
@@ -83,7 +83,7 @@ class CostSuite:
                 raise UnknownNameError("GGUF type", kind, FILE_TYPES)
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
-        """See that prompts and replies fit; see :class:`autoprune.evaluation.suites.suite.Suite`.
+        """Check that prompts and replies fit; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
             UsageError: If prompt and reply do not fit the model's positions.
@@ -97,7 +97,7 @@ class CostSuite:
 
         Raises:
             UsageError: If prompt and reply do not fit the model's positions.
-            AutopruneError: If a written checkpoint does not come back equal to the bit.
+            AutopruneError: If a written checkpoint does not read back bit for bit.
         """
         self.check(loaded)
         protocol = {"version": VERSION, "dtype": model_protocol(loaded)["dtype"]}
@@ -152,7 +152,7 @@ class CostSuite:
         for batch in self.batches:
             progress.begin(f"batch {batch}, warming up")
             with peak_memory(loaded.model) as peak:
-                # The run that warms up, so that memory is the model's alone.
+                # Measured in the warm-up run, where memory is the model's alone.
                 time_once(loaded.model, batch, self.prompt, self.new, self.seed)
             progress.ended(f"batch {batch}, warm")
             own, filled = self._time(loaded, batch, linears if sparse else [], progress)
@@ -191,7 +191,7 @@ class CostSuite:
         linears: Sequence[PrunableLinear],
         progress: "_Runs",
     ) -> tuple[Timing, Timing | None]:
-        """Times of the model, and of the same with its zeros filled where ``linears`` are given."""
+        """Time the model and, if ``linears`` are given, the same model with its zeros filled."""
         own: list[tuple[float, float]] = []
         filled: list[tuple[float, float]] = []
 
@@ -205,7 +205,7 @@ class CostSuite:
                 return once()
 
         for number in range(self.repeats + 1):
-            # The order alternates, so that a machine that slows down favours neither.
+            # The order alternates: a machine that slows down favours neither.
             if linears and number % 2:
                 filled.append(once_filled())
             time_once(loaded.model, batch, self.prompt, 1, self.seed)
@@ -258,7 +258,7 @@ class _Runs:
     """Reports timed runs as they end, with the time that is left.
 
     Args:
-        weights: Of each run in order, about proportional to its time.
+        weights: One per run in order, roughly proportional to its time.
         report: Callback.
     """
 
@@ -269,11 +269,11 @@ class _Runs:
         self._started = time.perf_counter()
 
     def begin(self, note: str) -> None:
-        """A batch size begins."""
+        """Start a batch size."""
         self._report(Progress("speed", self._done, len(self._weights), note))
 
     def ended(self, note: str) -> None:
-        """A run ended."""
+        """Record the end of a run."""
         self._done += 1
         past, rest = sum(self._weights[: self._done]), sum(self._weights[self._done :])
         left = (time.perf_counter() - self._started) * rest / past
@@ -300,8 +300,8 @@ def _verdict(ratio: float, interval: Interval | None, runs: int) -> str:
 
 @contextmanager
 def _zeros_filled(linears: Sequence[PrunableLinear]) -> Iterator[None]:
-    """Fill the zeros of the matrices with small numbers; put them back to the bit at the end."""
-    # The zeros as bits: an eighth of a byte per weight, where a copy would double the model.
+    """Fill the zeros of the matrices with small numbers; restore them bit for bit at the end."""
+    # Zeros are kept as bits, an eighth of a byte per weight; a copy would double the model.
     zeros: list[PackedMask] = []
     generator = torch.Generator().manual_seed(0)
     try:

@@ -64,7 +64,7 @@ class DatedItem:
 
 @dataclass(frozen=True)
 class DatedFile:
-    """Items in order of date, and the rows that are none.
+    """Items in order of date, and counts of the unusable rows.
 
     Args:
         items: The usable ones.
@@ -78,9 +78,9 @@ class DatedFile:
 
 
 def newest_window(place: Path) -> Path:
-    """The file itself, or of a folder of windows ``FIRST--LAST.jsonl`` the one that ends last.
+    """The file itself or, in a folder of windows ``FIRST--LAST.jsonl``, the one that ends last.
 
-    Of two that end on one day it is the one that begins last.
+    Of two that end on the same day, it is the one that begins last.
 
     Raises:
         UsageError: If a folder holds no window.
@@ -108,10 +108,10 @@ def load_dated_items(path: Path) -> DatedFile:
     r"""Read dated questions from a ``.jsonl`` or ``.parquet`` file.
 
     Columns are found by the names that published collections use. The answer is the last
-    ``\boxed{}`` of the solution, of several solutions that of most of them (LiveAoPSBench, arXiv
-    2501.14275, section 3.2); a column of bare answers counts where no solution has a box, because
+    ``\boxed{}`` of the solution; of several solutions, the most frequent one (LiveAoPSBench, arXiv
+    2501.14275, section 3.2). A column of bare answers counts only if no solution has a box, because
     published ones are cut at their first brace. A row that lacks something, or whose solutions are
-    tied, is counted and not used.
+    tied, is counted but not used.
 
     Raises:
         UsageError: If the file is missing, of another kind, damaged, or holds no usable row.
@@ -139,7 +139,7 @@ def load_dated_items(path: Path) -> DatedFile:
 
 
 def first_day(value: Any) -> date | None:
-    """The first day that ``value`` can mean; None where it is no date.
+    """The first day that ``value`` can mean; None if it is not a date.
 
     Reads ISO dates and times, ``2024-08``, ``2024``, seconds or milliseconds since 1970, and
     ``{"year": 2024, "month": 8}``.
@@ -168,7 +168,7 @@ def day_range(value: Any) -> tuple[date, date] | None:
         named = (value.get(name) for name in ("year", "month", "day"))
         text = "-".join(str(part) for part in named if part is not None)
     else:
-        # A number is a year, or seconds and so the very day.
+        # A number is a year, or seconds, which give the exact day.
         text = str(value).strip() if isinstance(value, str) or value == first.year else ""
     found = _PARTIAL.match(text)
     return (first, last_day(found[0])) if found and not found[3] else (first, first)
@@ -178,7 +178,7 @@ def last_day(text: str) -> date:
     """The last day that a cutoff such as ``2024``, ``2024-03`` or ``2024-03-15`` can mean.
 
     Raises:
-        UsageError: If it is no date.
+        UsageError: If it is not a date.
     """
     found = _PARTIAL.fullmatch(text.strip())
     month = int(found[2] or 12) if found else 0
@@ -230,7 +230,7 @@ def _item(row: Mapping[str, Any], number: int) -> DatedItem | None:
 
 
 def _answer(row: Mapping[str, Any]) -> str | None:
-    """The answer that most solutions box, else a bare one; None without one that can be read.
+    """The answer that most solutions box, else a bare one; None if none can be read.
 
     Raises:
         _TieError: If no answer has more votes than every other.
@@ -266,7 +266,7 @@ def _is_balanced(answer: str) -> bool:
 
 
 def _texts(row: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """All texts of the first of the columns that holds any; a column may hold a list."""
+    """All texts of the first column that holds any; a column may hold a list."""
     for name in names:
         value = row.get(name)
         entries = value if isinstance(value, list) else [value]

@@ -1,7 +1,7 @@
 """Suite ``degenerate``: how many greedy continuations fall into a loop.
 
-A pruned model may keep a fair perplexity, which judges one token after a true text, and be unable
-to write: it repeats itself (Holtzman and others, arXiv 1904.09751, section 1).
+A pruned model may keep a fair perplexity, which scores one token after real text, and still be
+unable to write: it repeats itself (Holtzman and others, arXiv 1904.09751, section 1).
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from autoprune.text.windows import fewer_than_asked, token_windows
 
 VERSION = 1
 GRAM = 4
-# A text of people has a share near 1. A loop of p tokens has p different 4-grams in its last half,
-# of 29: this finds loops of 14 tokens and fewer.
+# Human text has a share near 1. A loop of p tokens has p different 4-grams among the 29 of its last
+# half, so this finds loops of 14 tokens and fewer.
 LEAST_DISTINCT = 0.5
 NEW_TOKENS = 64
 METRIC = "degenerate"
@@ -38,7 +38,7 @@ class DegenerateSuite(PassageSuite[Tensor]):
     are distinct. It cannot end early: the end token is not allowed.
 
     Args:
-        prompt: Tokens of a passage, its beginning token included.
+        prompt: Tokens of a passage, including the beginning token.
     """
 
     prompt: int = 32
@@ -102,6 +102,6 @@ class DegenerateSuite(PassageSuite[Tensor]):
 
 
 def distinct_share(tokens: list[int]) -> float:
-    """Distinct 4-grams of tokens over all of them, from above 0 to 1."""
+    """Share of distinct 4-grams among all 4-grams of the tokens, above 0 and at most 1."""
     grams = [tuple(tokens[start : start + GRAM]) for start in range(len(tokens) - GRAM + 1)]
     return len(set(grams)) / len(grams)

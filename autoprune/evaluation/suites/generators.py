@@ -97,7 +97,7 @@ def multiplication(rng: random.Random) -> Item:
 
 @GENERATORS.register("fractions")
 def fractions(rng: random.Random) -> Item:
-    """Sum of two fractions; any equal form of the answer is right."""
+    """Sum of two fractions; any equivalent form of the answer is right."""
     a, b = (Fraction(rng.randint(1, 9), rng.randint(2, 9)) for _ in range(2))
     return Item(f"What is {a} + {b}?", "", str(a + b), 2)
 

@@ -1,4 +1,4 @@
-"""Passages whose last word can be known from what stands before it, in the form of LAMBADA."""
+"""Passages whose last word can be inferred from the preceding text, in the style of LAMBADA."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ LEAST_LETTERS = 3
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(\d])|\n+")
 _WORD = re.compile(r"[^\W\d_]+")
-# A heading has no stop, and is no sentence.
+# A heading has no full stop and is not a sentence.
 _LAST = re.compile(r"([^\W\d_]+)[.!?][^\w\s]*$")
 
 
@@ -24,7 +24,7 @@ class Passage:
 
     Args:
         context: The passage without its last word, no space at its end.
-        word: The last word, as it stands there.
+        word: The last word, as written.
         document: Number of the document it comes from.
     """
 
@@ -34,14 +34,14 @@ class Passage:
 
 
 def last_word_passages(corpus: Corpus, count: int) -> list[Passage]:
-    """Passages of at least 50 words whose last word occurred in them before.
+    """Passages of at least 50 words whose last word already occurred in them.
 
-    A passage is whole sentences of one document, as few as have enough words, and ends with a
-    sentence whose last word has three letters or more. Passages do not overlap.
+    A passage consists of whole sentences of one document, as few as reach the word count. Its last
+    word has three letters or more. Passages do not overlap.
 
     Args:
         corpus: The text; its ``spread`` decides which passages are taken, evenly over documents.
-        count: Passages wanted; fewer where the text has fewer.
+        count: Passages wanted; fewer if the text has fewer.
     """
     places = corpus.places or tuple((number, 0) for number in range(len(corpus.documents)))
     texts: dict[int, list[str]] = {}
@@ -67,7 +67,7 @@ def _passages(text: str, document: int) -> Iterator[Passage]:
             continue
         context = text[first : last.start()]
         earlier = {word.casefold() for word in _WORD.findall(context)}
-        # The rest of a compound, such as ``sister-in-law``, is no word by itself.
+        # The rest of a compound, such as ``sister-in-law``, is not a word by itself.
         alone = context.endswith((" ", "\n"))
         if alone and last[1].casefold() in earlier:
             yield Passage(context.rstrip(), last[1], document)
@@ -85,7 +85,7 @@ def _sentences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _start(text: str, sentences: Sequence[tuple[int, int]], end: int) -> int | None:
-    """Where the shortest run of sentences with enough words before ``end`` begins."""
+    """Start of the shortest run of sentences before ``end`` that has enough words."""
     for begin, _ in reversed(sentences):
         if len(_WORD.findall(text, begin, end)) > CONTEXT_WORDS:
             return begin

@@ -1,7 +1,7 @@
-"""Suite ``lastword``: is the last word of a passage the one that the model would write?
+"""Suite ``lastword``: whether the model would write the last word of a passage.
 
-LAMBADA's form (arXiv 1606.06031), made from the text at hand: a word that occurred in the passage
-before can be found there, so the share right shows what is left of the use of long context.
+Items have the form of LAMBADA (arXiv 1606.06031) but are made from any text. The last word already
+occurred in the passage, so accuracy shows how well the model still uses long context.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _SAMPLES = 5
 
 @dataclass(frozen=True)
 class Question:
-    """A passage as tokens: what is read, and what must follow."""
+    """A passage as tokens: what the model reads and what must follow."""
 
     context: list[int]
     word: list[int]
@@ -39,10 +39,10 @@ class Question:
 @SUITES.register("lastword")
 @dataclass(frozen=True)
 class LastWordSuite(PassageSuite[list[Passage]]):
-    """Accuracy on the last word of passages, read greedily.
+    """Accuracy of greedy prediction of the last word of passages.
 
-    A word is right when each of its tokens is the most probable one after the passage and the
-    word's tokens before it, as lm-evaluation-harness counts LAMBADA.
+    A word is right if each of its tokens is the most probable one given the passage and the word's
+    earlier tokens, as lm-evaluation-harness scores LAMBADA.
     """
 
     items: int = 200
@@ -98,7 +98,7 @@ class LastWordSuite(PassageSuite[list[Passage]]):
     def answers(
         self, loaded: LoadedModel, text: Text, passages: list[Passage], report: Report
     ) -> tuple[list[bool], dict[str, Any]]:
-        """See :class:`PassageSuite`; the word is what the model would write."""
+        """See :class:`PassageSuite`; whether the model would write the word."""
         questions = [question_of(loaded.tokenizer, passage) for passage in passages]
         right: list[bool] = []
         for start in range(0, len(questions), self.batch):
@@ -118,9 +118,9 @@ class LastWordSuite(PassageSuite[list[Passage]]):
 
 
 def question_of(tokenizer: Any, passage: Passage) -> Question:
-    """Tokens of a passage and of its last word, with the beginning token where there is one.
+    """Tokens of a passage and of its last word, with the beginning token if there is one.
 
-    Both are encoded as one text, as a model meets them; the word is what is behind the tokens that
+    Both are encoded as one text, as a model meets them. The word is what follows the tokens that
     the passage has by itself.
     """
     context = prompt_ids(tokenizer, passage.context)
@@ -134,7 +134,7 @@ def question_of(tokenizer: Any, passage: Passage) -> Question:
 def _right(loaded: LoadedModel, questions: list[Question]) -> list[bool]:
     rows = [one.context + one.word for one in questions]
     width = max(map(len, rows))
-    # What is padded stands behind: no token looks there.
+    # Padding is at the end, where no token attends to it.
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     device = loaded.model.device

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from autoprune.errors import UsageError
 
-# What the suite ``cost`` takes where nothing else is asked for.
+# Defaults of the suite ``cost``.
 PROMPT, NEW, REPEATS = 128, 32, 5
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -41,14 +41,14 @@ class Timing:
         return tuple(self.batch * self.new / seconds for seconds in self.decode_seconds)
 
     def prefill(self, prompt: int) -> tuple[float, ...]:
-        """Tokens of the prompts per second, each of them ``prompt`` long."""
+        """Prompt tokens per second, for prompts of ``prompt`` tokens."""
         return tuple(self.batch * prompt / seconds for seconds in self.prompt_seconds)
 
     @property
     def decode(self) -> tuple[float, ...]:
-        """New tokens per second without the prompt: what a generation took beyond its first token.
+        """New tokens per second after the first one, with the time of the prompt subtracted.
 
-        A run whose generation took no longer than its prompt says nothing and is left out.
+        Runs whose generation took no longer than the prompt are left out.
         """
         pairs = zip(self.prompt_seconds, self.decode_seconds, strict=True)
         beyond = [whole - prompt for prompt, whole in pairs if whole > prompt]
@@ -67,7 +67,7 @@ def time_once(
 ) -> tuple[float, float]:
     """Seconds of one pass over the prompts, and of one generation with the prompts.
 
-    Prompts are random tokens: time does not depend on what they say.
+    Prompts are random tokens, since time does not depend on their content.
     """
     ids = prompt_ids(model, batch, prompt, seed).to(model.device)
     mask = torch.ones_like(ids)
@@ -83,7 +83,7 @@ def time_once(
 
 
 def require_room(model: PreTrainedModel, prompt: int, new: int) -> None:
-    """See that a prompt and its reply fit.
+    """Check that a prompt and its reply fit the model.
 
     Raises:
         UsageError: If they exceed the model's positions.
@@ -97,7 +97,7 @@ def require_room(model: PreTrainedModel, prompt: int, new: int) -> None:
 
 
 def tokens_per_second(model: PreTrainedModel) -> float:
-    """What the suite ``cost`` calls throughput, at batch 1: median over runs after a first one.
+    """Throughput as the suite ``cost`` measures it, at batch 1: median of runs after a warm-up.
 
     Raises:
         UsageError: If the model has fewer positions than a prompt and its reply.
@@ -112,8 +112,8 @@ def tokens_per_second(model: PreTrainedModel) -> float:
 def peak_memory(model: PreTrainedModel) -> Iterator[list[float]]:
     """Collect the peak memory of the block, in bytes, as the only entry of the list.
 
-    On an accelerator, what torch allocated there; else the resident memory of the process. The
-    list stays empty where the system cannot say.
+    On an accelerator it is what torch allocated there, else the resident memory of the process. The
+    list stays empty if the system does not report it.
     """
     peak: list[float] = []
     if model.device.type == "cuda":

@@ -1,7 +1,7 @@
-r"""Suite ``live``: questions younger than the model, after LiveAoPSBench (arXiv 2501.14275).
+r"""Suite ``live``: questions newer than the model, after LiveAoPSBench (arXiv 2501.14275).
 
-A figure counts only on items that became public after the model's declared training cutoff; the
-slope of accuracy against date shows what a model owes to having seen the older ones. No data is
+Only items that became public after the model's declared training cutoff count. The slope of
+accuracy against date shows how much a model gains from having seen the older ones. No data is
 shipped: the loader reads the published files.
 """
 
@@ -34,7 +34,7 @@ from autoprune.text.conversations import asked
 from autoprune.text.corpora import load_corpus
 from autoprune.text.hygiene import decontaminate
 
-# 2: a prompt never begins twice; the answer is what the solutions box.
+# 2: a prompt never has two beginning tokens; the answer is what the solutions box.
 VERSION = 2
 OVERLAP_WORDS = 8
 _TASK = "Solve the problem step by step and write the final answer inside \\boxed{}."
@@ -44,17 +44,17 @@ _SAMPLES = 5
 @SUITES.register("live")
 @dataclass(frozen=True)
 class LiveSuite:
-    """Accuracy after the cutoff, before it, and the slope over time.
+    """Accuracy after and before the training cutoff, and its slope over time.
 
     Args:
         items: A ``.jsonl`` or ``.parquet`` file of dated questions, or a folder of windows
             ``FIRST--LAST.jsonl``, of which the newest is taken.
-        cutoff: The last day of the model's training data, ``2024``, ``2024-03`` or a day; without
-            one, ``knowledge_cutoff`` of the model's configuration. A model without a declared
+        cutoff: The last day of the model's training data, as ``2024``, ``2024-03`` or a day; by
+            default ``knowledge_cutoff`` of the model's configuration. A model without a declared
             cutoff is refused.
         references: Files whose text the items must not share (calibration, training), by name or
             path as for any corpus; items with 8 words in common are dropped.
-        limit: The newest items only; None for all.
+        limit: Number of newest items to use; None for all.
         new_tokens: Longest reply in tokens.
         chat: Whether to use the model's chat template.
         batch: Prompts computed together.
@@ -82,7 +82,7 @@ class LiveSuite:
             )
         if self.cutoff is not None:
             last_day(self.cutoff)
-        # Settled here, so that a record names the window and not where it lay.
+        # Resolved here: a record names the window, not the folder it was in.
         object.__setattr__(self, "items", str(newest_window(Path(self.items).expanduser())))
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
@@ -137,7 +137,7 @@ class LiveSuite:
         return self._rows(items, grades, cutoff, context, notes)
 
     def _chosen(self, around: Surroundings) -> tuple[list[DatedItem], dict[str, Any], Path]:
-        """The items to measure on, what is known of them, and the file they come from."""
+        """The items to measure on, what is known about them, and the file they come from."""
         path = Path(self.items).expanduser()
         read = load_dated_items(path)
         items, notes = self._clean(read.items, around)

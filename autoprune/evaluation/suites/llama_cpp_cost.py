@@ -23,7 +23,7 @@ def llama_cpp_rows(
     context: RowContext,
     report: Report,
 ) -> list[Row]:
-    """Write the folder as GGUF files beside it and time each in a child process.
+    """Write the folder as GGUF files beside it, and time each in a child process.
 
     llama.cpp gets as many threads as torch has, and torch computes nothing meanwhile.
 
@@ -33,11 +33,11 @@ def llama_cpp_rows(
         prompt: Token ids.
         new: Tokens generated per run.
         repeats: Timed runs.
-        context: Of the suite.
+        context: Row context of the suite.
         report: Callback, called with progress.
 
     Returns:
-        Rows for each type; where one cannot be had, a row with the reason.
+        Rows for each type; if one is unavailable, a row with the reason.
     """
     rows: list[Row] = []
     threads = torch.get_num_threads()

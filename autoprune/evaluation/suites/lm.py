@@ -23,14 +23,14 @@ from autoprune.text.beginning import beginning_ids
 from autoprune.text.corpus import Corpus
 from autoprune.text.windows import fewer_than_asked, token_windows
 
-# 2: the beginning token stands before every window, which are spread over all documents.
+# 2: every window starts with the beginning token; windows are spread over all documents.
 VERSION = 2
 _ALL_WINDOWS = 1 << 40
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A text ready to be measured on.
+    """A text that is ready to be measured on.
 
     Args:
         text: The text.
@@ -51,10 +51,10 @@ class Prepared:
 class LanguageSuite:
     """Loss on running text, by the standard protocol.
 
-    Documents are joined as their corpus says and tokenised once; windows do not overlap, the tail
-    is dropped, each begins with what the tokenizer puts before a text, every token but the first
-    of a window is scored, the loss is computed in float32. Windows are spread over all documents;
-    of a whole text that papers report figures on they are the first ones, as in papers.
+    Documents are joined as their corpus says and tokenised once. Windows do not overlap, and the
+    tail is dropped. Each begins with what the tokenizer puts before a text; every token but the
+    first of a window is scored; the loss is computed in float32. Windows are spread over all
+    documents. Where papers report figures on a whole text, its first windows are taken.
 
     Args:
         corpora: Corpora by name or path.
@@ -63,8 +63,8 @@ class LanguageSuite:
         seqlen: Tokens of a window.
         batch: Windows computed together; changes time and memory, not the figure.
         seed: Seed of the bootstrap, and of the windows of a whole text.
-        text_split: Number of the split that a part is of.
-        dense: Reference of the dense model, for the distance to it; None for none.
+        text_split: Number of the split that a part belongs to.
+        dense: Reference of the dense model, to measure the distance to it; None to skip that.
     """
 
     corpora: tuple[str, ...] = ("wikipedia-sample",)
@@ -134,7 +134,7 @@ class LanguageSuite:
     def _texts(
         self, loaded: LoadedModel, around: Surroundings
     ) -> tuple[list[Prepared], dict[str, str]]:
-        """The texts to measure on, and by reference why one cannot be had."""
+        """The texts to measure on, and the reason for each reference that is unavailable."""
         prepared, lacking = read_each(
             self.corpora, around, lambda ref: self._prepare(loaded, ref, around)
         )
@@ -183,7 +183,7 @@ class LanguageSuite:
         ]  # fmt: skip
 
     def _load_dense(self, loaded: LoadedModel) -> tuple[LoadedModel | None, str]:
-        """The dense model where one is named, and why it cannot be had: the losses still stand."""
+        """The dense model if one is named, or why it is unavailable; the losses are still valid."""
         if self.dense is None:
             return None, ""
         try:
@@ -212,7 +212,7 @@ class LanguageSuite:
 
 
 def _told_apart(texts: list[Prepared]) -> list[Prepared]:
-    """Texts of one file name get the start of their digests, so that no row is another's."""
+    """Add the start of its digest to texts of the same file name, to keep row names unique."""
     names = Counter(entry.corpus.name for entry in texts)
     return [
         entry if names[entry.corpus.name] == 1 else replace(entry, text=_by_digest(entry.text))
@@ -232,8 +232,8 @@ def _data_protocol(corpus: Corpus, windows: Tensor) -> dict[str, Any]:
 def _bytes_per_token(tokenizer: Any, windows: Tensor) -> float:
     """UTF-8 bytes of the windows' text per token.
 
-    A letter cut between two windows counts as one replacement sign in each: about one byte in a
-    thousand at 512 tokens.
+    A character cut between two windows counts as one replacement character in each: about one byte
+    in a thousand at 512 tokens.
     """
     texts = [
         tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,4 +1,4 @@
-"""The common frame of suites that ask one question of every passage of a text."""
+"""Base class of suites that ask one question about every passage of a text."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -19,16 +19,15 @@ Passages = TypeVar("Passages")
 
 @dataclass(frozen=True)
 class PassageSuite(Generic[Passages]):
-    """A share of passages, with its interval over them: a row for each corpus.
+    """Measure a share of passages, with an interval over passages; one row per corpus.
 
     Args:
         corpora: Corpora by name or path.
         part: The whole corpus, or one of its three parts.
-        items: Passages per corpus, spread over all of its documents; all there are where it has
-            fewer.
+        items: Passages per corpus, spread over all of its documents; all of them if it has fewer.
         batch: Passages computed together.
-        seed: Seed of the bootstrap, and of the passages of a whole text.
-        text_split: Number of the split that a part is of; it chooses the part's passages too.
+        seed: Seed of the bootstrap, and of the choice of passages from a whole text.
+        text_split: Number of the split that a part belongs to; it also selects the passages.
     """
 
     corpora: tuple[str, ...] = ("wikipedia-sample",)
@@ -43,21 +42,21 @@ class PassageSuite(Generic[Passages]):
 
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
-        """The suite's own points of the protocol, its version first."""
+        """The suite's own protocol entries, version first."""
 
     @abstractmethod
     def passages(self, loaded: LoadedModel, text: Text, around: Surroundings) -> Passages:
-        """The passages of a text; ``UsageError`` where it is too short."""
+        """The passages of a text; ``UsageError`` if it is too short."""
 
     @abstractmethod
     def data(self, passages: Passages) -> Any:
-        """What names the data that was measured on, as plain JSON."""
+        """The identity of the measured data, as plain JSON."""
 
     @abstractmethod
     def answers(
         self, loaded: LoadedModel, text: Text, passages: Passages, report: Report
     ) -> tuple[list[bool], dict[str, Any]]:
-        """Answer by passage, and further facts of the row."""
+        """One answer per passage, and further details for the row."""
 
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
@@ -79,7 +78,7 @@ class PassageSuite(Generic[Passages]):
     def texts(
         self, loaded: LoadedModel, around: Surroundings
     ) -> tuple[list[tuple[Text, Passages]], dict[str, str]]:
-        """Each text with its passages, and by reference why one cannot be had."""
+        """Each text with its passages, and the reason for each reference that is unavailable."""
 
         def prepared(ref: str) -> tuple[Text, Passages]:
             text = read_text(loaded, ref, self.part, self.text_split, around, seed=self.seed)

@@ -34,7 +34,7 @@ def model_protocol(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def model_provenance(loaded: LoadedModel) -> dict[str, Any]:
-    """Which model was measured, when, where and by which versions."""
+    """Which model was measured, when, where and with which versions."""
     return {
         "model": loaded.source.ref,
         "model_digest": loaded.source.digest,

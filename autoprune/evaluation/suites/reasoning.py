@@ -20,7 +20,7 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.verify import StepVerifier, find_verifier, open_verifier
 from autoprune.verify.verifier import Choice
 
-# 2: a prompt never begins twice.
+# 2: a prompt never has two beginning tokens.
 VERSION = 2
 _MARKER = "Answer:"
 _STOP = ("\n\n", "\nQuestion:")
@@ -35,9 +35,9 @@ GAIN = "gain_over_random_pick"
 class ReasoningSuite:
     """Accuracy per generator, and over all items.
 
-    With ``best_of`` several replies are drawn to each question and a verifier of steps takes one;
-    beside its accuracy stand that of a random pick, which is the mean over the replies, and what
-    the choice gained, paired by question.
+    With ``best_of``, several replies are sampled for each question and a step verifier picks one.
+    Further rows give the accuracy of a random pick, which is the mean over the replies, and the
+    gain of the verifier's choice, paired by question.
 
     Args:
         generators: Names of generators; empty for all.
@@ -46,10 +46,10 @@ class ReasoningSuite:
         shots: Worked examples in the prompt.
         new_tokens: Longest reply in tokens.
         batch: Prompts computed together.
-        best_of: Replies drawn to each question; 1 for the greedy one alone.
-        verifier: Name of a verifier of steps, or folder of a trained one.
+        best_of: Replies sampled for each question; 1 for the greedy one alone.
+        verifier: Name of a step verifier, or folder of a trained one.
         choose: A reply's score: that of its lowest step, or the product of all.
-        temperature: Of the draw.
+        temperature: Sampling temperature.
     """
 
     generators: tuple[str, ...] = ()
@@ -83,13 +83,13 @@ class ReasoningSuite:
             find_verifier(self.verifier)
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
-        """Draw all items and see that they fit, and open the verifier.
+        """Draw all items, check that they fit, and open the verifier.
 
         See :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
-            UsageError: If a generator has not as many items, or a prompt and its reply are longer
-                than the model's positions, or the verifier was trained for another reader.
+            UsageError: If a generator has too few items, a prompt and its reply are longer than the
+                model's positions, or the verifier was trained for another reader.
         """
         if self.verifier:
             open_verifier(self.verifier, loaded)
@@ -125,7 +125,7 @@ class ReasoningSuite:
                 done = self.items * number
 
                 def inside(inner: Progress, done: int = done, name: str = name) -> None:
-                    # Questions answered; while replies are verified the last one is open.
+                    # Questions answered; the last one stays open while replies are verified.
                     answered = inner.done if inner.total == self.items else self.items
                     begun = done - self.items + min(answered, self.items - 1)
                     note = f"{name}: {inner.stage} {inner.done} of {inner.total}"
@@ -226,7 +226,7 @@ class ReasoningSuite:
 
 
 def _over_all(context: RowContext, names: Sequence[str], rows: Sequence[Row]) -> Row:
-    """The row of all generators' items; where one has no figure, that reason."""
+    """The row over all generators' items; if one has no figure, a row with its reason."""
     broken = next((row for row in rows if row.status != "ok"), None)
     metric, protocol = rows[0].metric, {"generators": list(names)}
     if broken is None:

@@ -9,8 +9,8 @@ from autoprune.evaluation.intervals import bootstrap_mean, bootstrap_strata
 
 Status = Literal["ok", "not_finite", "unavailable"]
 
-# Facts about the items of a row that decide how it is compared: sizes of consecutive groups whose
-# means are averaged, and whether they are runs, which pair with nothing in another row.
+# Details of a row that decide how it is compared: sizes of consecutive groups of items whose means
+# are averaged, and whether its items are runs, which pair with nothing in another row.
 STRATA = "strata"
 RUNS = "items_are_runs"
 
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def key(self) -> RowKey:
-        """Which figure it is: suite, name, metric, and what read the answer where tasks say so."""
+        """Identity of the figure: suite, name, metric and, for tasks that have one, the filter."""
         return self.suite, self.name, self.metric, self.protocol.get("filter")
 
     def describe(self) -> str:
@@ -137,7 +137,7 @@ class RowContext:
             name: What was measured on.
             correct: Score of each item.
             metric: What was measured.
-            strata: Sizes of consecutive groups of items that all count the same; none for one.
+            strata: Sizes of consecutive groups of items with equal weight; empty for one group.
             protocol: The row's part of the protocol.
             details: Further facts.
         """

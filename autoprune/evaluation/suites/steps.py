@@ -1,4 +1,4 @@
-"""Suite ``steps``: how well verifiers that read with this model find wrong steps."""
+"""Suite ``steps``: how well step verifiers that use this model as reader find wrong steps."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,16 +32,16 @@ METRIC = "auroc"
 @SUITES.register("steps")
 @dataclass(frozen=True)
 class StepsSuite:
-    """AUROC of step verifiers on worked solutions of held-out templates, exactly labelled.
+    """AUROC of step verifiers on solutions of held-out templates, with exact labels.
 
     Args:
-        verifiers: Names, or folders that ``autoprune verify train`` wrote; ``uhead`` by its name is
+        verifiers: Names, or folders written by ``autoprune verify train``; for ``uhead``, a head is
             trained on the model first.
-        chains: Solutions that are judged.
+        chains: Number of solutions to judge.
         corrupted: Share of their steps that are wrong.
         seed: Seed of these solutions, and of training.
-        train: Solutions of other templates that a ``uhead`` by its name is trained on.
-        epochs: Most epochs of that training.
+        train: Number of solutions of other templates to train a ``uhead`` on.
+        epochs: Maximum number of epochs of that training.
     """
 
     verifiers: tuple[str, ...] = ("programmatic", "surprisal", "uhead")
@@ -70,7 +70,7 @@ class StepsSuite:
             )
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
-        """Open verifiers that were trained; see :class:`autoprune.evaluation.suites.suite.Suite`.
+        """Open the trained verifiers; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
             UsageError: If one was trained for another reader.
@@ -113,7 +113,7 @@ class StepsSuite:
         report: Report,
     ) -> Row:
         name = _name(text)
-        # A head that is trained here is another for every model, and its recipe is the protocol.
+        # A head trained here differs for every model, so its training is the protocol.
         fresh = text == UHead.NAME
         protocol: dict[str, object] = {"training": asdict(self._training())} if fresh else {}
         try:
@@ -128,7 +128,7 @@ class StepsSuite:
             reason = str(error)
             return context.missing(name, METRIC, reason, status="not_finite", protocol=protocol)
         except UsageError as error:
-            # Such as a head that was trained for the dense model, where this one is pruned.
+            # For example a head that was trained for the dense model, where this one is pruned.
             return context.missing(name, METRIC, str(error), protocol=protocol)
         if not fresh:
             protocol |= verifier.describe()

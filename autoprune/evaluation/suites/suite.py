@@ -1,4 +1,4 @@
-"""The contract of a suite, the registry of all, and their text form ``NAME:key=value,...``."""
+"""The interface of a suite, the registry of suites, and their text form ``NAME:key=value,...``."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ class Suite(Protocol):
     """Measures a model; a frozen dataclass whose fields are its settings.
 
     A suite may have a method ``check(loaded, *, around)``, which raises what :meth:`run` would
-    raise for this request and this model, and measures nothing; see :func:`check_suite`.
+    raise for this request and this model but measures nothing; see :func:`check_suite`.
     """
 
     @property
@@ -40,15 +40,15 @@ class Suite(Protocol):
 
 
 def check_suite(suite: Suite, loaded: LoadedModel, around: Surroundings = ALONE) -> None:
-    """Have a suite look at its request, so that a wrong one costs no other suite its figures.
+    """Let a suite check its request first: a wrong one must not cost other suites their figures.
 
     Args:
-        suite: The suite; one without a check is not looked at.
+        suite: The suite; one without a ``check`` method is skipped.
         loaded: The model that it will measure.
-        around: What it will be given.
+        around: The surroundings that it will get.
 
     Raises:
-        AutopruneError: What the suite refuses.
+        AutopruneError: If the suite refuses the request.
     """
     check = getattr(suite, "check", None)
     if check is not None:
@@ -89,7 +89,7 @@ def build_suites(text: str, defaults: Mapping[str, Mapping[str, Any]] | None = N
 
     Args:
         text: The list.
-        defaults: Settings by suite, for those that the text does not give.
+        defaults: Settings by suite, used where the text gives none.
 
     Raises:
         UsageError: As :func:`build_suite`, and for an empty list.

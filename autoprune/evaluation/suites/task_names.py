@@ -24,7 +24,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "seven-piqa": ("boolq", "piqa", *_SHARED),
     **STUDY,
 }
-# Groups whose tasks all have plain accuracy, so that its mean says something.
+# Groups whose tasks all report plain accuracy, which makes the mean meaningful.
 MEANS = ("seven-rte", "seven-piqa", "study-classification")
 
 _NO_LOADER = (

@@ -13,7 +13,7 @@ from autoprune.text.hygiene import ContaminationError
 AVERAGED = "acc"
 _NOT_METRICS = ("alias", "name", "sample_len", "sample_count")
 _NO_FILTER = "none"
-# Sums of the same numbers in another order.
+# Tolerance for sums of the same numbers in another order.
 _SAME = 1e-9
 
 
@@ -23,18 +23,18 @@ def rows_of(
     context: RowContext,
     around: Surroundings,
 ) -> list[Row]:
-    """Rows of all tasks that were run together, and of the groups of lm-eval they belong to.
+    """Rows of all tasks of one run, and of the lm-eval groups they belong to.
 
     Args:
         results: What ``lm_eval.evaluate`` returned, with samples.
-        groups: Groups of lm-eval by name, as its task manager loaded them.
+        groups: lm-eval groups by name, as its task manager loaded them.
         context: What all rows share.
         around: What the model has seen, and what to do about it.
 
     Raises:
         ContaminationError: If items were seen and the policy is ``refuse``.
     """
-    # Groups stand among the results too, as figures of all their items, dropped ones included.
+    # The results also list groups, with figures over all their items, including dropped ones.
     rows = [
         row
         for name in results["results"]
@@ -47,7 +47,7 @@ def rows_of(
 
 
 def group_mean(group: str, rows: Sequence[Row], context: RowContext) -> Row:
-    """Mean accuracy of one of our groups; every task counts the same, however many items it has."""
+    """Mean accuracy of one of our groups; tasks have equal weight, whatever their item counts."""
     wanted = GROUPS[group]
     chosen = {row.name: row for row in rows if row.metric == AVERAGED and row.name in wanted}
     return _mean_row(group, AVERAGED, [chosen.get(task, task) for task in wanted], context)
@@ -98,7 +98,7 @@ def _task_rows(
             reason = f"{found.dropped} items were seen before, and this metric needs all of them"
             rows.append(context.missing(name, metric, reason, protocol=shown, details=details))
         else:
-            # Corpus-level metrics (F1, perplexity) are no mean of their items: nothing to pair.
+            # Corpus-level metrics (F1, perplexity) are not means of their items: nothing to pair.
             rows.append(context.figure(name, metric, value, protocol=shown, details=details))
     return rows
 
@@ -106,14 +106,14 @@ def _task_rows(
 def _group_rows(
     group: Any, results: Mapping[str, Any], rows: Sequence[Row], context: RowContext
 ) -> list[Row]:
-    """What lm-eval aggregates in a group, from the items that are left."""
+    """The metrics that lm-eval aggregates in a group, from the items that are left."""
     by_size = {entry.metric: entry.weight_by_size for entry in group.aggregate_metric_list or ()}
     leaves = {task.task_name for task in group.get_all_tasks()}
     known = {(row.name, row.metric, row.protocol.get("filter")): row for row in rows}
     found = []
     for metric, chosen, _ in _figures(results["results"].get(group.name, {})):
         filtered = _filter(chosen)
-        # A task whose items were all seen has no row of this metric, and lacks it by its name.
+        # A task whose items were all seen has no row of this metric; its name stands in for it.
         parts: list[Row | str] = [
             known.get((name, metric, filtered.get("filter")), name)
             for name, figures in results["results"].items()
@@ -137,9 +137,9 @@ def _mean_row(
     filtered: Mapping[str, str] | None = None,
     by_size: bool = False,
 ) -> Row:
-    """Mean over tasks, or over all their items; a task without a row is its name."""
+    """Mean over tasks, or over all their items; a part is a task's name if it has no row."""
     rows = [part for part in parts if isinstance(part, Row)]
-    # Their whole protocols are those of their own rows.
+    # The full protocols of the tasks are in their own rows.
     parted = digest_json({row.name: dict(row.protocol) for row in rows})
     protocol = {"tasks": len(parts), "tasks_digest": parted, **(filtered or {})}
     lacking = [part for part in parts if isinstance(part, str) or part.value is None]
@@ -160,7 +160,7 @@ def _mean_row(
 
 
 def _figures(figures: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """Metric, filter and value of everything in lm-eval's results that is a figure."""
+    """Metric, filter and value of every figure in lm-eval's results."""
     found = []
     for key, value in figures.items():
         metric, _, chosen = key.partition(",")

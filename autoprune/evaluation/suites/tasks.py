@@ -27,7 +27,7 @@ from autoprune.progress import Progress, Report, silent
 @SUITES.register("tasks")
 @dataclass(frozen=True)
 class TasksSuite:
-    """Every metric of every task, and the mean of each group, ours or one of lm-eval.
+    """Every metric of every task, and the mean of each group, ours or lm-eval's.
 
     Args:
         names: Tasks of lm-eval, groups (``seven-rte``, ``seven-piqa``, ``study-classification``,
@@ -116,7 +116,7 @@ class TasksSuite:
         return list(dict.fromkeys(names))
 
     def _refusal(self, task: str, manager: Any) -> str:
-        """Why a task that is known by name is not measured; empty where it can be."""
+        """Why a known task cannot be measured; empty if it can be."""
         local = self.folder is not None and task in manager.all_tasks
         if task not in UNAVAILABLE or (local and not _ships(task)):
             return ""
@@ -146,7 +146,7 @@ class TasksSuite:
 
 
 def _ships(task: str) -> bool:
-    """Whether lm-eval itself brings the task, so that a name in a folder is not one's own."""
+    """Whether lm-eval itself ships the task, which a name found in a folder does not rule out."""
     return task in _stock_manager().all_tasks
 
 

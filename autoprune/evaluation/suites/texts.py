@@ -1,4 +1,4 @@
-"""Texts that suites measure on: split, looks at sealed ones counted, cleaned of what was seen."""
+"""Texts for suites: read splits, count looks at sealed text, drop what the model has seen."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ class Text:
     """A text to measure on.
 
     Args:
-        corpus: What is left of it.
+        corpus: The text that is left after cleaning.
         cleaned: What was found and dropped.
         digest: SHA-256 of the text before anything was dropped.
-        split: Part, seed and digest of the split that the text is a part of; empty for a whole one.
+        split: Part, seed and digest of the split that the text belongs to; empty for a whole text.
     """
 
     corpus: Corpus
@@ -33,7 +33,7 @@ class Text:
 
     @property
     def details(self) -> dict[str, Any]:
-        """What a row says about its text beside the protocol."""
+        """What a row records about its text besides the protocol."""
         return {"overlap": self.cleaned.report, "text": self.digest, "split": self.split}
 
 
@@ -46,22 +46,22 @@ def read_text(
     *,
     seed: int = 0,
 ) -> Text:
-    """A corpus or a part of it; a look at sealed text is noted before it is returned.
+    """Read a corpus or a part of it; a look at sealed text is recorded before it is returned.
 
-    Windows of it are spread over all documents; those of a whole text that papers report figures
-    on are the first ones, as in papers.
+    Windows are spread over all documents. Where papers report figures on a whole text, its first
+    windows are taken, as in the papers.
 
     Args:
         loaded: The model that will be measured.
         ref: Reference of the corpus.
         part: The whole corpus, or one of the three parts of :func:`autoprune.text.splits`.
-        text_split: Number of the split that a part is of; it orders the part's windows too.
+        text_split: Number of the split that a part belongs to; it also orders the part's windows.
         around: Cache, what the model has seen, and what to do about it.
-        seed: Of the order of a whole text's windows.
+        seed: Seed of the order of a whole text's windows.
 
     Raises:
         UsageError: If there is no such corpus, or the model wrote it.
-        PrerequisiteError: If it cannot be had.
+        PrerequisiteError: If it is unavailable.
         ContaminationError: If it was seen and the policy is ``refuse``, or nothing is left.
     """
     corpus = load_corpus(ref, cache=around.cache, tokenizer=loaded.tokenizer).measures()
@@ -79,7 +79,7 @@ def read_text(
 
 
 def not_enough(text: Text, error: UsageError) -> UsageError | ContaminationError:
-    """The error where a text is too short: a finding where that is so because text was seen."""
+    """The error for a text that is too short: contamination if seen text was dropped from it."""
     if not text.cleaned.dropped:
         return error
     checked = text.cleaned.report["checked"]
@@ -92,10 +92,10 @@ def not_enough(text: Text, error: UsageError) -> UsageError | ContaminationError
 def read_each(
     refs: Sequence[str], around: Surroundings, read: Callable[[str], Read]
 ) -> tuple[list[Read], dict[str, str]]:
-    """What ``read`` makes of each reference, and by reference why one cannot be had.
+    """Apply ``read`` to each reference, and collect the reason for each that is unavailable.
 
     Raises:
-        UsageError: What ``read`` refuses.
+        UsageError: If ``read`` refuses a reference.
         ContaminationError: If a text was seen and the policy is ``refuse``.
     """
     found: list[Read] = []
