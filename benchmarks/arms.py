@@ -86,23 +86,19 @@ def main() -> None:
     limit = f"{args.seconds:g} s" if args.seconds else f"{args.evaluations} evaluations"
     title = f"{args.sparsity:.0%} sparsity, {limit} each, {len({s for _, s in cells})} seeds"
     title = f"{len(cells)} searches" if args.runs or args.source else title
-    rows = table_of(cells, ARMS, args.subject, args.rivals)
+    found = contrasts(cells, args.subject, args.rivals)
+    rows = table_of(cells, ARMS, args.subject, found)
     runs = [{"arm": arm, "seed": seed, **cell} for (arm, seed), cell in cells.items()]
     publish("arms", title, rows, runs=runs)
-    for line in sentences(contrasts(cells, args.subject, args.rivals), args.subject):
+    for line in sentences(found, args.subject):
         print(line)
     draw(OUT / "arms.png", cells, ARMS)
 
 
 def _cells(args: argparse.Namespace) -> Cells:
     if args.source:
-        return recorded(args.source)
+        return dict(read_record(args.source).searches)
     return _read(args.runs) if args.runs else _made(args)
-
-
-def recorded(folder: Path) -> Cells:
-    """What came out of each search of a record, its digests checked."""
-    return dict(read_record(folder).searches)
 
 
 def _keep(folder: Path, runs: Sequence[Path], cells: Cells) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoprune.evaluation.contrasts import holm
+from autoprune.evaluation.contrasts import Contrast, holm
 from autoprune.search.paired import Difference, paired_difference
 from benchmarks.table import change_text, corrected_changes
 
@@ -13,22 +13,20 @@ Cell = Mapping[str, Any]
 Cells = Mapping[tuple[str, int], Cell]
 # Of the best recipe that any arm of a seed found: within it a search is as good as that one.
 NEAR = math.log(1.01)
-POWER = 0.8
 
 
 def table_of(
-    cells: Cells, arms: Sequence[str], subject: str, rivals: Sequence[str]
+    cells: Cells, arms: Sequence[str], subject: str, found: Mapping[str, Difference]
 ) -> list[dict[str, Any]]:
     """One row for each arm; perplexities as shares of Wanda's on the same text.
 
     Args:
         cells: What came out of each search, by arm and seed.
         arms: In the order of the rows; those without a search are left out.
-        subject: The arm whose contrasts with ``rivals`` are printed, Holm's correction over them.
-        rivals: Arms, or several with commas between: the one with the best mean is meant.
+        subject: The arm whose contrasts are printed.
+        found: Its :func:`contrasts`; Holm's correction is over all of them.
     """
     present = [arm for arm in arms if any(name == arm for name, _ in cells)]
-    found = contrasts(cells, subject, rivals)
     words = dict(zip(found, corrected_changes(list(found.values())), strict=True))
     near = evaluations_until_near(cells)
     return [
@@ -40,6 +38,11 @@ def contrasts(cells: Cells, subject: str, rivals: Sequence[str]) -> dict[str, Di
     """Log ratio of the subject's sealed perplexity to each rival's over common seeds.
 
     Below 0 the subject is better. A rival with no common seed has none.
+
+    Args:
+        cells: What came out of each search, by arm and seed.
+        subject: The arm that is compared.
+        rivals: Arms, or several joined by commas: the one with the best mean is taken.
     """
     found = {}
     for rival in dict.fromkeys(_better(cells, names.split(",")) for names in rivals):
@@ -56,16 +59,14 @@ def contrasts(cells: Cells, subject: str, rivals: Sequence[str]) -> dict[str, Di
 
 def detectable(found: Mapping[str, Difference]) -> list[str]:
     """The smallest change that each contrast would have found with 80 %, in words."""
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
-
     lines = []
     for rival, one in found.items():
         if one.windows < 2:
             continue
-        free = one.windows - 1
-        error = (one.high - one.mean) / float(stdtrit(free, 0.975))
-        reach = float(stdtrit(free, 1 - 0.025 / len(found)) + stdtrit(free, POWER)) * error
-        lines.append(f"smallest change against {rival} found with 80 %: {math.expm1(reach):.1%}")
+        # Seeds take the place of windows; Student's t has neither draws nor skew.
+        known = Contrast(one.mean, one.error, 0.0, 0.0, one.windows, 1)
+        reach = math.expm1(known.detectable(len(found)))
+        lines.append(f"smallest change against {rival} found with 80 %: {reach:.1%}")
     return lines
 
 
@@ -76,12 +77,13 @@ def adjusted(found: Mapping[str, Difference]) -> dict[str, float]:
 
 def evaluations_until_near(cells: Cells) -> dict[tuple[str, int], int | None]:
     """Recipes measured until within 1 % of the best of the seed on selection text; None: never."""
-    found: dict[tuple[str, int], int | None] = {}
-    for (arm, seed), cell in cells.items():
-        best = min(min(c["curve"]) for (_, other), c in cells.items() if other == seed)
-        reached = (n for n, score in enumerate(cell["curve"]) if score <= best + NEAR)
-        found[arm, seed] = next(reached, None)
-    return found
+    best: dict[int, float] = {}
+    for (_, seed), cell in cells.items():
+        best[seed] = min(best.get(seed, math.inf), *cell["curve"])
+    return {
+        (arm, seed): next((n for n, s in enumerate(cell["curve"]) if s <= best[seed] + NEAR), None)
+        for (arm, seed), cell in cells.items()
+    }
 
 
 def _row(arm: str, cells: Cells, near: Mapping[tuple[str, int], int | None]) -> dict[str, Any]:
@@ -94,9 +96,7 @@ def _row(arm: str, cells: Cells, near: Mapping[tuple[str, int], int | None]) -> 
     better = sum(cell["breakthroughs"] for cell in own.values())
     reached = [near[arm, seed] for seed in own]
     row["evaluations"] = mean([c["evaluations"] for c in own.values()])
-    row["until 1 % of best"] = (
-        ", ".join("-" if n is None else str(n) for n in reached) if reached else "-"
-    )
+    row["until 1 % of best"] = ", ".join("-" if n is None else str(n) for n in reached)
     row["breakthroughs"] = f"{better / made:.1%}" if made else "-"
     row["duplicates"] = mean([c["duplicates"] for c in own.values()])
     row["rejected"] = mean([c["rejected"] for c in own.values()])

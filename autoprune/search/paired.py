@@ -51,13 +51,16 @@ class Difference:
         """Two-sided p-value by Student's t, like the interval; 1 for a single window."""
         if self.windows < 2 or self.mean == 0.0:
             return 1.0
-        half = self.high - self.mean
-        if half == 0.0:
+        if self.error == 0.0:
             return 0.0
         from scipy.special import stdtr  # type: ignore[import-untyped]
 
-        t = abs(self.mean) / half * _quantile(self.windows)
-        return float(2 * stdtr(self.windows - 1, -t))
+        return float(2 * stdtr(self.windows - 1, -abs(self.mean) / self.error))
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean, in nats per token; infinite for a single window."""
+        return (self.high - self.mean) / _quantile(self.windows)
 
     @property
     def perplexity_change(self) -> float:

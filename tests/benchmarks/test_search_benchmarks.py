@@ -201,7 +201,7 @@ def test_contrasts_are_paired_by_seed_and_corrected_over_the_rivals_alone() -> N
     assert found["best-of-n"].mean == pytest.approx(expected)
     ps = arms_table.adjusted(found)
     assert ps["best-of-n"] == pytest.approx(2 * found["best-of-n"].p)
-    rows = arms_table.table_of(cells, arms.ARMS, "graph", ["best-of-n", "genetic,tuned"])
+    rows = arms_table.table_of(cells, arms.ARMS, "graph", found)
     words = {row["arm"]: row["graph against it"] for row in rows}
     assert words["graph"] == words["genetic"] == words["random"] == "-"
     assert words["best-of-n"].startswith("-8.5 % [-") and words["best-of-n"].endswith(
@@ -237,7 +237,8 @@ def test_nearness_to_the_best_is_of_the_seed_and_a_shorter_search_keeps_its_best
         ("graph", 0): 2, ("random", 0): None, ("random", 1): 2,
     }  # fmt: skip
     assert arms_table.filled([[0.0, -0.1], [0.0, -0.2, -0.3]])[0] == [0.0, -0.1, -0.1]
-    rows = arms_table.table_of(cells, arms.ARMS, "graph", ["random"])
+    found = arms_table.contrasts(cells, "graph", ["random"])
+    rows = arms_table.table_of(cells, arms.ARMS, "graph", found)
     assert {row["arm"]: row["until 1 % of best"] for row in rows} == {
         "graph": "2", "random": "-, 2",
     }  # fmt: skip
