@@ -196,8 +196,8 @@ def _is_no_end(record: logging.LogRecord) -> bool:
 def _require_ray_token() -> None:
     """Make a local Ray cluster accept only clients that know a token of this process.
 
-    Its ports are open on every address of the machine, whatever it is told to bind. Ray reads the
-    token on import, so call this before that.
+    Its ports are open on every address of the machine, regardless of the address it is given. Ray
+    reads the token on import, so call this before that.
     """
     if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -23,7 +23,7 @@ def check_push(repo: str, *, endpoint: str | None = None) -> None:
 
     Raises:
         UsageError: If ``repo`` is not a repository name.
-        PrerequisiteError: If there is no token, it may not write, or no hub can be reached.
+        PrerequisiteError: If there is no token, it may not write, or the hub is off or unreachable.
     """
     try:
         validate_repo_id(repo)

@@ -121,7 +121,7 @@ class Entry(Part):
         perplexity: On the selection split, at the highest rung reached.
         rungs: Perplexity by rung name, in order.
         masks_alone: The rung in ``rungs`` that left out the recipe's repair; empty for none.
-        change_vs_wanda: Relative change of perplexity; -0.1 is 10 % lower than Wanda.
+        change_vs_wanda: Relative change of perplexity; -0.1 is 10 % lower than the reference's.
         change_interval: 95 % interval of ``change_vs_wanda`` from paired windows.
         sparsity: Share of zeros among prunable weights, counted.
         curve: The same recipe at other sparsities.

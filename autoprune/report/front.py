@@ -1,4 +1,4 @@
-"""The Pareto front of perplexity and seconds: entries that no other beats in both."""
+"""The Pareto front of perplexity and seconds: entries that no other matches in both."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING

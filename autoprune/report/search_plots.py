@@ -12,8 +12,8 @@ from autoprune.report.data import Entry, RunReport
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Perplexities beyond this multiple of Wanda's are drawn at the edge: one broken metric at 1e5 would
-# squeeze everything else into one line.
+# Perplexities beyond this multiple of the larger of reference and median are drawn at the edge: one
+# broken metric at 1e5 would squeeze everything else into one line.
 _FAR = 4.0
 _MAX_CODES = 5
 _MANY = 120

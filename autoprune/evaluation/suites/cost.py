@@ -152,7 +152,7 @@ class CostSuite:
         for batch in self.batches:
             progress.begin(f"batch {batch}, warming up")
             with peak_memory(loaded.model) as peak:
-                # Measured in the warm-up run, where memory is the model's alone.
+                # Measured in the warm-up run, before timing adds anything to the process's memory.
                 time_once(loaded.model, batch, self.prompt, self.new, self.seed)
             progress.ended(f"batch {batch}, warm")
             own, filled = self._time(loaded, batch, linears if sparse else [], progress)
