@@ -9,7 +9,8 @@ asked. No evaluation is spent.
 
 A reader of two of these questions meets, in one, what the other asks. A person or an agent
 who remembers needs ``--held-out 0.5``: pairs are drawn among half of the recipes, of which no
-question says anything, and one reader answers all questions of one context and no others.
+question says anything, and one reader answers all questions of one context and no others. A record
+of such questions can be put to another reader with ``--like RECORD``, without the log.
 """
 
 import argparse
@@ -24,17 +25,18 @@ from random import Random
 from typing import Any
 
 from autoprune.comparison.words import p_value
-from autoprune.design.chat import ChatRequest, Reply
+from autoprune.design.chat import ChatRequest, Message, Reply
 from autoprune.design.detail import recipe_line
 from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts
 from autoprune.design.render import Focus, Scene, render_prompt
 from autoprune.design.shown import permuted, without
 from autoprune.evaluation.contrasts import holm
+from autoprune.models.reference import DEMO_MODEL
 from autoprune.search.forecasts import wilson
 from autoprune.search.spec import DesignerSpec, SearchSpec
 from autoprune.storage import write_json, write_text
-from benchmarks.evidence.records import FORECASTS
+from benchmarks.evidence.records import FORECASTS, read_json
 from benchmarks.evidence.writing import write_record
 from benchmarks.known_log import KnownLog, read_log
 from benchmarks.measured import OUT
@@ -81,7 +83,11 @@ class Question:
 def main() -> None:
     """Write the questions, ask a designer where one is named, and grade what is answered."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--log", type=Path, required=True, help="folder of a search")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--log", type=Path, help="folder of a search")
+    source.add_argument(
+        "--like", type=Path, help="record whose questions are asked again, of held-out recipes"
+    )
     parser.add_argument("--folder", type=Path, default=OUT / "forecasting", help="of the questions")
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--contexts", nargs="+", choices=CONTEXTS, default=list(CONTEXTS))
@@ -97,12 +103,7 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="folder for the raw record")
     parser.add_argument("--answered-by", help="who answered, for the record")
     args = parser.parse_args()
-    known = read_log(args.log)
-    hidden = held_out(known, args.held_out, args.seed)
-    pairs = drawn_pairs(known, args.pairs, args.seed, hidden)
-    if not pairs:
-        raise SystemExit(f"{args.log} has no two recipes that its windows tell apart")
-    asked = list(questions(known, pairs, args.contexts, args.tokens, args.seed, hidden))
+    asked, title, target = _asked(args)
     for question in asked:
         write_question(args.folder, question)
     if args.designer:
@@ -113,24 +114,38 @@ def main() -> None:
             prompt_tokens=args.tokens,
             max_tokens=16,
         )
-        ask(args.folder, asked, spec, known.spec)
+        ask(args.folder, asked, spec, target)
     answers = {q.id: read_answer(args.folder, q.id) for q in asked}
     answered = sum(answer is not None for answer in answers.values())
     if not answered:
         print(
-            f"{len(asked)} questions on {len(pairs)} pairs lie in {args.folder}; write each answer "
-            "to ID.answer.txt and run this again",
+            f"{len(asked)} questions on {title} lie in {args.folder}; write each answer to "
+            "ID.answer.txt and run this again",
             file=sys.stderr,
         )
         return
     rows = graded(asked, answers, args.contexts)
-    title = f"{len(pairs)} pairs of {len(known.measured)} measured recipes, {answered} answers"
     results = [
         {"id": q.id, "truth": q.truth, "answer": answers[q.id], **vars(q.pair)} for q in asked
     ]
-    publish("forecasting", title, rows, results=results)
+    publish("forecasting", f"{title}, {answered} answers", rows, results=results)
     if args.record:
         _write(args, asked, answers)
+
+
+def _asked(args: argparse.Namespace) -> tuple[list[Question], str, str]:
+    """The questions, what pairs they are on, and the model that recipes are for."""
+    if args.like:
+        found = recorded_questions(args.like, args.pairs, args.contexts, args.seed)
+        return found, f"{len({q.pair for q in found})} pairs of {args.like}", DEMO_MODEL
+    known = read_log(args.log)
+    hidden = held_out(known, args.held_out, args.seed)
+    pairs = drawn_pairs(known, args.pairs, args.seed, hidden)
+    if not pairs:
+        raise SystemExit(f"{args.log} has no two recipes that its windows tell apart")
+    found = list(questions(known, pairs, args.contexts, args.tokens, args.seed, hidden))
+    title = f"{len(pairs)} pairs of {len(known.measured)} measured recipes"
+    return found, title, known.spec.model
 
 
 def _write(
@@ -153,7 +168,7 @@ def _write(
         FORECASTS,
         "python -m benchmarks forecasting --log LOG",
         ("forecasts.json", body),
-        ("--log", "--folder", "--answered-by"),
+        ("--log", "--folder", "--answered-by", "--base-url"),
         answered_by=args.answered_by or args.designer,
     )
 
@@ -273,10 +288,51 @@ def read_answer(folder: Path, name: str) -> str | None:
     return found[0] if found and len(set(found)) == 1 else None
 
 
-def ask(folder: Path, asked: Sequence[Question], spec: DesignerSpec, search: SearchSpec) -> None:
-    """Let a designer answer what has no answer yet."""
+def recorded_questions(
+    folder: Path, count: int, contexts: Sequence[str], seed: int
+) -> list[Question]:
+    """The questions of a record, each made of the first one of its context.
+
+    Where no question shows a pair's recipes, those of a context differ in their lines A and B only.
+
+    Args:
+        folder: Of the record.
+        count: Pairs, at most, from the first.
+        contexts: Which to ask under.
+        seed: Of the designer's sampling.
+
+    Raises:
+        SystemExit: If the record's pairs were not held out of its questions.
+    """
+    if not re.search(r"--held-out 0\.\d", read_json(folder / "record.json")["command"]):
+        raise SystemExit(
+            f"{folder}: its questions show other pairs' recipes, so each is different; give a "
+            "record that was made with --held-out, or --log"
+        )
+    record = read_json(folder / "forecasts.json")
+    lines = "A: {}\nB: {}\n"
+    found = []
+    for number, pair in enumerate(record["pairs"][:count]):
+        first, second = pair["recipes"]
+        names = (f"{number}A", f"{number}B")
+        made = Pair(number, *names, names["AB".index(pair["better"])])
+        for context in contexts:
+            system, user = record["question of the first pair"][context]
+            of_first = lines.format(*record["pairs"][0]["recipes"])
+            before, found_lines, after = user.rpartition(of_first)
+            if not found_lines:
+                raise SystemExit(f"{folder}: its question under {context} does not show its pair")
+            text = before + lines.format(first, second) + after
+            messages = (Message("system", system), Message("user", text))
+            request = ChatRequest(messages, 16, 0.0, seed, GRAMMAR)
+            found.append(Question(made, (first, second), context, request))
+    return found
+
+
+def ask(folder: Path, asked: Sequence[Question], spec: DesignerSpec, target: str) -> None:
+    """Let a designer answer what has no answer yet; ``target`` is the model recipes are for."""
     open_now = [q for q in asked if read_answer(folder, q.id) is None]
-    with closing(Drafting(spec, State.open(), target=search.model)) as draft:
+    with closing(Drafting(spec, State.open(), target=target)) as draft:
         for place, question in enumerate(open_now, 1):
             reply = draft.answer(question.request)
             if isinstance(reply, Reply):

@@ -17,6 +17,7 @@ from benchmarks.forecasting import (
     mcnemar,
     questions,
     read_answer,
+    recorded_questions,
 )
 from benchmarks.known_log import KnownLog, read_log
 from tests.support.synthetic import Synthetic, drive, make_spec
@@ -65,6 +66,34 @@ def test_no_question_knows_its_answer_and_contexts_differ(known: KnownLog) -> No
         assert "Reasons tested" not in listed and "Reasons tested" in graph
         assert graph != shuffled and len(listed) > 2 * len(nothing)
         assert nothing.rpartition("Two more")[2] == shuffled.rpartition("Two more")[2]
+
+
+def test_a_record_asks_the_same_questions_of_another_reader(
+    log: Path, known: KnownLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecasting, "publish", lambda *args, **more: None)
+    folder, record = tmp_path / "asked", tmp_path / "record"
+    words = ["forecasting", "--log", str(log), "--pairs", "10", "--folder", str(folder)]
+    held = ["--held-out", "0.5", "--record", str(record)]
+    folder.mkdir()
+    for name in CONTEXTS:
+        (folder / f"p000-{name}.answer.txt").write_text("better: A\n")
+    monkeypatch.setattr("sys.argv", [*words, *held])
+    forecasting.main()
+    hidden = held_out(known, 0.5, 0)
+    made = list(questions(known, drawn_pairs(known, 10, 0, hidden), CONTEXTS, 4000, 0, hidden))
+    again = recorded_questions(record, 10, CONTEXTS, 0)
+    for one, other in zip(made, again, strict=True):
+        assert (one.id, one.truth, one.recipes) == (other.id, other.truth, other.recipes)
+        assert one.request == other.request
+    assert len({q.request for q in again}) == 40
+    monkeypatch.setattr("sys.argv", ["forecasting", "--like", str(record), "--log", str(log)])
+    with pytest.raises(SystemExit):
+        forecasting.main()
+    monkeypatch.setattr("sys.argv", [*words, "--record", str(record)])
+    forecasting.main()
+    with pytest.raises(SystemExit, match="held-out"):
+        recorded_questions(record, 10, CONTEXTS, 0)
 
 
 def test_questions_are_files_that_anybody_answers(
