@@ -7,10 +7,13 @@ its environment, since other users can read a command line:
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 from typing import Any, cast
+
+from filelock import FileLock
 
 from flows.platform.guard import LOOPBACK, App, Enforced, Guard, own_origins
 
@@ -48,9 +51,26 @@ def main() -> int:
 def prefect_application(port: int) -> App:
     """Return Prefect's application; only pages under this machine's names may call it."""
     os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(own_origins(port))
+    _migrate()
     from prefect.server.api.server import create_app
 
     return Enforced(cast(App, create_app(final=True)))
+
+
+def _migrate() -> None:
+    """Bring Prefect's database up to date, one server after the other.
+
+    The application does so too, but of two that start at once over a new database, one fails.
+    """
+    import anyio
+    from prefect.server.database.alembic_commands import alembic_upgrade
+    from prefect.settings import get_current_settings
+
+    home = get_current_settings().home
+    # Not in the folder that the server was started in, for the reason given in `serve`.
+    with FileLock(str(home / "migration.lock")), contextlib.chdir("/"):
+        # Prefect's migrations run only on a thread that an event loop has started.
+        anyio.run(anyio.to_thread.run_sync, alembic_upgrade)
 
 
 def hosts() -> list[str]:

@@ -99,3 +99,13 @@ def test_a_login_that_others_may_read_is_refused(tmp_path: Path) -> None:
     login_file(state).chmod(0o644)
     with pytest.raises(PrerequisiteError, match=r"mode 0644, so others may read it"):
         own_login(state)
+
+
+def test_two_commands_may_start_over_a_new_database(tmp_path: Path) -> None:
+    state = State.open(tmp_path / "new")
+    servers = [ApiServer(state) for _ in range(2)]
+    try:
+        assert [server.wait() for server in servers] == [True, True]
+    finally:
+        for server in servers:
+            server.stop()
