@@ -252,11 +252,12 @@ def _sealed(report: RunReport, winner: Entry) -> str:
 
 
 def _sealed_name(report: RunReport) -> str:
-    """The sealed text and its earlier looks; without any, that no choice was made on it."""
+    """The sealed text and its looks; that no choice was made on it only if none was read."""
     known = report.sealed_set
     if known is None:
         return "the sealed split, of which the number of earlier looks is not on record,"
     if known.earlier:
         return f"{known.title},"
-    shared = f" ({known.sharing})" if known.sharing else ""
-    return f"sealed set {known.number}, which no choice was made on{shared},"
+    if known.sharing:
+        return f"{known.title} ({known.sharing}),"
+    return f"sealed set {known.number}, which no choice was made on,"

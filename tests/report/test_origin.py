@@ -156,8 +156,9 @@ def test_papers_of_others_are_cited_by_the_classes_own_sources() -> None:
     [
         (SealedSet(3, "t", "c" * 64, documents=7), True, "sealed set 3, which no choice was made"),
         (
-            SealedSet(3, "t", "c" * 64, documents=7, shared=2), True,
-            "(2 of its 7 documents stood in sealed text that was looked at before), it has 45.0",
+            SealedSet(3, "t", "c" * 64, documents=7, shared=2), False,
+            "sealed set 3, no earlier look (2 of its 7 documents stood in sealed text that was "
+            "looked at before), it has 45.0",
         ),
         (
             SealedSet(0, "t", "c" * 64, 2, documents=7, shared=7), False,
