@@ -70,7 +70,7 @@ def _migrate() -> None:
     # Not in the folder that the server was started in, for the reason given in `serve`.
     with FileLock(str(home / "migration.lock")), contextlib.chdir("/"):
         # Prefect's migrations run only on a thread that an event loop has started.
-        anyio.run(anyio.to_thread.run_sync, alembic_upgrade)
+        anyio.run(lambda: anyio.to_thread.run_sync(alembic_upgrade))
 
 
 def hosts() -> list[str]:
