@@ -23,6 +23,7 @@ from autoprune.report.layers import by_block
 from autoprune.report.markup import asset, template
 from autoprune.report.mathml import to_mathml
 from autoprune.report.origin import author, authorship, best_start, change_to_start
+from autoprune.report.proposals import proposals
 from autoprune.report.sealed import looks
 from autoprune.storage import write_text
 
@@ -93,6 +94,7 @@ def render(report: RunReport) -> str:
         winner=next((row for row in rows if winner and row.entry.id == winner.id), None),
         has_sealed=any(e.sealed_perplexity is not None or e.sealed_failure for e in report.entries),
         pictures=_pictures(report),
+        proposals=[(line, words.duration(line.seconds)) for line in proposals(report)],
         rejections=words.rejections(report),
         front=[
             (entry.alias, number(entry.perplexity), words.duration(entry.seconds))
