@@ -3,27 +3,51 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 from autoprune.design.claims import hypothesis_of, verdict_of
 from autoprune.design.graph import Graph, Node
 
-T = TypeVar("T")
 # Edges that follow from measured results.
 JUDGING = frozenset({"supports", "refutes", "improves"})
 
 
-def shuffled(items: Sequence[T], seed: int) -> list[T]:
-    """Shuffle the items by a seed so that appending an item moves at most one other.
+def dealt(
+    aliases: Sequence[str], seed: int, generations: Mapping[str, int] | None = None
+) -> dict[str, str]:
+    """Give each recipe another one's results, drawn by a seed, so that none shown ever moves.
 
-    Prompts therefore change little when something else is measured.
+    A recipe gets those of its own generation or an earlier one. Were a shown result to move when
+    more is measured, a reader of two prompts could tell which recipe it belongs to.
+
+    Args:
+        aliases: Recipes with results, in the order of design.
+        seed: Of the draw.
+        generations: Generation of each; None or left out: the first.
+
+    Returns:
+        For each recipe, whose results it gets: a permutation without fixed points, except that a
+        recipe with none new to choose from repeats another's, or keeps its own if it is alone.
     """
-    found: list[T] = []
-    for place, item in enumerate(items):
-        other = Random(f"shuffled {seed} {place}").randint(0, place)
-        found.append(item)
-        found[place], found[other] = found[other], found[place]
-    return found
+    known = generations or {}
+    order = sorted(aliases, key=lambda alias: known.get(alias, 0))
+    given: dict[str, str] = {}
+    for alias in order:
+        generation = known.get(alias, 0)
+        pool = [other for other in order if known.get(other, 0) <= generation and other != alias]
+        rng = Random(f"dealt {seed} {alias}")
+        rng.shuffle(pool)
+        used = set(given.values())
+        mates = [mate for mate in given if known.get(mate, 0) == generation]
+        if unused := [other for other in pool if other not in used]:
+            given[alias] = unused[0]
+        elif mates:
+            # Only its own are left, which another one of its generation takes.
+            mate = rng.choice(mates)
+            given[alias], given[mate] = given[mate], alias
+        else:
+            given[alias] = pool[0] if pool else alias
+    return {alias: given[alias] for alias in aliases}
 
 
 def change_in(graph: Graph, alias: str) -> float | None:
@@ -67,7 +91,12 @@ def without(graph: Graph, aliases: Collection[str]) -> Graph:
     return found
 
 
-def permuted(graph: Graph, seed: int, fixed: Collection[str] = ()) -> Graph:
+def permuted(
+    graph: Graph,
+    seed: int,
+    fixed: Collection[str] = (),
+    generations: Mapping[str, int] | None = None,
+) -> Graph:
     """Return a placebo: the same graph with its results shuffled among measured recipes.
 
     Each recipe gets all results of another one, and everything that follows from results
@@ -76,17 +105,20 @@ def permuted(graph: Graph, seed: int, fixed: Collection[str] = ()) -> Graph:
 
     Args:
         graph: The whole graph.
-        seed: Determines the order.
+        seed: Determines who gets which.
         fixed: Mechanisms that keep their results, such as the reference of changes.
+        generations: Generation of each mechanism; None: all are of one. See :func:`dealt`.
     """
     measured = [
         node.alias
         for node in graph.of_kind("mechanism")
         if node.alias not in fixed and change_in(graph, node.alias) is not None
     ]
-    given = dict(zip(measured, shuffled(measured, seed), strict=True))
+    given = dealt(measured, seed, generations)
     holder = {owner: alias for alias, owner in given.items()}
     moved = {n.alias for alias in measured for n in graph.sources(alias, "tests")}
+    # Facts on figures that no recipe has now.
+    moved |= {f"{alias}.elsewhere" for alias in measured if alias not in holder}
     found = Graph()
     for node in graph.nodes.values():
         if node.alias not in moved:

@@ -15,7 +15,7 @@ from autoprune.design.repairs import example
 from autoprune.design.schema import answer_schema, lesson_schema
 from autoprune.design.scheme_moves import genes_text
 from autoprune.design.sections import bar, ranked
-from autoprune.design.shown import change_in, permuted, shuffled
+from autoprune.design.shown import change_in, permuted
 from autoprune.metrics.language import FUNCTIONS, gbnf
 from autoprune.search.archive import Entry
 from autoprune.search.arms import SHOWN_GRAPH
@@ -82,7 +82,8 @@ class Requests:
         whole = self.state.graph
         match self.spec.arm:
             case "graph-permuted":
-                return permuted(whole, self.spec.seed, {self.state.reference().alias})
+                born = {entry.alias: entry.generation for entry in self.state.archive}
+                return permuted(whole, self.spec.seed, {self.state.reference().alias}, born)
             case "best-of-n":
                 return whole.beginning(self.state.started)
         return whole
@@ -146,9 +147,9 @@ class Requests:
 
     def _render(self, operator: str, focus: Focus) -> Rendered:
         live = {a: lesson for a, lesson in self.state.lessons.items() if not lesson.retired}
-        tallies = [(lesson.helpful, lesson.harmful) for lesson in live.values()]
-        if self.spec.arm == "graph-permuted":
-            tallies = shuffled(tallies, self.spec.seed)
+        # Tallies follow from real results, of which the placebo must show none.
+        blank = self.spec.arm == "graph-permuted"
+        tallies = [(0, 0) if blank else (one.helpful, one.harmful) for one in live.values()]
         found = render_prompt(
             self.prompts,
             self._scene(),

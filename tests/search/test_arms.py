@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from autoprune.design.claims import count_predictions
 from autoprune.design.graph import Graph
 from autoprune.design.parts import canonical_solver
-from autoprune.design.shown import change_in, permuted, shuffled
+from autoprune.design.shown import change_in, dealt, permuted
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search import Budget, DesignerSpec, Search, SearchSpec
 from autoprune.search.catalogue import catalogue
@@ -170,11 +171,38 @@ def test_a_permuted_graph_holds_the_same_results_and_judges_by_them(tmp_path: Pa
     assert judged > 2
 
 
-def test_one_more_result_moves_at_most_one_other() -> None:
-    for count in range(1, 12):
-        fewer, more = (shuffled(list(range(n)), 3) for n in (count, count + 1))
-        assert sum(a != b for a, b in zip(fewer, more, strict=False)) <= 1
-        assert sorted(more) == list(range(count + 1))
+def test_a_shown_result_never_moves_and_is_another_recipe_s() -> None:
+    generations = {f"C{number}": (number + 3) // 4 for number in range(20)}
+    aliases = list(generations)
+    shown: dict[str, str] = {}
+    for last in range(6):
+        measured = [alias for alias in aliases if generations[alias] <= last]
+        given = dealt(measured, 7, generations)
+        assert list(given) == measured and shown.items() <= given.items()
+        assert [alias for alias, owner in given.items() if owner == alias] == ["C0"]
+        assert all(generations[owner] <= generations[alias] for alias, owner in given.items())
+        shown = given
+    # C0 is alone in the first generation and has only its own.
+    assert set(given.values()) == set(aliases)
+    assert given != dealt(aliases, 8, generations)
+    assert sorted(dealt(aliases, 7).values()) == sorted(aliases)
+
+
+def test_a_recipe_alone_in_its_generation_repeats_a_result_that_is_shown() -> None:
+    given = dealt(["a", "b", "c"], 1, {"a": 0, "b": 0, "c": 1})
+    assert (given["a"], given["b"]) == ("b", "a") and given["c"] in ("a", "b")
+
+
+def test_what_a_placebo_shows_of_a_recipe_stays_in_later_questions(tmp_path: Path) -> None:
+    designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
+    budget = Budget(evaluations=16)
+    spec = make_spec(arm="graph-permuted", designer=designer, budget=budget, repairs=0)
+    _, prompts, _ = questions(tmp_path, spec)
+    tables = [table_of(prompt) for prompt in prompts]
+    assert len(tables[-1]) > len(tables[0]) > 3
+    for earlier, later in pairwise(tables):
+        common = earlier.keys() & later.keys()
+        assert {a: earlier[a] for a in common} == {a: later[a] for a in common}
 
 
 HIDDEN = ("ebft", "x_max", "sdsa", "tail", "col_norm", "ria")
