@@ -8,6 +8,7 @@ from typing import Any, Literal
 from autoprune.design.claims import Claim, hypothesis_of, prediction_of, verdict_of
 from autoprune.design.graph import Graph, Node
 from autoprune.design.parts import Range, with_defaults
+from autoprune.design.shown import change_in
 
 Level = Literal["full", "line", "alias"]
 TokenCounter = Callable[[str], int]
@@ -91,6 +92,23 @@ def change_of(graph: Graph, alias: str) -> str:
     return f"{text}, masks alone" if result.get("masks_alone") else text
 
 
+def against_named(graph: Graph, alias: str) -> str:
+    """Return a recipe's change against the one that its forecast names; empty if unknown.
+
+    Empty also where that one is as good as the reference, from which tables count.
+    """
+    hypothesis = hypothesis_of(graph, alias)
+    stated = None if hypothesis is None else hypothesis.body.get("prediction")
+    own = change_in(graph, alias)
+    versus = None if stated is None else change_in(graph, str(stated["versus"]))
+    if stated is None or own is None or versus is None or versus <= -1.0:
+        return ""
+    percent = round(100 * ((1 + own) / (1 + versus) - 1), 1) + 0.0
+    if abs(versus) < 0.0005 or abs(percent) >= 1000:
+        return ""
+    return f"{percent:+.1f} % against {stated['versus']}, "
+
+
 def recipe_line(body: Mapping[str, Any], ranges: Ranges) -> str:
     """Return a mechanism's recipe on one line, including numbers at their default."""
     parts = [str(body["formula"])]
@@ -139,9 +157,10 @@ def step(graph: Graph, alias: str, before: str | None, ranges: Ranges = NO_RANGE
 def claim(graph: Graph, found: Claim) -> Detail:
     """Describe a reason and how often it was right."""
     tally = f"right {found.right}, wrong {found.wrong}"
-    forecast = prediction_of(hypothesis_of(graph, found.owner))
     line = f"{found.text.rstrip(' .')}: {tally}"
-    last = f"{found.owner} expected {forecast}; {change_of(graph, found.owner)}"
+    forecast = prediction_of(hypothesis_of(graph, found.owner))
+    measured = f"{against_named(graph, found.owner)}{change_of(graph, found.owner)}"
+    last = f"{found.owner} expected {forecast}; {measured}"
     return Detail(f"{line} ({last})", line, f"{found.owner}: {tally}")
 
 

@@ -26,8 +26,22 @@ MOST_TERMS = 4
 # Initial strengths of random allocations, which spread layers by 5 to 20 points.
 STRENGTHS = (0.05, 0.1, 0.15, 0.2)
 NUDGES = (0.02, 0.04, 0.08)
+# Texts for prompts; a plug-in is described by the first line of its docstring.
+ALLOCATION_MEANINGS = {
+    "uniform": "every layer loses the same share",
+    "ramp": "late blocks lose more, on a straight line over depth; relax_last takes the last block "
+    "back towards the mean, all of the way at 1: ramp:half_width=W,relax_last=R",
+    "sdsa": "blocks whose |W| has a heavy tail lose less, by at most the strength",
+}
 # Formulas of families with one strength, to which terms can be added.
 AS_FORMULA = {"ramp": ("half_width", "depth"), "sdsa": ("strength", "-soft(tail)")}
+
+
+def allocation_meaning(text: str) -> str:
+    """Describe a family of allocations on one line."""
+    name = family(text)
+    about = (ALLOCATORS.get(name).__doc__ or name).partition("\n")[0].rstrip(".")
+    return ALLOCATION_MEANINGS.get(name, about)
 
 
 @dataclass(frozen=True)

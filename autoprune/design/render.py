@@ -18,7 +18,7 @@ from autoprune.design.claims import count_predictions
 from autoprune.design.detail import Detail, Level, Ranges, TokenCounter, fit
 from autoprune.design.graph import Graph
 from autoprune.design.parsing import LONGEST_LESSON, Language
-from autoprune.design.parts import FORMULA, family, program_fault
+from autoprune.design.parts import FORMULA, allocation_meaning, family, program_fault
 from autoprune.design.prompts import Prompts
 from autoprune.design.repairs import meaning
 from autoprune.design.sections import Tally
@@ -232,6 +232,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
         functions=[(name, OPERATIONS[name].meaning) for name in scene.functions],
         groups=groups,
         allocations=scene.allocation_forms or scene.allocations,
+        budgets=[(name, allocation_meaning(name)) for name in scene.allocations if name != FORMULA],
         words=[(name, DESCRIPTORS[name]) for name in words],
         solvers=[(name, meaning(name) if scene.wide else "") for name in solvers],
         repair_form=scene.repair_form,

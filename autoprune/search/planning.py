@@ -136,7 +136,13 @@ class _Planner(Operators):
                 return self._first(slot, "sample", sampled(self.state, self.generation, slot))
             case "whole" | "none":
                 return self._with_moves(slot, rng, last=last)
-        return Plan(slot, PROPOSE, (), self._hint(rng))
+        return Plan(slot, PROPOSE, (), self._idea(slot))
+
+    def _idea(self, slot: int) -> str:
+        """One hint, another one for each slot of a generation as long as there are enough."""
+        drawn = stream(self.spec.seed, self.generation, 0, "ideas")
+        order = drawn.sample(range(len(self.hints)), len(self.hints))
+        return self.hints[order[slot % len(order)]] if order else ""
 
     def _with_moves(self, slot: int, rng: Random, *, last: bool) -> Plan | None:
         design = self._design_operators() if self.state.uses_designer else ()

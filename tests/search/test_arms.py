@@ -319,3 +319,15 @@ def test_formulas_in_disguise_are_named_before_they_are_measured(tmp_path: Path)
         assert not [step for step in driver.asked if step.startswith(f"{first.alias}.")]
         other = [e for e in search.entries if e.recipe and e.recipe.group == "matrix" and e.order]
         assert any(e.status == "measured" for e in other)
+
+
+def test_slots_of_a_generation_get_different_ideas(tmp_path: Path) -> None:
+    designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
+    spec = make_spec(arm="best-of-n", designer=designer, budget=Budget(evaluations=12), repairs=0)
+    _, prompts, _ = questions(tmp_path, spec)
+    ideas = [re.findall(r"Idea to try: (.*)\.", prompt)[0] for prompt in prompts]
+    slots = spec.slots
+    assert slots > 1 and len(ideas) >= 2 * slots
+    for first in range(0, len(ideas) - slots + 1, slots):
+        assert len(set(ideas[first : first + slots])) == slots
+    assert ideas[:slots] != ideas[slots : 2 * slots]
