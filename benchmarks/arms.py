@@ -116,7 +116,7 @@ def _keep(folder: Path, runs: Sequence[Path], cells: Cells) -> None:
         SEARCHES,
         "python -m benchmarks arms --runs FOLDERS",
         ("searches.json", {"searches": list(cells.values())}),
-        ("--runs", *map(str, runs)),
+        ("--runs",),
         beside=names,
     )
 

@@ -297,12 +297,12 @@ def test_a_written_record_is_read_and_names_no_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "steps"
-    options = ["--seed", "3", "--log", "PLACE", "--record", str(folder), "--pairs", "9"]
+    options = ["--seed", "3", "--log", "A", "B", "--record", str(folder), "--pairs=9", "--log=C"]
     monkeypatch.setattr("sys.argv", ["benchmarks", *options])
     content = {"right": [[True]], "scores": {"uhead": [[0.4]]}}
     write_record(folder, SCORES, "python -m it", ("scores.json", content), ["--log"], by="somebody")
     body = read_record(folder).body
-    assert (body["command"], body["by"]) == ("python -m it --seed 3 --pairs 9", "somebody")
+    assert (body["command"], body["by"]) == ("python -m it --seed 3 --pairs=9", "somebody")
     (folder / "scores.json").write_text("{}")
     with pytest.raises(EvidenceError, match="not what was recorded"):
         read_record(folder)

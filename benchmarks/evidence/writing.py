@@ -34,13 +34,12 @@ def write_record(
     """
     name, content = data
     write_json(folder / name, content)
-    words = sys.argv[1:]
-    left_out = {*private, "--record"}
-    kept = [
-        word
-        for before, word in zip(["", *words], words, strict=False)
-        if not {before, word} & left_out
-    ]
+    kept, hidden = [], False
+    for word in sys.argv[1:]:
+        if word.startswith("--"):
+            hidden = word.partition("=")[0] in {*private, "--record"}
+        if not hidden:
+            kept.append(word)
     body = {
         "format": kind,
         "command": " ".join([command, *kept]),
