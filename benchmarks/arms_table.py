@@ -57,17 +57,15 @@ def contrasts(cells: Cells, subject: str, rivals: Sequence[str]) -> dict[str, Di
     return found
 
 
-def detectable(found: Mapping[str, Difference]) -> list[str]:
-    """The smallest change that each contrast would have found with 80 %, in words."""
-    lines = []
-    for rival, one in found.items():
-        if one.windows < 2:
-            continue
-        # Seeds take the place of windows; Student's t has neither draws nor skew.
-        known = Contrast(one.mean, one.error, 0.0, 0.0, one.windows, 1)
-        reach = math.expm1(known.detectable(len(found)))
-        lines.append(f"smallest change against {rival} found with 80 %: {reach:.1%}")
-    return lines
+def detectable(found: Mapping[str, Difference]) -> dict[str, float]:
+    """The smallest relative change that each contrast would have found with 80 %."""
+    # Seeds take the place of windows; Student's t has neither draws nor skew.
+    known = {
+        rival: Contrast(one.mean, one.error, 0.0, 0.0, one.windows, 1)
+        for rival, one in found.items()
+        if one.windows > 1
+    }
+    return {rival: math.expm1(one.detectable(len(found))) for rival, one in known.items()}
 
 
 def adjusted(found: Mapping[str, Difference]) -> dict[str, float]:
@@ -150,7 +148,8 @@ def sentences(found: Mapping[str, Difference], subject: str) -> list[str]:
         f"{subject} against {rival}: {change_text(one)}, p {ps[rival]:.3f} of {len(found)} (Holm)"
         for rival, one in found.items()
     ]
-    return [*lines, *detectable(found)]
+    seen = detectable(found).items()
+    return lines + [f"smallest change against {r} found with 80 %: {s:.1%}" for r, s in seen]
 
 
 def filled(curves: Sequence[Sequence[float]]) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Every figure of README.md and docs/results.md is made from a raw record, or says it has none."""
+"""Every figure of the documents that quote some is made from a record, or says it has none."""
 
 import json
 import math
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from autoprune.digest import digest_bytes, digest_json
+from benchmarks.evidence.__main__ import DOCUMENTS
 from benchmarks.evidence.checking import MARKERS, faults_of, read_figures, records_in
 from benchmarks.evidence.derivations import DERIVATIONS
 from benchmarks.evidence.documents import blocks_of
@@ -20,7 +21,6 @@ from benchmarks.evidence.writing import write_record
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "evidence"
-DOCUMENTS = ("README.md", "docs/results.md")
 
 # Losses of two windows by draw.
 LOSSES: dict[str, dict[str, list[list[float]]]] = {

@@ -11,7 +11,7 @@ import numpy as np
 from autoprune.search.forecasts import wilson
 from autoprune.search.paired import Difference, paired_difference
 from autoprune.verify.auroc import auroc
-from benchmarks.arms_table import adjusted, contrasts
+from benchmarks.arms_table import adjusted, contrasts, detectable
 from benchmarks.arms_table import ratio as ratio_of
 from benchmarks.evidence.records import (
     DENSE,
@@ -159,6 +159,11 @@ def arm_p(record: Record, of: Of) -> float:
     return adjusted(_contrasts(record, of))[of["rival"]]
 
 
+def arm_detectable(record: Record, of: Of) -> float:
+    """Smallest change against ``rival`` that would have been found with 80 %, in percent."""
+    return 100 * detectable(_contrasts(record, of))[of["rival"]]
+
+
 def _arm_end(place: int) -> Callable[[Record, Of], float]:
     def end(record: Record, of: Of) -> float:
         """An end of the 95 % interval of ``arm ratio``, or of ``arm change`` with ``rival``."""
@@ -215,6 +220,7 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "arm low": _arm_end(0),
     "arm high": _arm_end(1),
     "arm p": arm_p,
+    "arm detectable": arm_detectable,
 }
 
 
