@@ -83,7 +83,9 @@ class Requests:
         match self.spec.arm:
             case "graph-permuted":
                 born = {entry.alias: entry.generation for entry in self.state.archive}
-                return permuted(whole, self.spec.seed, {self.state.reference().alias}, born)
+                # best-of-n sees the true starts too, so only what comes later is a placebo.
+                starts = {entry.alias for entry in self.state.archive if entry.is_baseline}
+                return permuted(whole, self.spec.seed, starts, born)
             case "best-of-n":
                 return whole.beginning(self.state.started)
         return whole
