@@ -311,17 +311,19 @@ def recorded_questions(
         )
     record = read_json(folder / "forecasts.json")
     lines = "A: {}\nB: {}\n"
+    around = {}
+    for context in contexts:
+        system, user = record["question of the first pair"][context]
+        before, shown, after = user.rpartition(lines.format(*record["pairs"][0]["recipes"]))
+        if not shown:
+            raise SystemExit(f"{folder}: its question under {context} does not show its pair")
+        around[context] = system, before, after
     found = []
     for number, pair in enumerate(record["pairs"][:count]):
         first, second = pair["recipes"]
         names = (f"{number}A", f"{number}B")
         made = Pair(number, *names, names["AB".index(pair["better"])])
-        for context in contexts:
-            system, user = record["question of the first pair"][context]
-            of_first = lines.format(*record["pairs"][0]["recipes"])
-            before, found_lines, after = user.rpartition(of_first)
-            if not found_lines:
-                raise SystemExit(f"{folder}: its question under {context} does not show its pair")
+        for context, (system, before, after) in around.items():
             text = before + lines.format(first, second) + after
             messages = (Message("system", system), Message("user", text))
             request = ChatRequest(messages, 16, 0.0, seed, GRAMMAR)

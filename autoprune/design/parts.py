@@ -40,8 +40,7 @@ AS_FORMULA = {"ramp": ("half_width", "depth"), "sdsa": ("strength", "-soft(tail)
 def allocation_meaning(text: str) -> str:
     """Describe a family of allocations on one line."""
     name = family(text)
-    about = (ALLOCATORS.get(name).__doc__ or name).partition("\n")[0].rstrip(".")
-    return ALLOCATION_MEANINGS.get(name, about)
+    return ALLOCATION_MEANINGS.get(name, ALLOCATORS.get(name).summary().rstrip("."))
 
 
 @dataclass(frozen=True)

@@ -121,19 +121,19 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
         shown[arm] = {
             alias: change for alias, change in table_of(last).items() if real.get(alias) is not None
         }
-        told = {a: f"{round(100 * c, 1) + 0.0:+.1f} %" for a, c in real.items() if c is not None}
+        printed = {a: f"{round(100 * c, 1) + 0.0:+.1f} %" for a, c in real.items() if c is not None}
         starts = {e.alias for e in search.entries if e.is_baseline}
         if arm == "best-of-n":
             assert shown[arm].keys() <= starts and "Reasons tested" not in last
             bare = {re.sub(r"Generation .*? measurements", "", prompt) for prompt in prompts}
             assert len({re.sub(r"Idea to try: .*", "", prompt) for prompt in bare}) == 1
         elif arm == "graph-permuted":
-            common = shown[arm].keys() & told.keys()
-            assert any(shown[arm][a] != told[a] for a in common)
-            assert Counter(shown[arm][a] for a in common) == Counter(told[a] for a in common)
-            assert all(shown[arm][start] == told[start] for start in starts & common)
+            common = shown[arm].keys() & printed.keys()
+            assert any(shown[arm][a] != printed[a] for a in common)
+            assert Counter(shown[arm][a] for a in common) == Counter(printed[a] for a in common)
+            assert all(shown[arm][start] == printed[start] for start in starts & common)
         else:
-            assert {a: told[a] for a in shown[arm]} == shown[arm] and len(shown[arm]) > 8
+            assert {a: printed[a] for a in shown[arm]} == shown[arm] and len(shown[arm]) > 8
             assert ("Reasons tested" in last) == (arm == "graph")
             assert ("metric loses in down_proj of block 3 " in last) == (arm == "graph")
 
