@@ -334,6 +334,8 @@ def recorded_questions(
 def ask(folder: Path, asked: Sequence[Question], spec: DesignerSpec, target: str) -> None:
     """Let a designer answer what has no answer yet; ``target`` is the model recipes are for."""
     open_now = [q for q in asked if read_answer(folder, q.id) is None]
+    # One context after the other: a local server keeps what two prompts in a row begin with.
+    open_now.sort(key=lambda question: question.context)
     with closing(Drafting(spec, State.open(), target=target)) as draft:
         for place, question in enumerate(open_now, 1):
             reply = draft.answer(question.request)
