@@ -74,7 +74,7 @@ SUBMODULES: dict[str, frozenset[str]] = {
 # What sandbox/worker/toolbox.py offers; a test keeps the two in sync.
 TOOLBOX = _names(
     """
-    damped descend descend_block inverse_cholesky n_m not_worse output_error parts quantiles
+    adam damped descend descend_block inverse_cholesky n_m not_worse output_error parts quantiles
     relative_error solve_rows topk
     """
 )

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "damped", "descend", "descend_block", "inverse_cholesky", "n_m", "not_worse", "output_error",
-    "parts", "quantiles", "relative_error", "solve_rows", "topk",
+    "adam", "damped", "descend", "descend_block", "inverse_cholesky", "n_m", "not_worse",
+    "output_error", "parts", "quantiles", "relative_error", "solve_rows", "topk",
 ]  # fmt: skip
 
 _LARGEST_DAMPING = 10.0
@@ -176,10 +176,9 @@ def descend(
         steps: Steps.
         rate: First step in shares of the kept weights' root mean square.
     """
-    # Not torch's own Adam, which imports half of torch's compiler at its first step.
     current = (start * keep).detach()
     scale = float(start[keep].square().mean().sqrt()) if bool(keep.any()) else 0.0
-    mean, square = torch.zeros_like(current), torch.zeros_like(current)
+    memory: dict[str, Tensor] = {}
     best, lowest = current, float("inf")
     for step in range(steps + 1):
         with torch.enable_grad():
@@ -189,13 +188,42 @@ def descend(
         current = current.detach()
         if float(value) < lowest:
             best, lowest = current, float(value)
-        gradient = gradient * keep
-        mean = torch.lerp(mean, gradient, 1 - _FIRST)
-        square = torch.lerp(square, gradient.square(), 1 - _SECOND)
-        size = (square / (1 - _SECOND ** (step + 1))).sqrt() + 1e-8
-        move = mean / (1 - _FIRST ** (step + 1)) / size
-        current = current - rate * scale * (1 - step / max(steps, 1)) * move
+        size = rate * scale * (1 - step / max(steps, 1))
+        current = adam(current, gradient * keep, memory, size)
     return best
+
+
+def adam(weight: Tensor, gradient: Tensor, memory: dict[str, Tensor], rate: float) -> Tensor:
+    """One step of Adam; returns the new weight, and changes neither it nor the gradient.
+
+    Args:
+        weight: Any shape.
+        gradient: Of the same shape; where it is always 0, the weight stays.
+        memory: Of this weight, an empty dict at the first step; updated.
+        rate: Size of the step.
+    """
+    if not memory:
+        memory["mean"], memory["square"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        memory["step"] = torch.zeros(())
+    memory["step"] += 1
+    new = weight.detach().clone()
+    # The kernel of torch's fused Adam, whose class imports half of torch's compiler.
+    torch._fused_adam_(
+        [new],
+        [gradient.contiguous()],
+        [memory["mean"]],
+        [memory["square"]],
+        [],
+        [memory["step"]],
+        lr=rate,
+        beta1=_FIRST,
+        beta2=_SECOND,
+        weight_decay=0.0,
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+    )
+    return new
 
 
 def descend_block(
@@ -225,7 +253,7 @@ def descend_block(
     """
     start = {name: (weight * masks[name]).detach() for name, weight in weights.items()}
     now, count = {name: weight.clone() for name, weight in start.items()}, len(inputs)
-    means, squares = ({n: torch.zeros_like(w) for n, w in now.items()} for _ in range(2))
+    memory: dict[str, dict[str, Tensor]] = {name: {} for name in now}
     rates = {
         n: rate * float(w[masks[n]].square().mean().nan_to_num().sqrt()) for n, w in now.items()
     }
@@ -239,13 +267,9 @@ def descend_block(
             leaves = [now[name].requires_grad_(True) for name in now]
             loss = relative_error(block(now, inputs[at]), targets[at])
             gradients = torch.autograd.grad(loss, leaves)
-        bias, root = 1 - _FIRST ** (step + 1), (1 - _SECOND ** (step + 1)) ** 0.5
-        for (name, weight), gradient in zip(list(now.items()), gradients, strict=True):
-            gradient, weight = gradient * masks[name], weight.detach()
-            means[name] = torch.lerp(means[name], gradient, 1 - _FIRST)
-            squares[name] = _SECOND * squares[name] + (1 - _SECOND) * gradient.square()
-            size = squares[name].sqrt() / root + 1e-8
-            now[name] = weight - rates[name] * (1 - step / steps) / bias * means[name] / size
+        for name, gradient in zip(list(now), gradients, strict=True):
+            size = rates[name] * (1 - step / steps)
+            now[name] = adam(now[name], gradient * masks[name], memory[name], size)
     before, after = (_witnessed(block, own, inputs, targets) for own in (start, now))
     return now if after < before else start
 

@@ -86,6 +86,24 @@ def test_the_toolbox_is_what_the_screen_allows_and_the_manual_explains() -> None
         assert f"| `{name}(" in MANUAL
 
 
+def test_a_step_of_adam_is_torch_s_own_and_leaves_masked_weights() -> None:
+    keep = torch.rand(4, 6) > 0.5
+    start = torch.randn(4, 6) * keep
+    leaf = start.clone().requires_grad_(True)
+    torch_s = torch.optim.Adam([leaf], lr=0.1, betas=(0.9, 0.95))
+    weight, memory = start, {}
+    for _ in range(5):
+        gradient = torch.randn(4, 6) * keep
+        kept = gradient.clone()
+        leaf.grad = gradient.clone()
+        torch_s.step()
+        new = toolbox.adam(weight, gradient, memory, 0.1)
+        assert new is not weight and torch.equal(gradient, kept)
+        weight = new
+    torch.testing.assert_close(weight, leaf.detach(), rtol=0, atol=1e-6)
+    assert torch.equal(weight == 0, ~keep)
+
+
 def test_the_manual_s_example_runs_and_hits_its_budget() -> None:
     source = MANUAL.partition("```python\n")[2].partition("```")[0]
     assert screen(source, PROGRAM) is None
