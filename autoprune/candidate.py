@@ -43,14 +43,22 @@ class Candidate:
         Raises:
             UsageError: If a program's file cannot be read.
         """
-        program = text.removeprefix(PROGRAM_PREFIX)
-        if program != text:
-            source = program_source(program)
-            return cls("program", source, declared_constants(source))
+        ref = text.removeprefix(PROGRAM_PREFIX)
+        if ref != text:
+            return cls.program(program_source(ref))
         if text.startswith(SCHEME_PREFIX):
             return cls("scheme", text.removeprefix(SCHEME_PREFIX).strip())
         formula = text.removeprefix(FORMULA_PREFIX)
         return cls("expression" if formula != text else "builtin", formula.strip())
+
+    @classmethod
+    def program(cls, source: str) -> "Candidate":
+        """Make a candidate of a program, with the constants that it declares.
+
+        Raises:
+            UsageError: If these are not finite numbers by name.
+        """
+        return cls("program", source, declared_constants(source))
 
     @property
     def text(self) -> str:

@@ -118,6 +118,15 @@ class SearchSettings(BaseModel):
         ),
         json_schema_extra={"group": "budget", "metavar": "NAME|DIR"},
     )
+    program_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description=(
+            "Limit on the seconds of a program for one block, on one core (default: by the sizes "
+            "of the matrices, which is generous)"
+        ),
+        json_schema_extra={"group": "budget", "metavar": "SECONDS"},
+    )
     slots: int = Field(
         default=4,
         ge=1,

@@ -40,7 +40,8 @@ from autoprune.repair import NONE
 from autoprune.search.moves import recipe_key, recipe_text
 from autoprune.search.paired import paired_difference
 from autoprune.search.search import Search
-from autoprune.search.spec import RecipeSpec, SearchSpec
+from autoprune.search.spec import SearchSpec
+from autoprune.search.starts import RecipeSpec
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import Splits, split
 from autoprune.text.windows import token_windows

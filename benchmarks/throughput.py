@@ -23,7 +23,8 @@ from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
 from autoprune.recipe import Recipe
 from autoprune.search.search import Search
-from autoprune.search.spec import Budget, DesignerSpec, RecipeSpec, SearchSpec
+from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.search.starts import RecipeSpec
 from autoprune.search.steps import Propose
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split

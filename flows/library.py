@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from autoprune.search.spec import Budget as Budget
     from autoprune.search.spec import DesignerSpec as DesignerSpec
     from autoprune.search.spec import SearchSpec as SearchSpec
-    from autoprune.search.spec import given_start as given_start
+    from autoprune.search.starts import given_start as given_start
     from autoprune.text.corpora import CORPORA as CORPORA
     from autoprune.text.corpora import corpus_summary as corpus_summary
     from autoprune.text.rows import FORM as FORM
@@ -66,7 +66,7 @@ _PLACES = {
     "check_target": "autoprune.models.target",
     "corpus_summary": "autoprune.text.corpora",
     "crossed": "autoprune.comparison.methods",
-    "given_start": "autoprune.search.spec",
+    "given_start": "autoprune.search.starts",
     "interpreter_of": "autoprune.comparison.peer",
     "parse_methods": "autoprune.comparison.methods",
     "parse_pattern": "autoprune.masking.pattern",

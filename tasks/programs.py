@@ -107,12 +107,14 @@ class SandboxPrograms:
         run_id: Name of the run, for its containers.
         limits: Limits of the largest call; read when the first container is made.
         warm: Containers kept ready.
+        most: Seconds of a block at most; None: by its sizes.
     """
 
     inputs: Path
     run_id: str
     limits: Callable[[], ProgramLimits] = lambda: ProgramLimits.of([])
     warm: int = 2
+    most: float | None = None
 
     @cached_property
     def sandbox(self) -> Sandbox:
@@ -173,7 +175,7 @@ class SandboxPrograms:
                 shape = (task.weight.shape[0], task.weight.shape[1])
                 budget, position = task.budget.to_json(), dict(task.position)
                 layers.append(LayerInput(path, shape, budget, position))
-            seconds = ProgramLimits.of(layer.shape for layer in layers).seconds
+            seconds = self._seconds(ProgramLimits.of(layer.shape for layer in layers))
             made = self._prune(program, layers, seconds)
         return [_tensor(weights) for weights in made.scores]
 
@@ -194,10 +196,13 @@ class SandboxPrograms:
                 path = folder / f"{number}.safetensors"
                 layers.append(block_input(path, task, budgets, dict(task.position)))
                 shapes = [(w.shape[0], w.shape[1]) for w in task.weights.values()]
-                seconds += ProgramLimits.of(shapes, task.inputs[..., 0].numel()).seconds
+                seconds += self._seconds(ProgramLimits.of(shapes, task.inputs[..., 0].numel()))
             made = self._prune(program, layers, seconds)
         pairs = zip(made.scores, tasks, strict=True)
         return [matrices(_tensor(row), task.weights) for row, task in pairs]
+
+    def _seconds(self, limits: ProgramLimits) -> float:
+        return limits.seconds if self.most is None else min(limits.seconds, self.most)
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

@@ -67,7 +67,7 @@ class SearchBench(TextWorkbench):
             *(Repair.parse(solver).needs for solver in spec.choices.solvers)
         )
         designs = SandboxScorer(state.inputs, run_id) if designs_in == "docker" else HostScorer()
-        programs = SandboxPrograms(state.inputs, run_id, self._largest)
+        programs = SandboxPrograms(state.inputs, run_id, self._largest, most=spec.program_seconds)
         shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
         shared |= {"scorer": designs, "calibration": DocumentDraws(OFFERED | foreseen)}
         shared["programs"] = programs if designs_in == "docker" else None

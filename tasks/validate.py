@@ -7,7 +7,7 @@ from typing import Any
 from autoprune.bench.scoring import OFFERED
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UnknownNameError, UsageError
-from autoprune.program_files import declared_constants, metric_source, prunes_blocks
+from autoprune.program_files import metric_source, prunes_blocks
 from autoprune.programs import READS
 from autoprune.recipe import Recipe
 from autoprune.search.steps import outcome_to_json
@@ -78,7 +78,7 @@ def _validate_program(
 ) -> dict[str, Any]:
     if statistics is not None:
         raise UsageError(f"{path} is a program, which gets all it may read; leave them out")
-    program = Candidate("program", source, declared_constants(source))
+    program = Candidate.program(source)
     answer: Any
     with SandboxPrograms(State.open(Path(root)).inputs, "validate", warm=0) as runner:
         answer = runner.probe(program)

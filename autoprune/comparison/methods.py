@@ -11,7 +11,6 @@ from autoprune.bench.smaller import Shrinking
 from autoprune.candidate import Candidate
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import Metric, build_metric
-from autoprune.program_files import declared_constants
 from autoprune.recipe_text import (
     UNIFORM,
     RecipeText,
@@ -65,7 +64,7 @@ class Method(RecipeText):
         """The program that prunes; None if a metric computes the scores."""
         if not self.source:
             return None
-        return Candidate("program", self.source, declared_constants(self.source))
+        return Candidate.program(self.source)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; empty texts are left out to keep recorded digests valid."""

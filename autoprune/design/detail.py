@@ -122,11 +122,22 @@ def recipe_line(body: Mapping[str, Any], ranges: Ranges) -> str:
 def mechanism(graph: Graph, alias: str, ranges: Ranges = NO_RANGES) -> Detail:
     """Describe a recipe and its change; in full with its reason and its code."""
     body, change = graph.nodes[alias].body, change_of(graph, alias)
+    if body.get("program"):
+        change += _cost_of(graph, alias)
     line = f"{alias}: {recipe_line(body, ranges)}: {change}"
     full = f"{line}, because {body['because']}" if body.get("because") else line
     if "source" in body:
         full += f"\n```python\n{body['source']}```"
     return Detail(full, line, f"{alias}: {change}")
+
+
+def _cost_of(graph: Graph, alias: str) -> str:
+    """Seconds of a program's measurement, and its error on text that it did not see."""
+    newest = graph.newest_result(alias)
+    found = newest.body if newest is not None and newest.body["status"] == "measured" else {}
+    seconds, error = found.get("seconds"), found.get("reconstruction_error")
+    text = "" if seconds is None else f", {seconds:.0f} s"
+    return text if error is None else f"{text}, error of three blocks {error:.4f}"
 
 
 def step(graph: Graph, alias: str, before: str | None, ranges: Ranges = NO_RANGES) -> Detail:

@@ -72,6 +72,8 @@ class Scene:
         composed: Whether two repairs may be joined.
         pair: Whether to compare two recipes instead of writing one.
         schemes: Families of schemes, each with its changeable parameters, instead of metrics.
+        text: Calibration windows and the tokens of each, for programs.
+        seconds: Limit of a program for one block; None: by its sizes.
     """
 
     language: Language
@@ -93,6 +95,8 @@ class Scene:
     composed: bool = False
     pair: bool = False
     schemes: Sequence[tuple[str, str]] = ()
+    text: tuple[int, int] | None = None
+    seconds: float | None = None
 
     @property
     def wide(self) -> bool:
@@ -228,6 +232,8 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
         "pair_system" if scene.pair else "scheme_system" if scene.schemes else "system",
         language=scene.language,
         manual=manual() if is_program else "",
+        text=scene.text,
+        seconds=scene.seconds,
         values=values,
         functions=[(name, OPERATIONS[name].meaning) for name in scene.functions],
         groups=groups,

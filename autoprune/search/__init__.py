@@ -3,6 +3,7 @@
 from autoprune.search.archive import Entry
 from autoprune.search.leaderboard import Row
 from autoprune.search.search import Search
-from autoprune.search.spec import Budget, DesignerSpec, RecipeSpec, SearchSpec
+from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.search.starts import RecipeSpec
 
 __all__ = ["Budget", "DesignerSpec", "Entry", "RecipeSpec", "Row", "Search", "SearchSpec"]

@@ -58,6 +58,8 @@ def note_proposal(state: State, entry: Entry) -> None:
     }
     if recipe.metric.kind == "scheme":
         body["scheme"] = True
+    if recipe.metric.kind == "program":
+        body["program"] = True
     if entry.model is not None:
         body["model"] = entry.model
     if recipe.metric.kind in ("python", "program"):

@@ -189,6 +189,8 @@ class Requests:
             generation=generation_in_words(self.state),
             composed=bool(self.choices.compositions),
             schemes=[(name, genes_text(name)) for name in self.choices.schemes],
+            text=(self.spec.calibration_windows, self.spec.seqlen),
+            seconds=self.spec.program_seconds,
         )
 
     def _form(self, name: str) -> str:

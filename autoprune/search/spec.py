@@ -12,8 +12,7 @@ from pydantic import (
 )
 
 from autoprune.allocation.formula import DESCRIPTORS
-from autoprune.bench.smaller import Shrinking
-from autoprune.candidate import SCHEME_PREFIX, Candidate, Group
+from autoprune.candidate import SCHEME_PREFIX, Group
 from autoprune.design.hiding import Hidden, require_hidable
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parsing import Language
@@ -23,10 +22,9 @@ from autoprune.design.scheme_moves import family_of
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.names import require_saved
-from autoprune.recipe import Recipe
-from autoprune.recipe_text import read_recipe
 from autoprune.repair import Repair
 from autoprune.schemes import build_scheme
+from autoprune.search.starts import BASELINES, RecipeSpec
 from autoprune.search_settings import (
     BudgetSettings,
     DesignerSettings,
@@ -122,59 +120,6 @@ class Budget(_Frozen, BudgetSettings):
         asking, answering = self.prices.get(model or "", self.price or (0.0, 0.0))
         return (prompt_tokens * asking + completion_tokens * answering) / 1e6
 
-
-class RecipeSpec(_Frozen):
-    """A hand-made recipe that is measured before the first design.
-
-    Args:
-        metric: Registry name, or ``expr:`` followed by an expression.
-    """
-
-    metric: str
-    group: Group = "row"
-    allocation: str = "uniform"
-    solver: str | None = Field(default=None, description="None: the solver of the search")
-
-    def recipe(self, solver: str) -> Recipe:
-        """Return the recipe, with ``solver`` if none is named."""
-        chosen = self.solver if self.solver is not None else solver
-        return Recipe(Candidate.parse(self.metric), self.group, self.allocation, chosen)
-
-
-def given_start(text: str) -> RecipeSpec:
-    """Parse a start from a line ``METRIC+PART+...``.
-
-    Raises:
-        UsageError: If it cannot be read, or scores blocks one after the other.
-    """
-    if Shrinking.names(text):
-        how = Shrinking.parse(text)
-        solver = how.recovery.text if how.recovery else "none"
-        return RecipeSpec(metric=f"{SCHEME_PREFIX}{how.scheme.text}", solver=solver)
-    found = read_recipe(text)
-    if found.statistics != "dense":
-        raise UsageError(
-            f"the start {text!r} is scored block by block, and a search scores all layers by the "
-            f"dense model; leave out {found.statistics}"
-        )
-    return RecipeSpec(
-        metric=found.metric,
-        group=found.group,
-        allocation=found.allocation,
-        solver=found.solver,
-    )
-
-
-# Magnitude compares inside a whole matrix and Wanda inside a row, as in the Wanda paper
-# (arXiv 2306.11695, section 3); sdsa and ramp show what the allocation alone is worth.
-BASELINES = (
-    RecipeSpec(metric="magnitude", group="matrix"),
-    RecipeSpec(metric="wanda"),
-    RecipeSpec(metric="ria"),
-    RecipeSpec(metric="wanda", allocation="sdsa"),
-    RecipeSpec(metric="wanda", allocation="ramp"),
-    RecipeSpec(metric="wanda", allocation="ramp", solver="sparsegpt"),
-)
 
 UNIFORM = "uniform"
 TUNABLE: dict[str, dict[str, tuple[float, float]]] = {
@@ -375,15 +320,18 @@ class SearchSpec(_Frozen, SearchSettings):
         if not self.budget.prices:
             # Records and run names from before this field existed do not have it.
             del body["budget"]["prices"]
-        if not self.starts:
-            # Omitted if nothing was given, so that digests on record stay the same.
-            del body["starts"]
-        if self.judge == "off":
-            del body["judge"]
-        if self.judge_verifier is None:
-            del body["judge_verifier"]
-        for name in ("facts", "schemes"):
-            if not body[name]:
+        # Omitted if nothing was given, so that digests on record stay the same.
+        for made in (*body["baselines"], *body["starts"]):
+            if not made["source"]:
+                del made["source"]
+        unset: dict[str, Any] = {
+            "starts": [],
+            "judge": "off",
+            "judge_verifier": None,
+            "program_seconds": None,
+        }
+        for name, nothing in {**unset, "facts": [], "schemes": []}.items():
+            if body[name] == nothing:
                 del body[name]
         return body
 

@@ -26,7 +26,7 @@ from autoprune.search.moves import (
 )
 from autoprune.search.planning import plan_generation, plan_operator
 from autoprune.search.randomness import stream
-from autoprune.search.spec import RecipeSpec
+from autoprune.search.starts import RecipeSpec
 from autoprune.search.tuning import MASKS, REPAIR, numbers, suggest, tunable_form
 from tests.support.synthetic import Synthetic, drive, make_spec
 

@@ -14,11 +14,13 @@ from autoprune.design.parsing import AnswerForm, Proposal, Unreadable, read_answ
 from autoprune.design.parts import with_proxy
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.digest import digest_bytes
+from autoprune.errors import UsageError
 from autoprune.program_files import CATALOGUE, program_source, prunes_blocks
 from autoprune.programs.manual import SHOWN, manual
 from autoprune.recipe import Recipe
-from autoprune.search import DesignerSpec, RecipeSpec, Search
+from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchSpec
 from autoprune.search.moves import take
+from autoprune.search.starts import given_start
 from autoprune.search.steps import (
     Done,
     Measure,
@@ -134,6 +136,39 @@ def test_the_prompt_holds_the_contract_and_the_toolbox() -> None:
     assert "autoprune validate" not in manual()
 
 
+def test_a_start_may_be_a_program_and_keeps_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(PROGRAM.format(power=0.5))
+    start = given_start(f"program:{file}+matrix")
+    file.write_text(PROGRAM.format(power=0.9))
+    program = Candidate("program", PROGRAM.format(power=0.5), {"power": 0.5})
+    assert start.recipe("none") == Recipe(program, "matrix", scoring="sequential")
+    spec = make_spec(starts=(start,))
+    assert SearchSpec.recorded(spec.to_json()) == spec
+    assert "source" not in make_spec().to_json()["baselines"][0]
+    with pytest.raises(UsageError, match="leave out sequential"):
+        given_start("wanda+sequential")
+
+
+def test_the_prompt_states_the_text_and_the_limit_of_a_search(tmp_path: Path) -> None:
+    limited = make_spec(language="program", calibration_windows=16, seqlen=256, program_seconds=9)
+    assert limited.digest != limited.model_copy(update={"program_seconds": None}).digest
+    assert "program_seconds" not in make_spec().to_json()
+    prompts: list[str] = []
+
+    def write(request: ChatRequest) -> str:
+        prompts.append(request.messages[0].content)
+        return code(PROGRAM.format(power=0.2))
+
+    spec = limited.model_copy(
+        update={"designer": DesignerSpec(kind="scripted", prompt_tokens=6000, max_tokens=2000)}
+    )
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Programs(ScriptedDesigner(write)))
+    assert "16 windows of 256 tokens" in prompts[0]
+    assert "Limit in this search: 9 s for a block" in prompts[0]
+
+
 @dataclass
 class Programs(Synthetic):
     """Validates and measures programs by a number in them; the rest as usual."""
@@ -149,7 +184,8 @@ class Programs(Synthetic):
         if isinstance(step, Validate):
             if power > 1.5:
                 return Validation(False, "wrong_budget", "q_proj: 9 of 99 weights")
-            return Validation(True, signature=digest_bytes(str(power).encode()))
+            signature = digest_bytes(str(power).encode())
+            return Validation(True, signature=signature, reconstruction_error=0.03)
         assert isinstance(step, Measure)
         nll = tuple(2.0 + (power - 0.7) ** 2 + 0.01 * w for w in range(step.known, step.windows))
         mean = math.exp(sum(nll) / max(len(nll), 1))
@@ -182,6 +218,8 @@ def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
     assert "def prune_block(block, inputs, targets, budget, params)" in prompts[0]
     assert "topk(scores, budget)" in prompts[0] and "Functions:" not in prompts[0]
     assert any("wrong_budget" in prompt for prompt in prompts)
+    # What a program costs and how it fared on text that it did not see.
+    assert any(", 1 s, error of three blocks 0.0300" in prompt for prompt in prompts)
     # What an operator works on is shown as code, in words for programs.
     assert any("score = score * stats['x_norm']" in prompt for prompt in prompts)
     words = ("its metric", "both formulas", "write a formula", "Change one term")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, promotion, racing
-from autoprune.search.spec import RecipeSpec
+from autoprune.search.starts import RecipeSpec
 from autoprune.search.steps import Done, Measure, Measurement
 from tests.support.synthetic import Synthetic, drive, make_spec
 

@@ -23,7 +23,7 @@ from autoprune.recipe import Recipe
 from autoprune.schemes import build_scheme
 from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec
 from autoprune.search.reasons import question_of
-from autoprune.search.spec import given_start
+from autoprune.search.starts import given_start
 from autoprune.search.steps import Done, Measurement, Validation
 from autoprune.search_settings import Arm
 from tests.support.synthetic import Synthetic, drive, make_spec

@@ -11,7 +11,7 @@ from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
 from autoprune.search import Budget, DesignerSpec, Search, planning
 from autoprune.search.leaderboard import prediction_text
-from autoprune.search.spec import RecipeSpec
+from autoprune.search.starts import RecipeSpec
 from autoprune.search.state import State
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 

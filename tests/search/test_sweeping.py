@@ -8,7 +8,7 @@ from autoprune.design.claims import verdict_of
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search import Budget, DesignerSpec, Search, planning, promotion, racing
 from autoprune.search.arms import DESIGN_OPERATORS
-from autoprune.search.spec import RecipeSpec
+from autoprune.search.starts import RecipeSpec
 from tests.support.synthetic import Synthetic, drive, make_spec, plan_without_entries
 
 

@@ -1,0 +1,70 @@
+"""Recipes that a search measures before the first design."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autoprune.bench.smaller import Shrinking
+from autoprune.candidate import SCHEME_PREFIX, Candidate, Group
+from autoprune.errors import UsageError
+from autoprune.recipe import Recipe
+from autoprune.recipe_text import read_recipe
+
+
+class RecipeSpec(BaseModel):
+    """A hand-made recipe that is measured before the first design.
+
+    Args:
+        metric: Registry name, or ``expr:`` followed by an expression.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    group: Group = "row"
+    allocation: str = "uniform"
+    solver: str | None = Field(default=None, description="None: the solver of the search")
+    source: str = Field(default="", description="text of a program, as it was when it was given")
+
+    def recipe(self, solver: str) -> Recipe:
+        """Return the recipe, with ``solver`` if none is named."""
+        chosen = self.solver if self.solver is not None else solver
+        if self.source:
+            program = Candidate.program(self.source)
+            return Recipe(program, self.group, self.allocation, chosen, scoring="sequential")
+        return Recipe(Candidate.parse(self.metric), self.group, self.allocation, chosen)
+
+
+def given_start(text: str) -> RecipeSpec:
+    """Parse a start from a line ``METRIC+PART+...``.
+
+    Raises:
+        UsageError: If it cannot be read, or scores blocks one after the other.
+    """
+    if Shrinking.names(text):
+        how = Shrinking.parse(text)
+        solver = how.recovery.text if how.recovery else "none"
+        return RecipeSpec(metric=f"{SCHEME_PREFIX}{how.scheme.text}", solver=solver)
+    found = read_recipe(text)
+    if found.statistics != "dense" and not found.source:
+        raise UsageError(
+            f"the start {text!r} is scored block by block, and a search scores all layers by the "
+            f"dense model; leave out {found.statistics}"
+        )
+    return RecipeSpec(
+        metric=found.metric,
+        group=found.group,
+        allocation=found.allocation,
+        solver=found.solver,
+        source=found.source,
+    )
+
+
+# Magnitude compares inside a whole matrix and Wanda inside a row, as in the Wanda paper
+# (arXiv 2306.11695, section 3); sdsa and ramp show what the allocation alone is worth.
+BASELINES = (
+    RecipeSpec(metric="magnitude", group="matrix"),
+    RecipeSpec(metric="wanda"),
+    RecipeSpec(metric="ria"),
+    RecipeSpec(metric="wanda", allocation="sdsa"),
+    RecipeSpec(metric="wanda", allocation="ramp"),
+    RecipeSpec(metric="wanda", allocation="ramp", solver="sparsegpt"),
+)
