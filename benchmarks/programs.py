@@ -2,7 +2,8 @@
 
 The catalogue with other numbers, by row and by matrix: each program is validated as a search would
 (new weights of the first, middle and last block, their error on calibration windows that it did not
-see), then prunes the whole model, whose loss is measured on selection windows.
+see), then prunes the whole model, whose loss is measured on selection windows. ``--log FOLDER``
+reads both of the programs of a search instead, and measures nothing.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from autoprune.candidate import Candidate
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.program_files import PROGRAM_PREFIX, catalogue, prunes_blocks
 from autoprune.search.paired import rank_correlation
+from benchmarks.known_log import read_log
 from benchmarks.table import publish
 from tasks.programs import SandboxPrograms, limits_of
 
@@ -43,7 +45,34 @@ def main() -> None:
     parser.add_argument("--selection", type=int, default=10, help="windows")
     parser.add_argument("--seqlen", type=int, default=512)
     parser.add_argument("--first", type=int, help="only so many programs")
+    parser.add_argument("--log", type=Path, help="folder of a search to read instead")
     args = parser.parse_args()
+    rows = searched(args.log) if args.log else _validated(args)
+    found = agreement(rows)
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    where = f"of {args.log.name}" if args.log else f"at {args.sparsity:.0%}"
+    title = f"{len(rows)} programs {where}, rank correlation: {shown or 'none'}"
+    publish("programs", title, rows, results=[found])
+
+
+def searched(folder: Path) -> list[dict[str, Any]]:
+    """The same rows of every program that a search measured whole, in the order of their design."""
+    rows = []
+    for entry in read_log(folder).archive:
+        made = entry.results.get(2)
+        validation = entry.validation
+        recipe = entry.recipe
+        if recipe is None or recipe.metric.kind != "program" or entry.duplicate_of:
+            continue
+        if made is None or validation is None or validation.reconstruction_error is None:
+            continue
+        row = _row(entry.alias, recipe)
+        row |= {"three blocks": validation.reconstruction_error, "s": validation.seconds}
+        rows.append(row | {"loss": sum(made.nll) / len(made.nll), "s, whole": made.seconds})
+    return rows
+
+
+def _validated(args: argparse.Namespace) -> list[dict[str, Any]]:
     with TemporaryDirectory() as folder, SandboxPrograms(Path(folder), "benchmark") as runner:
         sizes = {"windows": args.calibration, "selection": args.selection, "sealed": 1}
         with Bench.open(
@@ -52,11 +81,7 @@ def main() -> None:
             whole = limits_of(bench.layers, args.calibration * args.seqlen)
             # Three blocks are pruned in one call.
             runner.limits = lambda: type(whole)(3 * whole.seconds, whole.memory_bytes)
-            rows = measured(bench, args.sparsity, list(recipes())[: args.first])
-    found = agreement(rows)
-    shown = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-    title = f"{len(rows)} programs at {args.sparsity:.0%}, rank correlation: {shown or 'none'}"
-    publish("programs", title, rows, results=[found])
+            return measured(bench, args.sparsity, list(recipes())[: args.first])
 
 
 def recipes() -> Iterator[tuple[str, Recipe]]:
@@ -79,8 +104,7 @@ def measured(
     """Error of three blocks and loss of the whole model of each program, with seconds."""
     rows = []
     for title, recipe in programs:
-        row: dict[str, Any] = {"program": title}
-        row["form"] = "block" if prunes_blocks(recipe.metric.source) else "layer"
+        row = _row(title, recipe)
         probed = bench.validate(recipe, sparsity)
         row |= {"three blocks": probed.reconstruction_error, "s": probed.seconds}
         if probed.ok:
@@ -89,6 +113,11 @@ def measured(
             rows.append(row)
         print(title, probed.code, row, file=sys.stderr, flush=True)
     return rows
+
+
+def _row(title: str, recipe: Recipe) -> dict[str, Any]:
+    form = "block" if prunes_blocks(recipe.metric.source) else "layer"
+    return {"program": title, "form": form}
 
 
 def agreement(rows: list[dict[str, Any]]) -> dict[str, float]:

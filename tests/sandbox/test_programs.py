@@ -1,6 +1,7 @@
 """Layer programs against real Docker: the same bits as outside, nothing kept, attacks contained."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,21 @@ def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread
             runner.run(Candidate("program", head + "    return W / 0\n"), tasks)
         runner.require(HONEST)
     assert list((tmp_path / "inputs").iterdir()) == []
+
+
+@pytest.mark.docker
+def test_a_search_may_give_a_program_less_time_than_its_sizes(tmp_path: Path) -> None:
+    slow = (
+        "def prune_layer(W, stats, budget, params):\n    total = 0.0\n"
+        "    for step in range(10 ** 9):\n        total = total + step\n    return W\n"
+    )
+    with SandboxPrograms(tmp_path / "inputs", "tests", most=1.0) as runner:
+        assert runner.sandbox is not None
+        start = time.monotonic()
+        with pytest.raises(CandidateRejectedError, match="timeout"):
+            runner.run(Candidate.program(slow), tiny_tasks()[:1])
+        # Without the lower limit, 20 s and more.
+        assert time.monotonic() - start < 15
 
 
 @pytest.mark.docker
