@@ -122,8 +122,8 @@ class SearchSettings(BaseModel):
         default=None,
         gt=0,
         description=(
-            "Limit on the seconds of a program for one block, on one core (default: by the sizes "
-            "of the matrices, which is generous)"
+            "Limit on the processor's time for one call of a program, for a layer or a block; work "
+            "beside it does not count (default: by the sizes of the matrices, which is generous)"
         ),
         json_schema_extra={"group": "budget", "metavar": "SECONDS"},
     )

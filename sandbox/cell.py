@@ -59,6 +59,7 @@ class Order:
         wall_s: Time limit of a run, seconds.
         contract: The layers are those of the probe with their variants; judge the variants too.
         entry: Function of the source to call.
+        cpu_s: Processor seconds of one process; None: as many as ``wall_s``.
     """
 
     source: str
@@ -69,6 +70,7 @@ class Order:
     wall_s: float
     contract: bool = False
     entry: str = "score"
+    cpu_s: float | None = None
 
     @property
     def count(self) -> int:
@@ -291,6 +293,7 @@ class Cell:
             output_bytes=self._limits.output_bytes,
             syscall_filter=self._limits.syscall_filter,
             entry=order.entry,
+            cpu_s=order.cpu_s,
         )
 
 

@@ -213,6 +213,7 @@ class Sandbox:
         params: Mapping[str, float] | None = None,
         *,
         wall_s: float,
+        cpu_s: float | None = None,
     ) -> Accepted | Rejected:
         """Have a program prune real layers or blocks, each in its own process.
 
@@ -221,6 +222,7 @@ class Sandbox:
             layers: Files of layers or blocks in the inputs folder, with budgets and positions.
             params: Constants handed to it.
             wall_s: Time limit for all of them, seconds.
+            cpu_s: Limit of each on the processor's time, seconds; None: ``wall_s``.
 
         Raises:
             SandboxBrokenError: If the sandbox itself fails.
@@ -233,6 +235,7 @@ class Sandbox:
                 runs=(tuple(range(len(layers))),),
                 check_inputs=True,
                 wall_s=wall_s,
+                cpu_s=cpu_s,
                 entry=entry_of(source, PROGRAM),
             )
         )

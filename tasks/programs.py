@@ -107,7 +107,7 @@ class SandboxPrograms:
         run_id: Name of the run, for its containers.
         limits: Limits of the largest call; read when the first container is made.
         warm: Containers kept ready.
-        most: Seconds of a block at most; None: by its sizes.
+        most: Processor seconds of one call of a program at most; None: by its sizes.
     """
 
     inputs: Path
@@ -175,7 +175,7 @@ class SandboxPrograms:
                 shape = (task.weight.shape[0], task.weight.shape[1])
                 budget, position = task.budget.to_json(), dict(task.position)
                 layers.append(LayerInput(path, shape, budget, position))
-            seconds = self._seconds(ProgramLimits.of(layer.shape for layer in layers))
+            seconds = ProgramLimits.of(layer.shape for layer in layers).seconds
             made = self._prune(program, layers, seconds)
         return [_tensor(weights) for weights in made.scores]
 
@@ -196,13 +196,10 @@ class SandboxPrograms:
                 path = folder / f"{number}.safetensors"
                 layers.append(block_input(path, task, budgets, dict(task.position)))
                 shapes = [(w.shape[0], w.shape[1]) for w in task.weights.values()]
-                seconds += self._seconds(ProgramLimits.of(shapes, task.inputs[..., 0].numel()))
+                seconds += ProgramLimits.of(shapes, task.inputs[..., 0].numel()).seconds
             made = self._prune(program, layers, seconds)
         pairs = zip(made.scores, tasks, strict=True)
         return [matrices(_tensor(row), task.weights) for row, task in pairs]
-
-    def _seconds(self, limits: ProgramLimits) -> float:
-        return limits.seconds if self.most is None else min(limits.seconds, self.most)
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:
@@ -216,7 +213,7 @@ class SandboxPrograms:
 
     def _prune(self, program: Candidate, layers: Sequence[LayerInput], seconds: float) -> Accepted:
         answer = self.sandbox.prune_layers(
-            program.source, layers, dict(program.params), wall_s=seconds
+            program.source, layers, dict(program.params), wall_s=seconds, cpu_s=self.most
         )
         return self._accepted(answer)
 

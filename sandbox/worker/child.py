@@ -4,6 +4,7 @@ Whatever this process says can be forged by the code it runs. It only makes hone
 to repair; the host judges the numbers itself.
 """
 
+import math
 import os
 import resource
 import sys
@@ -85,15 +86,16 @@ def _restrict(job: Job, fds: tuple[int, int, int]) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.closerange(5, 4096)
-    seconds = int(job.wall_s) + 1
-    for limit, value in (
-        (resource.RLIMIT_FSIZE, job.result_bytes),
-        (resource.RLIMIT_NOFILE, job.open_files),
-        (resource.RLIMIT_CPU, seconds),
+    seconds = int(job.wall_s) + 1 if job.cpu_s is None else math.ceil(job.cpu_s)
+    # At the soft limit of the processor's time the process gets a signal that tells why it ended.
+    for limit, value, most in (
+        (resource.RLIMIT_FSIZE, job.result_bytes, job.result_bytes),
+        (resource.RLIMIT_NOFILE, job.open_files, job.open_files),
+        (resource.RLIMIT_CPU, seconds, seconds + 1),
     ):
         hard = resource.getrlimit(limit)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (value, value))
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (min(value, most), most))
 
 
 def _load(source: str, entry: str) -> Callable[..., Any]:

@@ -165,6 +165,8 @@ class Job:
         syscall_filter: Install the inner system-call filter in the child.
         entry: Function of the source that is called: ``score``, or ``prune_layer`` or
             ``prune_block``, each call of which has a process of its own, so that nothing is kept.
+        cpu_s: Processor seconds of one process, which work beside it does not use up; None: as many
+            as ``wall_s``.
     """
 
     source: str
@@ -177,6 +179,7 @@ class Job:
     output_bytes: int
     syscall_filter: bool = True
     entry: str = "score"
+    cpu_s: float | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in self.params.values()):

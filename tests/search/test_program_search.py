@@ -166,7 +166,7 @@ def test_the_prompt_states_the_text_and_the_limit_of_a_search(tmp_path: Path) ->
     with Search.open(tmp_path, spec) as search:
         drive(search, Programs(ScriptedDesigner(write)))
     assert "16 windows of 256 tokens" in prompts[0]
-    assert "Limit in this search: 9 s for a block" in prompts[0]
+    assert "Limit in this search: 9 s of the processor for one call" in prompts[0]
 
 
 @dataclass
