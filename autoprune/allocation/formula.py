@@ -1,7 +1,8 @@
-"""An allocation written as a formula over layer descriptors: depth, tail, outliers, size."""
+"""An allocation written as a formula over layer descriptors: depth, tail, outliers, size, kind."""
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -18,6 +19,10 @@ MOST_PARTS = 100
 LONGEST_FORMULA = 1000
 OUTLIER_FACTOR = 5.0
 
+# Words for kinds of matrices, by the last part of their names; models that name them otherwise
+# have 0 everywhere.
+KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ATTENTION = re.compile(r"attn|attention")
 DESCRIPTORS: dict[str, str] = {
     "depth": "-1 in the first block to 1 in the last",
     "first": "1 in the first block, else 0",
@@ -27,6 +32,8 @@ DESCRIPTORS: dict[str, str] = {
     "outliers": "share of outlying scores in the block, standardised",
     "score": "mean score |W| x_norm of the block, standardised",
     "size": "logarithm of the matrix's number of weights, standardised",
+    "attention": "1 in the matrices of attention, else 0",
+    **{kind: f"1 in {kind}, else 0" for kind in KINDS},
 }
 OPERATORS: dict[type[ast.operator], tuple[str, int, Callable[[float, float], float]]] = {
     ast.Add: ("+", 1, lambda a, b: a + b),
@@ -186,6 +193,10 @@ def describe_layers(ctx: AllocationContext, name: str) -> list[float]:
     groups = unit_groups(ctx, "block")
     if name == "size":
         return _standardised([math.log(unit.numel) for unit in ctx.units])
+    if name == "attention":
+        return [float(bool(ATTENTION.search(unit.name))) for unit in ctx.units]
+    if name in KINDS:
+        return [float(unit.name.endswith(f".{name}")) for unit in ctx.units]
     blocks: list[float]
     match name:
         case "depth":

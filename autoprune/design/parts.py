@@ -258,7 +258,7 @@ def _mutated_formula(formula: str, rng: Random, choices: Choices) -> str:
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Sub) and roll < 0.2:
         found = ast.unparse(rng.choice((tree.left, tree.right)))
     elif roll < 0.4:
-        names = list(re.finditer("|".join(DESCRIPTORS), formula))
+        names = list(re.finditer(rf"\b(?:{'|'.join(DESCRIPTORS)})\b", formula))
         if names:
             place = rng.choice(names)
             word = rng.choice([name for name in choices.words if name != place[0]] or [place[0]])

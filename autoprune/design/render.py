@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autoprune.allocation.formula import DESCRIPTORS
+from autoprune.allocation.formula import DESCRIPTORS, KINDS
 from autoprune.design import detail, sections
 from autoprune.design.chat import Message
 from autoprune.design.claims import count_predictions
@@ -73,7 +73,7 @@ class Scene:
         pair: Whether to compare two recipes instead of writing one.
         schemes: Families of schemes, each with its changeable parameters, instead of metrics.
         text: Calibration windows and the tokens of each, for programs.
-        seconds: Limit of a program for one block; None: by its sizes.
+        seconds: Limit of one call of a program; None: by its sizes.
     """
 
     language: Language
@@ -224,7 +224,9 @@ def render_prompt(
 def render_system(prompts: Prompts, scene: Scene) -> str:
     """Render the part of a prompt that stays the same in a run until tuning ends."""
     values = [(name, _meaning(name, wide=scene.wide)) for name in ("W", *scene.statistics)]
-    words = scene.words if FORMULA in scene.allocations else ()
+    # A short prompt has no room for a word of every kind of matrix.
+    known = [word for word in scene.words if scene.wide or word not in KINDS]
+    words = known if FORMULA in scene.allocations else ()
     is_program = scene.language == "program"
     groups = [g for g in scene.groups if not (is_program and program_fault(g, NONE))]
     solvers = [s for s in scene.solvers if not (is_program and program_fault(groups[0], s))]

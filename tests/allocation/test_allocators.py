@@ -339,6 +339,16 @@ def test_formula_tells_matrices_of_one_block_apart_and_meets_the_budget() -> Non
     assert share == pytest.approx(0.6, abs=1e-12)
 
 
+def test_formula_has_words_for_kinds_of_matrices() -> None:
+    names = ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj")
+    layers = [Matrix(f"b.{n}.{name}", n, torch.ones(4, 4)) for n in range(2) for name in names]
+    ctx = ModelContext(layers, Norms(layers))
+    text = "formula:0.1 * down_proj - 0.05 * attention - 0.02 * q_proj + 0.5 * gate_proj"
+    rates = build_allocator(text).rates(ctx, 0.6)
+    found = [rates[f"b.1.{name}"] for name in names]
+    assert found == pytest.approx([0.53, 0.55, 0.6, 0.7], abs=1e-12)
+
+
 @pytest.mark.parametrize(
     "text",
     [
