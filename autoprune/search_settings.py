@@ -81,6 +81,15 @@ class SearchSettings(BaseModel):
         ),
         json_schema_extra={"group": "designer"},
     )
+    values: tuple[Literal["hessian_diag", "grad_norm"], ...] = Field(
+        default=(),
+        description=(
+            "Let designed metrics read another value: hessian_diag, the curvature of each input, "
+            "which takes a Gram matrix for each, or grad_norm, the root mean square of each "
+            "weight's gradient, which takes a backward pass"
+        ),
+        json_schema_extra={"group": "what", "metavar": "NAME", "repeat": True},
+    )
     arm: Arm = Field(
         default="whole",
         description=(

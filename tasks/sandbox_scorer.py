@@ -1,11 +1,11 @@
 """Designed code behind the library's :class:`autoprune.bench.scoring.Scorer`: the container."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.bench.scoring import OFFERED, CandidateRejectedError, HostScorer, require_offered
+from autoprune.bench.scoring import CandidateRejectedError, HostScorer, require_offered
 from autoprune.candidate import Candidate
 from autoprune.metrics.language.expression import parse
 from autoprune.statistics.layer_files import write_layer_files
@@ -26,9 +26,11 @@ class SandboxScorer(HostScorer):
     Args:
         inputs: Folder that containers may read.
         run_id: Name of the run, for its containers.
+        more: See :class:`autoprune.bench.scoring.HostScorer`.
     """
 
-    def __init__(self, inputs: Path, run_id: str) -> None:
+    def __init__(self, inputs: Path, run_id: str, more: Collection[str] = ()) -> None:
+        super().__init__(more)
         self._inputs = inputs
         self._run_id = run_id
         self._files: dict[int, dict[str, LayerFile]] = {}
@@ -37,7 +39,9 @@ class SandboxScorer(HostScorer):
     def sandbox(self) -> Sandbox:
         """The sandbox, opened at first use."""
         self._inputs.mkdir(parents=True, exist_ok=True)
-        return Sandbox(inputs=self._inputs, run_id=self._run_id, statistics=OFFERED).__enter__()
+        return Sandbox(
+            inputs=self._inputs, run_id=self._run_id, statistics=self.offered
+        ).__enter__()
 
     def probe(self, candidate: Candidate) -> None:
         """See :class:`autoprune.bench.scoring.Scorer`."""
@@ -54,7 +58,7 @@ class SandboxScorer(HostScorer):
         """See :class:`autoprune.bench.scoring.Scorer`."""
         if candidate.kind == "builtin":
             return super().score(bench, candidate, layers, draw)
-        require_offered(candidate)
+        require_offered(candidate, self.offered)
         source = python_source(candidate)
         files = self._layer_files(bench, draw)
         return SandboxScores(self.sandbox, source, candidate.params, files, layers)
@@ -63,9 +67,9 @@ class SandboxScorer(HostScorer):
         """Read-only files of weights and offered statistics of one draw, by layer name."""
         if draw not in self._files:
             bench.dense.restore()
-            statistics = bench.calibrated(OFFERED, draw)
+            statistics = bench.calibrated(self.offered, draw)
             written = write_layer_files(
-                bench.layers, statistics, self._inputs, names=sorted(OFFERED)
+                bench.layers, statistics, self._inputs, names=sorted(self.offered)
             )
             self._files[draw] = {file.layer_name: file for file in written}
         return self._files[draw]

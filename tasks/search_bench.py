@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.bench.calibration import DocumentDraws
-from autoprune.bench.scoring import OFFERED, HostScorer
+from autoprune.bench.scoring import HostScorer
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.budget import Budget
 from autoprune.progress import Report, silent
@@ -66,11 +66,14 @@ class SearchBench(TextWorkbench):
         foreseen = frozenset[str]().union(
             *(Repair.parse(solver).needs for solver in spec.choices.solvers)
         )
-        designs = SandboxScorer(state.inputs, run_id) if designs_in == "docker" else HostScorer()
+        boxed = designs_in == "docker"
+        designs = (
+            SandboxScorer(state.inputs, run_id, spec.values) if boxed else HostScorer(spec.values)
+        )
         programs = SandboxPrograms(state.inputs, run_id, self._largest, most=spec.program_seconds)
         shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
-        shared |= {"scorer": designs, "calibration": DocumentDraws(OFFERED | foreseen)}
-        shared["programs"] = programs if designs_in == "docker" else None
+        shared |= {"scorer": designs, "calibration": DocumentDraws(designs.offered | foreseen)}
+        shared["programs"] = programs if boxed else None
         super().__init__(model_ref, state, text, **shared)
         self.spec = spec
         self.run_id = run_id

@@ -1,6 +1,6 @@
 """Scorers of weights for a bench: built-in maths on the host, or a sandbox for designed code."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from autoprune.candidate import Candidate, CandidateRejectedError
@@ -52,7 +52,14 @@ class Scorer(Protocol):
 
 
 class HostScorer:
-    """Scores built-in metrics and formulas of the metric language; never runs Python code."""
+    """Scores built-in metrics and formulas of the metric language; never runs Python code.
+
+    Args:
+        more: Statistics that designed metrics may read besides :data:`OFFERED`.
+    """
+
+    def __init__(self, more: Collection[str] = ()) -> None:
+        self.offered = OFFERED.union(more)
 
     def probe(self, candidate: Candidate) -> None:
         """Nothing to try: :meth:`score` checks a formula."""
@@ -65,15 +72,19 @@ class HostScorer:
             raise CandidateRejectedError(
                 "no_sandbox", "Python code runs only in the sandbox, which is off"
             )
-        require_offered(candidate)
+        require_offered(candidate, self.offered)
         return MetricScore(candidate_metric(candidate))
 
     def close(self) -> None:
         """Nothing was opened."""
 
 
-def require_offered(candidate: Candidate) -> None:
+def require_offered(candidate: Candidate, offered: Collection[str] = OFFERED) -> None:
     """Refuse a formula that reads statistics not offered to designed metrics.
+
+    Args:
+        candidate: Only a formula is checked.
+        offered: Statistics that it may read.
 
     Raises:
         CandidateRejectedError: If it reads any; names them.
@@ -81,9 +92,9 @@ def require_offered(candidate: Candidate) -> None:
     if candidate.kind != "expression":
         return
 
-    missing = sorted(parse(candidate.source).needs - OFFERED)
+    missing = sorted(parse(candidate.source).needs.difference(offered))
     if missing:
         raise CandidateRejectedError(
             "missing_statistic",
-            f"{', '.join(missing)} was not collected; use {', '.join(sorted(OFFERED))}",
+            f"{', '.join(missing)} was not collected; use {', '.join(sorted(offered))}",
         )

@@ -270,6 +270,11 @@ class SearchSpec(_Frozen, SearchSettings):
         return self
 
     @property
+    def readable(self) -> tuple[str, ...]:
+        """Values besides W that designed metrics may read."""
+        return (*self.statistics, *(name for name in self.values if name not in self.statistics))
+
+    @property
     def choices(self) -> Choices:
         """Allowed values for the parts of a recipe; an N:M pattern fixes every layer's budget."""
         free = self.pattern == "unstructured"
@@ -283,7 +288,7 @@ class SearchSpec(_Frozen, SearchSettings):
             allocations=tuple(name for name in families if words or name != FORMULA),
             solvers=solvers,
             ranges=self.tunable,
-            statistics=hidden.left(self.statistics),
+            statistics=hidden.left(self.readable),
             words=words,
             compositions=tuple(compositions(solvers)),
             hidden=hidden,
@@ -325,6 +330,7 @@ class SearchSpec(_Frozen, SearchSettings):
             if not made["source"]:
                 del made["source"]
         unset: dict[str, Any] = {
+            "values": [],
             "starts": [],
             "judge": "off",
             "judge_verifier": None,

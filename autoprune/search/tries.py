@@ -174,7 +174,7 @@ class Tries:
     def _recipe(self, formula: str, base: Recipe | None) -> tuple[Recipe | None, str]:
         """Return the recipe to try, or why there is none."""
         try:
-            read = parse(formula, terminals=("W", *self.state.spec.statistics))
+            read = parse(formula, terminals=("W", *self.state.spec.readable))
         except ExpressionError as error:
             return None, f"{formula[:80]}: {error.line}"
         except UsageError as error:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autoprune import Bench, Budget, Recipe
 from autoprune.bench.mask_memory import MaskMemory
-from autoprune.bench.scoring import CandidateRejectedError
+from autoprune.bench.scoring import CandidateRejectedError, HostScorer
 from autoprune.errors import DamagedStatisticsError, UsageError
 from autoprune.evaluation.kl import kl_to_dense
 from autoprune.recipe import Candidate
@@ -70,6 +70,9 @@ def test_a_formula_reads_only_what_is_offered(bench: Bench) -> None:
     assert (refused.code, refused.ok) == ("missing_statistic", False)
     assert "hessian_diag was not collected" in refused.detail
     assert bench.validate(Recipe(Candidate("expression", "abs(W) * x_norm")), 0.5).ok
+    bench.scorer = HostScorer(["hessian_diag"])
+    own = Recipe(Candidate("expression", "sq(W) * hessian_diag"), "matrix")
+    assert bench.measure(own, 0.5).mask_digest == bench.measure("sparsegpt+none", 0.5).mask_digest
 
 
 def test_statistics_are_those_of_the_dense_model(bench: Bench, place: tuple[Path, Path]) -> None:

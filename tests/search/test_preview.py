@@ -13,7 +13,7 @@ from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.parts import drawn_terms
 from autoprune.design.prompts import Prompts
 from autoprune.errors import UnknownNameError
-from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search import Budget, DesignerSpec, Search, SearchSpec
 from autoprune.search.events import EventLog
 from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import Done, Measure, Propose
@@ -69,6 +69,18 @@ def test_the_example_of_an_allocation_formula_is_drawn_by_the_seed(tmp_path: Pat
     assert all(len(forms) == 1 for forms in found)
     assert len({forms[0] for forms in found}) >= 5
     assert system_prompt(tmp_path / "again", 0) == texts[0]
+
+
+def test_a_value_that_is_asked_for_is_offered_and_may_be_read(tmp_path: Path) -> None:
+    assert "values" not in make_spec().to_json()
+    spec = make_spec(budget=Budget(candidates=0), values=("hessian_diag",))
+    assert SearchSpec.recorded(spec.to_json()) == spec
+    assert spec.choices.statistics[-1] == "hessian_diag"
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic())
+        request = search.preview("explore")[0].request
+    assert "hessian_diag: OBS curvature of each input" in request.messages[0].content
+    assert request.grammar is not None and '"hessian_diag"' in request.grammar
 
 
 def test_an_example_favours_no_word_and_no_sign() -> None:
