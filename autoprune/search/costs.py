@@ -13,6 +13,8 @@ from autoprune.search.spec import SearchSpec
 # Walking the blocks adds one pass of the model, which is little compared with a repair.
 ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0, "ebft": 15.0, "recover": 15.0}
 ASSUMED_OTHER = 6.0
+# The same of a program, which prunes block after block, each in a container of its own.
+ASSUMED_PROGRAM = 12.0
 
 
 class Costs:
@@ -29,7 +31,7 @@ class Costs:
 
     def whole(self, recipe: Recipe) -> float:
         """Seconds to prune, repair and measure on all selection windows."""
-        return self.plain() + self.repair(recipe.solver)
+        return self.plain() + self.added(recipe)
 
     def cheap(self, windows: int) -> float:
         """Seconds of the first rung on this many windows."""
@@ -42,13 +44,26 @@ class Costs:
     def sealed(self, recipe: Recipe) -> float:
         """Seconds of a recipe on the sealed windows."""
         factor = max(1.0, self.spec.sealed_windows / self.spec.selection_windows)
-        return self.plain() * factor + self.repair(recipe.solver)
+        return self.plain() * factor + self.added(recipe)
 
     def plain(self) -> float:
         """Mean seconds on all selection windows without repair."""
         return _mean(self._seconds(chain(self.spec.proxy))) or _mean(
             e.results[2].seconds for e in self.archive if 2 in e.results
         )
+
+    def added(self, recipe: Recipe) -> float:
+        """Seconds that a recipe's repair adds, and its program."""
+        own = self.program() if recipe.metric.kind == "program" else 0.0
+        return own + self.repair(recipe.solver)
+
+    def program(self) -> float:
+        """Seconds that a program adds: as measured on average, or else assumed."""
+        measured = (e for e in self.archive if 2 in e.results and e.duplicate_of is None)
+        known = [e.results[2].seconds for e in measured if _is_program(e)]
+        if not known:
+            return ASSUMED_PROGRAM * self.plain()
+        return max(0.0, _mean(known) - self.plain())
 
     def repair(self, solver: str) -> float:
         """Seconds that a repair adds: as measured, or else summed over its parts."""
@@ -82,8 +97,12 @@ class Costs:
 def _measured_with(entry: Entry, name: str) -> bool:
     recipe = entry.recipe
     # A duplicate holds its owner's figures, which would count twice.
-    own = entry.duplicate_of is None and 2 in entry.results
+    own = entry.duplicate_of is None and 2 in entry.results and not _is_program(entry)
     return own and recipe is not None and chain(recipe.solver) == name
+
+
+def _is_program(entry: Entry) -> bool:
+    return entry.recipe is not None and entry.recipe.metric.kind == "program"
 
 
 def _mean(values: Iterable[float]) -> float:

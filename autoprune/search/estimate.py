@@ -62,7 +62,8 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     costs = _Foreseen(spec, window)
     made = [recipe.recipe(spec.solver) for recipe in spec.hand_made()]
     repair = fmean(costs.repair(solver) for solver in spec.choices.solvers)
-    whole = costs.plain() + repair
+    program = costs.program() if spec.written == "program" else 0.0
+    whole = costs.plain() + program + repair
     asks = spec.designer.asks
     answer = ASSUMED_ANSWER if spec.designer.is_timed else 0.0
     checks = 2 * costs.windows(WINDOWS) / spec.slots if spec.sentinel_every else 0.0
@@ -74,7 +75,7 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     candidate += checks
     baselines = sum(costs.whole(recipe) for recipe in made)
     sealed = sum(costs.sealed(recipe) for recipe in made)
-    sealed += costs.windows(spec.sealed_windows) + repair
+    sealed += costs.windows(spec.sealed_windows) + program + repair
     end = sealed + (spec.calibration_draws - 1) * (whole + DRAW_WHOLES * costs.plain())
     fits = _fits(spec, candidate, baselines + end, asks)
     limit = min(fits, key=lambda name: fits[name])
@@ -114,4 +115,4 @@ class _Foreseen(Costs):
         return self.windows(self.spec.selection_windows)
 
     def sealed(self, recipe: Recipe) -> float:
-        return self.windows(self.spec.sealed_windows) + self.repair(recipe.solver)
+        return self.windows(self.spec.sealed_windows) + self.added(recipe)

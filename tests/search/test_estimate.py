@@ -4,6 +4,7 @@ import pytest
 
 from autoprune.search import Budget, DesignerSpec
 from autoprune.search.estimate import estimate
+from autoprune.search.starts import given_start
 from flows.searching.foreseeing import foreseen
 from flows.terminal.console import clock
 from tests.support.synthetic import make_spec
@@ -41,6 +42,15 @@ def test_what_fits_into_a_time_fits_into_its_estimate() -> None:
     assert estimate(genetic, WINDOW).candidate == pytest.approx(whole.candidate - whole.answer)
     dear = make_spec(solvers=("none", "ebft:epochs=2"), calibration_draws=3)
     assert estimate(dear, WINDOW).end > 2 * whole.end
+
+
+def test_a_program_costs_more_than_masks() -> None:
+    given = {"budget": Budget(evaluations=9), "designer": DesignerSpec(kind="files")}
+    masks, spec = estimate(make_spec(**given), WINDOW), make_spec(**given, language="program")
+    found = estimate(spec, WINDOW)
+    assert found.candidate > 3 * masks.candidate and found.end > masks.end
+    start = spec.model_copy(update={"starts": (given_start("program:wanda"),)})
+    assert estimate(start, WINDOW).baselines > found.baselines + 2 * masks.candidate
 
 
 def test_it_is_said_in_words_with_what_the_limits_leave_out() -> None:

@@ -19,6 +19,7 @@ from autoprune.program_files import CATALOGUE, program_source, prunes_blocks
 from autoprune.programs.manual import SHOWN, manual
 from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchSpec
+from autoprune.search.costs import Costs
 from autoprune.search.moves import take
 from autoprune.search.starts import given_start
 from autoprune.search.steps import (
@@ -190,7 +191,7 @@ class Programs(Synthetic):
         nll = tuple(2.0 + (power - 0.7) ** 2 + 0.01 * w for w in range(step.known, step.windows))
         mean = math.exp(sum(nll) / max(len(nll), 1))
         digest = digest_bytes(f"{power} {recipe.solver}".encode())
-        return Measurement(nll, 511 * len(nll), mean, {"l0": 0.5}, digest, 0.5, 1.0)
+        return Measurement(nll, 511 * len(nll), mean, {"l0": 0.5}, digest, 0.5, 9.0)
 
 
 def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
@@ -210,6 +211,11 @@ def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
         assert drive(search, driver) == Done("candidates")
         entries = [row.entry for row in search.leaderboard()]
         best = search.best
+        # What one costs is learned from those that are on record, and not taken for a repair.
+        costs = Costs(spec, search.archive)
+        assert costs.plain() < 9.0 and costs.repair("none") == 0.0
+        # Those that raced took two measurements.
+        assert 9.0 <= costs.program() + costs.plain() <= 18.0
     programs = [e for e in entries if e.recipe and e.recipe.metric.kind == "program"]
     assert any(e.alias == "program:ria" for e in programs)
     assert best is not None and best.recipe is not None and best.recipe.metric.kind == "program"
@@ -219,7 +225,7 @@ def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
     assert "topk(scores, budget)" in prompts[0] and "Functions:" not in prompts[0]
     assert any("wrong_budget" in prompt for prompt in prompts)
     # What a program costs and how it fared on text that it did not see.
-    assert any(", 1 s, error of three blocks 0.0300" in prompt for prompt in prompts)
+    assert any(", 9 s, error of three blocks 0.0300" in prompt for prompt in prompts)
     # What an operator works on is shown as code, in words for programs.
     assert any("score = score * stats['x_norm']" in prompt for prompt in prompts)
     words = ("its metric", "both formulas", "write a formula", "Change one term")
