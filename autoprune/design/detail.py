@@ -87,9 +87,16 @@ def change_of(graph: Graph, alias: str) -> str:
     result = newest.body
     if result["status"] != "measured" or result.get("change") is None:
         return str(result.get("code") or result["status"])
-    percent = round(100 * float(result["change"]), 1) + 0.0
-    text = f"{percent:+.1f} %" if abs(percent) < 1000 else "far worse"
+    text = in_percent(float(result["change"]))
     return f"{text}, masks alone" if result.get("masks_alone") else text
+
+
+def in_percent(change: float) -> str:
+    """A relative change of perplexity with its sign; one of a thousand times needs no figure."""
+    percent = round(100 * change, 1) + 0.0
+    if abs(percent) < 1000:
+        return f"{percent:+.1f} %"
+    return f"{percent:+,.0f} %" if abs(percent) < 100_000 else "far worse"
 
 
 def against_named(graph: Graph, alias: str) -> str:
@@ -103,10 +110,9 @@ def against_named(graph: Graph, alias: str) -> str:
     versus = None if stated is None else change_in(graph, str(stated["versus"]))
     if stated is None or own is None or versus is None or versus <= -1.0:
         return ""
-    percent = round(100 * ((1 + own) / (1 + versus) - 1), 1) + 0.0
-    if abs(versus) < 0.0005 or abs(percent) >= 1000:
+    if abs(versus) < 0.0005:
         return ""
-    return f"{percent:+.1f} % against {stated['versus']}, "
+    return f"{in_percent((1 + own) / (1 + versus) - 1)} against {stated['versus']}, "
 
 
 def recipe_line(body: Mapping[str, Any], ranges: Ranges) -> str:

@@ -22,7 +22,8 @@ OFFER = """
 
 Before you commit you may once try up to {most} formulas: answer with lines 'try: FORMULA' alone.
 Each is scored within each {group}, and its error on a few real layers comes back; it is no
-candidate, and its seconds count."""
+candidate, and its seconds count. The reply comes when all questions that are open now have an
+answer."""
 RETURN = "{lines}\nLower is better; {known}. {trust} Now write the lines that were asked for."
 # See :func:`autoprune.bench.behaviour.behaviour`: the error is the sum of what is left out of each
 # group, so leaving out the smallest of these products gives the least.

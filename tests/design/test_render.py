@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.design.detail import Detail, fit
+from autoprune.design.detail import Detail, fit, in_percent
 from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts
 from autoprune.design.render import Focus, Rendered, Scene, estimate_tokens, render_prompt
@@ -322,3 +322,8 @@ def test_designer_text_is_data_and_not_a_template() -> None:
     )
     messages = rendered("exploit", graph, scene(), Focus(("P91",))).messages
     assert "{{ 7 * 7 }}" in messages[1].content
+
+
+def test_a_large_change_keeps_its_figure_until_that_says_nothing() -> None:
+    shown = [in_percent(change) for change in (-0.1234, 0.0, 9.99, 32.858, 5000.0)]
+    assert shown == ["-12.3 %", "+0.0 %", "+999.0 %", "+3,286 %", "far worse"]

