@@ -9,6 +9,7 @@ from autoprune.allocation import ALLOCATORS
 from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
+from autoprune.programs.manual import toolbox
 from autoprune.repair import NONE, SOLVERS
 
 # Replacement for a hidden word in free text.
@@ -16,17 +17,23 @@ BLANKED = "(hidden)"
 DETAIL = "a part of it is hidden in this search; use only what the prompt lists"
 # Without these no recipe can be written.
 NEEDED = frozenset({"W", "abs", NONE, "uniform"})
+# Functions of the toolbox for programs that are a repair by another name.
+IMPLIED = {"ebft": ("descend_block",)}
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """Hidden names of repairs, allocations, statistics, functions and words of allocations."""
+    """Hidden names of repairs, allocations, statistics, functions and words of allocations.
+
+    Functions of the toolbox for programs may be hidden too.
+    """
 
     names: tuple[str, ...] = ()
 
     @cached_property
     def _form(self) -> re.Pattern[str]:
-        names = "|".join(re.escape(name) for name in self.names)
+        implied = (other for name in self.names for other in IMPLIED.get(name, ()))
+        names = "|".join(map(re.escape, dict.fromkeys((*self.names, *implied))))
         return re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
 
     def finds(self, *texts: str) -> bool:
@@ -58,6 +65,7 @@ def require_hidable(names: Sequence[str], reference: str) -> None:
     """
     solvers, allocations = (name for name, _ in SOLVERS.items()), (n for n, _ in ALLOCATORS.items())
     known = [*solvers, *allocations, *TERMINALS, *FUNCTIONS, *DESCRIPTORS, "magnitude", "ria"]
+    known += toolbox()
     for name in names:
         if name in NEEDED or name == reference:
             raise UsageError(f"{name} cannot be hidden: no recipe or no comparison is left without")

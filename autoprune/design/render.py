@@ -17,6 +17,7 @@ from autoprune.design.chat import Message
 from autoprune.design.claims import count_predictions
 from autoprune.design.detail import Detail, Level, Ranges, TokenCounter, fit
 from autoprune.design.graph import Graph
+from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.design.parsing import LONGEST_LESSON, Language
 from autoprune.design.parts import FORMULA, allocation_meaning, family, program_fault
 from autoprune.design.prompts import Prompts
@@ -24,7 +25,7 @@ from autoprune.design.repairs import meaning
 from autoprune.design.sections import Tally
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 from autoprune.metrics.language.vocabulary import OPERATIONS
-from autoprune.programs.manual import manual
+from autoprune.programs.manual import manual_without
 from autoprune.repair import NONE, Repair
 
 # Share of the room after the system prompt for the instruction and the steps to its recipe.
@@ -74,6 +75,7 @@ class Scene:
         schemes: Families of schemes, each with its changeable parameters, instead of metrics.
         text: Calibration windows and the tokens of each, for programs.
         seconds: Limit of one call of a program; None: by its sizes.
+        hidden: Names that the page on programs must not show.
     """
 
     language: Language
@@ -97,6 +99,7 @@ class Scene:
     schemes: Sequence[tuple[str, str]] = ()
     text: tuple[int, int] | None = None
     seconds: float | None = None
+    hidden: Hidden = NOTHING
 
     @property
     def wide(self) -> bool:
@@ -233,7 +236,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
     return prompts.render(
         "pair_system" if scene.pair else "scheme_system" if scene.schemes else "system",
         language=scene.language,
-        manual=manual() if is_program else "",
+        manual=manual_without(scene.hidden.finds) if is_program else "",
         text=scene.text,
         seconds=scene.seconds,
         values=values,

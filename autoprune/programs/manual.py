@@ -1,5 +1,7 @@
 """The page on programs as designers read it: the contract and the toolbox, nothing else."""
 
+import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +24,23 @@ def manual() -> str:
         if path.is_file():
             return _sections(path.read_text(encoding="utf-8"))
     raise AutopruneError(f"the page {NAME} is missing beside {here}; install AutoPrune again")
+
+
+def toolbox() -> list[str]:
+    """Names of the functions that programs may import from the toolbox."""
+    return re.findall(r"^\| `(\w+)\(", manual(), re.MULTILINE)
+
+
+def manual_without(finds: Callable[[str], bool]) -> str:
+    """The manual without rows and examples in which a hidden name is found.
+
+    Args:
+        finds: Whether a text holds one.
+    """
+    parts = re.split(r"(^```python\n.*?^```\n)", manual(), flags=re.MULTILINE | re.DOTALL)
+    kept = [part for part in parts if not (part.startswith("```") and finds(part))]
+    lines = "".join(kept).splitlines(keepends=True)
+    return "".join(line for line in lines if not (line.startswith("|") and finds(line)))
 
 
 def _sections(text: str) -> str:

@@ -191,6 +191,7 @@ class Requests:
             schemes=[(name, genes_text(name)) for name in self.choices.schemes],
             text=(self.spec.calibration_windows, self.spec.seqlen),
             seconds=self.spec.program_seconds,
+            hidden=self.hidden,
         )
 
     def _form(self, name: str) -> str:

@@ -309,7 +309,7 @@ class SearchSpec(_Frozen, SearchSettings):
         return [
             made
             for made in (*self.baselines, *new)
-            if not self.hidden.finds(made.metric, made.allocation, made.solver or "")
+            if not self.hidden.finds(made.metric, made.allocation, made.solver or "", made.source)
             and (made.solver is None or family(made.solver) in solvers)
             and (self.pattern == "unstructured" or made.allocation == UNIFORM)
         ]

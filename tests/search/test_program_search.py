@@ -1,10 +1,12 @@
 """A search whose designer writes programs: answers, duplicates, operators without a designer."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest, Reply, Usage
@@ -168,6 +170,31 @@ def test_the_prompt_states_the_text_and_the_limit_of_a_search(tmp_path: Path) ->
         drive(search, Programs(ScriptedDesigner(write)))
     assert "16 windows of 256 tokens" in prompts[0]
     assert "Limit in this search: 9 s of the processor for one call" in prompts[0]
+
+
+def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
+    starts = tuple(given_start(f"program:{name}") for name in ("ebft", "sparsegpt"))
+    spec = make_spec(
+        language="program",
+        hide=("ebft",),
+        starts=starts,
+        designer=DesignerSpec(kind="scripted", prompt_tokens=6000, max_tokens=2000),
+    )
+    assert [made.metric for made in spec.hand_made()][-1] == "program:sparsegpt"
+    prompts: list[str] = []
+
+    def write(request: ChatRequest) -> str:
+        prompts.append(request.messages[0].content)
+        return code(program_source("ebft"))
+
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Programs(ScriptedDesigner(write)))
+        entries = [row.entry for row in search.leaderboard()]
+    assert not re.search(r"descend_block|ebft", prompts[0], re.IGNORECASE)
+    assert "block(weights, x)" in prompts[0] and "| `descend(" in prompts[0]
+    assert "hidden" in {entry.code for entry in entries}
+    with pytest.raises(ValidationError, match="descend_blok"):
+        make_spec(hide=("descend_blok",))
 
 
 @dataclass
