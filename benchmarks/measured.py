@@ -55,7 +55,7 @@ def run_fresh(module: str, *arguments: str, python: str = sys.executable) -> dic
 
 
 class Rounds:
-    """Interleaved runs of several subjects, each told when it ends and kept in a file.
+    """Interleaved runs of several subjects, each reported when it ends and kept in a file.
 
     A benchmark that was cut off goes on with ``resume``: rounds of the same options, and where our
     code was the same to the letter, are read from the file instead of measured again.

@@ -103,8 +103,8 @@ def main() -> None:
     for model in dict.fromkeys(target.model for target in chosen):
         mine = [target for target in chosen if target.model == model]
         for row in reproduce(model, mine, getattr(torch, options.dtype), known):
-            said = f"{row['measured']} {row['note']}"
-            print(f"{model} {row['method']} {row['pattern']}: {said}", file=sys.stderr, flush=True)
+            line = f"{row['measured']} {row['note']}"
+            print(f"{model} {row['method']} {row['pattern']}: {line}", file=sys.stderr, flush=True)
             rows.append(row)
     measured = [row for row in rows if row["measured"] != "-"]
     goals = [

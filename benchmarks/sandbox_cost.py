@@ -129,12 +129,12 @@ def memory(box: Sandbox, layers: list[LayerInput], megabytes: float) -> dict[str
     accepted(outcome)
     held = anonymous_megabytes() - before
     del outcome
-    told = box.score(TELL, layers)
-    assert isinstance(told, Rejected), told
+    refusal = box.score(TELL, layers)
+    assert isinstance(refusal, Rejected), refusal
     return {
         "weights": megabytes,
         "host_private_while_held": held,
-        "in_the_container_private": float(told.detail.partition("HELD ")[2].split()[0]) / 1024,
+        "in_the_container_private": float(refusal.detail.partition("HELD ")[2].split()[0]) / 1024,
     }
 
 

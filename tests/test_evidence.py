@@ -194,7 +194,7 @@ def test_settings_and_versions_are_named_as_such(root: Path) -> None:
     text = "At 60 % of llm-compressor 0.14, from 60 %. <!-- not measured: 60 %; 0.14 -->\n"
     assert faults(text, root) == []
     (only,) = faults(text.replace("; 0.14", "; 0.14; 0.15"), root)
-    assert "0.15 is said to be no result and does not stand here" in only
+    assert "0.15 is listed as no result and does not stand here" in only
     (only,) = faults(text.replace("; 0.14", ""), root)
     assert "0.14 names no record" in only
 
@@ -396,5 +396,5 @@ def test_a_document_as_it_stands_cannot_hide_a_figure(name: str) -> None:
     bare = faults_of(text, name, {})
     assert bare
     first, _, rest = text.partition("\n")
-    said = f"{first}\n<!-- no record -->\n\nNo raw record exists for these figures.\n{rest}"
-    assert faults_of(said, name, {}) == []
+    shown = f"{first}\n<!-- no record -->\n\nNo raw record exists for these figures.\n{rest}"
+    assert faults_of(shown, name, {}) == []

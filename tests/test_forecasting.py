@@ -38,7 +38,7 @@ def known(log: Path) -> KnownLog:
     return read_log(log)
 
 
-def test_pairs_are_told_apart_repeatable_and_in_no_order(known: KnownLog) -> None:
+def test_pairs_differ_clearly_are_repeatable_and_in_no_order(known: KnownLog) -> None:
     pairs = drawn_pairs(known, PAIRS, 3)
     assert pairs == drawn_pairs(known, PAIRS, 3) != drawn_pairs(known, PAIRS, 4)
     assert len({frozenset((p.first, p.second)) for p in pairs}) == PAIRS

@@ -219,16 +219,16 @@ def test_a_scheme_may_recover_a_smaller_model_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fresh", "said"),
+    ("fresh", "shown"),
     [
         (FRESH[:10], "the text has 10; it learned from 10, 3 of which statistics had read"),
         (None, "the text has 0; it learned from 3, 3 of which statistics had read"),
     ],
 )
-def test_a_short_text_is_used_as_far_as_it_goes_and_noted(fresh: Tensor | None, said: str) -> None:
+def test_a_short_text_is_used_as_far_as_it_goes_and_noted(fresh: Tensor | None, shown: str) -> None:
     outcome = pruned(tiny_model("llama"), fresh=fresh)
     assert "28 fresh calibration windows are wanted" in outcome.notes[0]
-    assert said in outcome.notes[0] and len(outcome.notes) == 2
+    assert shown in outcome.notes[0] and len(outcome.notes) == 2
 
 
 def test_texts_round_trip_and_it_stands_last() -> None:

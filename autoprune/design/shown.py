@@ -78,7 +78,7 @@ def without(graph: Graph, aliases: Collection[str]) -> Graph:
         compared = {node.body.get("versus"), node.body.get("prediction", {}).get("versus")}
         if compared & gone:
             return False
-        learnt = node.kind == "lesson" or "said" in node.body
+        learnt = node.kind == "lesson" or "wording" in node.body
         return not (learnt and any(n.alias in gone for n in graph.targets(node.alias)))
 
     found = Graph()

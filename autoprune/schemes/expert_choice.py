@@ -168,5 +168,5 @@ def _require_sum(made: Tensor, output: Tensor, part: ExpertPart) -> None:
     if float((made.to(output) - output).abs().max()) > allowed:
         raise AutopruneError(
             f"what {type(part.experts).__name__} gives is not the weighted sum of its experts, so "
-            "that their loss cannot be said; take criterion=reap, frequency or random"
+            "that their loss is unknown; take criterion=reap, frequency or random"
         )

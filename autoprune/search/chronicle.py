@@ -302,7 +302,7 @@ def note_lesson(state: State, text: str, asked: str, better: str, worse: str) ->
         graph.add(alias, "lesson", {"text": text, "asked": asked})
     else:
         alias = f"{known.alias}.{asked.partition('.')[0]}"
-        graph.add(alias, "observation", {"subject": known.alias, "said": text, "asked": asked})
+        graph.add(alias, "observation", {"subject": known.alias, "wording": text, "asked": asked})
         graph.link(alias, "derives_from", known.alias)
     for evidence in (better, worse):
         state.graph.link(alias, "derives_from", evidence)

@@ -52,7 +52,7 @@ def _faults_of_block(
     named = [figure for record in block.records for figure in figures.get(record, ())]
     settings = {plain(text): text for text in block.settings}
     excuse = block.section.excuse()
-    said = False
+    reported = False
     for number in block.numbers():
         if plain(number.text) in settings:
             settings[plain(number.text)] = ""
@@ -66,11 +66,11 @@ def _faults_of_block(
                 "paragraph, <!-- no record --> under its heading, or, where it is no result, "
                 f"<!-- not measured: {number.text} -->",
             )
-        elif not excuse.says_so and not said:
-            said = True
+        elif not excuse.says_so and not reported:
+            reported = True
             yield number.line, f"a section marked as without record does not say that {SENTENCE}"
     for text in filter(None, settings.values()):
-        yield first, f"{text} is said to be no result and does not stand here; take it out"
+        yield first, f"{text} is listed as no result and does not stand here; take it out"
 
 
 def _no_figure(number: Number, records: Sequence[str], named: Sequence[Figure]) -> str:

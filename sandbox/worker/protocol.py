@@ -135,7 +135,7 @@ class JobLayer:
         rows: Outputs.
         columns: Inputs.
         budget: What a program must zero, of a block by matrix; None for a metric.
-        position: Where the layer stands in its model; None where it is not said.
+        position: Where the layer stands in its model; None if it is not given.
         block: Of a whole block, whose new weights are one row: its form, and ``matrices``, the
             shapes of these by sorted name.
     """

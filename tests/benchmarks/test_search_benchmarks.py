@@ -255,8 +255,8 @@ def test_a_best_without_a_sealed_figure_is_no_tie_with_wanda() -> None:
 
 
 def test_a_recipe_in_words_is_measured_without_a_search() -> None:
-    said = Namespace(recipe="expr:(abs(W) * x_norm)+ramp+mrp", sparsity=0.7, samples=4)
-    recipe, made = found_recipe.stated(said)
+    printed = Namespace(recipe="expr:(abs(W) * x_norm)+ramp+mrp", sparsity=0.7, samples=4)
+    recipe, made = found_recipe.stated(printed)
     assert (recipe.metric.kind, recipe.metric.source) == ("expression", "(abs(W) * x_norm)")
     assert (recipe.group, recipe.allocation, recipe.solver) == ("row", "ramp", "mrp")
     assert (made.sparsity, made.calibration_windows) == (0.7, 4)

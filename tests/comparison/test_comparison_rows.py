@@ -167,7 +167,7 @@ def test_pairs_are_over_the_draws_that_both_have() -> None:
     assert "(2 of 3 draws)" in text and "over 2 draws of both" in text
     (line,) = [line for line in overview(found) if line[0] == "wanda"]
     assert "(2 of 3 draws)" in line[1] and "(2 of 3 draws)" in latex(found)
-    # The same draws everywhere: nothing of it is said.
+    # The same draws everywhere: no note on it.
     same = gather(body(cell("wanda", record(BASE, 1.0)), cell("ria", record(BASE, 1.1))))
     assert "draws that" not in same.advice[0].text
 

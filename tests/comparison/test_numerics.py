@@ -87,12 +87,14 @@ def advice() -> str:
     )
 
 
-@pytest.mark.parametrize(("version", "said"), [("2.13.0+cpu", "raise NUM"), ("2.14.1", "by 2.13.")])
-def test_it_is_said_whether_torch_or_our_code_may_have_moved_them(
-    monkeypatch: pytest.MonkeyPatch, version: str, said: str
+@pytest.mark.parametrize(
+    ("version", "shown"), [("2.13.0+cpu", "raise NUM"), ("2.14.1", "by 2.13.")]
+)
+def test_the_error_tells_torch_from_our_code(
+    monkeypatch: pytest.MonkeyPatch, version: str, shown: str
 ) -> None:
     monkeypatch.setattr(torch, "__version__", version)
-    assert said in advice()
+    assert shown in advice()
 
 
 def test_figures_are_those_that_are_kept_under_this_number(

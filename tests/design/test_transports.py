@@ -70,8 +70,8 @@ def test_form_is_sent_on_the_step_that_the_canary_found(
         made = designer(chat.url, enforcement=enforcement)
         free = replace(REQUEST, grammar=None, schema=None)
         replies = [made.complete(request).constraint for request in (REQUEST, free)]
-        told = [{k: v for k, v in body.items() if k in FORMS} for body in chat.bodies]
-    assert told == [sent, {}]
+        forms = [{k: v for k, v in body.items() if k in FORMS} for body in chat.bodies]
+    assert forms == [sent, {}]
     assert replies == [enforcement if sent else "", ""]
 
 

@@ -86,7 +86,7 @@ def test_one_draw_of_symmetric_windows_is_student_s_t() -> None:
     assert found.p == pytest.approx(1.0)
 
 
-def test_what_cannot_be_told_has_no_contrast() -> None:
+def test_what_cannot_be_compared_has_no_contrast() -> None:
     assert contrast([1.0]) is None
     assert contrast([[1.0, 2.0]]) is None
     assert contrast([1.0, math.inf]) is None

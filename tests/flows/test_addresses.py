@@ -66,8 +66,8 @@ def test_a_login_is_refused_by_command_and_form_and_not_repeated(
     field: str, address: str, home: Path, cli: CommandLine
 ) -> None:
     line = f"search --runner dask --{field.replace('_', '-')} {address} -v"
-    said = cli(line, code=2).err
-    assert "$STORE_LOGIN" in said and SECRET not in said
+    shown = cli(line, code=2).err
+    assert "$STORE_LOGIN" in shown and SECRET not in shown
     assert not (home / "runs").exists()
     pattern = SearchParams.model_json_schema()["properties"][field]["pattern"]
     assert not re.search(pattern, address)
@@ -106,11 +106,11 @@ def test_no_record_of_a_search_holds_the_login(
     with private_api(State.open()) as server:
         assert server is not None and server.wait()
         assert main(cli.words(f"{line} --run kept")) == 0
-        said = capfd.readouterr()
+        shown = capfd.readouterr()
         monkeypatch.setenv("VAULT_LOGIN", f"you:{SECRET}")
         assert main(cli.words(f"{line} --run refused")) != 0
         second = capfd.readouterr()
-    assert json.loads(said.out)["run"] == "kept"
+    assert json.loads(shown.out)["run"] == "kept"
     assert Vault.opened and list((tmp_path / "shared").rglob("*.safetensors"))
     # The records of Prefect (its parameters, logs, events) and of MLflow, and our own, are files.
     records = [file for file in home.rglob("*") if file.is_file()]
@@ -118,7 +118,7 @@ def test_no_record_of_a_search_holds_the_login(
         file.name for file in records
     }
     assert not [file for file in records if SECRET.encode() in file.read_bytes()]
-    assert SECRET not in said.out + said.err
+    assert SECRET not in shown.out + shown.err
     assert b"$VAULT_LOGIN" in (home / "runs/kept/params.json").read_bytes()
     assert "is refused" in second.err and SECRET not in second.out + second.err
 

@@ -127,8 +127,8 @@ def test_an_agent_plays_a_search_to_its_end(project: Project, night: Search) -> 
     for found, names in asked:
         steps = [name.rpartition("-")[0] for name in names]
         assert {tuple(sent[step]) for step in steps} == set(map(tuple, whole(found)))
-    said = {name for _, names in asked for name in names}
-    assert {name.rpartition("-")[0] for name in said} == sent.keys()
+    printed = {name for _, names in asked for name in names}
+    assert {name.rpartition("-")[0] for name in printed} == sent.keys()
     winner_is_reported(board, night)
     in_one_unit(everything, night)
 
@@ -191,9 +191,9 @@ def test_answers_to_nothing_are_refused(project: Project, night: Search) -> None
         given | {"run": "../night"},
     ]
     replies = call(project, *[("answer", one) for one in wrong])
-    said = ("is no open question", "is no open question", "20001", "1 to", "from 0 up", "night")
+    printed = ("is no open question", "is no open question", "20001", "1 to", "from 0 up", "night")
     assert all(isinstance(reply, str) for reply in replies)
-    assert [part in reply for part, reply in zip(said, replies, strict=True)] == [True] * 6
+    assert [part in reply for part, reply in zip(printed, replies, strict=True)] == [True] * 6
     assert box.open_ids() == names and not any(map(box.is_answered, names))
     # Let the search end.
     while night.finished is None:
@@ -241,8 +241,8 @@ def test_what_would_run_other_code_is_refused(project: Project) -> None:
         ("start_search", {"model": "org/name", "windows": {"script": 1}}),
         ("stop", {"name": "postgres"}),
     )
-    said = ("without settings", "leave it out", "windows has no script", "job 'postgres'")
-    assert [part in reply for part, reply in zip(said, replies, strict=True)] == [True] * 4
+    printed = ("without settings", "leave it out", "windows has no script", "job 'postgres'")
+    assert [part in reply for part, reply in zip(printed, replies, strict=True)] == [True] * 4
     # A value that looks like an option stays a value.
     assert _options({"designer_model": "--script=x"}) == ["--designer-model=--script=x"]
 

@@ -53,8 +53,8 @@ def test_errors_are_json_too_and_a_traceback_comes_only_when_asked_for(cli: Comm
 
 def test_a_wrong_formula_shows_where(cli: CommandLine) -> None:
     formula = "expr:abs(W) * x_nrom + 1"
-    said, shown, caret = cli(SMALL, "--metric", formula, code=2).err.splitlines()
-    assert said.startswith("autoprune: column 10: ") and "x_norm" in said
+    words_shown, shown, caret = cli(SMALL, "--metric", formula, code=2).err.splitlines()
+    assert words_shown.startswith("autoprune: column 10: ") and "x_norm" in words_shown
     assert shown == "  abs(W) * x_nrom + 1" and caret == "  " + " " * 9 + "^"
     record = cli.record(SMALL, "--metric", formula, code=2)
     assert "x_norm" in record["error"] and "^" not in record["error"]

@@ -22,7 +22,7 @@ def test_there_and_back(cli: CommandLine, pruned: Path, tmp_path: Path) -> None:
         }
 
 
-def test_a_dense_model_is_told_so(cli: CommandLine, tmp_path: Path) -> None:
+def test_a_dense_model_is_refused_as_dense(cli: CommandLine, tmp_path: Path) -> None:
     assert "was this model pruned?" in cli(f"compact MODEL {tmp_path / 'compact'}").out
 
 

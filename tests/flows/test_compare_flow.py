@@ -80,8 +80,8 @@ def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
     heard: list[str] = []
     monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
     crowded = compared(**small | {"calibration_windows": 200, "draws": 2})
-    said = "any two draws share 82 % of their windows on average"
-    assert said in "".join(heard) and said in dict(crowded["protocol_lines"])["draws"]
+    shown = "any two draws share 82 % of their windows on average"
+    assert shown in "".join(heard) and shown in dict(crowded["protocol_lines"])["draws"]
 
 
 def test_the_record_holds_the_line_that_repeats_it() -> None:
@@ -184,7 +184,7 @@ def test_the_command_prints_the_table_and_writes_every_form(
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "shown"),
     [
         ("--methods wanda,wandaa", "did you mean wanda"),
         ("--methods wanda+rampe", "did you mean ramp"),
@@ -211,9 +211,9 @@ def test_the_command_prints_the_table_and_writes_every_form(
     ],
 )
 def test_bad_input_is_refused_before_anything_is_measured(
-    cli: CommandLine, home: Path, more: str, said: str
+    cli: CommandLine, home: Path, more: str, shown: str
 ) -> None:
-    cli.refuses(f"{LINE} --draws 1 {more}", said)
+    cli.refuses(f"{LINE} --draws 1 {more}", shown)
     assert not (home / "comparison").exists()
 
 
@@ -283,7 +283,7 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
 
 
 def test_a_missing_peer_is_a_row_with_the_install_command(compared: Compared) -> None:
-    for peer, said in (
+    for peer, shown in (
         ("llm-compressor", "runs in an environment of its own"),
         ("nowhere/bin/python", "there is no interpreter nowhere/bin/python"),
         (f"llm-compressor={sys.executable}", "has no llm-compressor"),
@@ -291,7 +291,7 @@ def test_a_missing_peer_is_a_row_with_the_install_command(compared: Compared) ->
         result = compared(draws=1, peer=peer)
         for name in ("llm-compressor:wanda", "llm-compressor:sparsegpt"):
             found = row(result, name)
-            assert found["status"] == "unavailable" and said in found["reason"]
+            assert found["status"] == "unavailable" and shown in found["reason"]
             assert "-m pip install 'llmcompressor==0.14.*'" in found["reason"]
         assert row(result, "wanda")["status"] == "ok"
 

@@ -121,10 +121,10 @@ def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr("flows.comparing.run.TABLE_SECONDS", 0.0)
     line = f"{LINE} --methods wanda --sparsity 0.5 --draws 1 --out {tmp_path / 'out'}"
-    said = cli(line.replace(" -q", "")).err
+    shown = cli(line.replace(" -q", "")).err
     assert PAGE_VARIABLE not in os.environ, "left behind by the command"
-    assert said.count("MLflow has no record") == 1
-    assert "no MLflow server answers at http://127.0.0.1:9" in said
+    assert shown.count("MLflow has no record") == 1
+    assert "no MLflow server answers at http://127.0.0.1:9" in shown
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     record = cli.record(line)

@@ -185,7 +185,7 @@ def test_a_damaged_or_incomplete_record_says_so(compared: Compared, tmp_path: Pa
 
 
 def test_wrong_use_is_refused_at_once(cli: CommandLine) -> None:
-    for line, said in (
+    for line, shown in (
         ("some-model --from r", "so MODEL can change nothing"),
         ("--from r --draws 4", "so --draws can change nothing"),
         ("--from nowhere", "holds no record.json"),
@@ -194,7 +194,7 @@ def test_wrong_use_is_refused_at_once(cli: CommandLine) -> None:
         (f"{DEMO_MODEL} --methods wanda --baseline riaa", "did you mean ria"),
         ("m --methods wanda --suite reasonin", "did you mean reasoning"),
     ):
-        cli.refuses(f"compare {line}", said)
+        cli.refuses(f"compare {line}", shown)
 
 
 def test_a_destroyed_model_comes_back_from_the_record(tmp_path: Path) -> None:

@@ -189,12 +189,12 @@ def test_a_worker_with_other_text_or_another_model_refuses(
     compared(methods="wanda", tune=0, draws=1, pattern=None)
     sheet = fake[0].sheet
     job = {"call": "cell", "step": "x", "arguments": []}
-    for change, said in (
+    for change, shown in (
         ({"parts": sheet["parts"] | {"sealed": "00" * 32}}, "sealed windows .*digest differs"),
         ({"model_digest": "00" * 32}, "model .*digest differs"),
         ({"computed_by": sheet["computed_by"] | {"torch": "1"}}, "and the comparison by 1;"),
     ):
-        with pytest.raises(AutopruneError, match=said):
+        with pytest.raises(AutopruneError, match=shown):
             remote.run_job(job | {"bench": sheet | change})
         assert not remote._open
 
@@ -292,9 +292,9 @@ def test_dask_gives_the_same_records_and_an_interrupt_its_table(
     run = start(words, held.environment)
     until(lambda: held.reached or run.poll() is not None, 300, "measurement that is held")
     os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=300)
-    assert run.returncode == 130 and "Traceback" not in said, said
-    assert "| distributed." not in said, said
+    _, shown = run.communicate(timeout=300)
+    assert run.returncode == 130 and "Traceback" not in shown, shown
+    assert "| distributed." not in shown, shown
     cut = read(there)
     assert 0 < cut["finished"] < cut["planned"]
     # Dense, two trials, the first draw of each method and target, and more.

@@ -134,5 +134,5 @@ def test_a_worker_has_the_same_draws_or_is_refused(
 
 
 def test_study_answers_with_the_line_that_does_it(cli: CommandLine) -> None:
-    said = "study is now `autoprune compare`"
-    cli.refuses("study matrix.yaml --json", said, "--calibration-text generic=")
+    shown = "study is now `autoprune compare`"
+    cli.refuses("study matrix.yaml --json", shown, "--calibration-text generic=")

@@ -1,4 +1,4 @@
-"""Bad input for the engine through the command line: a clear error, or a fallback that is said."""
+"""Bad input for the engine through the command line: a clear error, or a fallback with a note."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def test_a_clear_error(cli: CommandLine, words: str, parts: list[str]) -> None:
     cli.refuses(f"{SMALL} {words}", *parts)
 
 
-def test_a_singular_gram_matrix_is_damped_and_said(cli: CommandLine) -> None:
+def test_a_singular_gram_matrix_is_damped_with_a_note(cli: CommandLine) -> None:
     # 32 tokens cannot span the 64 inputs of down_proj.
     record = cli.record(f"{SMALL} --calibration-windows 1 --repair mrp:damp=0")
     assert any("down_proj: damping raised from 0 to" in note for note in record["notes"])
@@ -48,7 +48,7 @@ def test_every_choice_is_listed_with_source_needs_and_parameters(
         assert item["source"] and item["source"] in line
         assert all(need in line for need in item["needs"])
         assert all(f"{key}=" in line for key in item["params"])
-        # Whatever is said to be allowed is taken, and nothing else.
+        # What the error lists as allowed is taken, and nothing else.
         start = "mrp:" if item["name"] == "walk" else ""
         for key, values in item["allowed"].items():
             assert values and all(value in line for value in values)

@@ -38,7 +38,7 @@ def test_self_generated_text_calibrates_streamed_or_not(cli: CommandLine, tmp_pa
 def test_auto_decides_on_the_selection_part_under_the_repair_and_says_what_it_tried(
     cli: CommandLine, tmp_path: Path
 ) -> None:
-    said = cli(f"{AUTO} --repair mrp --out {tmp_path / 'out'}").out
+    shown = cli(f"{AUTO} --repair mrp --out {tmp_path / 'out'}").out
     record = json.loads((tmp_path / "out" / "autoprune.json").read_text())
     choice: Any = record["allocation_choice"]
     tried = {item["allocation"]: item["loss"] for item in choice["tried"]}
@@ -48,7 +48,7 @@ def test_auto_decides_on_the_selection_part_under_the_repair_and_says_what_it_tr
     assert list(repaired) == ["uniform", min(others, key=tried.__getitem__)]
     assert record["allocation"] == choice["best"] == min(repaired, key=repaired.__getitem__)
     # A person reads which two were repaired and what that gave.
-    assert f"after the repair {list(repaired)[1]} {repaired[list(repaired)[1]]:.4f} nats" in said
+    assert f"after the repair {list(repaired)[1]} {repaired[list(repaired)[1]]:.4f} nats" in shown
     # Straight-line: the dense model pruned uniformly, by its own scores, and repaired block after
     # block, each measured on the selection part.
     parts = split(load_corpus(str(cli.places["TEXT"])))
@@ -85,8 +85,8 @@ def test_auto_on_a_model_that_computes_no_number_says_so_and_saves_nothing(
     cli: CommandLine, tmp_path: Path
 ) -> None:
     cli.places["MODEL"] = save_subject(broken_subject(), tmp_path / "broken")
-    said = "uniform, ramp:half_width=0.3, sdsa the model's loss"
-    cli.refuses(f"{AUTO} -q --out {tmp_path / 'out'}", said, code=3)
+    shown = "uniform, ramp:half_width=0.3, sdsa the model's loss"
+    cli.refuses(f"{AUTO} -q --out {tmp_path / 'out'}", shown, code=3)
     assert not (tmp_path / "out").exists()
 
 

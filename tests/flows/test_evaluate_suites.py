@@ -120,9 +120,9 @@ def test_against_another_model_is_paired_and_against_a_record_too(
     alone = printed.record
     assert alone["perplexity"] > 1 and Path(alone["folder"], "rows.parquet").is_file()
     assert {c["other"] for c in alone["comparison"]} == {None}
-    for said in (alone["refusal"], printed.err):
-        assert "different protocols" in said and "seqlen is 48 and 32" in said
-        assert "corpus is" in said
+    for words_shown in (alone["refusal"], printed.err):
+        assert "different protocols" in words_shown and "seqlen is 48 and 32" in words_shown
+        assert "corpus is" in words_shown
     shown = cli(line, code=2).out
     assert "; not compared" in shown and "seqlen is 48 and 32" in " ".join(shown.split())
     cli.refuses(f"{EVALUATE} -q --against {tmp_path / 'no.json'}", "does not exist")
@@ -172,8 +172,8 @@ def test_prune_leaves_held_out_text_out(cli: CommandLine, tmp_path: Path) -> Non
     held_out.write_text("\n\n".join(documents[:3]))
     overlap = cli.record(f"{PRUNE} --seqlen 48 --held-out {held_out}")["overlap"]
     assert overlap["dropped"] == 3 and overlap["checked"] == len(documents)
-    said = "nothing is left to calibrate on"
-    cli.refuses(f"{PRUNE} --seqlen 48 --held-out TEXT", said, code=1)
+    words_shown = "nothing is left to calibrate on"
+    cli.refuses(f"{PRUNE} --seqlen 48 --held-out TEXT", words_shown, code=1)
 
 
 def test_sealed_touches_are_counted_once_a_run(cli: CommandLine) -> None:
@@ -230,8 +230,8 @@ def test_the_type_and_a_tokenizer_without_a_beginning_token_are_noted(
     line = f"{EVALUATE} --windows 10000 --dtype"
     record, half = (cli.record(f"{line} {kind}") for kind in ("float32", "bfloat16"))
     assert not record["rows"][0]["details"]["starts_with_beginning_token"]
-    for said in ("no beginning token", "and 10000 are asked for: figures are of all"):
-        assert any(said in note for note in record["notes"]), record["notes"]
+    for words_shown in ("no beginning token", "and 10000 are asked for: figures are of all"):
+        assert any(words_shown in note for note in record["notes"]), record["notes"]
     first, second = record["rows"][0], half["rows"][0]
     assert [row["protocol"]["dtype"] for row in (first, second)] == ["float32", "bfloat16"]
     assert first["value"] != second["value"] == pytest.approx(first["value"], rel=0.05)

@@ -24,6 +24,6 @@ def test_a_file_is_written_once_and_described(
     cli.refuses(line, "--overwrite")
     assert "all read back" in cli(f"{line} --overwrite").out and out.read_bytes() == before
     # Half a wish.
-    for words, said in (("", "nothing to do"), ("--gguf q8_0", "go together")):
-        cli.refuses(f"export any {words}", said)
+    for words, shown in (("", "nothing to do"), ("--gguf q8_0", "go together")):
+        cli.refuses(f"export any {words}", shown)
     cli.refuses("export any --out x", "nothing to do")

@@ -115,8 +115,8 @@ def test_what_needs_no_extra_works_without_and_doctor_names_what_is_missing(
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     lines = ["--help", "ls metrics", "ls suites", "ls corpora", "ls models", "down", "up --help"]
     *found, (code, out, errors) = answers(tmp_path, list(EXTRA_OF), [*lines, "doctor"])
-    for line, (ended, said, complaint) in zip(lines, found, strict=True):
-        assert ended == 0 and said, (line, complaint)
+    for line, (ended, shown, complaint) in zip(lines, found, strict=True):
+        assert ended == 0 and shown, (line, complaint)
     assert code == 4, errors
     for module, extra in (("openai", "search"), ("docker", "platform")):
         assert f"{module} is missing\n" in out, out

@@ -89,13 +89,13 @@ def _module(entry: object) -> str:
     return str(getattr(entry, "__module__", type(entry).__module__))
 
 
-@pytest.mark.parametrize(("line", "said"), TYPOS + WRONG_PARTS)
+@pytest.mark.parametrize(("line", "shown"), TYPOS + WRONG_PARTS)
 def test_a_wrong_name_leaves_nothing_behind(
-    line: str, said: str, bare: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+    line: str, shown: str, bare: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(tiny_folder) if word == "MODEL" else word for word in line.split()]
     assert main([*words, "-q"]) == 2
-    assert said in capsys.readouterr().err
+    assert shown in capsys.readouterr().err
     assert not bare.exists() and not list(bare.parent.iterdir())
 
 

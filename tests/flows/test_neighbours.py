@@ -12,12 +12,12 @@ def test_a_line_only_where_others_take_what_this_run_wants() -> None:
     assert crowding(1.9, 0.1, 2) == "" and crowding(0.1, 1.9, 2) == ""
     # There is room for both.
     assert crowding(1.0, 1.0, 8) == ""
-    said = crowding(0.5, 1.5, 2)
-    assert "75% of the processors' time (they take 1.5 of 2 and this run 0.5" in said
-    assert "25% of the time" in said
+    shown = crowding(0.5, 1.5, 2)
+    assert "75% of the processors' time (they take 1.5 of 2 and this run 0.5" in shown
+    assert "25% of the time" in shown
 
 
-def test_it_is_said_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_printed_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     # Time, seconds of this run, seconds of all: quiet, then half and half of two processors.
     taken = iter([(0.0, 0.0, 0.0), (5.0, 1.0, 2.0), (10.0, 9.0, 20.0), (30.0, 20.0, 40.0),
                   (70.0, 69.0, 140.0), (130.0, 188.0, 260.0), (700.0, 758.0, 1400.0)])  # fmt: skip

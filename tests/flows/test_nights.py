@@ -1,4 +1,4 @@
-"""What is searched every night: only what somebody asked for, remembered, and said."""
+"""What is searched every night: only what somebody asked for; it is remembered and printed."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,9 +78,9 @@ def test_it_says_what_the_server_has_scheduled_whoever_did_it() -> None:
     when = CronSchedule(cron="0 2 * * *", timezone="Europe/Berlin")
     schedules = [SimpleNamespace(active=True, schedule=when)]
     client: Any = Client()
-    said = scheduled(client, "second")
-    assert "searches me at 60% zeros, cron 0 2 * * * (Europe/Berlin)" in said
-    assert "promotes what passes the gate" in said and "--schedule off" in said
+    shown = scheduled(client, "second")
+    assert "searches me at 60% zeros, cron 0 2 * * * (Europe/Berlin)" in shown
+    assert "promotes what passes the gate" in shown and "--schedule off" in shown
     schedules = [SimpleNamespace(active=False, schedule=when)]
     assert scheduled(client, "second").startswith("nothing is scheduled")
 

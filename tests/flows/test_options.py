@@ -51,11 +51,11 @@ def test_every_field_is_an_option_of_its_name_and_text(command: str) -> None:
         option = f"--{name.replace('_', '-')}"
         wanted = [option.replace("--", "--no-", 1)] if field.default is True else [option]
         if name == "private":
-            # What is published is said by name either way.
+            # What is published is listed by name either way.
             wanted = [option, *wanted]
         assert found[name].option_strings == wanted
-        said = str(found[name].help).replace("%%", "%").lower()
-        assert name in ("model", "seed") or str(field.description).lower() in said
+        printed = str(found[name].help).replace("%%", "%").lower()
+        assert name in ("model", "seed") or str(field.description).lower() in printed
 
 
 def test_what_is_typed_reaches_the_parameters_and_nothing_else_is_given() -> None:
@@ -71,7 +71,7 @@ def test_what_is_typed_reaches_the_parameters_and_nothing_else_is_given() -> Non
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "printed"),
     [
         ("search --samples 4", "--samples is now --calibration-windows"),
         ("search --windows 4", "--windows is now --selection-windows"),
@@ -89,9 +89,9 @@ def test_what_is_typed_reaches_the_parameters_and_nothing_else_is_given() -> Non
     ],
 )
 def test_earlier_spellings_are_refused_with_the_new_one(
-    line: str, said: str, cli: CommandLine
+    line: str, printed: str, cli: CommandLine
 ) -> None:
-    cli.refuses(line, said)
+    cli.refuses(line, printed)
 
 
 @pytest.mark.parametrize("command", ["search", "compare", "prune", "evaluate"])

@@ -1,4 +1,4 @@
-"""No command writes over what a person has, unless told to, and says so before it works."""
+"""No command writes over what a person has, unless asked to, and it refuses before it works."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ def mine(tiny_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("stream", ["", "--stream"])
-def test_prune_replaces_a_model_only_when_told(cli: CommandLine, mine: Path, stream: str) -> None:
+def test_prune_replaces_a_model_only_when_asked(cli: CommandLine, mine: Path, stream: str) -> None:
     before = contents(mine)
     cli.refuses(f"{WORK} {stream} --out {mine}", "holds a saved model")
     assert contents(mine) == before
@@ -44,8 +44,8 @@ def test_prune_looks_at_its_target_before_it_reads_anything(
     # Neither the text nor the metric exists, which is found out as soon as anything is read.
     line = "prune ./missing --corpus none.txt --metric none.py -q"
     for more in ("", "--overwrite"):
-        said = ("holds no saved model", str(foreign), "name another folder")
-        cli.refuses(f"{line} --out {foreign} {more}", *said)
+        shown = ("holds no saved model", str(foreign), "name another folder")
+        cli.refuses(f"{line} --out {foreign} {more}", *shown)
     assert (foreign / "chapter1.txt").read_text() == "years of work"
     (mine / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
     line = f"prune ./missing --metric {mine}/metric.py -q --out {mine} --overwrite"
@@ -54,7 +54,7 @@ def test_prune_looks_at_its_target_before_it_reads_anything(
     assert contents(mine) == before
 
 
-def test_compact_replaces_a_model_only_when_told(cli: CommandLine, mine: Path) -> None:
+def test_compact_replaces_a_model_only_when_asked(cli: CommandLine, mine: Path) -> None:
     before = contents(mine)
     cli.refuses(f"compact MODEL {mine}", "--overwrite")
     cli.refuses(f"compact {mine} {mine}/small --overwrite", "lies in the source")
@@ -67,8 +67,8 @@ def test_compare_keeps_tables_of_others(cli: CommandLine, tmp_path: Path) -> Non
     (folder := tmp_path / "tables").mkdir()
     (folder / "comparison.md").write_text("years of work")
     line = "compare --corpus TEXT --methods wanda -q"
-    said = "holds comparison.md of no comparison of ours"
-    cli.refuses(f"{line} MODEL --out {folder}", said)
+    shown = "holds comparison.md of no comparison of ours"
+    cli.refuses(f"{line} MODEL --out {folder}", shown)
     (folder / "comparison.json").write_text('{"model": "another"}')
     cli.refuses(f"{line} MODEL --out {folder}", "of a comparison of another")
     cli.refuses(f"{line} MODEL --out MODEL", "is the source itself")

@@ -86,8 +86,8 @@ def test_the_price_of_an_answer_comes_from_the_command_or_the_environment(
 def test_an_address_with_a_login_is_refused_and_not_repeated(
     address: str, home: Path, cli: CommandLine
 ) -> None:
-    said = cli(f"search --designer openai --base-url {address} -v", code=2).err
-    assert "OPENAI_API_KEY" in said and ":secret" not in said
+    shown = cli(f"search --designer openai --base-url {address} -v", code=2).err
+    assert "OPENAI_API_KEY" in shown and ":secret" not in shown
     assert not (home / "runs").exists()
     with pytest.raises(ValidationError) as refused:
         DesignerSpec(base_url=address)

@@ -22,8 +22,8 @@ from tasks.state import State
 def test_more_windows_of_a_candidate_make_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, repeats: bool
 ) -> None:
-    told: list[str] = []
-    screen = SimpleNamespace(event=told.append, remaining=lambda seconds: None)
+    events: list[str] = []
+    screen = SimpleNamespace(event=events.append, remaining=lambda seconds: None)
     monkeypatch.setattr(console, "screen", lambda: screen)
     recipe = Recipe(Candidate("expression", "abs(W)"))
     entry = Entry("C1", 1, "mutate", recipe, "abs(W)", status="measured")
@@ -38,6 +38,6 @@ def test_more_windows_of_a_candidate_make_one_line(
         entry.results[1] = Measurement((3.0,) * windows, 511 * windows, 20.0)
         driver._look()
     if repeats:
-        assert told == ["C1 abs(W): same as wanda"]
+        assert events == ["C1 abs(W): same as wanda"]
         return
-    assert told == [f"C1 abs(W): perplexity 20.00 on {windows} windows" for windows in (2, 6)]
+    assert events == [f"C1 abs(W): perplexity 20.00 on {windows} windows" for windows in (2, 6)]

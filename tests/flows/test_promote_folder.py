@@ -94,8 +94,8 @@ def test_a_schemes_folder_is_made_again_to_the_bit(cli: CommandLine, tmp_path: P
     # The record names the file only, not where it lies.
     cli.refuses(line, "--corpus")
     line += " --corpus TEXT"
-    said = cli.record(f"{line} --out {tmp_path / 'again'}")
-    assert said["match"] and said["found"] == said["files"]
+    shown = cli.record(f"{line} --out {tmp_path / 'again'}")
+    assert shown["match"] and shown["found"] == shown["files"]
     kept = (tmp_path / "again" / "model.safetensors").read_bytes()
     assert kept == (out / "model.safetensors").read_bytes()
     record = json.loads((out / RECORD_FILE).read_text())

@@ -1,4 +1,4 @@
-"""`autoprune prune --scheme` on a tiny model: what is saved and what is said."""
+"""`autoprune prune --scheme` on a tiny model: what is saved and what is printed."""
 
 import json
 from pathlib import Path
@@ -21,11 +21,11 @@ def test_command_and_front_door_save_the_same_smaller_model(
 ) -> None:
     out, tiny_folder, text_file = tmp_path / "out", cli.places["MODEL"], cli.places["TEXT"]
     line = "prune MODEL --corpus TEXT --scheme depth+width --sparsity 0.6 --seqlen 32 -q"
-    said = cli(f"{line} --calibration-windows 4 --out {out}").out
+    shown = cli(f"{line} --calibration-windows 4 --out {out}").out
     record = json.loads((out / "autoprune.json").read_text())
     assert record["steps"][0]["blocks_removed"] in ([0], [1]) and record["steps"][1]
-    assert f"{record['parameters']:,} of {record['parameters_before']:,}" in said
-    assert "--suite lm,cost --against" in said
+    assert f"{record['parameters']:,} of {record['parameters_before']:,}" in shown
+    assert "--suite lm,cost --against" in shown
     card = (out / "README.md").read_text()
     assert "`depth+width`" in card and "4 windows of 32 tokens" in card
     opened = AutoModelForCausalLM.from_pretrained(out)

@@ -27,7 +27,7 @@ def test_the_data_hold_recipes_that_cost_more_and_give_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "shown"),
     [
         ({"quality": "fast", "minutes": 3}, "leave one out"),
         ({"quality": "fast", "repair": "mrp", "group": "row"}, "leave out group, repair"),
@@ -38,8 +38,8 @@ def test_the_data_hold_recipes_that_cost_more_and_give_more() -> None:
         ({"minutes": 0}, "greater than 0"),
     ],
 )
-def test_what_does_not_go_together_is_refused(fields: dict[str, object], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_what_does_not_go_together_is_refused(fields: dict[str, object], shown: str) -> None:
+    with pytest.raises(ValidationError, match=shown):
         PruneParams(model="m", **fields)  # type: ignore[arg-type]
 
 
@@ -57,14 +57,14 @@ def line(cli: CommandLine, text: Path) -> str:
     return "prune MODEL --corpus TEXT --seqlen 32 --calibration-windows 4"
 
 
-def test_without_a_recipe_a_preset_is_taken_said_and_measured(line: str, cli: CommandLine) -> None:
-    said = cli(f"{line} --json")
-    record, best = said.record, KNOWN[-1]
+def test_without_a_recipe_a_preset_is_taken_named_and_measured(line: str, cli: CommandLine) -> None:
+    shown = cli(f"{line} --json")
+    record, best = shown.record, KNOWN[-1]
     assert (record["metric"], record["solver"]) == (best.metric, best.repair)
     assert record["preset"]["quality"] == best.name and record["samples"] == 4
     assert record["preset"]["expected_seconds"] < 60 * USUAL_MINUTES
-    assert f"quality {best.name}: {best.recipe}" in said.err and "estimate: about" in said.err
-    assert said.err.index("estimate: about") < said.err.index("repair")
+    assert f"quality {best.name}: {best.recipe}" in shown.err and "estimate: about" in shown.err
+    assert shown.err.index("estimate: about") < shown.err.index("repair")
     found = record["perplexity"]
     assert found["dense"] > 1 and found["pruned"] > 1 and found["pruned"] != found["dense"]
 

@@ -21,16 +21,16 @@ SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
 
 
 @pytest.fixture
-def said() -> list[str]:
+def shown() -> list[str]:
     return []
 
 
 @pytest.fixture
 def platform(
-    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Platform]:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    found = Platform(State.open(tmp_path / "state"), said.append)
+    found = Platform(State.open(tmp_path / "state"), shown.append)
     for name in ("prefect", "worker"):
         found._launch(Service(name, name, SLEEPER, dict(os.environ)))
     yield found
@@ -43,12 +43,12 @@ def running(platform: Platform, name: str, api: str) -> Running:
     return Running(known.pid, known.created, api, known.log)
 
 
-def test_what_ends_by_itself_is_started_again(platform: Platform, said: list[str]) -> None:
+def test_what_ends_by_itself_is_started_again(platform: Platform, shown: list[str]) -> None:
     assert platform.revive() == ""
     old = platform.started["worker"]
     psutil.Process(old.pid).kill()
     psutil.wait_procs([psutil.Process(old.pid)], timeout=60)
-    assert platform.revive() == "" and "the worker ended by itself" in " ".join(said)
+    assert platform.revive() == "" and "the worker ended by itself" in " ".join(shown)
     assert platform.started["worker"].pid != old.pid
     assert platform.register.read() == platform.started
     platform.stop_started()
@@ -56,11 +56,11 @@ def test_what_ends_by_itself_is_started_again(platform: Platform, said: list[str
 
 
 def test_a_server_that_ended_by_itself_is_started_at_its_own_port(
-    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    found = Platform(State.open(tmp_path / "state"), said.append)
+    found = Platform(State.open(tmp_path / "state"), shown.append)
     ports: list[int] = []
     monkeypatch.setattr(found, "_start", lambda service, port, *_: ports.append(port))
     monkeypatch.setattr(found, "_experiment", lambda: None)
@@ -77,7 +77,7 @@ def test_a_server_that_ended_by_itself_is_started_at_its_own_port(
         found.register.add(name, Running(os.getpid(), 0.0, url, "log"))
     assert start(None) == [4310, 5310]
     assert start(4999) == [4999, 4999]
-    bring_down(found.state, said.append)
+    bring_down(found.state, shown.append)
     assert start(None) == [services.PREFECT_PORT, services.MLFLOW_PORT]
 
 
@@ -125,22 +125,22 @@ def test_while_another_command_is_at_work_reviving_waits_and_stopping_does_not(
 
 
 def test_options_that_come_too_late_are_named(
-    platform: Platform, said: list[str], monkeypatch: pytest.MonkeyPatch
+    platform: Platform, shown: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "prefect_answers", lambda *_: True)
     server = running(platform, "prefect", "http://127.0.0.1:4200/api")
     platform._prefect(server, 4300)
-    assert "--prefect-port 4300 has no effect on what runs already, it stays 4200" in said[-1]
+    assert "--prefect-port 4300 has no effect on what runs already, it stays 4200" in shown[-1]
     platform._prefect(server, None)
     platform._prefect(server, 4200)
-    assert sum("no effect" in line for line in said) == 1
+    assert sum("no effect" in line for line in shown) == 1
 
     processes.stop(platform.started["worker"])
     platform._launch(Service("worker", "worker", (*SLEEPER, "--limit", "4"), dict(os.environ)))
     platform._worker(platform.started["worker"], 7)
-    assert "--runs 7 has no effect on what runs already, it stays 4" in said[-1]
+    assert "--runs 7 has no effect on what runs already, it stays 4" in shown[-1]
     platform._worker(platform.started["worker"], 4)
-    assert said[-1] == "worker: runs already"
+    assert shown[-1] == "worker: runs already"
 
 
 def test_a_deploy_that_takes_too_long_is_no_fault_of_the_program(

@@ -43,15 +43,15 @@ def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch) ->
         workers("ray", 2, None, {}).__enter__()
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, True), (1, False)])
+@pytest.mark.parametrize(("count", "shown"), [(0, True), (1, False)])
 def test_a_cluster_without_workers_is_waited_for_aloud(
-    count: int, said: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+    count: int, shown: bool, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from distributed import LocalCluster
     from prefect import flow
 
-    told: list[str] = []
-    monkeypatch.setattr(type(console.screen()), "event", lambda _, text: told.append(text))
+    events: list[str] = []
+    monkeypatch.setattr(type(console.screen()), "event", lambda _, text: events.append(text))
 
     @flow
     def waiting(address: str) -> None:
@@ -60,8 +60,8 @@ def test_a_cluster_without_workers_is_waited_for_aloud(
 
     with LocalCluster(n_workers=count, processes=False, dashboard_address=None) as cluster:
         waiting(cluster.scheduler_address)
-        assert told == [text for text in told if cluster.scheduler_address in text]
-    assert any("has no workers yet" in text for text in told) is said
+        assert events == [text for text in events if cluster.scheduler_address in text]
+    assert any("has no workers yet" in text for text in events) is shown
 
 
 def test_a_ray_cluster_of_this_machine_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:

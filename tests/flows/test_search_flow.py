@@ -129,9 +129,9 @@ def everything_is_in_mlflow(record: dict[str, Any]) -> None:
     """Parent, candidates, the registered model that loads and answers."""
     found = children("tiny")
     parent = found.pop("")
-    said = parent.data.tags["mlflow.note.content"]
-    assert "4 recipes beside the starts were made" in said and record["best"] in said
-    assert f"{record['best']}: " in said and "no language model was asked" in said
+    shown = parent.data.tags["mlflow.note.content"]
+    assert "4 recipes beside the starts were made" in shown and record["best"] in shown
+    assert f"{record['best']}: " in shown and "no language model was asked" in shown
     assert parent.data.tags["sealed.number"] == "0" and parent.data.tags["sealed.earlier"] == "1"
     assert set(found) == {row["candidate"] for row in record["leaderboard"]}
     assert parent.info.status == "FINISHED"
@@ -238,9 +238,9 @@ def test_formulas_go_through_the_container(make: Make, tmp_path: Path) -> None:
     assert inside["leaderboard"] == outside["leaderboard"]
 
 
-def test_a_target_without_a_gguf_cannot_design_and_is_told_at_once(cli: CommandLine) -> None:
-    said = ("convert_hf_to_gguf.py", "--designer local")
-    cli.refuses(f"{LINE} --designer self --run own", *said, code=4)
+def test_a_target_without_a_gguf_cannot_design_and_is_refused_at_once(cli: CommandLine) -> None:
+    shown = ("convert_hf_to_gguf.py", "--designer local")
+    cli.refuses(f"{LINE} --designer self --run own", *shown, code=4)
     assert not RunFiles.of(State.open(), "own").facts.exists()
 
 

@@ -45,8 +45,8 @@ def test_the_second_model_stands_beside_the_dense_one(
     assert dense["prompt"] == smaller["prompt"] and dense["continues"] != smaller["continues"]
     assert 1.0 < dense["perplexity"] != smaller["perplexity"] > 1.0
     assert figures["windows"] == 8 and "tokens_per_second" in smaller
-    for said in (f"{dense['parameters']:,}", "blocks removed", f"promote --folder {folder}"):
-        assert said in text, said
+    for shown in (f"{dense['parameters']:,}", "blocks removed", f"promote --folder {folder}"):
+        assert shown in text, shown
     # Typed again, the same search shows the same model.
     kept = (folder / "autoprune.json").read_text()
     demo._second(Plain(state), params, record)

@@ -66,8 +66,8 @@ def test_however_it_stops_the_last_line_goes_on(
             return measure(*args)
 
         monkeypatch.setitem(steps.WORK, "measure", stopped)
-        said = cli(line, code=code).err
-        assert part in said and said.splitlines()[-1] == NEXT
+        shown = cli(line, code=code).err
+        assert part in shown and shown.splitlines()[-1] == NEXT
         with Search.open(State.open().run("halted")) as found:
             assert len(found.history()) > known
             known = len(found.history())
@@ -83,9 +83,9 @@ def test_a_disk_that_takes_no_last_record_hides_nothing(
         raise FULL
 
     monkeypatch.setattr(run_record, "write_json", full)
-    said = cli(f"{WORDS} --json", code=1)
-    assert "No space left on device" in said.err and said.err.splitlines()[-1] == NEXT
-    assert said.record["next"] == "autoprune resume halted"
+    shown = cli(f"{WORDS} --json", code=1)
+    assert "No space left on device" in shown.err and shown.err.splitlines()[-1] == NEXT
+    assert shown.record["next"] == "autoprune resume halted"
 
 
 def test_what_was_asked_for_wrongly_is_not_gone_on_with(cli: CommandLine) -> None:

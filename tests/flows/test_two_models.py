@@ -25,10 +25,10 @@ def test_both_models_are_asked_and_the_records_say_who_wrote_what(
     line = f"{LINE} --designer openai --designer-model wise,mute --candidates 12 --slots 4"
     with serving(answer) as chat:
         asked = f"--base-url {chat.url} --no-register-winner --run pair"
-        said = cli(f"{line.replace(' -q', '')} {asked}").err
+        shown = cli(f"{line.replace(' -q', '')} {asked}").err
         asked = {body["model"] for body in chat.bodies if length_of(body) >= 400}
     assert asked == {"wise", "mute"}
-    assert "wise: answers by our grammar" in said and "mute: answers as plain text" in said
+    assert "wise: answers by our grammar" in shown and "mute: answers as plain text" in shown
 
     run = home / "runs" / "pair"
     facts = read_object(run / "facts.json")

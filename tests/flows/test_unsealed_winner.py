@@ -1,4 +1,4 @@
-"""A search whose winner fails on the sealed text: kept, told about, never the first champion."""
+"""A search whose winner fails on the sealed text: kept, listed, never the first champion."""
 
 import json
 from dataclasses import replace

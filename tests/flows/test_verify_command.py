@@ -25,7 +25,7 @@ def test_train_then_score(cli: CommandLine, tmp_path: Path) -> None:
     listed = cli("ls verifiers --json").record["verifiers"]
     assert [one["name"] for one in listed] == ["programmatic", "surprisal", "uhead"]
 
-    # Nothing is replaced, and what is wrong is said before the model is opened.
+    # Nothing is replaced, and the fault is reported before the model is opened.
     cli.refuses(train, "not empty")
     cli.refuses(f"verify score ./missing --verifier uhead2 {file} -q", "did you mean uhead")
     cli.refuses(f"verify train ./missing --out {tmp_path / 'new'} --chains 3 -q", "3 chains")

@@ -99,7 +99,7 @@ def test_a_foreign_page_or_name_is_refused_even_with_the_login(live: Live) -> No
     assert ask(prefect(live), {}, Origin=f"http://127.0.0.1:{live.prefect}", **known) == 200
 
 
-def test_the_browser_of_a_foreign_page_is_told_no_before_it_asks(live: Live) -> None:
+def test_the_browser_of_a_foreign_page_is_refused_before_it_asks(live: Live) -> None:
     import http.client
 
     for port, path in ((live.prefect, "/api/deployments/filter"), (live.mlflow, "/api/2.0/mlflow")):

@@ -1,4 +1,4 @@
-"""Recipes survive JSON and are told apart by every part."""
+"""Recipes survive JSON and differ by every part."""
 
 import json
 from dataclasses import replace

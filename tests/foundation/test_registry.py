@@ -55,6 +55,6 @@ def test_a_broken_plug_in_is_named_once_and_the_others_are_taken(
     for _ in range(2):
         with pytest.raises(AutopruneError, match=r"'bad' \(metric\) of fancy-prune 2.1 .*no_such"):
             names.get("bad")
-    said = [record.getMessage() for record in caplog.records]
-    assert [message.split()[2] for message in said] == ["'bad'", "'wanda'"]
-    assert "registered twice" in said[1]
+    shown = [record.getMessage() for record in caplog.records]
+    assert [message.split()[2] for message in shown] == ["'bad'", "'wanda'"]
+    assert "registered twice" in shown[1]

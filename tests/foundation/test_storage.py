@@ -81,8 +81,8 @@ def test_a_folder_that_cannot_be_swapped_comes_back(
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", refusing)
-    said = "nothing was changed" if comes_back else r"is in .*-old now"
-    refused = pytest.raises(AutopruneError, match=f"Permission denied.*{said}")
+    shown = "nothing was changed" if comes_back else r"is in .*-old now"
+    refused = pytest.raises(AutopruneError, match=f"Permission denied.*{shown}")
     with refused, atomic_folder(target) as temporary:
         (temporary / "new").write_text("new")
     (left,) = tmp_path.iterdir()

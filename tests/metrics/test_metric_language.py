@@ -115,7 +115,7 @@ def test_properties_of_a_formula() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "column", "said"),
+    ("text", "column", "shown"),
     [
         ("", 1, "empty formula; write one such as"),
         ("abs(W) * x_nrom", 10, "did you mean x_norm?"),
@@ -154,12 +154,12 @@ def test_properties_of_a_formula() -> None:
         ("W" * 5000, 4001, "5000 characters long"),
     ],
 )
-def test_errors_point_and_say_what_is_allowed(text: str, column: int, said: str) -> None:
+def test_errors_point_and_say_what_is_allowed(text: str, column: int, shown: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         parse(text)
     error = caught.value
     assert isinstance(error, UsageError) and error.exit_code == 2
-    assert said in error.line
+    assert shown in error.line
     assert error.line.startswith(f"column {column}: ")
     assert "\n" not in error.line and len(error.line) <= 400
     head, excerpt, caret = str(error).split("\n")

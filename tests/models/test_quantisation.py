@@ -29,10 +29,12 @@ def write(path: Path, kind: Kind) -> ModelSource:
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [(Kind.Q4_1, "Q4_1"), (Kind.Q8_0, "Q8_0"), (Kind.F32, "")]
+    ("kind", "shown"), [(Kind.Q4_1, "Q4_1"), (Kind.Q8_0, "Q8_0"), (Kind.F32, "")]
 )
-def test_the_type_of_most_weights_in_blocks_is_named(tmp_path: Path, kind: Kind, said: str) -> None:
-    assert quantisation(write(tmp_path / "tiny.gguf", kind)) == said
+def test_the_type_of_most_weights_in_blocks_is_named(
+    tmp_path: Path, kind: Kind, shown: str
+) -> None:
+    assert quantisation(write(tmp_path / "tiny.gguf", kind)) == shown
 
 
 def test_a_folder_is_not_quantised(tmp_path: Path) -> None:

@@ -76,9 +76,9 @@ def test_weights_are_saved_narrower_and_stay_as_they_were_in_memory(
     with torch.no_grad():
         norm.fill_(1.001)  # a bfloat16 holds three digits
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    said = model.config.dtype
+    shown = model.config.dtype
     save_model(model, None, tmp_path / "narrow", {}, dtype=torch.bfloat16)
-    assert model.dtype == torch.float32 and model.config.dtype == said
+    assert model.dtype == torch.float32 and model.config.dtype == shown
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     opened = AutoModelForCausalLM.from_pretrained(tmp_path / "narrow", dtype="auto")
     assert opened.dtype == torch.bfloat16

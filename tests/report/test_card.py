@@ -42,19 +42,19 @@ def test_a_card_answers_what_how_figures_data_limits_licence() -> None:
         "| 20.0 | 21.0 |", "−20.0 %", "4,096 tokens", "wikipedia-sample", "## Limits", "apache-2.0",
     ):  # fmt: skip
         assert words in card, words
-    said = "80.00 % are zero and 60.00 % were pruned"
-    more = {**RECORD, "checkpoint": {**RECORD["checkpoint"], "recount": said}}
-    assert f"{said}. Stock" in model_card(REPORT, more, "") and said not in card
+    shown = "80.00 % are zero and 60.00 % were pruned"
+    more = {**RECORD, "checkpoint": {**RECORD["checkpoint"], "recount": shown}}
+    assert f"{shown}. Stock" in model_card(REPORT, more, "") and shown not in card
 
 
-def test_every_look_at_the_sealed_text_is_told() -> None:
-    for uses, said in ((1, "once, by this search"), (3, "3 times by then"), (None, "not known")):
+def test_every_look_at_the_sealed_text_is_listed() -> None:
+    for uses, shown in ((1, "once, by this search"), (3, "3 times by then"), (None, "not known")):
         splits = (dataclasses.replace(REPORT.splits[0], uses=uses),)
         card = model_card(dataclasses.replace(REPORT, splits=splits), RECORD, "")
-        assert said in card, uses
+        assert shown in card, uses
 
 
-def test_an_unknown_licence_is_said_to_be_unknown() -> None:
+def test_an_unknown_licence_is_given_as_unknown() -> None:
     card = model_card(REPORT, RECORD, "")
     assert "license:" not in card.split("---")[1]
     assert "look it up" in card

@@ -115,17 +115,17 @@ def test_it_renders_and_survives_json(search: Search) -> None:
     assert f"<dd>{number(winner.draws[0])}, {number(winner.draws[1])}</dd>" in text
     assert winner.curve == (Point(0.5, best.elsewhere[0.5].perplexity),)
     assert "pareto" in names(report) and f"<dd>{number(winner.curve[0].perplexity)}</dd>" in text
-    said = " ".join([*summary(report), *trust(report)])
-    assert f"the distance to the dense model of {winner.alias} is" in said
+    printed = " ".join([*summary(report), *trust(report)])
+    assert f"the distance to the dense model of {winner.alias} is" in printed
     times = {check.name: check.times for check in report.checks}["dense"]
-    assert times >= 4 and "against wanda" in said and f"dense {times}×" in said
+    assert times >= 4 and "against wanda" in printed and f"dense {times}×" in printed
     spec = search.spec
-    assert f"on {spec.selection_windows} selection and {spec.sealed_windows} sealed" in said
-    assert f"windows of {spec.seqlen} tokens of {BARE.corpus}, joined" in said
-    assert f"Few windows ranked {report.rung_pairs} recipes" in said
+    assert f"on {spec.selection_windows} selection and {spec.sealed_windows} sealed" in printed
+    assert f"windows of {spec.seqlen} tokens of {BARE.corpus}, joined" in printed
+    assert f"Few windows ranked {report.rung_pairs} recipes" in printed
     assert report.layer_pairs >= 3
-    assert f"real layers ranked {report.layer_pairs} masks" in said
-    assert f"rank correlation of {report.layer_correlation:.2f}" in said
+    assert f"real layers ranked {report.layer_pairs} masks" in printed
+    assert f"rank correlation of {report.layer_correlation:.2f}" in printed
     assert all(sentence in text for sentence in trust(report))
     assert_inert(text)
     assert len(packed(text)) == len(report.nodes)

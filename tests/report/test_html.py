@@ -65,14 +65,14 @@ def poisoned(report: RunReport) -> RunReport:
 
 def test_a_metric_without_a_part_in_the_recipe_is_not_claimed() -> None:
     report = make_report()
-    said = "the metric has no part in it"
-    assert said not in render(report)
+    printed = "the metric has no part in it"
+    assert printed not in render(report)
     winner = report.winner
     assert winner is not None
     entries = tuple(
         replace(e, metric_counts=False) if e.id == winner.id else e for e in report.entries
     )
-    assert said in render(replace(report, entries=entries))
+    assert printed in render(replace(report, entries=entries))
 
 
 def test_self_contained() -> None:

@@ -76,7 +76,7 @@ def test_header_card_tile_and_summary_say_who_wrote_the_winner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operator", "designer", "said"),
+    ("operator", "designer", "shown"),
     [
         ("exploit", "local", "C1: written by the language model;"),
         ("list", "openai", "C1: written by the language model;"),
@@ -85,12 +85,12 @@ def test_header_card_tile_and_summary_say_who_wrote_the_winner() -> None:
         ("spare", "none", "C1: written by mutation;"),
     ],
 )
-def test_moves_and_models_are_told_apart(operator: str, designer: str, said: str) -> None:
+def test_moves_and_models_are_distinguished(operator: str, designer: str, shown: str) -> None:
     found = report()
     won = tuple(replace(e, operator=operator) if e.alias == "C1" else e for e in found.entries)
     spec = found.spec | {"designer": {"kind": designer}}
     line = authorship(replace(found, entries=won, spec=spec))
-    assert line.startswith(said)
+    assert line.startswith(shown)
     nobody = "no language model was asked"
     assert line.endswith(nobody) == (designer in ("random", "none"))
 
@@ -128,11 +128,11 @@ def test_parts_that_were_given_are_named() -> None:
 
 def test_the_winner_is_set_against_the_best_start_and_not_wanda_alone() -> None:
     found = report()
-    said = "Against the best start by hand, wanda+ramp, C1 has −18.5 % perplexity"
-    assert any(text.startswith(said) for text in summary(found))
+    shown = "Against the best start by hand, wanda+ramp, C1 has −18.5 % perplexity"
+    assert any(text.startswith(shown) for text in summary(found))
     assert "Against the best start" in render(found)
     card = model_card(found, RECORD, "")
-    assert "| best start by hand, wanda+ramp | 54.0 | 55.0 |" in card and said in card
+    assert "| best start by hand, wanda+ramp | 54.0 | 55.0 |" in card and shown in card
 
 
 def test_papers_of_others_are_cited_by_the_classes_own_sources() -> None:
@@ -152,7 +152,7 @@ def test_papers_of_others_are_cited_by_the_classes_own_sources() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "claimed", "said"),
+    ("known", "claimed", "shown"),
     [
         (SealedSet(3, "t", "c" * 64, documents=7), True, "sealed set 3, which no choice was made"),
         (
@@ -168,11 +168,11 @@ def test_papers_of_others_are_cited_by_the_classes_own_sources() -> None:
     ],
 )  # fmt: skip
 def test_no_choice_is_claimed_only_where_the_ledger_has_no_earlier_look(
-    known: SealedSet | None, claimed: bool, said: str
+    known: SealedSet | None, claimed: bool, shown: str
 ) -> None:
     found = replace(report(), sealed_set=known)
     text = " ".join(summary(found))
-    assert ("no choice was made on" in text) == claimed and said in text
+    assert ("no choice was made on" in text) == claimed and shown in text
     page = render(found)
     assert ("no choice was made on" in page) == claimed
     if known is not None:

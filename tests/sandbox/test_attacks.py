@@ -113,9 +113,9 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _assert_silent(outcome: Accepted | Rejected) -> None:
     if isinstance(outcome, Rejected):
-        said = outcome.detail + outcome.printed
-        assert SECRET not in said
-        assert "BREACH" not in said, said
+        shown = outcome.detail + outcome.printed
+        assert SECRET not in shown
+        assert "BREACH" not in shown, shown
         assert len(outcome.detail) <= 400
         assert outcome.detail.isprintable()
 

@@ -49,8 +49,8 @@ class Daemon:
             if self._process.poll() is not None:
                 break
             time.sleep(0.2)
-        said = (self._folder / "log").read_text(encoding="utf-8", errors="replace")[-500:]
-        pytest.skip(f"a second daemon does not start here: {said}")
+        shown = (self._folder / "log").read_text(encoding="utf-8", errors="replace")[-500:]
+        pytest.skip(f"a second daemon does not start here: {shown}")
 
     def kill(self) -> None:
         """End it without a chance to tidy up; its containers live on."""

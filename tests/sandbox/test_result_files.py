@@ -126,7 +126,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_is_told_and_nothing_stays(small_disk: Path) -> None:
+def test_a_full_disk_is_an_error_and_nothing_stays(small_disk: Path) -> None:
     workspace = Workspace(small_disk, this_process(), results=small_disk)
     exchange = Exchange(workspace)
     with pytest.raises(SandboxBrokenError, match="free some"):

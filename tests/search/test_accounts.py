@@ -195,9 +195,9 @@ def test_a_term_that_changes_no_mask_becomes_a_fact() -> None:
         chronicle.note_proposal(state, entry)
     state.terms["C2"] = "row_mean(abs(W))"
     Trials(state).share(less, whole)
-    said = "without row_mean(abs(W)): the same masks, the term does nothing"
+    shown = "without row_mean(abs(W)): the same masks, the term does nothing"
     fact = state.graph.nodes["C2.o"]
-    assert fact.body["text"] == f"{formulas[0]} {said}"
+    assert fact.body["text"] == f"{formulas[0]} {shown}"
     assert (fact.body["verdict"], fact.body["nats"]) == ("same", 0.0)
     assert observation(fact).line == f"dropping row_mean(abs(W)) from {formulas[0]} changes nothing"
 

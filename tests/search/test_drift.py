@@ -85,8 +85,8 @@ def test_a_winner_that_gives_other_figures_is_not_sealed(tmp_path: Path) -> None
 
     end, search, _ = repeated(tmp_path / "broken", broken, usual)
     assert end == Done("drift") and search.best is not None
-    said = "could not be measured again (statistics: statistics in memory have another digest)"
-    assert search.drift == f"{search.best.alias} {said}"
+    shown = "could not be measured again (statistics: statistics in memory have another digest)"
+    assert search.drift == f"{search.best.alias} {shown}"
 
 
 @pytest.mark.parametrize(("by", "stops"), [(0.02, False), (0.04, True)])

@@ -1,4 +1,4 @@
-"""What a search will take is said before it starts, limit by limit."""
+"""A search starts with an estimate of what it will take, limit by limit."""
 
 import pytest
 
@@ -53,14 +53,14 @@ def test_a_program_costs_more_than_masks() -> None:
     assert estimate(start, WINDOW).baselines > found.baselines + 2 * masks.candidate
 
 
-def test_it_is_said_in_words_with_what_the_limits_leave_out() -> None:
+def test_its_words_state_what_the_limits_leave_out() -> None:
     spec = make_spec(budget=Budget(candidates=900, seconds=900.0, money=1.0, price=(0.5, 2.0)))
-    said = "\n".join(foreseen(spec, estimate(spec, WINDOW), 48.0))
-    assert "dense pass 0.70 s a window, 8 s an answer assumed" in said
-    assert "of at most 900 candidates fit, the time ends the search" in said
-    assert "900 candidates, 15:00 of work, $1" in said
-    assert "loading, calibration and saving come on top (0:48 before the start)" in said
-    assert "too short" not in said
+    shown = "\n".join(foreseen(spec, estimate(spec, WINDOW), 48.0))
+    assert "dense pass 0.70 s a window, 8 s an answer assumed" in shown
+    assert "of at most 900 candidates fit, the time ends the search" in shown
+    assert "900 candidates, 15:00 of work, $1" in shown
+    assert "loading, calibration and saving come on top (0:48 before the start)" in shown
+    assert "too short" not in shown
     hasty = make_spec(budget=Budget(candidates=900, seconds=9.0))
     found = estimate(hasty, WINDOW)
     least = found.baselines + found.candidate + found.end

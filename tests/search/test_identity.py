@@ -42,10 +42,10 @@ def test_results_of_another_version_are_not_put_down_to_other_recipes(
     monkeypatch.setattr(Trials, "measure_step", other_masks(Trials.measure_step))
     named = " with ".join(f"{name} {number}" for name, number in (planners or {}).items())
     here = "changed code of the same version" if planners == CURRENT else "AutoPrune .* with .*"
-    said = (
+    shown = (
         rf"made by {named or 'an earlier version'}.*; here {here} plans step ria\.rung2 \(recipe\)"
     )
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=shown):
         Search.open(tmp_path)
 
 

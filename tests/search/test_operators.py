@@ -264,9 +264,9 @@ def test_extensions_become_facts_in_the_graph(tmp_path: Path) -> None:
         terms = search._script.state.terms
         made = [e for e in search.entries if e.operator == "extend"]
         assert len(made) >= 8
-        told = [n.body for n in search.graph.of_kind("observation") if n.body.get("added")]
-        assert len(told) >= 8 and {body["term"] for body in told} <= set(terms.values())
-        for body in told:
+        bodies = [n.body for n in search.graph.of_kind("observation") if n.body.get("added")]
+        assert len(bodies) >= 8 and {body["term"] for body in bodies} <= set(terms.values())
+        for body in bodies:
             assert body["text"].startswith(f"{body['formula']} with {body['term']}: ")
         worth = worth_of_factors(search.graph)
         assert min(worth.values()) < 0 < max(worth.values())

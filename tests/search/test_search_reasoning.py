@@ -1,4 +1,4 @@
-"""Reasons are graded by what was measured, lessons by whom they were told to."""
+"""Reasons are graded by what was measured, lessons by the candidates they were shown to."""
 
 from pathlib import Path
 
@@ -71,22 +71,22 @@ def test_who_repeats_what_it_compares_with_is_wrong(tmp_path: Path) -> None:
             assert (edge.source, edge.kind) == (f"{entry.alias}.x", kind)
 
 
-def test_a_lesson_said_again_is_evidence_and_answers_only_where_it_was_told(tmp_path: Path) -> None:
+def test_a_repeated_lesson_is_evidence_and_answers_only_where_it_was_shown(tmp_path: Path) -> None:
     with Search.open(tmp_path, make_spec(budget=Budget(candidates=40))) as search:
         drive(search, Synthetic(ScriptedDesigner(teach)))
         graph, state = search.graph, state_of(search)
         (lesson,) = graph.of_kind("lesson")
-        again = [node for node in graph.of_kind("observation") if "said" in node.body]
+        again = [node for node in graph.of_kind("observation") if "wording" in node.body]
         assert again and all(lesson in graph.targets(n.alias, "derives_from") for n in again)
         asked = [event["step"] for event in search.history() if event["step"]["kind"] == "Propose"]
-        told = {
+        taught = {
             step["step_id"].partition(".")[0]
             for step in asked
             if "arge inputs matter most" in step["request"]["messages"][1]["content"]
             and step["operator"] != "reflect"
         }
         tally = search.lessons["L1"]
-        assert 0 < tally.helpful + tally.harmful <= len(told) < state.generation
+        assert 0 < tally.helpful + tally.harmful <= len(taught) < state.generation
         report = RunReport("r", "", "m", "c", 0.6, None, ())
         body = next(n.body for n in with_search(report, search).nodes if n.alias == "L1")
         assert (body["helped"], body["hurt"]) == (tally.helpful, tally.harmful)

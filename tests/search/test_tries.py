@@ -55,15 +55,15 @@ def test_tries_are_measured_charged_and_on_record_but_no_candidates(tmp_path: Pa
     mask = driver.mask(Recipe(Candidate("expression", "abs(W) * x_max"), "row"), 0.5)
     assert mask is not None
     first = next(e for e in tried if "by row" in e["step"]["request"]["messages"][-1]["content"])
-    told = first["step"]["request"]["messages"][-1]["content"]
-    assert f"abs(W) * x_max by row: error {driver.error(mask):.4g} on real layers" in told
-    assert "nan_scores" in told and "abs(V): " in told and "wanda has " in told
+    reply = first["step"]["request"]["messages"][-1]["content"]
+    assert f"abs(W) * x_max by row: error {driver.error(mask):.4g} on real layers" in reply
+    assert "nan_scores" in reply and "abs(V): " in reply and "wanda has " in reply
     # What the error was worth by then: of masks of one allocation, those of the starts.
     assert re.search(
-        r"no metric has a lower one than Wanda's in the .* so far it ranked \d+ masks", told
+        r"no metric has a lower one than Wanda's in the .* so far it ranked \d+ masks", reply
     )
     name = first["step"]["step_id"].removesuffix(".tried") + ".t0"
-    assert nodes[name].kind == "observation" and str(nodes[name].body["text"]) in f"tried {told}"
+    assert nodes[name].kind == "observation" and str(nodes[name].body["text"]) in f"tried {reply}"
     # What was tried is known to the next prompts.
     later = [r.messages[1].content for r in designer.requests[-3:]]
     assert any("tried abs(W) * x_max" in text for text in later)

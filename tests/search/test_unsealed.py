@@ -65,11 +65,11 @@ def test_the_winner_says_why_it_has_no_sealed_figure(tmp_path: Path, loses: str,
         newest = search.graph.newest_result(best.alias)
         assert newest is not None and newest.body["status"] == "measured"
         report = with_search(BARE, search)
-        said = f"{best.alias} has no sealed figure ({why})."
-        assert said in trust(report)
+        shown = f"{best.alias} has no sealed figure ({why})."
+        assert shown in trust(report)
         assert any(f"no sealed figure ({why})" in text for text in summary(report))
         page = render(report)
-        assert ">failed</td>" in page and "no figure" in page and said in page
+        assert ">failed</td>" in page and "no figure" in page and shown in page
         digest = search.graph.digest
     # The text is not read once more, and the record says the same.
     with Search.open(tmp_path) as again:

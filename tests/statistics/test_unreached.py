@@ -1,4 +1,4 @@
-"""Experts that no calibration token reached: pooled statistics, said in the notes."""
+"""Experts that no calibration token reached: pooled statistics, with a note."""
 
 from typing import Any
 
@@ -108,7 +108,7 @@ def test_every_expert_reached_leaves_no_note() -> None:
     assert collect_statistics(model, random_windows(8, 20)).notes == ()
 
 
-def test_a_raised_damping_of_the_curvature_is_said_once_for_each_input(
+def test_a_raised_damping_of_the_curvature_is_noted_once_for_each_input(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, windows = tiny_model("llama"), random_windows(1, 4)  # fewer tokens than features

@@ -1,4 +1,4 @@
-"""A Llama that writes, after every token, the one token that it was told to."""
+"""A Llama that writes, after every token, the one token that it was given."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tokenizers and texts of which every window can be told apart."""
+"""Tokenizers and texts of which every window is different."""
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing

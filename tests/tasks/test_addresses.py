@@ -51,7 +51,7 @@ def test_from_a_container_private_addresses_may_be_this_machine(
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "address", "elsewhere"),
+    ("printed", "kind", "address", "elsewhere"),
     [
         ("on", "openai", "http://127.0.0.1:1/v1", True),
         ("off", "openai", "http://192.0.2.1/v1", False),
@@ -60,11 +60,11 @@ def test_from_a_container_private_addresses_may_be_this_machine(
     ],
 )
 def test_a_variable_says_it_where_addresses_do_not(
-    said: str, kind: Any, address: str | None, elsewhere: bool, home: Path,
+    printed: str, kind: Any, address: str | None, elsewhere: bool, home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     draft = Drafting(DesignerSpec(kind=kind, base_url=address), State(home))
-    monkeypatch.setenv("AUTOPRUNE_OVERLAP", said)
+    monkeypatch.setenv("AUTOPRUNE_OVERLAP", printed)
     assert draft.elsewhere is elsewhere
     monkeypatch.setenv("AUTOPRUNE_OVERLAP", "perhaps")
     with pytest.raises(UsageError, match="AUTOPRUNE_OVERLAP is 'perhaps'"):

@@ -1,4 +1,4 @@
-"""Which figure is set against which, and what is said where two cannot stand side by side."""
+"""Which figure is set against which, and what stands there where two cannot stand side by side."""
 
 import dataclasses
 from typing import Any

@@ -44,9 +44,9 @@ def test_a_last_line_cut_at_any_byte_costs_no_entry(
         caplog.clear()
         # Only when all but the line's end is there was the entry complete.
         complete = end >= len(whole) - 1
-        said = start < end and not complete
+        shown = start < end and not complete
         assert touches(state, TEXT) == 2 + complete, end
-        assert ("the last line is cut" in caplog.text) == said, end
+        assert ("the last line is cut" in caplog.text) == shown, end
         assert ledger_path().read_bytes() == whole[:end]
         assert touch(state, TEXT, "promotion d") == 3 + complete, end
         runs = [json.loads(line)["run"] for line in ledger_path().read_bytes().splitlines()]

@@ -43,7 +43,7 @@ def test_a_selection_part_that_is_too_short_is_refused(bench: SearchBench) -> No
         bench.part(SELECTION)
 
 
-def test_a_hundred_sealed_windows_are_usual_and_fewer_are_said() -> None:
+def test_a_hundred_sealed_windows_are_usual_and_fewer_are_noted() -> None:
     usual = [
         SearchSpec(model="m", corpus="c").sealed_windows,
         SearchParams().sealed_windows,

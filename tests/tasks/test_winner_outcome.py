@@ -59,9 +59,9 @@ def test_card_and_report_state_size_speed_and_samples() -> None:
     sample = Sample("The capital", "of France is <b>Paris</b>", "of of | of")
     outcome = Outcome(98_000_000, 269_000_000, "F16", (sample,))
     report = dataclasses.replace(make_report(), outcome=outcome, quantised="Q4_1")
-    said = " ".join(summary(report))
-    assert "98.0 MB (Q4_1) in, 269.0 MB (F16) out, 2.7 times the source" in said
-    assert "no faster in transformers" in said
+    shown = " ".join(summary(report))
+    assert "98.0 MB (Q4_1) in, 269.0 MB (F16) out, 2.7 times the source" in shown
+    assert "no faster in transformers" in shown
     as_before = dataclasses.replace(report, outcome=Outcome(200_000, 200_400, "F32"))
     assert "0.2 MB (F32) out, as large as the source." in " ".join(summary(as_before))
     card = model_card(report, RECORD, "")

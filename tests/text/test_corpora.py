@@ -72,12 +72,12 @@ def test_an_unknown_corpus_is_refused(ref: str) -> None:
 
 
 def test_the_registry_says_what_each_text_is_for() -> None:
-    said = {name: corpus_summary(entry) for name, entry in CORPORA.items()}
+    shown = {name: corpus_summary(entry) for name, entry in CORPORA.items()}
     for name in ("c4-validation", "wikitext2", "ptb"):
-        assert said[name].startswith("For figures: ")
+        assert shown[name].startswith("For figures: ")
     for name in ("c4", "wikitext2-train", "ptb-train", "self-generated"):
-        assert said[name].startswith("To calibrate")
-    assert said["wikipedia-sample"].startswith("For both")
+        assert shown[name].startswith("To calibrate")
+    assert shown["wikipedia-sample"].startswith("For both")
 
 
 def test_no_network_is_a_missing_prerequisite() -> None:

@@ -38,14 +38,14 @@ def test_the_model_writes_as_much_as_is_read_and_leaves_the_generator_alone(
     subject: LoadedModel,
 ) -> None:
     before = torch.random.get_rng_state()
-    said: list[Progress] = []
-    author = Author(lambda: subject, subject.source.digest, tokens=500, report=said.append)
+    shown: list[Progress] = []
+    author = Author(lambda: subject, subject.source.digest, tokens=500, report=shown.append)
     corpus = load_corpus("self-generated", author=author)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert corpus.generated and not corpus.ordered
-    done = [progress.done for progress in said]
+    done = [progress.done for progress in shown]
     assert len(done) > 30 and done == sorted(done) and 0 < done[0] < 50 < done[-1] < 550
-    assert {progress.total for progress in said} == {550}
+    assert {progress.total for progress in shown} == {550}
     assert len(set(corpus.documents)) == len(corpus.documents) > 3
     assert token_windows(corpus, subject.tokenizer, 10, 50).shape == (10, 50)
 

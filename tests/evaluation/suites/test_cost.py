@@ -127,9 +127,9 @@ def test_prompt_and_generation_are_timed_apart() -> None:
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="needs xllamacpp")
 def test_llama_cpp_is_timed_on_the_exported_file(tmp_path: Path) -> None:
     suite = CostSuite(batches=(1,), prompt=8, new=3, repeats=2, gguf=("q8_0", "f16"))
-    told: list[Progress] = []
+    steps: list[Progress] = []
     loaded = load_model(str(saved(tmp_path / "model")))
-    rows = {(row.name, row.metric): row for row in suite.run(loaded, report=told.append)}
+    rows = {(row.name, row.metric): row for row in suite.run(loaded, report=steps.append)}
     small, large = (rows[f"llama.cpp {kind}", "size"].value or 0 for kind in ("q8_0", "f16"))
     assert 0 < small < 0.6 * large
     for metric in ("prefill", "decode"):
@@ -137,7 +137,7 @@ def test_llama_cpp_is_timed_on_the_exported_file(tmp_path: Path) -> None:
         assert row.value is not None and row.value > 0 and len(row.items) == 2
         assert row.protocol["threads"] == torch.get_num_threads()
     assert (rows["llama.cpp q8_0", "peak_memory"].value or 0) > 0
-    speed = [step for step in told if step.stage == "speed"]
+    speed = [step for step in steps if step.stage == "speed"]
     assert [step.done for step in speed] == [0, 1, 2, 3, 4] and speed[-1].total == 4
     assert "s left" in speed[2].note and "left" not in speed[-1].note
 

@@ -109,7 +109,7 @@ def test_a_dense_model_of_other_tokens_costs_no_figure(text_file: str, tmp_path:
     assert "has 258 tokens, the measured one 270" in distance.reason
 
 
-def test_texts_of_one_file_name_are_told_apart(text_file: str, tmp_path: Path) -> None:
+def test_texts_of_one_file_name_are_distinguished(text_file: str, tmp_path: Path) -> None:
     other = tmp_path / "other" / "text.txt"
     other.parent.mkdir()
     other.write_text(TEXT.upper())

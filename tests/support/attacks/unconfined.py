@@ -89,11 +89,11 @@ def main() -> None:
                 os._exit(0)
         os.close(mouth)
         heard = select.select([ear], [], [], _SECONDS)[0]
-        said = os.read(ear, 100) if heard else b"waits"
+        shown = os.read(ear, 100) if heard else b"waits"
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(ear)
-        print(name, (said or b"ended").decode(), flush=True)
+        print(name, (shown or b"ended").decode(), flush=True)
 
 
 if __name__ == "__main__":
