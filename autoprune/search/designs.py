@@ -145,7 +145,7 @@ class Designs:
     def _after_tries(
         self, slots: Sequence[Slot], steps: Sequence[WorkStep], outcomes: Outcomes
     ) -> Generator[Batch, Outcomes, Outcomes]:
-        """Return the answers; if one tries formulas first, the answer given after its tries."""
+        """Return the answers; if one tries a design first, the answer given after its tries."""
         asked = {
             step.step_id: (slot, step)
             for step in steps
@@ -154,9 +154,9 @@ class Designs:
         }
         if not asked or answers_left(self.state, repair=True) < len(asked):
             return outcomes
-        bases = {name: slot.form.base for name, (slot, _) in asked.items() if slot.form}
+        forms = {name: slot.form for name, (slot, _) in asked.items() if slot.form}
         first = {name: step for name, (_, step) in asked.items()}
-        later = yield from self._tries.follow(first, outcomes, bases)
+        later = yield from self._tries.follow(first, outcomes, forms)
         for name, (request, _) in later.items():
             slot, _ = asked[name]
             slot.request, slot.tried = request, True

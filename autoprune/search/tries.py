@@ -1,4 +1,4 @@
-"""Tries: formulas whose error on real blocks a designer asks for before it commits to a recipe."""
+"""Tries: designs whose error on real blocks a designer asks for before it commits to a recipe."""
 
 import re
 from collections.abc import Callable, Generator, Mapping
@@ -7,7 +7,15 @@ from dataclasses import replace
 from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest, Message, Reply, Usage
 from autoprune.design.graph import Graph
-from autoprune.design.parsing import FENCE, FIELD, LONGEST_ANSWER, one_line
+from autoprune.design.parsing import (
+    FENCE,
+    FIELD,
+    LONGEST_ANSWER,
+    AnswerForm,
+    Unreadable,
+    one_line,
+    read_answer,
+)
 from autoprune.design.sections import bar
 from autoprune.errors import UsageError
 from autoprune.metrics.language import ExpressionError, parse
@@ -24,6 +32,13 @@ Before you commit you may once try up to {most} formulas: answer with lines 'try
 Each is scored within each {group}, and its error on a few real layers comes back; it is no
 candidate, and its seconds count. The reply comes when all questions that are open now have an
 answer."""
+PROGRAM_OFFER = """
+
+Before you commit you may once try a program: write 'try' alone on the first line, then the answer
+as usual. It prunes the first, the middle and the last block, and its error on text that it did not
+see comes back; it is no candidate, and its seconds count. The reply comes when all questions that
+are open now have an answer."""
+PROGRAM_RETURN = "{lines}\nLower is better; {known}. Now write the answer: this or a better one."
 RETURN = "{lines}\nLower is better; {known}. {trust} Now write the lines that were asked for."
 # See :func:`autoprune.bench.behaviour.behaviour`: the error is the sum of what is left out of each
 # group, so leaving out the smallest of these products gives the least.
@@ -32,6 +47,9 @@ CHECKED = (
     "one than Wanda's in the same group, by construction"
 )
 _TRY = re.compile(r"^[\s>*_#`-]*try[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE)
+_TRY_PROGRAM = re.compile(r"\A[\s>*_#`-]*try[\s*_`]*:?[\s*_`]*\n", re.IGNORECASE)
+# Longest part of a tried answer that the next question repeats, in characters.
+REPEATED, REPEATED_PROGRAM = 600, 6000
 _COMMITS = frozenset({"metric", "group", "allocation", "repair", "solver"})
 
 
@@ -45,13 +63,19 @@ def tried_formulas(text: str) -> list[str]:
     return list(dict.fromkeys(found))[:MOST_TRIES]
 
 
+def tried_program(text: str) -> str:
+    """Return the answer that is only tried; empty if it commits."""
+    found = _TRY_PROGRAM.match(text)
+    return text[found.end() :] if found else ""
+
+
 def may_try(state: State) -> bool:
-    """Whether the designer may try formulas: no grammar binds its answers, and formulas count."""
+    """Whether the designer may try designs: no grammar binds its answers, and errors count."""
     return state.spec.designer.kind == "files" and state.spec.written not in ("python", "scheme")
 
 
 def offered(state: State, request: ChatRequest, base: Recipe | None) -> ChatRequest:
-    """Add the offer to try formulas to a request, if no grammar binds the answer.
+    """Add the offer to try a design to a request, if no grammar binds the answer.
 
     Args:
         state: State of the search.
@@ -62,12 +86,13 @@ def offered(state: State, request: ChatRequest, base: Recipe | None) -> ChatRequ
         return request
     last = request.messages[-1]
     offer = OFFER.format(most=MOST_TRIES, group=_base(state, base).group)
+    offer = PROGRAM_OFFER if state.spec.written == "program" else offer
     changed = Message(last.role, last.content.rstrip() + offer)
     return replace(request, messages=(*request.messages[:-1], changed))
 
 
 class Tries:
-    """Measures the formulas that a designer tries, and asks it again.
+    """Measures the designs that a designer tries, and asks it again.
 
     Args:
         state: Gets an observation for each try; the seconds are charged.
@@ -79,14 +104,14 @@ class Tries:
         self._shown = shown
 
     def follow(
-        self, asked: Mapping[str, Propose], outcomes: Outcomes, bases: Mapping[str, Recipe | None]
+        self, asked: Mapping[str, Propose], outcomes: Outcomes, forms: Mapping[str, AnswerForm]
     ) -> Generator[Batch, Outcomes, dict[str, tuple[ChatRequest, Outcome]]]:
-        """Measure the formulas that answers try, and ask their questions once more.
+        """Measure the designs that answers try, and ask their questions once more.
 
         Args:
             asked: First questions by step.
             outcomes: Their answers.
-            bases: Recipe that each changes; None: none.
+            forms: What the answer to each may hold.
 
         Returns:
             By the step of the first question: the second request and the answer to it.
@@ -95,11 +120,10 @@ class Tries:
         steps: list[Validate] = []
         for name, step in asked.items() if may_try(self.state) else ():
             reply = outcomes[name]
-            formulas = tried_formulas(reply.text) if isinstance(reply, Reply) else []
-            for number, formula in enumerate(formulas):
-                recipe, fault = self._recipe(formula, bases.get(name))
+            tried = self._tried(reply, forms[name]) if isinstance(reply, Reply) else []
+            for number, (recipe, words) in enumerate(tried):
                 trial = f"{name}.t{number}"
-                wanted.setdefault(name, []).append((trial, one_line(fault or formula), recipe))
+                wanted.setdefault(name, []).append((trial, one_line(words), recipe))
                 if recipe is not None:
                     steps.append(Validate(trial, step.generation, step.slot, trial, recipe))
         if not wanted:
@@ -137,22 +161,35 @@ class Tries:
                 text = f"{words}: {code} {one_line(getattr(outcome, 'detail', ''))}".rstrip()
             else:
                 text = f"{words} by {recipe.group}: error {error:.4g} on real layers"
+                if recipe.metric.kind == "program" and outcome is not None:
+                    text += f", {outcome.seconds:.0f} s"
             lines.append(text)
             body = {"text": f"tried {text}", "tried": recipe.metric.source}
             self.state.graph.add(trial, "observation", body)
             self.state.graph.link(trial, "derives_from", TASK)
         assert isinstance(reply, Reply)
-        shown = reply.text[:600].encode("utf-8", "replace").decode()
-        result = RETURN.format(lines="\n".join(lines), known=self._known(), trust=self._trust())
+        longest, back = REPEATED, RETURN
+        if self.state.spec.written == "program":
+            longest, back = REPEATED_PROGRAM, PROGRAM_RETURN
+        shown = reply.text[:longest].encode("utf-8", "replace").decode()
+        result = back.format(lines="\n".join(lines), known=self._known(), trust=self._trust())
         messages = (*step.request.messages, Message("assistant", shown), Message("user", result))
         request = replace(step.request, messages=messages)
         return replace(step, step_id=f"{step.step_id}.tried", request=request)
 
     def _known(self) -> str:
-        """Errors of the reference and the best shown entry on the same layers."""
+        """Errors of the reference and the best shown entry on the same layers.
+
+        The error of a program is of another kind than that of masks, so it stands alone.
+        """
         reference = self.state.reference()
         best = self.state.archive[bar(self._shown(), reference.alias)]
-        entries = {e.alias: e for e in (reference, best)}
+        of_programs = self.state.spec.written == "program"
+        entries = {
+            e.alias: e
+            for e in (reference, best)
+            if e.recipe is not None and (e.recipe.metric.kind == "program") == of_programs
+        }
         errors = {
             alias: e.validation.reconstruction_error
             for alias, e in entries.items()
@@ -172,8 +209,20 @@ class Tries:
             f"correlation {correlation:.2f}."
         )
 
+    def _tried(self, reply: Reply, form: AnswerForm) -> list[tuple[Recipe | None, str]]:
+        """Return what an answer tries, in words, as a recipe or with the reason why not."""
+        if self.state.spec.written != "program":
+            return [self._recipe(formula, form.base) for formula in tried_formulas(reply.text)]
+        text = tried_program(reply.text)
+        if not text:
+            return []
+        found = read_answer(replace(reply, text=text), form)
+        if isinstance(found, Unreadable):
+            return [(None, f"{found.code}: {found.detail}")]
+        return [(found.recipe, f"a program ({found.because or 'no reason'})")]
+
     def _recipe(self, formula: str, base: Recipe | None) -> tuple[Recipe | None, str]:
-        """Return the recipe to try, or why there is none."""
+        """Return the recipe to try and its formula, or why there is none."""
         try:
             read = parse(formula, terminals=("W", *self.state.spec.readable))
         except ExpressionError as error:
@@ -181,7 +230,7 @@ class Tries:
         except UsageError as error:
             return None, f"{formula[:80]}: {error}"
         metric = Candidate("expression", read.text, dict(read.constants))
-        return replace(_base(self.state, base), metric=metric), ""
+        return replace(_base(self.state, base), metric=metric), formula
 
 
 def _with_first(first: Outcome, second: Outcome) -> Outcome:

@@ -213,12 +213,40 @@ class Programs(Synthetic):
             if power > 1.5:
                 return Validation(False, "wrong_budget", "q_proj: 9 of 99 weights")
             signature = digest_bytes(str(power).encode())
-            return Validation(True, signature=signature, reconstruction_error=0.03)
+            return Validation(True, signature=signature, reconstruction_error=0.03, seconds=9.0)
         assert isinstance(step, Measure)
         nll = tuple(2.0 + (power - 0.7) ** 2 + 0.01 * w for w in range(step.known, step.windows))
         mean = math.exp(sum(nll) / max(len(nll), 1))
         digest = digest_bytes(f"{power} {recipe.solver}".encode())
         return Measurement(nll, 511 * len(nll), mean, {"l0": 0.5}, digest, 0.5, 9.0)
+
+
+def test_a_program_may_be_tried_on_three_blocks_before_it_counts(tmp_path: Path) -> None:
+    def write(request: ChatRequest) -> str:
+        if "you may once try a program" in request.messages[-1].content:
+            power = 2.0 if "Improve" in request.messages[-1].content else 0.3
+            return f"try\n{code(PROGRAM.format(power=power))}"
+        return code(PROGRAM.format(power=0.6))
+
+    spec = make_spec(
+        language="program",
+        designer=DesignerSpec(kind="files", prompt_tokens=6000, max_tokens=2000),
+        baselines=(RecipeSpec(metric="wanda"), given_start("program:ria")),
+    )
+    driver = Programs(ScriptedDesigner(write))
+    with Search.open(tmp_path, spec) as search:
+        assert drive(search, driver) == Done("candidates")
+        history, nodes = search.history(), search.graph.nodes
+        powers = [e.recipe.metric.params.get("power") for e in search.entries if e.recipe]
+    tried = [e["step"] for e in history if e["step"]["step_id"].endswith(".tried")]
+    replies = [step["request"]["messages"][-1]["content"] for step in tried]
+    assert any("a program (norms) by row: error 0.03 on real layers, 9 s" in r for r in replies)
+    assert any("wrong_budget q_proj: 9 of 99 weights" in r for r in replies)
+    assert all("this or a better one" in r and "wanda has" not in r for r in replies)
+    # What was only tried is an observation and no candidate.
+    assert 0.3 not in powers and 2.0 not in powers and 0.6 in powers
+    name = tried[0]["step_id"].removesuffix(".tried") + ".t0"
+    assert nodes[name].kind == "observation"
 
 
 def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
