@@ -8,6 +8,7 @@ from typing import Any, Literal
 from autoprune.design.claims import Claim, hypothesis_of, prediction_of, verdict_of
 from autoprune.design.graph import Graph, Node
 from autoprune.design.parts import Range, with_defaults
+from autoprune.design.program_lines import in_brief
 from autoprune.design.shown import change_in
 
 Level = Literal["full", "line", "alias"]
@@ -118,6 +119,9 @@ def against_named(graph: Graph, alias: str) -> str:
 def recipe_line(body: Mapping[str, Any], ranges: Ranges) -> str:
     """Return a mechanism's recipe on one line, including numbers at their default."""
     parts = [str(body["formula"])]
+    if body.get("program"):
+        # Its name is a digest, which says nothing of what it does.
+        parts[0] += f", {in_brief(str(body['source']))}"
     if not body.get("scheme"):
         parts += [str(body["group"]), with_defaults(str(body["allocation"]), ranges)]
     if body.get("solver", "none") != "none":

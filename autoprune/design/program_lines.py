@@ -1,7 +1,11 @@
-"""Programs without one line, for ablations without a designer."""
+"""Lines of programs: a program without one of them, for ablations, and all of them in brief."""
 
 import ast
+import re
 from collections.abc import Iterator
+
+from autoprune.program_files import prunes_blocks
+from autoprune.programs.manual import toolbox
 
 
 def without_a_line(source: str) -> list[tuple[str, str]]:
@@ -52,3 +56,11 @@ def _in_body(body: list[ast.stmt], bound: set[str]) -> Iterator[ast.stmt]:
         bound |= own
         if inner:
             yield from _in_body(statement.body, bound)  # type: ignore[attr-defined]
+
+
+def in_brief(source: str) -> str:
+    """Return what a program prunes and uses: ``block program of 24 lines: topk, descend_block``."""
+    used = [name for name in toolbox() if re.search(rf"\b{name}\(", source)]
+    form = "block" if prunes_blocks(source) else "layer"
+    lines = sum(bool(line.strip()) for line in source.splitlines())
+    return f"{form} program of {lines} lines: {', '.join(used) or 'nothing of the toolbox'}"

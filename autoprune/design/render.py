@@ -290,16 +290,19 @@ def _instruction(
     count: TokenCounter,
 ) -> str:
     """Fill the operator's template, shortening recipes and dropping neighbours until it fits."""
-    recipes = [detail.mechanism(graph, alias, scene.ranges) for alias in focus.aliases]
     near = []
     if focus.part:
         near = sections.neighbours(graph, focus.aliases[0], focus.part, scene.ranges)
     bar = sections.bar(graph, scene.reference)
+    about = focus.aliases
 
     template = f"operators/{operator}"
     own = f"operators/program/{operator}"
     if scene.language == "program" and focus.part is None and f"{own}.j2" in prompts.names:
         template = own
+        # A line of the table does not say what a program does, so the best one is shown as code.
+        about = about or [alias for alias in (bar,) if alias in graph.nodes]
+    recipes = [detail.mechanism(graph, alias, scene.ranges) for alias in about]
     if scene.language == "scheme" and focus.part is None and operator != "reflect":
         template = "operators/scheme"
 

@@ -281,6 +281,11 @@ def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
     assert any("wrong_budget" in prompt for prompt in prompts)
     # What a program costs and how it fared on text that it did not see.
     assert any(", 9 s, error of three blocks 0.0300" in prompt for prompt in prompts)
+    brief = "program:[0-9a-f]+, layer program of [0-9]+ lines: topk \\| row"
+    assert any(re.search(brief, prompt) for prompt in prompts)
+    # Where no program is the subject, the best one is shown as code.
+    unlike = [prompt for prompt in prompts if "works unlike all of these" in prompt]
+    assert unlike and all("The best so far, " in prompt for prompt in unlike)
     # What an operator works on is shown as code, in words for programs.
     assert any("score = score * stats['x_norm']" in prompt for prompt in prompts)
     words = ("its metric", "both formulas", "write a formula", "Change one term")
