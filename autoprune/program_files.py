@@ -58,26 +58,49 @@ def declared_constants(source: str) -> dict[str, float]:
     Raises:
         UsageError: If it is anything other than finite numbers by name.
     """
+    node = _declaration(source)
+    if node is None:
+        return {}
+    try:
+        found = ast.literal_eval(node.value)
+        constants = {str(name): float(value) for name, value in found.items()}
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        constants = {CONSTANTS: math.nan}
+    if not all(map(math.isfinite, constants.values())):
+        raise UsageError(
+            f"line {node.lineno}: {CONSTANTS} must be finite numbers by name, for example "
+            f'{CONSTANTS} = {{"damp": 0.01}}'
+        )
+    return constants
+
+
+def whole_constants(source: str) -> frozenset[str]:
+    """Names of the constants that a program declares as whole numbers, such as ``"epochs": 4``."""
+    node = _declaration(source)
+    if node is None or not isinstance(node.value, ast.Dict):
+        return frozenset()
+    pairs = zip(node.value.keys, node.value.values, strict=True)
+    return frozenset(
+        str(name.value)
+        for name, number in pairs
+        if isinstance(name, ast.Constant)
+        and isinstance(number, ast.Constant)
+        and type(number.value) is int
+    )
+
+
+def _declaration(source: str) -> ast.Assign | None:
+    """The statement ``PARAMS = ...``; None if there is none."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
+        return None
     for node in body:
         targets = node.targets if isinstance(node, ast.Assign) else []
-        if not any(isinstance(one, ast.Name) and one.id == CONSTANTS for one in targets):
-            continue
-        try:
-            found = ast.literal_eval(node.value)  # type: ignore[attr-defined]
-            constants = {str(name): float(value) for name, value in found.items()}
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-            constants = {CONSTANTS: math.nan}
-        if not all(map(math.isfinite, constants.values())):
-            raise UsageError(
-                f"line {node.lineno}: {CONSTANTS} must be finite numbers by name, for example "
-                f'{CONSTANTS} = {{"damp": 0.01}}'
-            )
-        return constants
-    return {}
+        if any(isinstance(one, ast.Name) and one.id == CONSTANTS for one in targets):
+            assert isinstance(node, ast.Assign)
+            return node
+    return None
 
 
 def read_code(path: Path, kind: str, content: str) -> str:

@@ -23,6 +23,7 @@ from autoprune.design.parts import (
     with_allocation_numbers,
     with_solver_numbers,
 )
+from autoprune.program_files import whole_constants
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.moves import mask_key
@@ -204,7 +205,9 @@ def _with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
     if expression is not None and of("metric"):
         metric = to_candidate(expression.with_constants(of("metric")))
     if recipe.metric.kind == "program":
-        metric = replace(metric, params={**metric.params, **of("metric")})
+        whole = whole_constants(metric.source)
+        new = {n: float(round(v)) if n in whole else v for n, v in of("metric").items()}
+        metric = replace(metric, params={**metric.params, **new})
     allocation = canonical_allocation(recipe.allocation)
     if of("allocation"):
         allocation = with_allocation_numbers(allocation, of("allocation"))

@@ -127,6 +127,12 @@ def test_declared_constants_are_tuned_and_impossible_recipes_are_not_taken() -> 
     assert numbers(recipe, choices) == {"metric.power": (0.5, (0.125, 2.0))}
     other = suggest(recipe, choices, [], seed=1)
     assert other.metric.source == program.source and other.metric.params != program.params
+    source = program.source.replace('"power": 0.5', '"power": 0.5, "rounds": 3')
+    whole = Recipe(Candidate.program(source), scoring="sequential")
+    tried = [suggest(whole, choices, [], seed=seed).metric.params for seed in range(9)]
+    assert all(params["rounds"].is_integer() for params in tried)
+    assert len({params["rounds"] for params in tried}) > 1
+    assert not any(params["power"].is_integer() for params in tried)
     assert take(recipe, set(), NOTHING)
     assert not take(Recipe(program, "global"), set(), NOTHING)
     assert not take(Recipe(program, solver="mrp"), set(), NOTHING)
@@ -169,7 +175,7 @@ def test_the_prompt_states_the_text_and_the_limit_of_a_search(tmp_path: Path) ->
     with Search.open(tmp_path, spec) as search:
         drive(search, Programs(ScriptedDesigner(write)))
     assert "16 windows of 256 tokens" in prompts[0]
-    assert "Limit in this search: 9 s of the processor for one call" in prompts[0]
+    assert "instead of the times above: 9 s of the processor for one call" in prompts[0]
 
 
 def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
