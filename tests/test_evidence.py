@@ -285,10 +285,9 @@ def test_forecasts_are_a_record_too(tmp_path: Path) -> None:
     found = read_record(folder)
     rates = [DERIVATIONS["hit rate"](found, {"context": name}) for name in ("list", "graph")]
     assert rates == [75.0, 100.0]
-    low, high = (
-        DERIVATIONS[f"hit rate {end}"](found, {"context": "list"}) for end in ("low", "high")
-    )
-    assert 0 < low < 75 < high < 100
+    names = ("hit rate low", "hit rate high", "first shown")
+    low, high, first = (DERIVATIONS[name](found, {"context": "list"}) for name in names)
+    assert 0 < low < 75 == first < high < 100
     with pytest.raises(EvidenceError, match="no answers under nothing"):
         DERIVATIONS["hit rate"](found, {"context": "nothing"})
 

@@ -137,8 +137,17 @@ def _hit_end(place: int) -> Callable[[Record, Of], float]:
     return end
 
 
+def first_rate(record: Record, of: Of) -> float:
+    """Share of answers under ``context`` that are the recipe shown first, in percent."""
+    return 100 * statistics.fmean(_answered(record, of, record.firsts))
+
+
 def _hits(record: Record, of: Of) -> list[bool]:
-    found = record.hits.get(of["context"])
+    return _answered(record, of, record.hits)
+
+
+def _answered(record: Record, of: Of, by_context: Mapping[str, list[bool]]) -> list[bool]:
+    found = by_context.get(of["context"])
     if not found:
         raise EvidenceError(f"{record.folder.name} has no answers under {of['context']}")
     return found
@@ -215,6 +224,7 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "hit rate": hit_rate,
     "hit rate low": _hit_end(0),
     "hit rate high": _hit_end(1),
+    "first shown": first_rate,
     "arm ratio": arm_ratio,
     "arm change": arm_change,
     "arm low": _arm_end(0),

@@ -42,6 +42,7 @@ class Record:
         cells: Further facts of the same cells: selection text, zeros, seconds, rows of suites.
         scores: Score of each step by verifier, for each solution; and under ``right`` the labels.
         hits: Whether each answered forecast came true, by what the question showed.
+        firsts: Whether each answer was the recipe shown first, by the same.
         searches: What came out of each search, by arm and seed.
     """
 
@@ -51,6 +52,7 @@ class Record:
     cells: Mapping[tuple[str, str], Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
     scores: Mapping[str, list[list[float]]] = field(default_factory=dict)
     hits: Mapping[str, list[bool]] = field(default_factory=dict)
+    firsts: Mapping[str, list[bool]] = field(default_factory=dict)
     searches: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
 
     def of(self, method: str, budget: str) -> Mapping[int, Windows]:
@@ -92,7 +94,10 @@ def read_record(folder: Path) -> Record:
         found = read_json(folder / "scores.json")
         return Record(folder, body, {}, scores={**found["scores"], "right": found["right"]})
     if kind == FORECASTS:
-        return Record(folder, body, {}, hits=_hits(read_json(folder / "forecasts.json")))
+        found = read_json(folder / "forecasts.json")
+        given = found["answers"].items()
+        firsts = {shown: [a == "A" for a in own if a is not None] for shown, own in given}
+        return Record(folder, body, {}, hits=_hits(found), firsts=firsts)
     if kind == SEARCHES:
         made = read_json(folder / "searches.json")["searches"]
         return Record(folder, body, {}, searches={(one["arm"], one["seed"]): one for one in made})
