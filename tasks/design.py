@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from autoprune.design import canary, local, transports
 from autoprune.design.chat import ChatRequest
-from autoprune.design.kinds import DesignerKind
+from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.parsing import cut_reply
 from autoprune.design.refusals import RefusedError
-from autoprune.errors import PrerequisiteError, UsageError, reason_of
+from autoprune.errors import UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed, outcome_to_json
 from tasks.addresses import is_of_this_machine
@@ -142,6 +142,7 @@ class Drafting:
                 f"the designer {self.kind} serves one model and not also "
                 f"{', '.join(self.spec.also_models)}; name one, or an endpoint that has several"
             )
+        require_key(self.kind, self._address)
         if self.kind == "local" and self.spec.model is None:
             local.find_parts()
         elif self.kind == "self":
@@ -150,11 +151,6 @@ class Drafting:
             if self.mailbox is None:
                 raise UsageError("the designer files needs a folder; name it as files:DIR")
             self.mailbox.check()
-        elif self.kind == "openai" and not (self._address or os.environ.get("OPENAI_API_KEY")):
-            raise PrerequisiteError(
-                "OPENAI_API_KEY is not set, which api.openai.com asks for; set it, or name another "
-                "endpoint with --base-url or OPENAI_BASE_URL"
-            )
         elif self.kind in ("openai", "scripted"):
             for model in (None, *self.spec.also_models):
                 self.designer(model)

@@ -1,9 +1,30 @@
-"""Names of the kinds of designers."""
+"""Names of the kinds of designers, and what one of them needs."""
 
+import os
 from typing import Literal
+
+from autoprune.errors import PrerequisiteError
 
 DesignerKind = Literal[
     "auto", "openai", "local", "self", "files", "scripted", "none", "genetic", "random"
 ]
 # Kinds that ask no language model.
 SILENT: tuple[DesignerKind, ...] = ("none", "genetic", "random")
+
+
+def require_key(kind: str, address: str | None) -> None:
+    """Refuse the designer ``openai`` without a key where the endpoint is OpenAI's own.
+
+    Args:
+        kind: Of the designer.
+        address: Of the endpoint, if one is given; ``OPENAI_BASE_URL`` counts too.
+
+    Raises:
+        PrerequisiteError: If the key is missing.
+    """
+    named = address or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY")
+    if kind == "openai" and not named:
+        raise PrerequisiteError(
+            "OPENAI_API_KEY is not set, which api.openai.com asks for; set it, or name another "
+            "endpoint with --base-url or OPENAI_BASE_URL"
+        )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, field_validator, model_validator
 
-from autoprune.design.kinds import DesignerKind
+from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.mailbox import Mailbox
 from autoprune.report.sealed import FRESH
 from autoprune.search_settings import (
@@ -264,6 +264,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         """See :meth:`Params.check`."""
         # Check now, not when a designer is asked, minutes later.
         require("openai", "optuna")
+        require_key(self.designer_kind, self.base_url)
         if self.repairs != "auto":
             check_repairs(split_list(self.repairs))
         check_methods(self.starts, "dense")

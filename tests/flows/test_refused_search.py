@@ -43,4 +43,7 @@ def test_a_missing_key_is_named_before_anybody_is_asked(
     draft = Drafting(DesignerSpec(kind="openai"), State.open())
     monkeypatch.setattr(draft, "designer", lambda *_: pytest.fail("the endpoint was asked"))
     with pytest.raises(PrerequisiteError, match="OPENAI_API_KEY is not set"):
+        # Before the model is looked for.
+        SearchParams(model="no/such-model", designer="openai").check()
+    with pytest.raises(PrerequisiteError, match="OPENAI_API_KEY is not set"):
         draft.check()
