@@ -11,10 +11,11 @@ from flows.evaluate import evaluate
 from flows.naming import run_name
 from flows.params import NightlyParams, SearchParams
 from flows.params.evaluate import EvaluateParams
-from flows.promote import promote, verdict_line
+from flows.promote import promote
 from flows.search import search
 from flows.searching.best_so_far import with_best_so_far
 from flows.terminal import console
+from flows.verdict import verdict_line
 from tasks.mirror import tracker_of
 from tasks.state import State, model_slug
 from tasks.text_split import check_independent

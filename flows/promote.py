@@ -13,6 +13,7 @@ from flows.params import PromoteParams
 from flows.params.fields import split_number
 from flows.terminal import console
 from flows.text_split import settled
+from flows.verdict import verdict_line
 from tasks.calibrate import load_model
 from tasks.evaluate import evaluate_model
 from tasks.promotion import (
@@ -113,21 +114,6 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         record |= {"moved": done["moved"]}
     _show(record)
     return record
-
-
-def verdict_line(record: Mapping[str, Any]) -> str:
-    """Summarize the outcome of a promotion in one line."""
-    name, before = record["name"], record["champion"]
-    if record["rollback"]:
-        did = "is" if record["moved"] else "would be"
-        return f"version {before} of {name} {did} champion again"
-    new = f"version {record['challenger']} of {name}"
-    if record["moved"]:
-        return f"{new} is champion now: {record['reason']}"
-    stays = "there is no champion" if before is None else f"version {before} stays champion"
-    if record["passed"]:
-        return f"the gate passes {new}: {record['reason']}; a dry run moves nothing, {stays}"
-    return f"the gate refuses {new}: {record['reason']}; {stays}"
 
 
 def _show(record: Mapping[str, Any]) -> None:

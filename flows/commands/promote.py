@@ -10,6 +10,7 @@ from flows import late
 from flows.engine import open_engine
 from flows.params import PromoteParams
 from flows.terminal.output import emit, tell
+from flows.verdict import verdict_line
 from tasks.state import State
 
 NOTHING_PASSED = 3
@@ -55,13 +56,10 @@ def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, 
 
 
 def _text(record: Mapping[str, Any]) -> str:
+    outcome = f"{verdict_line(record)}\nnext  autoprune {_next(record)}"
     if record["rollback"]:
-        did = "is champion again" if record["moved"] else "would be champion again"
-        return (
-            f"version {record['champion']} of {record['name']} {did}; version "
-            f"{record['previous']} is previous\nnext  autoprune ls models"
-        )
-    return f"{gate_table(record)}\n{_text_line(record)}\n{_outcome(record)}"
+        return outcome
+    return f"{gate_table(record)}\n{_text_line(record)}\n{outcome}"
 
 
 def _text_line(record: Mapping[str, Any]) -> str:
@@ -96,10 +94,10 @@ def gate_table(record: Mapping[str, Any]) -> str:
     return "\n".join([head, *lines])
 
 
-def _outcome(record: Mapping[str, Any]) -> str:
-    name, new = record["name"], record["challenger"]
+def _next(record: Mapping[str, Any]) -> str:
+    """The command that usually follows."""
+    if record["rollback"]:
+        return "ls models"
     if record["moved"]:
-        return f"version {new} is champion now\nnext  autoprune promote --name {name} --rollback"
-    if record["passed"]:
-        return f"the gate passes; nothing was moved\nnext  autoprune promote --name {name} --yes"
-    return "the gate refuses; the champion stays\nnext  autoprune report"
+        return f"promote --name {record['name']} --rollback"
+    return f"promote --name {record['name']} --yes" if record["passed"] else "report"
