@@ -166,7 +166,7 @@ def _write(
     write_record(
         args.record,
         FORECASTS,
-        "python -m benchmarks forecasting --log LOG",
+        f"python -m benchmarks forecasting{' --log LOG' if args.log else ''}",
         ("forecasts.json", body),
         ("--log", "--folder", "--answered-by", "--base-url"),
         answered_by=args.answered_by or args.designer,
