@@ -38,6 +38,8 @@ def params(
         yield SearchParams(
             model=str(tiny_folder), corpus=str(text_file), designer="scripted", script=answers,
             sandbox="off", **SIZES, candidates=2, slots=2, draws=1, repairs="none", run="whole",
+            # Which answer a question gets follows from the seed; here the one that holds no metric.
+            seed=1,
         )  # fmt: skip
 
 
