@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from autoprune.program_files import prunes_blocks
 from autoprune.programs.manual import toolbox
@@ -58,6 +59,8 @@ def _in_body(body: list[ast.stmt], bound: set[str]) -> Iterator[ast.stmt]:
             yield from _in_body(statement.body, bound)  # type: ignore[attr-defined]
 
 
+# Every prompt describes the same programs again.
+@lru_cache(maxsize=1024)
 def in_brief(source: str) -> str:
     """Return what a program prunes and uses: ``block program of 24 lines: topk, descend_block``."""
     used = [name for name in toolbox() if re.search(rf"\b{name}\(", source)]

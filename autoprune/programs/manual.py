@@ -26,9 +26,10 @@ def manual() -> str:
     raise AutopruneError(f"the page {NAME} is missing beside {here}; install AutoPrune again")
 
 
-def toolbox() -> list[str]:
+@lru_cache(maxsize=1)
+def toolbox() -> tuple[str, ...]:
     """Names of the functions that programs may import from the toolbox."""
-    return re.findall(r"^\| `(\w+)\(", manual(), re.MULTILINE)
+    return tuple(re.findall(r"^\| `(\w+)\(", manual(), re.MULTILINE))
 
 
 def manual_without(finds: Callable[[str], bool]) -> str:
