@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from flows.extras import require
-from flows.params import DEMO_MODEL
 from flows.platform import orders, processes, services
 from flows.platform.api_server import log_tail
 from flows.platform.ghosts import mark_gone
@@ -226,7 +225,7 @@ class Platform:
             return None
         service = services.mlflow_server(self.state, port)
         # Two creators of one database collide, so it is made before the server opens it.
-        self._experiment()
+        self._database()
         self._start(service, port, "--mlflow-port", services.mlflow_is_at(service.url))
         self.mlflow = service.url
         return service
@@ -252,11 +251,11 @@ class Platform:
                 )
             time.sleep(POLL_SECONDS)
 
-    def _experiment(self) -> None:
+    def _database(self) -> None:
         # Imports Prefect, which may not be installed: `autoprune down` works without.
         from tasks.mirror import tracker_of
 
-        tracker_of(self.state).experiment(DEMO_MODEL)
+        tracker_of(self.state).client.search_experiments(max_results=1)
 
     def _require_pool(self, worker: Running | None) -> None:
         """Check that a worker that is already running takes the runs to be deployed."""

@@ -1,9 +1,11 @@
 """A real platform on free ports with a state folder of its own; started once, by the command."""
 
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -54,6 +56,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         while "next  " not in log.read_text():
             assert found.process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
+        with closing(sqlite3.connect(folder / "state" / "mlflow.db")) as store:
+            experiments = [name for (name,) in store.execute("select name from experiments")]
+        # None is made for a model that nobody has pruned.
+        assert experiments == ["Default"]
         yield found
         family = psutil.Process(found.process.pid).children(recursive=True)
         assert len(family) >= 3
