@@ -182,6 +182,20 @@ class State:
             scores.append(score)
         return _correlation(groups.values())
 
+    def program_correlation(self) -> tuple[float | None, int]:
+        """The same for programs: their error on three blocks with the result of the whole model."""
+        groups: dict[str, tuple[list[float], list[float]]] = {}
+        for entry in self.archive.measured():
+            error = entry.validation.reconstruction_error if entry.validation else None
+            recipe, is_whole = entry.recipe, 2 in entry.results and entry.duplicate_of is None
+            if error is None or recipe is None or recipe.metric.kind != "program" or not is_whole:
+                continue
+            allocation = canonical_allocation(recipe.allocation)
+            errors, scores = groups.setdefault(allocation, ([], []))
+            errors.append(error)
+            scores.append(entry.score)
+        return _correlation(groups.values())
+
 
 def _correlation(
     groups: Iterable[tuple[list[float], list[float]]],

@@ -219,7 +219,8 @@ class Programs(Synthetic):
             if power > 1.5:
                 return Validation(False, "wrong_budget", "q_proj: 9 of 99 weights")
             signature = digest_bytes(str(power).encode())
-            return Validation(True, signature=signature, reconstruction_error=0.03, seconds=9.0)
+            error = 0.03 + 1e-5 * abs(power - 0.7)
+            return Validation(True, signature=signature, reconstruction_error=error, seconds=9.0)
         assert isinstance(step, Measure)
         nll = tuple(2.0 + (power - 0.7) ** 2 + 0.01 * w for w in range(step.known, step.windows))
         mean = math.exp(sum(nll) / max(len(nll), 1))
@@ -228,11 +229,14 @@ class Programs(Synthetic):
 
 
 def test_a_program_may_be_tried_on_three_blocks_before_it_counts(tmp_path: Path) -> None:
+    committed: list[float] = []
+
     def write(request: ChatRequest) -> str:
         if "you may once try a program" in request.messages[-1].content:
             power = 2.0 if "Improve" in request.messages[-1].content else 0.3
             return f"try\n{code(PROGRAM.format(power=power))}"
-        return code(PROGRAM.format(power=0.6))
+        committed.append(0.6 + 0.1 * len(committed))
+        return code(PROGRAM.format(power=committed[-1]))
 
     spec = make_spec(
         language="program",
@@ -249,6 +253,9 @@ def test_a_program_may_be_tried_on_three_blocks_before_it_counts(tmp_path: Path)
     assert any("a program (norms) by row: error 0.03 on real layers, 9 s" in r for r in replies)
     assert any("wrong_budget q_proj: 9 of 99 weights" in r for r in replies)
     assert all("this or a better one" in r and "wanda has" not in r for r in replies)
+    assert "How well it foretells the whole model is not known yet." in replies[0]
+    trust = r"So far it ranked [0-9]+ programs, .* with rank correlation 1\.00\."
+    assert any(re.search(trust, r) for r in replies)
     # What was only tried is an observation and no candidate.
     assert 0.3 not in powers and 2.0 not in powers and 0.6 in powers
     name = tried[0]["step_id"].removesuffix(".tried") + ".t0"
