@@ -2,6 +2,7 @@
 
 import ast
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from autoprune.errors import UnknownNameError, UsageError
@@ -87,6 +88,17 @@ def whole_constants(source: str) -> frozenset[str]:
         and isinstance(number, ast.Constant)
         and type(number.value) is int
     )
+
+
+def handed_constants(source: str, constants: Mapping[str, float]) -> dict[str, float]:
+    """Constants as a program gets them: whole where it declares whole numbers, for ``range()``.
+
+    Args:
+        source: The program.
+        constants: Its numbers by name, as declared or tuned.
+    """
+    whole = {name for name in whole_constants(source) if constants.get(name, 0.5) % 1 == 0}
+    return {name: int(value) if name in whole else value for name, value in constants.items()}
 
 
 def _declaration(source: str) -> ast.Assign | None:

@@ -281,7 +281,10 @@ class Cell:
             self._memory = memory
         return Job(
             source=order.source,
-            params={str(name): float(value) for name, value in order.params.items()},
+            params={
+                str(name): value if type(value) is int else float(value)
+                for name, value in order.params.items()
+            },
             layers=tuple(
                 JobLayer(name, *layer.shape, layer.budget, layer.position, layer.block)
                 for name, layer in zip(names, order.layers, strict=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError
-from autoprune.program_files import PROGRAM_PREFIX, prunes_blocks
+from autoprune.program_files import PROGRAM_PREFIX, handed_constants, prunes_blocks
 from autoprune.programs import LayerBudget, require_same, settle
 from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
@@ -141,7 +141,7 @@ class SandboxPrograms:
 
     def probe(self, program: Candidate) -> "Accepted | Rejected":
         """The sandbox's verdict on a program on the tiny block, without counting zeros."""
-        return self.sandbox.probe_program(program.source, dict(program.params))
+        return self.sandbox.probe_program(program.source, _constants(program))
 
     @staticmethod
     def recount(made: Accepted, *, blocks: bool = False) -> None:
@@ -213,7 +213,7 @@ class SandboxPrograms:
 
     def _prune(self, program: Candidate, layers: Sequence[LayerInput], seconds: float) -> Accepted:
         answer = self.sandbox.prune_layers(
-            program.source, layers, dict(program.params), wall_s=seconds, cpu_s=self.most
+            program.source, layers, _constants(program), wall_s=seconds, cpu_s=self.most
         )
         return self._accepted(answer)
 
@@ -277,6 +277,10 @@ def matrices(row: "Tensor", weights: "Mapping[str, Tensor]") -> "dict[str, Tenso
     parts = torch.split(row.reshape(-1), sizes)
     pairs = zip(names, parts, strict=True)
     return {name: part.reshape(weights[name].shape) for name, part in pairs}
+
+
+def _constants(program: Candidate) -> dict[str, float]:
+    return handed_constants(program.source, program.params)
 
 
 def _recount_blocks(made: Accepted) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError, UsageError
+from autoprune.program_files import handed_constants
 from autoprune.programs import LayerBudget, LayerTask
 from flows.params import PruneParams
 from flows.prune import prune
@@ -56,6 +57,28 @@ def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread
             runner.run(Candidate("program", head + "    return W / 0\n"), tasks)
         runner.require(HONEST)
     assert list((tmp_path / "inputs").iterdir()) == []
+
+
+@pytest.mark.docker
+def test_a_constant_declared_without_a_point_arrives_as_an_integer(tmp_path: Path) -> None:
+    source = (
+        "from toolbox import topk\n\n"
+        'PARAMS = {"steps": 3, "power": 2.0}\n\n'
+        "def prune_layer(W, stats, budget, params):\n"
+        "    for step in range(params['steps']):\n"
+        "        W = W * topk(W.abs() ** params['power'], budget)\n"
+        "    if params['power'].is_integer():\n"
+        "        W = W * 1.0\n"
+        "    return W\n"
+    )
+    program = Candidate.program(source)
+    with SandboxPrograms(tmp_path / "inputs", "tests") as runner:
+        runner.require(program)
+        tuned = Candidate("program", source, {"steps": 4.0, "power": 3.0})
+        (made,) = runner.run(tuned, tiny_tasks()[:1])
+    assert torch.isfinite(made).all()
+    handed = handed_constants(source, {"steps": 4.0, "power": 3.0})
+    assert [type(value) for value in handed.values()] == [int, float]
 
 
 @pytest.mark.docker

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autoprune.candidate import Candidate
+from autoprune.program_files import handed_constants
 from autoprune.programs import BlockTask, LayerBudget, LayerTask, require_same
 from sandbox.worker import toolbox
 from sandbox.worker.block import Block
@@ -28,11 +29,13 @@ class GivenRunner:
 
     def run(self, program: Candidate, tasks: Sequence[LayerTask]) -> list[Tensor]:
         self.tasks.extend(tasks)
-        return [run_here(program.source, task, dict(program.params)) for task in tasks]
+        params = handed_constants(program.source, program.params)
+        return [run_here(program.source, task, params) for task in tasks]
 
     def run_blocks(self, program: Candidate, tasks: Sequence[BlockTask]) -> list[dict[str, Tensor]]:
         self.blocks.extend(tasks)
-        return [run_block_here(program.source, task, dict(program.params)) for task in tasks]
+        params = handed_constants(program.source, program.params)
+        return [run_block_here(program.source, task, params) for task in tasks]
 
 
 def run_block_here(
