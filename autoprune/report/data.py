@@ -260,8 +260,8 @@ class RunReport(Part, Counted):
             one repair among each other.
         rung_pairs: Number of recipes behind it.
         layer_correlation: How similarly the error on a few real layers and the whole model rank
-            masks of one allocation (Spearman).
-        layer_pairs: Number of masks behind it.
+            masks, or programs, of one allocation (Spearman).
+        layer_pairs: Number of these behind it.
         checks: What was measured again to detect drift.
         beginning_token: What stands before every window, ``none`` for nothing; empty if the record
             does not say.

@@ -265,7 +265,7 @@ class Search:
 
     @property
     def layer_correlation(self) -> tuple[float | None, int]:
-        """Rank agreement of the error on real layers with the whole model, and number of masks."""
+        """Rank agreement of the error on real layers with the whole model, and over how many."""
         return self._script.state.layer_correlation()
 
     @property

@@ -165,35 +165,31 @@ class State:
         return _correlation(groups.values())
 
     def layer_correlation(self) -> tuple[float | None, int]:
-        """Spearman's correlation of the error on real layers with masks alone, and mask count.
+        """Spearman's correlation of the error on real layers with the whole model, and how many.
 
-        Masks are ranked within each allocation, since a few layers share no budget.
+        Of masks alone; in a search of programs, of these and their error of three blocks. They are
+        ranked within each allocation, since a few layers share no budget.
         """
+        of_programs = self.spec.written == "program"
         groups: dict[str, tuple[list[float], list[float]]] = {}
         seen: set[str] = set()
         for entry in self.archive.measured():
             error = entry.validation.reconstruction_error if entry.validation else None
-            score, recipe = self.archive.cheap_score(entry), entry.recipe
-            if error is None or score is None or recipe is None or mask_key(recipe) in seen:
+            recipe = entry.recipe
+            if error is None or recipe is None or mask_key(recipe) in seen:
+                continue
+            if of_programs:
+                # Wanda's error and those of the other formulas are of another kind.
+                counts = recipe.metric.kind == "program" and 2 in entry.results
+                score = entry.score if counts else None
+            else:
+                score = self.archive.cheap_score(entry)
+            if score is None:
                 continue
             seen.add(mask_key(recipe))
             errors, scores = groups.setdefault(canonical_allocation(recipe.allocation), ([], []))
             errors.append(error)
             scores.append(score)
-        return _correlation(groups.values())
-
-    def program_correlation(self) -> tuple[float | None, int]:
-        """The same for programs: their error on three blocks with the result of the whole model."""
-        groups: dict[str, tuple[list[float], list[float]]] = {}
-        for entry in self.archive.measured():
-            error = entry.validation.reconstruction_error if entry.validation else None
-            recipe, is_whole = entry.recipe, 2 in entry.results and entry.duplicate_of is None
-            if error is None or recipe is None or recipe.metric.kind != "program" or not is_whole:
-                continue
-            allocation = canonical_allocation(recipe.allocation)
-            errors, scores = groups.setdefault(allocation, ([], []))
-            errors.append(error)
-            scores.append(entry.score)
         return _correlation(groups.values())
 
 

@@ -39,7 +39,7 @@ as usual. It prunes the first, the middle and the last block, and its error on t
 see comes back; it is no candidate, and its seconds count. The reply comes when all questions that
 are open now have an answer."""
 PROGRAM_RETURN = (
-    "{lines}\nLower is better; {known}. {trust} Now write the answer: this or a better one."
+    "{lines}\nLower is better; {known}; {trust} Now write the answer: this or a better one."
 )
 RETURN = "{lines}\nLower is better; {known}. {trust} Now write the lines that were asked for."
 # See :func:`autoprune.bench.behaviour.behaviour`: the error is the sum of what is left out of each
@@ -203,20 +203,14 @@ class Tries:
         """What the error is worth, as far as this search knows and the designer may know."""
         # This uses real results of all recipes; an arm that hides or shuffles them must not hint.
         hidden = self.state.spec.arm in CONTROLS
-        if self.state.spec.written == "program":
-            correlation, programs = (None, 0) if hidden else self.state.program_correlation()
-            if correlation is None:
-                return "How well it foretells the whole model is not known yet."
-            return (
-                f"So far it ranked {programs} programs, within each allocation, as the whole model "
-                f"did with rank correlation {correlation:.2f}."
-            )
-        correlation, masks = (None, 0) if hidden else self.state.layer_correlation()
+        of_programs = self.state.spec.written == "program"
+        noun, checked = ("programs", "") if of_programs else ("masks", f"{CHECKED}; ")
+        correlation, count = (None, 0) if hidden else self.state.layer_correlation()
         if correlation is None:
-            return f"{CHECKED}; how well it ranks masks is not known yet."
+            return f"{checked}how well it ranks {noun} is not known yet."
         return (
-            f"{CHECKED}; so far it ranked {masks} masks as the whole model did with rank "
-            f"correlation {correlation:.2f}."
+            f"{checked}so far it ranked {count} {noun} as the whole model did with rank "
+            f"correlation {correlation:.2f}, those of one allocation among each other."
         )
 
     def _tried(self, reply: Reply, form: AnswerForm) -> list[tuple[Recipe | None, str]]:
