@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from autoprune.digest import digest_json
-from autoprune.program_files import PROGRAM_PREFIX, declared_constants, program_source
+from autoprune.program_files import (
+    PROGRAM_PREFIX,
+    declared_constants,
+    program_source,
+    with_constants,
+)
 
 CandidateKind = Literal["expression", "python", "builtin", "program", "scheme"]
 Group = Literal["row", "matrix", "block", "global"]
@@ -71,6 +76,13 @@ class Candidate:
         if self.kind == "scheme":
             return f"{SCHEME_PREFIX}{self.source}"
         return f"{FORMULA_PREFIX}{self.source}" if self.kind == "expression" else self.source
+
+    @property
+    def shown(self) -> str:
+        """The source as people and designers see it: a program declares its numbers as tuned."""
+        if self.kind == "program":
+            return with_constants(self.source, self.params)
+        return self.source
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; :meth:`from_json` reads it back."""

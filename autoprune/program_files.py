@@ -1,6 +1,7 @@
 """Read designed code from files, by path or by name; nothing is run here."""
 
 import ast
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,27 @@ def whole_constants(source: str) -> frozenset[str]:
         and isinstance(number, ast.Constant)
         and type(number.value) is int
     )
+
+
+def with_constants(source: str, constants: Mapping[str, float]) -> str:
+    """Source of a program that declares these numbers, such as tuned ones, and not its own.
+
+    Args:
+        source: The program.
+        constants: Its numbers by name.
+    """
+    node = _declaration(source)
+    if node is None or dict(constants) == declared_constants(source):
+        return source
+    value, lines = node.value, source.splitlines(keepends=True)
+    assert value.end_lineno is not None and value.end_col_offset is not None
+    # Columns count bytes.
+    head = lines[value.lineno - 1].encode()[: value.col_offset].decode()
+    tail = lines[value.end_lineno - 1].encode()[value.end_col_offset :].decode()
+    numbers = handed_constants(source, constants)
+    written = ", ".join(f"{json.dumps(name)}: {number!r}" for name, number in numbers.items())
+    changed = f"{head}{{{written}}}{tail}"
+    return "".join([*lines[: value.lineno - 1], changed, *lines[value.end_lineno :]])
 
 
 def handed_constants(source: str, constants: Mapping[str, float]) -> dict[str, float]:

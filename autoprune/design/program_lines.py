@@ -46,17 +46,23 @@ def _removable(tree: ast.Module) -> Iterator[ast.stmt]:
 def _in_body(body: list[ast.stmt], bound: set[str]) -> Iterator[ast.stmt]:
     for statement in body:
         inner = isinstance(statement, ast.If | ast.For | ast.While)
-        own = {
-            node.id
-            for node in ast.walk(statement)
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
+        own = _stored(statement)
         rebinds = inner or isinstance(statement, ast.Assign | ast.AnnAssign)
         if isinstance(statement, ast.AugAssign) or (rebinds and own <= bound):
             yield statement
-        bound |= own
         if inner:
-            yield from _in_body(statement.body, bound)  # type: ignore[attr-defined]
+            targets = _stored(statement.target) if isinstance(statement, ast.For) else set()
+            yield from _in_body(statement.body, bound | targets)  # type: ignore[attr-defined]
+        bound |= own
+
+
+def _stored(tree: ast.AST) -> set[str]:
+    """Names that are bound in a piece of code."""
+    return {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
 
 
 # Every prompt describes the same programs again.

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autoprune.candidate import Candidate
 from autoprune.design.parts import forgets_metric
 from autoprune.models.reference import CARD_FILE
 from autoprune.plain_text import in_code, in_fence, in_markdown
+from autoprune.program_files import prunes_blocks
 from autoprune.recipe import Recipe
 from autoprune.report.benefit import SHOWN, Outcome, sizes, speed
 from autoprune.report.canvas import number, percent, short_model
@@ -128,6 +130,7 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     recipe = record["recipe"]
     metric = recipe["metric"]
     entry = _entry(report, record)
+    digested = "new weights" if metric["kind"] == "program" else "masks"
     rows = {
         "search": f"run `{report.run_id}` of {report.created or 'unknown date'}",
         "written by": "not on record" if entry is None else in_markdown(author(report, entry)),
@@ -140,19 +143,20 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
         "pattern": record["pattern"],
         "seed": str(record["seed"]),
         "text split": str(record.get("text_split", record["seed"])),
-        "masks, SHA-256": f"`{record['mask_digest']}`",
+        f"{digested}, SHA-256": f"`{record['mask_digest']}`",
         "base model, SHA-256": f"`{record['model_digest']}`",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     what = "Weights with the lowest scores of this metric were removed:"
     if metric["kind"] == "program":
-        what = "This program chose which weights of a layer went, and moved those that stayed:"
+        part = "block" if prunes_blocks(metric["source"]) else "layer"
+        what = f"This program chose which weights of a {part} went, and moved those that stayed:"
     elif forgets_metric(Recipe.from_json(recipe)):
         what = "The repair chose which weights go; this metric of the recipe had no part in it:"
     credit = f"{in_markdown(authorship(report))}.\n\n" if authorship(report) else ""
     papers = "".join(f"\n- {paper}" for paper in citations(recipe))
     cited = f"\n\nMethods of others in it:\n{papers}" if papers else ""
-    source = in_fence(metric["source"])
+    source = in_fence(Candidate.from_json(metric).shown)
     return f"{credit}{what}\n\n{source}\n\n|  |  |\n|---|---|\n{table}{cited}"
 
 

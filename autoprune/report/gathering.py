@@ -89,7 +89,7 @@ def _entry(row: "Row") -> Entry:
         order=found.order,
         verdict=verdict,
         latex=row.latex,
-        source=recipe.metric.source if recipe else "",
+        source=recipe.metric.shown if recipe else "",
         language=recipe.metric.kind if recipe else "expression",
         group=recipe.group if recipe else "",
         allocation=recipe.allocation if recipe else "",

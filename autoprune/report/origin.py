@@ -49,7 +49,8 @@ def was_given(report: "RunReport", entry: "Entry") -> bool:
     """Whether a start was given to this search, such as an earlier winner."""
     made = (entry.source, entry.group, entry.allocation, entry.solver)
     return entry.kind == "baseline" and any(
-        made == (start["metric"].removeprefix("expr:"), *map(start.get, _PARTS))
+        made
+        == (start.get("source") or start["metric"].removeprefix("expr:"), *map(start.get, _PARTS))
         for start in report.spec.get("starts", ())
     )
 

@@ -1,9 +1,10 @@
-"""The model card of a folder pruned by a layer program: facts, code, how to reproduce it."""
+"""The model card of a folder pruned by a program: facts, code, how to reproduce it."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from autoprune.plain_text import in_fence
+from autoprune.program_files import prunes_blocks
 
 SOURCE_FILE = "program.py"
 _TEXT = """\
@@ -16,7 +17,7 @@ tags:
 # {model} pruned by a program
 
 {sparsity:.2%} of the prunable weights are zero ({pattern}, compared by {group}, allocation
-{allocation}), repair {solver}. The weights were chosen and moved by the layer program `{name}`,
+{allocation}), repair {solver}. The weights were chosen and moved by the {form} program `{name}`,
 SHA-256 `{digest}`, on {samples} windows of {seqlen} tokens of {corpus}.
 
 {source}
@@ -49,6 +50,7 @@ def program_card(record: Mapping[str, Any]) -> str:
     return _TEXT.format(
         **known,
         name=program["name"],
+        form="block" if prunes_blocks(program["source"]) else "layer",
         digest=program["digest"],
         source=in_fence(program["source"]),
         budget=budget,

@@ -95,6 +95,11 @@ class Entry:
         return self.results.get(self.rung)
 
     @property
+    def is_program(self) -> bool:
+        """Whether its recipe prunes by a program, not by scores."""
+        return self.recipe is not None and self.recipe.metric.kind == "program"
+
+    @property
     def score(self) -> float:
         """Ranking score: mean difference of fitness to the reference; lower is better."""
         found = self.ranked or self.change

@@ -7,7 +7,7 @@ from autoprune.search.state import State
 from autoprune.search.steps import DoneReason
 
 # Maximum tokens of a quoted answer and the complaint about it.
-REPAIR_TOKENS = 350
+REPAIR_TOKENS, REPAIR_TOKENS_PROGRAM = 350, 2000
 # A draw of calibration text also costs its statistics and the reference.
 DRAW_WHOLES = 3.0
 # Assumed seconds per answer before the first: a model of 1.5 billion weights on two cores.
@@ -41,8 +41,8 @@ def slots_in_time(state: State) -> float:
     if math.isinf(left):
         return left
     costs, slots = state.costs, state.spec.slots
-    each = answer_seconds(state, slots) / slots + costs.cheap(state.rung_windows)
-    spare = left - state.check_seconds - costs.plain()
+    each = answer_seconds(state, slots) / slots + costs.designed(state.rung_windows)
+    spare = left - state.check_seconds - costs.designed(state.spec.selection_windows)
     # The sums of what is left and what is needed are rounded differently.
     return math.floor(spare / each + 1e-9) if each else math.inf if spare >= 0.0 else 0.0
 
@@ -173,7 +173,8 @@ def answers_left(state: State, *, repair: bool = False) -> float:
 
 def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]:
     budget, designer = state.spec.budget, state.spec.designer
-    prompt = designer.prompt_tokens + repair * REPAIR_TOKENS
+    quoted = REPAIR_TOKENS_PROGRAM if state.spec.written == "program" else REPAIR_TOKENS
+    prompt = designer.prompt_tokens + repair * quoted
     left: dict[DoneReason, float] = {}
     if budget.tokens is not None:
         left["tokens"] = (budget.tokens - state.spent.tokens) // (prompt + designer.max_tokens)

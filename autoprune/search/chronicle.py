@@ -63,7 +63,7 @@ def note_proposal(state: State, entry: Entry) -> None:
     if entry.model is not None:
         body["model"] = entry.model
     if recipe.metric.kind in ("python", "program"):
-        body["source"] = recipe.metric.source
+        body["source"] = recipe.metric.shown
     graph.add(alias, "mechanism", body)
     if f"{alias}.h" in graph.nodes:
         graph.link(alias, "derives_from", f"{alias}.h")
@@ -72,7 +72,7 @@ def note_proposal(state: State, entry: Entry) -> None:
     if entry.repaired and entry.repaired in graph.nodes:
         graph.link(alias, "repairs", entry.repaired)
     if recipe.metric.kind in ("python", "program"):
-        source = {"source": recipe.metric.source, "digest": recipe.metric.digest}
+        source = {"source": recipe.metric.shown, "digest": recipe.metric.digest}
         graph.add(f"{alias}.code", "code", source)
         graph.link(f"{alias}.code", "implements", alias)
 

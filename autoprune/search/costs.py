@@ -37,6 +37,11 @@ class Costs:
         """Seconds of the first rung on this many windows."""
         return self.plain() * min(1.0, windows / self.spec.selection_windows)
 
+    def designed(self, windows: int) -> float:
+        """Seconds of a designed recipe without repair on this many windows, pruning included."""
+        program = self.program() if self.spec.written == "program" else 0.0
+        return program + self.cheap(windows)
+
     def windows(self, count: int) -> float:
         """Seconds of a pass over this many windows; an overestimate that includes pruning."""
         return self.plain() * count / self.spec.selection_windows
@@ -60,7 +65,7 @@ class Costs:
     def program(self) -> float:
         """Seconds that a program adds: as measured on average, or else assumed."""
         measured = (e for e in self.archive if 2 in e.results and e.duplicate_of is None)
-        known = [e.results[2].seconds for e in measured if _is_program(e)]
+        known = [e.results[2].seconds for e in measured if e.is_program]
         if not known:
             return ASSUMED_PROGRAM * self.plain()
         return max(0.0, _mean(known) - self.plain())
@@ -97,12 +102,8 @@ class Costs:
 def _measured_with(entry: Entry, name: str) -> bool:
     recipe = entry.recipe
     # A duplicate holds its owner's figures, which would count twice.
-    own = entry.duplicate_of is None and 2 in entry.results and not _is_program(entry)
+    own = entry.duplicate_of is None and 2 in entry.results and not entry.is_program
     return own and recipe is not None and chain(recipe.solver) == name
-
-
-def _is_program(entry: Entry) -> bool:
-    return entry.recipe is not None and entry.recipe.metric.kind == "program"
 
 
 def _mean(values: Iterable[float]) -> float:

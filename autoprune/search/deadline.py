@@ -45,12 +45,15 @@ def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
         return max(0.0, left)
     if isinstance(step, Propose):
         # An answer is worthless if no time is left to measure it.
-        timed = state.spec.designer.is_timed
-        return max(0.0, left - reserve_seconds(state) - state.costs.plain()) if timed else math.inf
+        if not state.spec.designer.is_timed:
+            return math.inf
+        whole = state.costs.designed(state.spec.selection_windows)
+        return max(0.0, left - reserve_seconds(state) - whole)
     if not isinstance(step, Measure) or step.recipe is None:
         return max(0.0, left - reserve_seconds(state))
     recipe, costs = step.recipe, state.costs
-    repair, rest = costs.repair(recipe.solver), costs.cheap(step.windows - step.known)
+    # What pruning costs beyond scores and masks: a repair, a program.
+    added, rest = costs.added(recipe), costs.cheap(step.windows - step.known)
     limit = left - reserve_seconds(state, draws=not step.draw)
     if step.role == "baseline":
         # Leave time to design something after the starts. Starts measured beside this one are
@@ -64,12 +67,12 @@ def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
         after += _one_design(state) + MARGIN * (state.spec.budget.seconds or 0.0)
         limit, left = limit - after, left - after
     if step.rung == 2 and not step.draw:
-        # If it wins, its repair runs again, however long it took: before the seal and for each
-        # further draw.
+        # If it wins, its repair or program runs again, however long it took: before the seal and
+        # for each further draw.
         again = state.spec.calibration_draws
-        end = reserve_seconds(state, recipe) - again * repair
+        end = reserve_seconds(state, recipe) - again * added
         limit = min(limit, rest + (left - end - rest) / (1 + again))
-    return limit if limit > 0.0 and limit >= repair + rest else 0.0
+    return limit if limit > 0.0 and limit >= added + rest else 0.0
 
 
 def starts_in_time(state: State, entries: Sequence[Entry]) -> list[Entry]:
@@ -114,7 +117,8 @@ def _one_design(state: State) -> float:
     """Seconds of a first generation with one recipe."""
     costs = state.costs
     checks = state.check_seconds + answer_seconds(state, 1)
-    return checks + costs.plain() + costs.cheap(state.rung_windows)
+    whole, few = state.spec.selection_windows, state.rung_windows
+    return checks + costs.designed(whole) + costs.designed(few)
 
 
 def _left(state: State) -> float:

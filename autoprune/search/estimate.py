@@ -69,7 +69,7 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     checks = 2 * costs.windows(WINDOWS) / spec.slots if spec.sentinel_every else 0.0
     candidate = answer + SANDBOX_SECONDS
     if spec.budget.evaluations is None:
-        candidate += costs.windows(spec.rung_windows) + spec.promote * whole
+        candidate += costs.windows(spec.rung_windows) + program + spec.promote * whole
     else:
         candidate += whole
     candidate += checks

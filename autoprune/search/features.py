@@ -26,7 +26,8 @@ def features_of(recipe: Recipe, error: float | None = None) -> Features:
 
     Args:
         recipe: Recipe to describe.
-        error: Output error of its masks on a few real layers over the reference's; None: unknown.
+        error: Output error of its masks on a few real layers over the reference's; of a program,
+            its error of three blocks over that of the first program; None: unknown.
     """
     found = {f"group {recipe.group}": 1.0}
     found |= _of_metric(recipe)
@@ -43,7 +44,9 @@ def features_of(recipe: Recipe, error: float | None = None) -> Features:
     if "select=own" in repair:
         found["repair selects"] = 1.0
     if error is not None and error > 0.0:
-        found["error"] = max(-2.0, min(2.0, math.log(error)))
+        # Masks and programs have errors of different kinds.
+        kind = "error of blocks" if recipe.metric.kind == "program" else "error"
+        found[kind] = max(-2.0, min(2.0, math.log(error)))
     return found
 
 

@@ -1,7 +1,7 @@
 """Judges of what is worth measuring: each forecasts how far behind or ahead a recipe will be.
 
 All forecasts are of one number: the recipe's mean difference of fitness to the reference in nats
-per token, the logarithm of the ratio of both perplexities, clipped at :data:`LARGEST`. They are
+per token, the logarithm of the ratio of both perplexities, at most :data:`LARGEST`. They are
 made from the archive as it stands, so that a resumed search makes the same ones.
 
 To add a judge, put a function from the archive to a :class:`Judge` into :data:`JUDGES` under its
@@ -145,8 +145,13 @@ def _fitted(known: Mapping[str, tuple[Features, float]]) -> Regression | None:
 
 
 def _relative_error(archive: Archive, entry: Entry) -> float | None:
-    """Output error of an entry's masks on a few real layers, relative to the reference's."""
+    """Output error of an entry on a few real layers, relative to the reference's.
+
+    A program's is relative to that of the first program.
+    """
     reference = archive.reference_entry()
+    if entry.is_program:
+        reference = next((e for e in archive if e.is_program and e.validation is not None), None)
     both = (entry, reference) if reference is not None else (entry,)
     errors = [e.validation.reconstruction_error if e.validation else None for e in both]
     if len(errors) < 2 or errors[0] is None or not errors[1]:
@@ -155,4 +160,5 @@ def _relative_error(archive: Archive, entry: Entry) -> float | None:
 
 
 def _cut(value: float) -> float:
-    return max(-LARGEST, min(LARGEST, value))
+    """How far behind a recipe is says little beyond a point; how far ahead decides."""
+    return min(LARGEST, value)

@@ -161,7 +161,7 @@ class Operators:
 
     def _ablate(self, slot: int) -> Plan | None:
         """Leave out a term of the best recipe, then of the next ones."""
-        programs = [e for e in self.ranked if e.recipe and e.recipe.metric.kind == "program"]
+        programs = [e for e in self.ranked if e.is_program]
         for entry in (programs if self.spec.written == "program" else self.formulas)[:3]:
             assert entry.recipe is not None
             for smaller in reduced(entry.recipe.metric):

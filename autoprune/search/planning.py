@@ -108,7 +108,7 @@ def spare_recipe(
 
 
 def _worth_simplifying(entry: Entry) -> bool:
-    if entry.recipe is not None and entry.recipe.metric.kind == "program":
+    if entry.is_program:
         return True
     return bool(formulas_of([entry])) and len(entry.formula) >= WORTH_SIMPLIFYING
 

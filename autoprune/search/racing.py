@@ -52,7 +52,7 @@ class Race:
             entries: The generation's entries so far; the valid ones race.
             opened: Questions whose answers take time and become entries to measure.
         """
-        cheap = self.state.costs.cheap(self.state.rung_windows)
+        cheap = self.state.costs.designed(self.state.rung_windows)
         answers = answer_seconds(self.state, len(opened.steps)) + len(opened.slots) * cheap
         left = seconds_left(self.state) - answers
         open_now = [e for e in entries if e.status == "valid" and not e.unfinished]

@@ -23,7 +23,7 @@ from autoprune.search.budget import generation_in_words, generations_left, left_
 from autoprune.search.operators import Plan
 from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import State
-from autoprune.search.tries import offered
+from autoprune.search.tries import REPEATED, REPEATED_PROGRAM, offered
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ class Requests:
         """Build the request that shows a designer its failed answer and one line on why."""
         reason = self.hidden.blanked(error[:400])
         complaint = self.prompts.render("operators/repair", error=reason)
-        shown = self.hidden.blanked(answer[:600]).encode("utf-8", "replace").decode()
+        longest = REPEATED_PROGRAM if self.spec.written == "program" else REPEATED
+        shown = self.hidden.blanked(answer[:longest]).encode("utf-8", "replace").decode()
         turns = (Message("assistant", shown or "(nothing)"), Message("user", complaint))
         return replace(first, messages=first.messages + turns, seed=first.seed + attempt)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from autoprune.candidate import Candidate
 from autoprune.design.parts import chain, with_proxy
+from autoprune.program_files import prunes_blocks
 from autoprune.recipe import Recipe
 from autoprune.repair import EBFT, RECOVER
 from autoprune.search import chronicle
@@ -188,5 +189,8 @@ class Sentinels:
 
 def allowed_drift(recipe: Recipe | None) -> float:
     """Nats per token that a window of a recipe may move when it is measured again."""
-    tuned = recipe is not None and {EBFT, RECOVER} & set(chain(recipe.solver).split("+"))
+    if recipe is None:
+        return DRIFT
+    descends = recipe.metric.kind == "program" and prunes_blocks(recipe.metric.source)
+    tuned = descends or {EBFT, RECOVER} & set(chain(recipe.solver).split("+"))
     return TUNED_DRIFT if tuned else DRIFT

@@ -16,7 +16,7 @@ from autoprune.candidate import SCHEME_PREFIX, Group
 from autoprune.design.hiding import Hidden, require_hidable
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parsing import Language
-from autoprune.design.parts import FORMULA, Choices, family
+from autoprune.design.parts import FORMULA, Choices, family, program_fault
 from autoprune.design.repairs import compositions
 from autoprune.design.scheme_moves import family_of
 from autoprune.digest import digest_json
@@ -279,8 +279,9 @@ class SearchSpec(_Frozen, SearchSettings):
         """Allowed values for the parts of a recipe; an N:M pattern fixes every layer's budget."""
         free = self.pattern == "unstructured"
         hidden = self.hidden
-        given = [made.solver for made in self.starts if made.solver is not None]
-        solvers = hidden.left(dict.fromkeys((self.solver, *self.solvers, *given)))
+        solvers = self._repairs
+        if self.language == "program":
+            solvers = tuple(text for text in solvers if not program_fault(self.groups[0], text))
         words = hidden.left(DESCRIPTORS)
         families = hidden.left(self.allocations if free else (UNIFORM,))
         return Choices(
@@ -296,14 +297,19 @@ class SearchSpec(_Frozen, SearchSettings):
         )
 
     @property
+    def _repairs(self) -> tuple[str, ...]:
+        """All repairs of this search, those of starts included."""
+        given = [made.solver for made in self.starts if made.solver is not None]
+        return self.hidden.left(dict.fromkeys((self.solver, *self.solvers, *given)))
+
+    @property
     def hidden(self) -> Hidden:
         """What recipes may not contain."""
         return Hidden(self.hide)
 
     def hand_made(self) -> list[RecipeSpec]:
         """Return the baselines and starts whose parts and repairs this search allows."""
-        choices = self.choices
-        solvers = {family(solver) for solver in choices.solvers}
+        solvers = {family(solver) for solver in self._repairs}
         known = [made.recipe(self.solver) for made in self.baselines]
         new = [made for made in self.starts if made.recipe(self.solver) not in known]
         return [

@@ -14,7 +14,7 @@ from autoprune.design.parts import canonical_allocation, chain
 from autoprune.search.archive import Archive, Entry, fitness_of
 from autoprune.search.arms import sources_of
 from autoprune.search.costs import Costs
-from autoprune.search.moves import mask_key
+from autoprune.search.moves import mask_key, recipe_key
 from autoprune.search.paired import paired_difference, rank_correlation
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Outcome, charged_seconds
@@ -168,7 +168,8 @@ class State:
         """Spearman's correlation of the error on real layers with the whole model, and how many.
 
         Of masks alone; in a search of programs, of these and their error of three blocks. They are
-        ranked within each allocation, since a few layers share no budget.
+        ranked within each allocation, since a few layers share no budget; programs also within
+        each repair.
         """
         of_programs = self.spec.written == "program"
         groups: dict[str, tuple[list[float], list[float]]] = {}
@@ -176,18 +177,20 @@ class State:
         for entry in self.archive.measured():
             error = entry.validation.reconstruction_error if entry.validation else None
             recipe = entry.recipe
-            if error is None or recipe is None or mask_key(recipe) in seen:
+            if error is None or recipe is None:
                 continue
+            kind, key = canonical_allocation(recipe.allocation), mask_key(recipe)
             if of_programs:
                 # Wanda's error and those of the other formulas are of another kind.
-                counts = recipe.metric.kind == "program" and 2 in entry.results
-                score = entry.score if counts else None
+                score = entry.score if entry.is_program and 2 in entry.results else None
+                # Block tuning after a program changes the score, and not this error.
+                kind, key = f"{kind} {chain(recipe.solver)}", recipe_key(recipe)
             else:
                 score = self.archive.cheap_score(entry)
-            if score is None:
+            if score is None or key in seen:
                 continue
-            seen.add(mask_key(recipe))
-            errors, scores = groups.setdefault(canonical_allocation(recipe.allocation), ([], []))
+            seen.add(key)
+            errors, scores = groups.setdefault(kind, ([], []))
             errors.append(error)
             scores.append(score)
         return _correlation(groups.values())

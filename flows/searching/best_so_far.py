@@ -40,9 +40,10 @@ def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
 
 
 def recipe_line(recipe: dict[str, Any]) -> str:
-    """Format a recipe as ``METRIC+PART+...``; empty for Python code, which no line can hold."""
+    """Format a recipe as ``METRIC+PART+...``; empty for code, which no line can hold."""
     found = Recipe.from_json(recipe)
-    if found.metric.kind == "python" or found.scoring != "dense":
+    if found.metric.kind in ("python", "program") or found.scoring != "dense":
+        log.info("the best recipe so far is code, or scored block by block, and is not a start")
         return ""
     metric = found.metric.source
     if found.metric.kind == "scheme":

@@ -20,7 +20,7 @@ from flows.nightly import dated, nightly
 from flows.params import NightlyParams, SearchParams
 from flows.promote import promote
 from flows.runs import save_params
-from flows.searching.best_so_far import with_best_so_far
+from flows.searching.best_so_far import recipe_line, with_best_so_far
 from tasks.ledger_file import Ledger, ledger_path
 from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles
@@ -160,5 +160,10 @@ def test_a_night_that_was_begun_keeps_its_starts_and_later_ones_take_the_latest_
     save_params(state, tonight.run, begun)
     (folder / "autoprune.json").unlink()
     assert with_best_so_far(state, tonight) == begun
+    # No line can hold code, so a night after a program begins from the usual starts.
+    program = {"kind": "program", "source": "def prune_layer(W): ...", "params": {}}
+    recipe = {"metric": program, "group": "row", "allocation": "uniform", "solver": "none"}
+    for scoring in ("sequential", "dense"):
+        assert recipe_line(recipe | {"scoring": scoring}) == ""
     other = tonight.model_copy(update={"run": None, "sparsity": 0.5})
     assert with_best_so_far(state, other).starts == ()

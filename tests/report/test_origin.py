@@ -12,6 +12,7 @@ from autoprune.report.origin import authorship, citations, given, given_parts
 from autoprune.report.sealed import SealedSet
 from autoprune.report.words import summary, trust
 from autoprune.search.spec import SearchSpec
+from autoprune.search.starts import given_start
 from tests.support.checkpoint_record import RECORD
 
 SPEC = SearchSpec(model="m", corpus="c", solvers=("none", "ebft", "sparsegpt:select=own+ebft"))
@@ -110,6 +111,30 @@ def test_a_start_that_wins_is_called_a_start() -> None:
         replace(e, verdict="winner" if e.alias == "wanda" else "stopped") for e in found.entries
     )
     assert authorship(replace(found, entries=won)).startswith("wanda: a start, made by hand; ")
+
+
+def test_a_program_that_was_given_is_not_called_hand_made() -> None:
+    start = given_start("program:ria")
+    program = {
+        "kind": "baseline", "source": start.source, "language": "program", "order": 0,
+        "formula": "program:0123456789ab", "verdict": "winner", "rank": 1,
+    }  # fmt: skip
+    entries = (
+        entry("wanda", 80.0, kind="baseline", order=0),
+        entry("program:ria", 50.0, **program),
+    )
+    spec = SearchSpec(model="m", corpus="c", language="program", starts=(start,)).to_json()
+    line = authorship(report(entries=entries, spec=spec))
+    assert line.startswith(
+        "program:ria: a start, written by an earlier search or a person, and given"
+    )
+
+
+def test_the_error_on_real_layers_decides_something_where_judges_skip() -> None:
+    found = report(layer_correlation=0.5, layer_pairs=9)
+    assert any("9 masks" in line and "it decides nothing" in line for line in trust(found))
+    judged = replace(found, spec=found.spec | {"judge": "on", "language": "program"})
+    assert any("9 programs" in line and "decides" not in line for line in trust(judged))
 
 
 def test_parts_that_were_given_are_named() -> None:

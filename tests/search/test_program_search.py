@@ -1,8 +1,6 @@
 """A search whose designer writes programs: answers, duplicates, operators without a designer."""
 
-import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ from autoprune.design.hiding import NOTHING
 from autoprune.design.parsing import AnswerForm, Proposal, Unreadable, read_answer
 from autoprune.design.parts import with_proxy
 from autoprune.design.transports import ScriptedDesigner
-from autoprune.digest import digest_bytes
 from autoprune.errors import UsageError
 from autoprune.program_files import CATALOGUE, program_source, prunes_blocks
 from autoprune.programs.manual import SHOWN, manual
@@ -26,25 +23,11 @@ from autoprune.search.moves import take
 from autoprune.search.starts import given_start
 from autoprune.search.steps import (
     Done,
-    Measure,
-    Measurement,
-    Outcome,
-    Propose,
-    Step,
-    Validate,
-    Validation,
 )
 from autoprune.search.tuning import numbers, suggest
-from tests.support.synthetic import Synthetic, drive, make_spec
+from tests.support.synthetic import drive, make_spec
+from tests.support.synthetic_programs import PROGRAM, Programs
 
-PROGRAM = (
-    "from toolbox import topk\n\n"
-    'PARAMS = {{"power": {power}}}\n\n'
-    "def prune_layer(W, stats, budget, params):\n"
-    "    score = W.abs()\n"
-    "    score = score * stats['x_norm'] ** params['power']\n"
-    "    return W * topk(score, budget)\n"
-)
 FORM = AnswerForm(
     "program",
     ("row", "matrix", "global"),
@@ -201,31 +184,6 @@ def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
     assert "hidden" in {entry.code for entry in entries}
     with pytest.raises(ValidationError, match="descend_blok"):
         make_spec(hide=("descend_blok",))
-
-
-@dataclass
-class Programs(Synthetic):
-    """Validates and measures programs by a number in them; the rest as usual."""
-
-    def answer(self, step: Step) -> Outcome:
-        recipe = getattr(step, "recipe", None)
-        if isinstance(step, Propose):
-            self.asked.append(step.step_id)
-            return self.designer.complete(step.request)
-        if recipe is None or recipe.metric.kind != "program":
-            return super().answer(step)
-        power = recipe.metric.params.get("power", 0.0)
-        if isinstance(step, Validate):
-            if power > 1.5:
-                return Validation(False, "wrong_budget", "q_proj: 9 of 99 weights")
-            signature = digest_bytes(str(power).encode())
-            error = 0.03 + 1e-5 * abs(power - 0.7)
-            return Validation(True, signature=signature, reconstruction_error=error, seconds=9.0)
-        assert isinstance(step, Measure)
-        nll = tuple(2.0 + (power - 0.7) ** 2 + 0.01 * w for w in range(step.known, step.windows))
-        mean = math.exp(sum(nll) / max(len(nll), 1))
-        digest = digest_bytes(f"{power} {recipe.solver}".encode())
-        return Measurement(nll, 511 * len(nll), mean, {"l0": 0.5}, digest, 0.5, 9.0)
 
 
 def test_a_program_may_be_tried_on_three_blocks_before_it_counts(tmp_path: Path) -> None:
