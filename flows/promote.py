@@ -52,7 +52,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
     if params.folder is not None:
         made = register_folder(root, params.folder, params.name)
         params = params.model_copy(update=made)
-    found = find_contenders(root, params.name, params.version)
+    found = find_contenders(root, params.name, params.version, params.dry_run)
     name, champion, challenger = found["name"], found["champion"], found["challenger"]
     params = settled(params, challenger["folder"], params.corpus)
     # Another split could seal text that the search calibrated on; such text is left out then.

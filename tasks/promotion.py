@@ -34,13 +34,16 @@ REASON = "autoprune.reason"
 
 
 @step("find contenders", "find champion and challenger")
-def find_contenders(root: str, name: str | None, version: str | None) -> dict[str, Any]:
+def find_contenders(
+    root: str, name: str | None, version: str | None, dry_run: bool = False
+) -> dict[str, Any]:
     """Look up the champion and the challenger.
 
     Args:
         root: The state folder.
         name: Registered model; None: the only one with a challenger.
         version: Challenger's version; None: the alias ``challenger``.
+        dry_run: Write nothing, whatever was moved by hand.
 
     Returns:
         ``name``, ``note`` (on a champion that was moved by hand; often empty), ``champion`` (None
@@ -70,19 +73,18 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
         role: None if at is None else _plain(track.registry.find_version(tracker, chosen, at, role))
         for role, at in found.items()
     }
-    return {"name": chosen, "note": _by_hand(tracker, chosen), **places}
+    return {"name": chosen, "note": _by_hand(tracker, chosen, dry_run), **places}
 
 
-def _by_hand(tracker: Any, name: str) -> str:
+def _by_hand(tracker: Any, name: str, dry_run: bool) -> str:
     """Note on a champion that no promotion made; ``previous`` becomes the one before it."""
     moved = track.registry.moved_by_hand(tracker, name)
     if moved is None:
         return ""
     made, now = moved
     with track.registry.registry_lock(tracker, name):
-        aliases = track.registry.aliases_of(tracker, name)
         # A rollback returns to the version that last passed the gate.
-        if aliases.get(track.registry.PREVIOUS) in (None, now):
+        if not dry_run:
             tracker.client.set_registered_model_alias(name, track.registry.PREVIOUS, made)
     return (
         f"the alias {track.registry.CHAMPION!r} was moved by hand from version {made} to version "
@@ -305,7 +307,7 @@ def roll_back(root: str, name: str | None, dry_run: bool) -> dict[str, Any]:
         UsageError: If there is no previous version.
     """
     tracker = _tracker(root)
-    chosen = track.registry.choose_model(tracker, name)
+    chosen = track.registry.choose_model(tracker, name, track.registry.PREVIOUS)
     with track.registry.registry_lock(tracker, chosen):
         aliases = track.registry.aliases_of(tracker, chosen)
         back, now = aliases.get(track.registry.PREVIOUS), aliases.get(track.registry.CHAMPION)

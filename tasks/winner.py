@@ -17,6 +17,7 @@ from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.data import read_report
 from autoprune.report.words import summary
+from autoprune.text.seen_text import FILE as SEEN_FILE
 from tasks import track
 from tasks.mirror import tracker_of
 from tasks.prune import AUTO, save_bench, saved_record, saved_type
@@ -87,7 +88,9 @@ def _kept(
     if unsealed:
         record["unsealed"] = unsealed
     known = folder / RECORD_FILE
-    if known.is_file() and read_object(known).get("mask_digest") == masks:
+    # The fingerprint of the text is written last; without it the folder is not finished.
+    whole = known.is_file() and (folder / SEEN_FILE).is_file()
+    if whole and read_object(known).get("mask_digest") == masks:
         before = read_object(known)
         checkpoint: dict[str, Any] = before["checkpoint"]
         return checkpoint | {"out": str(folder), "outcome": _outcome(folder, before)}

@@ -46,7 +46,7 @@ def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, 
     if not agreed:
         return record
     if rollback:
-        done = late.roll_back(root, params.name, False)
+        done = late.roll_back(root, record["name"], False)
     else:
         verdict = {key: record[key] for key in ("passed", "reason", "checks")}
         asked = record["name"], record["challenger"], record["champion"]

@@ -111,7 +111,8 @@ def register_checkpoint(
         if not client.get_registered_model(name).description:
             client.update_registered_model(name, _about(name, model, sparsity))
     alias = _present(tracker, name, str(known.version), may_lead)
-    return Registered(name, str(known.version), f"models:/{name}@{alias}")
+    at = f"@{alias}" if alias else f"/{known.version}"
+    return Registered(name, str(known.version), f"models:/{name}{at}")
 
 
 def _about(name: str, model: str, share: float) -> str:
@@ -183,7 +184,10 @@ def _known_version(tracker: Tracker, name: str, parent_id: str, masks: str) -> M
 
 
 def _present(tracker: Tracker, name: str, number: str, may_lead: bool) -> str:
-    """Set the alias: champion if there is none yet, else challenger; promotions move champions."""
+    """Set the alias: champion if there is none yet, else challenger; promotions move champions.
+
+    An older version that is registered again does not take the place of a newer challenger.
+    """
     client = tracker.client
     with registry_lock(tracker, name):
         aliases = aliases_of(tracker, name)
@@ -191,6 +195,8 @@ def _present(tracker: Tracker, name: str, number: str, may_lead: bool) -> str:
             # Already registered and settled; repeating the same search changes nothing.
             return CHAMPION if number == aliases.get(CHAMPION) else PREVIOUS
         alias = CHALLENGER if CHAMPION in aliases or not may_lead else CHAMPION
+        if alias == CHALLENGER and int(aliases.get(CHALLENGER, 0)) > int(number):
+            return ""
         client.set_registered_model_alias(name, alias, number)
         if alias == CHAMPION:
             note_champion(tracker, name, number)

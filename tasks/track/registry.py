@@ -49,8 +49,13 @@ class Place:
     tags: Mapping[str, str]
 
 
-def choose_model(tracker: Tracker, name: str | None) -> str:
+def choose_model(tracker: Tracker, name: str | None, alias: str = CHALLENGER) -> str:
     """Choose the registered model: the named one, else the only one with a challenger.
+
+    Args:
+        tracker: The store.
+        name: Registered model; None: the only one with the alias.
+        alias: What it must have for that; a rollback needs a ``previous``.
 
     Raises:
         UsageError: If it does not exist, or if several could be meant.
@@ -71,7 +76,7 @@ def choose_model(tracker: Tracker, name: str | None) -> str:
             f"no model of AutoPrune is registered in {tracker.state.tracking_place}; a search "
             "registers its winner; run `autoprune search` first"
         )
-    waiting = [model.name for model in found if CHALLENGER in model.aliases] or names
+    waiting = [model.name for model in found if alias in model.aliases] or names
     if len(waiting) > 1:
         raise UsageError(
             f"{len(waiting)} registered models could be meant: {', '.join(sorted(waiting))}; "
@@ -91,10 +96,13 @@ def moved_by_hand(tracker: Tracker, name: str) -> tuple[str, str] | None:
 
     None if both are the same, or nothing is on record.
     """
-    model = tracker.client.get_registered_model(name)
-    made = dict(model.tags or {}).get(MADE_CHAMPION)
-    now = dict(model.aliases).get(CHAMPION)
-    return None if made is None or now is None or str(now) == made else (made, str(now))
+    made, now = _made_champion(tracker, name), aliases_of(tracker, name).get(CHAMPION)
+    return None if made is None or now is None or now == made else (made, now)
+
+
+def _made_champion(tracker: Tracker, name: str) -> str | None:
+    tags: dict[str, str] = dict(tracker.client.get_registered_model(name).tags or {})
+    return tags.get(MADE_CHAMPION)
 
 
 def note_champion(tracker: Tracker, name: str, number: str) -> None:
@@ -173,12 +181,14 @@ def registry_lock(tracker: Tracker, name: str) -> Iterator[None]:
 
 @contextmanager
 def aliases_restored(tracker: Tracker, name: str) -> Iterator[None]:
-    """Restore the aliases if the body fails, then re-raise its exception."""
-    before = aliases_of(tracker, name)
+    """Restore the aliases and who made the champion if the body fails, then re-raise."""
+    before, made = aliases_of(tracker, name), _made_champion(tracker, name)
     try:
         yield
     except BaseException:
         _restore(tracker, name, before)
+        if made is not None and _made_champion(tracker, name) != made:
+            note_champion(tracker, name, made)
         raise
 
 

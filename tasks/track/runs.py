@@ -152,7 +152,13 @@ class Tracker:
             known = children.get(entry["id"])
             if known is not None and known.data.tags.get(DIGEST_TAG) == digest:
                 continue
-            children[entry["id"]] = self._write_child(parent_id, known, entry, digest, sheet)
+            if known is None:
+                # Known at once: if writing fails below, the next call goes on in the same run.
+                experiment = self.experiment_of(parent_id)
+                tags = _clipped(_entry_tags(entry) | {PARENT: parent_id})
+                known = self.client.create_run(experiment, tags=tags, run_name=entry["alias"])
+                children[entry["id"]] = known
+            self._write_child(parent_id, known, entry, digest, sheet)
             written += 1
         return written
 
@@ -247,20 +253,18 @@ class Tracker:
     def _write_child(
         self,
         parent_id: str,
-        known: Run | None,
+        known: Run,
         entry: Mapping[str, Any],
         digest: str,
         sheet: Mapping[str, Any] | None,
-    ) -> Run:
+    ) -> None:
         tags = _clipped(_entry_tags(entry) | {PARENT: parent_id})
         if sheet is not None:
             tags[MASKS_TAG] = sheet["mask_digest"]
-        if known is None:
-            experiment = self.experiment_of(parent_id)
-            known = self.client.create_run(experiment, tags=tags, run_name=entry["alias"])
         run_id = known.info.run_id
         now = _milliseconds()
-        # The digest goes last: after a crash in between, the child is written again.
+        # The digest goes last, after the files: after a crash in between, all is written again.
+        self._write_files(known, entry, sheet)
         done = {**tags, DIGEST_TAG: digest}
         self.client.log_batch(
             run_id,
@@ -268,10 +272,8 @@ class Tracker:
             params=_params(_entry_params(entry)) if DIGEST_TAG not in known.data.tags else (),
             tags=[RunTag(name, value) for name, value in done.items()],
         )
-        self._write_files(known, entry, sheet)
         self.client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
         known.data.tags.update(done)
-        return known
 
     def experiment_of(self, parent_id: str) -> str:
         """Id of the experiment that a run belongs to."""

@@ -7,6 +7,7 @@ import pytest
 from autoprune.candidate import Candidate
 from autoprune.errors import AutopruneError
 from autoprune.recipe import Recipe
+from autoprune.text.seen_text import FILE
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
 from tasks.winner import keep_winner
@@ -40,6 +41,14 @@ def test_the_same_masks_of_a_second_container_make_a_winner(bench: SearchBench) 
     record = json.loads((RunFiles.of(bench.state, "winner").winner / "autoprune.json").read_text())
     assert record["mask_digest"] == masks
     assert record["scored_again_in"] == bench.sandbox.image.tag
+    # What is whole is not made again; without the fingerprint of its text, it is not whole.
+    seen = RunFiles.of(bench.state, "winner").winner / FILE
+    count = len(jobs)
+    keep_winner(bench, "C1", recipe, masks, 1.0)
+    assert len(jobs) == count
+    seen.unlink()
+    keep_winner(bench, "C1", recipe, masks, 1.0)
+    assert len(jobs) > count and seen.is_file()
 
 
 def test_other_masks_are_refused_and_nothing_is_saved(bench: SearchBench) -> None:

@@ -50,6 +50,40 @@ def test_a_winner_is_kept_once_described_and_a_moved_alias_is_noticed(
     note = promotion.find_contenders(root, NAME, "1")["note"]
     assert "moved by hand from version 1 to version 2" in note and "--rollback" in note
     assert aliases_of(tracker, NAME)["previous"] == "1"
+    # An older champion is no longer the one to go back to, but a dry run writes nothing.
+    assert promotion.settle(root, NAME, "3", "2", BETTER, {})["moved"]
+    tracker.client.set_registered_model_alias(NAME, "champion", "1")
+    before = aliases_of(tracker, NAME)
+    assert before["previous"] == "2"
+    promotion.find_contenders(root, NAME, "2", dry_run=True)
+    assert aliases_of(tracker, NAME) == before
+    promotion.find_contenders(root, NAME, "2")
+    assert promotion.roll_back(root, None, False)["champion"] == "3"
+
+
+def test_an_older_winner_that_is_registered_again_is_no_challenger(
+    versions: list[str], tracker: Tracker, tiny_folder: Path
+) -> None:
+    assert aliases_of(tracker, NAME)["challenger"] == "3"
+    (parent,) = tracker.searches().values()
+    known: dict[str, Any] = {"model": "tiny", "sparsity": 0.6, "description": ""}
+    again = register_checkpoint(tracker, parent, tiny_folder, masks="b", tags={}, **known)
+    assert (again.version, again.model_uri) == ("2", f"models:/{NAME}/2")
+    assert aliases_of(tracker, NAME)["challenger"] == "3"
+
+
+def test_a_rollback_means_the_model_that_has_a_champion_before(
+    versions: list[str], tracker: Tracker, tiny_folder: Path, root: str
+) -> None:
+    first, _, third = versions
+    promotion.settle(root, NAME, third, first, BETTER, {})
+    # Another model has a challenger, and nothing to go back to.
+    parent = tracker.parent("other", "two", {"model": "other"}, {})
+    known: dict[str, Any] = {"model": "other", "sparsity": 0.6, "description": ""}
+    for masks in ("a", "b"):
+        register_checkpoint(tracker, parent, tiny_folder, masks=masks, tags={}, **known)
+    assert promotion.roll_back(root, None, False)["name"] == NAME
+    assert aliases_of(tracker, NAME)["champion"] == first
 
 
 def test_two_promotions_at_once_cannot_both_win(
@@ -86,6 +120,7 @@ def test_a_store_that_fails_in_the_middle_is_put_back(
     with pytest.raises(OSError, match="disk full"):
         promotion.settle(root, NAME, second, first, BETTER, {})
     assert aliases_of(tracker, NAME) == before
+    assert registry.moved_by_hand(tracker, NAME) is None
 
 
 def test_moving_to_a_version_that_is_not_there_moves_nothing(

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from pydantic import TypeAdapter
@@ -85,6 +86,23 @@ def test_again_changes_nothing(tracker: Tracker) -> None:
     assert other.parent(MODEL, "demo", {}, {}) == parent
     assert other.mirror(parent, entries) == 0
     assert len(children(tracker, parent)) == 5
+
+
+def test_a_child_that_could_not_be_written_is_written_again_and_not_twice(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    with monkeypatch.context() as broken:
+        broken.setattr(Tracker, "_write_files", Mock(side_effect=OSError("disk full")))
+        for _ in range(2):
+            with pytest.raises(OSError, match="disk full"):
+                tracker.mirror(parent, [entry(1)])
+    # Killed in between: another process knows from the missing digest that files are missing.
+    other = Tracker(tracker.state)
+    assert other.mirror(parent, [entry(1)]) == 1
+    (child,) = children(tracker, parent)
+    names = {file.path for file in tracker.client.list_artifacts(child.info.run_id)}
+    assert names == {"candidate.txt", "layer_sparsity.json", "record.json"}
 
 
 def test_a_changed_entry_is_updated_in_place(tracker: Tracker) -> None:
