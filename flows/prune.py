@@ -105,7 +105,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "corpus_digest": text["digest"],
             "overlap": text.get("overlap"),
             "notes": text["notes"],
-            "samples": params.windows,
+            "samples": text["windows"],
             "seqlen": params.seqlen,
             "seed": params.seed,
             "dtype": memory,

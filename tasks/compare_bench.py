@@ -9,8 +9,8 @@ from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
-from autoprune.digest import digest_file
 from autoprune.progress import Report, silent
+from tasks.evaluation_parts import digests_of_files
 from tasks.programs import SandboxPrograms, limits_of
 from tasks.seen import seen_in_windows
 from tasks.state import State
@@ -113,11 +113,11 @@ class CompareBench(TextWorkbench):
     def suite_files(self) -> dict[str, dict[str, list[str]]]:
         """Digests of the files that the settings of each suite name: their text may change.
 
-        In a folder, its task files or verifier count. The model and the compared text do not: the
-        keys of cells hold their digests.
+        The model and the compared text do not count: the keys of cells hold their digests.
         """
         known = ("", self.text.corpus, self.model_ref)
-        return {suite["name"]: _files(suite["settings"], known) for suite in self.suites}
+        found = {s["name"]: digests_of_files(s["settings"], known) for s in self.suites}
+        return {name: {"files": files} if files else {} for name, files in found.items()}
 
     @cached_property
     def cells(self) -> CellStore:
@@ -135,16 +135,3 @@ class CompareBench(TextWorkbench):
         if copy is not None:
             copy.close()
         super().close()
-
-
-def _files(settings: dict[str, Any], known: tuple[str, ...]) -> dict[str, list[str]]:
-    files: list[Path] = []
-    for value in settings.values():
-        for name in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(name, str) and name not in known:
-                path = Path(name.partition("#")[0]).expanduser()
-                # Task files, and the record of a trained verifier, which holds its weights' digest.
-                inside = [*path.rglob("*.yaml"), *path.glob("verifier.json")]
-                files += sorted(inside) if path.is_dir() else [path]
-    found = [digest_file(file) for file in files if file.is_file()]
-    return {"files": found} if found else {}

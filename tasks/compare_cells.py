@@ -17,7 +17,13 @@ from autoprune.pruning.masters import products_type
 from autoprune.repair import Repair
 from tasks.compare_bench import CompareBench
 from tasks.compare_scheme import shrunk
-from tasks.compare_suites import measure_suites, prepare_suites, suite_keys, wants_distance
+from tasks.compare_suites import (
+    is_whole,
+    measure_suites,
+    prepare_suites,
+    suite_keys,
+    wants_distance,
+)
 from tasks.provenance import code_commit
 from tasks.sealed_touches import touch
 
@@ -50,7 +56,7 @@ def keep_cell(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None
     suites = found.pop("suites", {})
     bench.cells.keep(key, found)
     for name, own in suite_keys(bench, key).items():
-        if "rows" in suites.get(name, {}):
+        if is_whole(suites.get(name, {})):
             bench.cells.keep(own, suites[name])
     _note_places(bench, cell, record)
 
@@ -84,7 +90,7 @@ def _note_places(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> N
     key = cell_key(bench, cell)
     places = {"": digest_json(key)}
     for name, own in suite_keys(bench, key).items():
-        if "rows" in record.get("suites", {}).get(name, {}):
+        if is_whole(record.get("suites", {}).get(name, {})):
             places[name] = digest_json(own)
     bench.kept[digest_json(cell.to_json())] = places
 

@@ -12,7 +12,7 @@ from autoprune.evaluation.kl import DEFAULT_TOP
 from autoprune.evaluation.suites import SUITES, build_suite, check_suite
 from autoprune.evaluation.suites.cleaning import Surroundings
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
-from autoprune.evaluation.suites.rows import RowContext
+from autoprune.evaluation.suites.rows import PASSING, RowContext
 from tasks.code_sandbox import DockerCode
 from tasks.compare_bench import CompareBench
 from tasks.evaluate import as_tuples, suite_rows
@@ -134,13 +134,23 @@ def _measured(
         looks = Looks(bench.state, look, "compare", bench.asked)
         asked = (suite["name"], suite["settings"])
         rows = suite_rows(bench, *asked, bench.seen, "drop", looks)
-        # A row without a figure may only have lacked the network, so it is tried again.
-        if any(row["status"] != "unavailable" for row in rows):
-            return {"rows": rows}
-        return {"reason": "; ".join(dict.fromkeys(row["reason"] for row in rows)) or "no rows"}
+        # Kept only if a second attempt would give the same: some may have lacked the network.
+        if all(row["status"] == "unavailable" for row in rows):
+            return {"reason": _reasons(rows) or "no rows"}
+        failed = [row for row in rows if row["details"].get(PASSING)]
+        return {"rows": rows} | ({"reason": _reasons(failed)} if failed else {})
     except Exception as error:
         log.info("suite %s", suite["name"], exc_info=not isinstance(error, AutopruneError))
         return {"reason": reason_of(error)}
+
+
+def is_whole(suite: dict[str, Any]) -> bool:
+    """Whether a suite's rows are kept: none is missing for a reason that may pass."""
+    return "rows" in suite and "reason" not in suite
+
+
+def _reasons(rows: list[dict[str, Any]]) -> str:
+    return "; ".join(dict.fromkeys(row["reason"] for row in rows))
 
 
 def _is_distance(bench: CompareBench, suite: dict[str, Any]) -> bool:

@@ -9,9 +9,10 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites import build_suite, build_suites, check_suite
 from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.evaluation.suites.rows import PASSING
 from autoprune.models.reference import resolve
 from tasks.code_sandbox import DockerCode
-from tasks.evaluation_parts import part_file, read_part, write_part
+from tasks.evaluation_parts import digests_of_files, part_file, read_part, write_part
 from tasks.recorded import step
 from tasks.sealed_touches import Looks
 from tasks.seen import known_text, referenced_text
@@ -145,13 +146,15 @@ def measure_suite(
         JSON form of the rows, the number of looks at each sealed text among them so far, and what
         was known about each sealed set before.
     """
-    asked = [bench.loaded.source.digest, bench.dtype, name, settings, models, references, overlap]
+    seen = _seen(bench, models, references)
+    # By content: a file that was changed since gives other figures.
+    known = digests_of_files(settings), None if seen is None else seen.digest
+    asked = [bench.loaded.source.digest, bench.dtype, name, settings, models, overlap, *known]
     file = part_file(bench.state, run, asked)
     kept = read_part(file)
     if kept is not None:
         return kept
     looks = Looks(bench.state, run)
-    seen = _seen(bench, models, references)
 
     def keep(part: str, make: Callable[[], list[Any]]) -> list[Any]:
         place = part_file(bench.state, run, [*asked, part])
@@ -163,7 +166,8 @@ def measure_suite(
     rows = suite_rows(bench, name, settings, seen, overlap, looks, keep=keep)
     sets = {text: known.to_json() for text, known in looks.sets.items()}
     done = {"rows": rows, "looks": looks.counts, "sealed_sets": sets}
-    write_part(file, done)
+    if not any(row["details"].get(PASSING) for row in rows):
+        write_part(file, done)
     return done
 
 

@@ -4,15 +4,18 @@ They stay in the evaluation's folder until it is complete and its record holds t
 """
 
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from autoprune import __version__
-from autoprune.digest import digest_json
+from autoprune.digest import digest_file, digest_json
 from autoprune.errors import DamagedFileError
 from autoprune.storage import write_json
 from tasks.run_files import read_object
 from tasks.state import State
+
+WEIGHT_SUFFIXES = frozenset({".safetensors", ".gguf", ".bin", ".pt", ".pth"})
 
 
 def part_file(state: State, run: str, what: list[Any]) -> Path:
@@ -24,6 +27,25 @@ def part_file(state: State, run: str, what: list[Any]) -> Path:
         what: Everything that determines the suite's figures, plain JSON.
     """
     return _folder(state, run) / f"{digest_json([__version__, *what])[:32]}.json"
+
+
+def digests_of_files(settings: Mapping[str, Any], known: Collection[str] = ()) -> list[str]:
+    """SHA-256 of the files that settings of a suite name, since their content may change.
+
+    In a folder, all count but weights, of which ``autoprune.json`` or ``verifier.json`` holds the
+    digest.
+
+    Args:
+        settings: Values, texts or lists of texts.
+        known: Texts that do not count.
+    """
+    files: list[Path] = []
+    for value in settings.values():
+        for name in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(name, str) and name and name not in known:
+                path = Path(name.partition("#")[0]).expanduser()
+                files += sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [digest_file(f) for f in files if f.is_file() and f.suffix not in WEIGHT_SUFFIXES]
 
 
 def read_part(file: Path) -> dict[str, Any] | None:

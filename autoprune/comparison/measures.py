@@ -1,5 +1,6 @@
 """Figures besides perplexity: what suites measured on each pruned model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from autoprune.comparison.measured import Measured, Record, deviation, mean
 from autoprune.evaluation.contrasts import Contrast, contrast, holm
+from autoprune.evaluation.suites.rows import RUNS, STRATA
 
 # A suite's figure over all its parts, shown instead of the figures of the parts.
 WHOLE = "all"
@@ -24,8 +26,10 @@ class Measure:
         column: Name of the figure, the same for all methods.
         value: Mean over draws.
         deviation: Sample standard deviation over draws; None for one draw.
-        difference: Mean difference from the baseline over items and draws; None if there is none.
+        difference: Mean difference from the baseline over items and draws, as a share of the
+            baseline's value for a perplexity; None if there is none.
         interval: 95 % interval of the difference.
+        relative: Whether the difference is a share.
         p_adjusted: Its p-value after Holm's correction over the methods at this budget.
         items: Number of items, such as questions or windows, behind the value.
         reason: Why there is no value.
@@ -36,6 +40,7 @@ class Measure:
     deviation: float | None = None
     difference: float | None = None
     interval: tuple[float, float] | None = None
+    relative: bool = False
     p_adjusted: float | None = None
     items: int = 0
     reason: str | None = None
@@ -70,16 +75,23 @@ def measures_of(
             made.append(Measure(column, reason=next(filter(None, reasons), None)))
             found.append(None)
             continue
-        items = len(rows[0]["items"]) if rows[0] else 0
-        made.append(Measure(column, mean(values), deviation(values), items=items))
+        row = rows[0] or {"items": (), "metric": ""}
+        figure = Measure(column, mean(values), deviation(values), items=len(row["items"]))
+        made.append(replace(figure, relative=row["metric"] == "perplexity"))
         found.append(_paired(column, entry, baseline))
     adjusted = iter(holm([one.p for one in found if one is not None]))
     return [
-        entry
-        if one is None
-        else replace(entry, difference=one.mean, interval=one.interval(), p_adjusted=next(adjusted))
+        entry if one is None else _changed(entry, one, next(adjusted))
         for entry, one in zip(made, found, strict=True)
     ]
+
+
+def _changed(entry: Measure, found: Contrast, p_adjusted: float) -> Measure:
+    moved, (low, high) = found.mean, found.interval()
+    if entry.relative:
+        # The items of a perplexity are nats per token, whose difference is its ratio.
+        moved, low, high = math.expm1(moved), math.expm1(low), math.expm1(high)
+    return replace(entry, difference=moved, interval=(low, high), p_adjusted=p_adjusted)
 
 
 def _paired(column: str, entry: Measured, baseline: Measured | Record | None) -> Contrast | None:
@@ -101,9 +113,17 @@ def _paired(column: str, entry: Measured, baseline: Measured | Record | None) ->
 
 
 def _items(record: Record, column: str) -> Sequence[float]:
+    """Numbers to pair, whose mean is the value; none where items are not the same for all."""
     row = _figures(record).get(column)
-    items: Sequence[float] = () if row is None else row["items"]
-    return items
+    details = {} if row is None else row.get("details", {})
+    # Runs of one model have no partner among those of another.
+    if row is None or details.get(RUNS):
+        return ()
+    items: Sequence[float] = row["items"]
+    sizes: Sequence[int] = details.get(STRATA) or [len(items)]
+    # The value is the mean over groups, however many items each has.
+    weights = [len(items) / (len(sizes) * size) for size in sizes for _ in range(size)]
+    return [weight * item for weight, item in zip(weights, items, strict=True)]
 
 
 def _figures(record: Record) -> dict[str, Mapping[str, Any]]:
@@ -116,6 +136,10 @@ def _figures(record: Record) -> dict[str, Mapping[str, Any]]:
         for row in rows:
             alone = sum(row["metric"] == other["metric"] for other in rows) == 1
             words = [suite if alone else row["name"], row["metric"].replace("_", " ")]
+            twins = [r for r in rows if (r["name"], r["metric"]) == (row["name"], row["metric"])]
+            if len(twins) > 1:
+                # Two filters of one task, such as strict-match and flexible-extract.
+                words.append(str(row["protocol"].get("filter")))
             usual = " ".join(dict.fromkeys(words))
             made[_SHORT.get((suite, row["metric"]), usual) if alone else usual] = row
     return made
@@ -127,5 +151,5 @@ def failed_suites(records: Sequence[Record]) -> dict[str, str]:
         suite: found["reason"]
         for record in records
         for suite, found in record.get("suites", {}).items()
-        if "reason" in found
+        if "reason" in found and "rows" not in found
     }

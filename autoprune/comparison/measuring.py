@@ -64,7 +64,10 @@ def reads_text(method: Method) -> bool:
     if method.peer is not None or method.program is not None or needs_of(method):
         return True
     plan = plan_of(method, Target(0.5), 0)
-    return plan.repair.fresh_windows > 0 or bool(seeded_metric(method, 0).needs | plan.repair.needs)
+    repair = plan.repair
+    # Block tuning and recovery read windows, whatever statistics the masks need.
+    tunes = repair.block is not None or repair.fresh_windows > 0
+    return tunes or bool(seeded_metric(method, 0).needs | repair.needs)
 
 
 def prune_by(

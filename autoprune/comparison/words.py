@@ -7,11 +7,13 @@ from typing import Any
 from autoprune.comparison.draws import too_common
 from autoprune.comparison.measured import OK, Against
 from autoprune.comparison.measures import Measure
-from autoprune.comparison.methods import PEER, parse_method
+from autoprune.comparison.methods import PEER
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import Row
 from autoprune.evaluation.contrasts import LEVEL
+from autoprune.repair import EBFT, RECOVER
 from autoprune.report.sealed import SealedSet
+from autoprune.spelling import split_outside
 
 # Above ten times the baseline, a factor reads better than a percentage.
 MOST_PERCENT = 9.0
@@ -85,7 +87,8 @@ def measure(entry: Measure | None) -> str:
     if entry.difference is None:
         return f"{entry.value:.4g}{spread}"
     clear = entry.p_adjusted is not None and entry.p_adjusted < 1 - LEVEL
-    moved = f"{entry.difference:+.3g}".replace("-", "−")
+    moved = percent(entry.difference) if entry.relative else f"{entry.difference:+.3g}"
+    moved = moved.replace("-", "−")
     return f"{entry.value:.4g}{spread} ({'' if clear else '≈ '}{moved})"
 
 
@@ -178,7 +181,9 @@ def _calibration(text: Mapping[str, Any]) -> str:
 def _rounding(result: Comparison) -> list[tuple[str, str]]:
     """What block tuning computes in, where a method tunes."""
     products = result.protocol.get("products")
-    if products is None or not any(parse_method(name).tunes for name in result.methods):
+    # By the words alone: the file of a program may be gone.
+    words = {part.partition(":")[0] for name in result.methods for part in split_outside(name, "+")}
+    if products is None or not words & {EBFT, RECOVER}:
         return []
     free = "; --precision float32 is the same on every processor" if products != "float32" else ""
     return [("rounding", f"tuning's products {products}{free}")]

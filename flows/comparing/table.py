@@ -34,7 +34,8 @@ def rendered(record: dict[str, Any]) -> str:
         f"in brackets: against {against}, ≈ where the corrected p shows none; "
         "* lowest on the selection windows"
     )
-    if len(record["baselines"]) > 1 or record["dense_measures"]:
+    has_suites = record["dense_measures"] or any(row["measures"] for row in record["rows"])
+    if len(record["baselines"]) > 1 or has_suites:
         for target, (head, rows) in record["details"].items():
             lines += ["", *_budget(target, head, rows)]
     lines += ["", *(entry["text"] for entry in record["recommendation"])]

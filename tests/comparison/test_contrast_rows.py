@@ -173,3 +173,63 @@ def test_figures_of_suites_are_columns_with_their_change() -> None:
     broken = gather(body(*cells) | ONE)
     assert "ria at 50 %, next-word: unavailable: no such text" in markdown(broken)
     assert against(broken, "ria").change is not None
+
+
+def with_row(method: str, items: list[float], **changes: Any) -> dict[str, Any]:
+    row = suite(items)["rows"][0] | changes
+    return cell(method, record(BASE, 1.0) | {"suites": {"own": {"rows": [row]}}})
+
+
+def figure(*cells: dict[str, Any]) -> Any:
+    row = gather(body(*cells) | ONE).row("ria", "50 %")
+    assert row is not None
+    (found,) = row.measures
+    return found
+
+
+def test_a_perplexity_changes_by_a_share_and_not_by_nats() -> None:
+    nats, more = [3.5, 3.4, 3.6, 3.5], [3.6, 3.5, 3.7, 3.6]
+    cells = [
+        with_row(name, items, metric="perplexity", value=math.exp(sum(items) / 4))
+        for name, items in (("wanda", nats), ("ria", more))
+    ]
+    found = figure(*cells)
+    assert found.relative and found.difference == pytest.approx(math.expm1(0.1))
+    assert found.interval == pytest.approx((math.expm1(0.1),) * 2)
+    head, lines = details(gather(body(*cells) | ONE), "50 %")
+    assert lines[-1][head.index("own perplexity")] == "36.6 (+10.5 %)"
+
+
+def test_tasks_of_a_group_count_equally_in_value_and_change() -> None:
+    sizes = {"strata": [2, 8]}
+    before = with_row("wanda", [0.0, 0.0] + [1.0] * 8, value=0.5, details=sizes)
+    after = with_row("ria", [1.0, 1.0] + [1.0, 0.0] * 4, value=0.75, details=sizes)
+    # +1 in the small task and -0.5 in the large one.
+    assert figure(before, after).difference == pytest.approx(0.25)
+
+
+def test_runs_of_two_models_are_not_paired() -> None:
+    runs = {"details": {"items_are_runs": True}, "metric": "tokens_per_second"}
+    found = figure(
+        with_row("wanda", [9.0, 9.1, 9.2], **runs), with_row("ria", [8.0, 8.1, 8.2], **runs)
+    )
+    assert found.value == pytest.approx(8.1)
+    assert found.difference is None and found.p_adjusted is None
+
+
+def test_two_filters_of_a_task_are_two_columns() -> None:
+    made = suite([1.0, 0.0], "exact_match", "gsm8k")["rows"][0]
+    rows = [made | {"protocol": {"filter": name}} for name in ("strict-match", "flexible-extract")]
+    cells = [cell("wanda", record(BASE, 1.0) | {"suites": {"tasks": {"rows": rows}}})]
+    assert gather(body(*cells) | ONE).columns == [
+        "gsm8k exact match strict-match", "gsm8k exact match flexible-extract",
+    ]  # fmt: skip
+
+
+def test_tables_of_a_program_need_no_file_of_it() -> None:
+    cells = [cell(name, record(BASE, 1.0)) for name in ("wanda", "program:gone.py+ebft")]
+    products = {"protocol": ONE["protocol"] | {"products": "float32"}}
+    lines = dict(protocol_lines(gather(body(*cells) | products)))
+    assert "products float32" in lines["rounding"]
+    plain = gather(body(cell("wanda", record(BASE, 1.0))) | products)
+    assert "rounding" not in dict(protocol_lines(plain))

@@ -185,6 +185,10 @@ def test_a_method_is_read_back_with_its_calibration_text_and_crossed_with_all() 
     assert on_texts(asked[1:3], [], reads_text) == asked[1:3]
     found = [method.name for method in on_texts(asked, ["a", "b"], reads_text)]
     assert found == ["magnitude", "wanda@a", "ria@b", "wanda@b"]
+    # Block tuning reads text, whatever chose the masks.
+    tuned = parse_methods("magnitude+ebft,random+ebft")
+    assert all(reads_text(method) for method in tuned)
+    assert len(on_texts(tuned, ["a", "b"], reads_text)) == 4
     with pytest.raises(UsageError, match="add --calibration-text b=REF"):
         on_texts(asked, ["a"], reads_text)
     # The statistics of a text's draw are collected once for all of its budgets.

@@ -14,8 +14,10 @@ from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import masters
+from flows.comparing.table import rendered
 from flows.params.compare import CompareParams
-from tasks import compare_bench, compare_suites
+from tasks import compare_suites
+from tasks.evaluation_parts import digests_of_files
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
 
@@ -117,7 +119,17 @@ def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
         patch.setattr(compare_suites, "suite_rows", lambda *_: [row, row])
         offline = compared("wanda", suite=f"lm,{REASONING}")
     assert offline["missing"] == ["wanda at 50 %, reasoning: unavailable: no network"]
+    # One row of several is missing: the others are shown, and all are measured again.
+    with monkeypatch.context() as patch:
+        real = compare_suites.suite_rows
+        lost = row | {"name": "boolq", "metric": "acc", "details": {"may_pass": True}}
+        patch.setattr(compare_suites, "suite_rows", lambda *a: [*real(*a), lost | {"value": None}])
+        partly = compared("wanda", suite=f"lm,{REASONING}")
+    assert measures(partly, "wanda")["reasoning accuracy"]["value"] is not None
+    assert partly["missing"] == ["wanda at 50 %, reasoning acc: unavailable: no network"]
+    assert "KL to dense" in rendered(partly)
     repeated = compared("wanda", suite=f"lm,{REASONING}")
+    assert repeated["measured"] == 2
     assert measures(repeated, "wanda")["reasoning accuracy"]["value"] is not None
     assert not repeated["missing"]
 
@@ -134,11 +146,15 @@ def test_a_suite_is_another_when_a_file_that_it_names_has_changed(
     other.write_text(text_file.read_text().replace("e", "i"))
     second = compared("wanda", suite=suite)
     assert (second["measured"], second["rows"] != first["rows"]) == (2, True)
-    # Of a folder the task files; the compared text itself is in every key by its windows.
-    assert compare_bench._files({"corpora": [str(text_file)]}, (str(text_file),)) == {}
-    assert compare_bench._files({"folder": str(tasks), "live": ""}, ("",)) == {}
+    # Of a folder all files but weights; the compared text itself is in every key by its windows.
+    assert digests_of_files({"corpora": [str(text_file)]}, (str(text_file),)) == []
+    assert digests_of_files({"folder": str(tasks), "live": ""}) == []
     (tasks / "own.yaml").write_text("task: own")
-    assert len(compare_bench._files({"folder": str(tasks)}, ("",))["files"]) == 1
+    (tasks / "own.jsonl").write_text("{}")
+    (tasks / "w.safetensors").write_text("{}")
+    before = digests_of_files({"folder": str(tasks)})
+    (tasks / "own.jsonl").write_text('{"text": "a"}')
+    assert len(before) == 2 and digests_of_files({"folder": str(tasks)}) != before
 
 
 def test_bytes_are_those_of_the_saved_folder_and_its_compact_form(

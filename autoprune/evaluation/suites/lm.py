@@ -16,7 +16,15 @@ from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
-from autoprune.evaluation.suites.texts import Text, TextPart, not_enough, read_each, read_text
+from autoprune.evaluation.suites.texts import (
+    Lacking,
+    Text,
+    TextPart,
+    missing_rows,
+    not_enough,
+    read_each,
+    read_text,
+)
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.progress import Report, silent
 from autoprune.text.beginning import beginning_ids
@@ -108,7 +116,7 @@ class LanguageSuite:
         }  # fmt: skip
         context = RowContext(self.name, shared, model_provenance(loaded), self.seed)
         prepared, lacking = self._texts(loaded, around)
-        rows = [context.missing(ref, "perplexity", why) for ref, why in lacking.items()]
+        rows = missing_rows(lacking, "perplexity", context)
         dense, reason = self._load_dense(loaded) if prepared else (None, "")
         distances = []
         for text in prepared:
@@ -131,9 +139,7 @@ class LanguageSuite:
             loaded.model, windows, report=report, batch=self.batch, dense=wanted
         )
 
-    def _texts(
-        self, loaded: LoadedModel, around: Surroundings
-    ) -> tuple[list[Prepared], dict[str, str]]:
+    def _texts(self, loaded: LoadedModel, around: Surroundings) -> tuple[list[Prepared], Lacking]:
         """The texts to measure on, and the reason for each reference that is unavailable."""
         prepared, lacking = read_each(
             self.corpora, around, lambda ref: self._prepare(loaded, ref, around)

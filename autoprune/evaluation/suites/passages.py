@@ -10,7 +10,15 @@ from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
-from autoprune.evaluation.suites.texts import Text, TextPart, not_enough, read_each, read_text
+from autoprune.evaluation.suites.texts import (
+    Lacking,
+    Text,
+    TextPart,
+    missing_rows,
+    not_enough,
+    read_each,
+    read_text,
+)
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
 
@@ -72,12 +80,12 @@ class PassageSuite(Generic[Passages]):
         protocol = model_protocol(loaded) | shared
         context = RowContext(self.name, protocol, model_provenance(loaded), self.seed)
         texts, lacking = self.texts(loaded, around)
-        rows = [context.missing(ref, self.metric, why) for ref, why in lacking.items()]
+        rows = missing_rows(lacking, self.metric, context)
         return rows + [self._row(loaded, *entry, context, report) for entry in texts]
 
     def texts(
         self, loaded: LoadedModel, around: Surroundings
-    ) -> tuple[list[tuple[Text, Passages]], dict[str, str]]:
+    ) -> tuple[list[tuple[Text, Passages]], Lacking]:
         """Each text with its passages, and the reason for each reference that is unavailable."""
 
         def prepared(ref: str) -> tuple[Text, Passages]:

@@ -13,6 +13,8 @@ Status = Literal["ok", "not_finite", "unavailable"]
 # are averaged, and whether its items are runs, which pair with nothing in another row.
 STRATA = "strata"
 RUNS = "items_are_runs"
+# Detail of a row without a figure: another attempt may give one, such as with the network back.
+PASSING = "may_pass"
 
 RowKey = tuple[str, str, str, str | None]
 

