@@ -16,7 +16,7 @@ from flows.params.compare import CompareParams
 from flows.params.fields import split_number
 from flows.runners import workers
 from flows.terminal import console
-from flows.text_split import settled
+from flows.text_split import forget_split, settled
 from tasks.compare import check_comparison, check_output, prepare_comparison, write_comparison
 from tasks.compare_bench import CompareBench
 from tasks.compare_mirror import mirror_comparison, mirrored_comparison
@@ -37,6 +37,7 @@ NAME = run_name("compare", CompareParams, lambda params: model_slug(params.model
 def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Compare pruning methods on one model and recommend one."""
     state = State.open()
+    asked = params
     params = settled(params, params.model, params.corpus)
     if params.out is not None:
         check_output(params.out, params.model, overwrite=params.overwrite)
@@ -100,6 +101,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
                 raise
             result = table.write()
     counts = {"measured": run.measured, "cached": run.cached, "failed": run.failed}
+    forget_split(asked)
     return result | counts | {"mlflow_run": table.mirror("FINISHED")}
 
 

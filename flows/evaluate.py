@@ -10,7 +10,7 @@ from autoprune.report.sealed import SealedSet
 from flows.naming import run_name as flow_run_name
 from flows.params.evaluate import EvaluateParams, listed
 from flows.terminal import console
-from flows.text_split import settled
+from flows.text_split import forget_split, settled
 from tasks.against import compare, read_record
 from tasks.calibrate import load_model
 from tasks.evaluate import check_requests, check_suites, find_models, measure_suite
@@ -36,6 +36,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     models = [params.model] if dense is None else [params.model, dense]
     digest = find_models(models)[params.model]
     known = read_record(str(other)) if from_file else None
+    asked = params
     params = settled(params, params.model, *listed(params.corpus))
     suites = check_suites(params.suite, params.settings(), dense)
     settings = params.to_json()
@@ -66,6 +67,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
         console.screen().event(f"MLflow has no record of this run: {kept['error']}")
     record |= {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
     show_evaluation(State.open(), record, kept["place"])
+    forget_split(asked)
     return record
 
 

@@ -11,6 +11,7 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.storage import share_file
 from flows.platform.zombies import at_work
 from flows.runs import find_run
+from tasks.in_use import caches_are_read
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
@@ -73,8 +74,8 @@ def garbage(state: State, *, caches: bool) -> list[Room]:
     """
     found = list(_copies(state))
     if caches:
-        if any(at_work(state, run) for run in state.run_ids()):
-            raise UsageError("a search is at work and reads the caches; wait for it, or leave them")
+        if caches_are_read(state) or any(at_work(state, run) for run in state.run_ids()):
+            raise UsageError("a run is at work and reads the caches; wait for it, or leave them")
         names = {state.store: "windows and statistics", state.inputs: "layer files of the sandbox"}
         for folder, what in names.items():
             size = folder_bytes(folder)

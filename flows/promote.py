@@ -12,7 +12,7 @@ from flows.naming import run_name
 from flows.params import PromoteParams
 from flows.params.fields import split_number
 from flows.terminal import console
-from flows.text_split import settled
+from flows.text_split import forget_split, settled
 from flows.verdict import verdict_line
 from tasks.calibrate import load_model
 from tasks.evaluate import evaluate_model
@@ -54,6 +54,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         params = params.model_copy(update=made)
     found = find_contenders(root, params.name, params.version, params.dry_run)
     name, champion, challenger = found["name"], found["champion"], found["challenger"]
+    unsettled = params
     params = settled(params, challenger["folder"], params.corpus)
     # Another split could seal text that the search calibrated on; such text is left out then.
     drawn = params.text_split
@@ -113,6 +114,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         done = settle(root, name, challenger["version"], before, verdict, text_of(record))
         record |= {"moved": done["moved"]}
     _show(record)
+    forget_split(unsettled)
     return record
 
 

@@ -12,6 +12,7 @@ from autoprune.bench.model import ModelBench
 from autoprune.bench.text import BenchText
 from autoprune.progress import Report, silent
 from autoprune.store import Store
+from tasks.in_use import reading_caches
 from tasks.state import State
 from tasks.turns import turn
 
@@ -70,7 +71,7 @@ def opened(bench: Opened) -> Iterator[Opened]:
     On a server with the machine's concurrency limit, wait until no other run has a bench open.
     """
     try:
-        with turn(bench.state):
+        with turn(bench.state), reading_caches(bench.state):
             yield bench
     finally:
         bench.close()

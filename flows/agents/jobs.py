@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from autoprune.errors import UnknownNameError, UsageError
 from flows.platform import processes
 from flows.platform.processes import Register, Running
@@ -49,6 +51,22 @@ class Jobs:
         Raises:
             UsageError: If a job of this name is running.
         """
+        with self._changing():
+            return self._start(name, words)
+
+    def start_next(self, kind: str, words: Sequence[str]) -> str:
+        """Start one more job of a kind, and return its name."""
+        # Tools that an agent calls at once run in threads.
+        with self._changing():
+            name = self.free_name(kind)
+            self._start(name, words)
+            return name
+
+    def _changing(self) -> FileLock:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(str(self.folder / "jobs.lock"))
+
+    def _start(self, name: str, words: Sequence[str]) -> Running:
         if self.is_alive(name):
             raise UsageError(f"{name} is at work already; wait for it, or stop it")
         log = self.folder / f"{name}.log"

@@ -9,6 +9,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.report.sealed import FRESH
 from flows.agents.graph_reply import graph_reply
 from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
 from flows.agents.outcome import outcome
@@ -149,6 +150,10 @@ class _Tools:
         values = {name: value for name, value in values.items() if value is not None}
         taken = settled(SearchParams, values)
         name = taken.run_id()
+        if taken.run is None and text_split == FRESH:
+            # Without a name, the search takes one from the number that it settles.
+            name = self._free_run(name)
+            values["run"] = name
         # The search creates its folder; a wrong name is refused here.
         self.project.state.run(name)
         job = self._start_search(name, ["search", *_options(values)])
@@ -340,8 +345,7 @@ class _Tools:
     # Inside
 
     def _started(self, kind: str, values: Mapping[str, Any], seconds: float) -> Reply:
-        name = self.jobs.free_name(kind)
-        self.jobs.start(name, [kind, *_options(values), "--json", "--quiet"])
+        name = self.jobs.start_next(kind, [kind, *_options(values), "--json", "--quiet"])
         return self.jobs.wait(name, seconds)
 
     def _start_search(self, run: str, words: list[str]) -> str:
@@ -359,6 +363,12 @@ class _Tools:
                 return known
             time.sleep(LOOK_SECONDS)
         return "fresh: not settled yet, see text_split in the next reply"
+
+    def _free_run(self, name: str) -> str:
+        known = set(self.project.state.run_ids())
+        if name not in known:
+            return name
+        return next(f"{name}-{n}" for n in range(2, len(known) + 3) if f"{name}-{n}" not in known)
 
     def _standing(self, run: str) -> Reply:
         return self.project.standing(run, alive=self.jobs.is_alive(f"search-{run}"))

@@ -65,13 +65,17 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
                     f"watch it in the Prefect UI, or run this again in {left:.0f} s: if it has not "
                     "begun to work by then, it counts as gone"
                 )
+        seen = set()
         for flow_run in found:
             crash(client, flow_run)
-            # A night may be working on the steps after its search, which is complete.
+            # A night may be working on the steps after its search, which is complete. Its newest
+            # search tells: earlier ones belong to attempts that ended.
             done = flow_run.state is not None and flow_run.state.is_completed()
-            parent = None if done else _parent(client, flow_run)
-            if parent is not None:
-                crash(client, parent)
+            parent = _parent(client, flow_run)
+            if parent is not None and parent.id not in seen:
+                seen.add(parent.id)
+                if not done:
+                    crash(client, parent)
     return found
 
 

@@ -4,6 +4,7 @@ import math
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,11 @@ def test_a_search_takes_a_fresh_sealed_set_and_a_budget(
     assert not isinstance(found, str), found
     assert found["run"].endswith("-fresh") and "text_split" in refused
     (words,) = begun
-    assert {"--text-split=fresh", "--evaluations=12"} <= set(words)
+    # Under the name that the reply gives: the search would take another from the number it settles.
+    assert {"--text-split=fresh", "--evaluations=12", f"--run={found['run']}"} <= set(words)
+    project.state.run(found["run"]).mkdir(parents=True)
+    (again,) = call(project, ("start_search", asked))
+    assert again["run"] == f"{found['run']}-2"
 
 
 def test_a_job_is_waited_for_read_and_stopped(
@@ -280,6 +285,10 @@ def test_a_job_is_waited_for_read_and_stopped(
         "log": [],
     }  # fmt: skip
     assert found.free_name("compare") == "compare-2"
+    # Two calls at once get two names, and both jobs stay known.
+    with ThreadPoolExecutor(4) as pool:
+        names = set(pool.map(lambda _: found.start_next("compare", ["now"]), range(4)))
+    assert len(names) == 4 and names <= set(found.register.noted())
     found.start("search-night", ["stay"])
     with pytest.raises(UsageError, match="at work already"):
         found.start("search-night", ["stay"])

@@ -11,6 +11,7 @@ from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.storage import write_json
 from flows.housekeeping import LEAST_BYTES, collect, folder_bytes, garbage, remove_runs
 from flows.listings import listing
+from tasks.in_use import reading_caches
 from tasks.run_files import RunFiles
 from tasks.state import State
 from tests.support.sample_run import make_report
@@ -70,5 +71,9 @@ def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> 
         pytest.raises(UsageError, match="at work"),
     ):
         garbage(state, caches=True)
+    with reading_caches(state), pytest.raises(UsageError, match="a run is at work"):
+        garbage(state, caches=True)
+    # What a killed process left is no lock.
+    (state.root / "in-use" / "1-left.lock").touch()
     collect(garbage(state, caches=True))
     assert not state.store.exists()

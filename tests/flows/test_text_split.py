@@ -16,7 +16,7 @@ from flows.cli.parser import parse
 from flows.params import PromoteParams, SearchParams
 from flows.runs import saved_params
 from flows.terminal import console
-from flows.text_split import settled
+from flows.text_split import forget_split, settled
 from tasks.run_files import RunFiles
 from tasks.sealed_touches import touch
 from tasks.search_bench import SearchBench
@@ -105,6 +105,12 @@ def test_fresh_becomes_a_number_before_anything_is_named_by_it(
     write_json(files.params, found.to_json() | {"run": "mine"})
     spend(rows, 1)
     assert settled(named, model, str(rows)).text_split == 1
+    # A command that was interrupted after its own look goes on with the same set ...
+    assert settled(wish, model, str(rows)).text_split == 1
+    other = wish.model_copy(update={"sparsity": 0.5})
+    assert settled(other, model, str(rows)).text_split == 3
+    # ... and once complete, it takes another one.
+    forget_split(wish)
     assert settled(wish, model, str(rows)).text_split == 3
     assert settled(PromoteParams(), model, str(rows)).text_split is None
 
@@ -132,6 +138,7 @@ def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
     (known,) = fresh["sealed_sets"].values()
     assert (known["number"], known["earlier"]) == (2, 0)
     assert "no first look" not in printed and "fresh: sealed set 2, no earlier look" in printed
+    assert not list((State.open().root / "fresh").iterdir())
 
     compare = f"{COMPARE} --corpus {rows} --text-split 1"
     table, printed = run(cli, compare)
@@ -168,6 +175,7 @@ def test_fresh_reads_conversations_by_the_template_of_the_model(
     assert "[ask " in splits.sealed.text
     # The set that the run looks at is the one that was chosen, so the next run takes another.
     touch(State.open(), splits.sealed.digest, "search r", splits.whole, splits=splits)
+    forget_split(wish)
     assert (found.text_split, settled(wish, str(model), corpus).text_split) == (0, 1)
 
 
