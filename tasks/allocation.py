@@ -13,7 +13,7 @@ from autoprune.metrics import build_metric
 from autoprune.pruning import PruningPlan
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
-from autoprune.text.windows import token_windows
+from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
@@ -62,11 +62,14 @@ def split_windows(
             "seqlen": seqlen,
             "tokens": windows.numel(),
         }
+    known = found[CALIBRATION]
+    what = f"the calibration part of {known['corpus']}"
+    fewer = fewer_than_asked(what, known["windows"], samples, seqlen)
     return {
-        **found[CALIBRATION],
+        **known,
         SELECTION: found[SELECTION],
         "split": {"seed": seed, "digest": parts.digest},
-        "notes": parts.calibration.calibration_notes(),
+        "notes": parts.calibration.calibration_notes() + ([fewer] if fewer else []),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
 from autoprune.text.corpora import load_corpus
-from autoprune.text.windows import token_windows
+from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks.recorded import recorded, step
 from tasks.search_bench import SearchBench
 from tasks.seen import without_text
@@ -69,6 +69,7 @@ def cut_windows(
     windows = bench.windows[name] = whole[:count]
     if fresh:
         bench.windows[f"{name} fresh"] = whole[count:]
+    fewer = fewer_than_asked(f"the text {text.name}", len(windows), count, seqlen)
     return {
         "corpus": text.name,
         "digest": text.digest,
@@ -76,7 +77,7 @@ def cut_windows(
         "seqlen": seqlen,
         "tokens": windows.numel(),
         "overlap": overlap,
-        "notes": text.calibration_notes(),
+        "notes": text.calibration_notes() + ([fewer] if fewer else []),
     }
 
 

@@ -103,6 +103,13 @@ def test_record_and_saved_folder(pruned: Prune, cli: CommandLine, tmp_path: Path
     assert cli.record(line)["recount"] == counted["recount"]
 
 
+def test_the_record_has_the_windows_that_the_text_had(pruned: Prune) -> None:
+    record = pruned(calibration_windows=100_000, sparsity=0.5)
+    assert 0 < record["samples"] < 100_000
+    (note,) = [note for note in record["notes"] if "100000 are asked for" in note]
+    assert f"holds {record['samples']} windows" in note
+
+
 @pytest.mark.parametrize(
     ("asked", "share"),
     [({"sparsity": 0.0}, 0.0), ({"sparsity": 0.999}, 0.999), ({"pattern": "1:4"}, 0.25)],
