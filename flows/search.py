@@ -18,8 +18,5 @@ def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B0
     # A worker imports flows to look for their hooks, also while it cancels a run; that must not
     # load torch.
     from flows.searching.run import run_search
-    from flows.text_split import forget_split
 
-    record = run_search(params)
-    forget_split(params)
-    return record
+    return run_search(params)

@@ -186,9 +186,6 @@ class Tries:
         """
         reference = self.state.reference()
         best = self.state.archive[bar(self._shown(), reference.alias)]
-        if self.state.spec.arm == "graph-permuted" and not best.is_baseline:
-            # The table shows it with results of another one.
-            best = reference
         of_programs = self.state.spec.written == "program"
         entries = {
             e.alias: e

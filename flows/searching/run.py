@@ -24,7 +24,7 @@ from flows.searching.foreseeing import foreseen, paid
 from flows.searching.leaderboard import outcome_lines, rows
 from flows.searching.stopping import stopping_well
 from flows.terminal import console
-from flows.text_split import settled
+from flows.text_split import forget_split, settled
 from sandbox.engine import Engine
 from tasks.calibrate import calibrate, calibration_markdown
 from tasks.card import write_card
@@ -54,6 +54,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
         _publish(driver, params)
         record = _closing(driver, params)
         console.screen().outcome(outcome_lines(record))
+        forget_split(params)
         return record
 
 

@@ -63,7 +63,7 @@ def test_a_server_that_ended_by_itself_is_started_at_its_own_port(
     found = Platform(State.open(tmp_path / "state"), shown.append)
     ports: list[int] = []
     monkeypatch.setattr(found, "_start", lambda service, port, *_: ports.append(port))
-    monkeypatch.setattr(found, "_experiment", lambda: None)
+    monkeypatch.setattr(found, "_database", lambda: None)
 
     def start(wanted: int | None) -> list[int]:
         ports.clear()
