@@ -148,8 +148,8 @@ def measure_suite(
     """
     seen = _seen(bench, models, references)
     # By content: a file that was changed since gives other figures.
-    known = digests_of_files(settings), None if seen is None else seen.digest
-    asked = [bench.loaded.source.digest, bench.dtype, name, settings, models, overlap, *known]
+    read = digests_of_files(settings), None if seen is None else seen.digest
+    asked = [bench.loaded.source.digest, bench.dtype, name, settings, models, overlap, *read]
     file = part_file(bench.state, run, asked)
     kept = read_part(file)
     if kept is not None:

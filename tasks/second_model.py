@@ -10,11 +10,11 @@ from autoprune.evaluation.continuations import continuations
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites.latency import time_once
 from autoprune.models.reference import RECORD_FILE
-from autoprune.text.seen_text import FILE as SEEN_FILE
 from tasks.card import write_folder_card
 from tasks.prune import AUTO, save_bench, saved_type
 from tasks.recorded import step
 from tasks.run_files import read_object
+from tasks.seen import is_finished
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def second_model(
         continuations of a text under :data:`BESIDE`.
     """
     folder = Path(out)
-    # The fingerprint of the text is written last; without it the folder is not finished.
-    if (folder / RECORD_FILE).is_file() and (folder / SEEN_FILE).is_file():
+    if is_finished(folder):
         return read_object(folder / RECORD_FILE)
     how = Shrinking.parse(scheme)
     dense = bench.loaded.model

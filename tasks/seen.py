@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.evaluation.suites.cleaning import Surroundings, clean
-from autoprune.models.reference import model_folder
+from autoprune.models.reference import RECORD_FILE, model_folder
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
 from autoprune.text.seen_text import FILE, SeenText
@@ -33,6 +33,11 @@ def write_seen(bench: Workbench, folder: Path, before: SeenText | None) -> None:
     seen = _united([before, seen_in_windows(bench, names)])
     if seen is not None:
         seen.save(folder / FILE)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a model was saved here whole: the fingerprint of its text is written last."""
+    return (folder / RECORD_FILE).is_file() and (folder / FILE).is_file()
 
 
 def seen_in_windows(bench: Workbench, names: Iterable[str]) -> SeenText | None:

@@ -17,13 +17,13 @@ from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.data import read_report
 from autoprune.report.words import summary
-from autoprune.text.seen_text import FILE as SEEN_FILE
 from tasks import track
 from tasks.mirror import tracker_of
 from tasks.prune import AUTO, save_bench, saved_record, saved_type
 from tasks.recorded import recorded, step
 from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench
+from tasks.seen import is_finished
 from tasks.state import State
 
 log = logging.getLogger(__name__)
@@ -88,9 +88,7 @@ def _kept(
     if unsealed:
         record["unsealed"] = unsealed
     known = folder / RECORD_FILE
-    # The fingerprint of the text is written last; without it the folder is not finished.
-    whole = known.is_file() and (folder / SEEN_FILE).is_file()
-    if whole and read_object(known).get("mask_digest") == masks:
+    if is_finished(folder) and read_object(known).get("mask_digest") == masks:
         before = read_object(known)
         checkpoint: dict[str, Any] = before["checkpoint"]
         return checkpoint | {"out": str(folder), "outcome": _outcome(folder, before)}

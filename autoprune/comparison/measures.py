@@ -76,8 +76,8 @@ def measures_of(
             found.append(None)
             continue
         row = rows[0] or {"items": (), "metric": ""}
-        figure = Measure(column, mean(values), deviation(values), items=len(row["items"]))
-        made.append(replace(figure, relative=row["metric"] == "perplexity"))
+        known = {"relative": row["metric"] == "perplexity", "items": len(row["items"])}
+        made.append(Measure(column, mean(values), deviation(values), **known))
         found.append(_paired(column, entry, baseline))
     adjusted = iter(holm([one.p for one in found if one is not None]))
     return [

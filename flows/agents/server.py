@@ -365,10 +365,9 @@ class _Tools:
         return "fresh: not settled yet, see text_split in the next reply"
 
     def _free_run(self, name: str) -> str:
-        known = set(self.project.state.run_ids())
-        if name not in known:
-            return name
-        return next(f"{name}-{n}" for n in range(2, len(known) + 3) if f"{name}-{n}" not in known)
+        known = self.project.state.run_ids()
+        names = (name, *(f"{name}-{number}" for number in range(2, len(known) + 2)))
+        return next(free for free in names if free not in known)
 
     def _standing(self, run: str) -> Reply:
         return self.project.standing(run, alive=self.jobs.is_alive(f"search-{run}"))

@@ -48,7 +48,12 @@ def test_a_program_costs_more_than_masks() -> None:
     given = {"budget": Budget(evaluations=9), "designer": DesignerSpec(kind="files")}
     masks, spec = estimate(make_spec(**given), WINDOW), make_spec(**given, language="program")
     found = estimate(spec, WINDOW)
-    assert found.candidate > 2 * masks.candidate and found.end > masks.end
+    assert found.candidate > masks.candidate and found.end > masks.end
+    # Of the usual repairs, a program may have none: both without repair.
+    alone = [estimate(one.model_copy(update={"solvers": ("none",)}), WINDOW) for one in (
+        make_spec(**given), spec
+    )]  # fmt: skip
+    assert alone[1].candidate > 3 * alone[0].candidate
     start = spec.model_copy(update={"starts": (given_start("program:wanda"),)})
     assert estimate(start, WINDOW).baselines > found.baselines + 2 * masks.candidate
 

@@ -148,7 +148,7 @@ def test_a_failed_program_comes_back_whole(tmp_path: Path) -> None:
     assert again and all(end in request.messages[-2].content for request in again)
 
 
-def test_a_recipe_far_ahead_is_told_from_one_that_is_farther(tmp_path: Path) -> None:
+def test_recipes_far_ahead_are_distinguished(tmp_path: Path) -> None:
     @dataclass
     class Strong(Programs):
         def answer(self, step: Step) -> Outcome:

@@ -21,9 +21,7 @@ from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchSpec
 from autoprune.search.costs import Costs
 from autoprune.search.moves import take
 from autoprune.search.starts import given_start
-from autoprune.search.steps import (
-    Done,
-)
+from autoprune.search.steps import Done
 from autoprune.search.tuning import numbers, suggest
 from tests.support.synthetic import drive, make_spec
 from tests.support.synthetic_programs import PROGRAM, Programs
