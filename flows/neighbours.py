@@ -5,14 +5,17 @@ adds sums in another order, and a resumed search would not reproduce its own fig
 """
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 # Read by OpenMP when torch is imported.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 LOOK_SECONDS = 60.0
+# Containers that ended between two samples are missed, so that those come often.
+SAMPLE_SECONDS = 3.0
 # The first look comes early, so that a run learns at once that it shares the machine.
 FIRST_SECONDS = 10.0
 # At most one line about neighbours in this time.
@@ -54,14 +57,15 @@ class Neighbours:
     """Compares what this process and all others used since the last look."""
 
     def __init__(self) -> None:
-        self._before = _taken()
+        self._containers = _no_containers
+        self._before = self._taken()
         self._said = float("-inf")
         self._wait = FIRST_SECONDS
         self._watched = self._slowed = self._others = 0.0
 
     def look(self) -> str:
         """:func:`crowding` since the last look, soon after the start, then once in ten minutes."""
-        before, now = self._before, _taken()
+        before, now = self._before, self._taken()
         seconds = now[0] - before[0]
         if seconds < self._wait:
             return ""
@@ -77,6 +81,16 @@ class Neighbours:
             return ""
         self._said = now[0]
         return words
+
+    def _taken(self) -> tuple[float, float, float]:
+        """Return the time, and processor seconds of this run and of all processes."""
+        when, own, pids, busy = _taken()
+        if self._containers is _no_containers and "sandbox.engine" in sys.modules:
+            # This process uses the sandbox, so that what it needs is installed.
+            from sandbox.processors import ContainerTime
+
+            self._containers = ContainerTime().look
+        return when, own + self._containers(pids), busy
 
     def to_json(self) -> dict[str, float] | None:
         """Return, for a run's record, how long others were in the way and their share; None: never.
@@ -146,9 +160,7 @@ def watched(say: Callable[[str], None]) -> Iterator[None]:
     def watch() -> None:
         global _watching
         neighbours = _watching = Neighbours()
-        wait = FIRST_SECONDS
-        while not ended.wait(wait):
-            wait = LOOK_SECONDS
+        while not ended.wait(SAMPLE_SECONDS):
             words = neighbours.look()
             if words:
                 say(words)
@@ -161,14 +173,18 @@ def watched(say: Callable[[str], None]) -> Iterator[None]:
         _watching = None
 
 
-def _taken() -> tuple[float, float, float]:
-    """Return the time, and processor seconds of this process with children and of all processes."""
+def _no_containers(_owners: Collection[int]) -> float:
+    return 0.0
+
+
+def _taken() -> tuple[float, float, list[int], float]:
+    """Return the time, the seconds of this process and its children, their ids, those of all."""
     # Not at the top: every command imports this module, even those that end in half a second.
     import psutil
 
     me = psutil.Process()
-    own = 0.0
-    for process in (me, *me.children(recursive=True)):
+    own, family = 0.0, (me, *me.children(recursive=True))
+    for process in family:
         try:
             times = process.cpu_times()
             own += times.user + times.system
@@ -178,4 +194,4 @@ def _taken() -> tuple[float, float, float]:
     idle = whole.idle + getattr(whole, "iowait", 0.0) + getattr(whole, "steal", 0.0)
     # Guest time is part of user time.
     busy = sum(whole) - idle - getattr(whole, "guest", 0.0) - getattr(whole, "guest_nice", 0.0)
-    return time.monotonic(), own, busy
+    return time.monotonic(), own, [process.pid for process in family], busy

@@ -19,6 +19,7 @@ LATE_IMPORTS = {
     "flows/designer_ready.py: tasks.design": "Prefect may be missing",
     "flows/listings.py: tasks.mirror": "Prefect may be missing",
     "flows/listings.py: tasks.report": "Prefect may be missing",
+    "flows/neighbours.py: sandbox.processors": "docker may be missing",
     "flows/platform/launch.py: tasks.mirror": "`autoprune down` works without Prefect",
     "flows/platform/nights.py: tasks.text_split": "`autoprune down` works without Prefect",
     "flows/runners.py: flows.local_dask": "dask may be missing",

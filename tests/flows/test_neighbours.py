@@ -21,7 +21,7 @@ def test_it_is_printed_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     # Time, seconds of this run, seconds of all: quiet, then half and half of two processors.
     taken = iter([(0.0, 0.0, 0.0), (5.0, 1.0, 2.0), (10.0, 9.0, 20.0), (30.0, 20.0, 40.0),
                   (70.0, 69.0, 140.0), (130.0, 188.0, 260.0), (700.0, 758.0, 1400.0)])  # fmt: skip
-    monkeypatch.setattr(neighbours, "_taken", lambda: next(taken))
+    monkeypatch.setattr(Neighbours, "_taken", lambda _: next(taken))
     monkeypatch.setattr(neighbours.os, "cpu_count", lambda: 2)
     found = Neighbours()
     # Soon after the start, then no more than a line in ten minutes, and none where it is alone.
@@ -35,6 +35,16 @@ def test_it_is_printed_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Neighbours.__new__(Neighbours)
     alone._slowed = 0.0
     assert alone.to_json() is None
+
+
+def test_the_containers_of_a_run_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its processes use a tenth of two processors, its containers all the rest.
+    taken = iter([(0.0, 0.0, [7], 0.0), (10.0, 2.0, [7, 8], 20.0)])
+    monkeypatch.setattr(neighbours, "_taken", lambda: next(taken))
+    used: list[list[int]] = []
+    found = Neighbours()
+    found._containers = lambda pids: used.append(list(pids)) or 18.0
+    assert found.look() == "" and used == [[7, 8]] and found.to_json() is None
 
 
 def test_a_resumed_run_computes_with_the_threads_that_it_began_with() -> None:

@@ -26,6 +26,7 @@ from sandbox.exchange import OWNER_FILE
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.ownership import LABEL_RUN, this_process
+from sandbox.processors import ContainerTime
 from sandbox.reaper import reap_orphans
 from tests.support.jobs_in_containers import containers, job_is_there, running
 from tests.support.prefect_stack import until
@@ -284,6 +285,15 @@ def test_the_reaper_leaves_living_runs_alone(box: Sandbox, layer_folder: Path) -
     reap_orphans(engine, layer_folder)
     engine.close()
     assert isinstance(box.probe(RIA), Accepted)
+
+
+def test_the_time_of_its_containers_belongs_to_a_process(box: Sandbox) -> None:
+    # At least one container waits for its job; before that it has imported torch.
+    box.probe(RIA)
+    found = ContainerTime()
+    used = found.look({os.getpid()})
+    assert used > 0.2 and found.look({os.getpid()}) >= used
+    assert ContainerTime().look({1}) == 0.0
 
 
 def test_closing_leaves_nothing(tmp_path: Path) -> None:
