@@ -164,7 +164,7 @@ class Tries:
             else:
                 text = f"{words} by {recipe.group}: error {error:.4g} on real layers"
                 if recipe.metric.kind == "program" and outcome is not None:
-                    text += f", {outcome.seconds:.0f} s"
+                    text += f", {outcome.seconds:.0f} s with the start of containers"
             lines.append(text)
             body = {"text": f"tried {text}", "tried": recipe.metric.source}
             self.state.graph.add(trial, "observation", body)
@@ -185,18 +185,20 @@ class Tries:
         The error of a program is of another kind than that of masks, so it stands alone.
         """
         reference = self.state.reference()
-        best = self.state.archive[bar(self._shown(), reference.alias)]
+        shown = self._shown()
         of_programs = self.state.spec.written == "program"
-        entries = {
-            e.alias: e
-            for e in (reference, best)
-            if e.recipe is not None and e.is_program == of_programs
-        }
-        errors = {
-            alias: e.validation.reconstruction_error
-            for alias, e in entries.items()
-            if e.validation is not None and e.validation.reconstruction_error is not None
-        }
+        errors: dict[str, float] = {}
+        for alias in dict.fromkeys((reference.alias, bar(shown, reference.alias))):
+            entry = self.state.archive[alias]
+            if entry.recipe is None or entry.is_program != of_programs:
+                continue
+            # The result that the designer is shown, which may be another recipe's.
+            result = shown.newest_result(alias)
+            error = None if result is None else result.body.get("reconstruction_error")
+            if error is None and alias == reference.alias and entry.validation is not None:
+                error = entry.validation.reconstruction_error
+            if error is not None:
+                errors[alias] = error
         return ", ".join(f"{alias} has {error:.4g}" for alias, error in errors.items()) or "alone"
 
     def _trust(self) -> str:

@@ -81,7 +81,7 @@ def test_tries_are_measured_charged_and_on_record_but_no_candidates(tmp_path: Pa
 def test_a_reply_to_a_try_knows_no_more_than_the_question(tmp_path: Path, arm: Arm) -> None:
     designer = DesignerSpec(kind="files", prompt_tokens=4000)
     spec = make_spec(arm=arm, designer=designer, budget=Budget(evaluations=12), repairs=0)
-    driver, named, real = Synthetic(designer=ScriptedDesigner(try_first)), [], []
+    driver, named, real, true = Synthetic(designer=ScriptedDesigner(try_first)), [], [], []
     with Search.open(tmp_path, spec) as search:
         while not isinstance(step := search.next_step(), Done):
             if isinstance(step, Propose) and step.step_id.endswith(".tried"):
@@ -89,12 +89,20 @@ def test_a_reply_to_a_try_knows_no_more_than_the_question(tmp_path: Path, arm: A
                 named.append(re.findall(r"(\S+) has [0-9.]", text))
                 shown, reference = search._script._requests.graph, search.spec.reference
                 assert named[-1] == list(dict.fromkeys([reference, bar(shown, reference)]))
+                for alias, error in re.findall(r"(\S+) has ([0-9.e-]*[0-9])", text):
+                    body = shown.newest_result(alias).body
+                    assert error == f"{body['reconstruction_error']:.4g}"
+                    found = search.archive[alias].validation
+                    assert found is not None
+                    true.append(error == f"{found.reconstruction_error:.4g}")
                 assert ("so far it ranked" in text) == (arm == "graph")
                 real.append(search.archive.best())
             search.record(step, driver.answer(step))
         starts = {entry.alias for entry in search.entries if entry.is_baseline}
     best = [entry.alias for entry in real if entry is not None]
     assert len(best) == len(named) > 4 and set(best) - starts
+    # The placebo shows another recipe's error, as its table does.
+    assert all(true) == (arm != "graph-permuted")
     if arm == "graph":
         assert [names[-1] for names in named] == best
     else:
