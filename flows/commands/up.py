@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     # A shell's background job starts with Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    platform = Platform(state, _quiet if args.quiet else _say, pool, night)
+    asked = args.schedule is not None or args.at is not None
+    platform = Platform(state, _quiet if args.quiet else _say, pool, night, asked)
     try:
         set_prefect_environment(state, verbose=args.verbose)
         platform.up(args.prefect_port, args.mlflow_port, args.runs)

@@ -44,12 +44,14 @@ class Platform:
         say: Where progress goes, one line at a time.
         pool: Work pool of the runs.
         night: The nightly search; None: no search.
+        asked: The night was asked for now; see :func:`orders.deploy_all`.
     """
 
     state: State
     say: Say
     pool: str = POOL
     night: Night | None = None
+    asked: bool = False
     nightly: str = ""
     api: str = ""
     mlflow: str = ""
@@ -108,7 +110,9 @@ class Platform:
             self.say(f"made: {line}")
         for name in orders.delete_gone(self.api, self.pool, login):
             self.say(f"deleted: the deployment {name}, whose flow this version does not have")
-        count, fresh = orders.deploy_all(self.api, self.pool, login, self.night)
+        count, fresh, self.night = orders.deploy_all(
+            self.api, self.pool, login, self.night, asked=self.asked
+        )
         self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
         with orders.client_of(self.api, login) as client:
             for name in mark_gone(client, self.state):

@@ -170,8 +170,13 @@ def deployments_text(pool: str) -> str:
 
 
 def deploy_all(
-    api: str, pool: str = POOL, login: str = "", night: Night | None = None
-) -> tuple[int, bool]:
+    api: str,
+    pool: str = POOL,
+    login: str = "",
+    night: Night | None = None,
+    *,
+    asked: bool = True,
+) -> tuple[int, bool, Night | None]:
     """Deploy every flow of ``prefect.yaml`` unless the server already has this exact file.
 
     Args:
@@ -179,28 +184,35 @@ def deploy_all(
         pool: The work pool that runs them.
         login: Login for the API; see :func:`client_of`.
         night: The nightly search; None: no search.
+        asked: The user asked for this night now. Else the one stays that was deployed last, by
+            whichever machine.
 
     Returns:
-        Number of deployments, and whether they were written now.
+        Number of deployments, whether they were written now, and the night that is deployed.
 
     Raises:
         AutopruneError: If Prefect fails, with its last lines of output.
         PrerequisiteError: If Prefect takes too long.
     """
-    text = with_night(deployments_text(pool), night)
-    digest = digest_json({"file": text})[:16]
-    count = text.count("entrypoint:")
     with client_of(api, login) as client:
-        known = client.read_variable_by_name(_deployed_variable(pool))
-        if known is not None and known.value == digest and len(_ours(client, pool)) >= count:
-            return count, False
+        found = client.read_variable_by_name(_deployed_variable(pool))
+        # Earlier versions kept the digest alone.
+        known = found.value if found is not None and isinstance(found.value, dict) else {}
+        if not asked and "night" in known:
+            night = None if known["night"] is None else Night(**known["night"])
+        text = with_night(deployments_text(pool), night)
+        digest = digest_json({"file": text})[:16]
+        count = text.count("entrypoint:")
+        if known.get("digest") == digest and len(_ours(client, pool)) >= count:
+            return count, False, night
     with TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(text, encoding="utf-8")
         _deploy(api, file, login)
     with client_of(api, login) as client:
-        _remember(client, _deployed_variable(pool), digest)
-    return count, True
+        body = {"digest": digest, "night": None if night is None else night.to_json()}
+        _remember(client, _deployed_variable(pool), body)
+    return count, True, night
 
 
 def delete_gone(api: str, pool: str = POOL, login: str = "") -> list[str]:
@@ -278,10 +290,10 @@ def _ours(client: "SyncPrefectClient", pool: str) -> list[Any]:
     return [one for one in found if "autoprune" in one.tags and one.work_pool_name == pool]
 
 
-def _remember(client: "SyncPrefectClient", variable: str, digest: str) -> None:
+def _remember(client: "SyncPrefectClient", variable: str, value: dict[str, Any]) -> None:
     from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 
     if client.read_variable_by_name(variable) is None:
-        client.create_variable(VariableCreate(name=variable, value=digest, tags=["autoprune"]))
+        client.create_variable(VariableCreate(name=variable, value=value, tags=["autoprune"]))
     else:
-        client.update_variable(VariableUpdate(name=variable, value=digest))
+        client.update_variable(VariableUpdate(name=variable, value=value))

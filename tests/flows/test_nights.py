@@ -1,5 +1,6 @@
 """What is searched every night: only what somebody asked for; it is remembered and printed."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from prefect.client.schemas.schedules import CronSchedule
 
 from autoprune.errors import UsageError
 from flows.params import NightlyParams
+from flows.platform import orders
 from flows.platform.nights import Night, chosen_night, remember_night, scheduled, with_night
 from flows.platform.orders import deployments_text
 from flows.platform.pools import POOL
@@ -89,3 +91,43 @@ def test_a_night_with_another_time_keeps_its_search(home: Path) -> None:
     remember_night(State.open(), Night({"model": "m"}, "02:00", "UTC"))
     again = chosen_night(State.open(), None, "4:30")
     assert again is not None and (again.search, again.at) == ({"model": "m"}, "4:30")
+
+
+def test_what_another_machine_scheduled_stays_until_somebody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Server:
+        """Keeps a variable and counts what was deployed."""
+
+        kept: Any = None
+        written: list[str] = []
+
+        def read_variable_by_name(self, name: str) -> Any:
+            return None if self.kept is None else SimpleNamespace(name=name, value=self.kept)
+
+        def create_variable(self, made: Any) -> None:
+            self.kept = made.value
+
+        update_variable = create_variable
+
+        def read_deployments(self, limit: int) -> list[Any]:
+            one = SimpleNamespace(tags=["autoprune"], work_pool_name=POOL)
+            return [one] * limit if self.written else []
+
+    server = Server()
+    monkeypatch.setattr(orders, "client_of", lambda *_: nullcontext(server))
+    monkeypatch.setattr(orders, "_deploy", lambda _api, file, _: server.written.append(file))
+    night = Night({"model": "theirs"}, "23:05", "Europe/Berlin")
+    _, fresh, deployed = orders.deploy_all("api", night=night)
+    assert fresh and deployed == night
+    # A machine that never heard of it, then one whose folder remembers another one.
+    for remembered in (None, Night({"model": "old"}, "02:00", "UTC")):
+        _, fresh, deployed = orders.deploy_all("api", night=remembered, asked=False)
+        assert not fresh and deployed == night
+    # Off is off for all of them.
+    assert orders.deploy_all("api", night=None)[1:] == (True, None)
+    assert orders.deploy_all("api", night=night, asked=False)[1:] == (False, None)
+    # Earlier versions did not keep the night there.
+    server.kept = "0123456789abcdef"
+    assert orders.deploy_all("api", night=night, asked=False)[1:] == (True, night)
+    assert len(server.written) == 3
