@@ -57,7 +57,7 @@ class Neighbours:
     """Compares what this process and all others used since the last look."""
 
     def __init__(self) -> None:
-        self._containers = _no_containers
+        self._containers: Callable[[Collection[int]], float] = _no_containers
         self._before = self._taken()
         self._said = float("-inf")
         self._wait = FIRST_SECONDS

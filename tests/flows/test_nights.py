@@ -99,8 +99,9 @@ def test_what_another_machine_scheduled_stays_until_somebody_asks(
     class Server:
         """Keeps a variable and counts what was deployed."""
 
-        kept: Any = None
-        written: list[str] = []
+        def __init__(self) -> None:
+            self.kept: Any = None
+            self.written: list[Path] = []
 
         def read_variable_by_name(self, name: str) -> Any:
             return None if self.kept is None else SimpleNamespace(name=name, value=self.kept)
