@@ -15,6 +15,7 @@ from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.metrics import candidate_metric
+from autoprune.models.licence import base_licence
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.reference import read_from
 from autoprune.models.saved_type import checkpoint_type
@@ -33,7 +34,7 @@ from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
 from autoprune.text.seen_text import FILE as SEEN_FILE
 from autoprune.text.seen_text import SeenText
-from autoprune.text.windows import token_windows
+from autoprune.text.windows import fewer_than_asked, token_windows
 
 USUAL_RECIPE = "wanda+sparsegpt:select=own+ebft"
 USUAL_SPARSITY = 0.6
@@ -228,7 +229,7 @@ def prune(
         outcome = prune_in_place(
             loaded.model, MetricScore(metric), plan, windows=used, fresh=fresh, report=report
         )
-    notes = (*(text.calibration_notes() if text is not None else ()), *outcome.notes)
+    notes = (*_notes_on(text, used, windows), *outcome.notes)
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:
         return made
@@ -252,7 +253,7 @@ def _smaller(
         target = Budget(target)
     _check_out(model, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
-    text, tokens, fresh = None, None, None
+    text, whole, tokens, fresh = None, None, None, None
     if how.reads_text:
         corpus, windows, seqlen = size
         text = load_corpus(corpus, tokenizer=loaded.tokenizer)
@@ -261,14 +262,16 @@ def _smaller(
     dtype = checkpoint_type(loaded.source)
     asked = SchemeBudget(target, dtype)
     shrunk = how.apply(loaded.model, asked, tokens, fresh=fresh, seed=seed, report=report)
-    notes = (*(text.calibration_notes() if text is not None else ()), *shrunk.notes)
+    notes = (*_notes_on(text, tokens, size[1]), *shrunk.notes)
     made = Smaller(loaded, shrunk, notes)
     if out is None:
         return made
     record = _of_source(loaded, seed) | shrunk.to_json()
     record |= {"scheme": how.text, "notes": list(notes)}
     record |= _of_text(text, tokens)
-    saved = _save(loaded, Path(out), record, tokens, dtype, card=scheme_card(record))
+    # What recovery trained on has been seen too.
+    card = scheme_card(record, base_licence(loaded.source.folder, loaded.source.gguf_file))
+    saved = _save(loaded, Path(out), record, whole, dtype, card=card)
     return replace(made, saved=saved)
 
 
@@ -288,6 +291,13 @@ def _of_text(text: Corpus | None, tokens: Tensor | None) -> dict[str, Any]:
     samples, seqlen = tokens.shape
     found: dict[str, Any] = {"corpus": text.name, "corpus_digest": text.digest}
     return found | {"samples": samples, "seqlen": seqlen}
+
+
+def _notes_on(text: Corpus | None, tokens: Tensor | None, asked: int) -> list[str]:
+    if text is None or tokens is None:
+        return []
+    fewer = fewer_than_asked(f"the text {text.name}", len(tokens), asked, tokens.shape[1])
+    return [*text.calibration_notes(), *([fewer] if fewer else [])]
 
 
 def _budget(sparsity: float | Budget | None, pattern: str | None) -> Budget:

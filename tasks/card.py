@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from autoprune.models.licence import base_licence
 from autoprune.models.reference import CARD_FILE, RECORD_FILE, resolve
-from autoprune.report.card import base_licence, figures_of, model_card
+from autoprune.report.card import figures_of, model_card
 from autoprune.report.data import read_report
 from autoprune.report.program_card import SOURCE_FILE, program_card
 from autoprune.report.prune_card import prune_card
@@ -29,7 +30,7 @@ def write_card(root: str, run_id: str) -> dict[str, Any]:
     licence = base_licence(Path(source.folder), source.gguf_file)
     path, record = files.winner / CARD_FILE, read_object(files.winner / RECORD_FILE)
     if "scheme" in record:
-        text = f"{scheme_card(record)}\n## Figures\n\n{figures_of(report, record)}\n"
+        text = f"{scheme_card(record, licence)}\n## Figures\n\n{figures_of(report, record)}\n"
     else:
         text = model_card(report, record, licence)
     write_text(path, text)
@@ -53,9 +54,9 @@ def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str
     licence = base_licence(Path(source.folder), source.gguf_file)
     if "program" in record:
         write_text(Path(folder) / SOURCE_FILE, record["program"]["source"])
-        text = program_card(record | record["checkpoint"])
+        text = program_card(record | record["checkpoint"], licence)
     elif "scheme" in record:
-        text = scheme_card(record)
+        text = scheme_card(record, licence)
     else:
         text = prune_card(record, licence)
     path = Path(folder) / CARD_FILE

@@ -150,6 +150,17 @@ def test_a_sequential_line_is_pruned_so(model: Path, text: Path) -> None:
     assert shot.mask_digest != walk.mask_digest and shot.zeros == walk.zeros
 
 
+def test_a_text_with_fewer_windows_than_asked_is_noted(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "short.txt"
+    path.write_text("abcde " * 18)
+    size = {"corpus": path, "windows": 16, "seqlen": 32}
+    for made in (
+        autoprune.prune(model, "wanda", 0.5, **size),
+        autoprune.prune(model, scheme="depth:criterion=influence", sparsity=0.5, **size),
+    ):
+        assert "holds 3 windows of 32 tokens and 16 are asked for" in made.notes[0]
+
+
 def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
     nowhere = tmp_path / "nothing"
     (tmp_path / "mine").mkdir()

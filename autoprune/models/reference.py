@@ -45,8 +45,9 @@ _PACKAGE = "package:"
 # A hub that does not answer is noticed when the model is fetched.
 HUB_SECONDS = 10.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-# The last is the fingerprint of what a model has seen; see autoprune.text.seen_text.
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "seen_text.npz"]
+# The last two: the card, which states the licence, and the fingerprint of what a model has seen;
+# see autoprune.text.seen_text.
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", CARD_FILE, "seen_text.npz"]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """The model card: README.md in the folder of a pruned model."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from autoprune.candidate import Candidate
 from autoprune.design.parts import forgets_metric
-from autoprune.models.reference import CARD_FILE
+from autoprune.models.licence import card_header, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.program_files import prunes_blocks
 from autoprune.recipe import Recipe
@@ -25,8 +24,6 @@ from autoprune.report.origin import (
 )
 from autoprune.report.words import dequantised, interval
 
-UNKNOWN_LICENCE = "not stated in the base model's files; look it up before you pass the model on"
-
 
 def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> str:
     """What, how, figures, data, limits and licence, with the metadata header that model hubs read.
@@ -40,7 +37,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     counted = record["checkpoint"]
     figures = figures_of(report, record)
     parts = [
-        header(licence),
+        card_header(licence),
         f"# {name}, {percent(counted['sparsity'], digits=1)} of its linear weights zero",
         f"{in_code(report.model)} with {counted['zeros']:,} of {counted['prunable']:,} prunable "
         f"weights set to zero (recounted in the saved files; {counted['total']:,} parameters in "
@@ -57,7 +54,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     if report.outcome is not None and report.outcome.samples:
         parts.append(f"## What it writes\n\n{_samples(report.outcome)}")
     parts += [f"## Data\n\n{_data(report)}", f"## Limits\n\n{_limits(report, counted)}"]
-    terms = f"`{licence}`, as the base model's files state" if licence else UNKNOWN_LICENCE
+    terms = terms_of(licence)
     parts.append(f"## Licence of the base model\n\n{terms[0].upper()}{terms[1:]}.")
     return "\n\n".join(parts) + "\n"
 
@@ -66,32 +63,6 @@ def figures_of(report: RunReport, record: Mapping[str, Any]) -> str:
     """Perplexities of the winner, the reference and the unpruned model; empty without any."""
     entry = _entry(report, record)
     return "" if entry is None else _figures(report, entry)
-
-
-def base_licence(folder: Path, gguf_file: str | None) -> str:
-    """Licence that the base model's own files state; empty when they state none.
-
-    Args:
-        folder: Folder of the base model.
-        gguf_file: Its file there; None for a transformers folder, whose card is read.
-    """
-    if gguf_file is not None:
-        from gguf import GGUFReader
-
-        field = GGUFReader(str(folder / gguf_file)).get_field("general.license")
-        return _one_word(str(field.contents())) if field is not None else ""
-    card = folder / CARD_FILE
-    if not card.is_file():
-        return ""
-    head = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
-    lines = head[1].splitlines() if len(head) == 3 and not head[0].strip() else []
-    found = (line.partition(":")[2] for line in lines if line.startswith("license:"))
-    return _one_word(next(found, ""))
-
-
-def _one_word(text: str) -> str:
-    word = text.strip().strip("'\"")
-    return word if word and len(word) <= 60 and word.isprintable() and "`" not in word else ""
 
 
 def _benefit(report: RunReport) -> str:
@@ -117,13 +88,6 @@ def _samples(outcome: Outcome) -> str:
 def _recount(counted: Mapping[str, Any]) -> str:
     note = counted.get("recount")
     return f"{note}. " if note else ""
-
-
-def header(licence: str) -> str:
-    """The metadata at the top of a card, which model hubs read."""
-    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
-    lines += [f"license: {licence}"] if licence else []
-    return "\n".join([*lines, "tags:", "- pruned", "- autoprune", "---"])
 
 
 def _how(report: RunReport, record: Mapping[str, Any]) -> str:

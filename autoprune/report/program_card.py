@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.models.licence import card_header, terms_of
 from autoprune.plain_text import in_fence
 from autoprune.program_files import prunes_blocks
 
 SOURCE_FILE = "program.py"
 _TEXT = """\
----
-tags:
-- pruned
-- autoprune
----
+{header}
 
 # {model} pruned by a program
 
@@ -31,14 +28,17 @@ autoprune prune {model} --program {file} {budget} --corpus {corpus} \\
 
 `autoprune.json` holds the whole record, `{file}` the program. It is code that a model or a person
 wrote: AutoPrune runs it in a locked container and nowhere else.
+
+Licence of the base model: {terms}.
 """
 
 
-def program_card(record: Mapping[str, Any]) -> str:
+def program_card(record: Mapping[str, Any], licence: str) -> str:
     """Text of the card.
 
     Args:
         record: How the model was made, with ``program`` and the recounted ``sparsity``.
+        licence: Licence of the base model; empty when unknown.
     """
     program = record["program"]
     structured = record["pattern"] != "unstructured"
@@ -49,6 +49,8 @@ def program_card(record: Mapping[str, Any]) -> str:
     known = {key: record[key] for key in _KEYS}
     return _TEXT.format(
         **known,
+        header=card_header(licence),
+        terms=terms_of(licence),
         name=program["name"],
         form="block" if prunes_blocks(program["source"]) else "layer",
         digest=program["digest"],

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.models.licence import card_header, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.report.benefit import speed
 from autoprune.report.canvas import percent
-from autoprune.report.card import UNKNOWN_LICENCE, header
 
 
 def prune_card(record: Mapping[str, Any], licence: str) -> str:
@@ -30,15 +30,14 @@ def prune_card(record: Mapping[str, Any], licence: str) -> str:
     }
     cells = ((key, value.replace("|", "\\|")) for key, value in rows.items())
     table = "\n".join(f"| {key} | {value} |" for key, value in cells)
-    terms = f"`{licence}`, as the base model's files state" if licence else UNKNOWN_LICENCE
     parts = [
-        header(licence),
+        card_header(licence),
         f"# {percent(counted['sparsity'], digits=1)} of the linear weights zero",
         f"{counted['zeros']:,} of {counted['prunable']:,} prunable weights are zero, recounted in "
         f"the saved files.{recount} Stock transformers opens it. {speed(record['pattern'])}.",
         "Pruned once, by hand: nobody has measured here what it is worth. `autoprune evaluate "
         f"FOLDER` does.\n\n{in_fence(record['metric'])}",
         f"|  |  |\n|---|---|\n{table}",
-        f"Licence of the base model: {terms}.",
+        f"Licence of the base model: {terms_of(licence)}.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -3,17 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.models.licence import card_header, terms_of
 from autoprune.plain_text import in_code
 
-_HEAD = """\
----
-library_name: transformers
-pipeline_tag: text-generation
-tags:
-- pruned
-- autoprune
----
-"""
 _OPEN = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -26,13 +18,14 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 _OF_EXPERTS = {"experts": " of the experts", "skip": " of the expert computations"}
 
 
-def scheme_card(record: Mapping[str, Any]) -> str:
+def scheme_card(record: Mapping[str, Any], licence: str) -> str:
     """Write the card: what was removed, by which scheme, and how to open the model.
 
     Args:
         record: Content of ``autoprune.json``: :meth:`autoprune.schemes.shrink.Shrunk.to_json` with
             ``model``, ``model_digest``, ``seed``, ``notes`` and, if text was read, ``corpus``,
             ``samples`` and ``seqlen``.
+        licence: Licence of the base model; empty when unknown.
     """
     rows = {
         "scheme": in_code(record["scheme"]),
@@ -45,15 +38,17 @@ def scheme_card(record: Mapping[str, Any]) -> str:
         rows["calibration text"] = f"{in_code(record['corpus'])}, {size}"
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     parts = [
-        f"{_HEAD}\n# {in_code(record['model'])}, {record['share_removed']:.1%} of its blocks' "
-        "parameters removed",
+        card_header(licence),
+        f"# {in_code(record['model'])}, {record['share_removed']:.1%} of its blocks' parameters "
+        "removed",
         "A smaller model: it has fewer blocks, experts, rows or columns, no zeros in their place, "
         f"so that it is smaller{_faster(record)} wherever it runs. Stock transformers opens it:",
         _OPEN,
         f"|  |  |\n|---|---|\n{table}",
         *(f"Note: {note}." for note in record["notes"]),
         "Parts of a model that are gone take abilities with them, often unevenly: measure it on "
-        "what you need. The terms of the base model hold for this one.",
+        "what you need.",
+        f"Licence of the base model: {terms_of(licence)}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -81,7 +76,7 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     if before != after:
         rows.append(("hidden size", f"{after:,} of {before:,}"))
     before, after = record["parameters_before"], record["parameters"]
-    of_experts = _OF_EXPERTS.get(record["scheme"].partition(":")[0], "")
+    of_experts = share_is_of(record["scheme"])
     budget = record.get("budget")
     asked = f", {record['parameters_target']:.2%}{of_experts} asked" if budget is None else ""
     # The hidden size also shrinks embedding and head; all removals are relative to the blocks.
@@ -94,6 +89,16 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
     )
     return rows if budget is None else [*rows, *_reached(budget)]
+
+
+def share_is_of(scheme: str) -> str:
+    """Say in " of the ..." what a scheme's share refers to; empty for the blocks' parameters.
+
+    Args:
+        scheme: Its text, recovery included; schemes that are combined share the parameters.
+    """
+    own = scheme.partition("+recover")[0]
+    return "" if "+" in own else _OF_EXPERTS.get(own.partition(":")[0], "")
 
 
 def _reached(budget: Mapping[str, Any]) -> list[tuple[str, str]]:

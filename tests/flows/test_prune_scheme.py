@@ -1,6 +1,7 @@
 """`autoprune prune --scheme` on a tiny model: what is saved and what is printed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ from tests.support.small_comparison import Compared
 def test_command_and_front_door_save_the_same_smaller_model(
     cli: CommandLine, tmp_path: Path
 ) -> None:
-    out, tiny_folder, text_file = tmp_path / "out", cli.places["MODEL"], cli.places["TEXT"]
+    out, text_file = tmp_path / "out", cli.places["TEXT"]
+    tiny_folder = Path(shutil.copytree(cli.places["MODEL"], tmp_path / "base"))
+    (tiny_folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    cli.places["MODEL"] = tiny_folder
     line = "prune MODEL --corpus TEXT --scheme depth+width --sparsity 0.6 --seqlen 32 -q"
     shown = cli(f"{line} --calibration-windows 4 --out {out}").out
     record = json.loads((out / "autoprune.json").read_text())
@@ -27,7 +31,11 @@ def test_command_and_front_door_save_the_same_smaller_model(
     assert f"{record['parameters']:,} of {record['parameters_before']:,}" in shown
     assert "--suite lm,cost --against" in shown
     card = (out / "README.md").read_text()
-    assert "`depth+width`" in card and "4 windows of 32 tokens" in card
+    assert (
+        "license: mit" in card.split("---")[1]
+        and "`depth+width`" in card
+        and "4 windows of 32 tokens" in card
+    )
     opened = AutoModelForCausalLM.from_pretrained(out)
     assert opened.num_parameters() == record["parameters"] < record["parameters_before"]
     assert opened.config.num_hidden_layers == 1 and "sparsity_config" not in opened.config.to_dict()
@@ -36,6 +44,7 @@ def test_command_and_front_door_save_the_same_smaller_model(
     asked = {"sparsity": 0.6, "corpus": text_file, "windows": 4, "seqlen": 32}
     made = autoprune.prune(tiny_folder, scheme="depth+width", **asked, out=tmp_path / "again")
     assert made.share == record["share_removed"] and made.saved is not None
+    assert "license: mit" in (tmp_path / "again" / "README.md").read_text()
     for name, value in opened.state_dict().items():
         assert torch.equal(value, made.model.model.state_dict()[name]), name
     plain = "depth:criterion=magnitude,patch=none,protect=none"

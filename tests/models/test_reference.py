@@ -84,6 +84,8 @@ def test_a_hub_model_brings_what_it_has_seen(
     def download(ref: str, allow_patterns: list[str]) -> str:
         assert ref == "owner/pruned"
         wanted = any(fnmatch.fnmatch(FILE, pattern) for pattern in allow_patterns)
+        # The base model's card states its licence.
+        assert any(fnmatch.fnmatch("README.md", pattern) for pattern in allow_patterns)
         return str(tmp_path if wanted else tmp_path.parent)
 
     monkeypatch.setattr(reference, "snapshot_download", download)

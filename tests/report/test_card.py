@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.report.card import base_licence, model_card
+from autoprune.models.licence import base_licence
+from autoprune.report.card import model_card
 from autoprune.report.data import Entry, RunReport, Split
 from tests.support.checkpoint_record import RECORD
 

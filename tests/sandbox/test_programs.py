@@ -131,6 +131,7 @@ def test_prune_by_a_program_keeps_its_source_in_the_folder(
     assert kept["program"]["source"] == (out / "program.py").read_text() == HONEST.source
     assert kept["program"]["limits"]["seconds"] >= 20 and len(kept["weights_digest"]) == 64
     card = (out / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers") and "Licence of the base" in card
     assert HONEST.source.strip() in card and "--program program.py --sparsity 0.5" in card
 
 

@@ -10,7 +10,7 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.saving import save_model
 from autoprune.models.structure import find_blocks
 from autoprune.schemes import Rotate, build_scheme, shrink
-from autoprune.schemes.card import removed
+from autoprune.schemes.card import removed, share_is_of
 from autoprune.schemes.hidden import hidden_parts, hidden_sizes, projected, slice_hidden
 from tests.support.tiny_models import VOCABULARY, random_windows, tiny_model
 
@@ -144,13 +144,29 @@ def test_blocks_go_first_and_both_make_up_the_share() -> None:
     assert abs(made.plan.share - 0.5) < 0.02
 
 
+@pytest.mark.parametrize(
+    ("scheme", "of"),
+    [
+        ("experts", " of the experts"),
+        ("experts:criterion=reap+recover:steps=1", " of the experts"),
+        ("depth+experts", ""),
+        ("depth+recover", ""),
+    ],
+)
+def test_what_a_share_refers_to(scheme: str, of: str) -> None:
+    assert share_is_of(scheme) == of
+
+
 def test_what_cannot_be_done_is_refused() -> None:
     for family in ("gpt2", "gemma3", "olmo2", "mixtral"):
         with pytest.raises(AutopruneError, match=rf"\({family}\w*\) cannot be rotated: .* qwen3"):
             shrink(tiny_model(family), Rotate(), 0.3, WINDOWS)
     model = model_of("llama")
     dense = logits(model)
-    for share, multiple, says in ((0.01, 4, "too small"), (0.99, 8, "a hidden size of 8 saves")):
+    for share, multiple, says in (
+        (0.01, 4, "a larger one$"),
+        (0.99, 8, "a hidden size of 8 saves"),
+    ):
         with pytest.raises(UsageError, match=says):
             shrink(model, Rotate(multiple=multiple), share, WINDOWS)
     with pytest.raises(UsageError, match="depth goes first"):
