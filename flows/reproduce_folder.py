@@ -1,5 +1,6 @@
 """Remakes a folder that a scheme made, from its record alone, and compares the files."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import RECORD_FILE
+from autoprune.storage import atomic_folder
 from flows.params import PruneParams
 from tasks.run_files import read_object
 
@@ -20,7 +22,7 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         out: Where to write the new one.
 
     Raises:
-        UsageError: If it was not made by a scheme.
+        UsageError: If it was not made by a scheme, or by a search or beside one.
     """
     place = folder / RECORD_FILE
     record = read_object(place) if place.is_file() else {}
@@ -28,6 +30,17 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         raise UsageError(
             f"{folder} has no {RECORD_FILE} of a model that a scheme made; name such a folder, or "
             "a search and one of its candidates: autoprune reproduce RUN CANDIDATE"
+        )
+    if "run" in record:
+        raise UsageError(
+            f"{folder} is {record['candidate']} of the search {record['run']}, whose record says "
+            f"how: autoprune reproduce {record['run']} {record['candidate']}"
+        )
+    if "text_split" in record:
+        raise UsageError(
+            f"{folder} was made beside a search, on its part {record['corpus']} of split "
+            f"{record['text_split']}, which this command cannot draw; name a folder that "
+            "`autoprune prune --scheme` wrote"
         )
     asked = {
         "model": record["model"],
@@ -58,8 +71,8 @@ def reproduce_folder(
     Args:
         folder: A model that a scheme made.
         corpus: Reference of its calibration text; None: the name in the record.
-        out: Folder for the new model, kept if its files are the same; None: compare only.
-        root: The state folder, which holds the new model temporarily if it is not kept.
+        out: Folder for the new model, written only if its files are the same; None: compare only.
+        root: The state folder, which holds the new model until it is compared.
         prune: Runs the prune flow.
 
     Raises:
@@ -67,7 +80,8 @@ def reproduce_folder(
         AutopruneError: If the model or the text differs from the record.
     """
     with tempfile.TemporaryDirectory(dir=root, prefix="reproduce-") as temporary:
-        record, params = request_of(folder, corpus, out or Path(temporary) / "made")
+        new = Path(temporary) / "made"
+        record, params = request_of(folder, corpus, new)
         try:
             params.check()
         except UsageError as error:
@@ -82,12 +96,16 @@ def reproduce_folder(
                     f"the {what} has digest {str(found)[:16]}… here and {str(wanted)[:16]}… in the "
                     "record; only the same gives the same files; use the one that was recorded"
                 )
-    wanted = record["checkpoint"]["files"]
+        wanted = record["checkpoint"]["files"]
+        match = made["files"] == wanted
+        if match and out is not None:
+            with atomic_folder(out) as place:
+                shutil.copytree(new, place, dirs_exist_ok=True)
     return {
         "folder": str(folder),
         "scheme": record["scheme"],
         "files": wanted,
         "found": made["files"],
-        "match": made["files"] == wanted,
-        "out": None if out is None else str(out),
+        "match": match,
+        "out": str(out) if match and out is not None else None,
     }

@@ -7,6 +7,7 @@ from typing import Any
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.models.reference import RECORD_FILE
+from autoprune.schemes.card import share_is_of
 from tasks import track
 from tasks.mirror import tracker_of
 from tasks.provenance import here_tags
@@ -38,6 +39,9 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
     record = read_object(place / RECORD_FILE) if (place / RECORD_FILE).is_file() else {}
     files = record.get("checkpoint", {}).get("files")
     share = record.get("parameters_target", record.get("target"))
+    if share_is_of(record.get("scheme", "")):
+        # It competes by parameters, and its target was a share of something else.
+        share = record["share_removed"]
     if not files or share is None or "model" not in record:
         raise UsageError(
             f"{folder} has no {RECORD_FILE} that says which model it was made from, how, and what "

@@ -20,7 +20,8 @@ def run(args: argparse.Namespace) -> int:
     state = State.open()
     out = None if args.out is None else Path(args.out).expanduser()
     if out is not None:
-        check_folder(out, overwrite=args.overwrite)
+        folder = [Path(args.run_name).expanduser()] if args.candidate is None else []
+        check_folder(out, sources=folder, overwrite=args.overwrite)
     if args.candidate is None:
         return _folder(args, state.root, out)
     if args.corpus is not None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import autoprune
@@ -12,11 +13,13 @@ from autoprune.models.loading import load_model
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saving import save_model
 from autoprune.schemes import build_scheme, shrink
+from autoprune.text.seen_text import FILE, SeenText
 from flows.params import PromoteParams
 from flows.promote import promote
 from tasks.gate import judge
 from tasks.mirror import tracker_of
 from tasks.promotion import inspect_checkpoint
+from tasks.register_folder import register_folder
 from tasks.state import State
 from tasks.track.registry import aliases_of
 from tests.support.command_line import CommandLine
@@ -52,6 +55,12 @@ def test_a_schemes_folder_is_registered_judged_and_rolled_back(
     first, checks = judged(half)
     assert first["moved"] and first["name"] == "autoprune.tiny.p50" and first["champion"] is None
     assert list(checks) == ["perplexity", "parameters", "reload", "size"]
+    # Experts compete by their parameters too, whatever their target was a share of.
+    record = json.loads((half / RECORD_FILE).read_text())
+    experts = record | {"scheme": "experts+recover:steps=1", "parameters_target": 0.75}
+    (half / RECORD_FILE).write_text(json.dumps(experts))
+    assert register_folder(str(State.open().root), str(half), None)["name"] == "autoprune.tiny.p50"
+    (half / RECORD_FILE).write_text(json.dumps(record))
     # The folder is known already, and champion.
     with pytest.raises(UsageError, match="champion already"):
         judged(half)
@@ -98,8 +107,24 @@ def test_a_schemes_folder_is_made_again_to_the_bit(cli: CommandLine, tmp_path: P
     assert shown["match"] and shown["found"] == shown["files"]
     kept = (tmp_path / "again" / "model.safetensors").read_bytes()
     assert kept == (out / "model.safetensors").read_bytes()
+    # Recovery read windows of its own, and what a model was trained on is no test set.
+    seen, again = (SeenText.load(place / FILE) for place in (out, tmp_path / "again"))
+    for size, grams in again.grams.items():
+        # The command notes both parts apart, so a few that lie across the border differ.
+        assert np.isin(grams, seen.grams[size]).mean() > 0.95
+    cli.refuses(f"{line} --out {out} --overwrite", "is the source itself")
     record = json.loads((out / RECORD_FILE).read_text())
     (out / RECORD_FILE).write_text(json.dumps(record | {"scheme": "depth+recover:steps=1"}))
-    assert not cli.record(line, code=1)["match"]
+    # What differs replaces nothing.
+    before = (tmp_path / "again" / RECORD_FILE).read_text()
+    differs = cli.record(f"{line} --out {tmp_path / 'again'} --overwrite", code=1)
+    assert not differs["match"] and differs["out"] is None
+    assert (tmp_path / "again" / RECORD_FILE).read_text() == before
+    for known, shown in (
+        ({"run": "night", "candidate": "C7"}, "autoprune reproduce night C7"),
+        ({"text_split": 3}, "made beside a search"),
+    ):
+        (out / RECORD_FILE).write_text(json.dumps(record | known))
+        cli.refuses(line, shown)
     (out / RECORD_FILE).write_text(json.dumps(record | {"model_digest": "0" * 64}))
     cli.refuses(line, "model", code=1)
