@@ -99,7 +99,8 @@ class Depth(Scheme):
             candidates = [n for n in range(len(sizes)) if n not in stay and n not in removed]
             # The smallest block decides whether removing another one comes closer.
             gone = sum(sizes[n] for n in removed)
-            if gone + min((sizes[n] for n in candidates), default=0) / 2 > goal or goal == 0:
+            nearest = gone + min((sizes[n] for n in candidates), default=min(sizes)) / 2
+            if nearest > goal or goal == 0:
                 break
             if not candidates or len(removed) + 1 == len(sizes):
                 raise UsageError(

@@ -93,9 +93,11 @@ def shrink(
     plan = scheme.plan(model, windows, target, seed=seed, report=report)
     if target > 0 and not plan.steps:
         smallest = min(block_parameters(model)) / plan.before
+        removes_blocks = any(part.startswith("depth") for part in scheme.text.split("+"))
+        block = f" (a block is {smallest:.3f} of the blocks' parameters)" if removes_blocks else ""
         raise UsageError(
             f"a share of {target:g} is too small for {scheme.text!r} to remove anything; take a "
-            f"larger one (a block is {smallest:.3f} of the blocks' parameters)"
+            f"larger one{block}"
         )
     recover = None if recovery is None else recovery(model)
     scheme.apply(model, plan)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from autoprune.errors import UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.structure import find_blocks
 from autoprune.schemes import Depth, build_scheme
@@ -86,7 +87,11 @@ def test_protected_blocks_stay(model: PreTrainedModel) -> None:
     for criterion in ("taylor", "magnitude", "random"):
         assert Depth(criterion=criterion).protected(30) == {0, 1, 2, 3, 29}
     assert Depth().protected(30) == set()
-    assert set(plan_of(model, "depth:protect=3-1,criterion=influence", 0.33)) == {3, 4}
+    # All that may go is 1/3 of the blocks, exactly.
+    for share in (0.33, 1 / 3, 0.4):
+        assert set(plan_of(model, "depth:protect=3-1,criterion=influence", share)) == {3, 4}
+    with pytest.raises(UsageError, match="more than the 2 blocks of 6 that may go"):
+        plan_of(model, "depth:protect=3-1,criterion=influence", 0.45)
 
 
 class Turned(nn.Module):
