@@ -29,6 +29,7 @@ class Preset:
         statistics: Whether blocks see pruned or dense blocks before them.
         windows: Number of calibration windows.
         seconds: Time to prune the model of :class:`Measured`.
+        recovery_seconds: Its part in recovery, which reads windows of its own.
         perplexity: Perplexity of that model afterwards.
         dense: Perplexity of the dense model on the same text.
         source: Name of that text, and where the figures come from.
@@ -43,6 +44,7 @@ class Preset:
     perplexity: float
     dense: float
     source: str
+    recovery_seconds: float = 0.0
 
     @property
     def lost(self) -> float:
@@ -169,9 +171,10 @@ def expect(
         gflops: Speed of this machine.
         windows: Number of calibration windows, overriding the preset's.
     """
-    tokens = (windows or preset.windows) * seqlen / (preset.windows * measured.seqlen)
-    size = parameters / measured.parameters
-    return preset.seconds * tokens * size * measured.gflops / max(gflops, 1e-9)
+    own = preset.seconds - preset.recovery_seconds
+    scaled = own * (windows or preset.windows) / preset.windows + preset.recovery_seconds
+    size = parameters / measured.parameters * seqlen / measured.seqlen
+    return scaled * size * measured.gflops / max(gflops, 1e-9)
 
 
 def speed(device: str = "cpu", seconds: float = 0.2) -> float:

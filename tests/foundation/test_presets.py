@@ -16,6 +16,11 @@ def test_cost_grows_with_parameters_tokens_and_slowness() -> None:
     assert expect(preset, MEASURED, *larger) == pytest.approx(6 * preset.seconds)
     half = expect(preset, MEASURED, *SAME, windows=preset.windows // 2)
     assert half == pytest.approx(preset.seconds / 2)
+    # Recovery reads windows of its own, however few calibrate.
+    best = KNOWN[2]
+    assert best.seconds > best.recovery_seconds > 0.0 and "recover" in best.repair
+    half = expect(best, MEASURED, *SAME, windows=best.windows // 2)
+    assert half == pytest.approx((best.seconds + best.recovery_seconds) / 2)
     assert speed(seconds=0.01) > 0.0
 
 
