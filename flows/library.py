@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from autoprune.search.starts import given_start as given_start
     from autoprune.text.corpora import CORPORA as CORPORA
     from autoprune.text.corpora import corpus_summary as corpus_summary
+    from autoprune.text.generated import is_generated as is_generated
     from autoprune.text.rows import FORM as FORM
     from autoprune.text.rows import HubRows as HubRows
     from autoprune.verify import VERIFIERS as VERIFIERS
@@ -67,6 +68,7 @@ _PLACES = {
     "corpus_summary": "autoprune.text.corpora",
     "crossed": "autoprune.comparison.methods",
     "given_start": "autoprune.search.starts",
+    "is_generated": "autoprune.text.generated",
     "interpreter_of": "autoprune.comparison.peer",
     "parse_methods": "autoprune.comparison.methods",
     "parse_pattern": "autoprune.masking.pattern",

@@ -92,6 +92,9 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             text, measures = _text_to_measure(bench, cut, params.seed, fresh)
         else:
             text = cut_windows(bench, CALIBRATION, *cut, held_out, fresh)
+            if chosen:
+                note = "no perplexity was measured: --held-out names the texts that figures are for"
+                text |= {"notes": [*text["notes"], note]}
         record = chosen | {
             "model": params.model,
             "model_digest": model["digest"],
@@ -135,7 +138,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             record |= save_checkpoint(bench, params.out, record, params.dtype)
     if record["out"]:
         write_folder_card(str(record["out"]), params.model, record)
-    show_pruning(State.open(), record)
+    show_pruning(State.open(), record, params.measured_by)
     return _sent(params, record) | _cost_of(started)
 
 

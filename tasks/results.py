@@ -18,12 +18,13 @@ CELL = 120
 ROWS = 200
 
 
-def show_pruning(state: State, record: Mapping[str, Any]) -> None:
+def show_pruning(state: State, record: Mapping[str, Any], measured_by: str) -> None:
     """Show what a pruning run gave, where it is saved, and how the zeros spread over the blocks.
 
     Args:
         state: The state folder.
         record: What the prune flow returns.
+        measured_by: Options of `autoprune evaluate` that measure it, with a space in front.
     """
     shown = Publisher(record["model"], record["target"], "prune")
     rows = [{"what": name, "value": one_line(value, CELL)} for name, value in _facts(record)]
@@ -35,7 +36,7 @@ def show_pruning(state: State, record: Mapping[str, Any]) -> None:
         parts.append(_layers_picture(record["layer_sparsity"]))
     if record["out"]:
         place = without_machine_paths(str(record["out"]), state.root)
-        measure = f"autoprune evaluate {place} --corpus {record['corpus']}"
+        measure = without_machine_paths(f"autoprune evaluate {place}{measured_by}", state.root)
         parts.append(f"Saved in {in_code(place)}; measure it: {in_code(measure)}")
     else:
         parts.append("Nothing was saved: no folder was given under Out.")

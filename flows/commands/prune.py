@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, params: PruneParams) -> int:
         lines.append(("saved", record["out"]))
         if "commit" in record:
             lines.append(("sent", record["commit"]))
-        lines.append(("next", f"autoprune evaluate {record['out']} {_next(params)}"))
+        lines.append(("next", f"autoprune evaluate {record['out']}{params.measured_by}"))
     else:
         lines.append(("next", "add --out DIR to keep the pruned model"))
     emit(args, record, pairs(*lines))
@@ -60,11 +60,6 @@ def _zeros(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("scheme", record["scheme"]), *late.removed(record)]
-
-
-def _next(params: Any) -> str:
-    text = f"--corpus {params.corpus}"
-    return text if params.scheme is None else f"{text} --suite lm,cost --against {params.model}"
 
 
 def _figures(found: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Parameters of the prune flow."""
 
+import shlex
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
@@ -33,7 +34,7 @@ from flows.params.named import (
 # Settings that decide where zeros go; a scheme makes none.
 OF_ZEROS = (
     *("program", "metric", "allocation", "pattern", "group", "repair", "statistics", "stream"),
-    "dry_run",
+    *("dry_run", "quality", "minutes"),
 )
 
 # Units of a scheme's budget; one of them is given.
@@ -235,6 +236,14 @@ class PruneParams(Params):
     def windows(self) -> int:
         """Calibration windows."""
         return self.calibration_windows or USUAL_WINDOWS
+
+    @property
+    def measured_by(self) -> str:
+        """The options of `autoprune evaluate` that measure the result, with a space in front."""
+        # A model's own words calibrate and never measure.
+        text = "" if library.is_generated(self.corpus) else f" --corpus {shlex.quote(self.corpus)}"
+        scheme = self.scheme is not None
+        return f"{text} --suite lm,cost --against {self.model}" if scheme else text
 
     def check(self) -> None:
         """See :meth:`Params.check`."""

@@ -77,6 +77,9 @@ def test_a_preset_is_its_recipe_written_out(line: str, cli: CommandLine, tmp_pat
     cli.places["TEXT"].write_text(" ".join(map(str, range(2000))), encoding="utf-8")
     noted = cli.record(f"{line} --quality fast")
     assert noted["perplexity"] is None and "no perplexity was measured" in noted["notes"][0]
+    (tmp_path / "other.txt").write_text(" ".join(map(str, range(5000, 6000))), encoding="utf-8")
+    held_out = cli.record(f"{line} --quality fast --held-out {tmp_path / 'other.txt'}")
+    assert held_out["perplexity"] is None and "--held-out names" in " ".join(held_out["notes"])
     own = f"--metric {fast.metric} --repair {fast.repair} --statistics {fast.statistics}"
     written = cli.record(f"{line} {own}")
     assert written["mask_digest"] == noted["mask_digest"] != chosen["mask_digest"]
