@@ -132,14 +132,16 @@ def export_gguf(
         counts = _read_back(checkpoint, temporary, report)
         agreement = None
         if not compute:
-            checkpoint.notes.append("llama.cpp was not asked to compute with it")
+            checkpoint.notes.append(
+                "llama.cpp was asked neither to compute with it nor to split a text into tokens"
+            )
         elif llama_cpp.installed():
             agreement = _compare(checkpoint, temporary, kinds)
             report(Progress("compute", 1, 1, f"{agreement.nats:.3g} nats"))
         else:
             checkpoint.notes.append(
-                "llama.cpp was not asked: xllamacpp is not installed (`pip install "
-                "'autoprune[demo]'`)"
+                "llama.cpp was asked neither to compute with it nor to split a text into tokens: "
+                "xllamacpp is not installed (`pip install 'autoprune[demo]'`)"
             )
         size = temporary.stat().st_size
     notes = tuple(checkpoint.notes)

@@ -19,7 +19,7 @@ def test_a_file_is_written_once_and_described(
     assert not out.exists()
     record = cli(f"{line} --json").record
     assert record["bytes"] == out.stat().st_size and record["type"] == "q8_0"
-    assert record["agreement"] is None and "was not asked" in record["notes"][-1]
+    assert record["agreement"] is None and "asked neither to compute" in record["notes"][-1]
     before = out.read_bytes()
     cli.refuses(line, "--overwrite")
     assert "all read back" in cli(f"{line} --overwrite").out and out.read_bytes() == before
