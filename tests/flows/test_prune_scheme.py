@@ -78,6 +78,9 @@ def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> 
     given = {"scheme": "depth", "sparsity": 0.2, "faster": 1.2}
     with pytest.raises(ValidationError, match="sparsity and faster is given"):
         PruneParams.model_validate(given)
+    for preset in ({"quality": "fast"}, {"minutes": 1.0}):
+        with pytest.raises(ValidationError, match="would change nothing"):
+            PruneParams.model_validate({"scheme": "depth", "sparsity": 0.2} | preset)
     with pytest.raises(ValidationError, match="add --scheme"):
         PruneParams.model_validate({"bytes": 0.2})
     with pytest.raises(UsageError, match="below 1"):

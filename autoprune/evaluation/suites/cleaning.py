@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from autoprune.text.splits import Splits
 
 Policy = Literal["drop", "refuse", "report"]
-POLICIES: tuple[Policy, ...] = ("drop", "refuse", "report")
 ITEM_WORDS, TEXT_WORDS = SIZES
 # Any two long texts share some phrase. Running text counts as seen if more than one in a hundred of
 # a document's n-grams were, at least a run of twelve words; a short document if all were.
