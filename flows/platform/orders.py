@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, PrerequisiteError
@@ -124,7 +125,8 @@ def _zombie_rule(client: "SyncPrefectClient") -> bool:
         force=False,
         message=(
             f"no sign of life for {ZOMBIE_SECONDS} s: its process was killed or its machine is "
-            "gone; press Retry here or run `autoprune resume`, finished work is not done again"
+            "gone; press Retry here or run `autoprune resume` (a night: with --submit), finished "
+            "work is not done again"
         ),
     )
     client.create_automation(
@@ -202,8 +204,9 @@ def deploy_all(
             night = None if known["night"] is None else Night(**known["night"])
         text = with_night(deployments_text(pool), night)
         digest = digest_json({"file": text})[:16]
-        count = text.count("entrypoint:")
-        if known.get("digest") == digest and len(_ours(client, pool)) >= count:
+        listed = _listed(text)
+        count = len(listed)
+        if known.get("digest") == digest and listed <= _ours(client, pool).keys():
             return count, False, night
     with TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
@@ -216,7 +219,9 @@ def deploy_all(
 
 
 def delete_gone(api: str, pool: str = POOL, login: str = "") -> list[str]:
-    """Delete deployments of this pool that an earlier version made and this one no longer has.
+    """Delete deployments of this pool whose flow an earlier version had and this one has not.
+
+    Of the flows that it has, all stay: the UI's Duplicate keeps the tag by which ours are known.
 
     Args:
         api: Address of the Prefect API.
@@ -226,18 +231,22 @@ def delete_gone(api: str, pool: str = POOL, login: str = "") -> list[str]:
     Returns:
         Their names, ``FLOW/NAME``. Those of other pools, and users' own deployments, stay.
     """
-    import yaml
-
-    listed = yaml.safe_load(deployments_text(pool))["deployments"]
-    known = {(one["entrypoint"].rpartition(".")[2], one["name"]) for one in listed}
+    flows = {flow for flow, _ in _listed(deployments_text(pool))}
     gone = []
     with client_of(api, login) as client:
-        for found in _ours(client, pool):
-            flow = client.read_flow(found.flow_id).name
-            if (flow, found.name) not in known:
-                client.delete_deployment(found.id)
-                gone.append(f"{flow}/{found.name}")
+        for (flow, name), number in _ours(client, pool).items():
+            if flow not in flows:
+                client.delete_deployment(number)
+                gone.append(f"{flow}/{name}")
     return sorted(gone)
+
+
+def _listed(text: str) -> set[tuple[str, str]]:
+    """Return flow and name of the deployments of a ``prefect.yaml``."""
+    import yaml
+
+    listed = yaml.safe_load(text)["deployments"]
+    return {(one["entrypoint"].rpartition(".")[2], one["name"]) for one in listed}
 
 
 def _deploy(api: str, file: Path, login: str) -> None:
@@ -284,10 +293,13 @@ def _deployed_variable(pool: str) -> str:
     return DEPLOYED if pool == POOL else f"{DEPLOYED}_{pool.replace('-', '_')}"
 
 
-def _ours(client: "SyncPrefectClient", pool: str) -> list[Any]:
-    """Return what we deployed to a pool."""
-    found: list[Any] = client.read_deployments(limit=200)
-    return [one for one in found if "autoprune" in one.tags and one.work_pool_name == pool]
+def _ours(client: "SyncPrefectClient", pool: str) -> dict[tuple[str, str], UUID]:
+    """Return the ids of what has our tag in a pool, copies by users included, by flow and name."""
+    return {
+        (client.read_flow(one.flow_id).name, one.name): one.id
+        for one in client.read_deployments(limit=200)
+        if "autoprune" in one.tags and one.work_pool_name == pool
+    }
 
 
 def _remember(client: "SyncPrefectClient", variable: str, value: dict[str, Any]) -> None:

@@ -93,6 +93,38 @@ def test_a_night_with_another_time_keeps_its_search(home: Path) -> None:
     assert again is not None and (again.search, again.at) == ({"model": "m"}, "4:30")
 
 
+def deployment(flow: str, name: str) -> Any:
+    """A deployment with our tag, whose flow has its name for an id."""
+    number = f"{flow}/{name}"
+    return SimpleNamespace(
+        flow_id=flow, name=name, id=number, tags=["autoprune"], work_pool_name=POOL
+    )
+
+
+def test_a_users_copy_of_a_deployment_stays_and_stands_for_none_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[Path] = []
+    pairs = {*orders._listed(deployments_text(POOL)), ("nightly", "my-llama"), ("study", "manual")}
+    there = {f"{flow}/{name}": deployment(flow, name) for flow, name in pairs}
+    variable = SimpleNamespace(value=None)
+    client = SimpleNamespace(
+        read_deployments=lambda limit: list(there.values()),
+        read_flow=lambda number: SimpleNamespace(name=number),
+        delete_deployment=there.pop,
+        read_variable_by_name=lambda name: variable,
+        update_variable=lambda made: variable.__dict__.update(value=made.value),
+    )
+    monkeypatch.setattr(orders, "client_of", lambda *_: nullcontext(client))
+    monkeypatch.setattr(orders, "_deploy", lambda _api, file, _: written.append(file))
+    # What the UI's Duplicate makes has our tag and pool.
+    assert orders.delete_gone("api") == ["study/manual"] and "nightly/my-llama" in there
+    assert orders.deploy_all("api")[:2] == (8, True)
+    assert orders.deploy_all("api")[:2] == (8, False)
+    del there["nightly/nightly"]
+    assert orders.deploy_all("api")[:2] == (8, True) and len(written) == 2
+
+
 def test_what_another_machine_scheduled_stays_until_somebody_asks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -112,8 +144,11 @@ def test_what_another_machine_scheduled_stays_until_somebody_asks(
         update_variable = create_variable
 
         def read_deployments(self, limit: int) -> list[Any]:
-            one = SimpleNamespace(tags=["autoprune"], work_pool_name=POOL)
-            return [one] * limit if self.written else []
+            listed = orders._listed(deployments_text(POOL)) if self.written else set()
+            return [deployment(*pair) for pair in listed]
+
+        def read_flow(self, number: Any) -> Any:
+            return SimpleNamespace(name=number)
 
     server = Server()
     monkeypatch.setattr(orders, "client_of", lambda *_: nullcontext(server))

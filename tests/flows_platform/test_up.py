@@ -71,15 +71,19 @@ def test_deployments_of_an_earlier_version_are_deleted_and_others_stay(live: Liv
         old = client.create_deployment(study, "manual", **made)
         # A user's own stands in the same pool without our tag.
         own = client.create_deployment(study, "mine", work_pool_name=POOL)
+        # And what the UI's Duplicate makes of one of ours has it.
+        nightly = client.read_deployment_by_name("nightly/nightly").flow_id
+        copy = client.create_deployment(nightly, "my-llama", **made)
     try:
         assert delete_gone(live.api, login=live.login) == ["study/manual"]
         assert delete_gone(live.api, login=live.login) == []
         with live.client() as client:
             left = {each.id for each in client.read_deployments(limit=200)}
-        assert left == kept | {own} and old not in left
+        assert left == kept | {own, copy} and old not in left
     finally:
         with live.client() as client:
             client.delete_deployment(own)
+            client.delete_deployment(copy)
             client.delete_flow(study)
 
 
