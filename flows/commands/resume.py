@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from autoprune.errors import PrerequisiteError, UsageError
 from flows.commands.search import search_with
 from flows.platform.api_server import running_api, set_prefect_environment
-from flows.platform.zombies import retry, settle
+from flows.platform.zombies import deployed, retry, settle
 from flows.runs import find_run, saved_params
 from flows.terminal.output import emit, tell
 from tasks.state import State
@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     params = saved_params(state, run_id)
     set_prefect_environment(state, verbose=args.verbose)
     api = running_api(state)
+    night = None
     if api:
         known = settle(state, api, run_id)
         lost = [one for one in known if one.state is not None and one.state.is_running()]
@@ -30,9 +31,24 @@ def run(args: argparse.Namespace) -> int:
             tell(f"marked as crashed: {', '.join(one.name for one in lost)}")
         if args.submit:
             return _submit(args, state, api, run_id, known)
+        night = _ended_night(state, api, known)
     elif args.submit:
         return _nobody()
-    return search_with(args, params)
+    code = search_with(args, params)
+    if night is not None:
+        tell(
+            f"this was the search of {night.name} alone: its winner is not evaluated and the gate "
+            f"is not asked\nnext  autoprune resume {run_id} --submit"
+        )
+    return code
+
+
+def _ended_night(state: State, api: str, known: "Sequence[FlowRun]") -> "FlowRun | None":
+    """Return the night that this search is a part of, if it ended before it was complete."""
+    found = deployed(state, api, known)
+    if found is None or found.state is None or found.id in {one.id for one in known}:
+        return None
+    return found if found.state.is_final() and not found.state.is_completed() else None
 
 
 def _submit(
@@ -43,7 +59,7 @@ def _submit(
             f"Prefect knows no run of the search {run_id!r}; run `autoprune resume {run_id}` "
             "without --submit"
         )
-    name, number = retry(state, api, known[0])
+    name, number = retry(state, api, known)
     page = f"{api.removesuffix('/api')}/v2/runs/flow-run/{number}"
     emit(
         args,

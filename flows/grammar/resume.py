@@ -7,7 +7,8 @@ Continue a search from its own record, with the settings it was started with.
 Finished work is not repeated. If the process of a run was killed but Prefect
 still shows it as running, the run is first marked as crashed. With --submit, the
 worker of `autoprune up` continues that same run, as the Retry button of the UI
-does.
+does. A night needs it: without, its search alone continues, and the gate is not
+asked.
 """
 EXAMPLE = "autoprune resume demo"
 

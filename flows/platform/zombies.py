@@ -1,5 +1,6 @@
 """Runs that Prefect still calls running although their process is gone."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from filelock import FileLock, Timeout
 from autoprune.errors import AutopruneError
 from flows.params import SearchParams, checked
 from flows.platform.login import login_of
-from flows.platform.orders import client_of
+from flows.platform.orders import ZOMBIE_SECONDS, client_of
 from flows.platform.pools import chosen_pool
 from tasks.run_files import RunFiles
 from tasks.state import FOLDER_TAG, State, folder_tag
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-GONE = "its process is gone; `autoprune resume` goes on, finished work is not done again"
+GONE = (
+    "its process is gone; `autoprune resume` (a night: with --submit) goes on, finished work is "
+    "not done again"
+)
 # Runs read at once; the wanted one is among the latest.
 LATEST = 200
 # From taking a run to locking its search: Prefect's start, imports, checks of the form.
@@ -103,29 +107,54 @@ def starting_seconds(state: State, run_id: str, flow_run: "FlowRun") -> float:
     return max(0.0, STARTING_SECONDS - age)
 
 
-def retry(state: State, api: str, flow_run: "FlowRun") -> tuple[str, str]:
-    """Hand a finished flow run, or the nightly run around it, back to its worker.
+def deployed(state: State, api: str, known: "Sequence[FlowRun]") -> "FlowRun | None":
+    """Return the newest run of a search that a worker may take: its own, or the night around it.
 
     Args:
         state: The state folder.
         api: Address of the Prefect API.
-        flow_run: The run.
+        known: The search's flow runs, latest first.
+
+    Returns:
+        The run in its present state; None if commands started them all.
+    """
+    with client_of(api, login_of(state, api)) as client:
+        for flow_run in known:
+            outer = _parent(client, flow_run) or flow_run
+            if outer.deployment_id is not None:
+                return client.read_flow_run(outer.id)
+    return None
+
+
+def retry(state: State, api: str, known: "Sequence[FlowRun]") -> tuple[str, str]:
+    """Hand the newest run that a worker may take back to it; see :func:`deployed`.
+
+    Args:
+        state: The state folder.
+        api: Address of the Prefect API.
+        known: The search's flow runs, latest first.
 
     Returns:
         Name and id of the run that will start.
 
     Raises:
-        AutopruneError: If it was not started from a deployment, so no worker would take it.
+        AutopruneError: If none was started from a deployment, or that run has not ended.
     """
     from prefect.states import AwaitingRetry
 
+    outer = deployed(state, api, known)
+    if outer is None:
+        raise AutopruneError(
+            f"the run {known[0].name!r} was started by a command, not from a deployment, so no "
+            "worker takes it; run `autoprune resume` without --submit"
+        )
+    if outer.state is None or not outer.state.is_final():
+        raise AutopruneError(
+            f"the run {outer.name!r} is {outer.state_name}, so it is still at work or waits for a "
+            "worker, and would run twice; watch it in the Prefect UI. If its process was killed, "
+            f"it is marked as crashed within {ZOMBIE_SECONDS} s; then run this again"
+        )
     with client_of(api, login_of(state, api)) as client:
-        outer = _parent(client, flow_run) or flow_run
-        if outer.deployment_id is None:
-            raise AutopruneError(
-                f"the run {outer.name!r} was started by a command, not from a deployment, so no "
-                "worker takes it; run `autoprune resume` without --submit"
-            )
         client.set_flow_run_state(outer.id, AwaitingRetry(), force=True)
     return str(outer.name), str(outer.id)
 
