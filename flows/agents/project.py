@@ -9,6 +9,9 @@ from typing import Any
 from autoprune.design.mailbox import Mailbox
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import known_models
+from autoprune.program_files import CODE_SUFFIX, PROGRAM_PREFIX
+from autoprune.spelling import split_list, split_outside
+from autoprune.text.rows import HUB
 from flows.runs import find_run, saved_params
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
@@ -62,17 +65,40 @@ class Project:
         return ref
 
     def corpus(self, ref: str) -> str:
-        """Check a text reference that an agent named.
+        """Check a text reference that an agent named, or several with commas between them.
 
         Raises:
-            UsageError: If it is not inside the project, a known name or a data set of a hub.
+            UsageError: If one is not inside the project, a known name or a data set of a hub.
         """
-        if ref.startswith("hf:") or _NAME.fullmatch(ref):
-            return ref
-        if ref.startswith("self-generated:"):
-            raise UsageError(f"{ref!r} names a model; take self-generated without parameters")
-        self.inside(ref.rpartition("#")[0] if "#" in ref else ref)
+        # Some commands take a list, others one file, whose name may have a comma.
+        for part in map(str.strip, (ref, *ref.split(","))):
+            if part.startswith("self-generated:"):
+                raise UsageError(f"{part!r} names a model; take self-generated without parameters")
+            if part.startswith(HUB):
+                # What is an id there may be a folder here.
+                self.inside(part.removeprefix(HUB).partition(":")[0])
+            elif not _NAME.fullmatch(part):
+                self.inside(part)
+                self.inside(part.rpartition("#")[0])
         return ref
+
+    def methods(self, names: list[str]) -> str:
+        """Format the methods of a comparison as the command takes them.
+
+        Raises:
+            UsageError: If one is a file or a program, or runs in another environment.
+        """
+        text = ",".join(names)
+        for method in split_list(text):
+            head = split_outside(method, "+")[0]
+            if head.startswith(PROGRAM_PREFIX) or head.endswith(CODE_SUFFIX):
+                raise UsageError(
+                    f"method {method!r}: programs and files are not compared here; name built-in "
+                    "metrics and formulas, such as wanda+ramp or expr:abs(W)*x_norm"
+                )
+            if head.startswith("llm-compressor"):
+                raise UsageError("llm-compressor runs in another environment; leave it out")
+        return text
 
     def suites(self, names: list[str]) -> str:
         """Format the suites of an evaluation as the command takes them.

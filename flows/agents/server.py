@@ -192,8 +192,6 @@ class _Tools:
         while not self._has(run) and self.jobs.is_alive(job) and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
         if not self._has(run):
-            if self.jobs.is_alive(job) and not self.project.state.run(run).exists():
-                return {"run": run, "status": "working", "next": "it starts; call again"}
             return self._standing(run) | {"shared": {}, "questions": []} | self._trouble(run)
         box = self.project.mailbox(run)
         waiting = self.project.waiting(run)
@@ -284,11 +282,9 @@ class _Tools:
             sealed_windows: Windows of the figures; looks at sealed text are counted.
             wait_seconds: How long to wait for the table, up to 50; call job after that.
         """
-        if any(method.strip().startswith("llm-compressor") for method in methods):
-            raise UsageError("llm-compressor runs in another environment; leave it out")
         values = {
             "model": self.project.model(model),
-            "methods": ",".join(methods),
+            "methods": self.project.methods(methods),
             "sparsity": sparsity,
             "corpus": self.project.corpus(corpus),
             "draws": draws,
@@ -370,7 +366,13 @@ class _Tools:
         return next(free for free in names if free not in known)
 
     def _standing(self, run: str) -> Reply:
-        return self.project.standing(run, alive=self.jobs.is_alive(f"search-{run}"))
+        job = f"search-{run}"
+        alive = self.jobs.is_alive(job)
+        if run in self.project.runs() or job not in self.jobs.register.noted():
+            return self.project.standing(run, alive=alive)
+        # It starts, or ended before there was anything of the run: its log has the reason.
+        way_on = "it starts; call again" if alive else "read the log, then call start_search again"
+        return {"run": run} | self.jobs.wait(job, 0.0) | {"next": way_on}
 
     def _has(self, run: str) -> bool:
         return bool(self.project.waiting(run))
@@ -378,8 +380,9 @@ class _Tools:
     def _trouble(self, run: str) -> Reply:
         """Return the end of the log of a search that ended before its work was done."""
         job = f"search-{run}"
-        ended = self.project.ended(self.project.run(run))
-        if ended or self.jobs.is_alive(job) or job not in self.jobs.register.noted():
+        if self.jobs.is_alive(job) or job not in self.jobs.register.noted():
+            return {}
+        if run in self.project.runs() and self.project.ended(self.project.run(run)):
             return {}
         return {"log": self.jobs.last_lines(job)}
 

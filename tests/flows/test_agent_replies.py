@@ -1,5 +1,6 @@
 """What an agent reads and may answer: questions together, how far the search is, which split."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from autoprune.design.mailbox import Mailbox, Question
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.search import Budget, Search
 from autoprune.search.steps import Done
+from flows.agents import jobs
 from flows.agents.jobs import Jobs
 from flows.agents.project import Project
 from flows.agents.questions import shared_once
@@ -101,6 +103,29 @@ def test_the_number_of_a_fresh_split_is_what_the_search_settled(
     (RunFiles.of(project.state, "night").folder / "search.db").touch()
     (known,) = call(project, ("next_questions", {"run": "night", "wait_seconds": 0}))
     assert known["text_split"] == 7
+
+
+def test_a_search_that_cannot_begin_gives_its_log(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(command: list[str], *rest: Any) -> Any:
+        code = "import sys; sys.exit('Docker does not answer; use --sandbox off')"
+        return real([sys.executable, "-c", code], *rest)
+
+    real = jobs.processes.start
+    monkeypatch.setattr(jobs.processes, "start", started)
+    asked = {"model": DEMO_MODEL, "run": "night", "text_split": 3}
+    _, found, stopped, wrong = call(
+        project,
+        ("start_search", asked),
+        ("next_questions", {"run": "night", "wait_seconds": 50}),
+        ("stop", {"name": "night"}),
+        ("next_questions", {"run": "nihgt"}),
+    )
+    assert found["status"] == "failed" and found["questions"] == []
+    assert found["log"] == ["Docker does not answer; use --sandbox off"]
+    assert stopped["log"] == found["log"] and "start_search again" in stopped["next"]
+    assert "unknown run 'nihgt'" in wrong
 
 
 def test_what_comes_next_says_how_far_the_search_is(project: Project) -> None:

@@ -230,20 +230,45 @@ def test_a_text_that_is_a_link_stays_unread(project: Project) -> None:
         with pytest.raises(UsageError, match=r"outside of the project|names a model"):
             project.corpus(ref)
     (project.root / "mine.txt").write_text("words")
-    known = ("mine.txt", "wikipedia-sample", "hf:a/b:train#text")
-    assert [project.corpus(ref) for ref in known] == list(known)
+    (project.root / "mine, yours.txt").write_text("words")
+    known = ("mine.txt", "wikipedia-sample", "hf:a/b:train#text", "mine, yours.txt")
+    assert [project.corpus(ref) for ref in (*known, ",".join(known))] == [*known, ",".join(known)]
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "mine.txt,/etc/secret.jsonl",
+        "hf:x/y:train, ~/secret.jsonl",
+        "wikitext2,self-generated:model=/etc",
+        "a#/../../secret.jsonl",
+        "hf:/etc/folder:train",
+        "hf:../folder:train",
+    ],
+)
+def test_each_text_of_a_list_stays_inside(project: Project, ref: str) -> None:
+    asked = {"model": "org/name", "suites": ["lm"], "corpus": ref}
+    (reply,) = call(project, ("evaluate", asked))
+    assert "outside of the project" in reply or "names a model" in reply
+    assert Jobs(project.state, project.root).register.noted() == {}
 
 
 def test_what_would_run_other_code_is_refused(project: Project) -> None:
     replies = call(
         project,
         ("evaluate", {"model": "org/name", "suites": ["tasks:folder=x"]}),
-        ("compare", {"model": "org/name", "methods": ["llm-compressor:wanda"]}),
+        ("compare", {"model": "org/name", "methods": ["wanda,llm-compressor:wanda"]}),
+        ("compare", {"model": "org/name", "methods": ["wanda", " program:/any/x.py+ebft"]}),
+        ("compare", {"model": "org/name", "methods": ["wanda,/any/x.py"]}),
         ("start_search", {"model": "org/name", "windows": {"script": 1}}),
         ("stop", {"name": "postgres"}),
     )
-    printed = ("without settings", "leave it out", "windows has no script", "job 'postgres'")
-    assert [part in reply for part, reply in zip(printed, replies, strict=True)] == [True] * 4
+    files = "programs and files are not compared here"
+    printed = (
+        *("without settings", "leave it out", files, files),
+        *("windows has no script", "job 'postgres'"),
+    )
+    assert [part in reply for part, reply in zip(printed, replies, strict=True)] == [True] * 6
     # A value that looks like an option stays a value.
     assert _options({"designer_model": "--script=x"}) == ["--designer-model=--script=x"]
 
