@@ -8,12 +8,13 @@ from flows.terminal.option_types import positive_number
 DESCRIPTION = """\
 Start or reuse the Prefect server, the MLflow server and a worker. Create the
 work pool, the concurrency limits, the experiment and the automation that finds
-killed runs, and deploy all flows. Running it again changes nothing. A part that
-ends by itself is restarted. If PREFECT_API_URL and MLFLOW_TRACKING_URI are set,
-those servers are used instead.
+killed runs, and deploy all flows. Running it again changes nothing. If
+PREFECT_API_URL and MLFLOW_TRACKING_URI are set, those servers are used instead.
 
-No search runs at night unless --schedule names it. Ctrl-C stops what this
-command started. With --detach, everything keeps running until `autoprune down`.
+No search runs at night unless --schedule names it. In the foreground, a part
+that ends by itself is restarted, and Ctrl-C stops what this command started.
+With --detach, everything keeps running until `autoprune down`, and nothing
+restarts a part that ends.
 """
 EXAMPLE = "autoprune up --detach --schedule ./my-model"
 

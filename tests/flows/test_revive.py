@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from autoprune.errors import PrerequisiteError
+from flows.grammar.up import DESCRIPTION
 from flows.platform import launch, orders, pools, processes, services
 from flows.platform.launch import Platform, bring_down, changing
 from flows.platform.processes import Running
@@ -53,6 +54,13 @@ def test_what_ends_by_itself_is_started_again(platform: Platform, shown: list[st
     assert platform.register.read() == platform.started
     platform.stop_started()
     assert not platform.register.file.exists()
+
+
+def test_the_help_promises_restarts_in_the_foreground_alone() -> None:
+    sentences = " ".join(DESCRIPTION.split()).split(". ")
+    (promise,) = [sentence for sentence in sentences if "is restarted" in sentence]
+    assert promise.startswith("In the foreground")
+    assert any("--detach" in one and "nothing restarts a part" in one for one in sentences)
 
 
 def test_a_server_that_ended_by_itself_is_started_at_its_own_port(
