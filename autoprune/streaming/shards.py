@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -112,10 +112,15 @@ class Checkpoint:
         return sum((self.folder / file).stat().st_size for file in self.files)
 
     def read(self, name: str) -> Tensor:
-        """Read one tensor into its own memory."""
+        """Read one tensor into its own memory.
+
+        Raises:
+            AutopruneError: If the system refuses to read the shard.
+        """
         entry = self.entries[name]
         value = torch.empty(entry.shape, dtype=entry.dtype)
-        with (self.folder / entry.file).open("rb", buffering=0) as stream:
+        path = self.folder / entry.file
+        with _reading(path), path.open("rb", buffering=0) as stream:
             stream.seek(entry.start)
             read_all(stream, raw_bytes(value), f"{entry.file}: {name}")
         return value
@@ -128,16 +133,22 @@ class Checkpoint:
         if not hasattr(os, "posix_fadvise"):
             return
         for entry in (self.entries[name] for name in names):
-            with (self.folder / entry.file).open("rb", buffering=0) as stream, suppress(OSError):
+            # A shard that cannot be read is reported by `read`.
+            with suppress(OSError), (self.folder / entry.file).open("rb", buffering=0) as stream:
                 start, size = entry.start, entry.nbytes
                 os.posix_fadvise(stream.fileno(), start, size, os.POSIX_FADV_WILLNEED)
 
     def read_rows(self, name: str, rows: Iterable[int], into: Tensor) -> None:
-        """Read some rows of a matrix into the same rows of ``into``, converting their type."""
+        """Read some rows of a matrix into the same rows of ``into``, converting their type.
+
+        Raises:
+            AutopruneError: If the system refuses to read the shard.
+        """
         entry = self.entries[name]
         row = torch.empty(entry.shape[1:], dtype=entry.dtype)
         size = row.numel() * row.element_size()
-        with (self.folder / entry.file).open("rb", buffering=0) as stream:
+        path = self.folder / entry.file
+        with _reading(path), path.open("rb", buffering=0) as stream:
             for index in rows:
                 stream.seek(entry.start + index * size)
                 read_all(stream, raw_bytes(row), f"{entry.file}: {name}")
@@ -215,8 +226,11 @@ class ShardWriter:
         ]
         path = self._source.folder / file
         out = target.open("r+b" if target.exists() else "wb", buffering=0)
-        with path.open("rb", buffering=0) as stream:
-            length = _header_length(path, stream)
+        with _reading(path):
+            source = path.open("rb", buffering=0)
+        with source as stream:
+            with _reading(path):
+                length = _header_length(path, stream)
             _copy(stream, out, 0, _LENGTH_BYTES + length)
             for entry in kept:
                 _copy(stream, out, entry.start, entry.stop)
@@ -319,12 +333,25 @@ def write_all(stream: Any, raw: memoryview | bytes) -> None:
         left = left[stream.write(left) :]
 
 
+@contextmanager
+def _reading(path: Path | str) -> Iterator[None]:
+    """Name the shard that the system refuses to read; around it, an OSError is a failed write."""
+    try:
+        yield
+    except OSError as error:
+        raise AutopruneError(
+            f"could not read {path} ({error.strerror or error}); check the disk and that the file "
+            "is still there, then run the command again"
+        ) from error
+
+
 def _copy(source: Any, target: Any, start: int, stop: int) -> None:
     source.seek(start)
     target.seek(start)
     left = stop - start
     while left:
-        chunk = source.read(min(CHUNK_BYTES, left))
+        with _reading(source.name):
+            chunk = source.read(min(CHUNK_BYTES, left))
         if not chunk:
             raise DamagedFileError(f"{source.name} ends early; get it again")
         write_all(target, chunk)

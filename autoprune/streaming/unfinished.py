@@ -142,7 +142,8 @@ def unfinished(target: Path, key: str, device: torch.device) -> Iterator[Unfinis
     """Open a run that resumes where the last one with the same key ended, for whatever reason.
 
     It lives in ``TARGET.partial``. On success its ``model`` becomes the target and the rest is
-    deleted; after an error it is kept if a block is done.
+    deleted; after an error it is kept if a block is done, or if the error came before the last
+    run's progress was read.
 
     Args:
         target: Folder to write; replaced if it exists.
@@ -159,14 +160,16 @@ def unfinished(target: Path, key: str, device: torch.device) -> Iterator[Unfinis
         _check_ours(work.folder)
         work.folder.mkdir(parents=True, exist_ok=True)
         with _lock(work.folder):
+            unread = (work.folder / _RECORD).exists()
             try:
                 _take_over(work)
+                unread = False
                 yield work
                 swap_folder(work.model, target)
                 through = True
             finally:
                 work.close()
-                if through or not work.blocks:
+                if through or not (work.blocks or unread):
                     shutil.rmtree(work.folder, ignore_errors=True)
     except OSError as error:
         raise write_error(target, error) from error
@@ -183,7 +186,11 @@ def _check_ours(folder: Path) -> None:
 
 
 def _take_over(work: Unfinished) -> None:
-    """Load the progress of an earlier run; discard it if damaged or from another run."""
+    """Load the progress of an earlier run; discard it if damaged or from another run.
+
+    Raises:
+        OSError: If the system refuses to read it; that may pass, so nothing is discarded.
+    """
     path = work.folder / _RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -191,7 +198,7 @@ def _take_over(work: Unfinished) -> None:
             work.load(record)
         elif record is not None:
             raise UsageError("another run")
-    except (DamagedFileError, UsageError, OSError, ValueError, KeyError, TypeError):
+    except (DamagedFileError, UsageError, FileNotFoundError, ValueError, KeyError, TypeError):
         work.notes.append(f"{work.folder} held another or a damaged run; this one began anew")
         work.start_anew()
     if not work.blocks:

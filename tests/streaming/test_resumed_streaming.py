@@ -1,20 +1,22 @@
 """A streamed run that was interrupted goes on where it was and gives the same bytes."""
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from autoprune.errors import UsageError
+from autoprune.errors import AutopruneError, UsageError
 from autoprune.metrics import build_metric
 from autoprune.pruning import PruningPlan
-from autoprune.streaming import StreamedModel, StreamJob, prune_streamed
+from autoprune.streaming import StreamedModel, StreamJob, prune_streamed, shards
 from autoprune.streaming import prune as prune_module
 from autoprune.streaming.hidden import HiddenFile
 from autoprune.streaming.job import OpenJob
@@ -181,6 +183,60 @@ def test_what_is_damaged_or_of_another_run_begins_anew(
     (partial / "model" / "old.txt").write_text("of a run that is given up")
     assert streamed(source, tmp_path / "other", 0.6).resumed == 0
     assert bytes_of(tmp_path / "other").keys() == bytes_of(whole).keys()
+
+
+@pytest.mark.parametrize(
+    ("where", "fault", "shown"),
+    [
+        (Checkpoint, KeyboardInterrupt(), None),
+        (HiddenFile, MemoryError(), None),
+        (HiddenFile, OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+    ],
+)
+def test_a_fault_while_progress_is_read_leaves_it(
+    where: type,
+    fault: BaseException,
+    shown: str | None,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interrupt(source, tmp_path / "out", monkeypatch)
+    expected = AutopruneError if shown else type(fault)
+    with monkeypatch.context() as patch, pytest.raises(expected, match=shown):
+        patch.setattr(where, "read" if where is Checkpoint else "_read", raises(fault))
+        streamed(source, tmp_path / "out")
+    assert streamed(source, tmp_path / "out").resumed == 1
+
+
+def raises(fault: BaseException) -> Callable[..., None]:
+    def call(*_: object) -> None:
+        raise fault
+
+    return call
+
+
+@pytest.mark.parametrize("vanished", [True, False])
+def test_a_shard_that_cannot_be_read_is_named(
+    vanished: bool, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, shard = prune_module.write_block, source / Checkpoint(source).files[-1]
+
+    def damage(opened: OpenJob, index: int, writer: ShardWriter) -> dict[str, str]:
+        if not vanished:
+            patch.setattr(shards, "read_all", raises(OSError(errno.EIO, "Input/output error")))
+        elif index == 0:
+            shard.rename(tmp_path / "away")
+        return write(opened, index, writer)
+
+    reason = "No such file" if vanished else "Input/output error"
+    with monkeypatch.context() as patch:
+        patch.setattr(prune_module, "write_block", damage)
+        with pytest.raises(AutopruneError, match=f"could not read {source}/model-.*{reason}"):
+            streamed(source, tmp_path / "out")
+    if vanished:
+        (tmp_path / "away").rename(shard)
+    assert streamed(source, tmp_path / "out").resumed > 0
 
 
 def test_another_process_and_another_folder_are_left_alone(
