@@ -59,7 +59,9 @@ def prune_streamed(
     Args:
         job: What to prune and how.
         target: Folder to write; replaced if it exists.
-        record: How the model was made; written to ``autoprune.json`` with the recounted zeros.
+        record: How the model was made; written to ``autoprune.json`` with the figures, under the
+            names that :func:`autoprune.prune` writes, and the recounted zeros. Its ``notes`` stand
+            before the run's.
         report: Callback, called after every block.
 
     Raises:
@@ -81,23 +83,34 @@ def prune_streamed(
         _copy_companions(opened.checkpoint, work.model)
         with ShardWriter(opened.checkpoint, work.model, pruned, done) as writer:
             notes = _prune_blocks(opened, work, writer, report)
-        digests = {name: value for block in work.blocks for name, value in block.masks.items()}
+        masks = {name: value for block in work.blocks for name, value in block.masks.items()}
+        mask_digest = joint_digest(masks)
         zeros = {name: value for block in work.blocks for name, value in block.zeros.items()}
         count = ZeroCount(*count_zeros(Checkpoint(work.model), pruned))
         files = {name: digest_file(work.model / name) for name in opened.checkpoint.files}
         saved = SavedModel(target, count, files, sum(zeros.values()))
+        numels = {layer.name: layer.numel for layer in opened.skeleton.linears}
+        shares = {name: zeros[name] / numel for name, numel in numels.items()}
+        # No notes on whether the run began anew, so that a resumed run gives the same bytes.
+        own = {
+            "statistics": opened.job.plan.scoring,
+            "pruned": saved.pruned,
+            "mask_digest": mask_digest,
+            "layer_sparsity": shares,
+            "notes": [*(record or {}).get("notes", ()), *notes],
+            "checkpoint": saved.to_json(),
+        }
         # Not written in place: a kill would leave an unfinished file in the model folder.
-        write_json(work.folder / RECORD_FILE, {**(record or {}), "checkpoint": saved.to_json()})
+        write_json(work.folder / RECORD_FILE, {**(record or {}), **own})
         (work.folder / RECORD_FILE).replace(work.model / RECORD_FILE)
-    numels = {layer.name: layer.numel for layer in opened.skeleton.linears}
     return StreamedModel(
         saved=saved,
-        layer_sparsity={name: zeros[name] / numel for name, numel in numels.items()},
+        layer_sparsity=shares,
         zeros=sum(zeros.values()),
         prunable=sum(numels.values()),
-        mask_digest=joint_digest(digests),
+        mask_digest=mask_digest,
         seconds=time.perf_counter() - start,
-        notes=tuple(notes),
+        notes=(*work.notes, *notes),
         resumed=resumed,
     )
 
@@ -126,7 +139,7 @@ def check_disk(opened: OpenJob, target: Path) -> None:
 def _prune_blocks(
     opened: OpenJob, work: Unfinished, writer: ShardWriter, report: Report
 ) -> list[str]:
-    """Prune the remaining blocks; return the notes on all blocks."""
+    """Prune the remaining blocks; return the notes on all blocks and the recipe."""
     job, skeleton = opened.job, opened.skeleton
     stream = opened.stream(job.windows, work.states("hidden"), len(work.blocks))
     make = job.make(work.quotas or {}, opened.blocks)
@@ -143,7 +156,7 @@ def _prune_blocks(
         work.keep()
         report(Progress("pruning", index + 1, opened.blocks))
     notes = [note for block in work.blocks for note in block.notes]
-    return [*work.notes, *same_as_sequential(job.plan), *notes, *pruner.notes()]
+    return [*same_as_sequential(job.plan), *notes, *pruner.notes()]
 
 
 def write_block(opened: OpenJob, index: int, writer: ShardWriter) -> dict[str, str]:

@@ -225,6 +225,23 @@ def job_of(source: Path, metric: str = "wanda", **plan: str) -> StreamJob:
     return StreamJob(source, random_windows(2, 8), build_metric(metric), built, device="cpu")
 
 
+def test_the_record_says_how_and_what_as_that_of_pruning_in_memory(tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "llama")
+    for scoring in ("sequential", "true-sequential"):
+        job, out = job_of(source, scoring=scoring, solver="walk:mrp"), tmp_path / scoring
+        made = prune_streamed(job, out, record={"seed": 0, "notes": ["of the text"]})
+        record = json.loads((out / "autoprune.json").read_text())
+        assert record.pop("checkpoint")["zeros"] == made.saved.zeros.zeros
+        assert made.notes and record == {
+            "seed": 0,
+            "statistics": scoring,
+            "pruned": made.zeros,
+            "mask_digest": made.mask_digest,
+            "layer_sparsity": dict(made.layer_sparsity),
+            "notes": ["of the text", *made.notes],
+        }
+
+
 def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     source = saved(tmp_path / "in", "llama")
     out = tmp_path / "out"
