@@ -93,8 +93,9 @@ class MaskMemory:
         found = self._recall(key)
         if found is None:
             return None
+        masks = {name: mask.unpack() for name, mask in found.masks.items()}
         for layer in layers:
-            keep = found.masks[layer.name].unpack()
+            keep = masks[layer.name]
             if found.values is None:
                 layer.zero(keep)
                 continue
@@ -104,7 +105,7 @@ class MaskMemory:
             layer.write(pruned)
         for name, own in found.vectors.items():
             vectors[name].detach().copy_(own)
-        return found.outcome
+        return replace(found.outcome, keep=masks)
 
     def adopt(self, other: "MaskMemory") -> None:
         """Take over all entries of another memory, replacing those with the same key."""

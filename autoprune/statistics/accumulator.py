@@ -53,6 +53,11 @@ class InputAccumulator:
     def add(self, x: Tensor) -> None:
         """Add a batch of inputs, ``[..., i]``."""
         x = x.detach().reshape(-1, x.shape[-1]).float()
+        # The pass may round its own products, the sums stay float32.
+        with torch.autocast(x.device.type, enabled=False):
+            self._add(x)
+
+    def _add(self, x: Tensor) -> None:
         count = x.shape[0]
         if count == 0:
             return

@@ -32,6 +32,10 @@ def test_dense_again_on_the_way_out_even_by_an_error(bench: Bench, recipe: str) 
         assert zeros == outcome.zeros == bench.prunable // 2
         raise KeyError
     assert same(before, weights(bench))
+    with bench.pruned(recipe, 0.5) as again:
+        assert again.keep.keys() == outcome.keep.keys() == {x.name for x in bench.layers}
+        assert all(torch.equal(again.keep[name], mask) for name, mask in outcome.keep.items())
+        assert again.mask_digest == outcome.mask_digest
 
 
 def test_a_pattern_is_a_budget(bench: Bench) -> None:

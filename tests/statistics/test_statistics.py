@@ -130,6 +130,25 @@ def test_a_large_offset_keeps_its_variance() -> None:
     torch.testing.assert_close(accumulator.result()["x_var"], expected, rtol=1e-3, atol=0)
 
 
+def test_sums_are_not_rounded_where_products_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autoprune.statistics.accumulator import InputAccumulator
+
+    rounded: list[bool] = []
+    mean_of = InputAccumulator._mean_of
+
+    def watched(accumulator: InputAccumulator, x: Tensor, count: int) -> Tensor:
+        rounded.append(torch.is_autocast_enabled(x.device.type))
+        return mean_of(accumulator, x, count)
+
+    monkeypatch.setattr(InputAccumulator, "_mean_of", watched)
+    accumulator = InputAccumulator(4, BASIC, torch.device("cpu"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        accumulator.add(torch.ones(2, 3, 4))
+        assert torch.is_autocast_enabled("cpu")
+    # On a GPU, autocast rounds this sum over tokens.
+    assert rounded == [False] and accumulator.tokens == 6
+
+
 @pytest.mark.parametrize("tokens", [1, 300, 1000])
 def test_inputs_larger_than_a_cache_are_seen_to_their_last_row(tokens: int) -> None:
     from autoprune.statistics.accumulator import CACHED, InputAccumulator
