@@ -138,6 +138,11 @@ def unit_groups(ctx: AllocationContext, level: Level) -> list[list[Unit]]:
     return [blocks[index] for index in sorted(blocks)]
 
 
+def kind_of(name: str) -> str:
+    """Kind of a unit: the last part of its name, without the number of a fused expert."""
+    return name.rpartition(".")[2].partition("[")[0]
+
+
 def assign(groups: Sequence[Sequence[Unit]], rates: Sequence[float]) -> dict[str, float]:
     """Give every unit the rate of its group."""
     pairs = zip(groups, rates, strict=True)

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from autoprune.allocation.allocator import ALLOCATORS, Allocator
-from autoprune.allocation.context import AllocationContext, Unit, assign, unit_groups, wanda_scores
+from autoprune.allocation.context import (
+    AllocationContext,
+    Unit,
+    assign,
+    kind_of,
+    unit_groups,
+    wanda_scores,
+)
 from autoprune.allocation.ramp import depth_line
 from autoprune.allocation.sdsa import bounded_tilt, shape_scores
 from autoprune.errors import UsageError
@@ -196,7 +203,7 @@ def describe_layers(ctx: AllocationContext, name: str) -> list[float]:
     if name == "attention":
         return [float(bool(ATTENTION.search(unit.name))) for unit in ctx.units]
     if name in KINDS:
-        return [float(unit.name.endswith(f".{name}")) for unit in ctx.units]
+        return [float(kind_of(unit.name) == name) for unit in ctx.units]
     blocks: list[float]
     match name:
         case "depth":

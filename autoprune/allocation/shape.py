@@ -78,10 +78,10 @@ def hill_exponent(eigenvalues: Tensor, start: int) -> float:
     """Maximum-likelihood power-law exponent of the tail from index ``start`` on.
 
     alpha = 1 + k / sum_j ln(e_j / e_start), k the number of tail values (AlphaPruning, arXiv
-    2410.10912). Infinite when the tail is constant.
+    2410.10912). Infinite when the tail is constant, or empty as in a matrix of zeros.
     """
     tail = eigenvalues[start:]
-    total = float(torch.log(tail / tail[0]).sum())
+    total = float(torch.log(tail / tail[:1]).sum())
     return 1.0 + tail.numel() / total if total > 0 else math.inf
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from autoprune.allocation.allocator import ALLOCATORS, Allocator
-from autoprune.allocation.context import AllocationContext, Level, assign, unit_groups
+from autoprune.allocation.context import AllocationContext, Level, assign, kind_of, unit_groups
 from autoprune.allocation.shape import median_exponent, peak_exponent, spectrum
 
 
@@ -59,18 +59,18 @@ class Alpha(Allocator):
             else:
                 result[name] = peak_exponent(values, self.bug_compatible)
         finite = [value for value in result.values() if math.isfinite(value)]
-        # A constant spectrum has no tail at all: treat it as the lightest tail seen.
+        # A spectrum that is constant or empty has no tail at all: take the lightest tail seen.
         lightest = max(finite, default=1.0)
         return {name: min(value, lightest) for name, value in result.items()}
 
 
 def relative_to_kind(values: dict[str, float]) -> dict[str, float]:
-    """Divide each value by the mean over units of the same last name part."""
+    """Divide each value by the mean over the units of its kind."""
     kinds: dict[str, list[float]] = defaultdict(list)
     for name, value in values.items():
-        kinds[name.rpartition(".")[2]].append(value)
+        kinds[kind_of(name)].append(value)
     means = {kind: sum(members) / len(members) for kind, members in kinds.items()}
-    return {name: value / means[name.rpartition(".")[2]] for name, value in values.items()}
+    return {name: value / means[kind_of(name)] for name, value in values.items()}
 
 
 def scaled_rates(

@@ -246,8 +246,6 @@ def effective_rank(eigenvalues: Tensor) -> float:
 def _facts(layer: "PrunableLinear", scores: Tensor, damage: float | None) -> MatrixFacts:
     weight = layer.read()
     values = spectrum(weight)
-    # A matrix of zeros has no eigenvalues left to describe.
-    alpha = peak_exponent(values) if values.numel() else math.inf
     mean = float(scores.double().mean())
     return MatrixFacts(
         name=layer.name,
@@ -260,7 +258,7 @@ def _facts(layer: "PrunableLinear", scores: Tensor, damage: float | None) -> Mat
         score_kurtosis=kurtosis(scores),
         outliers=float((scores > OUTLIER_FACTOR * mean).float().mean()),
         effective_rank=effective_rank(values) / min(layer.shape),
-        alpha=alpha,
+        alpha=peak_exponent(values),
         damage=damage,
     )
 

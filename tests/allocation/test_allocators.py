@@ -12,6 +12,7 @@ from torch import Tensor
 from autoprune.allocation import ALLOCATORS, ModelContext, allocate, build_allocator
 from autoprune.allocation.formula import with_numbers
 from autoprune.allocation.selection import auto_grid, choose_allocator
+from autoprune.allocation.spectral import relative_to_kind
 from autoprune.errors import UnknownNameError, UsageError
 
 SHAPES = {"q": (12, 16), "k": (4, 16), "up": (24, 16), "down": (16, 24)}
@@ -340,13 +341,15 @@ def test_formula_tells_matrices_of_one_block_apart_and_meets_the_budget() -> Non
 
 
 def test_formula_has_words_for_kinds_of_matrices() -> None:
-    names = ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj")
+    names = ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.experts.down_proj[1]")
     layers = [Matrix(f"b.{n}.{name}", n, torch.ones(4, 4)) for n in range(2) for name in names]
     ctx = ModelContext(layers, Norms(layers))
     text = "formula:0.1 * down_proj - 0.05 * attention - 0.02 * q_proj + 0.5 * gate_proj"
     rates = build_allocator(text).rates(ctx, 0.6)
     found = [rates[f"b.1.{name}"] for name in names]
     assert found == pytest.approx([0.53, 0.55, 0.6, 0.7], abs=1e-12)
+    relative = relative_to_kind({"b.down_proj[0]": 1.0, "b.down_proj[1]": 3.0, "b.up_proj": 5.0})
+    assert list(relative.values()) == [0.5, 1.5, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,8 @@ def test_peak_fit_equals_the_exhaustive_search() -> None:
         assert peak_exponent(torch.from_numpy(values), bug) == pytest.approx(best[1], rel=1e-9)
 
 
-def test_constant_spectrum_has_an_infinite_exponent() -> None:
+def test_constant_or_empty_spectrum_has_an_infinite_exponent() -> None:
     assert hill_exponent(torch.ones(4, dtype=torch.float64), 0) == float("inf")
     assert peak_exponent(spectrum(torch.eye(6))) == float("inf")
+    for fit in (median_exponent, peak_exponent):
+        assert fit(spectrum(torch.zeros(6, 4))) == float("inf")
