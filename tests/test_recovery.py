@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, OlmoConfig, PreTrainedModel
 
 import autoprune
 from autoprune import Bench
@@ -33,7 +33,7 @@ from autoprune.pruning.lowrank import LowRank
 from autoprune.pruning.masters import Master
 from autoprune.repair import HELD_OUT, ModelRecovery, Repair
 from autoprune.streaming import StreamJob
-from tests.support.tiny_models import random_windows, tiny_model
+from tests.support.tiny_models import VOCABULARY, random_windows, tiny_model
 from tests.support.tiny_subject import save_subject, tiny_subject
 
 USED, FRESH = random_windows(3, 24), random_windows(60, 24, seed=5)
@@ -113,12 +113,18 @@ def test_an_update_of_low_rank_has_the_gradients_of_its_factors() -> None:
     assert part.up.grad is part.down.grad is None
 
 
-def test_norms_and_biases_alone() -> None:
+@pytest.mark.parametrize("move", ["norms", "all"])
+def test_norms_and_biases_but_not_those_of_the_head(move: str) -> None:
     bare, model = tiny_model("gpt2"), tiny_model("gpt2")
+    for one in (bare, model):
+        # As in phi and codegen.
+        one.lm_head.bias = torch.nn.Parameter(torch.full((VOCABULARY,), 0.1))
     pruned(bare, "none")
-    pruned(model, f"{HOW},move=norms")
+    pruned(model, f"{HOW},move={move}")
     changed = moved(state(bare), state(model))
-    assert changed == {name for name, p in model.named_parameters() if p.ndim == 1}
+    small = {name for name, p in model.named_parameters() if p.ndim == 1} - {"lm_head.bias"}
+    assert small and changed - {x.parameter for x in prunable_linears(model)} == small
+    assert move == "all" or changed == small
 
 
 def test_equal_seeds_give_equal_bits_and_only_later_rounds_are_shuffled() -> None:
@@ -258,6 +264,12 @@ def test_what_cannot_be_recovered_is_refused(tmp_path: Path) -> None:
             tiny_model("llama"), MetricScore(build_metric("magnitude")),
             PruningPlan.build(0.5, solver="recover"),
         )  # fmt: skip
+    config = tiny_model("llama").config.to_dict() | {"model_type": "olmo"}
+    bare = AutoModelForCausalLM.from_config(OlmoConfig(**config)).eval()
+    before = state(bare)
+    with pytest.raises(UsageError, match=r"'recover:.*move=norms' moves .*, and this model has no"):
+        pruned(bare, f"{HOW},move=norms")
+    assert not moved(before, state(bare))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from autoprune.models.structure import PrunableLinear
 from autoprune.pruning.plan import Precision
@@ -89,6 +90,13 @@ def masks_of(members: Sequence[PrunableLinear], parts: Sequence[Master]) -> dict
 def vectors_of(module: nn.Module) -> dict[str, nn.Parameter]:
     """Norms and biases of a model or block by name: all that is trained besides matrices."""
     return {name: value for name, value in module.named_parameters() if value.ndim == 1}
+
+
+def recovered_vectors(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Norms and biases that a recovery trains: all but those of the head and the embeddings."""
+    outside = (model.get_input_embeddings(), model.get_output_embeddings())
+    fixed = {id(p) for module in outside if module is not None for p in module.parameters()}
+    return [value for value in vectors_of(model).values() if id(value) not in fixed]
 
 
 @contextmanager

@@ -15,7 +15,13 @@ from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning.head import Head
 from autoprune.pruning.lowrank import LowRank
-from autoprune.pruning.masters import Master, gradients_of, masters_of, products_of, vectors_of
+from autoprune.pruning.masters import (
+    Master,
+    gradients_of,
+    masters_of,
+    products_of,
+    recovered_vectors,
+)
 from autoprune.pruning.plan import Precision, PruningPlan
 from autoprune.pruning.teacher import Teacher, products_in, teach
 from autoprune.repair import ModelRecovery
@@ -90,7 +96,7 @@ def movable(
         how: Says which, and whether matrices are trained by low-rank updates.
         seed: Seed for the random half of these updates.
     """
-    small = [Master.of(parameter) for parameter in vectors_of(model).values()]
+    small = [Master.of(parameter) for parameter in recovered_vectors(model)]
     if how.lora:
         generator = torch.Generator().manual_seed(seed)
         matrices = [LowRank.beside(part, how.lora, generator) for part in matrices]

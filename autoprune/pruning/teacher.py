@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from autoprune.errors import UsageError
 from autoprune.evaluation.kl import DensePredictions, dense_predictions
 from autoprune.progress import Report, silent
-from autoprune.pruning.masters import products_type
+from autoprune.pruning.masters import products_type, recovered_vectors
 from autoprune.pruning.plan import Precision
 from autoprune.repair import HELD_OUT, ModelRecovery
 
@@ -50,7 +51,15 @@ def teach(
         used: Windows read by statistics and block tuning, [m, s]; they fill any gap.
         precision: ``float32`` never rounds products.
         report: Called after every batch.
+
+    Raises:
+        UsageError: If only norms and biases are to move and the model has none.
     """
+    if how.move == "norms" and not recovered_vectors(dense):
+        raise UsageError(
+            f"repair {how.text!r} moves norms and biases alone, and this model has none; leave out "
+            "move=norms"
+        )
     held, train, notes = _shared_out(how, used[:0] if fresh is None else fresh, used)
     products = products_in(dense, precision)
 
