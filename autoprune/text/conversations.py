@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autoprune.errors import UsageError
+from jinja2 import TemplateError
+
+from autoprune.errors import UsageError, reason_of
 from autoprune.text.beginning import beginning_ids
 
 
@@ -16,7 +18,8 @@ def text_of(value: Any, tokenizer: Any | None, what: str) -> str:
         what: Location of the value, for error messages.
 
     Raises:
-        UsageError: If it is neither, or if it is a conversation and there is no template.
+        UsageError: If it is neither, or if it is a conversation and there is no template, or one
+            that refuses it.
     """
     if isinstance(value, str):
         return value
@@ -34,8 +37,7 @@ def text_of(value: Any, tokenizer: Any | None, what: str) -> str:
         )
     # Fields that a message lacks are None in table rows, but templates test for presence.
     messages = [{key: part for key, part in one.items() if part is not None} for one in value]
-    text: str = tokenizer.apply_chat_template(messages, tokenize=False)
-    return without_beginning(text, tokenizer)
+    return without_beginning(_rendered(messages, tokenizer, what), tokenizer)
 
 
 def asked(tokenizer: Any, question: str, **settings: Any) -> str:
@@ -45,12 +47,13 @@ def asked(tokenizer: Any, question: str, **settings: Any) -> str:
         tokenizer: Tokenizer of a model with a chat template.
         question: The user's message.
         settings: Template settings such as ``enable_thinking``; unknown ones are ignored.
+
+    Raises:
+        UsageError: If the template refuses the question.
     """
     message = [{"role": "user", "content": question}]
-    text: str = tokenizer.apply_chat_template(
-        message, tokenize=False, add_generation_prompt=True, **settings
-    )
-    return text
+    what = f"the question {question[:60]!r}"
+    return _rendered(message, tokenizer, what, add_generation_prompt=True, **settings)
 
 
 def without_beginning(text: str, tokenizer: Any) -> str:
@@ -59,7 +62,23 @@ def without_beginning(text: str, tokenizer: Any) -> str:
     return text.removeprefix(beginning)
 
 
+def _rendered(messages: list[dict[str, Any]], tokenizer: Any, what: str, **settings: Any) -> str:
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
+    except (TemplateError, TypeError) as error:
+        # Templates refuse roles, and join contents that need not be texts.
+        roles = ", ".join(str(message.get("role")) for message in messages[:6])
+        raise UsageError(
+            f"the model's chat template refuses {what} with the roles {roles} "
+            f"({reason_of(error)}); take a model with another template, or text that is no "
+            "conversation"
+        ) from error
+    return text
+
+
 def _is_conversation(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(message, Mapping) and {"role", "content"} <= message.keys() for message in value
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in value)
     )

@@ -89,27 +89,23 @@ class HubRows:
 
     def _lines(self) -> Iterator[str]:
         """Values of the column as JSON: conversations are rendered separately for each model."""
+        read = 0
         for value in _values(self._rows(), self.column, f"the corpus {HUB}{self.dataset}"):
             if value is not None:
                 yield json.dumps(value, ensure_ascii=False, default=str)
+            read += len(str(value))
+            if self.part is None and read >= MOST_CHARACTERS:
+                return
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        bounds = None if self.part is None else _SLICE.fullmatch(self.part)
-        if self.part is not None and bounds is None:
+        bounds = _SLICE.fullmatch(":" if self.part is None else self.part)
+        if bounds is None:
             # A percentage slice needs all of the rows.
             yield from _loaded(self.dataset, self.config, split=f"{self.split}[{self.part}]")
             return
         rows = _loaded(self.dataset, self.config, split=self.split, streaming=True)
-        if bounds is not None:
-            stop = int(bounds["stop"]) if bounds["stop"] else None
-            yield from islice(rows, int(bounds["start"] or 0), stop)
-            return
-        read = 0
-        for row in rows:
-            yield row
-            read += len(str(row.get(self.column, "")))
-            if read >= MOST_CHARACTERS:
-                return
+        stop = int(bounds["stop"]) if bounds["stop"] else None
+        yield from islice(rows, int(bounds["start"] or 0), stop)
 
 
 def split_column(ref: str) -> tuple[str, str]:

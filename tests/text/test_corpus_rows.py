@@ -98,6 +98,10 @@ def test_a_large_data_set_is_read_as_far_as_its_bound(
     assert len(load_corpus(f"hf:{folder}:long:train").documents) == 10
     # A slice says how much itself.
     assert len(load_corpus(f"hf:{folder}:long:train[:30]").documents) == 30
+    talks = folder.with_name("talks")
+    jsonl(talks / "train.jsonl", [{"messages": TALK}] * 40)
+    monkeypatch.setattr(rows, "MOST_CHARACTERS", 10 * len(str(TALK)))
+    assert len(load_corpus(f"hf:{talks}:train", tokenizer=chatting()).documents) == 10
 
 
 def chatting() -> PreTrainedTokenizerFast:
@@ -128,6 +132,29 @@ def test_messages_need_a_template(folder: Path) -> None:
     for tokenizer in (None, byte_tokenizer()):
         with pytest.raises(UsageError, match="holds conversations, and the model here has no chat"):
             load_corpus(f"hf:{folder}:long:train#talk", tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("talk", "message"),
+    [
+        ([{"role": "system", "content": "Be brief."}, *TALK],
+         r"refuses .* with the roles system, user, assistant \(System role not supported\)"),
+        ([{"role": "user", "content": ["Hi?"]}], r"refuses .* with the roles user \(can only"),
+        ([], r"holds '\[\]', which is neither"),
+    ],
+)  # fmt: skip
+def test_a_conversation_that_the_template_refuses_is_named(
+    talk: list[dict[str, Any]], message: str, tmp_path: Path
+) -> None:
+    tokenizer, path = chatting(), tmp_path / "talks.jsonl"
+    jsonl(path, [{"messages": talk}])
+    tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}{{ '[' + messages[0].content }}"
+    )
+    with pytest.raises(UsageError, match=message) as refused:
+        load_corpus(str(path), tokenizer=tokenizer)
+    assert f"{path} row 1" in str(refused.value)
 
 
 def test_rows_of_the_hub_are_kept_and_rendered_anew(
