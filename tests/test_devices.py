@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,12 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.overrides import TorchFunctionMode
 
+from autoprune import Bench
 from autoprune.allocation import ModelContext, build_allocator
 from autoprune.allocation.shape import skewness, spectrum
+from autoprune.bench.behaviour import _energy
+from autoprune.evaluation.kl import divergences
+from autoprune.evaluation.perplexity import window_loss
 from autoprune.metrics import build_metric
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan, repair_layer
@@ -25,6 +30,7 @@ from autoprune.repair.alps import Alps
 from autoprune.statistics.statistics import ALL, collect_statistics
 from tests.support.pruned import block_by_block, repaired_model
 from tests.support.tiny_models import random_windows, tiny_model
+from tests.support.tiny_subject import tiny_place
 
 SHAPE = (6, 8)
 REPAIRS = [name for name, _ in SOLVERS.items() if name not in ("walk", "ebft")]
@@ -97,6 +103,16 @@ class Norms:
         return {"x_norm": torch.ones(SHAPE[1])}
 
 
+def loss(weight: Tensor) -> float:
+    return window_loss(weight, torch.zeros(len(weight), dtype=torch.int64, device=weight.device))
+
+
+def distance(weight: Tensor) -> Tensor:
+    size = (len(weight), 3)
+    ids = torch.zeros(size, dtype=torch.int32, device=weight.device)
+    return divergences(weight, ids, torch.empty(size, device=weight.device))
+
+
 def allocation(text: str) -> Callable[[Tensor], Any]:
     return lambda _: build_allocator(text).rates(ModelContext([matrix("mps")], Norms()), 0.5)
 
@@ -108,6 +124,8 @@ def allocation(text: str) -> Callable[[Tensor], Any]:
         skewness,
         spectrum,
         support,
+        loss,
+        distance,
         allocation("owl"),
         allocation("formula:score"),
     ],
@@ -121,6 +139,11 @@ def test_float64_is_never_asked_of_a_device_without_it(work: Callable[[Tensor], 
     with Float64() as mode, suppress(*without):
         work(weight)
     assert mode.made
+
+
+@pytest.mark.usefixtures("fake")
+def test_norms_in_main_memory_meet_weights_on_an_accelerator() -> None:
+    assert _energy(matrix("cuda").read(), torch.ones(SHAPE[1])).device.type == "cuda"
 
 
 gpu = pytest.mark.gpu
@@ -154,6 +177,17 @@ def test_every_repair_runs_on_a_gpu(solver: str) -> None:
     for name, weight in weights.items():
         assert weight.is_cuda and bool(torch.isfinite(weight).all())
         assert not weight[~outcome.keep[name].cuda()].any(), name
+
+
+@gpu
+@needs_cuda
+def test_a_bench_validates_on_a_gpu(tmp_path: Path) -> None:
+    model, corpus = tiny_place(tmp_path)
+    with Bench.open(model, corpus=corpus, seqlen=32, windows=2, selection=3) as bench:
+        assert bench.layers[0].read().is_cuda
+        found = bench.validate("wanda", 0.5)
+    assert found.ok and found.reconstruction_error is not None
+    assert 0 < found.reconstruction_error < 1
 
 
 @gpu

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from autoprune.masking import layer_quotas, masks_digest, nm_quotas
@@ -50,21 +49,20 @@ def behaviour(
     score = bench.scorer.score(bench, recipe.metric, layers, 0)
     statistics = bench.calibrated(score.needs)
     masks = masks_from_scores(score, layers, quotas, plan, dense_stats(statistics))
-    lost = torch.zeros(())
-    whole = torch.zeros(())
+    lost = whole = 0.0
     errors: dict[str, float] = {}
     for layer in layers:
         energy = _energy(layer.read(), statistics.of(layer.name)["x_norm"])
-        total, gone = energy.sum(), energy[~masks[layer.name]].sum()
+        total, gone = float(energy.sum()), float(energy[~masks[layer.name]].sum())
         whole += total
         lost += gone
         errors[f"{layer.projection} of block {layer.block}"] = _share(gone, total)
     return masks_digest(masks), _share(lost, whole), errors
 
 
-def _share(part: Tensor, whole: Tensor) -> float:
-    return float(part / whole) if float(whole) else 0.0
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
 
 
 def _energy(weight: Tensor, norm: Tensor) -> Tensor:
-    return (weight.detach().float() * norm).square()
+    return (weight.detach().float() * norm.to(weight.device)).square()

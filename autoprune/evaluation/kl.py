@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.errors import UsageError
+from autoprune.precision import where_float64_is
 from autoprune.progress import Progress, Report, silent
 
 DEFAULT_TOP = 256
@@ -137,12 +138,13 @@ def divergences(logits: Tensor, ids: Tensor, dense: Tensor) -> Tensor:
         dense: Their log-probabilities under the dense model, ``[t, k]``.
 
     Returns:
-        float64 ``[t]``.
+        float64 ``[t]``, in main memory if the device of the logits has no float64.
     """
     logits = logits.float()
     pruned = logits.gather(-1, ids.long()) - logits.logsumexp(-1, keepdim=True)
     probability = dense.exp()
-    kept = (probability * (dense - pruned)).sum(-1)
+    kept = where_float64_is((probability * (dense - pruned)).sum(-1))
+    probability, pruned = where_float64_is(probability), where_float64_is(pruned)
     rest = (1 - probability.double().sum(-1)).clamp(min=0)
     rest_pruned = (1 - pruned.double().exp().sum(-1)).clamp(min=torch.finfo(torch.float32).tiny)
     tail = torch.where(rest > 1e-6, rest * (rest.clamp(min=1e-30) / rest_pruned).log(), 0.0)
