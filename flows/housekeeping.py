@@ -70,13 +70,18 @@ def garbage(state: State, *, caches: bool) -> list[Room]:
 
     Args:
         state: The state folder.
-        caches: Include the store of windows and statistics, and the sandbox's layer files.
+        caches: Include the store of windows and statistics, the sandbox's layer files and copies
+            of the MLflow server's models.
     """
     found = list(_copies(state))
     if caches:
         if caches_are_read(state) or any(at_work(state, run) for run in state.run_ids()):
             raise UsageError("a run is at work and reads the caches; wait for it, or leave them")
-        names = {state.store: "windows and statistics", state.inputs: "layer files of the sandbox"}
+        names = {
+            state.store: "windows and statistics",
+            state.inputs: "layer files of the sandbox",
+            state.registry: "models of the MLflow server",
+        }
         for folder, what in names.items():
             size = folder_bytes(folder)
             if size:

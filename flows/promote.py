@@ -28,7 +28,7 @@ from tasks.promotion import (
 )
 from tasks.publish import Publisher
 from tasks.register_folder import register_folder
-from tasks.state import State, model_slug
+from tasks.state import State, folder_tag, model_slug
 from tasks.workbench import Workbench, opened
 
 TEXT = "promotion"
@@ -61,7 +61,8 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
     if drawn is None:
         drawn = find_split(challenger["folder"])["number"] or 0
     number = split_number(drawn)
-    asked = f"promotion of {name} version {challenger['version']}"
+    # Another state folder, or this one made anew, may number a promotion of its own the same.
+    asked = f"promotion of {name} version {challenger['version']}, {folder_tag(state)}"
     if found["note"]:
         console.screen().event(found["note"])
     contenders = {"champion": champion, "challenger": challenger}
@@ -70,7 +71,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
     for role, version in contenders.items():
         if version is not None:
             console.screen().event(f"measure {role}: {name} version {version['version']}")
-            measured[role] = _measured(state, version, params, number, folders, asked)
+            measured[role] = _measured(state, version, params, number, folders, asked, role)
     if len({figures["text"] for figures in measured.values()}) > 1:
         raise AutopruneError(
             f"version {champion['version']} and version {challenger['version']} of {name} cut the "
@@ -151,6 +152,7 @@ def _measured(
     number: int,
     models: list[str],
     asked: str,
+    role: str,
 ) -> dict[str, Any]:
     """Return one version's loss per window, and free the model afterwards."""
     bench = Workbench(version["folder"], state, report=console.report)
@@ -166,6 +168,7 @@ def _measured(
             number,
             models,
             asked,
+            role,
         )
         if text["fewer_windows"]:
             console.screen().event(text["fewer_windows"])

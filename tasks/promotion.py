@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 TRY_TEXT = "Pruning a neural network means"
 TRY_TOKENS = 8
+# What makes two versions of one registered model no rivals, by its name in their records.
+UNLIKE = {"model_digest": "base models", "pattern": "patterns of zeros"}
 DECISION = "autoprune.decision"
 REASON = "autoprune.reason"
 
@@ -50,11 +52,14 @@ def find_contenders(
         if there is none) and ``challenger``, each with version, folder, source and tags.
 
     Raises:
-        UsageError: If no challenger is set, or it is the champion already.
+        UsageError: If no challenger is set, it is the champion already, or the two were made from
+            different base models or with different patterns.
         AutopruneError: If the registry names something that is gone.
     """
     tracker = _tracker(root)
     chosen = track.registry.choose_model(tracker, name)
+    note = _by_hand(tracker, chosen, dry_run)
+    also = f"; {note}" if note else ""
     aliases = track.registry.aliases_of(tracker, chosen)
     number = version or aliases.get(track.registry.CHALLENGER)
     champion = aliases.get(track.registry.CHAMPION)
@@ -62,18 +67,46 @@ def find_contenders(
         raise UsageError(
             f"{chosen} has no alias {track.registry.CHALLENGER!r} (champion: "
             f"{champion or 'none'}); a search that finds a new winner sets it; or name a version "
-            "with --version"
+            f"with --version{also}"
         )
     if number == champion:
         raise UsageError(
-            f"version {number} of {chosen} is the champion already; name another with --version"
+            f"version {number} of {chosen} is the champion already; name another with "
+            f"--version{also}"
         )
     found = {track.registry.CHALLENGER: number, track.registry.CHAMPION: champion}
+    _require_rivals(tracker, chosen, found)
     places = {
         role: None if at is None else _plain(track.registry.find_version(tracker, chosen, at, role))
         for role, at in found.items()
     }
-    return {"name": chosen, "note": _by_hand(tracker, chosen, dry_run), **places}
+    return {"name": chosen, "note": note, **places}
+
+
+def _require_rivals(tracker: Any, name: str, found: dict[str, str | None]) -> None:
+    """Refuse to compare versions whose records differ in :data:`UNLIKE`."""
+    records = {
+        at: track.registry.version_record(tracker, name, at, role)
+        for role, at in found.items()
+        if at is not None
+    }
+    for record in records.values():
+        # A scheme leaves no zeros in a pattern, though its search has the setting.
+        if "scheme" in record:
+            record.pop("pattern", None)
+    if len({record.get("model") for record in records.values()}) == 1:
+        # One base model that was trained on, or got a new commit, is still the same product.
+        for record in records.values():
+            record.pop("model_digest", None)
+    for key, what in UNLIKE.items():
+        known = {at: record[key] for at, record in records.items() if record.get(key)}
+        if len(set(known.values())) > 1:
+            shown = " and ".join(f"{value} (version {at})" for at, value in known.items())
+            raise UsageError(
+                f"champion and challenger of {name} have different {what}: {shown}; register the "
+                "challenger's folder under another name by `autoprune promote --folder DIR --name "
+                "autoprune.NAME`, or delete the alias 'champion' in MLflow to give that one up"
+            )
 
 
 def _by_hand(tracker: Any, name: str, dry_run: bool) -> str:
@@ -82,14 +115,17 @@ def _by_hand(tracker: Any, name: str, dry_run: bool) -> str:
     if moved is None:
         return ""
     made, now = moved
+    note = (
+        f"the alias {track.registry.CHAMPION!r} was moved by hand from version {made} to version "
+        f"{now}, past the gate"
+    )
+    if not track.registry.has_version(tracker, name, made):
+        return f"{note}; version {made} has been deleted"
     with track.registry.registry_lock(tracker, name):
         # A rollback returns to the version that last passed the gate.
         if not dry_run:
             tracker.client.set_registered_model_alias(name, track.registry.PREVIOUS, made)
-    return (
-        f"the alias {track.registry.CHAMPION!r} was moved by hand from version {made} to version "
-        f"{now}, past the gate; `autoprune promote --name {name} --rollback` goes back"
-    )
+    return f"{note}; `autoprune promote --name {name} --rollback` goes back"
 
 
 @step("find split", "split that made {folder}")
@@ -119,6 +155,7 @@ def cut_part(
     number: int,
     models: list[str],
     asked: str,
+    role: str,
 ) -> dict[str, Any]:
     """Cut token windows from one part of a text; a look at sealed text is noted first.
 
@@ -135,6 +172,7 @@ def cut_part(
         number: Number of the split.
         models: All models that will be measured on these windows.
         asked: Name of the promotion; the looks of its models are one use of the text.
+        role: Which of them this is: ``champion`` or ``challenger``.
 
     Returns:
         The windows' facts, what the models have seen of the part, its split and the looks at it.
@@ -150,7 +188,7 @@ def cut_part(
         text, digest = getattr(splits, part), splits.digest
     else:
         text = text.spread_by(f"{number} whole")
-    looks = Looks(bench.state, f"promotion of {bench.model_ref}", "promote", asked)
+    looks = Looks(bench.state, f"{asked}: {role}", "promote", asked)
     if part in ("sealed", "whole"):
         looks.note(text.digest, whole, splits)
     known = looks.sets.get(text.digest)
@@ -303,6 +341,8 @@ def settle(
 def roll_back(root: str, name: str | None, dry_run: bool) -> dict[str, Any]:
     """Make ``previous`` champion again; the champion becomes ``previous``.
 
+    A champion that was set by hand gives way to the one that the gate made.
+
     Raises:
         UsageError: If there is no previous version.
     """
@@ -311,12 +351,15 @@ def roll_back(root: str, name: str | None, dry_run: bool) -> dict[str, Any]:
     with track.registry.registry_lock(tracker, chosen):
         aliases = track.registry.aliases_of(tracker, chosen)
         back, now = aliases.get(track.registry.PREVIOUS), aliases.get(track.registry.CHAMPION)
+        moved = track.registry.moved_by_hand(tracker, chosen)
+        if moved is not None and track.registry.has_version(tracker, chosen, moved[0]):
+            back = moved[0]
         if back is None or back == now:
             raise UsageError(
                 f"{chosen} has no previous champion to go back to (champion: {now or 'none'}); "
                 "name a version with --version and promote it instead"
             )
-        track.registry.find_version(tracker, chosen, back, track.registry.PREVIOUS)
+        track.registry.version_record(tracker, chosen, back, track.registry.PREVIOUS)
         if not dry_run:
             track.registry.move_champion(tracker, chosen, back, now)
             stamp = datetime.now(UTC).isoformat(timespec="seconds")

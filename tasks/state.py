@@ -104,6 +104,11 @@ class State:
         return self.root / "mlflow"
 
     @property
+    def registry(self) -> Path:
+        """Registered models that were downloaded from an MLflow server."""
+        return self.root / "registry"
+
+    @property
     def log(self) -> Path:
         """Log file that keeps what the screen does not show."""
         return self.root / "autoprune.log"

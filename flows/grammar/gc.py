@@ -4,8 +4,9 @@ import argparse
 
 DESCRIPTION = """\
 Free disk space: store a winner and its copy in MLflow's folder as one file.
-With --caches, also delete what is made again when needed: windows, statistics
-and the sandbox's layer files. To delete searches, use `autoprune rm`.
+With --caches, also delete what is made again when needed: windows, statistics,
+the sandbox's layer files and models downloaded from an MLflow server. To delete
+searches, use `autoprune rm`.
 """
 EXAMPLE = "autoprune gc --dry-run"
 

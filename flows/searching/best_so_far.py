@@ -59,8 +59,7 @@ def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
         own = smaller_name if params.schemes else registry_name
         tracker, name = tracker_of(state), own(params.model, params.share)
         number = registry.aliases_of(tracker, name)[registry.CHAMPION]
-        folder = registry.find_version(tracker, name, number, registry.CHAMPION).folder
-        record = read_object(folder / RECORD_FILE)
+        record = registry.version_record(tracker, name, number, registry.CHAMPION)
     except Exception:
         # No registry, no champion, or its files are gone: look at earlier runs instead.
         log.info("no champion to start from", exc_info=True)

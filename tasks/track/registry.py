@@ -8,16 +8,20 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
+from mlflow.artifacts import download_artifacts, list_artifacts, load_dict
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
+from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.quiet import quiet_transformers
+from autoprune.models.reference import RECORD_FILE
+from autoprune.storage import atomic_folder
 from tasks.track.runs import LONGEST_TAG, Tracker, local_path
 
 log = logging.getLogger(__name__)
@@ -110,8 +114,21 @@ def note_champion(tracker: Tracker, name: str, number: str) -> None:
     tracker.client.set_registered_model_tag(name, MADE_CHAMPION, number)
 
 
+def has_version(tracker: Tracker, name: str, number: str) -> bool:
+    """Whether a registered model has a version of this number; it may have been deleted."""
+    try:
+        tracker.client.get_model_version(name, number)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
+
+
 def find_version(tracker: Tracker, name: str, number: str, role: str) -> Place:
     """Find a version and the folder that it serves.
+
+    Files on a server are downloaded once, into the state folder.
 
     Args:
         tracker: The store.
@@ -120,23 +137,42 @@ def find_version(tracker: Tracker, name: str, number: str, role: str) -> Place:
         role: Its intended role, for messages.
 
     Raises:
-        AutopruneError: If the version, its model or its files were deleted.
+        UsageError: If the version was deleted.
+        AutopruneError: If its model or its files were deleted.
     """
-    try:
-        found: ModelVersion = tracker.client.get_model_version(name, number)
-    except MlflowException as error:
-        known = sorted(
-            int(version.version)
-            for version in tracker.client.search_model_versions(f"name = '{name}'")
-        )
-        there = ", ".join(map(str, known)) or "none"
-        raise UsageError(
-            f"{name} has no version {number!r}, which is wanted as {role}; there are: {there}; set "
-            f"the alias {role!r} to one of them in the MLflow UI, or name one with --version"
-        ) from error
-    return Place(
-        name, str(found.version), str(found.source), _folder(tracker, found, role), found.tags
-    )
+    found = _existing(tracker, name, number, role)
+    with _files_of(found, role):
+        configs = sorted(_model_folder(tracker, found).glob("artifacts/**/config.json"))
+        if not configs:
+            raise FileNotFoundError("no config.json")
+    return Place(name, str(found.version), str(found.source), configs[0].parent, found.tags)
+
+
+def version_record(tracker: Tracker, name: str, number: str, role: str) -> dict[str, Any]:
+    """What a version's record says about how it was made; its weights are not downloaded.
+
+    Args:
+        tracker: The store.
+        name: Registered model.
+        number: Version.
+        role: Its intended role, for messages.
+
+    Returns:
+        The record; empty if the checkpoint has none.
+
+    Raises:
+        UsageError: If the version was deleted.
+        AutopruneError: If its model or its files were deleted.
+    """
+    found = _existing(tracker, name, number, role)
+    with _files_of(found, role):
+        root = f"{_artifacts(tracker, found)}/artifacts"
+        for folder in _listed(tracker, root):
+            files = _listed(tracker, f"{root}/{folder}")
+            if "config.json" in files:
+                known = RECORD_FILE in files
+                return load_dict(f"{root}/{folder}/{RECORD_FILE}") if known else {}
+        raise FileNotFoundError("no config.json")
 
 
 def continue_text(
@@ -145,10 +181,9 @@ def continue_text(
     """Open a version as a user would; return loss of ``text`` (nats per token) and continuation."""
     import mlflow.pyfunc
 
-    # Makes the store's address that of the process, by which `models:/` is resolved.
-    tracker.client.get_model_version(name, number)
+    found = tracker.client.get_model_version(name, number)
     with quiet_transformers():
-        model = mlflow.pyfunc.load_model(f"models:/{name}/{number}")
+        model = mlflow.pyfunc.load_model(str(_model_folder(tracker, found)))
         answer = model.predict([text], params={"max_new_tokens": tokens}).iloc[0]
     return float(answer["nll"]), str(answer["continuation"])
 
@@ -245,25 +280,57 @@ def _restore(tracker: Tracker, name: str, before: Mapping[str, str]) -> None:
     log.warning("the aliases of %s were put back: %s", name, dict(before))
 
 
-def _folder(tracker: Tracker, found: ModelVersion, role: str) -> Path:
-    from mlflow.artifacts import download_artifacts
-
-    gone = (
-        f"the files of {found.name} version {found.version} ({role}) are gone from "
-        f"{found.source}; set the alias {role!r} to a version whose files are there, or register "
-        "the checkpoint again with `autoprune search`"
-    )
+def _existing(tracker: Tracker, name: str, number: str, role: str) -> ModelVersion:
     try:
-        place = _artifacts(tracker, found)
-        base = local_path(place) or Path(
-            download_artifacts(artifact_uri=place, tracking_uri=tracker.tracking_uri)
+        return tracker.client.get_model_version(name, number)
+    except MlflowException as error:
+        known = sorted(
+            int(version.version)
+            for version in tracker.client.search_model_versions(f"name = '{name}'")
         )
+        there = ", ".join(map(str, known)) or "none"
+        raise UsageError(
+            f"{name} has no version {number!r}, which is wanted as {role}; there are: {there}; set "
+            f"the alias {role!r} to one of them in the MLflow UI, or name one with --version"
+        ) from error
+
+
+@contextmanager
+def _files_of(found: ModelVersion, role: str) -> Iterator[None]:
+    """Name the version whose files the body does not find."""
+    try:
+        yield
     except (MlflowException, OSError) as error:
-        raise AutopruneError(f"{gone} ({' '.join(str(error).split())[:160]})") from error
-    configs = sorted(base.glob("artifacts/**/config.json"))
-    if not configs:
-        raise AutopruneError(gone)
-    return configs[0].parent
+        raise AutopruneError(
+            f"the files of {found.name} version {found.version} ({role}) are gone from "
+            f"{found.source} ({' '.join(str(error).split())[:160]}); set the alias {role!r} to a "
+            "version whose files are there, or register the checkpoint again with `autoprune "
+            "search`"
+        ) from error
+
+
+def _model_folder(tracker: Tracker, found: ModelVersion) -> Path:
+    """Folder of a version as MLflow saved it; downloaded once if it is on a server."""
+    place = _artifacts(tracker, found)
+    here = local_path(place)
+    if here is not None:
+        return here
+    # A version's number may be taken again in another store; the address of its model is unique.
+    kept = tracker.state.registry / digest_json(str(found.source))[:32]
+    if not kept.is_dir():
+        with atomic_folder(kept) as part:
+            download_artifacts(
+                artifact_uri=place, dst_path=str(part), tracking_uri=tracker.tracking_uri
+            )
+    for file in kept.rglob("MLmodel"):
+        return file.parent
+    raise FileNotFoundError(f"{kept} holds no MLmodel")
+
+
+def _listed(tracker: Tracker, folder: str) -> list[str]:
+    """Names of the files and folders in a folder of artifacts; empty if there is none."""
+    found = list_artifacts(artifact_uri=folder, tracking_uri=tracker.tracking_uri)
+    return [PurePosixPath(entry.path).name for entry in found]
 
 
 def _artifacts(tracker: Tracker, found: ModelVersion) -> str:

@@ -61,6 +61,8 @@ def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> 
     copy.write_bytes(mine.read_bytes())
     (state.store / "x").mkdir(parents=True)
     (state.store / "x" / "kept").write_bytes(b"1" * 5000)
+    state.registry.mkdir()
+    (state.registry / "downloaded").write_bytes(b"1" * 5000)
     before = folder_bytes(state.root)
     assert collect(garbage(state, caches=False)) == LEAST_BYTES
     assert copy.samefile(mine) and not other.samefile(mine)
@@ -76,4 +78,4 @@ def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> 
     # What a killed process left is no lock.
     (state.root / "in-use" / "1-left.lock").touch()
     collect(garbage(state, caches=True))
-    assert not state.store.exists()
+    assert not state.store.exists() and not state.registry.exists()

@@ -16,9 +16,10 @@ from flows.params import PromoteParams
 from flows.promote import promote
 from flows.terminal import console
 from tasks import promotion
+from tasks.ledger_file import Ledger, ledger_path
 from tasks.mirror import tracker_of
 from tasks.publish import Publisher
-from tasks.state import State
+from tasks.state import State, folder_tag
 from tasks.track import Tracker, register_checkpoint
 from tasks.track.registry import aliases_of
 from tests.support.command_line import CommandLine
@@ -120,6 +121,12 @@ def test_a_better_challenger_is_promoted_and_rolled_back(
     assert (done["text_split"], done["part"], done["split_digest"]) == (5, "whole", None)
     assert (tags["gate.text.part"], tags["gate.text.text_split"]) == ("whole", "5")
     assert tags["gate.text.corpus"].endswith("text.txt")
+
+    # The ledger tells this promotion from one of the same name in another state folder.
+    looks = [line for line in Ledger(ledger_path()).lines if line.get("kind") == "promote"]
+    asked = f"promotion of {NAME} version {good}, {folder_tag(state)}"
+    assert {line["command"] for line in looks} == {asked}
+    assert {line["run"] for line in looks} == {f"{asked}: champion", f"{asked}: challenger"}
 
     back = _promote(state, rollback=True)
     assert back["moved"]

@@ -1,11 +1,14 @@
 """Versions in the registry: kept once and described; a champion moves whole or not at all."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.reference import RECORD_FILE
 from tasks import promotion
 from tasks.state import State
 from tasks.track import Tracker, register_checkpoint, registry
@@ -59,6 +62,82 @@ def test_a_winner_is_kept_once_described_and_a_moved_alias_is_noticed(
     assert aliases_of(tracker, NAME) == before
     promotion.find_contenders(root, NAME, "2")
     assert promotion.roll_back(root, None, False)["champion"] == "3"
+
+
+def test_a_champion_moved_by_hand_gives_way_to_the_one_that_the_gate_made(
+    versions: list[str], tracker: Tracker, root: str
+) -> None:
+    first, second, third = versions
+    assert promotion.settle(root, NAME, third, first, BETTER, {})["moved"]
+    tracker.client.set_registered_model_alias(NAME, "champion", second)
+    moved = "moved by hand from version 3 to version 2, past the gate; .* --rollback"
+    with pytest.raises(UsageError, match=f"no alias 'challenger'.*{moved}"):
+        promotion.find_contenders(root, NAME, None, dry_run=True)
+    with pytest.raises(UsageError, match=f"champion already.*{moved}"):
+        promotion.find_contenders(root, NAME, second, dry_run=True)
+    # Only looked at, `previous` is still the champion before version 3.
+    assert aliases_of(tracker, NAME)["previous"] == first
+    assert promotion.roll_back(root, NAME, False)["champion"] == third
+    # A version that was deleted is nothing to go back to, and stops no promotion.
+    tracker.client.set_registered_model_alias(NAME, "champion", first)
+    tracker.client.delete_model_version(NAME, third)
+    note = promotion.find_contenders(root, NAME, second)["note"]
+    assert note.endswith("version 3 has been deleted") and "--rollback" not in note
+    assert promotion.roll_back(root, NAME, True)["champion"] == second
+
+
+def test_versions_of_another_base_or_pattern_are_no_rivals(
+    tracker: Tracker, tiny_folder: Path, root: str, tmp_path: Path
+) -> None:
+    parent = tracker.parent("tiny", "one", {"model": "tiny"}, {})
+    known = {"model": "./a/last", "model_digest": "a" * 64, "pattern": "unstructured"}
+    another = {"model_digest": "b" * 64}
+    scheme = {"pattern": "2:4", "scheme": "depth"}
+    others = ({"pattern": "2:4"}, another | {"model": "./b/last"}, scheme, another)
+    for masks, more in enumerate(({}, *others)):
+        folder = shutil.copytree(tiny_folder, tmp_path / str(masks))
+        (folder / RECORD_FILE).write_text(json.dumps(known | more))
+        register_checkpoint(
+            tracker, parent, folder, model="tiny", sparsity=0.6, masks=str(masks), tags={}
+        )
+    shown = r"patterns of zeros: 2:4 \(version 2\) and unstructured \(version 1\); .*--name"
+    with pytest.raises(UsageError, match=shown):
+        promotion.find_contenders(root, NAME, "2")
+    with pytest.raises(UsageError, match=r"base models: b+ \(version 3\) and a+ \(version 1\)"):
+        promotion.find_contenders(root, NAME, "3")
+    # A scheme has no pattern, and a base that was trained on is the same base.
+    for number in ("4", "5"):
+        assert promotion.find_contenders(root, NAME, number)["champion"]["version"] == "1"
+
+
+def test_a_version_on_a_server_is_downloaded_once_and_its_record_alone(
+    tracker: Tracker, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shutil.copytree(tiny_folder, tmp_path / "made")
+    (made / RECORD_FILE).write_text('{"model": "tiny"}')
+    parent = tracker.parent("tiny", "one", {"model": "tiny"}, {})
+    for folder in (made, tiny_folder):
+        register_checkpoint(
+            tracker, parent, folder, model="tiny", sparsity=0.6, masks=folder.name, tags={}
+        )
+    fetched: list[str] = []
+    download = registry.download_artifacts
+
+    def counted(**asked: Any) -> str:
+        fetched.append(asked["artifact_uri"])
+        return download(**asked)
+
+    monkeypatch.setattr(registry, "download_artifacts", counted)
+    monkeypatch.setattr(registry, "local_path", lambda _: None)
+    assert registry.version_record(tracker, NAME, "1", "champion") == {"model": "tiny"}
+    assert registry.version_record(tracker, NAME, "2", "challenger") == {}
+    kept = tracker.state.registry
+    assert not fetched and not kept.exists()
+    folders = {registry.find_version(tracker, NAME, "1", "champion").folder for _ in range(2)}
+    assert registry.continue_text(tracker, NAME, "1", "abc def", 2)[0] > 0
+    (folder,) = folders
+    assert folder.is_relative_to(kept) and (folder / "model.safetensors").is_file()
+    assert len(fetched) == len(list(kept.iterdir())) == 1
 
 
 def test_an_older_winner_that_is_registered_again_is_no_challenger(
