@@ -24,11 +24,10 @@ from flows.platform.ghosts import mark_gone, process_tag
 from flows.platform.services import mlflow_page
 from flows.terminal.console import Screen, open_screen
 from tasks.state import PAGE_VARIABLE, State, folder_tag
-from tasks.switches import switched_on
+from tasks.switches import RECORD_VARIABLE, switched_on
 
 log = logging.getLogger(__name__)
 
-RECORD_VARIABLE = "AUTOPRUNE_PREFECT"
 _INTERRUPT = KeyboardInterrupt.__name__
 
 

@@ -7,6 +7,7 @@ from autoprune.errors import UsageError
 
 OFF = ("off", "0", "false", "no")
 ON = ("on", "1", "true", "yes")
+RECORD_VARIABLE = "AUTOPRUNE_PREFECT"
 TRACES_VARIABLE = "AUTOPRUNE_TRACES"
 # Dollars per million tokens; only its owner knows what a designer costs.
 PROMPT_PRICE = "AUTOPRUNE_PRICE_PROMPT"

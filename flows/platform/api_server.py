@@ -24,7 +24,9 @@ from flows.platform.ports import free_port
 from flows.platform.processes import register_of
 from flows.platform.serve import PREFECT_AUTH_VARIABLE
 from flows.platform.services import LEASE_STORAGE
+from flows.terminal.output import tell
 from tasks.state import State
+from tasks.switches import RECORD_VARIABLE, switched_on
 
 log = logging.getLogger(__name__)
 
@@ -192,15 +194,29 @@ def private_api(state: State) -> Iterator[ApiServer | None]:
 
 
 def running_api(state: State) -> str:
-    """Return the address of a healthy server; empty if there is none.
+    """Return the address of a healthy server that may be used; empty if there is none.
 
-    The user's ``PREFECT_API_URL`` takes precedence over the server of ``autoprune up``.
+    The user's ``PREFECT_API_URL`` takes precedence over the server of ``autoprune up``. A server
+    that is left alone because recording is off, or because it refuses the login, is named on
+    stderr.
     """
     own = os.environ.get("PREFECT_API_URL")
-    if own:
-        return own if answers(own) else ""
-    known = register_of(state).read().get("prefect")
-    return known.url if known is not None and answers(known.url) else ""
+    known = None if own else register_of(state).read().get("prefect")
+    url = own or (known.url if known is not None else "")
+    if not url:
+        return ""
+    if not switched_on(RECORD_VARIABLE):
+        tell(f"{RECORD_VARIABLE} is off, so the record in Prefect at {url} stays as it is")
+        return ""
+    if not answers(url):
+        return ""
+    if own and refuses(own):
+        tell(
+            f"the Prefect API at {own} refuses the login, so the record there stays as it is; set "
+            f"{AUTH_VARIABLE} to its name:password"
+        )
+        return ""
+    return url
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.platform import api_server
 from flows.platform.api_server import running_api
 from flows.platform.ports import FIRST, LAST, free_port
 from tasks.state import State
@@ -14,7 +15,10 @@ from tasks.state import State
 
 class Healthy(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/api/health" else 404)
+        known = {"/api/health": 200, "/api/admin/version": 200}
+        if "Authorization" not in self.headers:
+            known["/api/admin/version"] = 401
+        self.send_response(known.get(self.path, 404))
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -37,9 +41,25 @@ def test_a_team_server_is_found_by_its_address(
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     assert running_api(state) == ""
     monkeypatch.setenv("PREFECT_API_URL", team_server)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
     assert running_api(state) == team_server
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     assert running_api(state) == ""
+
+
+def test_a_team_server_is_left_alone_without_a_login_or_with_recording_off(
+    team_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PREFECT_API_URL", team_server)
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+    assert running_api(State(tmp_path)) == ""
+    assert "refuses the login" in capsys.readouterr().err
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
+    monkeypatch.setattr(api_server, "answers", lambda _: pytest.fail("the server was asked"))
+    assert running_api(State(tmp_path)) == ""
+    assert "AUTOPRUNE_PREFECT is off" in capsys.readouterr().err
 
 
 def test_a_server_gets_no_port_that_a_connection_may_have_by_then() -> None:

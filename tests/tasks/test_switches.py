@@ -3,10 +3,9 @@
 import pytest
 
 from autoprune.errors import UsageError
-from flows.engine import RECORD_VARIABLE
 from flows.params import SearchParams
 from flows.searching.run import run_search
-from tasks.switches import TRACES_VARIABLE, price, switched_on
+from tasks.switches import RECORD_VARIABLE, TRACES_VARIABLE, price, switched_on
 
 
 @pytest.mark.parametrize("variable", [RECORD_VARIABLE, TRACES_VARIABLE])
