@@ -1,7 +1,9 @@
 """Chooses the split of the text: a given number, or the lowest that nobody has looked at."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from filelock import FileLock
 
 from autoprune.digest import digest_json
 from autoprune.report.sealed import FRESH, SealedSet
@@ -15,13 +17,17 @@ from tasks.text_split import fresh_split
 Chosen = TypeVar("Chosen", bound=Params)
 
 
-def settled(params: Chosen, model: str, *corpora: str) -> Chosen:
+def settled(params: Chosen, model: str, *corpora: str, first: int = 0) -> Chosen:
     """Replace ``fresh`` in the parameters by the number of the split.
+
+    The number is kept for this command until :func:`forget_split`; other commands of the state
+    folder take other sets, since a search looks at its set only at its end.
 
     Args:
         params: Parameters of a flow that works on split text.
         model: Model reference; its chat template renders conversations.
         corpora: References of the texts to split.
+        first: The lowest number that may be taken.
 
     Raises:
         UsageError: If a text can be split in only one way and that split was looked at.
@@ -30,34 +36,60 @@ def settled(params: Chosen, model: str, *corpora: str) -> Chosen:
         return params
     state = State.open()
     number = _started_with(state, params)
+    if number is not None:
+        return params.model_copy(update={"text_split": number})
     chosen = _chosen(state, params)
-    if number is None and chosen.is_file():
-        # An interrupted command looked at this set itself; the same command goes on with it.
-        number = read_object(chosen)["text_split"]
-    if number is None:
-        found = fresh_split(str(state.root), list(corpora), model)
-        number = found["number"]
+    with _locked(state):
+        if chosen.is_file():
+            # An interrupted command looked at this set itself; the same command goes on with it.
+            return params.model_copy(update={"text_split": read_object(chosen)["text_split"]})
+        # Files of earlier versions list no sets.
+        held = {one for known in _kept(state).values() for one in known.get("sets", ())}
+        found = fresh_split(str(state.root), list(corpora), model, first, held)
+        done = params.model_copy(update={"text_split": found["number"]})
         for known in found["sets"]:
             console.screen().event(f"{FRESH}: {SealedSet(**known).facts}")
         chosen.parent.mkdir(parents=True, exist_ok=True)
-        write_json(chosen, {"text_split": number})
-    return params.model_copy(update={"text_split": number})
+        body = {
+            "text_split": found["number"],
+            "sets": [known["digest"] for known in found["sets"]],
+            "run": done.run_id() if isinstance(done, SearchParams) else None,
+        }
+        write_json(chosen, body)
+    return done
 
 
-def forget_split(params: Params) -> None:
+def forget_split(params: Params, run: str | None = None) -> None:
     """Let the same command take another fresh split next time, since it is complete.
 
     Args:
         params: As they were given to :func:`settled`.
+        run: Name of the search, which another command, with a number, may have completed.
     """
-    if getattr(params, "text_split", None) == FRESH:
-        _chosen(State.open(), params).unlink(missing_ok=True)
+    state = State.open()
+    with _locked(state):
+        for file, known in _kept(state).items():
+            if file == _chosen(state, params) or (run is not None and known.get("run") == run):
+                file.unlink()
 
 
 def _chosen(state: State, params: Params) -> Path:
     """File with the split that a command with these parameters chose and has not completed."""
     name = digest_json([type(params).__name__, params.to_json()])[:32]
-    return state.root / "fresh" / f"{name}.json"
+    return _folder(state) / f"{name}.json"
+
+
+def _kept(state: State) -> dict[Path, dict[str, Any]]:
+    """Content of all these files."""
+    return {file: read_object(file) for file in _folder(state).glob("*.json")}
+
+
+def _folder(state: State) -> Path:
+    return state.root / "fresh"
+
+
+def _locked(state: State) -> FileLock:
+    return FileLock(f"{_folder(state)}.lock")
 
 
 def _started_with(state: State, params: Params) -> int | None:

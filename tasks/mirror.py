@@ -101,6 +101,35 @@ def log_stage(
     return {"mlflow_run": run, "error": error}
 
 
+def in_store(state: State, facts: Mapping[str, Any]) -> tuple[bool, dict[str, Any] | None]:
+    """What the store that is used now holds of a search; it may be another than before, or new.
+
+    Args:
+        state: The state folder.
+        facts: The search's facts, with ``mirrored`` (MLflow id of its run) and ``registered``.
+
+    Returns:
+        Whether the run is there, and ``registered`` if that version is there too, else None. A
+        store that does not answer holds nothing.
+    """
+    parent: Any = facts.get("mirrored")
+    version: Any = facts.get("registered")
+    # Earlier versions kept True, which names no store.
+    if not isinstance(parent, str):
+        return False, None
+
+    def run() -> bool:
+        return bool(tracker_of(state).client.get_run(parent).info.lifecycle_stage == "active")
+
+    def registered() -> bool:
+        place = version["name"], str(version["version"])
+        return bool(tracker_of(state).client.get_model_version(*place).run_id == parent)
+
+    mirrored = bool(tried(state, run, patient=True)[0])
+    kept = mirrored and version is not None and tried(state, registered, patient=True)[0]
+    return mirrored, version if kept else None
+
+
 def tried(state: State, work: Callable[[], Done], *, patient: bool) -> tuple[Done | None, str]:
     """The result of writing into MLflow, or None and why there is none.
 

@@ -1,5 +1,6 @@
 """Tasks that choose a split by earlier looks, and report how often one was looked at."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,13 @@ MOST_TRIES = 200
 
 
 @step("choose text split", "a split of {corpora} that nobody has looked at")
-def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict[str, Any]:
+def fresh_split(
+    root: str,
+    corpora: list[str],
+    model: str | None = None,
+    first: int = 0,
+    held: Collection[str] = (),
+) -> dict[str, Any]:
     """Find the lowest number whose sealed sets no run has looked at.
 
     Looks at a whole text use up no single set: they count as earlier looks at each.
@@ -33,6 +40,9 @@ def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict
         corpora: References of the texts.
         model: Reference of the model whose chat template renders conversations; None for plain
             text.
+        first: The lowest number that may be taken.
+        held: Digests of sealed sets that other commands have taken and not yet looked at; they
+            are skipped, unless the text has only one.
 
     Returns:
         ``number``, and ``sets``: what is known about each text's sealed set of this number.
@@ -45,7 +55,7 @@ def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict
     texts = _texts(state, corpora, model)
     with locked_ledger(state.root) as ledger:
         lines = ledger.lines
-    number = tries = 0
+    number, tries = first, 0
     while tries < MOST_TRIES:
         spent = [
             text.name
@@ -54,7 +64,11 @@ def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict
         ]
         drawn: list[Splits] = [] if spent else [split(text, number) for text in texts]
         tries += bool(drawn)
-        read = [parts for parts in drawn if not is_unread(lines, parts)]
+        read = [
+            parts
+            for text, parts in zip(texts, drawn, strict=False)
+            if not is_unread(lines, parts) or (parts.sealed.digest in held and not text.ordered)
+        ]
         if drawn and not read:
             return {
                 "number": number,

@@ -12,8 +12,8 @@ from flows.terminal.output import emit, pairs
 from tasks.run_files import RunFiles
 from tasks.state import State, without_machine_paths
 
-# Facts that are paths on this machine.
-_PLACES = ("checkpoint", "mlflow_place", "registered")
+# Facts that are paths on this machine, or name what its MLflow store holds.
+_PLACES = ("checkpoint", "mirrored", "mlflow_place", "registered")
 
 
 def run(args: argparse.Namespace) -> int:

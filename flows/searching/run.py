@@ -30,6 +30,7 @@ from tasks.calibrate import calibrate, calibration_markdown
 from tasks.card import write_card
 from tasks.design import Drafting
 from tasks.measure import measure_dense, prepare
+from tasks.mirror import in_store
 from tasks.provenance import code_commit, machine
 from tasks.remote import bench_sheet
 from tasks.report import write_report
@@ -51,10 +52,10 @@ def run_search(params: SearchParams) -> dict[str, Any]:
         kept = files.page.exists() and ("checkpoint" in files.read_facts() or found.best is None)
         if found.finished is None or not kept:
             _work(driver, draft, params)
-        _publish(driver, params)
-        record = _closing(driver, params)
+        registered = _publish(driver, params)
+        record = _closing(driver, params, registered)
         console.screen().outcome(outcome_lines(record))
-        forget_split(params)
+        forget_split(params, driver.run_id)
         return record
 
 
@@ -272,17 +273,23 @@ def keep(driver: Driver, dtype: str) -> None:
     write_report(str(driver.state.root), driver.run_id, None, False)
 
 
-def _publish(driver: Driver, params: SearchParams) -> None:
-    """Bring MLflow up to date and register the winner; what is there stays as it is."""
+def _publish(driver: Driver, params: SearchParams) -> dict[str, Any] | None:
+    """Bring MLflow up to date and register the winner; what is there stays as it is.
+
+    Returns:
+        Name, version and address of the winner in the registry; None if it is not there.
+    """
     files = driver.files
     facts = files.read_facts()
-    wanted = params.register_winner and "checkpoint" in facts and "registered" not in facts
-    if not facts.get("mirrored") or wanted:
+    mirrored, registered = in_store(driver.state, facts)
+    wanted = params.register_winner and "checkpoint" in facts and registered is None
+    if not mirrored or wanted:
         if driver.mirror("FINISHED"):
-            files.add_facts(mirrored=True, mlflow_place=driver.place)
-        if wanted:
-            register(driver)
+            files.add_facts(mirrored=driver.parent, mlflow_place=driver.place)
+        if wanted and register(driver)["ok"]:
+            registered = files.read_facts()["registered"]
     show(driver)
+    return registered
 
 
 def show(driver: Driver) -> None:
@@ -313,7 +320,9 @@ def register(driver: Driver) -> dict[str, Any]:
     return done
 
 
-def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
+def _closing(
+    driver: Driver, params: SearchParams, registered: dict[str, Any] | None
+) -> dict[str, Any]:
     """Build the result that the command prints."""
     files, facts = driver.files, driver.files.read_facts()
     report, shown = driver.record.body, driver.record.report
@@ -360,7 +369,7 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "checkpoint": saved,
         "zeros": None if checkpoint is None else checkpoint["zeros"],
         "prunable": facts.get("prunable"),
-        "registered": facts.get("registered"),
+        "registered": registered,
         "tracking_uri": driver.state.tracking_place,
         "seconds": sum(facts.get("stages", {}).values()),
         "next": f"autoprune evaluate {saved} --corpus {params.corpus}"

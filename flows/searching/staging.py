@@ -35,6 +35,7 @@ from tasks import steps
 from tasks.calibrate import calibrate, calibrate_again
 from tasks.design import Drafting
 from tasks.measure import note_look, prepare
+from tasks.mirror import in_store
 from tasks.publish import Publisher
 from tasks.report import write_report
 from tasks.shared import open_store
@@ -245,7 +246,7 @@ def _register(stage: Stage) -> Done:
             f"no recipe of the search {driver.run_id!r} beats its reference, so there is nothing "
             "to register"
         )
-    before = files.read_facts().get("registered")
+    _, before = in_store(driver.state, files.read_facts())
     if "checkpoint" not in files.read_facts() or not (files.winner / RECORD_FILE).is_file():
         with working(driver, stage.draft, stage.settings, asks=False):
             keep(driver, stage.settings.dtype)
@@ -254,7 +255,7 @@ def _register(stage: Stage) -> Done:
             f"MLflow at {driver.state.tracking_place} does not take the record of the search, so "
             "its winner was not registered; see that it runs, then do this stage again"
         )
-    files.add_facts(mirrored=True, mlflow_place=driver.place)
+    files.add_facts(mirrored=driver.parent, mlflow_place=driver.place)
     done = register(driver)
     if not done["ok"]:
         raise AutopruneError(
@@ -288,7 +289,8 @@ def _next(driver: Driver) -> str:
     waiting = _waiting(driver)
     if waiting:
         return f"autoprune stage {driver.run_id} {next(iter(waiting))}"
-    if driver.search.best is not None and "registered" not in driver.files.read_facts():
+    _, registered = in_store(driver.state, driver.files.read_facts())
+    if driver.search.best is not None and registered is None:
         return f"autoprune stage {driver.run_id} register"
     return f"autoprune report {driver.run_id}"
 

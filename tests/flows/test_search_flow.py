@@ -1,6 +1,7 @@
 """Whole searches on a tiny model: record, checkpoint, MLflow, resume, sandbox."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,9 @@ from autoprune.text.corpora import load_corpus
 from flows.params import SearchParams
 from flows.search import search
 from flows.searching.leaderboard import closing_text
+from flows.text_split import settled
 from sandbox.outcomes import Accepted, Rejected
-from tasks import steps
+from tasks import mirror, steps
 from tasks.mirror import tracker_of
 from tasks.provenance import code_commit
 from tasks.run_files import RunFiles, read_object
@@ -82,7 +84,11 @@ def test_a_search_ends_with_everything_in_place(
 ) -> None:
     # Somebody has read the whole text before; the report says so.
     touch(State.open(), load_corpus(str(text_file)).digest, "an evaluation")
+    wish = make(text_split="fresh")
+    assert settled(wish, wish.model, wish.corpus) == make()
     record = search.fn(make())
+    # As after `autoprune resume`: what `fresh` kept for the run is kept no longer.
+    assert not list((State.open().root / "fresh").iterdir())
     files = RunFiles.of(State.open(), "tiny")
     uses = {split["name"]: split["uses"] for split in read_object(files.report)["splits"]}
     assert uses == {"calibration": None, "selection": None, "sealed": 2}
@@ -217,7 +223,9 @@ def test_answers_without_a_metric_do_not_pass(cli: CommandLine, tmp_path: Path) 
             if name.startswith("C")} == {"rejected"}  # fmt: skip
 
 
-def test_a_store_that_is_down_does_not_stop_the_search(make: Make, empty_store: Path) -> None:
+def test_a_store_that_is_down_does_not_stop_the_search(
+    make: Make, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = State.open()
     state.tracking_database.write_text("this is no database")
     record = search.fn(make(run="blind"))
@@ -226,7 +234,22 @@ def test_a_store_that_is_down_does_not_stop_the_search(make: Make, empty_store: 
     again = search.fn(make(run="blind"))
     assert again["leaderboard"] == record["leaderboard"]
     assert again["registered"]["name"] == "autoprune.tiny.s60"
-    assert set(children("blind")) == {row["candidate"] for row in record["leaderboard"]} | {""}
+    everything = {row["candidate"] for row in record["leaderboard"]} | {""}
+    assert set(children("blind")) == everything
+    # Another store has none of it until the same command runs again.
+    other = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'team.db')}"
+    for place in (other, ""):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+        monkeypatch.setattr(mirror, "_trackers", {})
+        moved = search.fn(make(run="blind"))
+        assert set(children("blind")) == everything
+        kept = moved["registered"]
+        version = tracker_of(state).client.get_model_version(kept["name"], kept["version"])
+        assert version.run_id == children("blind")[""].info.run_id
+    # A version that is gone is no version to promote.
+    tracker_of(state).client.delete_registered_model(kept["name"])
+    unregistered = search.fn(make(run="blind", register_winner=False))
+    assert unregistered["registered"] is None
 
 
 @pytest.mark.docker

@@ -109,10 +109,27 @@ def test_fresh_becomes_a_number_before_anything_is_named_by_it(
     assert settled(wish, model, str(rows)).text_split == 1
     other = wish.model_copy(update={"sparsity": 0.5})
     assert settled(other, model, str(rows)).text_split == 3
-    # ... and once complete, it takes another one.
+    # ... and once complete, it takes another one, which no unfinished command holds.
     forget_split(wish)
-    assert settled(wish, model, str(rows)).text_split == 3
+    assert settled(wish, model, str(rows)).text_split == 4
     assert settled(PromoteParams(), model, str(rows)).text_split is None
+
+
+def test_fresh_is_kept_for_one_search_until_it_is_complete(
+    tiny_folder: Path, rows: Path, home: Path
+) -> None:
+    model = str(tiny_folder)
+    wish = SearchParams(model=model, corpus=str(rows), text_split="fresh")
+    # Nobody has looked: a search does so at its end.
+    first = settled(wish, model, str(rows))
+    other = settled(wish.model_copy(update={"sparsity": 0.5}), model, str(rows))
+    assert (first.text_split, other.text_split) == (0, 1)
+    assert settled(wish, model, str(rows)) == first
+    # `autoprune resume` has the number, and a name.
+    resumed = first.model_copy(update={"run": first.run_id()})
+    spend(rows, 0)
+    forget_split(resumed, first.run_id())
+    assert settled(wish, model, str(rows)).text_split == 2
 
 
 def run(cli: CommandLine, line: str) -> tuple[dict[str, Any], str]:

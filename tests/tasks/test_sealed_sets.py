@@ -170,6 +170,21 @@ def test_fresh_is_the_lowest_number_that_nobody_looked_at(state: State, tmp_path
         assert known["earlier"] == earlier
 
 
+def test_a_set_that_another_command_holds_is_skipped_unless_there_is_no_other(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autoprune.text.corpora import load_corpus
+
+    file = write(tmp_path / "text.jsonl", documents())
+    held = [split(load_corpus(file), number).sealed.digest for number in (0, 7)]
+    assert fresh_split(str(state.root), [file], held=held)["number"] == 1
+    assert fresh_split(str(state.root), [file], first=7, held=held)["number"] == 8
+    ordered = Corpus.of("one book", documents(), ordered=True)
+    monkeypatch.setattr("tasks.text_split.load_corpus", lambda *_, **__: ordered)
+    held = [split(ordered, 0).sealed.digest]
+    assert fresh_split(str(state.root), ["book"], held=held)["number"] == 0
+
+
 def test_a_number_is_fresh_for_all_texts_or_not_at_all(state: State, tmp_path: Path) -> None:
     from autoprune.text.corpora import load_corpus
 
