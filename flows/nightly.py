@@ -1,10 +1,13 @@
 """The nightly flow: search, evaluate the winner, ask the gate."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from prefect import flow
-from prefect.runtime import flow_run
+from prefect.client.orchestration import get_client
+from prefect.runtime import deployment, flow_run
 
 from autoprune.report.sealed import FRESH
 from flows.evaluate import evaluate
@@ -15,6 +18,7 @@ from flows.promote import promote
 from flows.search import search
 from flows.searching.best_so_far import with_best_so_far
 from flows.terminal import console
+from flows.text_split import settled
 from flows.verdict import verdict_line
 from tasks.mirror import tracker_of
 from tasks.state import State, model_slug
@@ -37,12 +41,16 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
     """Search for a better way to prune, measure what was found, promote it if it is better."""
     started = _started()
     tonight = dated(params.search, started)
+    if params.promote_winner and params.promote.text_split is None:
+        check_independent(str(State.open().root), tonight.corpus)
+        if params.search.text_split == 0:
+            # Another night of this date, such as one of another model, may have the number.
+            wish, day = tonight.model_copy(update={"text_split": FRESH}), tonight.text_split
+            tonight = settled(wish, wish.model, wish.corpus, first=int(day))
     if params.build_on:
         tonight = with_best_so_far(State.open(), tonight)
         for line in tonight.starts:
             console.screen().event(f"start of tonight: {line}")
-    if params.promote_winner and params.promote.text_split is None:
-        check_independent(str(State.open().root), tonight.corpus)
     found = search(tonight)
     record: dict[str, Any] = {
         "night": {
@@ -82,7 +90,7 @@ def dated(search_params: SearchParams, started: datetime) -> SearchParams:
 
     The date is that of the scheduled start, so a retry the next morning resumes the night's own
     run. A seed and a split number left at 0 become the day's number, counted from
-    :data:`EPOCH`.
+    :data:`EPOCH` in the time zone of ``started``.
     """
     day = (started.date() - EPOCH).days
     update: dict[str, Any] = {"seed": search_params.seed or day}
@@ -91,14 +99,31 @@ def dated(search_params: SearchParams, started: datetime) -> SearchParams:
     if search_params.run is not None:
         return search_params.model_copy(update=update)
     slug = model_slug(search_params.model)[:40]
-    night = started.strftime("%Y%m%d-%H%M")
+    # In UTC, no two nights have the same name when the clocks go back.
+    night = started.astimezone(UTC).strftime("%Y%m%d-%H%M")
     name = f"{slug}-s{round(100 * search_params.share)}-{night}"
     return search_params.model_copy(update=update | {"run": name})
 
 
 def _started() -> datetime:
+    """Return the scheduled start in the zone of the schedule.
+
+    In UTC, the nights before and after a change of the clocks can have the same date.
+    """
     scheduled: datetime | None = flow_run.scheduled_start_time
-    return datetime.now(UTC) if scheduled is None else scheduled
+    return (datetime.now(UTC) if scheduled is None else scheduled).astimezone(_zone())
+
+
+def _zone() -> tzinfo:
+    """Return the time zone of the deployment's schedule; UTC without one."""
+    number = deployment.id
+    if number is None:
+        return UTC
+    with get_client(sync_client=True) as client:
+        schedules = client.read_deployment(UUID(number)).schedules
+    active_first = sorted(schedules, key=lambda each: not each.active)
+    zones = (getattr(each.schedule, "timezone", None) for each in active_first)
+    return ZoneInfo(next(filter(None, zones), "UTC"))
 
 
 def _promotion(

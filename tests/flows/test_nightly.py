@@ -2,10 +2,14 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -44,6 +48,36 @@ def test_each_date_has_a_seed_and_a_text_of_its_own_and_a_retry_the_same() -> No
     assert first.spec().digest != next_night.spec().digest
     named = dated(plain.model_copy(update={"seed": 3, "text_split": 5, "run": "mine"}), FIRST)
     assert (named.seed, named.text_split, named.run) == (3, 5, "mine")
+
+
+def test_nights_around_a_change_of_the_clocks_have_dates_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # 02:00 in Helsinki: both are 28 March in UTC.
+    nights = [datetime(2027, 3, 28, hour, tzinfo=UTC) for hour in (0, 23)]
+    zones = [(False, "Asia/Tokyo"), (True, "Europe/Helsinki")]
+    schedules = [
+        SimpleNamespace(active=active, schedule=SimpleNamespace(timezone=zone))
+        for active, zone in zones
+    ]
+    client = SimpleNamespace(read_deployment=lambda _: SimpleNamespace(schedules=schedules))
+    monkeypatch.setattr(module, "get_client", lambda **_: nullcontext(client))
+    found = []
+    for night in nights:
+        runtime = SimpleNamespace(id=str(uuid4()), scheduled_start_time=night)
+        monkeypatch.setattr(module, "flow_run", runtime)
+        monkeypatch.setattr(module, "deployment", runtime)
+        found.append(dated(SearchParams(model="tiny"), module._started()))
+    assert [night.text_split for night in found] == [9948, 9949]
+    assert [night.seed for night in found] == [9948, 9949]
+    # Clocks go back: one local time twice, two names.
+    once = datetime(2027, 10, 31, 0, 30, tzinfo=UTC).astimezone(ZoneInfo("Europe/Helsinki"))
+    twice = (once.astimezone(UTC) + timedelta(hours=1)).astimezone(once.tzinfo)
+    assert once.replace(tzinfo=None) == twice.replace(tzinfo=None)
+    assert len({dated(SearchParams(model="tiny"), one).run for one in (once, twice)}) == 2
+    # A run that no deployment started.
+    monkeypatch.setattr(module, "deployment", SimpleNamespace(id=None))
+    assert module._started().tzinfo is UTC
 
 
 @dataclass
@@ -119,6 +153,10 @@ def test_the_gate_judges_on_text_that_no_night_before_looked_at(
         assert "no earlier look" in line["detail"]
         assert gate["measured"]["champion"]["text"] == gate["measured"]["challenger"]["text"]
     assert [gate["text_split"] for gate in gates] == [0, 1]
+    # Two nights of one date, such as those of two models, have texts of their own.
+    monkeypatch.setattr(module, "_started", lambda: FIRST.replace(hour=20))
+    again = nightly.fn(params)["night"]
+    assert (again["date"], again["seed"], again["text_split"]) == ("2026-11-27", 9827, 9830)
 
 
 def test_a_text_with_one_sealed_set_is_refused_before_the_search(
