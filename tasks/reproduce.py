@@ -11,7 +11,7 @@ from autoprune.search.spec import SearchSpec
 from autoprune.targets import check_folder
 from tasks import track
 from tasks.mirror import tracker_of
-from tasks.prune import save_bench
+from tasks.prune import AUTO, save_bench, saved_type
 from tasks.recorded import step
 from tasks.search_bench import SearchBench
 from tasks.state import State
@@ -82,7 +82,8 @@ def reproduce(
     Args:
         root: The state folder.
         mlflow_run: Id of the candidate's run in MLflow.
-        out: Folder for the pruned model; None: only the digest is compared.
+        out: Folder for the pruned model, its weights in the type of the checkpoint they came from;
+            None: only the digest is compared.
         overwrite: A saved model that is already there may be replaced.
 
     Raises:
@@ -114,7 +115,7 @@ def reproduce(
                 raise MasksDifferError(mlflow_run, outcome.mask_digest, sheet["mask_digest"])
             if out is not None:
                 made = {**sheet, "mlflow_run": mlflow_run}
-                save_bench(bench, Path(out), made, outcome.zeros)
+                save_bench(bench, Path(out), made, outcome.zeros, saved_type(bench, AUTO))
     return {
         "mlflow_run": mlflow_run,
         "candidate": sheet["candidate"],

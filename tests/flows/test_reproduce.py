@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.saved_type import matrix_types
 from flows.params import SearchParams
 from flows.search import search
 from tasks.mirror import tracker_of
@@ -27,7 +30,10 @@ def searched(
     with pytest.MonkeyPatch.context() as patch:
         in_folder(folder, patch)
         shutil.copy(empty_store, folder / empty_store.name)
-        _search(tiny_folder, text_file, folder)
+        # In half precision, as most published models are.
+        half = shutil.copytree(tiny_folder, folder / "half")
+        AutoModelForCausalLM.from_pretrained(half, dtype=torch.bfloat16).save_pretrained(half)
+        _search(half, text_file, folder)
     return folder
 
 
@@ -76,7 +82,7 @@ def test_masks_come_back_bit_by_bit(runs: dict[str, Any], home: Path, tmp_path: 
         run = measured[name]
         done = reproduce(str(home), run.info.run_id, str(tmp_path / name))
         assert done["mask_digest"] == run.data.tags[MASKS_TAG]
-        assert (tmp_path / name / "model.safetensors").is_file()
+        assert matrix_types(tmp_path / name) == {"BF16"}
     parent = runs["wanda"].data.tags["mlflow.parentRunId"]
     with pytest.raises(UsageError, match="holds no reproduce"):
         reproduce(str(home), parent)
