@@ -8,3 +8,8 @@ WITHOUT_FLOAT64 = frozenset({"mps"})
 def where_float64_is(x: Tensor) -> Tensor:
     """``x`` where float64 is supported: on its own device, otherwise a copy in main memory."""
     return x.cpu() if x.device.type in WITHOUT_FLOAT64 else x
+
+
+def in_float64(x: Tensor) -> Tensor:
+    """``x`` as float64; see :func:`where_float64_is` for its device."""
+    return where_float64_is(x).double()

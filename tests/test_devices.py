@@ -27,6 +27,9 @@ from autoprune.pruning import MetricScore, PruningPlan, repair_layer
 from autoprune.pruning import prune as prune_model
 from autoprune.repair import SOLVERS, LayerRepair, Repair
 from autoprune.repair.alps import Alps
+from autoprune.schemes.hidden import _turned
+from autoprune.schemes.seam import _Sums
+from autoprune.schemes.skip import ratios
 from autoprune.statistics.statistics import ALL, collect_statistics
 from tests.support.pruned import block_by_block, repaired_model
 from tests.support.tiny_models import random_windows, tiny_model
@@ -113,6 +116,14 @@ def distance(weight: Tensor) -> Tensor:
     return divergences(weight, ids, torch.empty(size, device=weight.device))
 
 
+def seam(weight: Tensor) -> Tensor:
+    return _Sums.of(weight, weight, weight).solve(0.1)
+
+
+def turned(weight: Tensor) -> Tensor:
+    return _turned(weight, right=torch.empty(SHAPE[1], SHAPE[1], dtype=torch.float64))
+
+
 def allocation(text: str) -> Callable[[Tensor], Any]:
     return lambda _: build_allocator(text).rates(ModelContext([matrix("mps")], Norms()), 0.5)
 
@@ -126,6 +137,9 @@ def allocation(text: str) -> Callable[[Tensor], Any]:
         support,
         loss,
         distance,
+        seam,
+        turned,
+        ratios,
         allocation("owl"),
         allocation("formula:score"),
     ],

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autoprune.precision import where_float64_is
+from autoprune.precision import in_float64
 
 HISTOGRAM_BINS = 100
 TAIL_PART = 1000
@@ -21,7 +21,7 @@ def skewness(weight: Tensor) -> float:
     Two passes in float64: sums of cubes in half precision are worthless. Gaussian weights give
     0.995, Laplacian ones 2. A constant matrix gives 0.
     """
-    centred = where_float64_is(weight.detach()).abs().double().reshape(-1)
+    centred = in_float64(weight.detach()).abs().reshape(-1)
     centred = centred - centred.mean()
     squares = centred.square()
     variance = float(squares.mean())
@@ -67,7 +67,7 @@ def spectrum(weight: Tensor) -> Tensor:
 
     Computed from the smaller of the two Gram matrices, several times faster than an SVD.
     """
-    matrix = where_float64_is(weight.detach()).double()
+    matrix = in_float64(weight.detach())
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.t()
     values: Tensor = torch.linalg.eigvalsh(matrix @ matrix.t())

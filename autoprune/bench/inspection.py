@@ -16,7 +16,7 @@ from autoprune.bench.text import SELECTION
 from autoprune.errors import UsageError
 from autoprune.masking.quotas import budget_zeros
 from autoprune.masking.select import keep_rows
-from autoprune.precision import where_float64_is
+from autoprune.precision import in_float64, where_float64_is
 from autoprune.progress import Progress, Report, silent
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def chosen_blocks(text: str, count: int) -> list[int]:
 
 def kurtosis(values: Tensor) -> float:
     """Fourth standardised moment, E[(v - mu)^4] / sigma^4; 3 for normal values, 0 for constants."""
-    centred = where_float64_is(values.detach()).double().reshape(-1)
+    centred = in_float64(values.detach()).reshape(-1)
     squares = (centred - centred.mean()).square()
     variance = float(squares.mean())
     return float(squares.square().mean()) / variance**2 if variance else 0.0
@@ -246,7 +246,7 @@ def effective_rank(eigenvalues: Tensor) -> float:
 def _facts(layer: "PrunableLinear", scores: Tensor, damage: float | None) -> MatrixFacts:
     weight = layer.read()
     values = spectrum(weight)
-    mean = float(scores.double().mean())
+    mean = float(in_float64(scores).mean())
     return MatrixFacts(
         name=layer.name,
         block=layer.block,

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.evaluation.kl import DensePredictions
-from autoprune.precision import where_float64_is
+from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
 
 
@@ -88,7 +88,7 @@ def window_loss(logits: Tensor, targets: Tensor) -> float:
         The loss; infinite, the worst value, if it is not a number.
     """
     loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-    value = float(where_float64_is(loss).double().mean())
+    value = float(in_float64(loss).mean())
     return math.inf if math.isnan(value) else value
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import check_scores, keep_nm
+from autoprune.precision import in_float64
 
 SWEEPS = 2
 # Rows whose gains are computed at once, so that the working set stays near this many numbers.
@@ -67,7 +68,7 @@ def keep_nm_permuted(scores: Tensor, pattern: NM, name: str = "layer") -> Permut
 def _masked(scores: Tensor, order: Tensor, pattern: NM) -> PermutedMask:
     keep = torch.empty_like(scores, dtype=torch.bool)
     keep[:, order] = keep_nm(scores[:, order], pattern)
-    return PermutedMask(keep, order, float((scores.double() * keep).sum()))
+    return PermutedMask(keep, order, float(in_float64(scores * keep).sum()))
 
 
 def _dealt(scores: Tensor, pattern: NM) -> Tensor:
@@ -97,10 +98,10 @@ def _reassigned(scores: Tensor, order: Tensor, pattern: NM) -> Tensor:
 def _gains(threshold: Tensor, newcomers: Tensor) -> Tensor:
     """Score that group g gains with newcomer c, summed over rows, [g, c]."""
     count = threshold.shape[1]
-    total = torch.zeros(count, count, dtype=torch.float64, device=threshold.device)
+    total = in_float64(torch.zeros(count, count, device=threshold.device))
     step = max(CHUNK // count**2, 1)
     for start in range(0, len(threshold), step):
         part = slice(start, start + step)
         larger = torch.maximum(threshold[part].unsqueeze(2), newcomers[part].unsqueeze(1))
-        total += (larger - threshold[part].unsqueeze(2)).sum(dim=0, dtype=torch.float64)
+        total += in_float64(larger - threshold[part].unsqueeze(2)).sum(dim=0)
     return total

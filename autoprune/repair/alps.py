@@ -8,7 +8,7 @@ from torch import Tensor
 
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
-from autoprune.precision import where_float64_is
+from autoprune.precision import in_float64
 from autoprune.repair.layer import LayerRepair, Problem, damped_cholesky, output_errors
 from autoprune.repair.mrp import fit_kept
 from autoprune.repair.parts import SOLVERS
@@ -64,7 +64,7 @@ class Alps(LayerRepair):
         return torch.where(found, fitted, given) / scale, torch.where(found, keep, problem.keep)
 
     def _support(self, weight: Tensor, keep: Tensor, matrix: Tensor, pattern: NM | None) -> Tensor:
-        values, vectors = torch.linalg.eigh(where_float64_is(matrix).double())
+        values, vectors = torch.linalg.eigh(in_float64(matrix))
         values, vectors = values.to(weight), vectors.to(weight)
         goal = weight @ matrix
         counts = keep.sum(dim=1)

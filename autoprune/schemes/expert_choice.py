@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import AutopruneError
+from autoprune.precision import in_float64
 from autoprune.schemes.expert_parts import ExpertPart, routed_among
 
 # Tokens whose expert outputs are in memory at once.
@@ -70,8 +71,8 @@ class Routed:
         for x, numbers, weights in zip(self.inputs, self.numbers, self.weights, strict=True):
             for expert in sorted(set(numbers.flatten().tolist())):
                 rows, places = torch.where(numbers == expert)
-                norms = _given(self.part, expert, x[rows]).double().norm(dim=-1)
-                total[expert] += (weights[rows, places].double() * norms).sum().cpu()
+                norms = in_float64(_given(self.part, expert, x[rows])).norm(dim=-1)
+                total[expert] += (in_float64(weights[rows, places]) * norms).sum().cpu()
         return total / self.counts().clamp_min(1.0)
 
 
@@ -98,7 +99,8 @@ class Losses:
                 each = torch.stack([_given(self.part, e, x) for e in range(self.part.count)], 1)
                 dense = self._spread(numbers, weights)
                 _require_sum(torch.einsum("tn,tnh->th", dense.to(each), each), output, self.part)
-                products = each.double() @ each.double().mT
+                double = in_float64(each)
+                products = double @ double.mT
                 self.chunks.append((x, dense, products))
                 self.whole += _form(dense, products)
 
@@ -113,7 +115,8 @@ class Losses:
 
     def _spread(self, numbers: Tensor, weights: Tensor) -> Tensor:
         whole = torch.zeros(len(numbers), self.part.count, dtype=torch.float64)
-        return whole.to(weights.device).scatter_(1, numbers, weights.double())
+        given = in_float64(weights)
+        return whole.to(given.device).scatter_(1, numbers.to(given.device), given)
 
 
 def subsets(part: ExpertPart, kept: int) -> Iterator[tuple[int, ...]]:

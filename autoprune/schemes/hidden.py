@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError
 from autoprune.models.structure import find_blocks
+from autoprune.precision import in_float64, where_float64_is
 from autoprune.schemes.surgery import require_stock, written
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -213,7 +214,7 @@ def slice_hidden(model: PreTrainedModel, directions: Tensor | None) -> None:
 
 
 def _gains(norm: nn.Module) -> Tensor:
-    return cast(Tensor, norm.weight).detach().double().cpu()
+    return cast(Tensor, norm.weight).detach().cpu().double()
 
 
 def _set(module: nn.Module, name: str, value: Tensor) -> None:
@@ -225,10 +226,11 @@ def _turned(value: Tensor, *, left: Tensor | None = None, right: Tensor | None =
     """A product in double precision, rounded once to the value's own type."""
     value = value.detach()
     if left is not None:
-        return (left.to(value.device) @ value.double()).to(value.dtype)
+        double = in_float64(value)
+        return (left.to(double.device) @ double).to(value)
     assert right is not None
-    right = right.to(value.device)
+    right = right.to(where_float64_is(value[:0]).device)
     if value.ndim < 2:
-        return (value.double() @ right).to(value.dtype)
+        return (in_float64(value) @ right).to(value)
     parts = torch.split(value, _ROWS)
-    return torch.cat([(part.double() @ right).to(value.dtype) for part in parts])
+    return torch.cat([(in_float64(part) @ right).to(value) for part in parts])

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from autoprune.evaluation.perplexity import window_loss
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import find_blocks
+from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
 from autoprune.schemes.taylor import taylor_products
 
@@ -63,7 +64,7 @@ def influences(
         outputs = list(stream.outputs())
         total = 0.0
         for before, after in zip(stream.hidden, outputs, strict=True):
-            cosine = nn.functional.cosine_similarity(before.double(), after.double(), dim=-1)
+            cosine = nn.functional.cosine_similarity(in_float64(before), in_float64(after), dim=-1)
             total += float(cosine.sum())
         found[number] = 1.0 - total / windows.numel()
         stream.step(outputs)
@@ -76,7 +77,7 @@ def taylor(model: PreTrainedModel, windows: Tensor, *, report: Report = silent) 
     products = taylor_products(model, windows, report=report)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
-        number: sum(float(products[names[id(p)]].double().sum()) for p in block.parameters())
+        number: sum(float(in_float64(products[names[id(p)]]).sum()) for p in block.parameters())
         for number, block in enumerate(find_blocks(model))
     }
 
@@ -85,7 +86,7 @@ def taylor(model: PreTrainedModel, windows: Tensor, *, report: Report = silent) 
 def magnitudes(model: PreTrainedModel) -> dict[int, float]:
     """Sum of ``|w|`` over all parameters of each block."""
     return {
-        number: sum(float(p.abs().double().sum()) for p in block.parameters())
+        number: sum(float(in_float64(p.abs()).sum()) for p in block.parameters())
         for number, block in enumerate(find_blocks(model))
     }
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from autoprune.errors import UsageError
+from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
 from autoprune.schemes.hidden import HiddenParts, hidden_parts, hidden_sizes
 from autoprune.schemes.plan import SchemePlan, Step
@@ -136,12 +137,12 @@ def second_moment(model: PreTrainedModel, windows: Tensor, *, report: Report = s
     """
     parts = hidden_parts(model)
     device = parts.embedding.weight.device
-    total = torch.zeros(parts.size, parts.size, dtype=torch.float64, device=device)
+    total = in_float64(torch.zeros(parts.size, parts.size, device=device))
 
     def add(_: nn.Module, args: tuple[Any, ...]) -> None:
         x = args[0].detach().flatten(0, -2).float()
         x = x * x.square().mean(-1, keepdim=True).clamp_min(1e-12).rsqrt()
-        total.add_(x.T @ x)
+        total.add_((x.T @ x).to(total.device))
 
     handles = [norm.register_forward_pre_hook(add) for norm, _ in parts.readers]
     try:

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -136,7 +137,7 @@ class _Seam:
             patches.notes.append(f"behind block {self.number} no map fits better than none")
             return list(open_seam)
         turn = torch.eye(len(change), dtype=torch.float64, device=change.device) + change
-        weight = self.linear.read().double()
+        weight = in_float64(self.linear.read())
         stored: nn.Parameter = getattr(self.linear.owner, self.linear.attribute)
         new = stored.detach().clone()
         self.linear.orient(new).copy_(turn.T @ weight)
@@ -144,9 +145,9 @@ class _Seam:
         bias = getattr(self.linear.owner, "bias", None)
         if bias is not None:
             name = self.linear.parameter.removesuffix(self.linear.attribute) + "bias"
-            patches.weights[name] = (turn.T @ bias.detach().double()).to(bias.dtype)
+            patches.weights[name] = (turn.T @ in_float64(bias.detach())).to(bias)
         return [
-            hidden + (output.double() @ change).to(hidden.dtype)
+            hidden + (in_float64(output) @ change).to(hidden)
             for hidden, output in zip(open_seam, outputs, strict=True)
         ]
 
@@ -161,9 +162,10 @@ class _Sums:
 
     @classmethod
     def of(cls, output: Tensor, hidden: Tensor, target: Tensor) -> "_Sums":
-        scale = target.double().square().mean(-1, keepdim=True).clamp_min(1e-12).rsqrt()
-        m = (output.double() * scale).flatten(0, -2)
-        missing = ((target.double() - hidden.double()) * scale).flatten(0, -2)
+        output, hidden, target = in_float64(output), in_float64(hidden), in_float64(target)
+        scale = target.square().mean(-1, keepdim=True).clamp_min(1e-12).rsqrt()
+        m = (output * scale).flatten(0, -2)
+        missing = ((target - hidden) * scale).flatten(0, -2)
         return cls(m.T @ m, m.T @ missing, float(missing.square().sum()))
 
     def __add__(self, other: "_Sums") -> "_Sums":

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.capture import BlockStream
+from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
 from autoprune.schemes.expert_parts import ExpertPart, expert_parts
 from autoprune.schemes.plan import SchemePlan, Step
@@ -159,7 +160,7 @@ def ratios(weights: Tensor) -> Tensor:
     Returns:
         float64 [t, k - 1], for the second expert and those after it.
     """
-    ranked = weights.double().sort(-1, descending=True).values
+    ranked = in_float64(weights).sort(-1, descending=True).values
     rest = ranked.flip(-1).cumsum(-1).flip(-1)[:, 1:]
     return rest / ranked.cumsum(-1)[:, :-1]
 
@@ -179,7 +180,7 @@ def _lightening(beta: float, found: Skipped) -> Any:
         ratio = ratios(weights)
         places = weights.argsort(-1, descending=True)
         kept = torch.ones_like(weights, dtype=torch.bool)
-        kept.scatter_(-1, places[:, 1:], ratio >= beta)
+        kept.scatter_(-1, places[:, 1:], (ratio >= beta).to(kept.device))
         found.taken += kept.numel()
         found.skipped += int((~kept).sum())
         stay = weights * kept

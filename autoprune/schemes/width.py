@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from autoprune.errors import UsageError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.policy import learn, masked_loss, start_from
@@ -258,9 +259,9 @@ class _Chooser:
         total = torch.zeros(self._units(kind), dtype=torch.float64)
         reader = entry.reader(kind)
         for name in entry.writers(kind):
-            values = self.values[f"{name}.weight"].double().cpu().sum(1)
+            values = self.values[f"{name}.weight"].cpu().double().sum(1)
             total += values.reshape(len(total), -1).sum(1)
-        values = self.values[f"{reader}.weight"].double().cpu().sum(0)
+        values = self.values[f"{reader}.weight"].cpu().double().sum(0)
         return total + values.reshape(len(total), -1).sum(1)
 
 
@@ -278,12 +279,14 @@ def narrowed(weight: Tensor, columns: Tensor, gram: Tensor | None) -> Tensor:
     result[:, columns] = weight[:, columns]
     if gram is None:
         return result
-    h = gram.double().to(weight.device)
     gone = torch.ones(weight.shape[1], dtype=torch.bool, device=weight.device)
     gone[columns] = False
+    lost = in_float64(weight[:, gone])
+    h = gram.double().to(lost.device)
+    columns, gone = columns.to(h.device), gone.to(h.device)
     inner = h[columns][:, columns]
     inner.diagonal().add_(_DAMPING * inner.diagonal().mean().clamp_min(1e-12))
-    moved = weight[:, gone].double() @ h[gone][:, columns]
+    moved = lost @ h[gone][:, columns]
     change = torch.cholesky_solve(moved.T, torch.linalg.cholesky(inner)).T
-    result[:, columns] += change.to(weight.dtype)
+    result[:, columns.to(weight.device)] += change.to(weight)
     return result
