@@ -32,8 +32,8 @@ from autoprune.design.prompts import Prompts
 from autoprune.design.render import Focus, Scene, render_prompt
 from autoprune.design.shown import permuted, without
 from autoprune.evaluation.contrasts import holm
+from autoprune.evaluation.intervals import wilson
 from autoprune.models.reference import DEMO_MODEL
-from autoprune.search.forecasts import wilson
 from autoprune.search.spec import DesignerSpec, SearchSpec
 from autoprune.storage import write_json, write_text
 from benchmarks.evidence.records import FORECASTS, read_json

@@ -52,9 +52,12 @@ class Contrast:
 
     @property
     def p(self) -> float:
-        """Two-sided p of no difference: one minus the level of the interval that ends at zero."""
+        """Two-sided p of no difference: one minus the level of the interval that ends at zero.
+
+        Without any variance it is that of the sign test, which knows how few the windows are.
+        """
         if self.window_error == 0 and self.draw_error == 0:
-            return 1.0 if self.mean == 0 else 0.0
+            return 1.0 if self.mean == 0 else max(LEAST_P, 2.0 ** (1 - self.windows))
         side = 0 if self.mean > 0 else 1
         low, high = math.log(LEAST_P / 2), math.log(0.5)
         for _ in range(_HALVINGS):

@@ -8,11 +8,10 @@ from typing import Any
 
 from autoprune.design.claims import count_predictions, verdict_of
 from autoprune.design.graph import Graph
+from autoprune.evaluation.intervals import wilson
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.paired import rank_correlation
 
-# Two-sided 95 % quantile of the normal distribution.
-Z_95 = 1.960
 # Forecasts beyond this, in nats, are clipped to it.
 LARGEST = 1.0
 JUDGED = ("right", "wrong")
@@ -100,15 +99,6 @@ def graded_forecasts(archive: Archive, graph: Graph) -> Forecasts | None:
         error=errors[count // 2],
         correlation=rank_correlation((forecast, measured)),
     )
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson's score interval)."""
-    share, square = hits / count, Z_95**2
-    centre = (share + square / (2 * count)) / (1 + square / count)
-    half = Z_95 * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    half /= 1 + square / count
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _graded(archive: Archive, entry: Entry) -> tuple[float, float] | None:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from autoprune.evaluation.intervals import wilson
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
-from autoprune.search.forecasts import wilson
 from autoprune.search.judges import JUDGES, VERIFIER, outcome_of
 from autoprune.search.paired import paired_difference
 from autoprune.search.promotion import kind_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.search.forecasts import wilson
+from autoprune.evaluation.intervals import wilson
 from autoprune.search.paired import Difference, paired_difference
 from autoprune.verify.auroc import auroc
 from benchmarks.arms_table import adjusted, contrasts, detectable

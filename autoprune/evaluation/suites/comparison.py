@@ -15,6 +15,8 @@ from autoprune.evaluation.suites.rows import RUNS, STRATA, Row
 
 # Two or three runs that happen to agree prove nothing.
 LEAST_RUNS = 5
+# Nor do fewer pairs that all differ by the same: the sign test's p of five is 0.06.
+LEAST_PAIRS = 6
 
 
 class ProtocolMismatchError(UsageError):
@@ -29,7 +31,8 @@ class Comparison:
         difference: Mean difference of the items, in the unit of the items; for a group of tasks,
             the mean of the tasks' mean differences.
         interval: 95 % interval of the mean over items, as from :func:`contrast` with one draw; for
-            a group of tasks, from a bootstrap within each task.
+            a group of tasks, from a bootstrap within each task. None for fewer than two pairs, and
+            for fewer than ``LEAST_PAIRS`` without any variance.
         items: Number of pairs.
         higher: Items where the second row is higher.
         lower: Items where the second row is lower.
@@ -114,6 +117,8 @@ def compare_rows(first: Row, second: Row, *, seed: int = 0) -> Comparison:
         found = contrast(differences)
         mean = math.fsum(differences) / len(differences)
         interval = None if found is None else found.interval()
+    if interval and math.isclose(*interval) and len(differences) < LEAST_PAIRS:
+        interval = None
     higher = sum(value > 0 for value in differences)
     lower = sum(value < 0 for value in differences)
     # A perplexity is the exponential of the mean of its items, so their difference is its ratio.

@@ -1,7 +1,6 @@
 """Suite ``lm``: perplexity, bits per byte and distance to the dense model, with intervals."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from autoprune.evaluation.suites.texts import (
     Lacking,
     Text,
     TextPart,
+    distinct_names,
     missing_rows,
     not_enough,
     read_each,
@@ -144,7 +144,9 @@ class LanguageSuite:
         prepared, lacking = read_each(
             self.corpora, around, lambda ref: self._prepare(loaded, ref, around)
         )
-        return _told_apart(prepared), lacking
+        texts = distinct_names([entry.text for entry in prepared])
+        named = [replace(e, text=text) for e, text in zip(prepared, texts, strict=True)]
+        return named, lacking
 
     def _prepare(self, loaded: LoadedModel, ref: str, around: Surroundings) -> "Prepared":
         text = read_text(loaded, ref, self.part, self.text_split, around, seed=self.seed)
@@ -215,20 +217,6 @@ class LanguageSuite:
             text.corpus.name, "kl_to_dense", mean, unit="nats per token", interval=interval,
             items=found.kl, protocol=protocol, details={"item_unit": "nats per token"},
         )  # fmt: skip
-
-
-def _told_apart(texts: list[Prepared]) -> list[Prepared]:
-    """Add the start of its digest to texts of the same file name, to keep row names unique."""
-    names = Counter(entry.corpus.name for entry in texts)
-    return [
-        entry if names[entry.corpus.name] == 1 else replace(entry, text=_by_digest(entry.text))
-        for entry in texts
-    ]
-
-
-def _by_digest(text: Text) -> Text:
-    name = f"{text.corpus.name} {text.digest[:8]}"
-    return replace(text, corpus=replace(text.corpus, name=name))
 
 
 def _data_protocol(corpus: Corpus, windows: Tensor) -> dict[str, Any]:

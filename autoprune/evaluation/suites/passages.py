@@ -14,6 +14,7 @@ from autoprune.evaluation.suites.texts import (
     Lacking,
     Text,
     TextPart,
+    distinct_names,
     missing_rows,
     not_enough,
     read_each,
@@ -95,7 +96,9 @@ class PassageSuite(Generic[Passages]):
             except UsageError as error:
                 raise not_enough(text, error) from error
 
-        return read_each(self.corpora, around, prepared)
+        found, lacking = read_each(self.corpora, around, prepared)
+        names = distinct_names([text for text, _ in found])
+        return [(text, own) for text, (_, own) in zip(names, found, strict=True)], lacking
 
     def _row(
         self, loaded: LoadedModel, text: Text, found: Passages, context: RowContext, report: Report

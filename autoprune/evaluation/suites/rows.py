@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from autoprune.evaluation.intervals import bootstrap_mean, bootstrap_strata
+from autoprune.evaluation.intervals import bootstrap_mean, bootstrap_strata, wilson
 
 Status = Literal["ok", "not_finite", "unavailable"]
 
@@ -32,7 +32,7 @@ class Row:
         status: ``ok``; ``not_finite`` for a model whose outputs are NaN or infinite, which is a
             result; ``unavailable`` with the reason.
         reason: Why there is no figure.
-        interval: Bootstrap interval of 95 %.
+        interval: 95 % interval: Wilson's for a share of items, else by bootstrap.
         items: Scores of the single items in order, for paired comparison.
         protocol: Everything that must be equal for two figures to be comparable.
         provenance: What was measured and by which versions; may differ between comparable rows.
@@ -130,6 +130,7 @@ class RowContext:
         *,
         metric: str = "accuracy",
         strata: Sequence[int] = (),
+        differences: bool = False,
         protocol: Mapping[str, Any] | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> Row:
@@ -140,6 +141,8 @@ class RowContext:
             correct: Score of each item.
             metric: What was measured.
             strata: Sizes of consecutive groups of items with equal weight; empty for one group.
+            differences: Whether scores are differences, which may be below 0, so that zeros and
+                ones among them are no share.
             protocol: The row's part of the protocol.
             details: Further facts.
         """
@@ -150,8 +153,12 @@ class RowContext:
         if strata:
             value, interval = bootstrap_strata(items, strata, seed=self.seed)
             more[STRATA] = list(strata)
+        elif not differences and set(items) <= {0.0, 1.0}:
+            value, interval = sum(items) / len(items), wilson(items.count(1.0), len(items))
         else:
             value, interval = bootstrap_mean(items, seed=self.seed)
+            # Resamples of equal items are all the same, which is no certainty.
+            interval = interval if len(set(items)) > 1 else None
         return self.figure(
             name, metric, value, interval=interval, items=items, protocol=protocol,
             details={**more, **(details or {})},

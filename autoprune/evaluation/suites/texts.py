@@ -1,7 +1,8 @@
 """Texts for suites: read splits, count looks at sealed text, drop what the model has seen."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from autoprune.errors import PrerequisiteError, UsageError
@@ -114,6 +115,17 @@ def read_each(
             # Nothing is left of this text; the others are still measured.
             lacking[ref] = error
     return found, lacking
+
+
+def distinct_names(texts: Sequence[Text]) -> list[Text]:
+    """Add the start of its digest to texts of the same file name, to keep row names unique."""
+    names = Counter(text.corpus.name for text in texts)
+    return [text if names[text.corpus.name] == 1 else _by_digest(text) for text in texts]
+
+
+def _by_digest(text: Text) -> Text:
+    name = f"{text.corpus.name} {text.digest[:8]}"
+    return replace(text, corpus=replace(text.corpus, name=name))
 
 
 def missing_rows(lacking: Lacking, metric: str, context: RowContext) -> list[Row]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.intervals import wilson
 from autoprune.evaluation.suites import build_suite
 from autoprune.evaluation.suites.cleaning import Surroundings
 from autoprune.evaluation.suites.degenerate import DegenerateSuite, distinct_share
@@ -40,8 +41,19 @@ def test_loops_of_fourteen_tokens_and_fewer_are_found(
     assert row.metric == "degenerate" and row.details["better"] == "lower"
     assert (row.value, row.items) == (value, (value,) * 5)
     assert row.details["distinct_share"] == pytest.approx(min(period, 29) / 29)
-    assert row.interval == (value, value)
+    assert row.interval == wilson(int(5 * value), 5)
     assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_texts_of_one_file_name_have_rows_of_their_own(text_file: str, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "text.txt"
+    other.parent.mkdir()
+    other.write_text(TEXT.replace("many", "few"), encoding="utf-8")
+    rows = DegenerateSuite((text_file, str(other)), items=2, prompt=16).run(looping(3))
+    assert [row.name for row in rows] == [
+        f"text.txt/sealed {row.details['text'][:8]}" for row in rows
+    ]
+    assert len({row.name for row in rows}) == 2
 
 
 def test_some_passages_loop_and_others_do_not(text_file: str) -> None:

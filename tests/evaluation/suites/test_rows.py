@@ -8,7 +8,7 @@ import pytest
 
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.evaluation.contrasts import contrast
-from autoprune.evaluation.intervals import bootstrap_mean, bootstrap_slope
+from autoprune.evaluation.intervals import bootstrap_mean, bootstrap_slope, wilson
 from autoprune.evaluation.suites import SUITES, build_suite, build_suites
 from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
 from autoprune.evaluation.suites.rows import Row, RowContext
@@ -49,6 +49,22 @@ def test_the_interval_of_a_comparison_is_that_of_compare() -> None:
     expected = contrast((base + apart) - base)
     assert expected is not None and found.interval == pytest.approx(expected.interval())
     assert compare_rows(row([1.0]), row([2.0])).interval is None
+
+
+def test_items_that_all_agree_are_no_certainty() -> None:
+    none, every = (CONTEXT.accuracy("task", [value] * 24) for value in (False, True))
+    assert none.interval == wilson(0, 24) == pytest.approx((0, 0.138), abs=1e-3)
+    assert every.interval == pytest.approx((0.862, 1), abs=1e-3)
+    # Differences may be below 0, so zeros are no share of them.
+    gain = CONTEXT.accuracy("task", [0.0] * 24, differences=True)
+    assert (gain.value, gain.interval) == (0.0, None)
+    for pairs, sure in ((3, False), (5, False), (6, True)):
+        first, second = (CONTEXT.accuracy("task", [value] * pairs) for value in (True, False))
+        found = compare_rows(first, second)
+        assert (found.difference, found.distinguishable) == (-1.0, sure)
+        assert (found.interval is None) != sure
+    grouped = [CONTEXT.accuracy("group", [v] * 4, strata=[2, 2]) for v in (True, False)]
+    assert not compare_rows(*grouped).distinguishable
 
 
 def test_groups_of_items_count_the_same_and_are_paired_group_by_group() -> None:
