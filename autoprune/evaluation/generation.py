@@ -12,6 +12,7 @@ from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
 from autoprune.text.beginning import prompt_ids
 from autoprune.text.ending import ending_ids, until_ending
+from autoprune.text.sampling import without_checkpoint_settings
 
 
 def greedy_replies(
@@ -164,22 +165,24 @@ def _generate(
     temperature: float | None = None,
 ) -> Tensor:
     """New tokens of a batch, int64 [rows, at most new_tokens]; greedy without a temperature."""
-    # All other sampling settings are off, whatever the checkpoint says.
-    drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    # Without top_k, transformers draws from the 50 most probable tokens alone.
+    drawn = {"do_sample": True, "temperature": temperature, "top_k": 0}
     device = loaded.model.device
-    output = loaded.model.generate(
-        input_ids=rows.to(device),
-        attention_mask=mask.to(device),
-        generation_config=GenerationConfig(
-            max_new_tokens=new_tokens,
-            min_new_tokens=least,
-            **({"do_sample": False} if temperature is None else drawn),
-            pad_token_id=_padding(loaded.tokenizer),
-            eos_token_id=ending_ids(loaded) or None,
-            use_cache=True,
-        ),
-        stopping_criteria=StoppingCriteriaList(list(criteria)),
+    settings = GenerationConfig(
+        max_new_tokens=new_tokens,
+        min_new_tokens=least,
+        **({"do_sample": False} if temperature is None else drawn),
+        pad_token_id=_padding(loaded.tokenizer),
+        eos_token_id=ending_ids(loaded) or None,
+        use_cache=True,
     )
+    with without_checkpoint_settings(loaded.model):
+        output = loaded.model.generate(
+            input_ids=rows.to(device),
+            attention_mask=mask.to(device),
+            generation_config=settings,
+            stopping_criteria=StoppingCriteriaList(list(criteria)),
+        )
     new: Tensor = output[:, rows.shape[1] :]
     return new
 

@@ -25,6 +25,8 @@ from autoprune.textform import TextForm
 
 GENERATED = "self-generated"
 BATCH = 16
+# 2: sampling settings of the checkpoint, such as top_p, have no effect.
+VERSION = 2
 # Version 2 keeps answers as written, thoughts included.
 CHAINS, CHAINS_VERSION = "chains", 2
 # The text is tokenised again before it is cut into windows, and the last window must be full.
@@ -103,7 +105,7 @@ class Generated(TextForm):
             return Corpus.of(name, self._write(load(), tokens, report), generated=True)
         key: dict[str, Any] = {
             "kind": GENERATED,
-            "version": 1,
+            "version": VERSION,
             "model": author.digest,
             "seed": self.seed,
             "tokens": tokens,

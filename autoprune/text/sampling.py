@@ -1,6 +1,7 @@
 """Seeded sampling from a model, independent of its checkpoint's generation settings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,20 @@ class TokenCounter:
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
+@contextmanager
+def without_checkpoint_settings(model: Any) -> Iterator[None]:
+    """Keep ``model.generate`` from using the generation settings of the checkpoint.
+
+    transformers takes every setting that a caller leaves open from there, such as
+    ``repetition_penalty``, which changes even greedy replies.
+    """
+    kept, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = kept
+
+
 @torch.no_grad()
 def sample(
     loaded: LoadedModel,
@@ -80,7 +95,8 @@ def sample(
     counter.ends, counter.width = tuple({pad, *ends}), width
     rows = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with forked, without_checkpoint_settings(loaded.model):
         torch.manual_seed(seed)
         output = loaded.model.generate(
             input_ids=rows,

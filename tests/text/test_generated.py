@@ -211,3 +211,16 @@ def test_prompts_of_different_lengths_are_continued_as_each_alone() -> None:
         return sample(subject, asked, seed=1, temperature=1e-4, counter=counter, shortest=5, most=5)
 
     assert written(prompts) == written(prompts[:1]) + written(prompts[1:])
+
+
+def test_sampling_settings_of_the_checkpoint_have_no_effect() -> None:
+    subject = tiny_subject()
+
+    def written() -> list[list[int]]:
+        counter = TokenCounter(lambda progress: None, "test", 0, 100)
+        return sample(subject, [[0, 40]], seed=1, temperature=1.0, counter=counter)
+
+    before = written()
+    subject.model.generation_config.top_p = 0.01
+    assert written() == before
+    assert subject.model.generation_config.top_p == 0.01

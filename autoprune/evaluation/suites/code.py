@@ -26,7 +26,8 @@ from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
 from autoprune.text.conversations import asked
 
-VERSION = 1
+# 2: generation settings of the checkpoint have no effect.
+VERSION = 2
 # Text at the left margin that ends a function.
 _STOP = (
     "\ndef ", "\nclass ", "\nif ", "\nfor ", "\nprint", "\nassert", "\n#", "\n@", "\n```", "\n>>>",

@@ -19,7 +19,8 @@ from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report
 from autoprune.text.windows import fewer_than_asked, token_windows
 
-VERSION = 1
+# 2: generation settings of the checkpoint have no effect.
+VERSION = 2
 GRAM = 4
 # Human text has a share near 1. A loop of p tokens has p different 4-grams among the 29 of its last
 # half, so this finds loops of 14 tokens and fewer.

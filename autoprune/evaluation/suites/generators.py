@@ -5,7 +5,7 @@ many are drawn.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -38,7 +38,14 @@ Generator = Callable[[random.Random], Item]
 GENERATORS: Registry[Generator] = Registry("generator", "autoprune.generators")
 
 
-def draw_items(name: str, count: int, seed: int, *, purpose: str = "test") -> list[Item]:
+def draw_items(
+    name: str,
+    count: int,
+    seed: int,
+    *,
+    purpose: str = "test",
+    excluded: Collection[str] = (),
+) -> list[Item]:
     """Items of one generator, all different.
 
     Args:
@@ -46,6 +53,7 @@ def draw_items(name: str, count: int, seed: int, *, purpose: str = "test") -> li
         count: Number of items.
         seed: Seed; the same seed gives the same items on every machine.
         purpose: Separates streams, for example examples in the prompt from questions.
+        excluded: Questions that no item asks.
 
     Raises:
         UnknownNameError: If there is no such generator.
@@ -57,11 +65,14 @@ def draw_items(name: str, count: int, seed: int, *, purpose: str = "test") -> li
         if len(items) >= count:
             return list(items.values())
         item = generator(random.Random(digest_json([name, seed, purpose, attempt])))
-        items.setdefault(item.question, item)
+        if item.question not in excluded:
+            items.setdefault(item.question, item)
     if len(items) >= count:
         return list(items.values())
+    besides = f" besides {len(excluded)} others" if excluded else ""
     raise UsageError(
-        f"generator {name!r} made {len(items)} different items, {count} were asked; ask for fewer"
+        f"generator {name!r} made {len(items)} different items{besides}, {count} were asked; ask "
+        "for fewer"
     )
 
 

@@ -21,7 +21,8 @@ from autoprune.verify import StepVerifier, find_verifier, open_verifier
 from autoprune.verify.verifier import Choice
 
 # 2: a prompt never has two beginning tokens.
-VERSION = 2
+# 3: generation settings of the checkpoint have no effect; no example asks what is tested.
+VERSION = 3
 _MARKER = "Answer:"
 _STOP = ("\n\n", "\nQuestion:")
 _SAMPLES = 5
@@ -144,7 +145,8 @@ class ReasoningSuite:
     def _drawn(self, name: str) -> tuple[list[Item], list[str]]:
         """Items of a generator, and their prompts."""
         items = draw_items(name, self.items, self.seed)
-        examples = draw_items(name, self.shots, self.seed, purpose="examples")
+        asked = {item.question for item in items}
+        examples = draw_items(name, self.shots, self.seed, purpose="examples", excluded=asked)
         return items, [_prompt(examples, item) for item in items]
 
     def _measure(
@@ -199,7 +201,7 @@ class ReasoningSuite:
             scores[GAIN] = [best - usual for best, usual in pairs]
         return [
             context.accuracy(
-                name, found, metric=metric, protocol=protocol,
+                name, found, metric=metric, differences=metric == GAIN, protocol=protocol,
                 details=details if metric == ACCURACY else None,
             )
             for metric, found in scores.items()
@@ -231,7 +233,9 @@ def _over_all(context: RowContext, names: Sequence[str], rows: Sequence[Row]) ->
     metric, protocol = rows[0].metric, {"generators": list(names)}
     if broken is None:
         scores = [score for row in rows for score in row.items]
-        return context.accuracy("all", scores, metric=metric, protocol=protocol)
+        return context.accuracy(
+            "all", scores, metric=metric, differences=metric == GAIN, protocol=protocol
+        )
     return context.missing("all", metric, broken.reason, status=broken.status, protocol=protocol)
 
 

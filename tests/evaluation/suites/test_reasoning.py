@@ -51,6 +51,18 @@ def test_single_step_answers_are_right(name: str) -> None:
 def test_more_items_than_exist_are_refused() -> None:
     with pytest.raises(UsageError, match="different items, 500 were asked"):
         draw_items("multiplication", 500, seed=0)
+    # There are 162 questions of single digits.
+    with pytest.raises(UsageError, match="2 different items besides 160 others, 4 were asked"):
+        ReasoningSuite(("digits",), items=160).check(tiny_subject())
+
+
+def test_no_prompt_shows_what_is_tested() -> None:
+    suite = ReasoningSuite(("digits",))
+    items, prompts = suite._drawn("digits")
+    tested = {item.question for item in items}
+    for item, prompt in zip(items, prompts, strict=True):
+        asked = re.findall(r"Question: (.*)", prompt)
+        assert len(asked) == suite.shots + 1 and set(asked) & tested == {item.question}
 
 
 def test_rows_carry_protocol_items_and_survive_json() -> None:
@@ -108,7 +120,9 @@ def test_replies_do_not_depend_on_the_batch_nor_on_sampling_settings() -> None:
     alone = greedy_replies(subject, prompts, new_tokens=6, batch=1)
     subject.model.generation_config.do_sample = True
     subject.model.generation_config.temperature = 9.0
+    subject.model.generation_config.repetition_penalty = 9.0
     assert greedy_replies(subject, prompts, new_tokens=6, batch=4) == alone
+    assert subject.model.generation_config.repetition_penalty == 9.0
     stop = next(reply for reply in alone if len(reply) > 2)[1]
     assert all(stop not in r for r in greedy_replies(subject, prompts, new_tokens=6, stop=[stop]))
 
