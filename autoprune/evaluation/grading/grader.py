@@ -9,7 +9,8 @@ from autoprune.evaluation.grading.parsing import LONGEST_ANSWER, parse_answer, t
 from autoprune.evaluation.grading.symbolic import DEFAULT_TIMEOUT, SymbolicChecker
 from autoprune.evaluation.grading.syntax import Node, UnreadableAnswerError, rational_value
 
-GRADER_VERSION = "1"
+# 2: mixed numbers may be negative; a fraction in brackets beside a number is a factor.
+GRADER_VERSION = "2"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 r"""A small parser for answers in LaTeX or plain text: only listed characters and commands pass.
 
-Conventional readings: ``1\frac12`` and ``1 1/2`` are mixed numbers, ``x^12`` has the
-exponent 12, ``1,000`` alone is a thousand, ``(1,2)`` is a tuple.
+Conventional readings: ``1\frac12`` and ``-1 1/2`` are mixed numbers, ``2(1/2)`` is a product,
+``x^12`` has the exponent 12, ``1,000`` alone is a thousand, ``(1,2)`` is a tuple.
 """
 
 import re
@@ -140,14 +140,18 @@ class _Parser:
     def _adjacent(self, node: Node) -> Node:
         """A factor without a sign before it: a mixed number or a product."""
         digit = self._peek("0123456789.")
+        # 2(1/2) and (2)\frac12 are products.
+        bracketed = self._peek("(") or self._text[: self._at].rstrip().endswith(")")
         factor = self._power()
-        if node.kind == "number" and node.value.isdigit():
-            if factor.kind == "div" and all(p.value.isdigit() for p in factor.parts):
-                return Node("add", "", (node, factor))
+        negative = node.kind == "neg"
+        whole = node.parts[0] if negative else node
+        if whole.kind == "number" and whole.value.isdigit() and not bracketed:
+            fraction = factor
             if digit and factor.value.isdigit() and self._take("/"):
-                below = self._power()
-                if below.value.isdigit():
-                    return Node("add", "", (node, Node("div", "", (factor, below))))
+                fraction = Node("div", "", (factor, self._power()))
+            if fraction.kind == "div" and all(p.value.isdigit() for p in fraction.parts):
+                mixed = Node("add", "", (whole, fraction))
+                return Node("neg", "", (mixed,)) if negative else mixed
         if digit:
             raise UnreadableAnswerError("two numbers side by side")
         return Node("mul", "", (node, factor))
