@@ -33,6 +33,32 @@ def auroc(scores: Sequence[float], right: Sequence[bool]) -> float:
     return sum(found) / len(found)
 
 
+def chain_values(scores: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]) -> list[float]:
+    """One number per chain: the AUROC plus the chain's influence on it.
+
+    Their mean is the AUROC, and the standard error of that mean is that of the AUROC over chains.
+    Steps of one chain are correlated, and each wrong step is held against the same right ones.
+
+    Args:
+        scores: Scores of the steps of each chain.
+        right: Whether each is right.
+
+    Raises:
+        ValueError: As :func:`placements`, over all chains.
+
+    References:
+        DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988), page 837; for correlated scores,
+        Obuchowski, Biometrics 53 (1997), page 567.
+    """
+    values, truth, chain = _joined(scores, right)
+    above = _above(values, truth)
+    area, found = above.mean(), np.zeros(len(scores))
+    for steps, share in ((chain[~truth], above.mean(axis=1)), (chain[truth], above.mean(axis=0))):
+        moved = np.bincount(steps, weights=share - area, minlength=len(scores))
+        found += moved * len(scores) / len(steps)
+    return [float(value) for value in area + found]
+
+
 def auroc_interval(
     scores: Sequence[Sequence[float]], right: Sequence[Sequence[bool]], *, seed: int = 0
 ) -> Interval | None:
@@ -51,12 +77,11 @@ def auroc_interval(
     """
     if len(scores) < 2:
         return None
-    flat = _arrays([s for one in scores for s in one], [r for one in right for r in one])
-    chain = np.repeat(np.arange(len(scores)), [len(one) for one in scores])
+    values, truth, chain = _joined(scores, right)
     # Pairs of a wrong and a right step, summed by chain: [chains of wrong, chains of right].
     wins = np.zeros((len(scores), len(scores)))
-    np.add.at(wins, np.ix_(chain[~flat[1]], chain[flat[1]]), _above(*flat))
-    good, bad = (np.bincount(chain[which], minlength=len(scores)) for which in (flat[1], ~flat[1]))
+    np.add.at(wins, np.ix_(chain[~truth], chain[truth]), _above(values, truth))
+    good, bad = (np.bincount(chain[which], minlength=len(scores)) for which in (truth, ~truth))
     drawn = np.random.default_rng(seed).multinomial(
         len(scores), np.full(len(scores), 1 / len(scores)), RESAMPLES
     )
@@ -66,6 +91,14 @@ def auroc_interval(
     kept = found[pairs > 0] / pairs[pairs > 0]
     low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def _joined(
+    scores: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Score, label and number of the chain of every step."""
+    flat = _arrays([s for one in scores for s in one], [r for one in right for r in one])
+    return *flat, np.repeat(np.arange(len(scores)), [len(one) for one in scores])
 
 
 def _arrays(

@@ -144,7 +144,8 @@ def read_chains(path: Path) -> list[Chain]:
         UsageError: If the file cannot be read, holds no chain, or a line has another form.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines, which also splits at U+2028 and the like inside of a text.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeError) as error:
         raise UsageError(f"{path} cannot be read ({error}); name a .jsonl file") from error
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]

@@ -12,6 +12,9 @@ from autoprune.verify.verifier import VERIFIERS, StepVerifier
 
 # Score of a step that holds nothing to compute.
 UNKNOWN = 0.5
+# A clause ends at a letter, and at a sign of punctuation before a space. What else stands beside a
+# number, such as / or a decimal point, changes what is computed.
+_CLAUSE = re.compile(r"[^\W\d_]+|[.,;:!?](?=\s|$)")
 _CALCULATION = re.compile(r"\d+(?: [-+*] \d+)+")
 _EQUATION = re.compile(rf"({_CALCULATION.pattern}) = (-?\d+)")
 
@@ -21,7 +24,8 @@ class Programmatic(StepVerifier):
     """Recompute ``A + B = C``, and check that A and B occur in the question or an earlier step.
 
     The last line, ``Answer: N``, must repeat the last result or, without one, the value of the
-    calculation in the question. A step without either scores one half.
+    calculation in the question. A step without either scores one half, as does one that holds more
+    than whole numbers with ``+``, ``-`` and ``*``.
     """
 
     NAME = "programmatic"
@@ -42,13 +46,23 @@ def _scores(chain: Chain) -> list[float]:
     scores = []
     for step in chain.steps:
         if step.startswith(ANSWER):
-            found = numbers_in(step)
-            right = None if result is None or len(found) != 1 else found[0] == result
+            clauses = [clause.strip("= ") for clause in _clauses(step.removeprefix(ANSWER))]
+            found = [clause for clause in clauses if re.fullmatch(r"-?\d+", clause)]
+            right = None if result is None or len(found) != 1 else int(found[0]) == result
         else:
             right = None
-            for calculation, value in _EQUATION.findall(step):
-                result = int(value)
-                holds = _value(calculation) == result and known.issuperset(numbers_in(calculation))
+            for clause in _clauses(step):
+                if "=" not in clause:
+                    continue
+                # "x = 12 + 5 = 17" names what it computes.
+                inner = clause.strip("= ")
+                equation = _EQUATION.fullmatch(inner)
+                if equation is None:
+                    # A result that is not known cannot be held against the answer.
+                    result = result if inner == str(result) else None
+                    continue
+                result = int(equation[2])
+                holds = _value(equation[1]) == result and known.issuperset(numbers_in(equation[1]))
                 right = right is not False and holds
                 known.add(result)
         scores.append(UNKNOWN if right is None else float(right))
@@ -57,8 +71,13 @@ def _scores(chain: Chain) -> list[float]:
 
 def _asked(question: str) -> int | None:
     """Value of the only calculation in a question; None if there is none, or several."""
-    found = _CALCULATION.findall(question)
-    return _value(found[0]) if len(found) == 1 else None
+    found = [clause.strip("= ") for clause in _clauses(question) if _CALCULATION.search(clause)]
+    return _value(found[0]) if len(found) == 1 and _CALCULATION.fullmatch(found[0]) else None
+
+
+def _clauses(text: str) -> list[str]:
+    """Parts of a text without letters, also of one that is an entry of a list."""
+    return [part.strip(" $") for part in _CLAUSE.split(text.removeprefix("- "))]
 
 
 def _value(calculation: str) -> int:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.contrasts import contrast
 from autoprune.verify import VERIFIERS, Chain, chain_score, draw_chains, read_chains
-from autoprune.verify.auroc import auroc, auroc_interval, placements
+from autoprune.verify.auroc import auroc, auroc_interval, chain_values, placements
 from autoprune.verify.programmatic import Programmatic
 from autoprune.verify.templates import TEST, TRAIN
 from tests.support.tiny_subject import tiny_subject
@@ -50,6 +51,16 @@ def test_training_and_test_share_no_template() -> None:
         ("Ann has 12 and 5.", ["12 + 6 = 18.", "18 - 5 = 14.", "14 - 5 = 9."], [0, 0, 1]),
         ("Ann has 12 and 5.", ["12 + 5 + 5 = 22.", "Then nothing.", "Answer: 17"], [1, 0.5, 0]),
         ("How many?", ["Answer: 3", "Answer:", "so what"], [0.5, 0.5, 0.5]),
+        ("What is 2 + 3/4?", ["Answer: 5"], [0.5]),
+        ("What is 2 + 3/4?", ["Answer: 11/4"], [0.5]),
+        ("What is 1/2 + 1/2?", ["Answer: 1"], [0.5]),
+        ("What is 20 - 15 = ?", ["Answer: -5", "Answer: x = 5"], [0, 1]),
+        ("What is 3 - 8?", ["x = 3 - 8 = -5, so x = -5.", "Answer: -5."], [1, 1]),
+        ("Add 1.5 and 2.", ["1.5 + 2 = 3.5", "Answer: 3.5"], [0.5, 0.5]),
+        ("What is 12 / 4 + 3?", ["- 12 / 4 + 3 = 6", "Answer: 6"], [0.5, 0.5]),
+        ("Add 1,000 and 5.", ["1,000 + 5 = 1,005"], [0.5]),
+        ("From 12 and 4.", ["- 12 + 4 = 16.", "16 / 4 = 4.", "Answer: 4"], [1, 0.5, 0.5]),
+        ("What is 2 * (3 + 4)?", ["2 * (3 + 4) = 14", "Answer: 14"], [0.5, 0.5]),
     ],
 )
 def test_programmatic_computes_again(question: str, steps: list[str], scores: list[float]) -> None:
@@ -80,6 +91,31 @@ def test_auroc_is_the_share_of_pairs_in_order() -> None:
         auroc(scores, [True] * 80)
 
 
+def test_two_verifiers_that_are_equally_good_seldom_differ() -> None:
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(400):
+        right = (rng.random((40, 4)) < 0.65).tolist()
+
+        def scores(truth: list[list[bool]] = right) -> list[list[float]]:
+            # Steps of one chain have much in common.
+            common = rng.standard_normal((40, 1))
+            found: list[list[float]] = (common + rng.standard_normal((40, 4)) + truth).tolist()
+            return found
+
+        both = scores(), scores()
+        values = [np.array(chain_values(one, right)) for one in both]
+        for one, own in zip(both, values, strict=True):
+            truth = [r for chain in right for r in chain]
+            assert own.mean() == pytest.approx(auroc(flat(one), truth))
+        found = contrast(values[1] - values[0])
+        assert found is not None
+        low, high = found.interval()
+        alarms += not low <= 0 <= high
+    # One placement for each wrong step, as if these were independent, gives 12 % and more.
+    assert 0.02 <= alarms / 400 <= 0.08
+
+
 def test_a_solution_is_as_good_as_its_lowest_step_or_the_product() -> None:
     assert chain_score([0.9, 0.5, 0.8]) == 0.5
     assert chain_score([0.9, 0.5], "product") == pytest.approx(0.45)
@@ -92,6 +128,10 @@ def test_files_of_solutions_are_read_and_bad_lines_named(tmp_path: Path) -> None
             "steps": ["c"]}]  # fmt: skip
     path.write_text("\n".join(json.dumps(one) for one in good) + "\n\n")
     assert read_chains(path) == [Chain("Q?", ("a", "b"), (True, False)), Chain("R?", ("c",))]
+    # Characters at which str.splitlines ends a line.
+    odd = "Q\u2028Q\u2029Q\u0085?"
+    path.write_text(json.dumps({"question": odd, "steps": ["a"]}, ensure_ascii=False), "utf-8")
+    assert read_chains(path) == [Chain(odd, ("a",))]
     for line, message in (
         ("no", "line 1: no JSON"),
         ('{"question": "Q?", "steps": []}', "question and steps are not there"),

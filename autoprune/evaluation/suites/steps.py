@@ -22,10 +22,11 @@ from autoprune.verify import (
     open_verifier,
     train_verifier,
 )
-from autoprune.verify.auroc import auroc, auroc_interval, placements
+from autoprune.verify.auroc import auroc, auroc_interval, chain_values
 from autoprune.verify.chains import CORRUPTED
 
-VERSION = 1
+# 2: items are solutions; they were wrong steps.
+VERSION = 2
 METRIC = "auroc"
 
 
@@ -70,12 +71,16 @@ class StepsSuite:
             )
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
-        """Open the trained verifiers; see :class:`autoprune.evaluation.suites.suite.Suite`.
+        """Draw the solutions and open the trained verifiers.
+
+        See :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
-            UsageError: If one was trained for another reader.
+            UsageError: If no step is right or none is wrong, or a verifier was trained for another
+                reader.
             DamagedFileError: If its files are not what was recorded.
         """
+        self._chains()
         for text in self.verifiers:
             if text != UHead.NAME:
                 open_verifier(text, loaded)
@@ -84,7 +89,7 @@ class StepsSuite:
         self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
-        chains = draw_chains(self.chains, self.seed, part="test", corrupted=self.corrupted)
+        chains = self._chains()
         settings = {
             "version": VERSION,
             "chains": self.chains,
@@ -100,6 +105,18 @@ class StepsSuite:
             rows.append(self._measure(loaded, text, chains, context, report))
             report(Progress(self.name, number, len(self.verifiers), rows[-1].describe()[:80]))
         return rows
+
+    def _chains(self) -> list[Chain]:
+        """The solutions to judge, some of whose steps are right and some wrong."""
+        chains = draw_chains(self.chains, self.seed, part="test", corrupted=self.corrupted)
+        right = [one for chain in chains for one in chain.right]
+        if len(set(right)) < 2:
+            raise UsageError(
+                f"of {len(right)} steps in {self.chains} chains, a share of {self.corrupted:g} is "
+                f"{right.count(False)} wrong ones, and an AUROC takes right and wrong ones; give "
+                "more chains, or another share"
+            )
+        return chains
 
     def _training(self) -> Training:
         return Training(self.train, self.epochs, self.corrupted, self.seed)
@@ -133,13 +150,13 @@ class StepsSuite:
         if not fresh:
             protocol |= verifier.describe()
         flat = [score for one in scores for score in one]
-        right = [one for chain in chains for one in chain.right]
+        right = [chain.right for chain in chains]
         return context.figure(
             name,
             METRIC,
-            auroc(flat, right),
-            interval=auroc_interval(scores, [chain.right for chain in chains], seed=self.seed),
-            items=tuple(placements(flat, right)),
+            auroc(flat, [one for steps in right for one in steps]),
+            interval=auroc_interval(scores, right, seed=self.seed),
+            items=tuple(chain_values(scores, right)),
             protocol=protocol,
             details=_details(verifier, chains, scores),
         )
