@@ -18,7 +18,7 @@ MOST_REPLIES = 12
 _SYSTEM = "You turn threads of a mathematics forum into problems with worked solutions."
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.S)
 _FLAG = re.compile(r"(?<![\d.])[01](?![\d.]*\d)")
-_CHOSEN = re.compile(r"answers?\s*:\s*(none|[\d,\s#and]+)", re.I)
+_CHOSEN = re.compile(r"(?:answers|^\W*answer)\W*:\W*(.*)", re.I | re.M)
 _PARTS = re.compile(r"question\s*:\**\s*(.+?)\n\W*solution\s*:\**\s*(.+)", re.I | re.S)
 
 
@@ -70,11 +70,12 @@ def read_chosen(text: str, count: int) -> list[int] | None:
         text: The answer.
         count: How many replies there are.
     """
-    found = _CHOSEN.search(_spoken(text))
-    if found is None:
-        return None
-    numbers = [int(number) - 1 for number in re.findall(r"\d{1,9}", found[1])]
-    return [n for n in dict.fromkeys(numbers) if 0 <= n < min(count, MOST_REPLIES)]
+    for found in _CHOSEN.finditer(_spoken(text)):
+        before, none, _ = found[1].lower().partition("none")
+        numbers = [int(number) - 1 for number in re.findall(r"\d{1,9}", before)]
+        if numbers or none:
+            return [n for n in dict.fromkeys(numbers) if 0 <= n < min(count, MOST_REPLIES)]
+    return None
 
 
 def rewrite(post: str, reply: str) -> tuple[Message, ...]:

@@ -159,6 +159,18 @@ def test_answers_are_read_and_texts_are_judged_strictly() -> None:
     assert questions.read_chosen("ANSWERS: 3, 1 and 3, 7", 3) == [2, 0]
     assert questions.read_chosen("answer: none", 3) == []
     assert questions.read_chosen("the second one", 3) is None
+    for text in (
+        "ANSWERS: Reply 1, Reply 3",
+        "ANSWERS: [1, 3]",
+        "**ANSWERS:** 1, 3",
+        "ANSWERS: **1** and **3** (none of the others)",
+        "ANSWERS:\n1, 3",
+        "Answer: the first.\nANSWERS: #1, #3",
+        "Its final answer: 2.\nANSWERS: 1, 3",
+    ):
+        assert questions.read_chosen(text, 3) == [0, 2], text
+    assert questions.read_chosen("ANSWERS: There are none", 3) == []
+    assert questions.read_chosen("ANSWERS: unclear", 3) is None
     split = questions.read_rewritten("**Question:** What?\n\n**Solution:** So \\boxed{4}.")
     assert split == questions.Rewritten("What?", "So \\boxed{4}.", "4")
     texts = ("Prove that 1 < 2.", "In the figure, find x.", "(a) Find x.", "x? y? z?", "Find x.")

@@ -2,8 +2,8 @@
 
 import calendar
 import json
+import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,6 +15,7 @@ import pyarrow.parquet
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.grading.extraction import boxed_answer
+from autoprune.evaluation.grading.grader import Grader
 
 # Column names of LiveAoPSBench, its tools, AIME and MATH collections, and live leaderboards.
 _QUESTION = (
@@ -32,10 +33,11 @@ _BOXES = ("boxed_answers", "boxed_answer")
 _ANSWER = ("answer", "final_answer", "expected_answer")
 DATE_COLUMNS = ("date", "post_time", "timestamp", "contest_date", "created", "release_date", "time")
 _ID = ("id", "topic_id", "question_id", "problem_id", "idx")
-_PARTIAL = re.compile(r"(\d{4})(?:[-/](\d{1,2})(?:[-/](\d{1,2}))?)?")
+_PARTIAL = re.compile(r"(19\d\d|2\d{3})(?:[-/](\d{1,2})(?:[-/](\d{1,2}))?)?")
+_DIGITS = re.compile(r"(\d{4})(\d\d)(\d\d)")
+# Seconds since 1970 from 2001 to 2286, or milliseconds.
+_EPOCH = re.compile(r"(\d{10})(?:\d{3})?")
 _WINDOW = re.compile(r"(\d{4}-\d\d-\d\d)--(\d{4}-\d\d-\d\d)\.(?:jsonl|parquet)")
-# Seconds beyond the year 5138 are milliseconds.
-_MILLISECONDS = 1e11
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,9 @@ def load_dated_items(path: Path) -> DatedFile:
 
     Columns are found by the names that published collections use. The answer is the last
     ``\boxed{}`` of the solution; of several solutions, the most frequent one (LiveAoPSBench, arXiv
-    2501.14275, section 3.2). A column of bare answers counts only if no solution has a box, because
-    published ones are cut at their first brace. A row that lacks something, or whose solutions are
-    tied, is counted but not used.
+    2501.14275, section 3.2), where ``1/2`` and ``0.5`` count together. A column of bare answers
+    counts only if no solution has a box, because published ones are cut at their first brace. A row
+    that lacks something, or whose solutions are tied, is counted but not used.
 
     Raises:
         UsageError: If the file is missing, of another kind, damaged, or holds no usable row.
@@ -120,14 +122,15 @@ def load_dated_items(path: Path) -> DatedFile:
         raise UsageError(f"{path} does not exist; pass a .jsonl or .parquet file of dated items")
     rows = list(_rows(path))
     items, ties = [], 0
-    for number, row in enumerate(rows):
-        try:
-            item = _item(row, number)
-        except _TieError:
-            ties += 1
-            continue
-        if item is not None:
-            items.append(item)
+    with Grader() as grader:
+        for number, row in enumerate(rows):
+            try:
+                item = _item(row, number, grader)
+            except _TieError:
+                ties += 1
+                continue
+            if item is not None:
+                items.append(item)
     if not items:
         seen = ", ".join(sorted({key for row in rows[:20] for key in row})) or "nothing"
         raise UsageError(
@@ -141,8 +144,8 @@ def load_dated_items(path: Path) -> DatedFile:
 def first_day(value: Any) -> date | None:
     """The first day that ``value`` can mean; None if it is not a date.
 
-    Reads ISO dates and times, ``2024-08``, ``2024``, seconds or milliseconds since 1970, and
-    ``{"year": 2024, "month": 8}``.
+    Reads ISO dates and times, ``2024-08``, ``2024``, ``20240815``, seconds (10 digits) or
+    milliseconds (13 digits) since 1970, and ``{"year": 2024, "month": 8}``.
     """
     if isinstance(value, Mapping):
         return _day(value.get("year"), value.get("month", 1), value.get("day", 1))
@@ -150,12 +153,10 @@ def first_day(value: Any) -> date | None:
         return value.date()
     if isinstance(value, date):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if 1900 <= value <= 2999:
-            return _day(value, 1, 1)
-        seconds = value / 1000 if abs(value) > _MILLISECONDS else value
-        return datetime.fromtimestamp(seconds, UTC).date() if abs(seconds) < 1e11 else None
-    found = _PARTIAL.match(str(value).strip()) if value is not None else None
+    text = _written(value)
+    if seconds := _EPOCH.fullmatch(text):
+        return datetime.fromtimestamp(int(seconds[1]), UTC).date()
+    found = _PARTIAL.fullmatch(text) or _DIGITS.fullmatch(text)
     return _day(found[1], found[2] or 1, found[3] or 1) if found else None
 
 
@@ -166,12 +167,11 @@ def day_range(value: Any) -> tuple[date, date] | None:
         return None
     if isinstance(value, Mapping):
         named = (value.get(name) for name in ("year", "month", "day"))
-        text = "-".join(str(part) for part in named if part is not None)
+        text = "-".join(_written(part) for part in named if part is not None)
     else:
-        # A number is a year, or seconds, which give the exact day.
-        text = str(value).strip() if isinstance(value, str) or value == first.year else ""
-    found = _PARTIAL.match(text)
-    return (first, last_day(found[0])) if found and not found[3] else (first, first)
+        text = _written(value)
+    found = _PARTIAL.fullmatch(text)
+    return (first, last_day(text)) if found and not found[3] else (first, first)
 
 
 def last_day(text: str) -> date:
@@ -188,6 +188,13 @@ def last_day(text: str) -> date:
         if day is not None:
             return day
     raise UsageError(f"cutoff {text!r} is no date; write 2024, 2024-03 or 2024-03-15")
+
+
+def _written(value: Any) -> str:
+    """A date as it was written, without the time of day; a number as its whole part."""
+    if isinstance(value, float):
+        return str(int(value)) if math.isfinite(value) else ""
+    return re.split(r"[T\s]", str(value).strip(), maxsplit=1)[0]
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -208,7 +215,8 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
         if path.suffix == ".json":
             rows: Iterable[Any] = json.loads(text)
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            # Not splitlines, which also splits at U+2028 and the like inside of a text.
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     except ValueError as error:
         raise UsageError(f"{path} is not readable JSON ({error})") from error
     for row in rows:
@@ -217,19 +225,19 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _item(row: Mapping[str, Any], number: int) -> DatedItem | None:
+def _item(row: Mapping[str, Any], number: int, grader: Grader) -> DatedItem | None:
     question = _text(row, _QUESTION)
     day = next((d for key in DATE_COLUMNS if (d := first_day(row.get(key))) is not None), None)
     day = day or first_day({"year": row.get("year"), "month": row.get("month") or 1})
     if not question or day is None:
         return None
-    answer = _answer(row)
+    answer = _answer(row, grader)
     if answer is None:
         return None
     return DatedItem(_text(row, _ID) or str(number), day, question, answer)
 
 
-def _answer(row: Mapping[str, Any]) -> str | None:
+def _answer(row: Mapping[str, Any], grader: Grader) -> str | None:
     """The answer that most solutions box, else a bare one; None if none can be read.
 
     Raises:
@@ -240,17 +248,28 @@ def _answer(row: Mapping[str, Any]) -> str | None:
     for texts in (_texts(row, _SOLUTION), [x for x in bare if boxed_answer(x)]):
         boxes = [box for text in texts if (box := boxed_answer(text)) is not None]
         if boxes:
-            return _majority(boxes)
+            return _majority(boxes, grader)
     boxes = [boxed_answer(text) or text for text in _texts(row, _BOXES)]
     whole = [text for text in boxes or bare[:1] if _is_balanced(text)]
-    return _majority(whole) if whole else None
+    return _majority(whole, grader) if whole else None
 
 
-def _majority(answers: list[str]) -> str:
-    votes = Counter("".join(answer.split()) for answer in answers).most_common(2)
-    if len(votes) == 2 and votes[0][1] == votes[1][1]:
+def _majority(answers: list[str], grader: Grader) -> str:
+    """The first answer of the largest group of equal ones."""
+    groups: list[list[str]] = []
+    for answer in answers:
+        same = (group for group in groups if _is_same(answer, group[0], grader))
+        group = next(same, None)
+        groups.append([answer]) if group is None else group.append(answer)
+    groups.sort(key=len, reverse=True)
+    if len(groups) > 1 and len(groups[0]) == len(groups[1]):
         raise _TieError
-    return next(answer for answer in answers if "".join(answer.split()) == votes[0][0])
+    return groups[0][0]
+
+
+def _is_same(answer: str, other: str, grader: Grader) -> bool:
+    plain = "".join(answer.split()) == "".join(other.split())
+    return plain or grader.grade(answer, other).correct
 
 
 def _is_balanced(answer: str) -> bool:

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from autoprune.errors import UsageError
 from autoprune.evaluation.grading.grader import Grade
 from autoprune.evaluation.suites import build_suite
-from autoprune.evaluation.suites.dated import DatedItem, first_day, last_day, load_dated_items
+from autoprune.evaluation.suites.dated import (
+    DatedItem,
+    day_range,
+    first_day,
+    last_day,
+    load_dated_items,
+)
 from autoprune.evaluation.suites.live import LiveSuite
 from autoprune.evaluation.suites.rows import Row, RowContext
 from tests.support.tiny_subject import broken_subject, tiny_subject
@@ -149,6 +155,9 @@ def answer_of(tmp_path: Path, row: dict[str, object]) -> str:
         ({"boxed_answers": ["1", "2", "2", "1", "3"]}, "0 skipped, 1 tied"),
         ({"rewritten_answers": ["proof", r"\boxed{4}"]}, "4"),
         ({"rewritten_answers": [], "answer": 5}, "5"),
+        # However it is written, the same answer is the same vote.
+        ({"boxed_answers": [r"\frac12", "3", "1/2", "3", "0.5"]}, r"\frac12"),
+        ({"boxed_answers": ["1/2", "3", "3", "0.5"]}, "0 skipped, 1 tied"),
     ],
 )
 def test_the_solutions_box_comes_before_the_bare_answer(
@@ -197,6 +206,43 @@ def test_dates_read_in_every_form(day: date) -> None:
     assert last_day(str(day.year)) == date(day.year, 12, 31)
     assert first_day(day.strftime("%Y-%m")) <= day <= last_day(day.strftime("%Y-%m"))
     assert DatedItem("", day, "", "").year == pytest.approx(day.year + 0.5, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1710000000", "2024-03-09"),
+        (1_710_000_000_000, "2024-03-09"),
+        (1_710_000_000.5, "2024-03-09"),
+        (20240301, "2024-03-01"),
+        ("20240301", "2024-03-01"),
+        ("2024-3-5 10:00", "2024-03-05"),
+        ("2024.03.05", None),
+        ("2024-03-051", None),
+        ("202403", None),
+        (171_000_000, None),
+        (1234, None),
+        (float("nan"), None),
+        (True, None),
+        (None, None),
+    ],
+)
+def test_digits_are_the_date_that_they_show_or_none(value: Any, expected: str | None) -> None:
+    found = first_day(value)
+    assert (found and found.isoformat()) == expected
+    assert day_range(value) == (found and (found, found))
+
+
+def test_a_year_that_is_a_number_with_a_fraction_is_a_year() -> None:
+    assert day_range(2024.0) == day_range({"year": 2024.0}) == day_range("2024")
+
+
+def test_a_question_may_hold_any_separator_of_lines(tmp_path: Path) -> None:
+    question = "Find\u2028x\u2029or\u0085y."
+    row = {"question": question, "answer": "1", "date": "2024-05-01"}
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [item.question for item in load_dated_items(path).items] == [question]
 
 
 def test_bad_files_and_settings_are_refused(tmp_path: Path, items: str) -> None:
