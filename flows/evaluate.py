@@ -43,7 +43,8 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     # Named before measuring: looks at sealed text are counted under this name.
     run = run_name(settings, digest, model_slug(params.model))
     _warn(params, suites, run)
-    found = _measured(params, params.model, run, suites, models)
+    rows: list[dict[str, Any]] = []
+    found = _measured(params, params.model, run, suites, models, rows)
     compared = {} if other is None else _set_against(params, other, known, run, suites, models)
     others = compared.pop("rows", [])
     root = str(State.open().root)
@@ -53,21 +54,24 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
         "model_digest": digest,
         "suites": suites,
         "against": other,
-        "rows": found["rows"],
-        "comparison": compare(found["rows"], others, other) if other is not None else [],
-        "splits": _splits(found["rows"]),
+        "rows": rows,
+        "comparison": compare(rows, others, other) if other is not None else [],
+        "splits": _splits(rows),
         "sealed_touches": found["looks"],
         "sealed_sets": found["sealed_sets"],
-        "notes": found["notes"],
-        **_headline(found["rows"], params),
+        "notes": _notes(rows, params.model),
+        **_headline(rows, params),
     }
     record["refusal"] = compared.get("refusal") or _refusal(record["comparison"])
-    kept = keep_evaluation(root, run, params.model, settings, record)
+    # Else the same command measures what is missing of the other model, on the same sealed set.
+    complete = "refusal" not in compared
+    kept = keep_evaluation(root, run, params.model, settings, record, complete)
     if kept["error"]:
         console.screen().event(f"MLflow has no record of this run: {kept['error']}")
     record |= {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
     show_evaluation(State.open(), record, kept["place"])
-    forget_split(asked)
+    if complete:
+        forget_split(asked)
     return record
 
 
@@ -94,22 +98,28 @@ def _set_against(
     suites: list[dict[str, Any]],
     models: list[str],
 ) -> dict[str, Any]:
-    """Return rows to compare with, or why there are none; the model's own figures stand anyway."""
+    """Return rows to compare with, and why some are missing; the model's own figures stand."""
     if known is not None:
         return {"rows": known}
+    rows: list[dict[str, Any]] = []
     try:
-        return {"rows": _measured(params, other, run, suites, models)["rows"]}
+        _measured(params, other, run, suites, models, rows)
     except Exception as error:
         log.info("the other model could not be measured", exc_info=True)
-        return {"rows": [], "refusal": f"{other} could not be measured: {reason_of(error, 1000)}"}
+        return {"rows": rows, "refusal": f"{other} could not be measured: {reason_of(error, 1000)}"}
+    return {"rows": rows}
 
 
 def _measured(
-    params: EvaluateParams, model: str, run: str, suites: list[dict[str, Any]], models: list[str]
+    params: EvaluateParams,
+    model: str,
+    run: str,
+    suites: list[dict[str, Any]],
+    models: list[str],
+    rows: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Measure one model, and free its memory afterwards."""
+    """Measure one model, add its rows to ``rows``, and free its memory afterwards."""
     bench = Workbench(model, State.open(), params.seed, console.report, dtype=params.dtype)
-    rows: list[dict[str, Any]] = []
     looks: dict[str, int] = {}
     sets: dict[str, Any] = {}
     if model != params.model:
@@ -118,19 +128,14 @@ def _measured(
     hygiene = (models, listed(params.references), params.overlap)
     with opened(bench):
         load_model(bench, model)
-        if len(suites) > 1:
-            check_requests(bench, model, run, suites, *hygiene)
+        # Alone, a suite would refuse only after its look at sealed text is counted.
+        check_requests(bench, model, suites, *hygiene)
         for suite in suites:
             done = measure_suite(bench, suite["name"], model, run, suite["settings"], *hygiene)
             rows += done["rows"]
             looks |= done["looks"]
             sets |= done["sealed_sets"]
-    return {
-        "rows": rows,
-        "looks": looks,
-        "sealed_sets": sets,
-        "notes": _notes(rows, model),
-    }
+    return {"looks": looks, "sealed_sets": sets}
 
 
 def _without_distance(suite: dict[str, Any], model: str) -> dict[str, Any]:

@@ -90,7 +90,6 @@ def find_models(models: list[str]) -> dict[str, str]:
 def check_requests(
     bench: Workbench,
     model: str,
-    run: str,
     suites: list[dict[str, Any]],
     models: list[str],
     references: list[str],
@@ -98,10 +97,11 @@ def check_requests(
 ) -> None:
     """Have every suite check its request before the first one measures.
 
+    Nothing is measured, so no look at sealed text is counted.
+
     Args:
         bench: An open workbench.
         model: The model's reference, for the task's name.
-        run: Name of the run; its looks at sealed text are counted.
         suites: Name and all settings of each suite.
         models: Models whose calibration text must not be measured on.
         references: Further texts that must not be.
@@ -110,9 +110,7 @@ def check_requests(
     Raises:
         AutopruneError: If a suite refuses, for example a task that does not exist.
     """
-    around = _surroundings(
-        bench, _seen(bench, models, references), overlap, Looks(bench.state, run)
-    )
+    around = _surroundings(bench, _seen(bench, models, references), overlap)
     for suite in suites:
         check_suite(
             build_suite(suite["name"], **as_tuples(suite["settings"])), bench.loaded, around
@@ -187,17 +185,16 @@ def suite_rows(
         further: What else the suite may use, see :class:`Surroundings`.
     """
     suite: Suite = build_suite(name, **as_tuples(settings))
-    around = dataclasses.replace(_surroundings(bench, seen, overlap, looks), **further)
+    around = _surroundings(bench, seen, overlap)
+    around = dataclasses.replace(around, look=looks.note, **further)
     rows = suite.run(bench.loaded, report=bench.report, around=around)
     # Pass through JSON at once, so that a row compares equal to one read from a file.
     found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))
     return found
 
 
-def _surroundings(
-    bench: Workbench, seen: "SeenText | None", overlap: Any, looks: Looks
-) -> Surroundings:
-    return Surroundings(bench.store, seen, overlap, looks.note, DockerCode(bench.state.inputs))
+def _surroundings(bench: Workbench, seen: "SeenText | None", overlap: Any) -> Surroundings:
+    return Surroundings(bench.store, seen, overlap, code=DockerCode(bench.state.inputs))
 
 
 def _seen(bench: Workbench, models: list[str], references: list[str]) -> "SeenText | None":

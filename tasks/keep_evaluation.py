@@ -18,7 +18,12 @@ from tasks.state import State
 
 @step("keep", "keep {run}")
 def keep_evaluation(
-    root: str, run: str, model: str, params: dict[str, Any], record: dict[str, Any]
+    root: str,
+    run: str,
+    model: str,
+    params: dict[str, Any],
+    record: dict[str, Any],
+    complete: bool,
 ) -> dict[str, Any]:
     """Write ``record.json`` and ``rows.parquet``, and mirror them into MLflow.
 
@@ -28,6 +33,7 @@ def keep_evaluation(
         model: Reference of the model.
         params: Settings of the run.
         record: The results, with their rows.
+        complete: Whether nothing is left to measure, so that the finished parts may go.
 
     Returns:
         Folder of the files, and MLflow's run id or why there is none.
@@ -37,7 +43,8 @@ def keep_evaluation(
     folder.mkdir(parents=True, exist_ok=True)
     write_rows([Row.from_json(row) for row in record["rows"]], folder / "rows.parquet")
     write_json(folder / "record.json", record)
-    forget_parts(state, run)
+    if complete:
+        forget_parts(state, run)
 
     def content() -> dict[str, Any]:
         tags = here_tags() | {"model": model, "model.digest": record["model_digest"]}

@@ -189,6 +189,8 @@ class EvaluateParams(Params):
                 "limit": self.limit,
                 "seed": self.seed,
             },
+            "steps": {"seed": self.seed},
+            "code": {"seed": self.seed},
             "cost": {
                 "batches": [int(size) for size in self.batches.split(",")],
                 "repeats": self.repeats,

@@ -13,6 +13,7 @@ from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import read_rows
 from autoprune.text.seen_text import FILE, SeenText
 from tasks.mirror import tracker_of
+from tasks.sealed_touches import sets_on_record
 from tasks.state import State
 from tests.support.command_line import PRUNE, CommandLine
 from tests.support.tiny_subject import broken_subject, byte_tokenizer, save_subject
@@ -284,3 +285,9 @@ def test_what_a_suite_refuses_is_known_before_the_first_one_measures(
     cli.refuses(f"{small},live --live-file {dated}", "no declared training cutoff")
     cli.refuses(f"{small},cost:prompt=100000", "positions")
     cli.refuses(f"{small},reasoning:items=500 --generators digits", "made")
+    cli.refuses(f"{small},steps:chains=3,corrupted=0.01", "0 wrong ones")
+    # What is refused is no look at the sealed text.
+    cli.refuses(f"{small},reasoning:items=500 --generators digits --part sealed", "made")
+    alone = "evaluate MODEL --corpus TEXT -q --part sealed --seqlen 100000"
+    cli.refuses(alone, "shorter than one window")
+    assert sets_on_record(State.open()) == []

@@ -9,6 +9,7 @@ from autoprune.evaluation.suites import reasoning
 from flows.evaluate import evaluate
 from flows.params.evaluate import EvaluateParams
 from tasks import evaluate as module
+from tests.support.tiny_subject import save_subject, tiny_subject
 
 
 def test_finished_suites_are_not_measured_again(
@@ -40,6 +41,38 @@ def test_finished_suites_are_not_measured_again(
     again = evaluate.fn(params)
     assert measured[3:] == ["lm", "reasoning"]
     assert again["perplexity"] == record["perplexity"]
+
+
+def test_a_failure_of_the_other_model_costs_only_the_suite_that_failed(
+    tiny_folder: Path, rows: Path, home: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    other = str(save_subject(tiny_subject(seed=1), tmp_path / "other"))
+    params = EvaluateParams(
+        model=str(tiny_folder), against=other, corpus=str(rows), windows=3, seqlen=32,
+        suite="lm,reasoning:items=2,generators=digits", part="sealed", text_split="fresh",
+    )  # fmt: skip
+    measured: list[tuple[bool, str]] = []
+    broken = True
+    whole = module.suite_rows
+
+    def suite_rows(bench: Any, name: str, *rest: Any, **further: Any) -> Any:
+        is_other = bench.model_ref == other
+        measured.append((is_other, name))
+        if is_other and name == "reasoning" and broken:
+            raise RuntimeError("out of memory")
+        return whole(bench, name, *rest, **further)
+
+    monkeypatch.setattr(module, "suite_rows", suite_rows)
+    record = evaluate.fn(params)
+    assert "out of memory" in record["refusal"] and len(record["rows"]) == 4
+    assert {entry["suite"] for entry in record["comparison"]} == {"lm"}
+    broken = False
+    done = len(measured)
+    record = evaluate.fn(params)
+    assert measured[done:] == [(True, "reasoning")]
+    assert {entry["suite"] for entry in record["comparison"]} == {"lm", "reasoning"}
+    assert not record["refusal"] and not list(home.glob("evaluations/*/parts"))
 
 
 def test_replies_that_were_drawn_are_not_drawn_again(

@@ -9,11 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.suites import build_suites
 from autoprune.search.spec import DesignerSpec
 from flows.cli.parser import build_parser
 from flows.grammar.search import search_settings as given
 from flows.params import Params, PruneParams, SearchParams, checked
 from flows.params.compare import CompareParams
+from flows.params.evaluate import EvaluateParams
 from flows.prune import prune
 from tests.support.command_line import CommandLine
 
@@ -48,6 +50,12 @@ def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
     assert (designer.max_tokens, designer.prompt_tokens) == (2000, 1600)
     assert checked(SearchParams, {"prompt_tokens": 900}).spec().designer.prompt_tokens == 900
     assert checked(SearchParams, {}).spec().designer == DesignerSpec()
+
+
+def test_the_seed_of_an_evaluation_reaches_every_suite_that_has_one() -> None:
+    params = checked(EvaluateParams, {"suite": "steps", "seed": 7})
+    for suite in build_suites(params.suite + ",code,cost,lm,lastword,reasoning", params.settings()):
+        assert suite.seed == 7, suite.name  # type: ignore[attr-defined]
 
 
 def test_questions_without_hints_are_an_option() -> None:
