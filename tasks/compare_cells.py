@@ -1,5 +1,6 @@
 """Cells of a comparison: their keys, what is kept of them, and how one is measured."""
 
+import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from autoprune.comparison.measuring import evaluation_json, plan_of, prune_by, r
 from autoprune.comparison.peer import peer_version, prune_by_peer
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.digest import digest_json
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.suites.provenance import machine
 from autoprune.numerics import computed_by
 from autoprune.pruning.masters import products_type
@@ -29,6 +30,8 @@ from tasks.sealed_touches import touch
 
 if TYPE_CHECKING:
     from autoprune.comparison.plan import Cell
+
+log = logging.getLogger(__name__)
 
 # Incremented when a record or its key changes form; what changes figures has its own number,
 # autoprune.numerics.NUMERICS.
@@ -77,7 +80,15 @@ def found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any]
     suites = {name: bench.cells.find(own) for name, own in keys.items()}
     missing = [name for name, found in suites.items() if found is None]
     if known is None or missing:
-        record = _measure(bench, cell, known, missing)
+        try:
+            record = _measure(bench, cell, known, missing)
+        except Exception as error:
+            if known is None:
+                raise
+            # The kept figures stand, whatever became of further suites.
+            log.info("%s", cell.title, exc_info=not isinstance(error, AutopruneError))
+            reason = reason_of(error)
+            record = known | {"suites": {name: {"reason": reason} for name in missing}}
         suites |= record.pop("suites", {})
     else:
         record = known

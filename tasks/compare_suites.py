@@ -70,7 +70,12 @@ def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, 
             "kind": "comparison suite",
             "suite": suite | bench.suite_files[suite["name"]],
             "suite_version": [SUITE_VERSION, _version(suite["name"])],
-            **({} if bench.seen is None else {"seen": bench.seen.digest}),
+            # The distance is on the comparison's own text, of which nothing is left out.
+            **(
+                {}
+                if bench.seen is None or _is_distance(bench, suite)
+                else {"seen": bench.seen.digest}
+            ),
         }
         for suite in bench.suites
         # The dense model has no distance to itself.

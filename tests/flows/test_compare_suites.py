@@ -16,7 +16,7 @@ from autoprune.models.structure import prunable_linears
 from autoprune.pruning import masters
 from flows.comparing.table import rendered
 from flows.params.compare import CompareParams
-from tasks import compare_suites
+from tasks import compare_cells, compare_suites
 from tasks.evaluation_parts import digests_of_files
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
@@ -132,6 +132,20 @@ def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
     assert repeated["measured"] == 2
     assert measures(repeated, "wanda")["reasoning accuracy"]["value"] is not None
     assert not repeated["missing"]
+
+
+def test_kept_figures_stand_when_pruning_again_for_a_suite_fails(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = compared("wanda")
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_cells, "_prune", lambda *_: 1 / 0)
+        broken = compared("wanda", suite=REASONING)
+    assert broken["rows"][0]["perplexity"] == plain["rows"][0]["perplexity"]
+    (line,) = broken["missing"]
+    assert line.startswith("wanda at 50 %, reasoning: unavailable:") and "by zero" in line
+    whole = compared("wanda", suite=REASONING)
+    assert not whole["missing"] and measures(whole, "wanda")["reasoning accuracy"]["items"] == 3
 
 
 def test_a_suite_is_another_when_a_file_that_it_names_has_changed(

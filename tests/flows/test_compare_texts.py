@@ -110,6 +110,11 @@ def test_suites_leave_out_what_any_of_the_texts_holds_for_all_cells_alike(
     assert values(kept)[0] != values(free)[0]
     again = compared("wanda", calibration_text=texts, **small)
     assert again["measured"] == 0 and values(again) == values(kept)
+    # The distance leaves nothing out, so one more draw is one more cell.
+    near = small | {"suite": "lm"}
+    assert compared("wanda", calibration_text=texts[1:], **near)["failed"] == 0
+    more = compared("wanda", calibration_text=texts[1:], **(near | {"draws": 2}))
+    assert (more["measured"], more["failed"]) == (1, 0)
 
 
 def test_a_worker_has_the_same_draws_or_is_refused(
