@@ -7,6 +7,7 @@ Every text passes through one of these functions once, just before it is shown.
 """
 
 import re
+import shlex
 
 # The only control characters that are kept; any other may act as a command.
 _KEPT = "\n\t"
@@ -51,6 +52,11 @@ def in_fence(text: str) -> str:
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{printable(text)}\n{fence}"
+
+
+def shell_line(*words: object) -> str:
+    """The command ``autoprune WORD ...``, each word quoted where a shell would split it."""
+    return shlex.join(["autoprune", *map(str, words)])
 
 
 def in_json(text: str) -> str:

@@ -1,16 +1,14 @@
 """The command line ``autoprune COMMAND``: one-paragraph errors, meaningful exit codes."""
 
-import argparse
 import json
 import logging
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 
-from autoprune.errors import AutopruneError
-from autoprune.plain_text import one_line, printable
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.plain_text import one_line, printable, shell_line
 from flows.cli.loading import start
 from flows.cli.parser import parse
 from flows.ending import end_fast
@@ -41,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     wait_passively()
     try:
         args = parse(words)
+    except UsageError as error:
+        return _fail(error, as_json="--json" in words)
     except SystemExit as stop:
         return int(stop.code or 0)
     _set_up_logging(args.verbose)
@@ -52,27 +52,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:
-        way_on = _way_on(stop) or f"{NEXT}{shlex.join(['autoprune', *words])}"
-        tell(f"\ninterrupted; what is finished is kept\n{way_on}")
+        way_on = _way_on(stop) or f"{NEXT}{shell_line(*words)}"
+        message = "interrupted; what is finished is kept"
+        if args.json:
+            _print_record(message, INTERRUPTED, way_on)
+        tell(f"\n{message}\n{way_on}")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader closed the pipe (`| head`); the interpreter must not complain on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return _fail(with_extra(error, args.command), args)
+        error = with_extra(error, args.command)
+        return _fail(error, as_json=args.json, verbose=args.verbose)
 
 
-def _fail(error: Exception, args: argparse.Namespace) -> int:
+def _fail(error: Exception, *, as_json: bool, verbose: bool = False) -> int:
     code = getattr(error, "exit_code", 1)
     message, way_on = _message(error), _way_on(error)
     picture: str = getattr(error, "picture", "")
-    if args.json:
-        record = {"ok": False, "error": message, "exit_code": code}
-        if way_on:
-            record["next"] = way_on.removeprefix(NEXT)
-        print(json.dumps(record))
-    if args.verbose:
+    if as_json:
+        _print_record(message, code, way_on)
+    if verbose:
         tell(traceback.format_exc(), end="")
     tell(f"autoprune: {message}")
     if picture:
@@ -80,6 +81,13 @@ def _fail(error: Exception, args: argparse.Namespace) -> int:
     if way_on:
         tell(way_on)
     return int(code)
+
+
+def _print_record(message: str, code: int, way_on: str) -> None:
+    record = {"ok": False, "error": message, "exit_code": code}
+    if way_on:
+        record["next"] = way_on.removeprefix(NEXT)
+    print(json.dumps(record))
 
 
 def _way_on(error: BaseException) -> str:

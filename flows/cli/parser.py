@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from autoprune import __version__
+from autoprune.errors import UsageError
 from flows.cli.loading import grammar
 from flows.grammar import COMMANDS
 from flows.terminal.option_types import whole_number
-from flows.terminal.output import tell
 
 HELP = "help"
 COMPLETION = "--print-completion"
@@ -39,13 +39,12 @@ RETIRED = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser with one-paragraph errors: mistake, nearest match, where to look; exit code 2."""
+    """Parser with one-paragraph errors: mistake, nearest match, where to look."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the paragraph on stderr and exit with 2."""
+        """Raise the paragraph as an error of ours, instead of printing the usage and exiting."""
         hint = _suggestion(message)
-        tell(f"autoprune: {message}; {hint}type `{self.prog} --help` for what is allowed")
-        raise SystemExit(2)
+        raise UsageError(f"{message}; {hint}type `{self.prog} --help` for what is allowed")
 
 
 def build_parser(only: str | None = None) -> Parser:
@@ -99,9 +98,7 @@ def _shared_options() -> Parser:
     group.add_argument(
         "--json", action="store_true", help="print the result as one JSON object on stdout"
     )
-    group.add_argument(
-        "--seed", type=whole_number, default=0, help="seed of every random choice (default 0)"
-    )
+    group.add_argument("--seed", type=whole_number, help="seed of every random choice (default 0)")
     group.add_argument(
         "--device",
         metavar="NAME",
@@ -134,7 +131,11 @@ def _near(wrong: str, known: Sequence[str]) -> str:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments; print help and exit if requested."""
+    """Parse the arguments; print help and exit if requested.
+
+    Raises:
+        UsageError: If they are not a command with its options.
+    """
     if argv[:1] == [HELP]:
         argv = [*argv[1:2], "--help"]
     completes = COMPLETION in (word.partition("=")[0] for word in argv)
@@ -142,8 +143,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     command = next((word for word in argv if not word.startswith("-")), "")
     parser = build_parser(None if completes else command)
     if command in RETIRED:
-        tell(f"autoprune: {command} is now {RETIRED[command]}")
-        raise SystemExit(2)
+        raise UsageError(f"{command} is now {RETIRED[command]}")
     if completes:
         _add_completion(parser)
     args, unknown = parser.parse_known_args(argv)

@@ -42,8 +42,6 @@ def read(args: argparse.Namespace) -> CompareParams | dict[str, Any]:
     if args.from_record is None:
         return settled(CompareParams, given_with_model(args, CompareParams))
     typed = given(args, CompareParams)
-    if not typed.get("seed"):
-        typed.pop("seed", None)
     others = [name for name in typed if name not in ("baseline", "out")]
     if others:
         names = ", ".join("MODEL" if n == "model" else f"--{n.replace('_', '-')}" for n in others)

@@ -41,4 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read(args: argparse.Namespace) -> SearchParams:
     """Return the typed parameters on top of the demo's."""
-    return settled(SearchParams, DEFAULTS | search_settings(args))
+    typed = search_settings(args)
+    # The number of candidates then follows from that of evaluations.
+    left_out = {"candidates"} if "evaluations" in typed else set()
+    usual = {name: value for name, value in DEFAULTS.items() if name not in left_out}
+    return settled(SearchParams, usual | typed)

@@ -20,6 +20,7 @@ EXAMPLE = "autoprune instruct build threads.jsonl --until 2023-12 --out train --
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
+    parser.set_defaults(seed=0)
     parser.add_argument("action", choices=("build", "bench"), help="what to make")
     parser.add_argument(
         "raw",

@@ -19,8 +19,6 @@ EXAMPLE = "autoprune promote --dry-run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add_options(parser, PromoteParams)
-    # None rather than 0: a gate draws nothing at random, so any seed is refused.
-    parser.set_defaults(seed=None)
     parser.add_argument(
         "--yes", action="store_true", help="do not ask on a terminal before moving the alias"
     )

@@ -19,6 +19,7 @@ MODEL = "model that reads: hub id, folder, .gguf file or package:module/file"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of both actions."""
+    parser.set_defaults(seed=0)
     actions = parser.add_subparsers(dest="action", metavar="train|score", required=True)
     train = actions.add_parser("train", help="train a head", allow_abbrev=False)
     train.add_argument("model", metavar="MODEL", help=MODEL)

@@ -377,7 +377,12 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         if self.judge_verifier is not None:
             changes["judge_verifier"] = Path(self.judge_verifier).name
         asked = self.model_copy(update=changes)
-        return asked.command_line("search", PLACES)
+        line = asked.command_line("search", PLACES)
+        # Beside evaluations, candidates that are left out mean another number.
+        usual = type(self).model_fields["candidates"].default
+        if self.evaluations is not None and self.candidates == usual:
+            line += f" --candidates {usual}"
+        return line
 
     @property
     def prompt_folder(self) -> Path | None:

@@ -68,6 +68,7 @@ def given(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
         UsageError: If the model is given both as a word and as an option.
     """
     found = {name: getattr(args, name) for name in kind.model_fields if hasattr(args, name)}
+    found = {name: found[name] for name in found if name not in SHARED or found[name] is not None}
     word = getattr(args, _WORD, None)
     if word is None:
         return found

@@ -63,7 +63,7 @@ def test_what_is_typed_reaches_the_parameters_and_nothing_else_is_given() -> Non
     typed = given(parse(line.split()), SearchParams)
     assert typed == {
         "model": "m", "sparsity": 0.5, "also_sparsities": [0.4, 0.7], "hints": False,
-        "text_split": "fresh", "run": "r", "seed": 0,
+        "text_split": "fresh", "run": "r",
     }  # fmt: skip
     line = "compare m --baseline a,b --baseline dense --pattern 2:4,4:8 --sparsity 0.5"
     params = checked(CompareParams, given(parse(line.split()), CompareParams))

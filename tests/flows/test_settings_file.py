@@ -6,6 +6,7 @@ import pytest
 
 from autoprune.errors import UsageError
 from flows.cli.parser import parse
+from flows.grammar import demo
 from flows.grammar.search import search_settings
 from flows.params import SearchParams
 from flows.terminal.options import settled
@@ -20,6 +21,15 @@ def test_what_is_typed_goes_before_the_file(tmp_path: Path) -> None:
     assert (params.model, params.share, params.minutes) == ("mine", 0.7, 30.0)
     assert params.starts == ("wanda+mrp", "ria")
     assert [made.solver for made in params.spec().starts] == ["mrp", "none"]
+
+
+@pytest.mark.parametrize("command", ["search", "demo"])
+def test_the_seed_of_the_file_holds_unless_one_is_typed(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 7\n")
+    words = [command, "--config", str(file)]
+    seeds = [search_settings(parse([*words, *more])).get("seed") for more in ([], ["--seed", "0"])]
+    assert seeds == [7, 0]
 
 
 @pytest.mark.parametrize(
@@ -37,3 +47,11 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
 
 def test_the_schema_has_every_setting(cli: CommandLine) -> None:
     assert list(cli("search --schema").record["properties"]) == SearchParams.in_order()
+
+
+@pytest.mark.parametrize(
+    ("typed", "candidates"),
+    [("", 12), ("--evaluations 5", 100), ("--evaluations 5 --candidates 7", 7)],
+)
+def test_the_demos_evaluations_set_its_candidates(typed: str, candidates: int) -> None:
+    assert demo.read(parse(["demo", *typed.split()])).candidates == candidates

@@ -1,13 +1,23 @@
 """Text of others reaches a terminal, markdown and JSON without anything that acts."""
 
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from autoprune.plain_text import in_code, in_fence, in_json, in_markdown, one_line, printable
+from autoprune.plain_text import (
+    in_code,
+    in_fence,
+    in_json,
+    in_markdown,
+    one_line,
+    printable,
+    shell_line,
+)
 
 HOSTILE = (
     "![a](http://evil.example/a.png) <img src=http://evil.example/b.png> ![b][c] [x](http://e/) "
@@ -70,3 +80,8 @@ def test_json_escapes_what_is_not_seen() -> None:
     safe = in_json(whole)
     assert all(mark.isprintable() or mark == "\n" for mark in safe)
     assert json.loads(safe)["name"] == HOSTILE
+
+
+def test_a_shell_reads_the_words_of_an_advised_command_again() -> None:
+    line = shell_line("evaluate", "my model", "--live-file", Path("a'b"), "--windows", 4)
+    assert shlex.split(line)[1:] == ["evaluate", "my model", "--live-file", "a'b", "--windows", "4"]

@@ -135,3 +135,7 @@ def test_the_command_of_a_search_asks_for_the_same(tmp_path: Path) -> None:
     assert str(tmp_path) not in line and "mine" not in line
     again = checked(SearchParams, search_settings(parse(shlex.split(line)[1:])))
     assert again.spec() == params.spec() and not again.register_winner
+    for changes in ({"candidates": 24, "evaluations": 3}, {"evaluations": 3}):
+        params = SearchParams(model="m", **changes)
+        again = checked(SearchParams, search_settings(parse(shlex.split(params.command())[1:])))
+        assert (again.candidates, again.evaluations) == (params.candidates, 3)
