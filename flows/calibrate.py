@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.statistics.statistics import AHEAD
 from flows.naming import run_name
 from flows.params import CalibrateParams
 from flows.terminal import console
@@ -12,7 +13,6 @@ from tasks.state import State, model_slug
 from tasks.workbench import Workbench, opened
 
 CALIBRATION = "calibration"
-BASIC = ["x_norm", "x_mean", "x_var", "x_max"]
 
 NAME = run_name("calibrate", CalibrateParams, lambda params: model_slug(params.model))
 
@@ -21,7 +21,7 @@ NAME = run_name("calibrate", CalibrateParams, lambda params: model_slug(params.m
 def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Collect statistics of a model on a text; the same settings find them again."""
     bench = Workbench(params.model, State.open(), params.seed, console.report)
-    needs = [*BASIC, "hessian_diag"] if params.curvature else BASIC
+    needs = sorted(AHEAD[params.curvature])
     with opened(bench):
         model = load_model(bench, params.model)
         text = cut_windows(

@@ -34,8 +34,11 @@ from autoprune.store import Store, Stored
 
 GRADIENT = "grad_norm"
 ALL = BASIC | FROM_GRAM | {GRADIENT}
+# Sets that are collected ahead of need; whatever needs part of one finds that part in the store.
+AHEAD = (BASIC, BASIC | {"hessian_diag"})
 
 __all__ = [
+    "AHEAD",
     "ALL",
     "BASIC",
     "Statistics",
@@ -73,6 +76,13 @@ class Statistics:
             return self.layers[layer_name]
         except KeyError:
             raise UnknownNameError("prunable matrix", layer_name, self.layers) from None
+
+    def _only(self, needs: Collection[str]) -> "Statistics":
+        layers = {
+            layer: {name: value for name, value in values.items() if name in needs}
+            for layer, values in self.layers.items()
+        }
+        return Statistics(self.tokens, _digest(self.tokens, layers), layers, self.notes)
 
     def to_stored(self) -> Stored:
         """Flat form for :class:`Store`; shared tensors are written once."""
@@ -145,7 +155,10 @@ def stored_statistics(
     needs: Collection[str] = BASIC,
     report: Report = silent,
 ) -> Statistics:
-    """:func:`collect_statistics`, cached in ``store`` by model, windows and needs."""
+    """:func:`collect_statistics`, cached in ``store`` by model, windows and needs.
+
+    What the store holds as part of a set of :data:`AHEAD` is taken from there.
+    """
     return found_or_collected(store, loaded, windows, needs=needs, report=report)[0]
 
 
@@ -161,6 +174,11 @@ def found_or_collected(
     collected: list[Statistics] = []
 
     def make() -> Stored:
+        for more in AHEAD:
+            if more > frozenset(needs) and store.holds(_key(loaded, windows, more)):
+                return (
+                    stored_statistics(store, loaded, windows, needs=more)._only(needs).to_stored()
+                )
         collected.append(collect_statistics(loaded.model, windows, needs=needs, report=report))
         return collected[0].to_stored()
 

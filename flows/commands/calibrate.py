@@ -2,6 +2,7 @@
 
 import argparse
 
+from autoprune.plain_text import shell_line
 from flows import late
 from flows.engine import open_engine
 from flows.params import CalibrateParams
@@ -17,7 +18,14 @@ def run(args: argparse.Namespace, params: CalibrateParams) -> int:
         ("from", f"{record['windows']} windows of {record['seqlen']} tokens of {params.corpus}"),
         ("time", f"{record['seconds']:.1f} s"),
         *(("note", note) for note in record["notes"]),
-        ("next", f"autoprune prune {params.model} --statistics dense --corpus {params.corpus}"),
+        ("next", _reuse(params)),
     ]
     emit(args, record, pairs(*lines))
     return 0
+
+
+def _reuse(params: CalibrateParams) -> str:
+    """Return the shell line that prunes with these statistics."""
+    sizes = ("--calibration-windows", params.calibration_windows, "--seqlen", params.seqlen)
+    text = ("--corpus", params.corpus)
+    return shell_line("prune", params.model, "--statistics", "dense", *text, *sizes)

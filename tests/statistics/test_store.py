@@ -13,7 +13,14 @@ from autoprune.models.loading import LoadedModel
 from autoprune.models.reference import ModelSource
 from autoprune.models.structure import prunable_linears
 from autoprune.statistics.layer_files import write_layer_files
-from autoprune.statistics.statistics import Statistics, collect_statistics, stored_statistics
+from autoprune.statistics.statistics import (
+    AHEAD,
+    Statistics,
+    collect_statistics,
+    found_or_collected,
+    stored_statistics,
+    verify_statistics,
+)
 from autoprune.store import Store, Stored
 from tests.support.tiny_models import random_windows, tiny_model
 
@@ -93,6 +100,19 @@ def test_statistics_survive_the_store_and_shared_tensors_are_written_once(tmp_pa
     # Seven matrices per block read four different inputs.
     assert len(first.to_stored().tensors) == 3 * 4 * 4
     assert stored_statistics(store, loaded, windows[:1]).digest != first.digest
+
+
+@pytest.mark.parametrize("ahead", AHEAD)
+def test_part_of_a_set_collected_ahead_takes_no_pass(tmp_path: Path, ahead: frozenset[str]) -> None:
+    model, windows = tiny_model("llama"), random_windows()
+    loaded = LoadedModel(model, None, ModelSource("tiny", tmp_path, None, "0" * 64))
+    store = Store(tmp_path / "store")
+    assert not found_or_collected(store, loaded, windows, needs=ahead)[1]
+    part, cached = found_or_collected(store, loaded, windows, needs={"x_norm"})
+    assert cached and part.digest == collect_statistics(model, windows, needs={"x_norm"}).digest
+    assert len(part.to_stored().tensors) == 3 * 4
+    verify_statistics(part, store, loaded, windows, needs={"x_norm"})
+    assert not found_or_collected(store, loaded, windows, needs={"x_norm", "gram"})[1]
 
 
 def test_layer_files_are_anonymous_read_only_and_reused(tmp_path: Path) -> None:
