@@ -15,6 +15,8 @@ from tasks.in_use import caches_are_read
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
+# Status of a search whose folder is there and whose log is not.
+NOT_BEGUN = "not begun"
 # Smaller files are not worth comparing.
 LEAST_BYTES = 1 << 20
 
@@ -91,12 +93,16 @@ def garbage(state: State, *, caches: bool) -> list[Room]:
 
 def collect(found: list[Room]) -> int:
     """Free the space and return the number of bytes freed."""
+    freed = 0
     for room in found:
         if room.same is None:
             shutil.rmtree(room.path, ignore_errors=True)
+            freed += room.bytes - folder_bytes(room.path)
         else:
             share_file(room.same, room.path)
-    return sum(room.bytes for room in found)
+            # Not every file system can share; then the copy is still there.
+            freed += room.bytes if room.path.samefile(room.same) else 0
+    return freed
 
 
 def folder_bytes(folder: Path) -> int:
@@ -122,7 +128,7 @@ def _run(state: State, run: str) -> dict[str, Any]:
     over = bool(ended) and not ended.startswith("still running")
     status = "at work" if at_work(state, run) else "done" if over else "unfinished"
     if not files.log.exists():
-        status = "not begun"
+        status = NOT_BEGUN
     return {
         "run": run,
         "status": status,

@@ -1,14 +1,16 @@
 """What ``autoprune ls`` prints."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoprune.models.reference import known_models
 from autoprune.report.benefit import megabytes
 from autoprune.report.canvas import number, percent, short_model
+from autoprune.report.counted import for_people
 from autoprune.report.sealed import SealedSet
 from flows import library
-from flows.housekeeping import runs_listing
+from flows.housekeeping import NOT_BEGUN, runs_listing
 from flows.runs import find_run
 from flows.searching.leaderboard import rows, table
 from flows.terminal.output import pairs
@@ -16,7 +18,7 @@ from tasks import track
 from tasks.ledger_file import ledger_path
 from tasks.run_files import RunFiles, read_object
 from tasks.sealed_touches import sets_on_record
-from tasks.state import State
+from tasks.state import TRACKING_VARIABLE, State
 
 LEADER = "leads so far"
 Listing = tuple[dict[str, Any], str]
@@ -197,18 +199,29 @@ def _models(state: State) -> Listing:
         folder = RunFiles.of(state, run).winner
         if (folder / "config.json").is_file():
             opens.append({"ref": str(folder), "what": f"winner of run {run}"})
-    registered: list[dict[str, Any]] = []
-    if state.tracking_database.exists():
-        # Imports Prefect, which an installation may lack.
-        from tasks.mirror import tracker_of
-
-        registered = track.models.registered_models(tracker_of(state))
+    registered, fault = _registered(state)
     lines = [(item["ref"], item["what"]) for item in opens]
     for item in registered:
         names = ", ".join(f"{alias} = version {n}" for alias, n in item["aliases"].items())
         lines.append((item["name"], f"registered, {names or 'no alias'}"))
     text = pairs(*lines) if lines else "no model opens without a download here"
-    return {"models": opens, "registered": registered}, text
+    if fault:
+        text += f"\n\nnote  registered models are not listed: {fault}"
+    return {"models": opens, "registered": registered, "fault": fault}, text
+
+
+def _registered(state: State) -> tuple[list[dict[str, Any]], str]:
+    """The registered models, or none and why."""
+    # Without a server and without a file there is no registry, which asking would create.
+    if not (os.environ.get(TRACKING_VARIABLE) or state.tracking_database.exists()):
+        return [], ""
+    # Imports Prefect, which an installation may lack.
+    from tasks.mirror import tracker_of, tried
+
+    found, fault = tried(
+        state, lambda: track.models.registered_models(tracker_of(state)), patient=True
+    )
+    return found or [], fault
 
 
 def _candidates(state: State, run: str | None) -> Listing:
@@ -226,7 +239,8 @@ def _candidates(state: State, run: str | None) -> Listing:
     sealed = "" if known is None else f"{SealedSet(**known).facts}\n"
     way_on = f"not finished, the order may change\nnext  autoprune resume {run_id}"
     follow = way_on if unfinished else f"next  autoprune report {run_id}"
-    return {"run": run_id, "candidates": found}, f"{table(found)}\n{sealed}{follow}"
+    shown = table(found, for_people(report.get("spec", {}).get("reference", "wanda")))
+    return {"run": run_id, "candidates": found}, f"{shown}\n{sealed}{follow}"
 
 
 def _runs(state: State) -> Listing:
@@ -241,7 +255,9 @@ def _runs(state: State) -> Listing:
         what += [f"{item['candidates']} candidates", megabytes(item["bytes"])]
         lines.append((item["run"], "; ".join(part for part in what if part)))
     text = pairs(*lines) if lines else "no search was started in this folder"
-    follow = f"autoprune report {found[0]['run']}" if found else "autoprune search MODEL"
+    # A run that has not begun has nothing to report.
+    begun = [item["run"] for item in found if item["status"] != NOT_BEGUN]
+    follow = f"autoprune report {begun[0]}" if begun else "autoprune search MODEL"
     return {"runs": found}, f"{text}\n\nnext  {follow}"
 
 

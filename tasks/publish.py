@@ -74,9 +74,16 @@ class Publisher:
         self._highest = max(self._highest, min(100.0, round(share, 1)))
         return self._put(PROGRESS, self._highest, note)
 
-    def leaderboard(self, rows: Sequence[Mapping[str, Any]], note: str) -> bool:
-        """Show the leaderboard as a table of strings, best first."""
-        return self._put(LEADERBOARD, json.dumps([table_row(row) for row in rows]), note)
+    def leaderboard(self, rows: Sequence[Mapping[str, Any]], reference: str, note: str) -> bool:
+        """Show the leaderboard as a table of strings, best first.
+
+        Args:
+            rows: Its rows.
+            reference: Name of the recipe that changes are counted from.
+            note: One line below the title.
+        """
+        table = [table_row(row, reference) for row in rows]
+        return self._put(LEADERBOARD, json.dumps(table), note)
 
     def figures(self, rows: Sequence[Mapping[str, str]], note: str) -> bool:
         """Show a table of strings."""
@@ -156,7 +163,7 @@ def _find(client: Any, key: str, flow_run: "UUID") -> "UUID | None":
     return found[0].id if found else None
 
 
-def table_row(row: Mapping[str, Any]) -> dict[str, str]:
+def table_row(row: Mapping[str, Any], reference: str) -> dict[str, str]:
     """A leaderboard row as the UI's table shows it: short strings only."""
     change = row["change_vs_wanda"]
     rank = row["rank"]
@@ -164,7 +171,7 @@ def table_row(row: Mapping[str, Any]) -> dict[str, str]:
         "#": "" if rank is None else str(rank),
         "candidate": _short(row["candidate"]),
         "perplexity": _figure(row["perplexity"]),
-        "vs Wanda": "" if change is None else f"{change:+.1%}",
+        f"vs {_short(reference)}": "" if change is None else f"{change:+.1%}",
         "sealed": "failed" if row.get("sealed_failure") else _figure(row["sealed_perplexity"]),
         "sparsity": "" if row["sparsity"] is None else f"{row['sparsity']:.2%}",
         "verdict": row["verdict"] + (f": {row['code']}" if row["code"] else ""),

@@ -7,7 +7,7 @@ from typing import Any
 
 from autoprune.errors import DamagedFileError
 from autoprune.storage import write_json
-from tasks.state import State
+from tasks.state import SETTINGS_FILE, State
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class RunFiles:
     @property
     def params(self) -> Path:
         """Settings that the search was started with."""
-        return self.folder / "params.json"
+        return self.folder / SETTINGS_FILE
 
     @property
     def facts(self) -> Path:

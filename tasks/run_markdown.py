@@ -91,7 +91,8 @@ def _embedded(title: str, kind: str, data: bytes) -> str:
 
 def _table(report: "RunReport") -> str:
     lines = [
-        "| # | candidate | perplexity | vs Wanda | sealed | formula |",
+        f"| # | candidate | perplexity | vs {in_markdown(report.reference_name, 40)} | sealed "
+        "| formula |",
         "|--:|---|--:|--:|--:|---|",
     ]
     for entry in report.ranked[:ROWS]:

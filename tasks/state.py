@@ -10,8 +10,11 @@ from autoprune.errors import UsageError
 from autoprune.storage import write_text
 
 HOME_VARIABLE = "AUTOPRUNE_HOME"
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 PAGE_VARIABLE = "AUTOPRUNE_MLFLOW_PAGE"
 FOLDER_TAG = "folder:"
+# In a search's folder; written whenever the search is started or resumed.
+SETTINGS_FILE = "params.json"
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 
@@ -81,7 +84,7 @@ class State:
     @property
     def tracking_uri(self) -> str:
         """Address of MLflow: ``$MLFLOW_TRACKING_URI``, else the SQLite file."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.tracking_database}"
+        return os.environ.get(TRACKING_VARIABLE) or f"sqlite:///{self.tracking_database}"
 
     @property
     def tracking_place(self) -> str:
@@ -127,15 +130,18 @@ class State:
         return self.runs / run_id
 
     def run_ids(self) -> list[str]:
-        """Names of all searches, latest first."""
+        """Names of all searches, the one that was last started or resumed first."""
         if not self.runs.is_dir():
             return []
         found = [entry for entry in self.runs.iterdir() if entry.is_dir()]
         found = [entry for entry in found if RUN_NAME.fullmatch(entry.name)]
-        return [
-            entry.name
-            for entry in sorted(found, key=lambda entry: (-entry.stat().st_mtime, entry.name))
-        ]
+        return [entry.name for entry in sorted(found, key=lambda e: (-_opened_at(e), e.name))]
+
+
+def _opened_at(folder: Path) -> float:
+    # The folder's own time also changes where a report is written.
+    settings = folder / SETTINGS_FILE
+    return (settings if settings.exists() else folder).stat().st_mtime
 
 
 def without_machine_paths(text: str, root: Path) -> str:

@@ -222,7 +222,8 @@ class Driver:
         settled = self._settled()
         if settled != self._settled_before or self.search.finished is not None:
             self._settled_before = settled
-            self.shown.leaderboard(rows(self.record.body), note)
+            reference = for_people(self.search.spec.reference)
+            self.shown.leaderboard(rows(self.record.body), reference, note)
 
     def mirror(self, status: str) -> bool:
         """Bring MLflow up to date with the record; report an unreachable store once."""

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
+from flows.listings import listing
 from flows.params import SearchParams
 from flows.search import search
 from flows.searching.best_so_far import with_best_so_far
@@ -37,6 +38,7 @@ def test_a_search_of_schemes_ends_with_a_smaller_model(
     assert record["passed"] and 2 <= len(starts) <= 3
     assert record["reference"] == "depth:criterion=random,protect=none,patch=none"
     assert f"vs {record['reference']}"[:10] in closing_text(record)
+    assert f"vs {record['reference']}"[:10] in listing("candidates", "shapes")[1]
     page = files.page.read_text()
     assert "Against Wanda" not in page and "fewer parameters in blocks" in page
     # What won is saved in its real shapes, counted, registered by its share of parameters.

@@ -89,7 +89,7 @@ def test_the_page_in_prefect(report: Any, tmp_path: Path) -> None:
 def test_rows_in_prefect() -> None:
     row: dict[str, Any] = dict.fromkeys(("rank", "perplexity", "change_vs_wanda", "sparsity"))
     row |= {"sealed_perplexity": None, "verdict": "winner", "code": "", "candidate": HOSTILE}
-    for text in table_row(row | {"formula": HOSTILE, "allocation": HOSTILE}).values():
+    for text in table_row(row | {"formula": HOSTILE, "allocation": HOSTILE}, "Wanda").values():
         quiet(text)
 
 

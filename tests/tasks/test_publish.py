@@ -52,12 +52,13 @@ def test_rows_are_short_texts() -> None:
         "perplexity": 1234.5, "change_vs_wanda": -0.25, "sealed_perplexity": None,
         "sparsity": 0.6, "verdict": "rejected", "code": "nan_scores",
     }  # fmt: skip
-    shown = table_row(row)
+    shown = table_row(row, "Wanda")
     assert all(isinstance(value, str) and len(value) <= 120 for value in shown.values())
     assert shown["perplexity"] == "1,234.50" and shown["vs Wanda"] == "-25.0%"
     assert shown["verdict"] == "rejected: nan_scores"
     assert shown["sealed"] == ""
-    assert table_row(row | {"sealed_failure": "timeout: 20 s"})["sealed"] == "failed"
+    failed = table_row(row | {"sealed_failure": "timeout: 20 s"}, "depth")
+    assert failed["sealed"] == "failed" and failed["vs depth"] == "-25.0%"
 
 
 def test_the_page_is_small_and_its_pictures_are_pictures(tmp_path: Path) -> None:
@@ -69,7 +70,9 @@ def test_the_page_is_small_and_its_pictures_are_pictures(tmp_path: Path) -> None
     assert len(page.encode()) < LARGEST_PAGE
     pictures = re.findall(r"!\[[^\]]+\]\(data:image/png;base64,([^)]+)\)", page)
     assert pictures and all(base64.b64decode(p).startswith(b"\x89PNG") for p in pictures)
-    assert drawn(page) == []
+    assert drawn(page) == [] and "| vs Wanda |" in page
+    other = replace(run, spec=run.spec | {"reference": "depth"})
+    assert "| vs depth |" in run_markdown(other, files, "")
     assert "[demo in MLflow]" in page
     assert "<b>" not in page
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from autoprune.errors import UsageError
+from autoprune.storage import write_json
+from tasks.run_files import RunFiles
 from tasks.state import State, model_slug
 
 
@@ -52,6 +54,18 @@ def test_latest_run_comes_first(tmp_path: Path) -> None:
         state.run(name).mkdir(parents=True)
         os.utime(state.run(name), (second, second))
     assert state.run_ids() == ["new", "old"]
+
+
+def test_a_report_on_an_old_run_does_not_make_it_the_latest(tmp_path: Path) -> None:
+    state = State.open(tmp_path)
+    for second, name in enumerate(("old", "new")):
+        settings = RunFiles.of(state, name).params
+        write_json(settings, {})
+        os.utime(settings, (second, second))
+    RunFiles.of(state, "old").page.write_text("")
+    assert state.run_ids() == ["new", "old"]
+    write_json(RunFiles.of(state, "old").params, {})
+    assert state.run_ids() == ["old", "new"]
 
 
 def test_a_file_as_state_folder_is_refused(tmp_path: Path) -> None:
