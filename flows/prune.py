@@ -112,6 +112,8 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "seqlen": params.seqlen,
             "seed": params.seed,
             "dtype": memory,
+            "dtype_asked": params.dtype,
+            "held_out": params.held_out,
             "out": None,
             "perplexity": None,
         }

@@ -25,6 +25,11 @@ class Counted:
         return for_people(self.reference)
 
     @property
+    def removes(self) -> bool:
+        """Whether weights are removed, by schemes, instead of set to zero."""
+        return bool(self.spec.get("schemes"))
+
+    @property
     def gone(self) -> str:
         """What the share is a share of."""
-        return "fewer parameters in blocks" if self.spec.get("schemes") else "zeros"
+        return "fewer parameters in blocks" if self.removes else "zeros"

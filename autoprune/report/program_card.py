@@ -1,10 +1,11 @@
 """The model card of a folder pruned by a program: facts, code, how to reproduce it."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from autoprune.models.licence import card_header, terms_of
-from autoprune.plain_text import in_fence
+from autoprune.plain_text import in_fence, shell_line
 from autoprune.program_files import prunes_blocks
 
 SOURCE_FILE = "program.py"
@@ -22,7 +23,7 @@ SHA-256 `{digest}`, on {samples} windows of {seqlen} tokens of {corpus}.
 Again, to the bit on the same machine with the same versions:
 
 ```
-autoprune prune {model} --program {file} {budget} --corpus {corpus} \\
+{again} \\
   --calibration-windows {samples} --seqlen {seqlen} --seed {seed}{more} --out AGAIN
 ```
 
@@ -42,8 +43,10 @@ def program_card(record: Mapping[str, Any], licence: str) -> str:
     """
     program = record["program"]
     structured = record["pattern"] != "unstructured"
-    budget = f"--pattern {record['pattern']}" if structured else f"--sparsity {record['target']:g}"
-    more = "".join(f" --{o} {record[key]}" for o, key, usual in _OPTIONS if record[key] != usual)
+    budget = ("--pattern", record["pattern"]) if structured else ("--sparsity", record["target"])
+    again = shell_line("prune", record["model"], "--program", SOURCE_FILE, *budget)
+    others = ((o, record.get(key, usual), usual) for o, key, usual in _OPTIONS)
+    more = "".join(f" --{o} {shlex.quote(value)}" for o, value, usual in others if value != usual)
     if "true-sequential" in record["statistics"]:
         more += " --statistics true-sequential"
     known = {key: record[key] for key in _KEYS}
@@ -55,7 +58,7 @@ def program_card(record: Mapping[str, Any], licence: str) -> str:
         form="block" if prunes_blocks(program["source"]) else "layer",
         digest=program["digest"],
         source=in_fence(program["source"]),
-        budget=budget,
+        again=f"{again} --corpus {shlex.quote(record['corpus'])}",
         more=more,
         file=SOURCE_FILE,
     )
@@ -65,6 +68,8 @@ _OPTIONS = (
     ("group", "group", "row"),
     ("allocation", "allocation", "uniform"),
     ("repair", "solver", "none"),
+    ("dtype", "dtype_asked", "auto"),
+    ("held-out", "held_out", None),
 )
 _KEYS = (
     "model", "sparsity", "pattern", "group", "allocation", "solver", "samples", "seqlen", "corpus",

@@ -6,7 +6,7 @@ from typing import Any
 from autoprune.models.licence import card_header, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.report.benefit import speed
-from autoprune.report.canvas import percent
+from autoprune.report.canvas import number, percent
 
 
 def prune_card(record: Mapping[str, Any], licence: str) -> str:
@@ -35,9 +35,25 @@ def prune_card(record: Mapping[str, Any], licence: str) -> str:
         f"# {percent(counted['sparsity'], digits=1)} of the linear weights zero",
         f"{counted['zeros']:,} of {counted['prunable']:,} prunable weights are zero, recounted in "
         f"the saved files.{recount} Stock transformers opens it. {speed(record['pattern'])}.",
-        "Pruned once, by hand: nobody has measured here what it is worth. `autoprune evaluate "
-        f"FOLDER` does.\n\n{in_fence(record['metric'])}",
+        f"{_worth(record)}\n\n{in_fence(record['metric'])}",
         f"|  |  |\n|---|---|\n{table}",
         f"Licence of the base model: {terms_of(licence)}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _worth(record: Mapping[str, Any]) -> str:
+    """By whose choice it was pruned, and what was measured then."""
+    preset, found = record.get("preset"), record.get("perplexity")
+    how = "by hand" if preset is None else f"with the preset {in_code(preset['quality'])}"
+    if found is None:
+        return (
+            f"Pruned once, {how}: nobody has measured here what it is worth. `autoprune evaluate "
+            "FOLDER` does."
+        )
+    return (
+        f"Pruned once, {how}. Its perplexity is {number(found['pruned'])}, and that of the dense "
+        f"model {number(found['dense'])}, on {found['windows']} windows of {found['seqlen']} "
+        f"tokens of a part of {in_code(record['corpus'])} that it was not calibrated on. "
+        "`autoprune evaluate FOLDER` measures more."
+    )

@@ -171,7 +171,7 @@ def draw_pareto(report: RunReport, canvas: Canvas) -> str:
     measured = sorted({round(x, 3) for e in report.ranked for x, _ in points_of(e)})
     if len(measured) <= 7:
         axes.set_xticks(measured)
-    axes.set_xlabel("zeros among prunable weights")
+    axes.set_xlabel(report.gone if report.removes else "zeros among prunable weights")
     axes.set_ylabel("perplexity, log" if canvas.narrow else "perplexity (log, lower is better)")
     listing = "; ".join(f"{number(y)} at {percent(x)}" for x, y in front)
     return f"Perplexity against sparsity; the front is {listing}."

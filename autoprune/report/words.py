@@ -33,7 +33,9 @@ def benefit(report: RunReport) -> list[str]:
     """The benefit of the winner: size before and after, speed; empty until it is saved."""
     if report.outcome is None:
         return []
-    return [f"{sizes(report.outcome, report.quantised)}.", f"{speed(report.pattern)}."]
+    size = f"{sizes(report.outcome, report.quantised)}."
+    # A scheme leaves no zeros that a runtime could use.
+    return [size] if report.removes else [size, f"{speed(report.pattern)}."]
 
 
 def lead(report: RunReport) -> str:

@@ -1,18 +1,51 @@
 """A folder that `prune` saved says what it is."""
 
+import re
+import shlex
+
+from autoprune.report.program_card import program_card
 from autoprune.report.prune_card import prune_card
+from flows.cli.parser import parse
+from flows.params import PruneParams
+from flows.terminal.options import given
 from tests.support.checkpoint_record import RECORD
+
+MADE = RECORD | {
+    "metric": "wanda", "model": "owner/base", "group": "row", "allocation": "ramp",
+    "solver": "mrp", "samples": 16, "seqlen": 512, "corpus": "my.txt",
+}  # fmt: skip
 
 
 def test_what_how_and_what_is_not_known() -> None:
-    record = RECORD | {
-        "metric": "wanda", "model": "owner/base", "group": "row", "allocation": "ramp",
-        "solver": "mrp", "samples": 16, "seqlen": 512, "corpus": "my.txt",
-    }  # fmt: skip
-    card = prune_card(record, "apache-2.0")
+    card = prune_card(MADE | {"perplexity": None}, "apache-2.0")
     assert card.startswith("---\nlibrary_name: transformers")
     for words in (
         "license: apache-2.0", "600 of 1,000 prunable", "`owner/base`", "b" * 64, "wanda", "`mrp`",
         "16 windows of 512 tokens of `my.txt`, seed 3", "no faster", "nobody has measured",
     ):  # fmt: skip
         assert words in card, words
+
+
+def test_what_was_measured_is_in_the_card() -> None:
+    found = {"dense": 21.25, "pruned": 26.5, "windows": 8, "seqlen": 512}
+    measured = {"perplexity": found, "preset": {"quality": "balanced"}}
+    card = prune_card(MADE | measured, "apache-2.0")
+    assert "nobody has measured" not in card and "the preset `balanced`" in card
+    assert "perplexity is 26.5" in card and "model 21.2" in card
+    assert "8 windows of 512 tokens of a part of `my.txt`" in card
+
+
+def test_a_programs_card_repeats_every_setting() -> None:
+    program = {"name": "mine", "digest": "c" * 64, "source": "def prune_layer(): ..."}
+    record = MADE | {
+        "program": program, "sparsity": 0.6, "target": 0.61234567, "statistics": "sequential",
+        "corpus": "my text.txt", "dtype_asked": "bfloat16", "held_out": "a.txt,b c.txt",
+    }  # fmt: skip
+    (block,) = re.findall(r"```\n(autoprune prune .*?)\n```", program_card(record, ""), re.DOTALL)
+    typed = given(parse(shlex.split(block.replace("\\\n", " "))[1:]), PruneParams)
+    assert typed == {
+        "model": "owner/base", "program": "program.py", "sparsity": 0.61234567,
+        "corpus": "my text.txt", "calibration_windows": 16, "seqlen": 512, "seed": 3,
+        "allocation": "ramp", "repair": "mrp", "dtype": "bfloat16", "held_out": "a.txt,b c.txt",
+        "out": "AGAIN",
+    }  # fmt: skip

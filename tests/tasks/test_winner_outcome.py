@@ -71,3 +71,15 @@ def test_card_and_report_state_size_speed_and_samples() -> None:
     assert "of France is &lt;b&gt;Paris" in page and "269.0 MB" in page
     two_four = dataclasses.replace(report, pattern="2:4")
     assert "sparse tensor cores" in " ".join(summary(two_four))
+
+
+def test_a_smaller_model_is_not_described_by_its_zeros() -> None:
+    outcome = Outcome(98_000_000, 69_000_000, "F16", ())
+    report = make_report()
+    schemes = report.spec | {"schemes": ["depth"]}
+    report = dataclasses.replace(report, outcome=outcome, spec=schemes, sparsity=0.2)
+    shown = " ".join(summary(report))
+    assert "69.0 MB (F16) out" in shown and "no faster" not in shown
+    page = render(report)
+    assert "with 20 % fewer parameters in blocks" in page and "sparsity</span>" not in page
+    assert ">Removed</th>" in page and ">Zeros</th>" not in page
