@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 
 from autoprune.bench.smaller import Shrinking
+from autoprune.plain_text import shell_line
 from autoprune.schemes.card import removed
 from flows.params import SearchParams
 from flows.terminal import console
@@ -61,7 +62,7 @@ def second_text(record: Mapping[str, Any], folder: Path) -> str:
         ("smaller", smaller["continues"]),
         ("saved", folder),
         ("better", "autoprune prune MODEL --scheme depth+recover:steps=100 --sparsity 0.2"),
-        ("next", f"autoprune promote --folder {folder}"),
+        ("next", shell_line("promote", "--folder", folder)),
     )
     return "\n".join(f" {line}" for line in shown.splitlines())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from autoprune.plain_text import in_code, in_markdown, one_line
+from autoprune.plain_text import in_code, in_markdown, one_line, shell_line
 from autoprune.report.canvas import BLUE, new_canvas
 from autoprune.report.layers import by_block
 from tasks.publish import Publisher
@@ -36,7 +36,8 @@ def show_pruning(state: State, record: Mapping[str, Any], measured_by: str) -> N
         parts.append(_layers_picture(record["layer_sparsity"]))
     if record["out"]:
         place = without_machine_paths(str(record["out"]), state.root)
-        measure = without_machine_paths(f"autoprune evaluate {place}{measured_by}", state.root)
+        measure = f"{shell_line('evaluate', record['out'])}{measured_by}"
+        measure = without_machine_paths(measure, state.root)
         parts.append(f"Saved in {in_code(place)}; measure it: {in_code(measure)}")
     else:
         parts.append("Nothing was saved: no folder was given under Out.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from autoprune.plain_text import shell_line
 from autoprune.recipe import Recipe
 from autoprune.report.benefit import Outcome, Sample
 from autoprune.report.data import Command, RunReport, SharedText, Split, Stage
@@ -121,7 +122,7 @@ def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tup
     checkpoint = facts.get("checkpoint")
     if checkpoint is None:
         return (listed,)
-    measure = f"autoprune evaluate {checkpoint['out']} --corpus {search.spec.corpus}"
+    measure = shell_line("evaluate", checkpoint["out"], "--corpus", search.spec.corpus)
     return (
         listed,
         Command("Measure the winner again", measure),

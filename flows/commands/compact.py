@@ -7,6 +7,7 @@ from typing import Any
 
 from autoprune.checkpoint.compact import expand_compact, is_compact, require_equal, write_compact
 from autoprune.errors import UsageError
+from autoprune.plain_text import shell_line
 from autoprune.targets import check_folder
 from flows.terminal.output import emit, pairs
 
@@ -101,8 +102,8 @@ def _text(record: dict[str, Any]) -> str:
     if not back and not record["encoded"]:
         lines.append(("note", "no tensor is sparse enough to gain; was this model pruned?"))
     follow = (
-        f"autoprune evaluate {record['out']}"
+        shell_line("evaluate", record["out"])
         if back
-        else f"autoprune compact {record['out']} {record['out']}-dense"
+        else shell_line("compact", record["out"], f"{record['out']}-dense")
     )
     return pairs(*lines, ("next", follow))

@@ -6,6 +6,7 @@ from typing import Any
 
 from autoprune.models.gguf_writing import export_gguf
 from autoprune.models.pushing import check_push, push_to_hub
+from autoprune.plain_text import shell_line
 from flows.terminal.console import open_screen, report
 from flows.terminal.output import emit, pairs
 
@@ -58,5 +59,5 @@ def _lines(record: dict[str, Any]) -> list[tuple[str, Any]]:
     if record["hub"]:
         lines.append(("sent", record["commit"]))
     if "file" in record:
-        lines.append(("next", f"autoprune evaluate {record['file']} --suite lm,cost"))
+        lines.append(("next", shell_line("evaluate", record["file"], "--suite", "lm,cost")))
     return lines

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.inspection import Inspection, inspect_model
+from autoprune.errors import AutopruneError
 from autoprune.report.inspection_plot import inspection_png
 from autoprune.storage import atomic_file, write_json
 from flows.grammar.inspect import JSON_FILE
 from flows.params import InspectParams
 from flows.terminal.console import open_screen, report
-from flows.terminal.output import emit, plain
+from flows.terminal.output import emit, plain, tell
+from tasks.in_use import reading_caches
 from tasks.state import State
 
 PICTURE = "inspection.png"
@@ -19,7 +21,8 @@ PICTURE = "inspection.png"
 def run(args: argparse.Namespace, params: InspectParams) -> int:
     """Inspect, write the requested files, and print the tables."""
     out = None if params.out is None else Path(params.out).expanduser()
-    with open_screen(quiet=args.quiet):
+    state = State.open()
+    with open_screen(quiet=args.quiet), reading_caches(state):
         found = inspect_model(
             params.model,
             corpus=params.corpus,
@@ -28,12 +31,17 @@ def run(args: argparse.Namespace, params: InspectParams) -> int:
             seqlen=params.seqlen,
             windows=params.calibration_windows,
             selection=params.selection_windows,
-            cache=State.open().store,
+            cache=state.store,
             report=report,
         )
     record: dict[str, Any] = found.to_json() | {"out": None if out is None else str(out)}
     if out is not None:
-        _write(out, found)
+        try:
+            _write(out, found)
+        except (OSError, AutopruneError):
+            # What took minutes is not lost with the files.
+            tell(_text(found, None))
+            raise
     emit(args, record, _text(found, record["out"]))
     return 0
 

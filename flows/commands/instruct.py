@@ -1,13 +1,16 @@
 """``autoprune instruct``: training sets and dated test sets out of raw threads."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
 from autoprune.errors import UsageError
+from autoprune.plain_text import shell_line
 from flows.instructing import Job, instruct
 from flows.terminal.console import open_screen
 from flows.terminal.output import emit, pairs
+from tasks.in_use import reading_caches
 from tasks.state import State
 
 
@@ -15,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     """Make the set and print what became of the threads."""
     job = _job(args)
 
-    with open_screen(quiet=args.quiet):
+    with open_screen(quiet=args.quiet), reading_caches(State.open()):
         record = instruct(job)
     emit(args, record, pairs(*_lines(job, record)))
     return 0
@@ -62,7 +65,8 @@ def _lines(job: Any, record: dict[str, Any]) -> list[tuple[str, Any]]:
         lines.insert(2, ("note", f"{near}; --overlap-words 8 leaves them out"))
     follow = "autoprune evaluate MODEL --suite live --cutoff DATE"
     if job.action == "build":
-        follow = f"autoprune compare MODEL --calibration-text aligned={record['file']}"
+        aligned = f"aligned={record['file']}"
+        follow = shell_line("compare", "MODEL", "--calibration-text", aligned)
     elif not job.usual_place:
-        follow += f" --live-file {job.out}"
+        follow += f" --live-file {shlex.quote(str(job.out))}"
     return [*lines, ("next", follow)]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.plain_text import shell_line
 from autoprune.report.sealed import SealedSet
 from flows import late
 from flows.engine import open_engine
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace, params: PromoteParams) -> int:
         record = engine.call(late.promote, looked)
     if asks:
         record = _ask_and_settle(record, params)
-    emit(args, record, _text(record))
+    emit(args, record, _text(record, params))
     return 0 if record["passed"] else NOTHING_PASSED
 
 
@@ -39,7 +40,7 @@ def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, 
     # A refusal is recorded without asking: it moves nothing.
     agreed = True
     if record["passed"]:
-        tell(_text(record))
+        tell(_text(record, params))
         new = record["champion"] if rollback else record["challenger"]
         tell(f"make version {new} of {record['name']} champion? [y/N] ", end="")
         agreed = sys.stdin.readline().strip().lower() in {"y", "yes"}
@@ -55,8 +56,8 @@ def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, 
     return record | done | {"dry_run": False}
 
 
-def _text(record: Mapping[str, Any]) -> str:
-    outcome = f"{verdict_line(record)}\nnext  autoprune {_next(record)}"
+def _text(record: Mapping[str, Any], params: PromoteParams) -> str:
+    outcome = f"{verdict_line(record)}\nnext  {_next(record, params)}"
     if record["rollback"]:
         return outcome
     return f"{gate_table(record)}\n{_text_line(record)}\n{outcome}"
@@ -94,10 +95,15 @@ def gate_table(record: Mapping[str, Any]) -> str:
     return "\n".join([head, *lines])
 
 
-def _next(record: Mapping[str, Any]) -> str:
+def _next(record: Mapping[str, Any], params: PromoteParams) -> str:
     """The command that usually follows."""
     if record["rollback"]:
-        return "ls models"
+        return shell_line("ls", "models")
     if record["moved"]:
-        return f"promote --name {record['name']} --rollback"
-    return f"promote --name {record['name']} --yes" if record["passed"] else "report"
+        return shell_line("promote", "--name", record["name"], "--rollback")
+    if not record["passed"]:
+        return shell_line("report")
+    # A folder was registered as the version that was measured.
+    asked = {"name": record["name"], "version": record["challenger"], "folder": None}
+    again = params.model_copy(update=asked | {"dry_run": False})
+    return f"{again.command_line('promote', ())} --yes"

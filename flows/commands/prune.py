@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.plain_text import shell_line
 from flows import late
 from flows.engine import open_engine
 from flows.params import PruneParams
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace, params: PruneParams) -> int:
         lines.append(("saved", record["out"]))
         if "commit" in record:
             lines.append(("sent", record["commit"]))
-        lines.append(("next", f"autoprune evaluate {record['out']}{params.measured_by}"))
+        lines.append(("next", f"{shell_line('evaluate', record['out'])}{params.measured_by}"))
     else:
         lines.append(("next", "add --out DIR to keep the pruned model"))
     emit(args, record, pairs(*lines))

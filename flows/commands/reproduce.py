@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import UsageError
+from autoprune.plain_text import shell_line
 from autoprune.targets import check_folder
 from flows.engine import open_engine
 from flows.prune import prune
@@ -67,7 +68,7 @@ def _text(record: dict[str, Any]) -> str:
             ("next", "use the versions and the processor that the MLflow run's tags name"),
         ]
     elif record["out"] is not None:
-        rows += [("saved", record["out"]), ("next", f"autoprune evaluate {record['out']}")]
+        rows += [("saved", record["out"]), ("next", shell_line("evaluate", record["out"]))]
     else:
         again = f"autoprune reproduce {record['run']} {record['candidate']} --out DIR"
         rows.append(("next", f"{again} to save the model"))

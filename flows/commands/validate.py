@@ -3,9 +3,11 @@
 import argparse
 from typing import Any
 
+from autoprune.plain_text import shell_line
 from flows.params.evaluate import listed
 from flows.terminal.console import open_screen
 from flows.terminal.output import emit, pairs
+from tasks.in_use import reading_caches
 from tasks.state import State
 from tasks.validate import validate_file
 
@@ -17,16 +19,18 @@ HOLDS = {
 
 def run(args: argparse.Namespace) -> int:
     """Ask the sandbox and print its verdict."""
-    with open_screen(quiet=args.quiet):
+    state = State.open()
+    with open_screen(quiet=args.quiet), reading_caches(state):
         named = None if args.statistics is None else listed(args.statistics)
-        record = validate_file(str(State.open().root), args.file, named)
+        record = validate_file(str(state.root), args.file, named)
     emit(args, record, pairs(*(_accepted(record) if record["ok"] else _rejected(record))))
     return 0 if record["ok"] else 3
 
 
 def _accepted(record: dict[str, Any]) -> list[tuple[str, Any]]:
     more = ", ".join(record["beyond_a_search"])
-    prune = f"autoprune prune MODEL --{record['kind']} {record['file']} --out pruned"
+    file = (f"--{record['kind']}", record["file"])
+    prune = shell_line("prune", "MODEL", *file, "--out", "pruned")
     return [
         ("accepted", record["file"]),
         ("holds", HOLDS[record["kind"]]),
@@ -47,5 +51,5 @@ def _rejected(record: dict[str, Any]) -> list[tuple[str, Any]]:
         rows.append(("do", record["remedy"]))
     if record["printed"]:
         rows.append(("printed", record["printed"][-400:]))
-    rows.append(("next", f"change the file, then: autoprune validate {record['file']}"))
+    rows.append(("next", f"change the file, then: {shell_line('validate', record['file'])}"))
     return rows

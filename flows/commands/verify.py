@@ -5,6 +5,7 @@ from typing import Any
 
 from autoprune.models.loading import load_model
 from autoprune.models.reference import read_from
+from autoprune.plain_text import shell_line
 from autoprune.targets import check_folder
 from autoprune.verify import Training, find_verifier, open_verifier, read_chains, train_verifier
 from autoprune.verify.auroc import auroc
@@ -27,13 +28,14 @@ def _train(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     check_folder(Path(args.out), sources=[read_from(args.model)])
     made = train_verifier(load_model(args.model), training, report=report)
     made.save(Path(args.out))
+    suite = f"steps:verifiers=surprisal+{args.out}"
     held = made.record["held_out"]
     text = pairs(
         ("saved", args.out),
         ("head", f"{made.record['parameters']:,} parameters, {made.record['reader']} unchanged"),
         ("trained", f"{made.record['training']['epochs_run']} epochs on {args.chains} solutions"),
         ("AUROC", f"{held['auroc']:.3f} on {held['steps']} steps held out, of the same templates"),
-        ("next", f"autoprune evaluate {args.model} --suite steps:verifiers=surprisal+{args.out}"),
+        ("next", shell_line("evaluate", args.model, "--suite", suite)),
     )
     return {**made.record, "folder": args.out}, text
 

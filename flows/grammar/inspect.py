@@ -28,11 +28,16 @@ def read(args: argparse.Namespace) -> InspectParams:
     """The parameters that were typed; every name in them exists.
 
     Raises:
-        UsageError: If the target already holds an inspection.
+        UsageError: If the target is no folder, or already holds an inspection.
     """
     params = settled(InspectParams, given_with_model(args, InspectParams))
     out = None if params.out is None else Path(params.out).expanduser()
-    if out is not None and (out / JSON_FILE).exists() and not args.overwrite:
+    if out is None:
+        return params
+    file = next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None)
+    if file is not None:
+        raise UsageError(f"{file} is a file; name a folder with --out")
+    if (out / JSON_FILE).exists() and not args.overwrite:
         raise UsageError(
             f"{out} holds an inspection; name another folder with --out, or add --overwrite"
         )

@@ -243,7 +243,8 @@ class PruneParams(Params):
         # A model's own words calibrate and never measure.
         text = "" if library.is_generated(self.corpus) else f" --corpus {shlex.quote(self.corpus)}"
         scheme = self.scheme is not None
-        return f"{text} --suite lm,cost --against {self.model}" if scheme else text
+        against = f"{text} --suite lm,cost --against {shlex.quote(self.model)}"
+        return against if scheme else text
 
     def check(self) -> None:
         """See :meth:`Params.check`."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from autoprune.bench.text import SELECTION
 from autoprune.errors import UsageError
+from autoprune.plain_text import shell_line
 from autoprune.report.origin import authorship, given
 from autoprune.report.sealed import SealedSet
 from autoprune.report.words import draws, lead, trust
@@ -86,6 +87,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
         _require_ready(params, draft)
     with Search.open(files.folder, params.spec(), prompts=templates) as found:
         save_params(state, run_id, params)
+        files.add_facts(command=params.command())
         bench = SearchBench(
             params.model,
             state,
@@ -372,7 +374,7 @@ def _closing(
         "registered": registered,
         "tracking_uri": driver.state.tracking_place,
         "seconds": sum(facts.get("stages", {}).values()),
-        "next": f"autoprune evaluate {saved} --corpus {params.corpus}"
+        "next": shell_line("evaluate", saved, "--corpus", params.corpus)
         if saved
-        else f"autoprune report {driver.run_id}",
+        else shell_line("report", driver.run_id),
     }

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoprune.plain_text import shell_line
 from autoprune.report.sealed import SealedSet
 
 WIDTH = 100
@@ -160,6 +161,7 @@ def _short(value: Any) -> str:
 
 
 def _next(record: Mapping[str, Any]) -> str:
-    if record["against"] is not None:
-        return f"next  autoprune evaluate {record['model']} --suite cost"
-    return f"next  autoprune evaluate {record['model']} --suite lm,reasoning --against DENSE-MODEL"
+    suites: tuple[str, ...] = ("cost",)
+    if record["against"] is None:
+        suites = ("lm,reasoning", "--against", "DENSE-MODEL")
+    return f"next  {shell_line('evaluate', record['model'], '--suite', *suites)}"

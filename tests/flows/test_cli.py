@@ -2,14 +2,22 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows import commands, grammar
+from flows.cli.parser import parse
+from flows.commands import calibrate, compact, reproduce, validate
 from flows.grammar import COMMANDS
+from flows.params import CalibrateParams, PruneParams
+from flows.terminal import evaluation_text
+from flows.terminal.options import given
 from tests.support.command_line import PRUNE, CommandLine
 
 HEAVY = ("torch", "transformers", "prefect", "mlflow", "docker", "numpy", "pydantic", "rich")
@@ -121,3 +129,57 @@ def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
     done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
     os.close(pipe)
     assert done.returncode == 1 and done.stderr == ""
+
+
+ADVICE: list[tuple[str, Callable[[], str]]] = [
+    ("calibrate", lambda: calibrate._reuse(CalibrateParams(model=PLACE, corpus=PLACE, seqlen=64))),
+    ("compact", lambda: compact._text(COMPACT)),
+    ("compact back", lambda: compact._text(COMPACT | {"direction": "expand"})),
+    ("evaluate", lambda: evaluation_text._next({"model": PLACE, "against": None})),
+    ("prune", lambda: PruneParams(model=PLACE, scheme="depth", sparsity=0.2).measured_by),
+    ("reproduce", lambda: reproduce._text(REPRODUCED)),
+    ("validate", lambda: str(validate._rejected(REJECTED)[-1][1])),
+]
+PLACE = "my folder/model"
+COMPACT: dict[str, Any] = {
+    "out": PLACE, "direction": "compact", "encoded": 1, "tensors": 1, "ratio": 0.5, "seconds": 1.0,
+    "dense_bytes": 2, "compact_bytes": 1,
+}  # fmt: skip
+REPRODUCED = {
+    "run": "r", "candidate": "C1", "match": True, "mask_digest": "", "mlflow_run": "", "out": PLACE
+}  # fmt: skip
+REJECTED = dict.fromkeys(
+    ("property", "code", "line", "expected", "got", "remedy", "printed"), ""
+) | {"file": PLACE}
+
+
+@pytest.mark.parametrize(("command", "advised"), ADVICE, ids=[name for name, _ in ADVICE])
+def test_a_place_with_a_space_is_one_word_of_the_advice(
+    command: str, advised: Callable[[], str]
+) -> None:
+    line = advised().splitlines()[-1]
+    assert any(word.startswith(PLACE) for word in shlex.split(line)), (command, line)
+
+
+def test_the_advice_after_calibrate_names_the_same_text_and_sizes() -> None:
+    params = CalibrateParams(model="m", corpus="c", calibration_windows=4, seqlen=64)
+    typed = given(parse(shlex.split(calibrate._reuse(params))[1:]), PruneParams)
+    assert typed == {
+        "model": "m", "corpus": "c", "calibration_windows": 4, "seqlen": 64, "statistics": "dense",
+    }  # fmt: skip
+
+
+def test_json_is_printed_for_wrong_use_and_for_an_interrupt(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for line, part in (("prune m --sparsty 0.5", "--sparsity"), ("study x", "is now"), ("", "")):
+        record = cli(f"{line} --json", code=2).record
+        assert part in record.pop("error") and record == {"ok": False, "exit_code": 2}
+        assert cli(line, code=2).out == ""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.cli.entry.start", stop)
+    kept = {"error": "interrupted; what is finished is kept", "next": "autoprune ls runs --json"}
+    assert cli("ls runs --json", code=130).record == kept | {"ok": False, "exit_code": 130}

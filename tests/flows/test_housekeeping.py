@@ -9,11 +9,12 @@ from filelock import FileLock
 
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.storage import write_json
-from flows.housekeeping import LEAST_BYTES, collect, folder_bytes, garbage, remove_runs
+from flows.housekeeping import LEAST_BYTES, Room, collect, folder_bytes, garbage, remove_runs
 from flows.listings import listing
-from tasks.in_use import reading_caches
+from tasks.in_use import caches_are_read, reading_caches
 from tasks.run_files import RunFiles
 from tasks.state import State
+from tests.support.command_line import CommandLine
 from tests.support.sample_run import make_report
 
 
@@ -37,6 +38,15 @@ def test_runs_are_listed_with_what_became_of_them(state: State) -> None:
     assert (found["done"]["status"], found["cut"]["status"]) == ("done", "at work")
     assert found["done"]["candidates"] == 3 and found["done"]["bytes"] > 0
     assert "unfinished" in listing("runs", None)[1] and "at work" in text
+
+
+def test_a_run_that_has_not_begun_is_not_the_one_to_report(state: State) -> None:
+    write_json(RunFiles.of(state, "new").params, {})
+    record, text = listing("runs", None)
+    assert next(each["status"] for each in record["runs"]) == "not begun"
+    assert text.endswith(("next  autoprune report cut", "next  autoprune report done"))
+    remove_runs(state, ["cut", "done"])
+    assert listing("runs", None)[1].endswith("next  autoprune search MODEL")
 
 
 def test_deleting_takes_named_runs_only_and_none_at_work(state: State) -> None:
@@ -79,3 +89,56 @@ def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> 
     (state.root / "in-use" / "1-left.lock").touch()
     collect(garbage(state, caches=True))
     assert not state.store.exists() and not state.registry.exists()
+
+
+def test_only_what_was_freed_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, copy = tmp_path / "one", tmp_path / "copy"
+    for path in (one, copy):
+        path.write_bytes(b"1" * 9)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "kept").write_bytes(b"1" * 5000)
+    found = [
+        Room("copy", 9, copy, one),
+        Room("folder", folder_bytes(tmp_path / "folder"), tmp_path / "folder"),
+    ]
+    with monkeypatch.context() as broken:
+        broken.setattr("flows.housekeeping.share_file", lambda *_: None)
+        broken.setattr("flows.housekeeping.shutil.rmtree", lambda *_, **__: None)
+        assert collect(found) == 0
+    assert collect(found) == 9 + found[1].bytes
+
+
+@pytest.mark.parametrize(
+    ("line", "work"),
+    [
+        ("inspect MODEL --corpus TEXT", "flows.commands.inspect.inspect_model"),
+        ("validate FILE.py", "flows.commands.validate.validate_file"),
+        ("instruct bench RAW.jsonl --from 2024-01", "flows.commands.instruct.instruct"),
+    ],
+)
+def test_caches_stay_while_a_command_without_a_bench_reads_them(
+    line: str, work: str, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_: object, **__: object) -> None:
+        assert caches_are_read(State.open())
+        raise UsageError("looked")
+
+    monkeypatch.setattr(work, look)
+    cli.refuses(line, "looked")
+    assert not caches_are_read(State.open())
+
+
+def test_models_of_a_server_are_listed_and_a_silent_one_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert listing("models", None)[0]["registered"] == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    record, text = listing("models", None)
+    assert record["fault"] == "no MLflow server answers at http://127.0.0.1:9"
+    assert record["models"] and text.endswith(f"not listed: {record['fault']}")
+    monkeypatch.setattr("tasks.mirror.require_answer", lambda *_, **__: None)
+    found = [{"name": "autoprune.tiny.s50", "aliases": {"champion": "1"}}]
+    monkeypatch.setattr("tasks.track.models.registered_models", lambda _: found)
+    record, text = listing("models", None)
+    assert record["registered"] == found and not record["fault"]
+    assert "champion = version 1" in text

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from autoprune.bench.inspection import read_facts
 from tests.support.command_line import CommandLine
 
@@ -20,3 +22,23 @@ def test_tables_are_printed_and_both_files_written_once(cli: CommandLine, tmp_pa
     cli.refuses(f"{line} --layers 7 --json", "from 0 to 1")
     record = cli(f"{line} --layers 0 --out {out} --overwrite --json").record
     assert set(record["blocks"]) == {"0"}
+
+
+def test_a_file_in_the_way_is_found_out_first(cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for out in ("notes.txt", "notes.txt/inspected"):
+        line = f"inspect MODEL --corpus TEXT --out {tmp_path}/{out}"
+        cli.refuses(line, "notes.txt is a file; name a folder")
+
+
+def test_tables_are_shown_where_their_files_cannot_be_written(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("flows.commands.inspect.write_json", full)
+    line = f"inspect MODEL --corpus TEXT {SIZES} -q --layers last --out {tmp_path / 'inspected'}"
+    shown = cli(line, code=1).err
+    assert "model.layers.1.mlp.up_proj" in shown and "the disk is full" in shown
+    assert "saved" not in shown

@@ -1,6 +1,7 @@
 """Promotion on a real registry: tiny checkpoints, a SQLite MLflow, the command line."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,12 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.masking.quotas import budget_zeros
 from autoprune.models.saving import save_model
 from autoprune.models.structure import prunable_linears
+from flows.cli.parser import parse
+from flows.commands.promote import _next
 from flows.params import PromoteParams
 from flows.promote import promote
 from flows.terminal import console
+from flows.terminal.options import given
 from tasks import promotion
 from tasks.ledger_file import Ledger, ledger_path
 from tasks.mirror import tracker_of
@@ -132,6 +136,18 @@ def test_a_better_challenger_is_promoted_and_rolled_back(
     assert back["moved"]
     assert aliases_of(tracker, NAME) == {"champion": poor, "previous": good}
     assert _tags(tracker, poor)["autoprune.decision"] == "restored"
+
+
+def test_after_a_dry_run_the_advice_promotes_what_was_measured() -> None:
+    params = PromoteParams(corpus="my text.txt", version="3", accept_tie=True, dry_run=True)
+    record = {"rollback": False, "moved": False, "passed": True, "name": NAME, "challenger": "3"}
+    args = parse(shlex.split(_next(record, params))[1:])
+    wanted = {"name": NAME, "version": "3", "corpus": "my text.txt", "accept_tie": True}
+    assert given(args, PromoteParams) == wanted and args.yes
+    folder = PromoteParams(folder="pruned here")
+    assert given(parse(shlex.split(_next(record, folder))[1:]), PromoteParams) == {
+        "name": NAME, "version": "3",
+    }  # fmt: skip
 
 
 def test_a_worse_challenger_is_refused_with_code_3(

@@ -98,7 +98,9 @@ def test_a_search_ends_with_everything_in_place(
     page = files.page.read_text()
     assert page.startswith("<!") and record["best"] in page
     assert {path.suffix for path in files.plots.iterdir()} == {".png", ".svg"}
-    assert files.read_facts()["commit"] == code_commit()
+    facts = files.read_facts()
+    assert facts["commit"] == code_commit() and facts["command"].startswith("autoprune search ")
+    assert "This run" in files.page.read_text()
     assert record["estimate"]["window"] > 0 and record["estimate"]["limit"] == "candidates"
     assert record["spent"]["candidates"] == 4 and record["spent"]["seconds"] > 0
     # What is sealed was pruned once more.
