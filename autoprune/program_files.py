@@ -14,6 +14,8 @@ CODE_SUFFIX = ".py"
 LARGEST_SOURCE = 64 << 10
 CATALOGUE = Path(__file__).parent / "programs" / "catalogue"
 CONSTANTS = "PARAMS"
+# Raised if the declaration is not a mapping of names to numbers.
+_NO_NUMBERS = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 # A program defines one of these functions, with these argument names.
 LAYER, BLOCK = "prune_layer", "prune_block"
 SIGNATURES = {
@@ -60,17 +62,17 @@ def declared_constants(source: str) -> dict[str, float]:
     Raises:
         UsageError: If it is anything other than finite numbers by name.
     """
-    node = _declaration(source)
-    if node is None:
+    value = _declaration(source)
+    if value is None:
         return {}
     try:
-        found = ast.literal_eval(node.value)
-        constants = {str(name): float(value) for name, value in found.items()}
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        found = ast.literal_eval(value)
+        constants = {str(name): float(number) for name, number in found.items()}
+    except _NO_NUMBERS:
         constants = {CONSTANTS: math.nan}
     if not all(map(math.isfinite, constants.values())):
         raise UsageError(
-            f"line {node.lineno}: {CONSTANTS} must be finite numbers by name, for example "
+            f"line {value.lineno}: {CONSTANTS} must be finite numbers by name, for example "
             f'{CONSTANTS} = {{"damp": 0.01}}'
         )
     return constants
@@ -78,17 +80,12 @@ def declared_constants(source: str) -> dict[str, float]:
 
 def whole_constants(source: str) -> frozenset[str]:
     """Names of the constants that a program declares as whole numbers, such as ``"epochs": 4``."""
-    node = _declaration(source)
-    if node is None or not isinstance(node.value, ast.Dict):
+    value = _declaration(source)
+    try:
+        found = {} if value is None else ast.literal_eval(value)
+        return frozenset(str(name) for name, number in found.items() if type(number) is int)
+    except _NO_NUMBERS:
         return frozenset()
-    pairs = zip(node.value.keys, node.value.values, strict=True)
-    return frozenset(
-        str(name.value)
-        for name, number in pairs
-        if isinstance(name, ast.Constant)
-        and isinstance(number, ast.Constant)
-        and type(number.value) is int
-    )
 
 
 def with_constants(source: str, constants: Mapping[str, float]) -> str:
@@ -98,10 +95,10 @@ def with_constants(source: str, constants: Mapping[str, float]) -> str:
         source: The program.
         constants: Its numbers by name.
     """
-    node = _declaration(source)
-    if node is None or dict(constants) == declared_constants(source):
+    value = _declaration(source)
+    if value is None or dict(constants) == declared_constants(source):
         return source
-    value, lines = node.value, source.splitlines(keepends=True)
+    lines = source.splitlines(keepends=True)
     assert value.end_lineno is not None and value.end_col_offset is not None
     # Columns count bytes.
     head = lines[value.lineno - 1].encode()[: value.col_offset].decode()
@@ -123,17 +120,17 @@ def handed_constants(source: str, constants: Mapping[str, float]) -> dict[str, f
     return {name: int(value) if name in whole else value for name, value in constants.items()}
 
 
-def _declaration(source: str) -> ast.Assign | None:
-    """The statement ``PARAMS = ...``; None if there is none."""
+def _declaration(source: str) -> ast.expr | None:
+    """What the statement ``PARAMS = ...`` or ``PARAMS: dict = ...`` assigns; None without one."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     for node in body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if any(isinstance(one, ast.Name) and one.id == CONSTANTS for one in targets):
-            assert isinstance(node, ast.Assign)
-            return node
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(one, ast.Name) and one.id == CONSTANTS for one in targets):
+                return node.value
     return None
 
 

@@ -78,7 +78,7 @@ def _validated(args: argparse.Namespace) -> list[dict[str, Any]]:
         with Bench.open(
             args.model, corpus=args.corpus, seqlen=args.seqlen, programs=runner, **sizes
         ) as bench:
-            whole = limits_of(bench.layers, args.calibration * args.seqlen)
+            whole = limits_of(bench.layers, args.calibration, args.seqlen)
             # Three blocks are pruned in one call.
             runner.limits = lambda: type(whole)(3 * whole.seconds, whole.memory_bytes)
             return measured(bench, args.sparsity, list(recipes())[: args.first])

@@ -16,12 +16,13 @@ from sandbox.first_process import FirstProcess
 from sandbox.image_ref import ImageRef
 from sandbox.limits import Limits
 from sandbox.ownership import LABEL_DEADLINE
+from sandbox.screen import SCORE
 from sandbox.verdicts import Scores
 from sandbox.worker.protocol import Job, JobLayer, ProtocolError, check_reply, encode
 
 # Results of at least this size are mapped, not copied; below it, ending the container costs more.
 MAPPED_BYTES = 32 << 20
-# The base memory has room for inputs up to this size.
+# The base memory has room for inputs of a metric up to this size.
 _SMALL_INPUT = 16 << 20
 _END_S = 5
 
@@ -69,7 +70,7 @@ class Order:
     check_inputs: bool
     wall_s: float
     contract: bool = False
-    entry: str = "score"
+    entry: str = SCORE
     cpu_s: float | None = None
 
     @property
@@ -273,7 +274,9 @@ class Cell:
         names = self._exchange.prepare([layer.file for layer in order.layers], 4 * order.count)
         largest = max((layer.file.stat().st_size for layer in order.layers), default=0)
         memory = self._limits.memory_bytes + int(self._limits.memory_per_input * largest)
-        if largest > _SMALL_INPUT and memory > self._memory:
+        # A program always gets the memory that its printed limits state.
+        is_small = order.entry == SCORE and largest <= _SMALL_INPUT
+        if memory > self._memory and not is_small:
             try:
                 self._engine.raise_memory(self.container, memory)
             except ENGINE_ERRORS as error:

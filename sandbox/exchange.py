@@ -12,10 +12,11 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sandbox.errors import SandboxBrokenError
+from sandbox.ownership import this_process
 from sandbox.result_files import SHARED_MEMORY, ResultFiles
 from sandbox.verdicts import Scores
 
@@ -131,6 +132,23 @@ class Exchange:
         if not self._lent:
             self._pool.give_back(self._file, reusable=container_gone)
         shutil.rmtree(self.inputs, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def job_folder(inputs: Path) -> Iterator[Path]:
+    """Provide a folder for the input files of one job.
+
+    If this process is killed meanwhile, :func:`remove_abandoned` removes the folder.
+
+    Args:
+        inputs: Folder to make it in; it is made if it does not exist.
+    """
+    inputs.mkdir(parents=True, exist_ok=True)
+    folder = _make_folder(inputs, this_process())
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_abandoned(root: Path, is_abandoned: Callable[[str], bool]) -> int:

@@ -64,15 +64,24 @@ class _RefusedError(Exception):
 
 
 def entry_of(source: str, usual: str = SCORE) -> str:
-    """What a source defines: a program's ``prune_layer`` or ``prune_block``, else ``usual``."""
+    """What a source defines: a program's ``prune_layer`` or ``prune_block``, else ``usual``.
+
+    A program may have a helper named ``score``, as long as its parameters are not a metric's.
+    """
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return usual
-    names = {node.name for node in body if isinstance(node, ast.FunctionDef)}
-    if SCORE in names and usual == SCORE:
+    found = {node.name: _parameters(node) for node in body if isinstance(node, ast.FunctionDef)}
+    if usual == SCORE and found.get(SCORE) == PARAMETERS[SCORE]:
         return SCORE
-    return next((name for name in (PROGRAM, BLOCK) if name in names), usual)
+    return next((name for name in (PROGRAM, BLOCK) if name in found), usual)
+
+
+def _parameters(function: ast.FunctionDef) -> list[str]:
+    """Names of the positional parameters."""
+    arguments = function.args
+    return [argument.arg for argument in arguments.posonlyargs + arguments.args]
 
 
 def screen(source: str, entry: str = SCORE) -> Rejected | None:
@@ -178,8 +187,7 @@ def _check_signature(tree: ast.Module, entry: str) -> None:
     if len(found) != 1:
         text = f"{len(found)} functions named {entry}; define exactly one: {entry}{wanted}"
         raise _RefusedError(_ABSENT[entry], None, text)
-    arguments = found[0].args
-    names = [argument.arg for argument in arguments.posonlyargs + arguments.args]
+    arguments, names = found[0].args, _parameters(found[0])
     extra = arguments.vararg or arguments.kwonlyargs or arguments.kwarg
     if names != PARAMETERS[entry] or extra:
         text = f"{entry} has the parameters {names}; they must be {wanted}"

@@ -1,8 +1,6 @@
 """Completions of the suite ``code`` in the container: arguments in, results out, as bytes."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from autoprune.evaluation.suites.code_running import Returned
 from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
 from sandbox.engine import Engine
+from sandbox.exchange import job_folder
 from sandbox.limits import Limits
 from sandbox.outcomes import Rejected
 
@@ -101,8 +100,7 @@ class ContainerCode:
         """
         from safetensors.numpy import save_file
 
-        folder = Path(tempfile.mkdtemp(prefix=".calls-", dir=self.inputs))
-        try:
+        with job_folder(self.inputs) as folder:
             layers = []
             for number, call in enumerate(calls):
                 path = folder / f"{number}.safetensors"
@@ -111,8 +109,6 @@ class ContainerCode:
                 layers.append(LayerInput(path, (1, MOST_BYTES + 1)))
             harness = _HARNESS.format(source=source, name=name, most=MOST_BYTES)
             outcome = self.box.prune_layers(harness, layers, wall_s=seconds)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         if isinstance(outcome, Rejected):
             return Returned(str(outcome.code))
         return Returned("ok", tuple(map(_unpacked, outcome.scores)))

@@ -74,7 +74,7 @@ class CompareBench(TextWorkbench):
         text = BenchText(corpus, seqlen, counts, text_split, OPTIONS)
         # A container is made only for the first method that is a program.
         runner = SandboxPrograms(
-            state.inputs, "compare", lambda: limits_of(self.layers, samples * seqlen)
+            state.inputs, "compare", lambda: limits_of(self.layers, samples, seqlen)
         )
         shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
         shared |= {"calibration": self.draws, "programs": runner}

@@ -1,21 +1,20 @@
 """Programs in the container: the library's :class:`autoprune.programs.ProgramRunner`."""
 
 import math
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.block_programs import held_out
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError
 from autoprune.program_files import PROGRAM_PREFIX, handed_constants, prunes_blocks
-from autoprune.programs import LayerBudget, require_same, settle
+from autoprune.programs import READS, LayerBudget, require_same, settle
 from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
+from sandbox.exchange import job_folder
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted
 from sandbox.probe_blocks import block_input, tiny_block
@@ -40,6 +39,8 @@ BASE_BYTES = 768 << 20
 # Multiple of the input of one call: a layer's weight and Gram matrix; a block with hidden states.
 INPUTS = 8.0
 LIFETIME_S = 3600.0
+# They read what q_proj or gate_proj reads.
+SHARING = frozenset({"k_proj", "v_proj", "up_proj"})
 
 
 @dataclass(frozen=True)
@@ -55,22 +56,33 @@ class ProgramLimits:
     memory_bytes: int
 
     @classmethod
-    def of(cls, shapes: Iterable[tuple[int, int]], tokens: int = 0) -> "ProgramLimits":
+    def of(
+        cls,
+        shapes: Iterable[tuple[int, int]],
+        tokens: int = 0,
+        inputs: Sequence[int] | None = None,
+    ) -> "ProgramLimits":
         """Limits for what is pruned in one call.
 
         Args:
             shapes: ``(o, i)`` of the layers.
             tokens: Calibration tokens that a block program gets; 0: a layer program.
+            inputs: ``i`` of each of a block's inputs, which matrices may share; None: one for each
+                matrix.
         """
-        seconds, largest, whole, narrow = BASE_S, 0, 0, 0
+        shapes, seconds = list(shapes), BASE_S
         for rows, columns in shapes:
             # A pass and its gradients are three products of each weight with each token.
             flops = 2 * (rows * columns**2 + columns**3) * PRODUCTS
             seconds += (flops + 6 * rows * columns * tokens * PASSES) / FLOPS
-            size = 4 * (rows * columns + columns**2)
-            largest, whole = max(largest, size), whole + size
-            narrow = min(narrow or columns, columns)
-        given = whole + 8 * tokens * narrow if tokens else largest
+        weights = [4 * rows * columns for rows, columns in shapes]
+        widths = [columns for _, columns in shapes]
+        if tokens:
+            statistics = sum(map(_statistics_bytes, widths if inputs is None else inputs))
+            given = sum(weights) + statistics + 8 * tokens * min(widths)
+        else:
+            pairs = zip(weights, widths, strict=True)
+            given = max((own + _statistics_bytes(width) for own, width in pairs), default=0)
         return cls(math.ceil(seconds), BASE_BYTES + int(INPUTS * given))
 
     def to_json(self) -> dict[str, float]:
@@ -78,21 +90,34 @@ class ProgramLimits:
         return {"seconds": self.seconds, "memory_mb": self.memory_bytes / 1e6}
 
 
+def _statistics_bytes(columns: int) -> int:
+    """Size of a Gram matrix and the vectors beside it, float32."""
+    return 4 * columns * (columns + len(READS) - 1)
+
+
 def limits_of(
-    layers: "Iterable[PrunableLinear]", tokens: int = 0, source: str | None = None
+    layers: "Iterable[PrunableLinear]",
+    windows: int = 0,
+    seqlen: int = 0,
+    source: str | None = None,
 ) -> ProgramLimits:
     """Limits of the model's largest block.
 
     Args:
         layers: The prunable ones.
-        tokens: Calibration tokens of a draw, which block programs get.
+        windows: Calibration windows of a draw; block programs get those that are not held out.
+        seqlen: Their length in tokens.
         source: The program; None: the limits hold for any.
     """
+    tokens = held_out(windows)[0] * seqlen
     tokens = tokens if source is None or prunes_blocks(source) else 0
-    blocks: dict[int, list[tuple[int, int]]] = {}
+    blocks: dict[int, list[PrunableLinear]] = {}
     for layer in layers:
-        blocks.setdefault(layer.block, []).append(layer.shape)
-    found = [ProgramLimits.of(shapes, tokens) for shapes in blocks.values()]
+        blocks.setdefault(layer.block, []).append(layer)
+    found = []
+    for members in blocks.values():
+        inputs = [layer.shape[1] for layer in members if layer.projection not in SHARING]
+        found.append(ProgramLimits.of([layer.shape for layer in members], tokens, inputs))
     return max(found, key=lambda limits: limits.seconds, default=ProgramLimits.of([]))
 
 
@@ -105,7 +130,8 @@ class SandboxPrograms:
     Args:
         inputs: Folder that containers may read.
         run_id: Name of the run, for its containers.
-        limits: Limits of the largest call; read when the first container is made.
+        limits: Limits of the largest call that is foreseen; read when the first container is made.
+            A call that needs more time opens the sandbox anew.
         warm: Containers kept ready.
         most: Processor seconds of one call of a program at most; None: by its sizes.
     """
@@ -115,13 +141,15 @@ class SandboxPrograms:
     limits: Callable[[], ProgramLimits] = lambda: ProgramLimits.of([])
     warm: int = 2
     most: float | None = None
+    _seconds: float = field(default=0.0, init=False)
 
     @cached_property
     def sandbox(self) -> Sandbox:
         """The sandbox, opened at first use."""
         self.inputs.mkdir(parents=True, exist_ok=True)
-        seconds = self.limits().seconds
+        self._seconds = seconds = max(self._seconds, self.limits().seconds)
         limits = Limits(
+            probe_s=BASE_S,
             score_s=seconds,
             lifetime_s=LIFETIME_S + 2 * seconds,
             memory_bytes=BASE_BYTES,
@@ -166,7 +194,7 @@ class SandboxPrograms:
         """See :class:`autoprune.programs.ProgramRunner`."""
         from safetensors.torch import save_file
 
-        with self._folder() as folder:
+        with job_folder(self.inputs) as folder:
             layers = []
             for number, task in enumerate(tasks):
                 path = folder / f"{number}.safetensors"
@@ -189,7 +217,7 @@ class SandboxPrograms:
             with torch.no_grad():
                 block = Block(task.form, task.weights, task.rest)
                 require_same(task, block, f"block {task.position['block']}")
-        with self._folder() as folder:
+        with job_folder(self.inputs) as folder:
             layers, seconds = [], 0.0
             for number, task in enumerate(tasks):
                 budgets = {name: budget.to_json() for name, budget in task.budgets.items()}
@@ -201,17 +229,11 @@ class SandboxPrograms:
         pairs = zip(made.scores, tasks, strict=True)
         return [matrices(_tensor(row), task.weights) for row, task in pairs]
 
-    @contextmanager
-    def _folder(self) -> Iterator[Path]:
-        """Provide a folder for the files of one call."""
-        self.inputs.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".layers-", dir=self.inputs))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
     def _prune(self, program: Candidate, layers: Sequence[LayerInput], seconds: float) -> Accepted:
+        if seconds > self._seconds:
+            # Containers that wait might end before the call's time is over.
+            self.close()
+            self._seconds = seconds
         answer = self.sandbox.prune_layers(
             program.source, layers, _constants(program), wall_s=seconds, cpu_s=self.most
         )

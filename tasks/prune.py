@@ -222,7 +222,8 @@ def _prune_by_program(
     bench: Workbench, metric: str, windows: str, plan: PruningPlan
 ) -> tuple["PruneOutcome", dict[str, Any]]:
     program = Candidate.parse(metric)
-    limits = limits_of(bench.layers, bench.windows[windows].numel(), program.source)
+    text = bench.windows[windows]
+    limits = limits_of(bench.layers, len(text), text.shape[1], program.source)
     with SandboxPrograms(bench.state.inputs, "prune", lambda: limits) as runner:
         try:
             runner.require(program)
@@ -231,7 +232,7 @@ def _prune_by_program(
                 program,
                 runner,
                 plan,
-                windows=bench.windows[windows],
+                windows=text,
                 fresh=bench.windows.get(f"{windows} fresh"),
                 layers=bench.layers,
                 statistics=bench.statistics(windows, plan.needs) if plan.needs else None,

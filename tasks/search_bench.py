@@ -83,7 +83,7 @@ class SearchBench(TextWorkbench):
 
     def _largest(self) -> ProgramLimits:
         """Limits of programs: three blocks are pruned in one call when a program is validated."""
-        whole = limits_of(self.layers, self.spec.calibration_windows * self.spec.seqlen)
+        whole = limits_of(self.layers, self.spec.calibration_windows, self.spec.seqlen)
         return replace(whole, seconds=3 * whole.seconds)
 
     @property

@@ -11,7 +11,12 @@ from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
 from autoprune.models.structure import prunable_linears
-from autoprune.program_files import declared_constants, program_source
+from autoprune.program_files import (
+    declared_constants,
+    program_source,
+    whole_constants,
+    with_constants,
+)
 from autoprune.programs import LayerBudget, Settled, settle
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Recipe
@@ -200,7 +205,12 @@ def test_constants_and_files_are_read_and_never_run(tmp_path: object) -> None:
     for text in ('{"a": 1 / 0}', "{'a': float('nan')}", "[1]", "{'a': 1e999}", "{'a': 'b'}"):
         with pytest.raises(UsageError, match="finite numbers by name"):
             declared_constants(f"PARAMS = {text}\n")
-    assert declared_constants("def (") == {}
+    assert declared_constants("def (") == {} == declared_constants("PARAMS: dict")
+    annotated = 'PARAMS: dict\nPARAMS: dict = {"axis": -1, "damp": 0.01, "shift": -2.0}\n'
+    declared = {"axis": -1.0, "damp": 0.01, "shift": -2.0}
+    assert declared_constants(annotated) == declared
+    assert whole_constants(annotated) == {"axis"}
+    assert '"axis": -3, "damp": 0.5' in with_constants(annotated, {"axis": -3.0, "damp": 0.5})
     with pytest.raises(UsageError, match="did you mean wanda"):
         program_source("wnda")
     with pytest.raises(UsageError, match="cannot be read"):

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import torch
 
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
-from autoprune.programs import BlockTask, LayerBudget
+from autoprune.program_files import program_source
+from autoprune.programs import READS, BlockTask, LayerBudget
 from sandbox.cell import Cell, Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
@@ -19,7 +22,8 @@ from sandbox.outcomes import Accepted, Rejected
 from sandbox.probe_blocks import tiny_block, write_tiny_blocks
 from sandbox.screen import BLOCK, PROGRAM, SCORE, entry_of, screen
 from sandbox.verdicts import judge_weights
-from tasks.programs import ProgramLimits, SandboxPrograms, matrices
+from sandbox.worker.block import NAMES, packed
+from tasks.programs import ProgramLimits, SandboxPrograms, limits_of, matrices
 from tasks.validate import validate_file
 from tests.support.attacks.block_attacks import APART, TOGETHER
 from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
@@ -102,6 +106,34 @@ def test_limits_grow_with_the_text_that_a_block_program_is_handed() -> None:
     layer, short, long = (ProgramLimits.of(shapes, tokens) for tokens in (0, 4096, 16384))
     assert layer.seconds < short.seconds < long.seconds
     assert long.memory_bytes - short.memory_bytes == 8 * 8 * (16384 - 4096) * 576
+
+
+def test_the_memory_that_is_printed_is_eight_times_what_is_handed_over() -> None:
+    hidden, wide, windows, length = 64, 96, 8, 24
+    widths = {name: wide if name == "mlp.down_proj" else hidden for name in NAMES}
+    shapes = {name: (hidden + wide - width, width) for name, width in widths.items()}
+    layers: Any = [
+        SimpleNamespace(block=0, shape=shape, projection=name.partition(".")[2])
+        for name, shape in shapes.items()
+    ]
+
+    def statistics(width: int) -> dict[str, torch.Tensor]:
+        vectors = {name: torch.empty(width) for name in READS - {"gram"}}
+        return vectors | {"gram": torch.empty(width, width)}
+
+    attention, out, mlp, down = (statistics(width) for width in (hidden, hidden, hidden, wide))
+    stats = {name: mlp if "mlp" in name else attention for name in NAMES}
+    stats |= {"self_attn.o_proj": out, "mlp.down_proj": down}
+    # Two of the eight windows are held out.
+    seen = torch.empty(6, length, hidden)
+    weights = {name: torch.empty(shape) for name, shape in shapes.items()}
+    tensors, _ = packed(weights, {}, stats, seen, seen)
+    limits = limits_of(layers, windows, length, HONEST)
+    assert limits.memory_bytes == (768 << 20) + 8 * sum(t.nbytes for t in tensors.values())
+    assert limits.seconds == ProgramLimits.of(shapes.values(), 6 * length).seconds
+    layer = limits_of(layers, windows, length, program_source("wanda"))
+    given = [weights["mlp.down_proj"], *down.values()]
+    assert layer.memory_bytes == (768 << 20) + 8 * sum(t.nbytes for t in given)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.exchange import OWNER_FILE, remove_abandoned
+from sandbox.exchange import OWNER_FILE, job_folder, remove_abandoned
 from sandbox.ownership import owner_is_gone
 from sandbox.result_files import ResultFile
 
@@ -69,6 +69,28 @@ def test_a_pipe_in_the_place_of_an_owner_holds_nobody(tmp_path: Path) -> None:
     )
     assert done.stdout == "1\n"
     assert not dead.exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sandbox.exchange import job_folder
+with job_folder(Path(sys.argv[1])) as folder:
+    (folder / "0.safetensors").write_bytes(b"layer")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_layers_of_a_killed_process_are_removed_and_those_of_a_live_one_stay(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT, check=False, timeout=200).returncode == -9
+    (left,) = tmp_path.iterdir()
+    with job_folder(tmp_path) as own:
+        assert remove_abandoned(tmp_path, owner_is_gone) == 1
+        assert list(tmp_path.iterdir()) == [own] != [left]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a file to another user needs root")

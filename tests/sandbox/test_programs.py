@@ -4,7 +4,8 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from autoprune.program_files import handed_constants
 from autoprune.programs import LayerBudget, LayerTask
 from flows.params import PruneParams
 from flows.prune import prune
+from sandbox.cell import Cell, LayerInput, Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
+from sandbox.exchange import OWNER_FILE
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.probe_programs import TINY, tiny_tensors
@@ -137,7 +140,12 @@ def test_prune_by_a_program_keeps_its_source_in_the_folder(
 
 def test_the_screen_tells_programs_from_metrics() -> None:
     assert entry_of(HONEST.source) == PROGRAM
-    assert entry_of("def score(W, stats, params):\n    return W\n") == SCORE
+    plain, helper = (
+        "def score(W, stats, params):\n    return W\n",
+        "def score(W, stats):\n    return W\n",
+    )
+    assert entry_of(plain) == entry_of(plain + HONEST.source) == entry_of(helper) == SCORE
+    assert entry_of(helper + HONEST.source) == entry_of(HONEST.source + helper) == PROGRAM
     metric = screen("from toolbox import topk\ndef score(W, stats, params):\n    return W\n")
     assert metric is not None and metric.code is Code.SCREEN_IMPORT
     head = "def prune_layer(W, stats, budget, params):\n"
@@ -160,6 +168,66 @@ def test_limits_follow_from_the_size_of_the_layers() -> None:
     assert both.memory_bytes == large.memory_bytes and both.seconds >= large.seconds
     assert limits_of([]).seconds == 20
     assert limits_of(list(_layers())).seconds >= 20
+
+
+class Opened:
+    """Stands for a sandbox: notes its limits and what it is handed; returns zeros."""
+
+    made: ClassVar[list["Opened"]] = []
+
+    def __init__(self, *, limits: Limits, **_: object) -> None:
+        self.limits, self.is_open = limits, False
+        self.walls: list[float] = []
+        self.made.append(self)
+
+    def __enter__(self) -> "Opened":
+        self.is_open = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_open = False
+
+    def prune_layers(self, _: str, layers: list[LayerInput], *__: Any, **how: Any) -> Accepted:
+        assert self.is_open and (layers[0].file.parent / OWNER_FILE).is_file()
+        self.walls.append(how["wall_s"])
+        return Accepted(tuple(np.zeros(layer.shape, np.float32) for layer in layers), 0.0, "none")
+
+
+def test_a_call_longer_than_foreseen_opens_the_sandbox_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.programs.Sandbox", Opened)
+    monkeypatch.setattr(Opened, "made", [])
+    budget = LayerBudget("matrix", 0)
+    small, large = (LayerTask(torch.zeros(1, n), {}, budget, {}) for n in (8, 4096))
+    with SandboxPrograms(tmp_path / "inputs", "tests") as runner:
+        for task in (small, small, large, small, large):
+            runner.run(HONEST, [task])
+    first, second = Opened.made
+    assert len(first.walls) == 2 and len(second.walls) == 3 and not second.is_open
+    for box in Opened.made:
+        # The pool hands out no container whose remaining life is shorter than this.
+        assert box.limits.lifetime_s > box.limits.score_s >= max(box.walls)
+        # The trial on the tiny block has as long as any other call at least.
+        assert box.limits.probe_s == 20
+    assert list((tmp_path / "inputs").iterdir()) == []
+
+
+@pytest.mark.parametrize(("entry", "raised"), [(PROGRAM, True), (SCORE, False)])
+def test_a_program_gets_the_memory_that_is_promised_for_a_small_layer_too(
+    entry: str, raised: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "layer"
+    file.write_bytes(bytes(1000))
+    given: list[int] = []
+    cell: Any = SimpleNamespace(
+        container="", _memory=768 << 20, _limits=Limits(memory_per_input=8),
+        _exchange=SimpleNamespace(prepare=lambda *_: ["name"]),
+        _engine=SimpleNamespace(raise_memory=lambda _, memory: given.append(memory)),
+    )  # fmt: skip
+    layer = LayerInput(file, (1, 2))
+    Cell._prepare(cell, Order("", {}, [layer], ((0,),), False, 1.0, entry=entry), 0)
+    assert given == ([(768 << 20) + 8000] if raised else [])
 
 
 def _layers() -> Iterator[object]:

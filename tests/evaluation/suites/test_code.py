@@ -13,8 +13,12 @@ from autoprune.evaluation.suites.cleaning import Surroundings
 from autoprune.evaluation.suites.code import CodeSuite, verdict_of
 from autoprune.evaluation.suites.code_problems import PROBLEMS
 from autoprune.evaluation.suites.code_running import Returned
+from sandbox.cell import LayerInput
+from sandbox.codes import Code
 from sandbox.errors import SandboxUnavailableError
-from tasks.code_sandbox import DockerCode
+from sandbox.exchange import OWNER_FILE
+from sandbox.outcomes import Rejected
+from tasks.code_sandbox import ContainerCode, DockerCode
 from tests.support.tiny_subject import broken_subject, tiny_subject
 
 FEW = ("digit_sum", "is_prime", "longest_word")
@@ -114,6 +118,20 @@ LIES = """\
     builtins.compile = builtins.all = builtins.int = lambda *_, **__: True
     return 13
 """
+
+
+class Owned:
+    """Stands for a sandbox: the files of a job must have an owner, who may be killed."""
+
+    def prune_layers(self, _: str, layers: Sequence[LayerInput], **__: Any) -> Rejected:
+        assert all((layer.file.parent / OWNER_FILE).is_file() for layer in layers)
+        return Rejected(Code.TIMEOUT, "late", 0.0)
+
+
+def test_the_files_of_a_completion_have_an_owner(tmp_path: Path) -> None:
+    runner = ContainerCode(Owned(), tmp_path)  # type: ignore[arg-type]
+    assert runner.run("", "f", [[1], [2]], 1.0) == Returned("timeout")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.docker
