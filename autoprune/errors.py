@@ -57,6 +57,10 @@ class DamagedStatisticsError(AutopruneError):
     """Statistics in memory that differ from those collected and stored; exit code 1."""
 
 
+class InfiniteActivationError(AutopruneError):
+    """An activation of a calibration pass that is infinite or not a number; exit code 1."""
+
+
 class NothingPassedError(AutopruneError):
     """The work finished, but no candidate passed the gate; exit code 3."""
 

@@ -52,7 +52,7 @@ MEANINGS: dict[Code, str] = {
     Code.WRONG_SHAPE: "the scores or the new weights do not have the shape of W",
     Code.WRONG_DTYPE: "the scores or the new weights are not float32",
     Code.NAN_SCORES: "a score is NaN or infinite",
-    Code.NAN_WEIGHTS: "a new weight is NaN, infinite, or too large for the type it is saved in",
+    Code.NAN_WEIGHTS: "a new weight is NaN, infinite, or too large for its saved type or the model",
     Code.WRONG_BUDGET: "the zeros miss the budget by more than one in a thousand",
     Code.CONSTANT_SCORES: "too few distinct scores to rank the weights of a layer",
     Code.SCALE_UNSTABLE: "on a quieter or louder layer the scores overflow or collapse",

@@ -1,5 +1,6 @@
 """Three real blocks that rank programs: new weights, and the error on unseen text."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from autoprune.bench.block_programs import ProgramBlocks, held_out
 from autoprune.bench.programs import maker
+from autoprune.candidate import CandidateRejectedError
 from autoprune.masking import layer_quotas, nm_quotas
 from autoprune.models.capture import BlockReplay, BlockStream
 from autoprune.programs import READS, weights_digest
@@ -81,8 +83,9 @@ class BlockProbe:
             budget: Share of zeros in each layer.
 
         Raises:
-            CandidateRejectedError: If the program is rejected.
-            UsageError: If the recipe is not for a program, or there is no runner.
+            CandidateRejectedError: If the program is rejected, or its error is not finite.
+            UsageError: If the recipe is not for a program, there is no runner, or N:M does not
+                divide a layer.
         """
         plan = PruningPlan.of_recipe(recipe, budget.share, pattern=budget.pattern or "unstructured")
         members = [layer for block in self.blocks for layer in block.members]
@@ -106,4 +109,11 @@ class BlockProbe:
                 for block in self.blocks
                 for output, goal in zip(block.unseen.outputs(), block.goals, strict=True)
             ]
-            return weights_digest(members), sum(errors) / len(errors)
+            error = sum(errors) / len(errors)
+            if not math.isfinite(error):
+                raise CandidateRejectedError(
+                    "nan_weights",
+                    f"the new weights are finite, but too large: the error of three real blocks on "
+                    f"unseen windows is {error}; keep the new weights near the size of W",
+                )
+            return weights_digest(members), error

@@ -13,7 +13,6 @@ from autoprune.programs import (
     BlockTask,
     block_form,
     names_in_block,
-    write_settled,
 )
 from autoprune.pruning import SeenBlock
 from autoprune.pruning.tuning import relative_error
@@ -60,8 +59,8 @@ class ProgramBlocks(AppliedProgram):
         for block, own, task, weights in zip(blocks, names, tasks, made, strict=True):
             for layer in block.members:
                 name = own[layer.name]
-                masks[layer.name], note = write_settled(
-                    layer, weights[name], task.weights[name], task.budgets[name], self.saved
+                masks[layer.name], note = self.write(
+                    layer, weights[name], task.weights[name], task.budgets[name]
                 )
                 notes += note
             if block.unseen is not None:
@@ -79,7 +78,9 @@ class ProgramBlocks(AppliedProgram):
         replay = seen.replay
         form, rest = block_form(replay.block, names, replay.calls[0])
         ends = sorted({0, len(replay.hidden) - 1})
-        outputs = [out for end in ends for out in replay.part(end, end + 1).outputs()]
+        # A block in half precision rounds its outputs, and what is handed out is float32.
+        parts = (replay.part(end, end + 1).in_float32() for end in ends)
+        outputs = [out for part in parts for out in part.outputs()]
         # Matrices that read the same tensor share their statistics, which are passed once.
         known: dict[int, Mapping[str, Tensor]] = {}
         stats = {}

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from autoprune.allocation import ModelContext
 from autoprune.bench.block_programs import ProgramBlocks
-from autoprune.candidate import Candidate
-from autoprune.errors import UsageError
+from autoprune.candidate import Candidate, CandidateRejectedError
+from autoprune.errors import InfiniteActivationError, UsageError
 from autoprune.models.structure import PrunableLinear
 from autoprune.program_files import prunes_blocks
 from autoprune.programs import ProgramRunner, ProgramWeights, weights_digest
@@ -123,7 +123,8 @@ def prune_by_program(
         report: Called after every block.
 
     Raises:
-        CandidateRejectedError: If the program is rejected; earlier blocks are pruned by then.
+        CandidateRejectedError: If the program is rejected, or its new weights make an activation
+            infinite; earlier blocks are pruned by then.
         UsageError: If the plan is not for a program, or there is no runner.
     """
     start = time.perf_counter()
@@ -134,9 +135,18 @@ def prune_by_program(
     quotas = layer_budgets(plan, context or ModelContext(layers, statistics, plan.seed))
     make = maker(program, runner, quotas, plan, 1 + max(layer.block for layer in layers))
     recovery = Recovery.taught(model, plan, windows, fresh, report)
-    keep, notes = new_weights(
-        model, layers, make, plan, dense_stats(statistics), windows, batch_tokens, report
-    )
+    try:
+        keep, notes = new_weights(
+            model, layers, make, plan, dense_stats(statistics), windows, batch_tokens, report
+        )
+    except InfiniteActivationError as error:
+        if not make.last:
+            raise  # the dense model itself overflows
+        raise CandidateRejectedError(
+            "nan_weights",
+            f"the new weights up to {make.last} are finite, but so large that a later layer has an "
+            "input that is infinite or not a number; keep them near the size of W",
+        ) from error
     notes += recovery.run(layers, keep) if recovery else []
     outcome = PruneOutcome.of_masks(keep, time.perf_counter() - start, notes)
     errors = tuple(make.errors) if isinstance(make, ProgramBlocks) else ()

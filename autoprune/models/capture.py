@@ -6,6 +6,7 @@ records every argument of every block verbatim, and replay passes them on unchan
 full attention blocks of one model receive different masks, so each block keeps its own.
 """
 
+import copy
 from collections import deque
 from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -93,6 +94,13 @@ class BlockReplay:
     def part(self, first: int, stop: int) -> "BlockReplay":
         """The same with only some of the batches."""
         return BlockReplay(self.block, self.hidden[first:stop], self.calls[first:stop])
+
+    def in_float32(self) -> "BlockReplay":
+        """The same computed in float32; for a model of another type, on a copy of the block."""
+        if all(value.dtype is torch.float32 for value in self.block.parameters()):
+            return self
+        calls = tuple(BlockCall(_float32(c.args), _float32(c.kwargs), c.named) for c in self.calls)
+        return BlockReplay(copy.deepcopy(self.block).float(), _float32(self.hidden), calls)
 
     @torch.no_grad()
     def outputs(self) -> Iterator[Tensor]:
@@ -266,6 +274,16 @@ class _TensorPool:
                 return other
         known.append(value)
         return value
+
+
+def _float32(value: Any) -> Any:
+    """The value with the floating-point tensors in its tuples and mappings as float32."""
+    if isinstance(value, tuple):
+        return tuple(_float32(part) for part in value)
+    if isinstance(value, dict):
+        return {name: _float32(part) for name, part in value.items()}
+    is_real = isinstance(value, Tensor) and value.is_floating_point()
+    return value.float() if is_real else value
 
 
 def _split_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, BlockCall]:

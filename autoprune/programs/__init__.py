@@ -9,7 +9,6 @@ from autoprune.programs.layers import (
     ProgramRunner,
     ProgramWeights,
     weights_digest,
-    write_settled,
 )
 
 __all__ = [
@@ -26,5 +25,4 @@ __all__ = [
     "require_same",
     "settle",
     "weights_digest",
-    "write_settled",
 ]

@@ -37,7 +37,7 @@ class BlockTask:
         position: ``block`` (number) and ``depth`` (0 at the first block, 1 at the last).
         inputs: What the pruned model gives the block, [n, s, d].
         targets: What the block should give, [n, s, d].
-        checks: Two windows, [2, s, d], and what the real block, dense, gives on them.
+        checks: Two windows, [2, s, d], and what the real block, dense, gives on them in float32.
     """
 
     form: Mapping[str, Any]

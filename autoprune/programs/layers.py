@@ -88,6 +88,9 @@ class AppliedProgram:
         pattern: N:M pattern, or None.
         saved: Type that weights will be saved in; None: the type that they have in memory.
         blocks: Number of blocks of the model.
+
+    Attributes:
+        last: Name of the last layer that was written; empty while all are dense.
     """
 
     runner: ProgramRunner
@@ -98,9 +101,16 @@ class AppliedProgram:
     saved: torch.dtype | None = None
     blocks: int = 1
     needs: frozenset[str] = field(default=READS, init=False)
+    last: str = field(default="", init=False)
 
     def budget_of(self, layer: PrunableLinear) -> LayerBudget:
-        """Zeros that a layer owes."""
+        """Zeros that a layer owes.
+
+        Raises:
+            UsageError: If the N:M pattern does not divide the layer.
+        """
+        if self.pattern is not None:
+            self.pattern.check(layer.name, layer.shape[1])
         return LayerBudget(self.group, self.quotas[layer.name], self.pattern)
 
     def position_of(self, block: int) -> dict[str, Any]:
@@ -110,6 +120,33 @@ class AppliedProgram:
     def handed(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The statistics that a program is handed of an input."""
         return {name: stats[name].float().cpu() for name in sorted(READS)}
+
+    def write(
+        self, layer: PrunableLinear, made: Tensor, dense: Tensor, budget: LayerBudget
+    ) -> tuple[Tensor, list[str]]:
+        """Give a layer the weights that a program made of it, once they are recounted.
+
+        Args:
+            layer: It is written.
+            made: New weights, [out, in].
+            dense: Those that the program was handed.
+            budget: Zeros that it owes.
+
+        Returns:
+            Which weights are kept, bool [out, in], and a note where some had to be put right.
+
+        Raises:
+            CandidateRejectedError: If the contract is broken; see :func:`settle`.
+        """
+        settled = settle(made, dense, budget, self.saved or layer.read().dtype, layer.name)
+        layer.write(settled.weight)
+        self.last = layer.name
+        if not settled.projected:
+            return settled.keep, []
+        return settled.keep, [
+            f"{layer.name}: {settled.projected} of {layer.numel} weights were beside the budget "
+            "and put right"
+        ]
 
 
 @dataclass
@@ -134,9 +171,7 @@ class ProgramWeights(AppliedProgram):
             raise CandidateRejectedError("incomplete", detail)
         masks, notes = dict[str, Tensor](), list[str]()
         for layer, task, weight in zip(layers, tasks, made, strict=True):
-            masks[layer.name], note = write_settled(
-                layer, weight, task.weight, task.budget, self.saved
-            )
+            masks[layer.name], note = self.write(layer, weight, task.weight, task.budget)
             notes += note
         return masks, notes
 
@@ -147,38 +182,6 @@ class ProgramWeights(AppliedProgram):
             self.budget_of(layer),
             self.position_of(layer.block) | {"kind": layer.projection},
         )
-
-
-def write_settled(
-    layer: PrunableLinear,
-    made: Tensor,
-    dense: Tensor,
-    budget: LayerBudget,
-    saved: torch.dtype | None,
-) -> tuple[Tensor, list[str]]:
-    """Give a layer the weights that a program made of it, once they are recounted.
-
-    Args:
-        layer: It is written.
-        made: New weights, [out, in].
-        dense: Those that the program was handed.
-        budget: Zeros that it owes.
-        saved: Type that weights will be saved in; None: the type that they have in memory.
-
-    Returns:
-        Which weights are kept, bool [out, in], and a note where some had to be put right.
-
-    Raises:
-        CandidateRejectedError: If the contract is broken; see :func:`settle`.
-    """
-    settled = settle(made, dense, budget, saved or layer.read().dtype, layer.name)
-    layer.write(settled.weight)
-    if not settled.projected:
-        return settled.keep, []
-    return settled.keep, [
-        f"{layer.name}: {settled.projected} of {layer.numel} weights were beside the budget and "
-        "put right"
-    ]
 
 
 def weights_digest(layers: Sequence[PrunableLinear]) -> str:

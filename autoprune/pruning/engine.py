@@ -245,15 +245,10 @@ class BlockPruner:
         goals: Sequence[Tensor],
     ) -> tuple[dict[str, Tensor], list[str]]:
         whole, total = self.stream.kept(), len(goals)
-        # With a single batch, the error is measured on the batch that was seen.
-        first = self._seen if self._seen < total else 0
-        part = SeenBlock(
-            members,
-            whole.part(0, self._seen),
-            goals[: self._seen],
-            whole.part(first, total),
-            goals[first:],
-        )
+        part = SeenBlock(members, whole.part(0, self._seen), goals[: self._seen])
+        if self._seen < total:
+            unseen = whole.part(self._seen, total)
+            part = replace(part, unseen=unseen, unseen_goals=goals[self._seen :])
         masks, notes = make.prune_blocks([part], self._stats_of(recorder))
         return masks, [*(recorder.notes_on(members) if recorder else ()), *notes]
 

@@ -80,8 +80,7 @@ def beside(weight: Tensor, stats: Mapping[str, Tensor], needs: frozenset[str]) -
 def layer_budgets(plan: PruningPlan, context: ModelContext) -> dict[str, int]:
     """Zeros per layer, summing exactly to the plan's share of all prunable weights.
 
-    Raises:
-        UsageError: If N:M does not divide a layer.
+    An N:M pattern must divide the layers; what makes the masks checks it (:meth:`NM.check`).
     """
     numels = {layer.name: layer.numel for layer in context.layers}
     if plan.pattern is not None:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, InfiniteActivationError
 
 BASIC = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
 MOMENTS = frozenset({"x_norm", "x_mean", "x_var"})
@@ -110,7 +110,7 @@ class InputAccumulator:
         so metrics fall back to the weights alone.
 
         Raises:
-            AutopruneError: If an activation was not finite.
+            InfiniteActivationError: If an activation was not finite.
         """
         if not self.tokens:
             return self._indifferent()
@@ -126,7 +126,7 @@ class InputAccumulator:
         gram = None if self._gram is None else mirrored(self._gram / count).cpu()
         checked = [*chosen.values(), *([] if gram is None else [gram.diagonal()])]
         if not all(bool(torch.isfinite(value).all()) for value in checked):
-            raise AutopruneError(
+            raise InfiniteActivationError(
                 "an activation of the calibration pass is infinite or not a number; load the "
                 "model in float32 or bfloat16, float16 overflows above 65504"
             )

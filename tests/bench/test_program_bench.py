@@ -7,6 +7,11 @@ import torch
 
 from autoprune import Bench, Recipe
 from autoprune.bench.block_programs import held_out
+from autoprune.bench.programs import prune_by_program
+from autoprune.budget import Budget
+from autoprune.candidate import CandidateRejectedError
+from autoprune.errors import InfiniteActivationError, UsageError
+from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate
 from benchmarks.programs import agreement, measured, recipes
 from sandbox.screen import entry_of, screen
@@ -79,6 +84,43 @@ def test_a_refused_program_is_a_verdict(bench: Bench, place: tuple[Path, Path]) 
     found = bench.validate(of(HEAD + "    return W * 1\n"), 0.5)
     assert (found.ok, found.code) == (False, "wrong_budget")
     assert "owes" in found.detail
+
+
+def test_weights_so_large_that_the_model_overflows_are_a_verdict(
+    bench: Bench, runner: GivenRunner
+) -> None:
+    for factor in ("1e10", "1e19"):
+        found = bench.validate(of(WANDA.replace("W * topk", f"{factor} * W * topk")), 0.5)
+        assert (found.ok, found.code) == (False, "nan_weights") and "too large" in found.detail
+    first = "(1e30 if stats['position']['block'] == 0 else 1) * W * topk"
+    with pytest.raises(CandidateRejectedError, match=r"nan_weights: .* up to .* are finite"):
+        bench.measure(of(WANDA.replace("W * topk", first)), 0.5)
+    assert bench.measure(of(WANDA), 0.5).sparsity == 0.5
+
+
+def test_an_activation_that_is_infinite_in_the_dense_model_is_no_verdict_on_a_program(
+    bench: Bench, runner: GivenRunner
+) -> None:
+    with bench.dense:
+        values = next(layer for layer in bench.layers if layer.projection == "v_proj")
+        values.write(values.read() * 1e30)
+        with pytest.raises(InfiniteActivationError, match="float32 or bfloat16"):
+            prune_by_program(
+                bench.loaded.model, of(WANDA).metric, runner,
+                PruningPlan.build(0.5, scoring="sequential"),
+                windows=bench.drawn_windows(), layers=bench.layers,
+            )  # fmt: skip
+
+
+def test_a_pattern_that_does_not_divide_the_rows_is_refused(
+    bench: Bench, runner: GivenRunner
+) -> None:
+    budget = Budget(pattern="32:64")
+    found = bench.validate(of(WANDA), budget)
+    assert (found.ok, found.code) == (False, "invalid") and "multiple of 64" in found.detail
+    with pytest.raises(UsageError, match="not a multiple of 64"):
+        bench.measure(of(WANDA), budget)
+    assert not runner.tasks
 
 
 def test_three_real_blocks_tell_block_programs_apart(bench: Bench, runner: GivenRunner) -> None:

@@ -95,6 +95,21 @@ def test_the_block_that_programs_call_is_the_model_s(family: str) -> None:
         torch.testing.assert_close(task.inputs, states)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_model_in_half_precision_is_compared_in_float32(dtype: torch.dtype) -> None:
+    model, plan = tiny_model("llama").to(dtype), PruningPlan.build(0.5, scoring="sequential")
+    layers = prunable_linears(model)
+    made = prune_by_program(
+        model, program(MAGNITUDE), GivenRunner(), plan, windows=WINDOWS, layers=layers
+    )
+    assert made.zeros == made.prunable // 2 and len(made.block_errors) == 3
+    assert all(layer.read().dtype is dtype for layer in layers)
+    with pytest.raises(UsageError, match="other numbers"):
+        prune_by_program(
+            model, program(MAGNITUDE), Rescaled(), plan, windows=WINDOWS, layers=layers
+        )
+
+
 @pytest.mark.parametrize(("family", "words"), [
     ("gemma2", "other numbers than the model's"), ("olmo2", "other numbers than the model's"),
     ("opt", "is another kind"), ("mixtral", "is another kind"),
@@ -173,6 +188,17 @@ def test_allocations_and_a_tuning_afterwards_go_with_it(change: dict[str, str]) 
     assert made.zeros == owed == round(0.55 * made.prunable)
     assert sum(int((x.read() == 0).sum()) for x in layers) == made.zeros
     assert len(made.block_errors) == 3
+
+
+def test_without_windows_that_are_held_out_there_is_no_error_of_unseen_ones() -> None:
+    """A tuning of all windows at one time leaves one batch, which the program sees."""
+    model = tiny_model("llama")
+    plan = PruningPlan.build(0.5, scoring="sequential", solver="ebft:epochs=1,batch=8")
+    runner = GivenRunner()
+    made = prune_by_program(
+        model, program(MAGNITUDE), runner, plan, windows=WINDOWS, layers=prunable_linears(model)
+    )
+    assert made.block_errors == () and len(runner.blocks[0].inputs) == len(WINDOWS)
 
 
 def test_what_a_block_program_cannot_do_is_refused(tmp_path: Path) -> None:
