@@ -1,6 +1,5 @@
 """Parse untrusted answers into typed proposals or coded rejections."""
 
-import json
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
@@ -9,6 +8,7 @@ from typing import Literal, cast
 
 from autoprune.candidate import Candidate, Group, Scoring
 from autoprune.design.chat import Reply
+from autoprune.design.fields import FENCE, fields_of, without_thoughts
 from autoprune.design.hiding import DETAIL, NOTHING, Hidden
 from autoprune.design.parts import (
     canonical_allocation,
@@ -31,22 +31,21 @@ LONGEST_NAME = 40
 LONGEST_LESSON = 160
 LONGEST_ALLOCATION = 400
 
-NAMES = (
-    *("because", "expect", "metric", "scheme", "group", "allocation", "repair", "solver"),
-    "lesson",
-)
-FIELD = re.compile(
-    rf"^[\s>*_#`-]*({'|'.join(NAMES)})[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE
-)
-EXPECTATION = re.compile(r"(better|worse)\s+than\s+(\S+)", re.IGNORECASE)
-# Accepts the minus signs that people and models type.
+EXPECTATION = re.compile(r"(better|lower|worse|higher)\s+than\s+(\S+)", re.IGNORECASE)
+DIRECTION = re.compile(r"\b(better|lower|worse|higher)\b", re.IGNORECASE)
+WORSE = frozenset({"worse", "higher"})
+# Accepts the minus signs that people and models type, and decimal commas.
 FORECAST = re.compile(
-    r"([-+\u2212\u2013]?)\s*(\d{1,4}(?:\.\d{1,3})?)\s*%(?:\s*(?:against|than|vs\.?)\s+(\S+))?"
+    r"([-+\u2010\u2011\u2013\u2212\uff0d]?)\s*(?<![\d.,])(\d{1,4}(?:[.,]\d+)?)\s*%"
+    r"(?:[\s*_]*(?:better|lower|worse|higher))?(?:\s*perplexity)?"
+    r"(?:[\s*_(]*(?:against|than|vs\.?)[\s*_(]+(\S+))?",
+    re.IGNORECASE,
 )
 # Punctuation around a name, and words that replace it: "against the best line", a copied form.
 ENDS = ".,;`*"
 NO_NAMES = frozenset({"the", "name"})
-FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
+# Blocks without a definition may hold the lines that were asked for.
+DEFINES = re.compile(r"^[ \t]*def\s+(?:score|prune_)", re.MULTILINE)
 
 Language = Literal["expression", "python", "both", "program", "scheme"]
 
@@ -151,15 +150,16 @@ class AnswerForm:
 def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
     """Turn an answer into a proposal.
 
-    Accepts what small models wrap around the requested lines (bullets, bold, backticks, any case),
-    or the same fields as one JSON object; the first occurrence of a field counts. An omitted
-    prediction is assumed, so every proposal is graded.
+    Accepts what small models wrap around the requested lines (bullets, numbers, bold, backticks,
+    any case), or the same fields as one JSON object; the first occurrence of a field counts.
+    Thoughts before the answer do not count. An omitted prediction is assumed, so every proposal is
+    graded.
     """
-    text = reply.text
-    if len(text) > LONGEST_ANSWER:
+    if len(reply.text) > LONGEST_ANSWER:
         detail = f"the answer has more than {LONGEST_ANSWER} characters; write a short one"
         return Unreadable("too_long", detail)
-    fields = _fields(text)
+    text = without_thoughts(reply.text)
+    fields = fields_of(text)
     because = form.hidden.blanked(one_line(fields.get("because", "")))
     if reply.finish_reason == "length":
         return Unreadable("truncated", "the answer was cut off; write a shorter one", because)
@@ -193,7 +193,8 @@ def read_lesson(reply: Reply) -> str | None:
     """
     if reply.finish_reason != "stop":
         return None
-    lesson = one_line(_fields(reply.text[:LONGEST_ANSWER]).get("lesson", ""), 4 * LONGEST_LESSON)
+    fields = fields_of(without_thoughts(reply.text[:LONGEST_ANSWER]))
+    lesson = one_line(fields.get("lesson", ""), 4 * LONGEST_LESSON)
     if len(lesson) > LONGEST_LESSON:
         whole_words = lesson[: LONGEST_LESSON + 1].rpartition(" ")[0]
         lesson = whole_words or lesson[:LONGEST_LESSON]
@@ -269,6 +270,9 @@ def _candidate(text: str, fields: dict[str, str], form: AnswerForm) -> Candidate
         except UsageError as error:
             return Unreadable("bad_choice", str(error))
     blocks = FENCE.findall(text) if form.language != "expression" else []
+    defining = [block for block in blocks if DEFINES.search(block)]
+    if defining or (form.language == "both" and "metric" in fields):
+        blocks = defining
     if form.language == "program":
         missing = Unreadable("no_code", "write the program in one ```python block")
         return read_program(blocks[0]) if blocks else missing
@@ -286,30 +290,6 @@ def _candidate(text: str, fields: dict[str, str], form: AnswerForm) -> Candidate
     except UsageError as error:
         return Unreadable("bad_metric", str(error))
     return Candidate("expression", expression.text, dict(expression.constants))
-
-
-def _fields(text: str) -> dict[str, str]:
-    found = _json_fields(text)
-    if found:
-        return found
-    for line in text.splitlines():
-        match = FIELD.match(line[:4000])
-        if match and match[1].lower() not in found:
-            found[match[1].lower()] = match[2].strip()
-    return found
-
-
-def _json_fields(text: str) -> dict[str, str]:
-    """Read the fields of an answer that is one JSON object, as enforced by a JSON schema."""
-    if not text.lstrip().startswith("{"):
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(value, dict):
-        return {}
-    return {name: value[name].strip() for name in NAMES if isinstance(value.get(name), str)}
 
 
 def _choice(
@@ -370,23 +350,31 @@ def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
     """
     if not aliases:
         return None
-    number = FORECAST.search(text[:LONGEST_LINE])
-    if number is not None:
-        minus = number[1] not in ("", "+")
-        versus, unknown = _named(number[3], aliases)
-        forecast = f"{'-' if minus else '+'}{float(number[2]):g} %"
-        direction: Literal["better", "worse"] = "better" if minus else "worse"
-        return Prediction(direction, versus, forecast=forecast, unknown=unknown)
-    match = EXPECTATION.search(text[:LONGEST_LINE])
-    versus, unknown = _named(match[2] if match is not None else None, aliases)
-    worse = match is not None and match[1].lower() == "worse"
-    known = match is not None and match[2].strip(ENDS) in aliases
-    return Prediction("worse" if worse else "better", versus, stated=known, unknown=unknown)
+    text = text[:LONGEST_LINE]
+    number, match, word = (form.search(text) for form in (FORECAST, EXPECTATION, DIRECTION))
+    stated = match is not None and _bare(match[2], aliases) in aliases
+    named = match[2] if match is not None and (stated or number is None) else None
+    if number is None:
+        versus, unknown = _named(named, aliases)
+        worse = match is not None and match[1].lower() in WORSE
+        return Prediction("worse" if worse else "better", versus, stated=stated, unknown=unknown)
+    versus, unknown = _named(number[3] or named, aliases)
+    minus = number[1] not in ("", "+")
+    if not number[1] and word is not None:
+        minus = word[1].lower() not in WORSE
+    forecast = f"{'-' if minus else '+'}{float(number[2].replace(',', '.')):g} %"
+    return Prediction("better" if minus else "worse", versus, forecast=forecast, unknown=unknown)
 
 
 def _named(word: str | None, aliases: Sequence[str]) -> tuple[str, str]:
     """Return the entry to grade a prediction against, and the unknown name if it gave one."""
-    name = (word or "").strip(ENDS)
+    name = _bare(word or "", aliases)
     if name in aliases:
         return name, ""
     return aliases[0], "" if name.casefold() in NO_NAMES else one_line(name, LONGEST_NAME)
+
+
+def _bare(word: str, aliases: Sequence[str]) -> str:
+    """Return a name without the punctuation around it; brackets may be a part of it."""
+    name = word.strip(ENDS)
+    return name if name in aliases else name.strip(f"{ENDS}()_:")

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest, Message, Reply, Usage
+from autoprune.design.fields import FENCE, FIELD, without_thoughts
 from autoprune.design.graph import Graph
+from autoprune.design.hiding import DETAIL
 from autoprune.design.parsing import (
-    FENCE,
-    FIELD,
     LONGEST_ANSWER,
     AnswerForm,
     Unreadable,
@@ -57,9 +57,10 @@ _COMMITS = frozenset({"metric", "group", "allocation", "repair", "solver"})
 
 def tried_formulas(text: str) -> list[str]:
     """Return the formulas that an answer tries; empty if it commits to a recipe."""
-    lines = text[:LONGEST_ANSWER].splitlines()
+    text = without_thoughts(text[:LONGEST_ANSWER])
+    lines = text.splitlines()
     fields = {match[1].lower() for line in lines if (match := FIELD.match(line[:4000]))}
-    if fields & _COMMITS or FENCE.search(text[:LONGEST_ANSWER]):
+    if fields & _COMMITS or FENCE.search(text):
         return []
     found = [match[1] for line in lines if (match := _TRY.match(line[:4000])) and match[1]]
     return list(dict.fromkeys(found))[:MOST_TRIES]
@@ -67,6 +68,7 @@ def tried_formulas(text: str) -> list[str]:
 
 def tried_program(text: str) -> str:
     """Return the answer that is only tried; empty if it commits."""
+    text = without_thoughts(text)
     found = _TRY_PROGRAM.match(text)
     return text[found.end() :] if found else ""
 
@@ -173,9 +175,11 @@ class Tries:
         longest, back = REPEATED, RETURN
         if self.state.spec.written == "program":
             longest, back = REPEATED_PROGRAM, PROGRAM_RETURN
-        shown = reply.text[:longest].encode("utf-8", "replace").decode()
+        blanked = self.state.spec.hidden.blanked
+        shown = blanked(without_thoughts(reply.text)[:longest]).encode("utf-8", "replace").decode()
         result = back.format(lines="\n".join(lines), known=self._known(), trust=self._trust())
-        messages = (*step.request.messages, Message("assistant", shown), Message("user", result))
+        turns = (Message("assistant", shown), Message("user", blanked(result)))
+        messages = (*step.request.messages, *turns)
         request = replace(step.request, messages=messages)
         return replace(step, step_id=f"{step.step_id}.tried", request=request)
 
@@ -235,6 +239,8 @@ class Tries:
             return None, f"{formula[:80]}: {error.line}"
         except UsageError as error:
             return None, f"{formula[:80]}: {error}"
+        if self.state.spec.hidden.finds(formula):
+            return None, f"{formula[:80]}: hidden: {DETAIL}"
         metric = Candidate("expression", read.text, dict(read.constants))
         return replace(_base(self.state, base), metric=metric), formula
 

@@ -77,6 +77,12 @@ def test_whole_answer() -> None:
         "Sure! Here it is.\n\nMETRIC = abs(W) * x_max\nI hope it helps.",
         "metric: abs(W) * x_max\nmetric: W",
         "metric: abs(W) * x_max\r\ngroup: row\r\n",
+        "1. because: it is so\n2. metric: abs(W) * x_max\n",
+        "1) **metric**: abs(W) * x_max",
+        "\u2022 metric: abs(W) * x_max",
+        "<think>\nmetric: abs(W)\n```python\ndef score(): 1\n```\n</think>\nmetric: abs(W) * x_max",
+        "```\nbecause: it is so\nmetric: abs(W) * x_max\n```",
+        'Here:\n```json\n{"metric": "abs(W) * x_max"}\n```',
     ],
 )
 def test_what_small_models_wrap_around_it(text: str) -> None:
@@ -142,6 +148,9 @@ def test_python_block() -> None:
     found = read("because: simple\n" + CODE)
     assert isinstance(found, Proposal)
     assert found.candidate.kind == "python"
+    assert read(CODE.replace("```python", "```text\nmetric: W\n```\n```python3")) == replace(
+        found, because=""
+    )
     only = AnswerForm("expression", ("row",), ("uniform",))
     assert read_answer(Reply(CODE), only).code == "no_metric"  # type: ignore[union-attr]
 
@@ -165,6 +174,20 @@ def test_every_proposal_predicts_and_what_is_left_out_is_marked() -> None:
         ("-1.5 % against C3.", Prediction("better", "C3", forecast="-1.5 %")),
         ("-1.5 % vs C99", Prediction("better", "wanda", forecast="-1.5 %", unknown="C99")),
         ("+2 % against the best line", Prediction("worse", "wanda", forecast="+2 %")),
+        ("-2,5 % against C3", Prediction("better", "C3", forecast="-2.5 %")),
+        ("-1.2345 %", Prediction("better", "wanda", forecast="-1.2345 %")),
+        ("\u20103 %", Prediction("better", "wanda", forecast="-3 %")),
+        ("\u20113 %", Prediction("better", "wanda", forecast="-3 %")),
+        ("\uff0d3 % against C3", Prediction("better", "C3", forecast="-3 %")),
+        ("-3 % (against C3)", Prediction("better", "C3", forecast="-3 %")),
+        ("**-3 %** against C3", Prediction("better", "C3", forecast="-3 %")),
+        ("-3 % against `C3`", Prediction("better", "C3", forecast="-3 %")),
+        ("2 % better than C3", Prediction("better", "C3", forecast="-2 %")),
+        ("2 % lower perplexity than C3", Prediction("better", "C3", forecast="-2 %")),
+        ("better than C3 by 2 %", Prediction("better", "C3", forecast="-2 %")),
+        ("2 % worse than C3", Prediction("worse", "C3", forecast="+2 %")),
+        ("higher than C3", Prediction("worse", "C3")),
+        ("2 % against C3", Prediction("worse", "C3", forecast="+2 %")),
     ]:
         found = read(f"expect: {text}\nmetric: abs(W)")
         assert isinstance(found, Proposal)
@@ -262,6 +285,8 @@ def test_reasoning_is_one_printable_line() -> None:
 def test_lesson() -> None:
     assert read_lesson(Reply("lesson: large inputs matter\n")) == "large inputs matter"
     assert read_lesson(Reply("lesson: no")) is None
+    drafted = "<think>\nlesson: small inputs matter\n</think>\nlesson: large inputs matter"
+    assert read_lesson(Reply(drafted)) == "large inputs matter"
     cut = Reply("lesson: large inputs mat", finish_reason="length")
     assert read_lesson(cut) is None
     assert read_lesson(Reply("")) is None

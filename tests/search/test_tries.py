@@ -27,6 +27,7 @@ def test_what_tries_and_what_commits() -> None:
     assert tried_formulas(f"{TRIES}metric: abs(W)\n") == []
     assert tried_formulas("try: W\n```python\ndef score\n```") == []
     assert tried_formulas("because: I try: hard\ntry:\n") == []
+    assert tried_formulas(f"<think>metric: abs(W)</think>\n{TRIES}") == tried_formulas(TRIES)
 
 
 def try_first(request: ChatRequest) -> str:
@@ -75,6 +76,20 @@ def test_tries_are_measured_charged_and_on_record_but_no_candidates(tmp_path: Pa
         search._log.close()
     with Search.open(tmp_path / "killed") as again:
         assert again.graph.digest == digest
+
+
+def test_what_is_hidden_is_not_tried(tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"hide": ("rank", "x_max")})
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic(designer=ScriptedDesigner(try_first)))
+        history, nodes = search.history(), search.graph.nodes
+    tried = [e["step"] for e in history if e["step"]["step_id"].endswith(".tried")]
+    assert tried and not any(e["step"]["step_id"].endswith(".t0") for e in history)
+    assert not any("x_max" in str(node.body.get("tried")) for node in nodes.values())
+    for step in tried:
+        texts = [message["content"] for message in step["request"]["messages"]]
+        assert not any("x_max" in text for text in texts)
+        assert "abs(W) * (hidden): hidden: a part of it is hidden" in texts[-1]
 
 
 @pytest.mark.parametrize("arm", ["graph", "best-of-n", "graph-permuted"])
