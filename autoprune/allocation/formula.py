@@ -25,6 +25,7 @@ MOST_PARTS = 100
 # More than the longest canonical text with that many parts.
 LONGEST_FORMULA = 1000
 OUTLIER_FACTOR = 5.0
+LARGEST_NUMBER = 100.0
 
 # Words for kinds of matrices, by the last part of their names; models that name them otherwise
 # have 0 everywhere.
@@ -146,7 +147,7 @@ def _numbers(tree: ast.expr) -> list[ast.Constant]:
 def _allowed(node: ast.expr) -> bool:
     match node:
         case ast.Constant(value=value):
-            return type(value) in (int, float) and abs(float(value)) <= 100  # type: ignore[arg-type]
+            return type(value) in (int, float) and abs(float(value)) <= LARGEST_NUMBER  # type: ignore[arg-type]
         case ast.Name(id=name):
             return name in DESCRIPTORS
         case ast.UnaryOp(op=ast.USub(), operand=inner):

@@ -12,8 +12,9 @@ from autoprune.errors import UsageError
 from autoprune.metrics.language import TERMINALS
 from autoprune.metrics.language.nodes import Shape
 
-# Rows and columns of each probe layer.
-SIZES = ((12, 64), (20, 48))
+# Rows and columns of each probe layer, and typical sizes of its weights and of its inputs. Limits
+# that one layer never meets, as in max(x_norm, 0.02), change the order of another.
+PROBES = ((12, 64, 1.0, 1.0), (20, 48, 1.0, 1.0), (12, 64, 0.02, 1e-3), (20, 48, 0.02, 1e3))
 
 
 @lru_cache(maxsize=1)
@@ -23,7 +24,7 @@ def _probes() -> list[tuple[Tensor, dict[str, Tensor]]]:
     Input statistics are consistent, as in real layers, so a limit or a maximum affects some values.
     """
     found = []
-    for number, (rows, columns) in enumerate(SIZES):
+    for number, (rows, columns, weights, scale) in enumerate(PROBES):
         generator = torch.Generator().manual_seed(number)
 
         def drawn(*size: int, generator: torch.Generator = generator) -> Tensor:
@@ -31,12 +32,13 @@ def _probes() -> list[tuple[Tensor, dict[str, Tensor]]]:
 
         weight = drawn(rows, columns) * (1.5 * drawn(rows, 1)).exp() * (0.7 * drawn(columns)).exp()
         inputs = (drawn(256, columns) + 0.5 * drawn(columns)) * (1.5 * drawn(columns)).exp()
+        weight, inputs = weights * weight, scale * inputs
         stats = {
             "x_norm": inputs.square().mean(0).sqrt(),
             "x_mean": inputs.mean(0),
             "x_var": inputs.var(0, correction=0),
             "x_max": inputs.abs().amax(0),
-            "hessian_diag": drawn(columns).exp(),
+            "hessian_diag": scale**2 * drawn(columns).exp(),
             "grad_norm": drawn(rows, columns).abs(),
         }
         others = [name for name in TERMINALS if name not in stats and name != "W"]
@@ -48,7 +50,7 @@ def _probes() -> list[tuple[Tensor, dict[str, Tensor]]]:
 
 
 def row_order(candidate: Candidate) -> str | None:
-    """Digest the order in which a formula ranks the weights of each row of two probe layers.
+    """Digest the order in which a formula ranks the weights of each row of the probe layers.
 
     Factors of a whole row, constants and increasing functions of the whole score do not change it,
     so row groups lose the same weights at any share. None if the candidate is not a formula, or if

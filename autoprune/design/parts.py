@@ -11,7 +11,13 @@ from random import Random
 from typing import Any
 
 from autoprune.allocation import ALLOCATORS, Formula, build_allocator
-from autoprune.allocation.formula import DESCRIPTORS, numbers_of, parse_allocation, with_numbers
+from autoprune.allocation.formula import (
+    DESCRIPTORS,
+    LARGEST_NUMBER,
+    numbers_of,
+    parse_allocation,
+    with_numbers,
+)
 from autoprune.candidate import Group
 from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.errors import UsageError
@@ -134,8 +140,14 @@ def allocation_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Ra
     allocator = build_allocator(text)
     if isinstance(allocator, Formula):
         values = numbers_of(allocator.formula)
-        return {f"c{index}": (value, FORMULA_RANGE) for index, value in enumerate(values)}
+        return {f"c{index}": (value, _around(value)) for index, value in enumerate(values)}
     return _numbers(allocator, choices)
+
+
+def _around(value: float) -> Range:
+    """Range of a number of a formula; one that is larger than usual may still double."""
+    low, high = FORMULA_RANGE
+    return low, max(high, min(LARGEST_NUMBER, 2 * value))
 
 
 def solver_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:

@@ -136,6 +136,24 @@ def _formula(trial: "optuna.trial.BaseTrial", choices: Choices) -> str:
 
 def _of_start(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
     """A hand-made recipe as values of this space; None if the space does not contain it."""
+    import optuna
+
+    values = _values_of(recipe, choices)
+    if values is None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = _recipe(optuna.trial.FixedTrial(values), choices)
+    except ValueError:
+        # This space lacks one of the choices.
+        return None
+    same = (canonical_allocation(recipe.allocation), canonical_solver(recipe.solver))
+    return values if (made.allocation, made.solver) == same else None
+
+
+def _values_of(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
+    """Values of a recipe as far as this space names them; None if it lacks one of them."""
     if choices.schemes:
         scheme = build_scheme(recipe.metric.source)
         named = {f"{part} {key}": value for (part, key), value in values_of(scheme).items()}
@@ -149,8 +167,14 @@ def _of_start(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
     values = {value: powers.get(value, 0.0) for value in (*choices.statistics, COLUMN)}
     found: dict[str, Any] = {f"power of {value}": power for value, power in values.items()}
     found |= {"group": recipe.group, "allocation": name, "repair": solver}
-    for key, (value, _) in allocation_numbers(recipe.allocation, choices).items():
-        found[f"{name} {key}"] = value
-    for key, (value, _) in solver_numbers(solver, choices).items():
-        found[f"{solver} {key}"] = value
-    return found
+    numbers = {
+        f"{part} {key}": number
+        for part, known in (
+            (name, allocation_numbers(recipe.allocation, choices)),
+            (solver, solver_numbers(solver, choices)),
+        )
+        for key, number in known.items()
+    }
+    if not all(low <= value <= high for value, (low, high) in numbers.values()):
+        return None
+    return found | {key: value for key, (value, _) in numbers.items()}

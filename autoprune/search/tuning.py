@@ -155,6 +155,9 @@ def _program_constants(recipe: Recipe) -> Mapping[str, float]:
 
 def _near(value: float, span: Range, *, by_log: bool) -> Range:
     low, high = span
+    if not by_log:
+        # A designer may have gone beyond the range, and what it found must not be lost.
+        low, high = min(low, value), max(high, value)
     centre = min(max(value, low), high)
     if by_log:
         factor = math.exp(REACH * math.log(high / low))

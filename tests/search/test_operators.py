@@ -144,6 +144,19 @@ def test_what_has_no_constants_gets_an_exponent_that_changes_nothing() -> None:
     assert tunable_form(recipe("abs(W)")) == recipe("abs(W)")
 
 
+def test_tuning_stays_near_numbers_beyond_the_usual_range() -> None:
+    for allocation, least, most in (
+        ("formula:0.8 * depth + 0.05 * tail", 0.3, 1.3),
+        ("formula:80 * last", 50.0, 100.0),
+        ("ramp:half_width=0.4", 0.25, 0.4),
+    ):
+        base = recipe("abs(W)", allocation)
+        for seed in range(6):
+            known = numbers(suggest(base, CHOICES, [], seed), CHOICES)
+            assert least <= next(iter(known.values()))[0] <= most
+            assert known.get("allocation.c1", (0.0,))[0] <= 0.15
+
+
 def test_what_was_measured_teaches_the_tuner() -> None:
     base = recipe("abs(W)", "ramp:half_width=0.1,relax_last=0.5", "mrp:damp=0.02")
     known = []
