@@ -55,8 +55,7 @@ def verdict_of(graph: Graph, alias: str) -> Verdict:
     hypothesis, newest = hypothesis_of(graph, alias), graph.newest_result(alias)
     if hypothesis is None or newest is None:
         return "open"
-    # A duplicate keeps its one result, which later results of its owner may judge again.
-    for edge in reversed(graph.judgements(hypothesis.alias)):
+    for edge in graph.judgements(hypothesis.alias):
         if edge.source == newest.alias:
             return "right" if edge.kind == "supports" else "wrong"
     return "failed" if newest.body["status"] == "rejected" else "unclear"

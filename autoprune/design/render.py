@@ -76,6 +76,7 @@ class Scene:
         text: Calibration windows and the tokens of each, for programs.
         seconds: Limit of one call of a program; None: by its sizes.
         hidden: Names that the page on programs must not show.
+        ranked_by: What orders recipes, in words; empty: their perplexity.
     """
 
     language: Language
@@ -100,6 +101,7 @@ class Scene:
     text: tuple[int, int] | None = None
     seconds: float | None = None
     hidden: Hidden = NOTHING
+    ranked_by: str = ""
 
     @property
     def wide(self) -> bool:
@@ -196,6 +198,7 @@ def render_prompt(
         "generation": scene.generation if scene.wide else "",
         "bar": "" if scene.pair else sections.bar(graph, scene.reference),
         "noise": sections.noise(graph),
+        "ranked_by": scene.ranked_by,
     }
     # Headings of the sections that have content.
     frame = {name: [""] if found else [] for name, found in items.items()}

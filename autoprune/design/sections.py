@@ -22,13 +22,17 @@ Tally = tuple[int, int]
 
 
 def ranked(graph: Graph) -> list[str]:
-    """Return the measured mechanisms, best first; of equal ones, the older first."""
+    """Return the measured mechanisms, best first; of equal ones, the older first.
+
+    The search's ranking fitness decides, where it is another one than perplexity.
+    """
     found: list[tuple[float, int, str]] = []
     for node in graph.of_kind("mechanism"):
         newest = graph.newest_result(node.alias)
         body = newest.body if newest is not None else {}
         if body.get("status") == "measured" and "change" in body:
-            found.append((float(body["change"]), len(found), node.alias))
+            fitness = float(body.get("ranked_nats", body["change"]))
+            found.append((fitness, len(found), node.alias))
     return [alias for _, _, alias in sorted(found)]
 
 
@@ -66,11 +70,12 @@ def waiting(graph: Graph, ranges: Ranges, planned: Iterable[str]) -> list[Detail
         ranges: Numbers that are shown even at their default.
         planned: Recipes of this generation that are not in the graph yet.
     """
-    found = list(planned)
+    found = [Detail(text, text, text.partition(" | ")[0]) for text in planned]
     for node in reversed(list(graph.of_kind("mechanism"))):
         if graph.newest_result(node.alias) is None:
-            found.append(f"{node.alias}: {detail.recipe_line(node.body, ranges)}")
-    return [Detail(text, text, text.partition(":")[0]) for text in found]
+            text = f"{node.alias}: {detail.recipe_line(node.body, ranges)}"
+            found.append(Detail(text, text, node.alias))
+    return found
 
 
 def formulas(graph: Graph, aliases: Iterable[str]) -> list[Detail]:

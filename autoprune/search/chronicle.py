@@ -142,6 +142,8 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
         if entry.change.interval is not None:
             body["interval"] = list(entry.change.interval)
         body["verdict"] = entry.change.verdict
+        if state.spec.fitness != "perplexity" and entry.ranked is not None:
+            body["ranked_nats"] = entry.ranked.mean
     parents = _against_parents(state, entry) if rung != "sealed" else {}
     if parents:
         body["gain"] = -max(difference.mean for difference in parents.values())
@@ -168,12 +170,17 @@ def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
 
     A prediction against the recipe it duplicates is wrong: equal is neither better nor worse.
     """
-    prediction, node = entry.prediction, f"{entry.alias}.x"
+    prediction, graph = entry.prediction, state.graph
     if prediction is None or prediction.versus not in state.archive:
         return
     if prediction.versus == owner.alias:
-        state.graph.link(node, "refutes", f"{entry.alias}.h")
+        graph.link(f"{entry.alias}.x", "refutes", f"{entry.alias}.h")
         return
+    known = graph.results(entry.alias)
+    node = known[-1].alias
+    if any(edge.source == node for edge in graph.judgements(f"{entry.alias}.h")):
+        # Edges are never removed, so another verdict, unclear included, needs another result.
+        node = _add_result(state, entry, f"x{len(known) + 1}", dict(known[-1].body))
     _grade(state, entry, owner, node)
 
 
@@ -192,11 +199,12 @@ def _against_parents(state: State, entry: Entry) -> dict[str, Difference]:
 
 
 def _grade(state: State, entry: Entry, measured: Entry, node: str) -> None:
-    """Compare what was measured with what the entry predicts."""
+    """Compare what was measured with what the entry predicts, which is perplexity."""
     prediction = entry.prediction
     if prediction is None or prediction.versus not in state.archive:
         return
-    difference = state.archive.compare(measured, state.archive[prediction.versus])
+    versus = state.archive[prediction.versus]
+    difference = state.archive.compare(measured, versus, fitness="perplexity")
     if difference is not None and difference.verdict != "unclear":
         right = difference.verdict == prediction.direction
         state.graph.link(node, "supports" if right else "refutes", f"{entry.alias}.h")

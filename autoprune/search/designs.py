@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 from autoprune.design.chat import ChatRequest, Reply
+from autoprune.design.fields import without_thoughts
 from autoprune.design.formulas import formula_text
 from autoprune.design.parsing import (
     AnswerForm,
@@ -13,6 +14,7 @@ from autoprune.design.parsing import (
     read_lesson,
 )
 from autoprune.design.parts import forgets_metric
+from autoprune.design.shown import change_in
 from autoprune.recipe import Recipe
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
@@ -73,7 +75,7 @@ class Round:
     Args:
         slots: Slots to fill.
         steps: Their questions, including the one for a lesson; slots with a recipe need none.
-        pair: A better and a worse entry to learn the lesson from.
+        pair: A better and a worse entry, by the shown results, to learn the lesson from.
     """
 
     slots: Sequence[Slot]
@@ -198,8 +200,8 @@ class Designs:
             if slot.plan.recipe is not None:
                 continue
             operator = slot.plan.operator
-            slot.form = self._requests.form(slot.plan)
             if slot.request is None:
+                slot.form = self._requests.form(slot.plan)
                 question = self._requests.proposal(generation, slot.plan, planned)
                 slot.request = asked = question.request
                 slot.lessons = question.lessons
@@ -214,8 +216,9 @@ class Designs:
 
     def _enter(self, generation: int, slot: Slot, outcome: Outcome | None) -> None:
         """Record the attempt of a slot."""
-        repaired = slot.entry.alias if slot.entry else None
         plan = slot.plan
+        # A mutation in a duplicate's place repairs nothing.
+        repaired = slot.entry.alias if slot.entry and plan.operator != SPARE else None
         # A replacement for a duplicate takes the duplicate's place in the budget.
         self.state.spent.candidates += plan.operator != SPARE
         order = len(self.archive.designed()) + 1
@@ -225,7 +228,7 @@ class Designs:
         slot.entry = self.archive.add(entry)
         if isinstance(outcome, Reply):
             assert slot.form is not None
-            slot.answer = outcome.text
+            slot.answer = without_thoughts(outcome.text)
             for lesson in slot.lessons:
                 self.lessons_shown.setdefault(lesson, []).append(entry)
             entry.tokens, entry.seconds = outcome.usage.total, charged_seconds(outcome)
@@ -314,17 +317,29 @@ class Designs:
         return entry.code in REPAIRABLE
 
     def _pair(self, generation: int) -> tuple[Entry, Entry] | None:
-        """Every few generations, return a better and a clearly worse entry to learn from."""
+        """Every few generations, return a better and a clearly worse entry to learn from.
+
+        Better and worse as the designer is shown it, which alone a placebo may reveal.
+        """
         # A designer that is not shown the graph never sees a lesson.
-        graph = self.spec.arm in SHOWN_GRAPH
-        if not graph or generation % REFLECT_EVERY:
+        if self.spec.arm not in SHOWN_GRAPH or generation % REFLECT_EVERY:
             return None
         measured = [e for e in self.archive.measured() if not e.is_baseline]
         if len(measured) < 2:
             return None
-        better, worse = measured[0], measured[len(measured) // 2]
-        difference = self.archive.compare(better, worse)
-        return (better, worse) if difference is not None and difference.better else None
+        difference = self.archive.compare(measured[0], measured[len(measured) // 2])
+        if difference is None or not difference.better:
+            return None
+        graph = self._requests.graph
+
+        def shown(entry: Entry) -> float:
+            return change_in(graph, entry.alias) or 0.0
+
+        if self.spec.arm == "graph-permuted":
+            # Asked as often as otherwise, but of another pair.
+            measured.sort(key=lambda entry: (shown(entry), entry.order))
+        better, worse = sorted((measured[0], measured[len(measured) // 2]), key=shown)
+        return better, worse
 
     def _keep_lesson(self, step_id: str, outcome: Outcome, better: Entry, worse: Entry) -> None:
         text = read_lesson(outcome) if isinstance(outcome, Reply) else None

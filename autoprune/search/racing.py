@@ -104,12 +104,12 @@ class Race:
     def _whole(self, rising: Sequence[Entry]) -> Course:
         """Measure recipes as they are on all selection windows, as far as evaluations are left."""
         rising = rising[: int(min(len(rising), evaluations_left(self.state)))]
-        self.state.spent.evaluations += len(rising)
         steps = {entry.alias: self._further(entry) for entry in rising}
         if not steps:
             return
         outcomes = yield list(steps.values())
         self.state.charge(outcomes.values())
+        self.state.spent.evaluations += sum(isinstance(o, Measurement) for o in outcomes.values())
         for entry in rising:
             step = steps[entry.alias]
             if self.trials.accept(entry, 2, outcomes[step.step_id], known=step.known):

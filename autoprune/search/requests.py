@@ -15,15 +15,22 @@ from autoprune.design.repairs import example
 from autoprune.design.schema import answer_schema, lesson_schema
 from autoprune.design.scheme_moves import genes_text
 from autoprune.design.sections import bar, ranked
-from autoprune.design.shown import change_in, permuted
+from autoprune.design.shown import permuted
 from autoprune.metrics.language import FUNCTIONS, gbnf
-from autoprune.search.archive import Entry
+from autoprune.search.archive import Entry, Fitness
 from autoprune.search.arms import SHOWN_GRAPH
 from autoprune.search.budget import generation_in_words, generations_left, left_in_words
 from autoprune.search.operators import Plan
 from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import State
 from autoprune.search.tries import REPEATED, REPEATED_PROGRAM, offered
+
+# What orders recipes in the table of a prompt, which shows changes of perplexity.
+RANKED_BY: dict[Fitness, str] = {
+    "perplexity": "",
+    "kl": "the distance (KL) to the dense model, which decides",
+    "both": "perplexity and the distance (KL) to the dense model together, which decide",
+}
 
 
 @dataclass(frozen=True)
@@ -136,11 +143,9 @@ class Requests:
 
     def lesson(self, generation: int, better: Entry, worse: Entry) -> ChatRequest:
         """Build the request for one lesson from a pair, ordered as the shown results rank it."""
-        graph = self.graph
-        pair = sorted((better.alias, worse.alias), key=lambda name: change_in(graph, name) or 0.0)
         constrained = self.spec.designer.grammar
         return ChatRequest(
-            messages=self._render("reflect", Focus(tuple(pair))).messages,
+            messages=self._render("reflect", Focus((better.alias, worse.alias))).messages,
             max_tokens=self.spec.designer.max_tokens,
             temperature=self.spec.designer.temperature,
             seed=stream_seed(self.spec.seed, generation, 0, "lesson"),
@@ -149,9 +154,9 @@ class Requests:
         )
 
     def _render(self, operator: str, focus: Focus) -> Rendered:
-        live = {a: lesson for a, lesson in self.state.lessons.items() if not lesson.retired}
         # Tallies follow from real results, of which the placebo must show none.
         blank = self.spec.arm == "graph-permuted"
+        live = {a: one for a, one in self.state.lessons.items() if blank or not one.retired}
         tallies = [(0, 0) if blank else (one.helpful, one.harmful) for one in live.values()]
         found = render_prompt(
             self.prompts,
@@ -193,6 +198,7 @@ class Requests:
             text=(self.spec.calibration_windows, self.spec.seqlen),
             seconds=self.spec.program_seconds,
             hidden=self.hidden,
+            ranked_by=RANKED_BY[self.spec.fitness],
         )
 
     def _form(self, name: str) -> str:

@@ -247,7 +247,7 @@ class Trials:
         entry.change = self.archive.compare(entry, reference, fitness="perplexity")
         entry.ranked = self.archive.compare(entry, reference)
         chronicle.note_result(self.state, entry, rung, entry.results[entry.rung])
-        if rung == 1:
+        if rung == 1 or 1 not in entry.results:
             chronicle.note_term(self.state, entry)
 
     def share(self, entry: Entry, owner: Entry | None) -> None:

@@ -13,7 +13,7 @@ from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts
 from autoprune.design.render import Focus, Rendered, Scene, estimate_tokens, render_prompt
 from autoprune.design.repairs import example
-from autoprune.design.sections import neighbours
+from autoprune.design.sections import neighbours, waiting
 from autoprune.errors import UsageError
 from autoprune.search import SearchSpec
 
@@ -281,6 +281,15 @@ def test_sealed_figures_are_never_shown() -> None:
     graph.add("C3.rsealed", "result", {"status": "measured", "rung": "sealed", "change": -0.77})
     graph.link("C3.rsealed", "tests", "C3")
     assert "-77" not in written("exploit", graph, scene(2000))
+
+
+def test_what_is_planned_is_shortened_to_its_formula_and_what_waits_to_its_name() -> None:
+    planned = ["abs(W) * x_norm ** {a:0.7} | row | formula:0.1 * depth", "W | row | uniform"]
+    graph = story()
+    body = {"formula": "W ** {a:0.5}", "group": "row", "allocation": "uniform"}
+    graph.add("C80", "mechanism", {**body, "solver": "none"})
+    found = [item.alias for item in waiting(graph, {}, planned)]
+    assert found == ["abs(W) * x_norm ** {a:0.7}", "W", "C80"]
 
 
 def test_retired_lessons_are_not_shown() -> None:

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from autoprune.candidate import Candidate
 from autoprune.design.claims import count_predictions
+from autoprune.design.disguise import row_order
 from autoprune.design.graph import Graph
 from autoprune.design.parts import canonical_solver
+from autoprune.design.sections import ranked
 from autoprune.design.shown import change_in, dealt, permuted
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search import Budget, DesignerSpec, Search, SearchSpec
 from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import take
+from autoprune.search.sampling import _of_start
+from autoprune.search.starts import RecipeSpec
 from autoprune.search.state import Lesson
 from autoprune.search.steps import Done, Measure, Propose
 from autoprune.search_settings import ASKING_ARMS, SILENT_ARMS, Arm
@@ -90,6 +95,24 @@ def test_optuna_learns_from_whole_measurements_over_the_same_space(tmp_path: Pat
         # ``mrp`` gains most here; ``none`` and ``ebft`` gain nothing.
         late = Counter(e.recipe.solver.partition(":")[0] for e in made[-8:] if e.recipe)
         assert late["mrp"] >= 4
+
+
+@pytest.mark.parametrize(
+    "start", ["wanda+ramp:half_width=0.4", "wanda+sdsa:statistic=skew,strength=0.2"]
+)
+def test_optuna_is_not_taught_starts_outside_of_its_space(tmp_path: Path, start: str) -> None:
+    metric, allocation = start.split("+")
+    starts = (RecipeSpec(metric=metric, allocation=allocation),)
+    spec = arm_spec("tuned", budget=Budget(evaluations=3), solvers=("none",), starts=starts)
+    with Search.open(tmp_path, spec) as search:
+        assert drive(search, Synthetic()) == Done("evaluations")
+        found = {
+            e.alias: _of_start(e.recipe, spec.choices)
+            for e in search.entries
+            if e.recipe and e.is_baseline
+        }
+    outside = next(alias for alias in found if "=" in alias)
+    assert found[outside] is None and found["wanda"] is not None and found["wanda+ramp"] is not None
 
 
 def questions(folder: Path, spec: SearchSpec) -> tuple[Search, list[str], list[Graph]]:
@@ -207,6 +230,35 @@ def test_what_a_placebo_shows_of_a_recipe_stays_in_later_questions(tmp_path: Pat
         assert {a: earlier[a] for a in common} == {a: later[a] for a in common}
 
 
+def test_a_placebo_draws_lessons_from_the_shown_results_and_retires_none(tmp_path: Path) -> None:
+    pairs: list[list[str]] = []
+
+    def answer(request):  # type: ignore[no-untyped-def]
+        if "lesson:" not in request.messages[-1].content:
+            return write_answer(request)
+        return f"lesson: large inputs matter {'so ' * len(pairs)}much"
+
+    spec = arm_spec("graph-permuted", budget=Budget(evaluations=26), repairs=0)
+    driver, shown = Synthetic(ScriptedDesigner(answer)), []
+    with Search.open(tmp_path, spec) as search:
+        while not isinstance(step := search.next_step(), Done):
+            if isinstance(step, Propose) and step.operator == "reflect":
+                graph = search._script._requests.graph
+                designed = [name for name in ranked(graph) if name.startswith("C")]
+                pairs.append([designed[0], designed[len(designed) // 2]])
+                shown.append(step.request.messages[-1].content)
+            search.record(step, driver.answer(step))
+        graph = search.graph
+        assert len(pairs) > 1
+        for lesson, pair, prompt in zip(graph.of_kind("lesson"), pairs, shown, strict=True):
+            assert [n.alias for n in graph.targets(lesson.alias, "derives_from")] == pair
+            assert re.findall(r"^(?:Better|Worse): (C\d+): ", prompt, re.MULTILINE) == pair[::-1]
+        for tally in search._script.state.lessons.values():
+            tally.harmful += 9
+        (preview,) = search.preview("explore")
+    assert "large inputs matter" in preview.request.messages[1].content
+
+
 HIDDEN = ("ebft", "x_max", "sdsa", "tail", "col_norm", "ria")
 
 
@@ -309,6 +361,11 @@ def test_forecasts_are_numbers_against_the_best_line_and_graded(tmp_path: Path) 
 
 def test_formulas_in_disguise_are_named_before_they_are_measured(tmp_path: Path) -> None:
     formula = "sq(abs(W) * x_norm) / row_max(abs(W)) * 3"
+    wanda = row_order(Candidate("builtin", "wanda"))
+    assert wanda is not None and row_order(Candidate("expression", formula)) == wanda
+    # A limit that counts on layers with small or with large inputs only is no disguise.
+    for limited in ("max(x_norm, {a:0.02})", "min(x_norm, {a:200.0})"):
+        assert row_order(Candidate("expression", f"abs(W) * {limited}", {})) != wanda
     text = f"because: rows\nmetric: {formula}\ngroup: row\nallocation: uniform\nrepair: none\n"
     whole = text.replace("group: row", "group: matrix")
     driver = Synthetic(ScriptedDesigner(lambda request: (text, whole)[request.seed % 2]))

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, promotion, racing
 from autoprune.search.starts import RecipeSpec
-from autoprune.search.steps import Done, Measure, Measurement
+from autoprune.search.steps import Done, Failed, Measure, Measurement
 from tests.support.synthetic import Synthetic, drive, make_spec
 
 
@@ -141,6 +142,25 @@ def test_a_repaired_recipe_goes_to_all_windows_at_once(tmp_path: Path) -> None:
         dear = [s for s in steps if s.recipe is not None and s.recipe.solver != "none"]
         assert dear and {(s.known, s.windows) for s in dear} == {(0, 20)}
         assert any(s.step_id.endswith(".lap") for s in steps)
+
+
+def test_a_failed_measurement_is_no_evaluation(tmp_path: Path) -> None:
+    class Failing(Synthetic):
+        def answer(self, step):  # type: ignore[no-untyped-def]
+            found = super().answer(step)
+            fails = isinstance(step, Measure) and step.role == "candidate" and next(number) % 3 == 0
+            return Failed("exception", "it broke") if fails else found
+
+    number = count()
+    spec = long_spec(budget=Budget(evaluations=7), slots=3)
+    with Search.open(tmp_path, spec) as search:
+        assert drive(search, Failing()) == Done("evaluations")
+        failed = [e for e in search.entries if e.code == "exception"]
+        measured = [e for e in search.entries if not e.is_baseline and 2 in e.results]
+        own = [e for e in measured if e.duplicate_of is None]
+        assert failed and len(own) == search.spent.evaluations == 7
+    with Search.open(tmp_path) as again:
+        assert again.spent == search.spent and again.graph.digest == search.graph.digest
 
 
 def test_a_recipe_that_fails_on_the_lap_is_rejected(tmp_path: Path) -> None:

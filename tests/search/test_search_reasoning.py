@@ -1,15 +1,20 @@
 """Reasons are graded by what was measured, lessons by the candidates they were shown to."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest
 from autoprune.design.claims import prediction_of, verdict_of
+from autoprune.design.parsing import Prediction
 from autoprune.design.transports import ScriptedDesigner
+from autoprune.recipe import Recipe
 from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
-from autoprune.search import Budget, DesignerSpec, Search, planning
+from autoprune.search import Budget, DesignerSpec, Search, chronicle, planning
+from autoprune.search.archive import Entry
 from autoprune.search.leaderboard import prediction_text
 from autoprune.search.starts import RecipeSpec
 from autoprune.search.state import State
@@ -102,11 +107,12 @@ def test_a_lesson_that_no_prompt_had_room_for_is_not_blamed(tmp_path: Path) -> N
         assert [(tally.helpful, tally.harmful) for tally in search.lessons.values()] == [(0, 0)]
 
 
+@pytest.mark.parametrize("budget", [Budget(candidates=24), Budget(evaluations=24)])
 def test_results_say_what_was_gained_over_the_parent_and_terms_what_they_are_worth(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: Budget
 ) -> None:
     monkeypatch.setattr(planning, "FREE_OPERATORS", ("ablate", "mutate"))
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+    with Search.open(tmp_path, make_spec(budget=budget)) as search:
         drive(search, Synthetic())
         graph, archive = search.graph, state_of(search).archive
         gains = graph.gains()
@@ -126,3 +132,38 @@ def test_results_say_what_was_gained_over_the_parent_and_terms_what_they_are_wor
             if event["step"]["kind"] == "Propose"
         ]
         assert any("dropping " in text and " nats" in text for text in prompts)
+
+
+def test_a_duplicate_is_graded_by_its_owner_s_newest_result_alone(tmp_path: Path) -> None:
+    verdicts, driver = [], Synthetic()
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=0))) as search:
+        drive(search, driver)
+        state = state_of(search)
+        base = state.reference().results[2]
+        recipe = Recipe(Candidate("expression", "abs(W) * x_max"), "row")
+        owner = state.archive.add(Entry("C1", 1, "seed", recipe, status="measured"))
+        prediction = Prediction("better", "wanda")
+        again = state.archive.add(
+            Entry("C2", 2, "seed", recipe, because="why not", prediction=prediction)
+        )
+        for entry in (owner, again):
+            chronicle.note_proposal(state, entry)
+        search._script.trials.share(again, owner)
+        for shift in (-0.2, 0.0, 0.2, -0.2):
+            wave = (0.01 * (-1) ** place for place in range(len(base.nll)))
+            nll = tuple(nats + shift + more for nats, more in zip(base.nll, wave, strict=True))
+            owner.results[2] = replace(base, nll=nll)
+            chronicle.grade_duplicate(state, again, owner)
+            verdicts.append(verdict_of(search.graph, "C2"))
+        newest = search.graph.newest_result("C2")
+    assert verdicts == ["right", "unclear", "wrong", "right"]
+    assert newest is not None
+    assert newest.body == {"status": "duplicate", "code": "same as C1"}
+
+
+def test_a_mutation_in_a_duplicate_s_place_repairs_nothing(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+        drive(search, Synthetic())
+        spares = {e.alias for e in search.entries if e.operator == "spare"}
+        repaired = {e.source for e in search.graph.edges if e.kind == "repairs"}
+    assert spares and not spares & repaired
