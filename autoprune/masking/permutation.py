@@ -17,7 +17,7 @@ from torch import Tensor
 
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import check_scores, keep_nm
-from autoprune.precision import in_float64
+from autoprune.precision import in_float64, where_float64_is
 
 SWEEPS = 2
 # Rows whose gains are computed at once, so that the working set stays near this many numbers.
@@ -103,5 +103,6 @@ def _gains(threshold: Tensor, newcomers: Tensor) -> Tensor:
     for start in range(0, len(threshold), step):
         part = slice(start, start + step)
         larger = torch.maximum(threshold[part].unsqueeze(2), newcomers[part].unsqueeze(1))
-        total += in_float64(larger - threshold[part].unsqueeze(2)).sum(dim=0)
+        gained = where_float64_is(larger - threshold[part].unsqueeze(2))
+        total += gained.sum(dim=0, dtype=torch.float64)
     return total
