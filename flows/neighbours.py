@@ -82,11 +82,15 @@ class Neighbours:
         self._said = now[0]
         return words
 
+    @property
+    def pause(self) -> float:
+        """Seconds until the next call of :meth:`look`; fewer where containers may end meanwhile."""
+        return SAMPLE_SECONDS if _uses_sandbox() else self._wait
+
     def _taken(self) -> tuple[float, float, float]:
         """Return the time, and processor seconds of this run and of all processes."""
         when, own, pids, busy = _taken()
-        if self._containers is _no_containers and "sandbox.engine" in sys.modules:
-            # This process uses the sandbox, so that what it needs is installed.
+        if self._containers is _no_containers and _uses_sandbox():
             from sandbox.processors import ContainerTime
 
             self._containers = ContainerTime().look
@@ -160,7 +164,7 @@ def watched(say: Callable[[str], None]) -> Iterator[None]:
     def watch() -> None:
         global _watching
         neighbours = _watching = Neighbours()
-        while not ended.wait(SAMPLE_SECONDS):
+        while not ended.wait(neighbours.pause):
             words = neighbours.look()
             if words:
                 say(words)
@@ -171,6 +175,11 @@ def watched(say: Callable[[str], None]) -> Iterator[None]:
     finally:
         ended.set()
         _watching = None
+
+
+def _uses_sandbox() -> bool:
+    """Whether this process has loaded the sandbox, so that what it needs is installed."""
+    return "sandbox.engine" in sys.modules
 
 
 def _no_containers(_owners: Collection[int]) -> float:

@@ -47,6 +47,17 @@ def test_the_containers_of_a_run_are_no_others(monkeypatch: pytest.MonkeyPatch) 
     assert found.look() == "" and used == [[7, 8]] and found.to_json() is None
 
 
+def test_only_a_run_with_containers_is_looked_at_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Neighbours, "_taken", lambda _: (0.0, 0.0, 0.0))
+    found = Neighbours()
+    monkeypatch.setattr(neighbours, "_uses_sandbox", lambda: False)
+    assert found.pause == neighbours.FIRST_SECONDS
+    monkeypatch.setattr(neighbours, "_uses_sandbox", lambda: True)
+    assert found.pause == neighbours.SAMPLE_SECONDS
+
+
 def test_a_resumed_run_computes_with_the_threads_that_it_began_with() -> None:
     lines: list[str] = []
     usual = torch.get_num_threads()
