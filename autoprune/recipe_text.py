@@ -1,9 +1,9 @@
 """A recipe as one line: ``METRIC+PART+...``, the metric first.
 
 ``wanda``, ``ria+matrix``, ``wanda+sdsa:strength=0.2``, ``wanda+ramp+dsnot+mrp``,
-``wanda+sequential``, ``expr:(abs(W) * x_norm)+ramp``, ``program:FILE.py+ebft``. ``sparsegpt`` is
-the published method with its weight update; ``sparsegpt+none`` is its score alone. A program
-returns new weights and is always sequential.
+``wanda+sequential``, ``expr:(abs(W) * x_norm)+ramp``, ``wanda+formula:(0.1*depth + 0.05*first)``,
+``program:FILE.py+ebft``. ``sparsegpt`` is the published method with its weight update;
+``sparsegpt+none`` is its score alone. A program returns new weights and is always sequential.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class RecipeText:
         if self.group != natural_group(self.metric):
             parts.append(self.group)
         if self.allocation != UNIFORM:
-            parts.append(self.allocation)
+            parts.append(_bracketed(self.allocation))
         if self.solver != _published(self.metric):
             parts.append(self.solver)
         if self.statistics != "dense" and not self.source:
@@ -71,7 +71,7 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
 
     Raises:
         UnknownNameError: If a part is unknown; suggests the nearest.
-        UsageError: If a part occurs twice or has a wrong parameter.
+        UsageError: If a part occurs twice, has a wrong parameter or does not go with a program.
     """
     head, *parts = split_outside(text, "+")
     is_program = head.startswith(PROGRAM_PREFIX)
@@ -82,6 +82,10 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
         if kind is None:
             known = {*GROUPS, *MODES, *_names(ALLOCATORS), *_names(SOLVERS)}
             raise UnknownNameError("part of a method", name, known)
+        if kind in ("group", "statistics") and part != name:
+            raise UsageError(
+                f"{part!r} in method {text!r}: {name} takes no parameters; write {name} alone"
+            )
         found[kind].append(part)
     for kind in ("group", "statistics", "allocation"):
         if len(found[kind]) > 1:
@@ -90,6 +94,11 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
                 f"({', '.join(found[kind])}); name it once"
             )
     if is_program:
+        if "dense" in found["statistics"]:
+            raise UsageError(
+                f"method {text!r} names dense statistics, and a program gets the inputs that its "
+                "layer really has, block after block; leave dense out"
+            )
         canonical, natural, statistics = head.strip(), natural_group(head), "sequential"
     else:
         metric = build_metric(_metric_text(text, head))
@@ -107,6 +116,14 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
 def natural_group(metric: str) -> Group:
     """The comparison group used by a metric's authors."""
     return "row" if metric.startswith(PROGRAM_PREFIX) else build_metric(metric).group
+
+
+def _bracketed(allocation: str) -> str:
+    """The allocation, with a formula that adds terms in brackets: ``+`` separates parts."""
+    if len(split_outside(allocation, "+")) == 1:
+        return allocation
+    name, _, formula = allocation.rpartition(":")
+    return f"{name}:({formula})"
 
 
 def _published(metric: str) -> str:
