@@ -6,10 +6,12 @@ from sandbox.codes import MEANINGS
 from sandbox.limits import Limits
 from tests.support.attacks import attempts
 from tests.support.attacks.more_attacks import MORE
+from tests.support.attacks.refusals import expected
 from tests.support.attacks.table import ATTACKS as FIRST
 
 ATTACKS = [*FIRST, *MORE]
-MANUAL = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+MANUAL = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
 
 
 def test_every_code_is_listed_with_its_meaning() -> None:
@@ -24,8 +26,18 @@ def test_every_limit_is_listed_with_its_default() -> None:
 
 def test_every_attack_is_listed_and_counted() -> None:
     names = list(attempts())
-    assert f"runs {len(names) + len(ATTACKS)} hostile candidates" in MANUAL
-    assert f"{len(names)} attempts" in MANUAL
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{len(names) + len(ATTACKS)} hostile candidates attack this sandbox" in readme
+    assert f"{len(names)} attempts are each refused" in readme
+    assert f"{len(ATTACKS)} end in one of the outcomes" in readme
+    manual = " ".join(MANUAL.split())
+    assert f"runs {len(names) + len(ATTACKS)} hostile candidates" in manual
+    assert f"{len(names)} attempts that must be refused and {len(ATTACKS)} candidates" in manual
+    may = [attack for attack in ATTACKS if "accepted" in attack.expect]
+    must = [attack for attack in may if len(attack.expect) == 1]
+    assert f"({len(may)} may be accepted, {len(must)} of them must)" in manual
+    bare = expected(names, syscall_filter=False)
+    assert list(bare.values()).count("got") == 5 and "Five get through Docker's" in manual
     for title in [name[5:] for name in names if name[0] != "c"]:
         assert title.replace("_", " ") in MANUAL
     for call in [name[10:] for name in names if name[0] == "c"]:
