@@ -209,13 +209,13 @@ class BudgetSettings(BaseModel):
         default=None,
         ge=1,
         description="Limit on designer tokens, prompts and completions",
-        json_schema_extra={"group": "budget"},
+        json_schema_extra={"group": "budget", "unset": "no limit"},
     )
     money: float | None = Field(
         default=None,
         gt=0,
         description="Limit on the designer's cost in dollars; needs a price",
-        json_schema_extra={"group": "budget", "metavar": "DOLLARS"},
+        json_schema_extra={"group": "budget", "metavar": "DOLLARS", "unset": "no limit"},
     )
 
     @model_validator(mode="before")

@@ -1,7 +1,7 @@
 """What the sandbox costs: starting, validating, and scoring a whole model, against the host.
 
 Layers have the shapes of SmolLM2-135M (210 linears, 106 million weights) and random values.
-Run: python benchmarks/sandbox_cost.py [--image bind] [--runs 7]
+Run: python -m benchmarks sandbox_cost [--image bind] [--runs 7]
 """
 
 import argparse

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; default ``sys.argv[1:]``.
 
     Returns:
-        Exit code: 0 done, 1 failed, 2 wrong use, 3 nothing passed the gate, 4 prerequisite
+        Exit code: 0 done, 1 failed, 2 wrong use, 3 rejected or nothing passed, 4 prerequisite
         missing, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)

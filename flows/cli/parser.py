@@ -14,7 +14,7 @@ from flows.terminal.option_types import whole_number
 HELP = "help"
 COMPLETION = "--print-completion"
 EPILOG = """\
-exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing passed the gate, 4 prerequisite missing,
+exit codes: 0 done, 1 failed, 2 wrong use, 3 rejected or nothing passed, 4 prerequisite missing,
 130 interrupted (the same command continues where it stopped)
 
 completion: autoprune --print-completion bash > FILE of your shell's completions (bash, zsh, tcsh)
@@ -58,8 +58,8 @@ def build_parser(only: str | None = None) -> Parser:
         prog="autoprune",
         allow_abbrev=False,
         description=(
-            "Find how a language model is best pruned: a designer LLM writes pruning metrics, "
-            "a locked container runs them, the trusted side measures."
+            "Compare pruning methods for language models, prune to exact budgets, and search\n"
+            "for better recipes."
         ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,7 +7,7 @@ from flows.params import SearchParams
 from flows.terminal.options import add_options, settled
 
 DESCRIPTION = """\
-Run the main workflow in at most 9 minutes on 2 cores. SmolLM2-135M is
+Run the main workflow in about ten minutes on 2 cores. SmolLM2-135M is
 calibrated on the Wikipedia sample, a designer writes metrics, and the sandbox
 validates them. The model is pruned with the best metric, measured, registered
 and reported, on 8 sealed windows instead of the usual 100.

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="dense or pruned model: folder, hub id, .gguf file or package:module/file",
+        help="dense or pruned model: folder, hub id, .gguf file or package:module/file.gguf",
     )
     parser.add_argument(
         "--gguf",

@@ -16,7 +16,7 @@ AutoModelForCausalLM.from_pretrained.
 
 Without any part of a recipe (metric, allocation, group, repair, statistics),
 use the best preset that fits ten minutes, after printing what it will cost. A
-metric in a .py file and a layer program (--program FILE.py) run only inside the
+metric in a .py file and a program (--program FILE.py) run only inside the
 container.
 
 With --scheme, remove blocks, neurons and heads instead: the result is a smaller

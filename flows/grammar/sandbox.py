@@ -4,7 +4,8 @@ import argparse
 
 DESCRIPTION = """\
 build: make the sandbox image from what is on this machine, without a registry.
-check: report whether Docker and the image are ready.
+check: try every protection on this machine and report what held (exit code 4
+if one did not).
 """
 EXAMPLE = "autoprune sandbox build"
 
@@ -16,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image",
         choices=("auto", "bind", "interpreter", "dockerfile"),
         default="auto",
-        help="source of the image (default auto)",
+        help="source of the image; auto: an interpreter or dockerfile image where one exists, else "
+        "bind (default auto)",
     )
     parser.add_argument(
         "--from-interpreter",
@@ -29,4 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wheels", metavar="DIR", help="wheels for --image dockerfile, which then uses no network"
     )
-    parser.add_argument("--runtime", help="check with this OCI runtime, such as runsc")
+    parser.add_argument(
+        "--runtime", metavar="NAME", help="check with this OCI runtime, such as runsc"
+    )

@@ -23,21 +23,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--detach", action="store_true", help="leave everything running and return")
     parser.add_argument(
-        "--prefect-port", type=_port, help="port of the Prefect server (default 4200)"
+        "--prefect-port", type=_port, metavar="N", help="port of the Prefect server (default 4200)"
     )
     parser.add_argument(
-        "--mlflow-port", type=_port, help="port of the MLflow server (default 5000)"
+        "--mlflow-port", type=_port, metavar="N", help="port of the MLflow server (default 5000)"
     )
     parser.add_argument(
         "--runs",
         type=positive_number,
+        metavar="N",
         help="simultaneous runs of the worker; heavy stages take turns (default 4)",
     )
     parser.add_argument(
         "--schedule",
         metavar="MODEL|FILE.yaml|off",
-        help="search this model every night, or as a file for `autoprune search --config` says; "
-        "off: nothing (default: the last schedule in this folder, else nothing)",
+        help="model to search every night, or a settings file as for `autoprune search --config`; "
+        "off: schedule nothing (default: the last schedule in this folder, else nothing)",
     )
     parser.add_argument(
         "--at",

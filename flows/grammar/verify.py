@@ -14,28 +14,32 @@ from 0 (wrong) to 1 (right), with the AUROC if the file says which steps are
 right.
 """
 EXAMPLE = "autoprune verify train my-model --out verifier"
-MODEL = "model that reads: hub id, folder, .gguf file or package:module/file"
+EXAMPLE_OF_SCORE = "autoprune verify score my-model --verifier verifier solutions.jsonl"
+MODEL = "model that reads: hub id, folder, .gguf file or package:module/file.gguf"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of both actions."""
     parser.set_defaults(seed=0)
     actions = parser.add_subparsers(dest="action", metavar="train|score", required=True)
-    train = actions.add_parser("train", help="train a head", allow_abbrev=False)
+    train = _add_action(actions, "train", "train a head", EXAMPLE)
     train.add_argument("model", metavar="MODEL", help=MODEL)
     train.add_argument(
         "--out", required=True, metavar="DIR", help="folder to write; must be absent or empty"
     )
     train.add_argument(
-        "--chains", type=positive_number, default=600, help="solutions to train on (default 600)"
-    )
+        "--chains", type=positive_number, default=600, metavar="N",
+        help="solutions to train on (default 600)",
+    )  # fmt: skip
     train.add_argument(
-        "--epochs", type=positive_number, default=30, help="maximum passes over them (default 30)"
-    )
+        "--epochs", type=positive_number, default=30, metavar="N",
+        help="maximum passes over them (default 30)",
+    )  # fmt: skip
     train.add_argument(
-        "--corrupted", type=float, default=0.35, help="share of wrong steps (default 0.35)"
-    )
-    score = actions.add_parser("score", help="score steps", allow_abbrev=False)
+        "--corrupted", type=float, default=0.35, metavar="S",
+        help="share of wrong steps (default 0.35)",
+    )  # fmt: skip
+    score = _add_action(actions, "score", "score steps", EXAMPLE_OF_SCORE)
     score.add_argument("model", metavar="MODEL", help=MODEL)
     score.add_argument(
         "file", metavar="FILE.jsonl", help='one {"question": TEXT, "steps": [TEXT, ...]} per line'
@@ -46,6 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     for action in (train, score):
         _share_options(parser, action)
+
+
+def _add_action(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, does: str, line: str
+) -> argparse.ArgumentParser:
+    return actions.add_parser(
+        name,
+        help=does,
+        epilog=f"example:\n  {line}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 def _share_options(parser: argparse.ArgumentParser, action: argparse.ArgumentParser) -> None:

@@ -22,10 +22,11 @@ def setting(
         description: For the form and ``--help``; None: that of the field's type.
         group: Heading in ``--help``; empty: none.
         rules: ``metavar``, ``repeat`` (a list whose option is given once for each item),
-            ``positional`` (also without the option's name) and ``both`` (a switch with a name for
-            on and one for off) are the option's; all others pydantic's.
+            ``positional`` (also without the option's name), ``both`` (a switch with a name for on
+            and one for off) and ``unset`` (what a default of None means) are the option's; all
+            others pydantic's.
     """
-    names = ("metavar", "repeat", "positional", "both")
+    names = ("metavar", "repeat", "positional", "both", "unset")
     own: dict[str, Any] = {key: rules.pop(key) for key in names if key in rules}
     if group:
         own["group"] = group

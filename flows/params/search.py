@@ -200,15 +200,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         metavar="FILE",
     )
     sandbox: Literal["docker", "off"] = setting(
-        "docker",
-        "Where designed metrics run; off: formulas only, without Docker",
-        group="designer",
+        "docker", "Where designed metrics run; off: formulas only, without Docker", group="designer"
     )
     minutes: float | None = setting(
         None,
         "Time limit in minutes for designing and measuring, baselines and the end included; "
         "loading, calibration and saving come on top",
         group="budget",
+        unset="no limit",
         gt=0,
     )
     price: str | None = setting(

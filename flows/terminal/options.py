@@ -201,6 +201,8 @@ def _help(field: FieldInfo, default: Any) -> str:
     text = text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
     if default not in (None, "", ()) and not isinstance(default, bool) and "default" not in text:
         text += f" (default {default})"
+    if default is None and "unset" in _extra(field):
+        text += f" (default: {_extra(field)['unset']})"
     return text.replace("%", "%%")
 
 

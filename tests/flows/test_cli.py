@@ -1,5 +1,6 @@
 """The command line: start-up, help, exit codes, and what goes to which stream."""
 
+import gc
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from flows import commands, grammar
+from flows.cli import loading
 from flows.cli.parser import parse
 from flows.commands import calibrate, compact, reproduce, validate
 from flows.grammar import COMMANDS
@@ -61,6 +63,21 @@ def test_help_lists_and_the_lazy_doors_are_light(tmp_path: Path) -> None:
     assert found[1][1] == ["PASSIVE", "5"]
 
 
+def test_what_runs_a_command_is_imported_without_garbage_collections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enabled: list[bool] = []
+    monkeypatch.setattr(loading, "import_module", lambda _: enabled.append(gc.isenabled()))
+    loading.grammar("prune")
+    assert enabled == [False] and gc.isenabled()
+    # Where they were off, they stay off.
+    gc.disable()
+    loading.grammar("prune")
+    found = gc.isenabled()
+    gc.enable()
+    assert not found
+
+
 def test_every_command_has_its_grammar_and_what_runs_it() -> None:
     names = {name.replace("-", "_") for name in grammar.COMMANDS}
     for room in (grammar, commands):
@@ -81,6 +98,8 @@ def test_version_help_and_completion(cli: CommandLine) -> None:
     assert "autoprune gc --dry-run" in cli("help gc").out
     cli("help")
     cli("help nothing", code=2)
+    for action in ("train", "score"):
+        assert f"example:\n  autoprune verify {action}" in cli(f"verify {action} --help").out
     script = cli("--print-completion bash").out
     assert "--schedule" in script and "gc" in script and "--also-sparsities" in script
 

@@ -58,6 +58,12 @@ def test_every_field_is_an_option_of_its_name_and_text(command: str) -> None:
         assert name in ("model", "seed") or str(field.description).lower() in printed
 
 
+def test_help_states_what_a_limit_is_if_it_is_not_given() -> None:
+    limits = ("minutes", "tokens", "money")
+    assert all(str(actions("search")[name].help).endswith("(default: no limit)") for name in limits)
+    assert str(actions("demo")["minutes"].help).endswith("(default 6.0)")
+
+
 def test_what_is_typed_reaches_the_parameters_and_nothing_else_is_given() -> None:
     line = "search m --sparsity 0.5 --also-sparsities 0.4,0.7 --no-hints --text-split fresh --run r"
     typed = given(parse(line.split()), SearchParams)

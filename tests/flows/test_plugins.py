@@ -24,7 +24,7 @@ def test_the_manuals_plug_ins_are_found_listed_and_used(
     section = MANUAL.read_text(encoding="utf-8").split("## 3.")[1]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     project = re.search(r"```toml\n(.*?)```", section, re.DOTALL)
-    command = re.search(r"autoprune prune REF (.*) --out pruned", section)
+    command = re.search(r"autoprune prune MODEL (.*) --out pruned", section)
     assert code and project and command
     package = tmp_path / "my_package"
     package.mkdir()
