@@ -17,11 +17,12 @@ from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.metrics import candidate_metric
 from autoprune.models.licence import base_licence
 from autoprune.models.loading import LoadedModel, load_model
-from autoprune.models.reference import read_from
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import SavedModel, save_model
 from autoprune.models.structure import prunable_linears
+from autoprune.models.target import check_target
 from autoprune.names import require_saved
+from autoprune.program_files import PROGRAM_PREFIX
 from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
@@ -29,7 +30,7 @@ from autoprune.pruning import prune as prune_in_place
 from autoprune.recipe import Recipe
 from autoprune.schemes import Scheme, Shrunk, require_share
 from autoprune.schemes.card import scheme_card
-from autoprune.targets import check_folder
+from autoprune.spelling import split_outside
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
 from autoprune.text.seen_text import FILE as SEEN_FILE
@@ -170,7 +171,7 @@ def prune(
         seed: Seed for random controls and for the order of tuning.
         out: Folder for the pruned model, absent or empty; weights are saved in the type of the
             checkpoint they came from.
-        overwrite: Allow replacing a saved model in ``out``; the source is never replaced.
+        overwrite: Allow replacing a saved model in ``out``; what is read is never replaced.
         runner: Runs recipes that are programs, ``program:FILE.py``; the library itself never
             does. ``tasks.programs.SandboxPrograms`` is one.
         report: Called with progress.
@@ -193,7 +194,10 @@ def prune(
         size = (str(corpus), windows, seqlen)
         assert sparsity is not None
         return _smaller(model, chosen, sparsity, size, seed, out, overwrite, report)
-    recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+    read = [str(corpus)]
+    if isinstance(recipe, str):
+        read.append(split_outside(recipe, "+")[0].strip().removeprefix(PROGRAM_PREFIX))
+        recipe = Recipe.parse(recipe)
     budget = _budget(sparsity, pattern)
     program = recipe.metric if recipe.metric.kind == "program" else None
     metric = None if program else candidate_metric(recipe.metric)
@@ -204,7 +208,7 @@ def prune(
     if program:
         required(runner)
         check_plan(plan, program)
-    _check_out(model, out, overwrite)
+    _check_out(model, read, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens, count = None, None, windows + plan.repair.fresh_windows
     if plan.reads_text or (metric and plan.dense_needs(metric.needs)):
@@ -251,18 +255,18 @@ def _smaller(
     if not isinstance(target, Budget):
         require_share(target)
         target = Budget(target)
-    _check_out(model, out, overwrite)
+    corpus, windows, seqlen = size
+    _check_out(model, [corpus], out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, whole, tokens, fresh = None, None, None, None
     if how.reads_text:
-        corpus, windows, seqlen = size
         text = load_corpus(corpus, tokenizer=loaded.tokenizer)
         whole = token_windows(text, loaded.tokenizer, windows + how.fresh_windows, seqlen)
         tokens, fresh = whole[:windows], whole[windows:]
     dtype = checkpoint_type(loaded.source)
     asked = SchemeBudget(target, dtype)
     shrunk = how.apply(loaded.model, asked, tokens, fresh=fresh, seed=seed, report=report)
-    notes = (*_notes_on(text, tokens, size[1]), *shrunk.notes)
+    notes = (*_notes_on(text, tokens, windows), *shrunk.notes)
     made = Smaller(loaded, shrunk, notes)
     if out is None:
         return made
@@ -275,10 +279,12 @@ def _smaller(
     return replace(made, saved=saved)
 
 
-def _check_out(model: str | Path | LoadedModel, out: str | Path | None, overwrite: bool) -> None:
+def _check_out(
+    model: str | Path | LoadedModel, texts: list[str], out: str | Path | None, overwrite: bool
+) -> None:
     if out is not None:
-        source = model.source.folder if isinstance(model, LoadedModel) else read_from(str(model))
-        check_folder(Path(out), sources=[source], overwrite=overwrite)
+        source = str(model.source.folder if isinstance(model, LoadedModel) else model)
+        check_target(str(out), source, texts, overwrite=overwrite, allow="pass overwrite=True")
 
 
 def _of_source(loaded: LoadedModel, seed: int) -> dict[str, Any]:
@@ -321,7 +327,7 @@ def _record(
         "group": recipe.group,
         "allocation": recipe.allocation,
         "solver": recipe.solver,
-        "statistics": recipe.scoring,
+        "statistics": plan.scoring,
         "pattern": str(plan.pattern or UNSTRUCTURED),
         "target": plan.sparsity,
         "pruned": made.zeros,
@@ -349,13 +355,14 @@ def _save(
 ) -> SavedModel:
     """Save the model together with the fingerprint of the text it has seen."""
     model, tokenizer = loaded.model, loaded.tokenizer
-    # Read this first: the folder may be the one that gets replaced.
     before = loaded.source.folder / SEEN_FILE
     seen = [SeenText.load(before)] if before.is_file() else []
     if tokens is not None:
         text = tokenizer.decode(tokens.flatten().tolist(), skip_special_tokens=True)
         seen.append(SeenText.of([text]))
-    saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned, card=card)
+    more = {}
     if seen:
-        (seen[0] if len(seen) == 1 else seen[0] | seen[1]).save(folder / SEEN_FILE)
-    return saved
+        more[SEEN_FILE] = (seen[0] if len(seen) == 1 else seen[0] | seen[1]).save
+    return save_model(
+        model, tokenizer, folder, record, dtype=dtype, pruned=pruned, card=card, more=more
+    )

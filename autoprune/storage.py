@@ -2,12 +2,14 @@
 
 import ctypes
 import errno
+import fcntl
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +27,22 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Keep the suffix, because some writers choose their format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Keep the suffix, because some writers choose their format by it.
+        handle, name = tempfile.mkstemp(path.suffix, f".{path.stem}-", path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -48,21 +51,52 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Its content is flushed to disk before the rename, and the old folder is deleted only afterwards,
     so neither a kill nor a power cut leaves an empty file under ``path``. If the swap fails, the
-    old folder is restored. If ``path`` is a link, the link stays and its target is replaced.
+    old folder is restored. If ``path`` is a link, the link stays and its target is replaced. What
+    killed processes left beside ``path`` is removed first.
 
     Raises:
         AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
     """
     path = path.resolve() if path.is_symlink() else path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
-        yield temporary
-        swap_folder(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path)))
+        handle = os.open(temporary, os.O_RDONLY)
+        try:
+            # Some network file systems have no locks; leftovers then stay.
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield temporary
+            swap_folder(temporary, path)
+        finally:
+            os.close(handle)
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise write_error(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary folders of killed processes that were writing the folder ``path``.
+
+    A process that is still writing holds a lock on its own.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    # mkdtemp adds eight characters.
+    for left in path.parent.glob(f"{glob.escape(_prefix(path))}{'?' * 8}"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # An empty one may be new and not locked yet.
+                if any(left.iterdir()):
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}.saving-"
 
 
 def swap_folder(new: Path, path: Path) -> None:

@@ -8,9 +8,17 @@ from autoprune.errors import UsageError
 
 # Present in every folder written by AutoPrune or by `save_pretrained`.
 _MODEL_FILE = "config.json"
+# How a user of the command line allows a replacement, for messages.
+OPTION = "add --overwrite"
 
 
-def check_folder(target: Path, *, sources: Iterable[Path] = (), overwrite: bool = False) -> None:
+def check_folder(
+    target: Path,
+    *,
+    sources: Iterable[Path] = (),
+    overwrite: bool = False,
+    allow: str | None = OPTION,
+) -> None:
     """Refuse a folder that is not free, before anything is computed for it.
 
     Args:
@@ -18,6 +26,7 @@ def check_folder(target: Path, *, sources: Iterable[Path] = (), overwrite: bool 
         sources: Files and folders that are read; ``target`` may not be, contain or lie in one of
             them, under whatever name.
         overwrite: Allow replacing a saved model there, together with all other files beside it.
+        allow: How the caller's user switches ``overwrite`` on; None: the caller has no such option.
 
     Raises:
         UsageError: If ``target`` is a file, overlaps a source, holds a model and ``overwrite`` is
@@ -34,13 +43,17 @@ def check_folder(target: Path, *, sources: Iterable[Path] = (), overwrite: bool 
             "it; name another folder"
         )
     if not overwrite:
-        raise UsageError(
-            f"the folder {target} holds a saved model; name another folder, or add --overwrite to "
-            "replace it with every file in it"
-        )
+        way = f", or {allow} to replace it with every file in it" if allow else ""
+        raise UsageError(f"the folder {target} holds a saved model; name another folder{way}")
 
 
-def check_file(target: Path, *, sources: Iterable[Path] = (), overwrite: bool = False) -> None:
+def check_file(
+    target: Path,
+    *,
+    sources: Iterable[Path] = (),
+    overwrite: bool = False,
+    allow: str = OPTION,
+) -> None:
     """Refuse a file that is not free; see :func:`check_folder`.
 
     Raises:
@@ -51,9 +64,7 @@ def check_file(target: Path, *, sources: Iterable[Path] = (), overwrite: bool = 
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file in it")
     if not overwrite and os.path.lexists(target):
-        raise UsageError(
-            f"the file {target} exists; name another file, or add --overwrite to replace it"
-        )
+        raise UsageError(f"the file {target} exists; name another file, or {allow} to replace it")
 
 
 def check_apart(target: Path, sources: Iterable[Path], *, may_hold: bool = False) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import RECORD_FILE
+from autoprune.models.target import check_target
 from autoprune.storage import atomic_folder
 from flows.params import PruneParams
+from flows.params.evaluate import listed
 from tasks.run_files import read_object
 
 
@@ -48,14 +50,13 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         "sparsity": record["parameters_target"],
         "seed": record["seed"],
         "dtype": record.get("dtype_asked", "auto"),
-        "held_out": record.get("held_out"),
         "out": str(out),
         # The command has checked the folder already.
         "overwrite": True,
     }
     if "samples" in record:
         asked |= {"corpus": corpus or record["corpus"], "seqlen": record["seqlen"]}
-        asked |= {"calibration_windows": record["samples"]}
+        asked |= {"calibration_windows": record["samples"], "held_out": record.get("held_out")}
     return record, PruneParams.model_validate(asked)
 
 
@@ -76,12 +77,17 @@ def reproduce_folder(
         prune: Runs the prune flow.
 
     Raises:
-        UsageError: If it was not made by a scheme, or its text is not found.
+        UsageError: If it was not made by a scheme, its text is not found, or ``out`` overlaps what
+            is read.
         AutopruneError: If the model or the text differs from the record.
     """
     with tempfile.TemporaryDirectory(dir=root, prefix="reproduce-") as temporary:
         new = Path(temporary) / "made"
         record, params = request_of(folder, corpus, new)
+        if out is not None:
+            # The command has checked the folder already, but not against what is read.
+            read = (params.corpus, *listed(params.held_out))
+            check_target(str(out), params.model, read, overwrite=True)
         try:
             params.check()
         except UsageError as error:

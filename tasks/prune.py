@@ -18,7 +18,9 @@ from autoprune.program_files import metric_source
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.repair import Repair
 from autoprune.statistics.layer_files import write_layer_files
+from autoprune.text.seen_text import FILE as SEEN_FILE
 from sandbox.client import Sandbox
+from sandbox.limits import Limits
 from sandbox.outcomes import Rejected
 from sandbox.screen import PROGRAM, entry_of, screen
 from tasks.programs import (
@@ -30,7 +32,7 @@ from tasks.programs import (
 )
 from tasks.recorded import step
 from tasks.sandbox_scores import SandboxScores
-from tasks.seen import known_text, write_seen
+from tasks.seen import seen_by
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -96,6 +98,20 @@ def check_request(
     elif statistics == "true-sequential":
         replace(plan, scoring="true-sequential").refuse_unseen()
     return {"group": chosen, "sparsity": plan.sparsity, "grid": grid}
+
+
+def reads_text(metric: str, plan: Mapping[str, Any], statistics: str) -> bool:
+    """Whether calibration text can change the result, or the given statistics run on it.
+
+    Args:
+        metric: As for :func:`prune_model`, like ``plan`` and ``statistics``.
+        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        statistics: What the user asked for.
+    """
+    if is_program(metric) or metric.endswith(FILE_SUFFIX) or statistics in BLOCKWISE:
+        return True
+    built = PruningPlan.build(**plan)
+    return built.reads_text or bool(built.dense_needs(build_metric(metric).needs))
 
 
 def fresh_windows(repair: str) -> int:
@@ -196,7 +212,9 @@ def _prune_by_file(
     dense = bench.statistics(windows, OFFERED | plan.needs)
     inputs = bench.state.inputs
     inputs.mkdir(parents=True, exist_ok=True)
-    with Sandbox(inputs=inputs, run_id="prune", statistics=OFFERED) as box:
+    # It is used three times in all.
+    limits = Limits(warm=1)
+    with Sandbox(inputs=inputs, limits=limits, run_id="prune", statistics=OFFERED) as box:
         answer = box.probe(source)
         if isinstance(answer, Rejected):
             raise _turned_away(path, str(answer.code), answer.detail)
@@ -320,12 +338,10 @@ def save_bench(
         pruned: Number of weights that the masks removed, to compare with the recount.
         dtype: Type of the weights in the files; None: as in memory.
     """
-    # Read this first: the folder may be the one that is replaced.
-    before = known_text([bench.model_ref])
+    seen = seen_by(bench)
+    more = {} if seen is None else {SEEN_FILE: seen.save}
     model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
-    saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned)
-    write_seen(bench, folder, before)
-    return saved
+    return save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned, more=more)
 
 
 def saved_record(saved: "SavedModel") -> dict[str, Any]:

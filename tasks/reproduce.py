@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
-from autoprune.models.reference import read_from
+from autoprune.models.target import check_target
 from autoprune.progress import silent
 from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
-from autoprune.targets import check_folder
 from tasks import track
 from tasks.mirror import tracker_of
 from tasks.prune import AUTO, save_bench, saved_type
@@ -95,7 +94,7 @@ def reproduce(
     spec = SearchSpec.recorded(sheet["spec"])
     recipe = Recipe.from_json(sheet["recipe"])
     if out is not None:
-        check_folder(Path(out), sources=[read_from(spec.model)], overwrite=overwrite)
+        check_target(out, spec.model, [spec.corpus], overwrite=overwrite)
     bench = SearchBench(
         spec.model,
         state,

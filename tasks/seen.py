@@ -21,22 +21,18 @@ if TYPE_CHECKING:
 _DECIDING = ("calibration", "selection")
 
 
-def write_seen(bench: Workbench, folder: Path, before: SeenText | None) -> None:
-    """Write the fingerprint of the text that decided about this model beside its weights.
+def seen_by(bench: Workbench) -> SeenText | None:
+    """Fingerprint of the text that decided about a bench's model, and that its original had seen.
 
-    Args:
-        bench: The workbench that made it.
-        folder: The saved model.
-        before: What the original model had seen already.
+    Returns:
+        What :data:`FILE` holds in the model's folder; None if no text is known.
     """
     names = [name for name in bench.windows if name.partition(" ")[0] in _DECIDING]
-    seen = _united([before, seen_in_windows(bench, names)])
-    if seen is not None:
-        seen.save(folder / FILE)
+    return _united([known_text([bench.model_ref]), seen_in_windows(bench, names)])
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a model was saved here whole: the fingerprint of its text is written last."""
+    """Whether a model was saved here together with the fingerprint of its text."""
     return (folder / RECORD_FILE).is_file() and (folder / FILE).is_file()
 
 

@@ -21,7 +21,7 @@ from tasks.programs import (
 )
 from tasks.prune import FILE_SUFFIX, saved_record
 from tasks.recorded import step
-from tasks.seen import known_text, write_seen
+from tasks.seen import seen_by
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -112,10 +112,10 @@ def prune_stream(
         out: Target folder, replaced when it exists; call ``check_target`` first.
         record: What makes the model.
     """
-    before = known_text([bench.model_ref])
+    seen = seen_by(bench)
     with _ready(bench, metric, windows, plan, statistics) as (job, more):
-        made = prune_streamed(job, Path(out), record=record | more, report=bench.report)
-    write_seen(bench, Path(out), before)
+        known = record | more
+        made = prune_streamed(job, Path(out), record=known, seen=seen, report=bench.report)
     inside = job.plan.scoring == "true-sequential"
     return more | {
         **saved_record(made.saved),

@@ -1,5 +1,6 @@
 """The library's front door: examples of the manual, a light import, no orchestrator."""
 
+import errno
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +16,15 @@ from transformers import AutoModelForCausalLM
 
 import autoprune
 from autoprune import Budget, Recipe
-from autoprune.errors import UnknownNameError, UsageError
+from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
+from autoprune.program_files import program_source
 from autoprune.pruning import MetricScore, PruningPlan
 from autoprune.pruning import prune as prune_in_place
+from autoprune.text.seen_text import SeenText
+from tests.support.given_runner import GivenRunner
 from tests.support.tiny_subject import save_subject, tiny_subject
 
 PROJECT = Path(__file__).parents[1]
@@ -82,12 +87,16 @@ def test_what_makes_the_orchestrator_absent_works() -> None:
 
 def test_the_import_is_light_and_shows_its_names() -> None:
     done = run(
-        "import sys, autoprune\n"
+        "import gc, sys, autoprune\n"
         "heavy = {'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "assert {'load', 'prune', 'Recipe', 'Budget', 'Pruned'} <= set(dir(autoprune))\n"
+        # Collections would find little in what is imported, and take their time.
+        "collections = lambda: sum(one['collections'] for one in gc.get_stats())\n"
+        "before = collections()\n"
         "from autoprune import prune\n"
         "assert 'torch' in sys.modules and autoprune.prune is prune\n"
+        "assert gc.isenabled() and collections() - before < 50\n"
     )
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="no attribute 'prnue'"):
@@ -119,13 +128,45 @@ def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
     with pytest.raises(UsageError, match="is the source itself"):
         autoprune.prune(out, "magnitude", 0.6, out=out, overwrite=True)
     again = autoprune.prune(out, "magnitude", 0.6, out=tmp_path / "again")
-    with pytest.raises(UsageError, match="add --overwrite"):
+    with pytest.raises(UsageError, match="or pass overwrite=True"):
         autoprune.prune(out, "magnitude", 0.6, out=tmp_path / "again")
     autoprune.prune(out, "magnitude", 0.6, out=tmp_path / "again", overwrite=True)
-    seen = autoprune.api.SeenText.load(tmp_path / "again" / "seen_text.npz")
+    seen = SeenText.load(tmp_path / "again" / "seen_text.npz")
     # Magnitude reads no text, so the model has seen what it had seen before.
     assert seen.shared([text.read_text()[:400]], 8)[0][0] > 0
     assert again.notes == again.outcome.notes
+
+
+@pytest.mark.parametrize("asked", [{}, {"scheme": "width", "sparsity": 0.2}])
+def test_what_is_read_is_never_replaced(
+    model: Path, text: Path, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    for name, content in (("config.json", "{}"), ("text.txt", text.read_text())):
+        (old / name).write_text(content)
+    where = {"out": old, "overwrite": True, "windows": 4, "seqlen": 32}
+    with pytest.raises(UsageError, match=r"holds the source .*text\.txt"):
+        autoprune.prune(model, corpus=old / "text.txt", **where, **asked)
+    (old / "mine.py").write_text(program_source("mrp"))
+    with pytest.raises(UsageError, match=r"holds the source .*mine\.py"):
+        autoprune.prune(
+            model, f"program:{old}/mine.py+ebft", corpus=text, runner=GivenRunner(), **where
+        )
+    assert len(list(old.iterdir())) == 3
+
+
+def test_a_model_never_appears_without_the_fingerprint_of_its_text(
+    model: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SeenText, "save", full)
+    size = {"corpus": text, "windows": 4, "seqlen": 32}
+    with pytest.raises(AutopruneError, match=r"could not write .*No space left"):
+        autoprune.prune(model, "wanda", 0.5, **size, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_line_says_what_compare_says() -> None:

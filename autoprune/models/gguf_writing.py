@@ -19,7 +19,7 @@ from autoprune.models.gguf_types import FileType, check_bound, dequantise, file_
 from autoprune.models.reference import read_from
 from autoprune.progress import Progress, Report, silent
 from autoprune.storage import atomic_file
-from autoprune.targets import check_file
+from autoprune.targets import OPTION, check_file
 
 # Allowed root mean square difference, in nats, between log-probabilities of llama.cpp and
 # transformers with the same weights. llama.cpp keeps keys and values in float16, multiplies float16
@@ -125,7 +125,9 @@ def export_gguf(
         raise UsageError(
             f"{out} does not end in .gguf, and readers look for that; name a .gguf file"
         )
-    check_file(out, sources=[read_from(str(model))], overwrite=overwrite)
+    # The command and Python call this alike.
+    allow = f"{OPTION} (in Python overwrite=True)"
+    check_file(out, sources=[read_from(str(model))], overwrite=overwrite, allow=allow)
     checkpoint = open_checkpoint(str(model))
     with atomic_file(out) as temporary:
         _write(checkpoint, kinds, temporary, report)

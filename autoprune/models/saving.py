@@ -1,7 +1,7 @@
 """Write a pruned model as a folder that stock transformers opens, and count its zeros again."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import CARD_FILE, RECORD_FILE
 from autoprune.models.saved_type import weights_as
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.storage import atomic_folder, write_json, write_text
+from autoprune.storage import atomic_folder, remove_leftovers, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def save_model(
     dtype: torch.dtype | None = None,
     pruned: int | None = None,
     card: str = "",
+    more: Mapping[str, Callable[[Path], None]] = {},
 ) -> SavedModel:
     """Save model, tokenizer and record; the folder appears complete or not at all.
 
@@ -106,11 +107,13 @@ def save_model(
         dtype: Type of the weights in the files; None: as in memory.
         pruned: Weights that the masks removed, to be compared with the recount.
         card: Model card, written to ``README.md``; empty: none.
+        more: Further files by name, each with the function that writes it to a path.
 
     Raises:
         AutopruneError: If the disk is full or the folder cannot be written.
     """
     size = None if dtype is None else dtype.itemsize
+    remove_leftovers(folder)
     _check_space(folder, sum(p.numel() * (size or p.element_size()) for p in model.parameters()))
     linears = prunable_linears(model)
     use_cache = model.config.use_cache
@@ -133,6 +136,8 @@ def save_model(
         write_json(temporary / RECORD_FILE, {**record, "checkpoint": saved.to_json()})
         if card:
             write_text(temporary / CARD_FILE, card)
+        for name, write in more.items():
+            write(temporary / name)
     return saved
 
 

@@ -4,11 +4,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from autoprune.models.reference import read_from
-from autoprune.targets import check_folder
+from autoprune.targets import OPTION, check_folder
 
 
 def check_target(
-    out: str, model: str, texts: Iterable[str] = (), *, overwrite: bool = False
+    out: str,
+    model: str,
+    texts: Iterable[str] = (),
+    *,
+    overwrite: bool = False,
+    allow: str = OPTION,
 ) -> None:
     """Refuse a target folder that is not free, before anything is loaded.
 
@@ -17,13 +22,14 @@ def check_target(
         model: Reference of the model that is pruned.
         texts: Other inputs: a metric's file, corpora; names that are not files are ignored.
         overwrite: Whether a saved model in the folder may be replaced.
+        allow: How the caller's user switches ``overwrite`` on.
 
     Raises:
         UsageError: See :func:`autoprune.targets.check_folder`.
     """
     files = (Path(text).expanduser() for text in texts if "\0" not in text and len(text) < 4096)
     sources = [read_from(model), *(path for path in files if _is_file(path))]
-    check_folder(Path(out), sources=sources, overwrite=overwrite)
+    check_folder(Path(out), sources=sources, overwrite=overwrite, allow=allow)
 
 
 def _is_file(path: Path) -> bool:

@@ -23,6 +23,8 @@ from autoprune.streaming.job import OpenJob, StreamJob
 from autoprune.streaming.shards import Checkpoint, ShardWriter, count_zeros
 from autoprune.streaming.unfinished import DoneBlock, Unfinished, partial_folder, unfinished
 from autoprune.targets import check_apart
+from autoprune.text.seen_text import FILE as SEEN_FILE
+from autoprune.text.seen_text import SeenText
 
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
 
@@ -46,6 +48,7 @@ def prune_streamed(
     target: Path,
     *,
     record: Mapping[str, Any] | None = None,
+    seen: SeenText | None = None,
     report: Report = silent,
 ) -> StreamedModel:
     """Prune a checkpoint block by block into a new folder.
@@ -62,6 +65,8 @@ def prune_streamed(
         record: How the model was made; written to ``autoprune.json`` with the figures, under the
             names that :func:`autoprune.prune` writes, and the recounted zeros. Its ``notes`` stand
             before the run's.
+        seen: Fingerprint of the text that the new model has seen; None: the source's, if it has
+            one.
         report: Callback, called after every block.
 
     Raises:
@@ -103,6 +108,9 @@ def prune_streamed(
         # Not written in place: a kill would leave an unfinished file in the model folder.
         write_json(work.folder / RECORD_FILE, {**(record or {}), **own})
         (work.folder / RECORD_FILE).replace(work.model / RECORD_FILE)
+        if seen is not None:
+            seen.save(work.folder / SEEN_FILE)
+            (work.folder / SEEN_FILE).replace(work.model / SEEN_FILE)
     return StreamedModel(
         saved=saved,
         layer_sparsity=shares,

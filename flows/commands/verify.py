@@ -25,7 +25,7 @@ def _train(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from pathlib import Path
 
     training = Training(args.chains, args.epochs, args.corrupted, args.seed)
-    check_folder(Path(args.out), sources=[read_from(args.model)])
+    check_folder(Path(args.out), sources=[read_from(args.model)], allow=None)
     made = train_verifier(load_model(args.model), training, report=report)
     made.save(Path(args.out))
     suite = f"steps:verifiers=surprisal+{args.out}"

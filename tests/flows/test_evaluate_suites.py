@@ -1,5 +1,6 @@
 """Every suite through the command line on a tiny model: figures, comparison, hygiene, bad input."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -144,6 +145,11 @@ def test_text_shows_figure_protocol_and_comparison(
     assert max(map(len, lines)) <= 100
 
 
+def test_the_headline_is_of_the_windows_that_were_measured(cli: CommandLine) -> None:
+    record = cli.record("evaluate MODEL --corpus TEXT --suite lm:windows=2,seqlen=16")
+    assert (record["windows"], record["seqlen"]) == (2, 16)
+
+
 def test_what_the_model_has_seen(cli: CommandLine, pruned: Path, tmp_path: Path) -> None:
     cli.places["MODEL"] = pruned
     row = cli.record(f"{EVALUATE} --overlap report")["rows"][0]
@@ -161,10 +167,27 @@ def test_what_the_model_has_seen(cli: CommandLine, pruned: Path, tmp_path: Path)
     # What is pruned again has seen both texts.
     before, again = SeenText.load(pruned / FILE), tmp_path / "again"
     text.write_text("\n\n".join(f"other words {i} stand here, {i + 1} of them" for i in range(60)))
-    cli(f"{PRUNE} --corpus {text} --metric magnitude --seqlen 48 --out {again}")
+    cli(f"{PRUNE} --corpus {text} --seqlen 48 --out {again}")
     after = SeenText.load(again / FILE)
     for n, grams in before.grams.items():
         assert set(grams) < set(after.grams[n])
+
+
+@pytest.mark.parametrize("stream", ["", "--stream"])
+def test_a_model_never_appears_without_what_it_has_seen(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(SeenText, "save", full)
+        cli.refuses(f"{PRUNE} --seqlen 48 {stream} --out {out}", "No space left", code=1)
+    assert not out.exists()
+    # A streamed run goes on from its last block.
+    cli(f"{PRUNE} --seqlen 48 {stream} --out {out}")
+    assert SeenText.load(out / FILE).grams and not (tmp_path / "out.partial").exists()
 
 
 def test_prune_leaves_held_out_text_out(cli: CommandLine, tmp_path: Path) -> None:

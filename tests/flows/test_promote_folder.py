@@ -1,6 +1,7 @@
 """A folder that a scheme made: registered, judged by its parameters, rolled back, made again."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ def test_what_no_command_of_ours_wrote_is_refused(tiny_folder: Path, home: Path)
 
 
 def test_a_schemes_folder_is_made_again_to_the_bit(cli: CommandLine, tmp_path: Path) -> None:
-    out, tiny_folder, text_file = tmp_path / "made", cli.places["MODEL"], cli.places["TEXT"]
+    out, text_file = tmp_path / "made", cli.places["TEXT"]
+    tiny_folder = Path(shutil.copytree(cli.places["MODEL"], tmp_path / "base"))
     asked = {"corpus": text_file, "windows": 4, "seqlen": 32, "seed": 3}
     autoprune.prune(tiny_folder, scheme="depth+recover:steps=2", sparsity=0.5, out=out, **asked)
     line = f"reproduce {out} -q"
@@ -112,7 +114,12 @@ def test_a_schemes_folder_is_made_again_to_the_bit(cli: CommandLine, tmp_path: P
     for size, grams in again.grams.items():
         # The command notes both parts apart, so a few that lie across the border differ.
         assert np.isin(grams, seen.grams[size]).mean() > 0.95
-    cli.refuses(f"{line} --out {out} --overwrite", "is the source itself")
+    for read in (out, tiny_folder):
+        cli.refuses(f"{line} --out {read} --overwrite", f"{read} is the source itself")
+    copied = shutil.copy(text_file, tmp_path / "again")
+    words = f"reproduce {out} -q --corpus {copied} --out {tmp_path / 'again'} --overwrite"
+    cli.refuses(words, f"holds the source {copied}")
+    Path(copied).unlink()
     record = json.loads((out / RECORD_FILE).read_text())
     (out / RECORD_FILE).write_text(json.dumps(record | {"scheme": "depth+recover:steps=1"}))
     # What differs replaces nothing.

@@ -33,7 +33,10 @@ def searched(
         # In half precision, as most published models are.
         half = shutil.copytree(tiny_folder, folder / "half")
         AutoModelForCausalLM.from_pretrained(half, dtype=torch.bfloat16).save_pretrained(half)
-        _search(half, text_file, folder)
+        # Beside what looks like a saved model.
+        (folder / "words").mkdir()
+        (folder / "words" / "config.json").write_text("{}")
+        _search(half, Path(shutil.copy(text_file, folder / "words")), folder)
     return folder
 
 
@@ -105,6 +108,8 @@ def test_the_command_says_match_and_saves(
     assert sheet.stat().st_mtime_ns > kept
     source = json.loads(sheet.read_text())["spec"]["model"]
     cli.refuses(f"{again} {source}/again --overwrite", "lies in the source")
+    text = json.loads(sheet.read_text())["spec"]["corpus"]
+    cli.refuses(f"{again} {Path(text).parent} --overwrite", f"holds the source {text}")
     shown = cli("reproduce gone C1")
     assert shown.out.startswith("match") and "Downloading" not in shown.err
     cli.refuses("reproduce goner C1", "did you mean gone")

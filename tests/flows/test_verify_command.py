@@ -27,6 +27,10 @@ def test_train_then_score(cli: CommandLine, tmp_path: Path) -> None:
 
     # Nothing is replaced, and the fault is reported before the model is opened.
     cli.refuses(train, "not empty")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    other = train.replace(str(out), str(tmp_path / "model"))
+    assert "--overwrite" not in cli.refuses(other, "holds a saved model").err
     cli.refuses(f"verify score ./missing --verifier uhead2 {file} -q", "did you mean uhead")
     cli.refuses(f"verify train ./missing --out {tmp_path / 'new'} --chains 3 -q", "3 chains")
     assert not (tmp_path / "new").exists()

@@ -44,6 +44,15 @@ def test_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for write in (atomic_file, atomic_folder):
+        for name in ("file/new", "file/deep/new"):
+            refused = pytest.raises(AutopruneError, match=rf"could not write .*{name} \(")
+            with refused, write(tmp_path / name):
+                pass
+
+
 def test_folder_is_swapped_whole(tmp_path: Path) -> None:
     target = tmp_path / "model"
     for text in ("one", "two"):
@@ -163,6 +172,29 @@ def test_a_kill_while_a_folder_is_replaced_loses_neither(
         assert [path.name for path in target.iterdir()] == [stands]
     left = {path.name for folder in tmp_path.iterdir() for path in folder.iterdir()}
     assert left == {"old", "new"}
+    with atomic_folder(target) as temporary:
+        (temporary / "next").write_text("next")
+    assert [path.name for path in target.iterdir()] == ["next"]
+    kept = [path for path in tmp_path.iterdir() if path != target]
+    assert all(path.name.endswith("-old") for path in kept)
+    # Between two renames what lay there has only its other name.
+    assert kept or (number, exchanges) != (2, "no")
+
+
+def test_only_what_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
+    target, left = tmp_path / "model[1]", tmp_path / ".model[1].saving-abcdefgh"
+    others = [".model[1]-original", ".model1.saving-abcdefgh", ".model[1].saving-abcdefgh-old"]
+    for name in (left.name, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("as large as a model")
+    with atomic_folder(target) as slow:
+        assert not left.exists()
+        (slow / "slow").write_text("slow")
+        with atomic_folder(target) as quick:
+            (quick / "quick").write_text("quick")
+        assert (slow / "slow").is_file()
+    assert [path.name for path in target.iterdir()] == ["slow"]
+    assert {path.name for path in tmp_path.iterdir()} == {target.name, *others}
 
 
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:

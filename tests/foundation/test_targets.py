@@ -29,6 +29,10 @@ def test_a_model_is_given_up_by_a_word_only(tmp_path: Path, model: Path) -> None
     with pytest.raises(UsageError, match=r"holds a saved model.*--overwrite"):
         check_folder(model)
     check_folder(model, overwrite=True)
+    with pytest.raises(UsageError, match="or pass overwrite=True to replace it with every file"):
+        check_folder(model, allow="pass overwrite=True")
+    with pytest.raises(UsageError, match=r"saved model; name another folder$"):
+        check_folder(model, allow=None)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -48,6 +52,8 @@ def test_a_file_is_given_up_by_a_word_only(tmp_path: Path, model: Path) -> None:
     for path in (file, dangling):
         with pytest.raises(UsageError, match=r"exists.*--overwrite"):
             check_file(path)
+        with pytest.raises(UsageError, match=r"exists.*or pass overwrite=True to replace it"):
+            check_file(path, allow="pass overwrite=True")
         check_file(path, overwrite=True)
 
 

@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -65,6 +66,16 @@ def test_no_space_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(AutopruneError, match="MB free; nothing was written"):
         save_model(tiny_model("llama"), None, tmp_path / "model", {})
     assert list(tmp_path.iterdir()) == []
+    # What a killed save left there is removed first, since it takes the room of a model.
+    left = tmp_path / ".model.saving-abcdefgh"
+    left.mkdir()
+    (left / "model.safetensors").write_text("half")
+
+    def free(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=1000 if left.exists() else 10**9)
+
+    monkeypatch.setattr("shutil.disk_usage", free)
+    save_model(tiny_model("llama"), None, tmp_path / "model", {})
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
