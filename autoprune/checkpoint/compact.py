@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ def write_compact(
     Raises:
         UsageError: If ``source`` holds no dense safetensors file or ``target`` is ``source``.
         UnknownNameError: If there is no such encoding.
+        DamagedFileError: If a shard cannot be read.
+        AutopruneError: If the disk is full or the folder is not writable.
     """
     chosen = ENCODINGS.get(encoding)
     shards = _dense_shards(source)
@@ -114,8 +117,7 @@ def read_compact(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """
     record = _read_record(folder)
     for name, digest in sorted(record["files"].items()):
-        verify_file(folder / name, digest)
-        yield from _decode_shard(folder / name)
+        yield from _decode_shard(folder / name, digest)
 
 
 def require_equal(dense: Path, compact: Path) -> int:
@@ -135,7 +137,7 @@ def require_equal(dense: Path, compact: Path) -> int:
     compared = 0
     for shard in _dense_shards(dense):
         written = compact / shard.name.replace(_DENSE_SUFFIX, _SUFFIX)
-        with safe_open(shard, "pt") as source:
+        with _opened(shard) as source:
             left = set(source.keys())
             for name, tensor in _decode_shard(written):
                 if name not in left or not bits_equal(tensor, source.get_tensor(name)):
@@ -156,6 +158,7 @@ def expand_compact(source: Path, target: Path, *, report: Report = silent) -> Pa
     Raises:
         UsageError: If ``source`` is not a compact checkpoint, or ``target`` is ``source``.
         DamagedFileError: If a file differs from its digest or cannot be decoded.
+        AutopruneError: If the disk is full or the folder is not writable.
     """
     check_apart(target, [source])
     record = _read_record(source)
@@ -167,10 +170,9 @@ def expand_compact(source: Path, target: Path, *, report: Report = silent) -> Pa
             restore_card(folder)
         for number, (name, digest) in enumerate(sorted(files.items()), 1):
             shard = source / name
-            verify_file(shard, digest)
-            tensors = dict(_decode_shard(shard))
+            tensors = dict(_decode_shard(shard, digest))
             written = folder / name.replace(_SUFFIX, _DENSE_SUFFIX)
-            save_file(tensors, written, metadata=_metadata(shard))
+            _save(tensors, written, _metadata(shard))
             report(Progress("expand", number, len(files), written.name))
     return target
 
@@ -197,7 +199,7 @@ def _copy_others(source: Path, folder: Path, *, skip: str) -> None:
 def _encode_shard(shard: Path, written: Path, encoding: Encoding) -> tuple[int, int]:
     stored: dict[str, Tensor] = {}
     layout: dict[str, list[int]] = {}
-    with safe_open(shard, "pt") as source:
+    with _opened(shard) as source:
         metadata = dict(source.metadata() or {})
         names = list(source.keys())
         for name in names:
@@ -209,8 +211,25 @@ def _encode_shard(shard: Path, written: Path, encoding: Encoding) -> tuple[int, 
             layout[name] = list(tensor.shape)
             stored |= {f"{name}{_PART}{part}": value for part, value in parts.items()}
     contents = {"encoding": encoding.name, "shapes": layout}
-    save_file(stored, written, metadata=metadata | {_LAYOUT: json.dumps(contents)})
+    _save(stored, written, metadata | {_LAYOUT: json.dumps(contents)})
     return len(layout), len(names)
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[Any]:
+    """Open a dense shard to read; around it, an OSError is a failed write."""
+    try:
+        with safe_open(shard, "pt") as source:
+            yield source
+    except (SafetensorError, OSError) as error:
+        raise DamagedFileError(f"{shard} cannot be read ({error}); get it again") from error
+
+
+def _save(tensors: dict[str, Tensor], written: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, written, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def _smaller_parts(tensor: Tensor, encoding: Encoding) -> dict[str, Tensor] | None:
@@ -221,8 +240,10 @@ def _smaller_parts(tensor: Tensor, encoding: Encoding) -> dict[str, Tensor] | No
     return parts if sum(part.nbytes for part in parts.values()) < tensor.nbytes else None
 
 
-def _decode_shard(shard: Path) -> Iterator[tuple[str, Tensor]]:
+def _decode_shard(shard: Path, digest: str | None = None) -> Iterator[tuple[str, Tensor]]:
     try:
+        if digest is not None:
+            verify_file(shard, digest)
         with safe_open(shard, "pt") as source:
             contents = json.loads((source.metadata() or {})[_LAYOUT])
             encoding, shapes = ENCODINGS.get(contents["encoding"]), contents["shapes"]
@@ -236,7 +257,7 @@ def _decode_shard(shard: Path) -> Iterator[tuple[str, Tensor]]:
             for name, shape in shapes.items():
                 pieces = {part: source.get_tensor(key) for part, key in parts[name].items()}
                 yield name, encoding.decode(pieces, tuple(shape))
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise DamagedFileError(
             f"{shard} is no readable compact file ({error}); write it again from the dense folder"
         ) from error

@@ -1,6 +1,7 @@
 """Compact checkpoints give back every bit, and are smaller."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -18,7 +20,7 @@ from autoprune.checkpoint.compact import (
     write_compact,
 )
 from autoprune.checkpoint.encodings import ENCODINGS, bits_equal
-from autoprune.errors import DamagedFileError, UnknownNameError, UsageError
+from autoprune.errors import AutopruneError, DamagedFileError, UnknownNameError, UsageError
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 
@@ -123,6 +125,31 @@ def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match=victim.name):
         expand_compact(tmp_path / "compact", tmp_path / "stock")
     assert not (tmp_path / "stock").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["compact"]
+    victim.unlink()
+    with pytest.raises(DamagedFileError, match=victim.name):
+        expand_compact(tmp_path / "compact", tmp_path / "stock")
+    dense = shutil.copytree(folder, tmp_path / "dense")
+    shard = max(dense.glob("*.safetensors"))
+    for size in (shard.stat().st_size - 1, 3):
+        os.truncate(shard, size)
+        with pytest.raises(DamagedFileError, match=f"{shard.name} cannot be read"):
+            write_compact(dense, tmp_path / "small")
+        assert not (tmp_path / "small").exists()
+
+
+def test_a_full_disk_is_no_damage(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    write_compact(folder, tmp_path / "compact")
+    monkeypatch.setattr("autoprune.checkpoint.compact.save_file", full)
+    for write, source in ((write_compact, folder), (expand_compact, tmp_path / "compact")):
+        with pytest.raises(AutopruneError, match=r"could not write .*No space left") as caught:
+            write(source, tmp_path / "out")
+        assert not isinstance(caught.value, DamagedFileError)
     assert [path.name for path in tmp_path.iterdir()] == ["compact"]
 
 
