@@ -1,5 +1,6 @@
 """Send a saved model to a hub; nothing is sent unless this module is called."""
 
+import shlex
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token, is_offline_mode
@@ -12,6 +13,7 @@ from huggingface_hub.utils.tqdm import (
 )
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reason_of
+from autoprune.plain_text import shell_line
 
 
 def check_push(repo: str, *, endpoint: str | None = None) -> None:
@@ -89,9 +91,18 @@ def push_to_hub(repo: str, what: Path, *, private: bool = True, endpoint: str | 
     except Exception as error:
         raise AutopruneError(
             f"{what} was not sent to {repo} ({type(error).__name__}: {reason_of(error)}); what is "
-            "on this disk is whole: run the command again when the hub answers"
+            f"on this disk is whole: when the hub answers, run `{_again(repo, what, private)}`"
         ) from error
     finally:
         if not was_quiet:
             enable_progress_bars()
     return str(made.commit_url)
+
+
+def _again(repo: str, what: Path, private: bool) -> str:
+    """The command that sends what is there already, without making it again."""
+    if what.is_dir():
+        more = () if private else ("--no-private",)
+        return shell_line("export", what, "--push-to-hub", repo, *more)
+    more = ("--private",) if private else ()
+    return shlex.join(["hf", "upload", repo, str(what), what.name, *more])

@@ -1,19 +1,29 @@
 """``autoprune prune --push-to-hub`` sends the saved folder, and asks the hub before it prunes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from autoprune.errors import PrerequisiteError
+from autoprune.errors import AutopruneError, PrerequisiteError
 from flows.params import PruneParams
 from flows.prune import prune
+from tests.support.command_line import CommandLine
 from tests.support.fake_hub import CALLS, fake_hub
 
 
+def unreachable(*_: object, **__: object) -> None:
+    raise ConnectionError("gone")
+
+
 def test_a_pruned_folder_is_sent_with_its_card(
-    tiny_folder: Path, text_file: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    cli: CommandLine,
+    tiny_folder: Path,
+    text_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     values = {
         "model": str(tiny_folder), "metric": "magnitude", "statistics": "dense",
@@ -29,6 +39,15 @@ def test_a_pruned_folder_is_sent_with_its_card(
     assert not (tmp_path / "out").exists()
     with fake_hub(monkeypatch) as address:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        with monkeypatch.context() as patch, pytest.raises(AutopruneError) as failed:
+            patch.setattr("autoprune.models.pushing.HfApi.upload_folder", unreachable)
+            prune.fn(PruneParams(**values))
+        CALLS.clear()
+        (line,) = re.findall("run `autoprune (.*)`", str(failed.value))
+        assert cli.record(line)["commit"].endswith("/commit/" + "1" * 40)
+        assert json.loads(CALLS[0][2])["visibility"] == "public"
+        CALLS.clear()
+        values |= {"overwrite": True}
         record = prune.fn(PruneParams(**values))
         assert record["commit"].endswith("/commit/" + "1" * 40)
         assert json.loads(CALLS[0][2])["visibility"] == "public"

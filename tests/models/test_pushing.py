@@ -2,12 +2,14 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
-from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from autoprune.models.pushing import check_push, push_to_hub
 from tests.support.fake_hub import CALLS, fake_hub
 
@@ -31,6 +33,26 @@ def test_a_folder_or_a_file_is_sent(hub: str, tmp_path: Path, whole: bool) -> No
     sent = {line["path"]: base64.b64decode(line["content"]) for line in lines if "path" in line}
     expected = {"config.json": b"{}"} if whole else {}
     assert sent == expected | {"model.gguf": b"GGUF of this test"}
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_failed_push_names_the_command_that_sends_what_is_there(
+    hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private: bool
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(HfApi, "create_repo", unreachable)
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    for what, line in (
+        (folder, f"autoprune export '{folder}' --push-to-hub me/small"),
+        (tmp_path / "small.gguf", f"hf upload me/small {tmp_path}/small.gguf small.gguf"),
+    ):
+        is_usual = private is what.is_dir()
+        more = "" if is_usual else " --private" if private else " --no-private"
+        with pytest.raises(AutopruneError, match=re.escape(f"run `{line}{more}`")):
+            push_to_hub("me/small", what, private=private, endpoint=hub)
 
 
 def test_nothing_is_sent_without_a_token_or_to_no_hub(
