@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from filelock import FileLock
+
 from autoprune.errors import UsageError
 from autoprune.storage import write_text
 
@@ -175,7 +177,9 @@ def folder_tag(state: State) -> str:
     """
     file = state.root / "id"
     if not file.exists():
-        write_text(file, f"{uuid4().hex[:8]}\n")
+        with FileLock(f"{file}.lock"):
+            if not file.exists():
+                write_text(file, f"{uuid4().hex[:8]}\n")
     return f"{FOLDER_TAG}{file.read_text(encoding='utf-8').strip()}"
 
 

@@ -1,14 +1,17 @@
 """Names of runs and models, and the folder they live in."""
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Lock
+from uuid import UUID, uuid4
 
 import pytest
 
 from autoprune.errors import UsageError
 from autoprune.storage import write_json
 from tasks.run_files import RunFiles
-from tasks.state import State, model_slug
+from tasks.state import State, folder_tag, model_slug
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,22 @@ def test_nobody_is_shown_a_password(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert (state.tracking_uri, state.tracking_place) == (address, shown)
     assert state.mlflow_page == (shown if shown.startswith("http") else "")
+
+
+def test_commands_that_start_together_agree_on_the_folders_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, first, others = State.open(tmp_path), Lock(), list[Future[str]]()
+
+    def after_another() -> UUID:
+        if first.acquire(blocking=False):
+            others.append(pool.submit(folder_tag, state))
+            wait(others, timeout=0.5)
+        return uuid4()
+
+    monkeypatch.setattr("tasks.state.uuid4", after_another)
+    with ThreadPoolExecutor() as pool:
+        assert folder_tag(state) == others[0].result() == folder_tag(state)
 
 
 def test_latest_run_comes_first(tmp_path: Path) -> None:
