@@ -10,6 +10,7 @@ from autoprune.comparison.cells import CellStore
 from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
 from autoprune.progress import Report, silent
+from autoprune.text.windows import rendering_digest
 from tasks.evaluation_parts import digests_of_files
 from tasks.programs import SandboxPrograms, limits_of
 from tasks.seen import seen_in_windows
@@ -111,13 +112,18 @@ class CompareBench(TextWorkbench):
 
     @cached_property
     def suite_files(self) -> dict[str, dict[str, list[str]]]:
-        """Digests of the files that the settings of each suite name: their text may change.
+        """Digests of what the settings of each suite name: its content may change.
 
         The model and the compared text do not count: the keys of cells hold their digests.
         """
         known = ("", self.text.corpus, self.model_ref)
         found = {s["name"]: digests_of_files(s["settings"], known) for s in self.suites}
         return {name: {"files": files} if files else {} for name, files in found.items()}
+
+    @cached_property
+    def rendering(self) -> str:
+        """SHA-256 of the tokenizer with its chat template, which suites render messages by."""
+        return rendering_digest(self.tokenizer)
 
     @cached_property
     def cells(self) -> CellStore:

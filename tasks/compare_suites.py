@@ -64,18 +64,17 @@ def own_distance(defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Key of each suite's rows for the pruned model that a cell's key names."""
+    read = {"rendering": bench.rendering}
+    if bench.seen is not None:
+        read["seen"] = bench.seen.digest
     return {
         suite["name"]: {
             **key,
             "kind": "comparison suite",
             "suite": suite | bench.suite_files[suite["name"]],
             "suite_version": [SUITE_VERSION, _version(suite["name"])],
-            # The distance is on the comparison's own text, of which nothing is left out.
-            **(
-                {}
-                if bench.seen is None or _is_distance(bench, suite)
-                else {"seen": bench.seen.digest}
-            ),
+            # The distance is on the comparison's own windows, of which nothing is left out.
+            **({} if _is_distance(bench, suite) else read),
         }
         for suite in bench.suites
         # The dense model has no distance to itself.

@@ -11,6 +11,7 @@ from autoprune.evaluation.suites import build_suite, build_suites, check_suite
 from autoprune.evaluation.suites.cleaning import Surroundings
 from autoprune.evaluation.suites.rows import PASSING
 from autoprune.models.reference import resolve
+from autoprune.text.windows import rendering_digest
 from tasks.code_sandbox import DockerCode
 from tasks.evaluation_parts import digests_of_files, part_file, read_part, write_part
 from tasks.recorded import step
@@ -147,7 +148,8 @@ def measure_suite(
     seen = _seen(bench, models, references)
     # By content: a file that was changed since gives other figures.
     read = digests_of_files(settings), None if seen is None else seen.digest
-    asked = [bench.loaded.source.digest, bench.dtype, name, settings, models, overlap, *read]
+    measured = [bench.loaded.source.digest, rendering_digest(bench.tokenizer), bench.dtype]
+    asked = [*measured, name, settings, models, overlap, *read]
     file = part_file(bench.state, run, asked)
     kept = read_part(file)
     if kept is not None:

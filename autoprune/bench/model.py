@@ -116,7 +116,7 @@ class ModelBench:
                 "--corpus self-generated:model=REF"
             )
 
-        return Author(load, source.digest, tokens, self.report)
+        return Author(load, source.digest, tokens, self.report, self.tokenizer, self.dtype)
 
     def close(self) -> None:
         """Release the model and everything that belongs to it."""

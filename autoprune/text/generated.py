@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 
 from autoprune.errors import UsageError
-from autoprune.models.loading import LoadedModel, load_model
+from autoprune.models.loading import LoadedModel, load_model, load_tokenizer
 from autoprune.models.reference import resolve
 from autoprune.progress import Report, silent
 from autoprune.store import Store
@@ -21,6 +21,7 @@ from autoprune.text.beginning import beginning_ids
 from autoprune.text.chains import write_chains
 from autoprune.text.corpus import Corpus
 from autoprune.text.sampling import TokenCounter, sample
+from autoprune.text.windows import rendering_digest
 from autoprune.textform import TextForm
 
 GENERATED = "self-generated"
@@ -42,12 +43,16 @@ class Author:
         digest: SHA-256 of the model's weights.
         tokens: Number of tokens that will be read.
         report: Called with the amount written; a batch of texts takes a minute or more on a CPU.
+        tokenizer: Its tokenizer with the chat template; None if nothing is stored by it.
+        dtype: Type of its weights in memory, by torch's name.
     """
 
     load: Callable[[], LoadedModel]
     digest: str
     tokens: int = 16 * 512
     report: Report = silent
+    tokenizer: Any = None
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -100,13 +105,15 @@ class Generated(TextForm):
             )
         tokens = self.tokens or int(MARGIN * author.tokens)
         name = f"{GENERATED}/{author.digest[:12]}"
-        load, report = author.load, author.report
+        load, report, tokenizer = author.load, author.report, author.tokenizer
         if cache is None:
             return Corpus.of(name, self._write(load(), tokens, report), generated=True)
         key: dict[str, Any] = {
             "kind": GENERATED,
             "version": VERSION,
             "model": author.digest,
+            "rendering": None if tokenizer is None else rendering_digest(tokenizer),
+            "dtype": author.dtype,
             "seed": self.seed,
             "tokens": tokens,
             "temperature": self.temperature,
@@ -159,7 +166,8 @@ def generated_corpus(ref: str, author: Author | None, cache: Store | None) -> Co
 
 
 def _other_author(ref: str, tokens: int, report: Report) -> Author:
-    return Author(lambda: load_model(ref), resolve(ref).digest, tokens, report)
+    source = resolve(ref)
+    return Author(lambda: load_model(ref), source.digest, tokens, report, load_tokenizer(source))
 
 
 def _first_words(loaded: LoadedModel) -> list[int]:

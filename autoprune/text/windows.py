@@ -1,5 +1,6 @@
 """Non-overlapping token windows, each with its model's beginning tokens; stored as Parquet."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def token_windows(
     """Cut up to ``count`` windows from the corpus.
 
     Windows are consecutive from the start of the text or, if the corpus says so, spread over all
-    of its documents; then a larger draw starts with the windows of a smaller one.
+    of its documents; then a larger draw starts with the windows of a smaller one, unless it is so
+    large (some 700,000 tokens) that more of the text is read for it.
 
     Args:
         corpus: Documents, joined by the corpus's separator and tokenised as one text.
@@ -80,7 +82,7 @@ def token_windows(
         "corpus": corpus.digest,
         "spread": corpus.spread,
         "places": digest_json(corpus.places) if corpus.spread else None,
-        "tokenizer": _tokenizer_digest(tokenizer),
+        "tokenizer": _backend_digest(tokenizer),
         "beginning": beginning if each_begins else "once",
         "count": count,
         "seqlen": seqlen,
@@ -90,6 +92,20 @@ def token_windows(
         write_windows(cut(), path)
 
     return read_windows(cache.file(key, ".parquet", write)[0])
+
+
+def rendering_digest(tokenizer: Any) -> str:
+    """SHA-256 of a tokenizer with its chat template: what turns texts and messages into tokens.
+
+    Padding and truncation are left out, because calls of the tokenizer change them.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        rules = tokenizer.get_vocab()
+    else:
+        rules = json.loads(backend.to_str()) | {"padding": None, "truncation": None}
+    template = getattr(tokenizer, "chat_template", None)
+    return digest_json([type(tokenizer).__name__, rules, tokenizer.special_tokens_map, template])
 
 
 def fewer_than_asked(what: str, found: int, asked: int, seqlen: int) -> str:
@@ -171,7 +187,7 @@ def _rows(corpus: Corpus, ids: list[int], length: int) -> Tensor:
     return torch.tensor(ids[: windows * length], dtype=torch.int64).reshape(windows, length)
 
 
-def _tokenizer_digest(tokenizer: Any) -> str:
+def _backend_digest(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         return digest_json([type(tokenizer).__name__, backend.to_str()])

@@ -1,6 +1,7 @@
 """Figures beside the perplexity, and every method that published tables name."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from autoprune.pruning import masters
 from flows.comparing.table import rendered
 from flows.params.compare import CompareParams
 from tasks import compare_cells, compare_suites
+from tasks.compare_bench import CompareBench
 from tasks.evaluation_parts import digests_of_files
+from tasks.state import State
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
+from tests.support.tiny_subject import tiny_subject
 
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
 
@@ -169,6 +173,31 @@ def test_a_suite_is_another_when_a_file_that_it_names_has_changed(
     before = digests_of_files({"folder": str(tasks)})
     (tasks / "own.jsonl").write_text('{"text": "a"}')
     assert len(before) == 2 and digests_of_files({"folder": str(tasks)}) != before
+
+
+def test_a_suite_is_another_by_another_dense_model_or_template(
+    tiny_folder: Path, home: Path, tmp_path: Path
+) -> None:
+    model, dense = (Path(shutil.copytree(tiny_folder, tmp_path / name)) for name in "md")
+    names = ("lm", "reasoning")
+    suites = [{"name": name, "settings": {"dense": str(dense)} if name == "lm" else {}}
+              for name in names]  # fmt: skip
+
+    def keys() -> dict[str, Any]:
+        sizes: dict[str, Any] = {"samples": 1, "seqlen": 8, "counts": {}}
+        with CompareBench(
+            str(model), State.open(home), corpus="text", suites=suites, **sizes
+        ) as bench:
+            return compare_suites.suite_keys(bench, {"method": {}})
+
+    first = keys()
+    assert keys() == first
+    tiny_subject(seed=1).model.save_pretrained(dense)
+    second = keys()
+    assert [second[name] == first[name] for name in names] == [False, True]
+    (model / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
+    third = keys()
+    assert [third[name] == second[name] for name in names] == [False, False]
 
 
 def test_bytes_are_those_of_the_saved_folder_and_its_compact_form(

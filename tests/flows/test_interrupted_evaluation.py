@@ -1,5 +1,6 @@
 """An interrupted evaluation goes on with the suites that are left."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,38 @@ def test_finished_suites_are_not_measured_again(
     again = evaluate.fn(params)
     assert measured[3:] == ["lm", "reasoning"]
     assert again["perplexity"] == record["perplexity"]
+
+
+@pytest.mark.parametrize("changed", ["the dense model", "the template"])
+def test_suites_of_another_dense_model_or_template_are_measured_again(
+    changed: str, tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    model, dense = (Path(shutil.copytree(tiny_folder, tmp_path / name)) for name in "md")
+    params = EvaluateParams(
+        model=str(model), corpus=str(text_file), windows=3, seqlen=32,
+        suite=f"lm:dense={dense},reasoning:items=2,generators=digits",
+    )  # fmt: skip
+    measured: list[str] = []
+
+    def rows(bench: Any, name: str, *rest: Any, **further: Any) -> Any:
+        measured.append(name)
+        if name == "reasoning":
+            raise KeyboardInterrupt
+        return []
+
+    monkeypatch.setattr(module, "suite_rows", rows)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate.fn(params)
+    assert measured == ["lm", "reasoning", "reasoning"]
+    if changed == "the template":
+        (model / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
+    else:
+        tiny_subject(seed=1).model.save_pretrained(dense)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.fn(params)
+    assert measured[3:] == ["lm", "reasoning"]
 
 
 def test_a_failure_of_the_other_model_costs_only_the_suite_that_failed(

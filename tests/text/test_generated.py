@@ -93,6 +93,31 @@ def test_the_text_is_kept_by_the_models_digest(subject: LoadedModel, tmp_path: P
         load_corpus(REF, cache=store, author=author_of(subject))
 
 
+def test_another_tokenizer_template_or_type_writes_anew(tmp_path: Path) -> None:
+    subject, store = tiny_subject(positions=96), Store(tmp_path)
+
+    def asked(load: Callable[[], LoadedModel], dtype: str = "float32") -> Corpus:
+        author = Author(load, "d" * 64, tokenizer=subject.tokenizer, dtype=dtype)
+        return load_corpus(REF, cache=store, author=author)
+
+    def anew(dtype: str = "float32") -> bool:
+        try:
+            asked(never, dtype)
+        except AssertionError:
+            asked(lambda: subject, dtype)
+            return True
+        return False
+
+    assert anew() and not anew() and anew("bfloat16")
+    subject.tokenizer.chat_template = "{{ messages[0].content }}"
+    assert anew() and not anew()
+    # A call with padding leaves its settings in the tokenizer, and they change no text.
+    subject.tokenizer.pad_token = "</s>"
+    assert anew()
+    subject.tokenizer(["a", "ab"], padding=True, truncation=True, max_length=4)
+    assert not anew()
+
+
 def test_another_model_may_write(subject: LoadedModel, tmp_path: Path) -> None:
     subject.model.save_pretrained(tmp_path)
     subject.tokenizer.save_pretrained(tmp_path)
