@@ -18,6 +18,7 @@ from tasks.compare_bench import CompareBench
 from tasks.compare_cells import cell_key, is_kept, keep_cell, note_look
 from tasks.shared import common_sheet
 from tasks.state import State
+from tasks.workbench import TextWorkbench
 
 # Purpose named in a sheet; the sheet of a search names none.
 COMPARISON = "comparison"
@@ -49,7 +50,6 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
         },
         "text_draws": text_draws(bench),
         "parts": {name: bench.digest(name) for name in bench.text.counts},
-        "computed_by": computed_by(),
     }
 
 
@@ -64,26 +64,27 @@ def text_draws(bench: CompareBench) -> dict[str, list[str]]:
     return {name: facts.get("draw_digests", []) for name, facts in bench.texts.items()}
 
 
-def require_same_work(bench: CompareBench, sheet: Mapping[str, Any]) -> None:
-    """Check that a worker uses the same versions and windows as the comparison.
+def require_same_work(bench: TextWorkbench, sheet: Mapping[str, Any]) -> None:
+    """Check that a worker uses the same versions and windows as the comparison or search.
 
     Raises:
         AutopruneError: If a version or the text on this machine differs.
     """
-    here = computed_by()
+    here, run = computed_by(), sheet.get("kind", "search")
     for name, wanted in sheet["computed_by"].items():
         if here[name] != wanted:
             raise AutopruneError(
-                f"this worker computes by {name} {here[name]} and the comparison by {wanted}; "
+                f"this worker computes by {name} {here[name]} and the {run} by {wanted}; "
                 "install the same on every machine"
             )
     for name, digest in sheet["parts"].items():
         if bench.digest(name) != digest:
             raise AutopruneError(
                 f"the {name} windows of {bench.text.corpus} on this worker are not those of the "
-                "comparison (digest differs); give every machine the same text and tokenizer"
+                f"{run} (digest differs); give every machine the same text and tokenizer"
             )
-    for name, digests in text_draws(bench).items():
+    draws = text_draws(bench) if isinstance(bench, CompareBench) else {}
+    for name, digests in draws.items():
         if digests != sheet["text_draws"][name]:
             raise AutopruneError(
                 f"the draws of the calibration text {name} on this worker are not those of the "

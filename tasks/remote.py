@@ -15,6 +15,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.progress import silent
@@ -73,6 +74,8 @@ def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
         "run": bench.run_id,
         "spec": bench.spec.to_json(),
         "designs_in": bench.designs_in,
+        # Workers never look at sealed text.
+        "parts": {name: bench.digest(name) for name in (CALIBRATION, SELECTION)},
     }
 
 
@@ -101,8 +104,7 @@ def _opened(sheet: dict[str, Any]) -> Any:
                 f"the model {sheet['model']} on this worker is not the one of the run (digest "
                 "differs); give every machine the same files, for example by a shared folder"
             )
-        if isinstance(bench, CompareBench):
-            require_same_work(bench, sheet)
+        require_same_work(bench, sheet)
     except BaseException:
         _close()
         raise

@@ -7,6 +7,7 @@ from typing import Any
 
 from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.numerics import computed_by
 from autoprune.store import Store
 from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
@@ -117,4 +118,5 @@ def common_sheet(bench: Workbench, shared: str | None) -> dict[str, Any]:
         "shared": shared,
         # Sums depend on the number of threads that share them; the same number, the same figures.
         "threads": torch.get_num_threads(),
+        "computed_by": computed_by(),
     }

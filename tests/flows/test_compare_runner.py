@@ -255,7 +255,9 @@ def test_an_interrupt_leaves_no_job_waiting_and_never_reaches_what_the_runner_st
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_an_interrupt_that_pydantic_swallows_is_an_interrupt(tmp_path: Path) -> None:
+def test_an_interrupt_that_pydantic_swallows_is_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Fragile(BaseModel):
         @model_serializer
         def broken(self) -> str:
@@ -271,6 +273,8 @@ def test_an_interrupt_that_pydantic_swallows_is_an_interrupt(tmp_path: Path) -> 
         def __call__(self) -> None:
             self.fn()
 
+    # Without an API's address, Prefect would start a server to be asked about other runs.
+    monkeypatch.setattr(Engine, "_mark_ghosts", lambda _: None)
     engine = Engine(State.open(tmp_path), Screen(), None)
     with pytest.raises(KeyboardInterrupt):
         engine._recorded(Flow())

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
-from autoprune.errors import PrerequisiteError
+from autoprune.errors import AutopruneError, PrerequisiteError
+from autoprune.search.spec import SearchSpec
 from flows.params import SearchParams
 from flows.runners import RUNNERS, workers
 from flows.search import search
 from flows.terminal import console
-from tasks import steps
+from tasks import remote, steps
+from tasks.search_bench import SearchBench
+from tasks.state import State
 from tests.support.command_line import CommandLine
-from tests.support.small_search import LINE, graph
+from tests.support.small_search import LINE, SIZES, graph
 
 ASKED = f"{LINE} --designer random --candidates 3 --slots 3 --no-register-winner"
 
@@ -37,6 +40,24 @@ def test_workers_give_the_same_graph(
     assert list((tmp_path / "shared").rglob("*.safetensors"))
 
 
+def test_a_worker_with_other_text_or_versions_refuses(
+    tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    spec = SearchSpec(model=str(tiny_folder), corpus=str(text_file), **SIZES)
+    place = str(tiny_folder), State.open(home)
+    with SearchBench(*place, spec=spec, run_id="there", designs_in="off") as bench:
+        sheet = remote.bench_sheet(bench, None)
+    assert remote._opened(sheet).run_id.startswith("there")
+    for change, shown in (
+        ({"parts": sheet["parts"] | {"selection": "00" * 32}}, "selection windows .*of the search"),
+        ({"parts": sheet["parts"] | {"calibration": "00" * 32}}, "calibration windows .*differs"),
+        ({"computed_by": sheet["computed_by"] | {"torch": "1"}}, "and the search by 1;"),
+    ):
+        with pytest.raises(AutopruneError, match=shown):
+            remote._opened(sheet | change)
+        assert not remote._open
+
+
 def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNNERS, "ray", ("no_such_package_here", "Runner"))
     with pytest.raises(PrerequisiteError, match=r"pip install 'autoprune\[ray\]'"):
@@ -45,21 +66,18 @@ def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(("count", "shown"), [(0, True), (1, False)])
 def test_a_cluster_without_workers_is_waited_for_aloud(
-    count: int, shown: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+    count: int, shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from distributed import LocalCluster
-    from prefect import flow
+    from prefect.context import FlowRunContext
 
     events: list[str] = []
     monkeypatch.setattr(type(console.screen()), "event", lambda _, text: events.append(text))
-
-    @flow
-    def waiting(address: str) -> None:
-        with workers("dask", 2, address, {}) as found:
-            assert found is not None
-
+    # A recorded flow, for which Prefect would start a server.
+    monkeypatch.setattr(FlowRunContext, "get", lambda: "a flow")
     with LocalCluster(n_workers=count, processes=False, dashboard_address=None) as cluster:
-        waiting(cluster.scheduler_address)
+        with workers("dask", 2, cluster.scheduler_address, {}) as found:
+            assert found is not None
         assert events == [text for text in events if cluster.scheduler_address in text]
     assert any("has no workers yet" in text for text in events) is shown
 
