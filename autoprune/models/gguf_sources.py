@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from autoprune.checkpoint.compact import is_compact
+from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError, DamagedFileError, UsageError, reason_of
 from autoprune.models.gguf_family import (
     Family,
@@ -24,7 +25,7 @@ from autoprune.models.gguf_family import (
 from autoprune.models.gguf_tokenizer import add_tokenizer, copy_fields
 from autoprune.models.gguf_types import Floats, dequantise
 from autoprune.models.loading import load_model, load_tokenizer
-from autoprune.models.reference import RECORD_FILE, ModelSource, resolve
+from autoprune.models.reference import RECORD_FILE, ModelSource, local_path, resolve
 
 _ROPE = "rope_freqs.weight"
 # Fields that a new file sets itself, or that belong only to the old one.
@@ -111,7 +112,9 @@ class _Folder:
 
     def add_metadata(self, writer: gguf.GGUFWriter) -> None:
         writer.add_type("model")
-        writer.add_name(self.source.folder.resolve().name)
+        # The snapshot folder of a hub model is named by its commit.
+        place = local_path(self.source.ref)
+        writer.add_name((place.resolve() if place else Path(self.source.ref)).name)
         add_metadata(writer, self._config, self.family)
         if self._tokens_of is not None:
             reader = gguf.GGUFReader(str(self._tokens_of))
@@ -225,19 +228,19 @@ def _recorded_gguf(folder: Path, tokenizer: Any) -> Path | None:
     """The GGUF file that a pruned folder was made from, if it is here and has the same tokens.
 
     transformers turns the tokenizer of a GGUF file into one that splits some texts differently, so
-    the file's own metadata are the better source.
+    the file's own metadata are the better source. A hub id is not followed: its model might have to
+    be fetched, and never is a GGUF file.
     """
     for _ in range(_RECORDS):
         try:
             record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-            source = resolve(str(record["model"]))
+            path = local_path(str(record["model"]))
+            if path is not None and path.is_dir():
+                folder = path
+                continue
+            if path is None or digest_file(path) != record.get("model_digest"):
+                return None
         except (OSError, ValueError, KeyError, TypeError, AutopruneError):
-            return None
-        if source.gguf_file is None:
-            folder = source.folder
-            continue
-        path = source.folder / source.gguf_file
-        if source.digest != record.get("model_digest"):
             return None
         tokens = gguf.GGUFReader(str(path)).fields["tokenizer.ggml.tokens"].contents()
         numbers = tokenizer.get_vocab()

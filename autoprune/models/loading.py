@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from autoprune.checkpoint.compact import is_compact
-from autoprune.errors import AutopruneError, DamagedFileError, UsageError
+from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError, UsageError
 from autoprune.models.gguf_reading import shared_gguf_parsing
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import ModelSource, resolve
@@ -44,7 +44,8 @@ def load_model(
         device: A torch device; ``None`` takes the accelerator if there is one.
 
     Raises:
-        UsageError: If the reference is unknown.
+        UsageError: If the reference is unknown, or the model has no weights.
+        PrerequisiteError: If a Python package is missing, or the hub refuses or cannot be reached.
         DamagedFileError: If a file differs from what was recorded, or cannot be read.
         AutopruneError: If the architecture has no causal language model in transformers.
     """
@@ -72,6 +73,7 @@ def load_tokenizer(source: ModelSource) -> Any:
     """The tokenizer alone, for a model whose weights are streamed.
 
     Raises:
+        PrerequisiteError: If a Python package that it needs is missing.
         DamagedFileError: If it cannot be read.
     """
     options = _options(source)
@@ -152,6 +154,18 @@ def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
         return AutopruneError(
             f"{where} is of an architecture that transformers cannot open as a causal language "
             f"model ({reason}); take another model or a newer transformers"
+        )
+    if isinstance(error, ImportError):
+        return PrerequisiteError(
+            f"{where} needs a Python package that is not installed ({reason}); install it and "
+            "repeat the command"
+        )
+    if source.gguf_file is None and not any(
+        path.suffix in {".safetensors", ".bin"} for path in source.folder.iterdir()
+    ):
+        return UsageError(
+            f"{source.ref} has no weights in safetensors or pytorch_model.bin files ({where}); "
+            "take a model that has"
         )
     return DamagedFileError(
         f"{where} could not be loaded ({type(error).__name__}: {reason}); the file may be damaged "

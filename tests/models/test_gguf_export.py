@@ -4,6 +4,7 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -86,8 +87,22 @@ def test_a_gguf_file_is_a_source_too(llama: Path, tmp_path: Path, kind: str) -> 
     assert again.agreement is not None and again.agreement.cuts
 
 
+def test_a_file_is_named_by_the_model_and_not_by_a_commit(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = shutil.copytree(llama, tmp_path / ("1" * 40))
+    monkeypatch.setattr(
+        "autoprune.models.reference.snapshot_download", lambda *_, **__: str(snapshot)
+    )
+    monkeypatch.chdir(llama)
+    for ref, name in (("owner/small", "small"), (str(llama), "llama"), (".", "llama")):
+        writer = mock.Mock()
+        gguf_sources.open_checkpoint(ref).add_metadata(writer)
+        writer.add_name.assert_called_once_with(name)
+
+
 def test_a_pruned_folder_keeps_the_tokenizer_of_the_file_it_was_made_of(
-    llama: Path, tmp_path: Path
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = export_gguf(llama, tmp_path / "dense.gguf", "f32").file
     pruned = tmp_path / "pruned"
@@ -97,9 +112,16 @@ def test_a_pruned_folder_keeps_the_tokenizer_of_the_file_it_was_made_of(
     record = {"model": str(file), "model_digest": resolve(str(file)).digest}
     (pruned / "autoprune.json").write_text(json.dumps(record))
     assert gguf_sources.open_checkpoint(str(pruned)).copied
-    record["model_digest"] = "0" * 64
-    (pruned / "autoprune.json").write_text(json.dumps(record))
-    assert not gguf_sources.open_checkpoint(str(pruned)).copied
+    again = shutil.copytree(pruned, tmp_path / "again")
+    (again / "autoprune.json").write_text(json.dumps({"model": str(pruned)}))
+    assert gguf_sources.open_checkpoint(str(again)).copied
+    # A base model is not fetched from the hub for its tokenizer.
+    fetch = mock.Mock(side_effect=AssertionError)
+    monkeypatch.setattr("autoprune.models.reference.snapshot_download", fetch)
+    for change in ({"model_digest": "0" * 64}, {"model": "org/model"}):
+        (pruned / "autoprune.json").write_text(json.dumps(record | change))
+        assert not gguf_sources.open_checkpoint(str(pruned)).copied
+    fetch.assert_not_called()
 
 
 @asks_llama_cpp

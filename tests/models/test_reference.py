@@ -1,14 +1,22 @@
 """References: what resolves, what is refused, and what the refusal says."""
 
+import errno
 import fnmatch
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
-from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
-from autoprune.models import reference
+from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError, UsageError
+from autoprune.models import loading, reference
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL, known_models, package_file, resolve
 from autoprune.models.saving import save_model
@@ -25,20 +33,68 @@ def test_an_unknown_model_is_refused_with_what_is_allowed(ref: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offline", "named", "other"),
-    [(True, "HF_HUB_OFFLINE", "reached"), (False, "the hub cannot be reached", "OFFLINE")],
+    ("offline", "kind", "named", "other"),
+    [
+        (True, UsageError, "HF_HUB_OFFLINE", "reached"),
+        (False, PrerequisiteError, "the hub cannot be reached", "OFFLINE"),
+    ],
 )
 def test_a_hub_that_was_not_asked_is_not_called_unreachable(
-    offline: bool, named: str, other: str, monkeypatch: pytest.MonkeyPatch
+    offline: bool, kind: type[Exception], named: str, other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nobody(*_: object, **__: object) -> None:
         raise LocalEntryNotFoundError("not here")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(reference, "snapshot_download", nobody)
-    with pytest.raises(UsageError, match=named) as caught:
+    with pytest.raises(kind, match=named) as caught:
         resolve("no-such/model")
     assert other not in str(caught.value)
+
+
+def of_hub(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
+    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
+    return kind(f"{status} of the hub", response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (of_hub(GatedRepoError, 403), PrerequisiteError, "accept its licence .*hf auth login"),
+        (of_hub(HfHubHTTPError, 401), PrerequisiteError, "hf auth login"),
+        (of_hub(HfHubHTTPError, 503), PrerequisiteError, "cannot be reached .*503 of the hub"),
+        (of_hub(RepositoryNotFoundError, 404), UsageError, "the hub does not know it"),
+        (OSError(errno.ENOSPC, "No space left on device"), AutopruneError, "hub cache .*No space"),
+    ],
+)
+def test_what_the_hub_or_the_disk_refuses_is_called_what_it_is(
+    error: Exception, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(reference, "snapshot_download", refused)
+    with pytest.raises(kind, match=words) as caught:
+        resolve("owner/model")
+    assert type(caught.value) is kind
+
+
+def test_old_weights_are_fetched_only_where_there_are_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def download(_: str, allow_patterns: list[str]) -> str:
+        asked.append(any(fnmatch.fnmatch("pytorch_model.bin", p) for p in allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(reference, "snapshot_download", download)
+    resolve("owner/old")
+    assert asked == [False, True]
+    (tmp_path / "model.safetensors").touch()
+    resolve("owner/new")
+    assert asked == [False, True, False]
 
 
 def test_a_near_miss_gets_a_suggestion() -> None:
@@ -115,3 +171,17 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:500])
     with pytest.raises(DamagedFileError, match="could not be loaded"):
         load_model(str(folder))
+    weights.unlink()
+    with pytest.raises(UsageError, match="has no weights in safetensors"):
+        load_model(str(folder))
+
+
+def test_a_tokenizer_whose_package_is_missing_is_not_called_damaged(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("\nIt requires the SentencePiece library but it was not found")
+
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", missing)
+    with pytest.raises(PrerequisiteError, match=r"not installed .*SentencePiece"):
+        load_model(str(tiny_folder))
