@@ -57,9 +57,10 @@ def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> None:
     shapes = scheme.shapes_only()
     # Errors should name the requested scheme, not its stand-in.
     names = zip(parts_of(shapes), parts_of(scheme), strict=True)
+    # Drawn first: a text or a store that fails is no fault of the scheme.
+    windows = bench.drawn_windows() if shapes.reads_text else None
     with _as_usage({quick.text: asked.text for quick, asked in names}):
         share = shapes.own_share(model, budget.share)
-        windows = bench.drawn_windows() if shapes.reads_text else None
         plan = shapes.plan(model, windows, share)
     if plan.after == plan.before:
         raise UsageError(f"a share of {budget.share:g} is too small for {scheme.text!r}")
@@ -77,6 +78,10 @@ def smaller_by(
     how = shrinking_of(recipe)
     # An earlier recipe may have left its weights behind.
     bench.dense.restore()
+    # As in check_shapes; the bench keeps them.
+    if how.reads_text:
+        bench.drawn_windows(draw)
+    bench.fresh_windows(how.fresh_windows, draw)
     with ExitStack() as stack:
         with _as_usage():
             share = how.scheme.own_share(bench.loaded.model, budget.share)

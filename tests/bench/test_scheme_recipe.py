@@ -1,5 +1,7 @@
 """A recipe that is a scheme, on a bench: its real shapes are measured and the model comes back."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.candidate import Candidate
-from autoprune.errors import UsageError
+from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.structure import find_blocks
 from autoprune.recipe import Recipe
@@ -59,3 +61,21 @@ def test_a_scheme_is_measured_in_its_real_shapes(bench: Bench) -> None:
     assert alone.plan.share == found.sparsity
     with pytest.raises(UsageError, match="zeros bring neither"):
         bench.measure(Recipe.parse("magnitude"), Budget(bytes=0.2))
+
+
+def test_a_store_that_fails_is_no_fault_of_the_scheme(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise AutopruneError("no space left on the disk")
+
+    monkeypatch.setattr(bench.store, "file", full)
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: bench.measure(recipe("depth:criterion=influence"), 0.5, draw=1),
+        lambda: bench.measure(recipe("depth:criterion=random", "recover:steps=1"), 0.5, draw=2),
+        lambda: bench.validate(recipe("skip"), 0.5),
+    )
+    for call in calls:
+        with pytest.raises(AutopruneError, match="no space left") as caught:
+            call()
+        assert not isinstance(caught.value, UsageError)
