@@ -97,7 +97,11 @@ def notes(state: State) -> list[Note]:
     found = []
     # Names with a leading dot are notes that another process is still writing.
     for file in sorted(_folder(state).glob("[!.]*.json")):
-        record = read_object(file)
+        try:
+            record = read_object(file)
+        except FileNotFoundError:
+            # Its slot was given back since the folder was listed.
+            continue
         words = record["limit"], record["pid"], record["created"], record["host"]
         found.append(Note(UUID(file.stem), *words))
     return found

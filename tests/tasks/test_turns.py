@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import unwrap
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -18,9 +19,10 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search.spec import DesignerSpec
-from tasks import turns
+from tasks import slots, turns
 from tasks.design import Drafting, propose
-from tasks.slots import notes, write_note
+from tasks.run_files import read_object
+from tasks.slots import notes, remove_note, write_note
 from tasks.state import State
 from tasks.turns import turn
 
@@ -192,3 +194,20 @@ def test_a_note_that_is_just_being_written_is_none_yet(tmp_path: Path) -> None:
     (written,) = (state.root / "turns").iterdir()
     written.with_name(f".{written.stem}-half.json").touch()
     assert [note.lease for note in notes(state)] == [lease]
+
+
+def test_a_note_whose_slot_is_given_back_meanwhile_is_none_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = State.open(tmp_path)
+    gone, held = sorted((uuid4(), uuid4()), key=str)
+    for lease in (gone, held):
+        write_note(state, lease, "machine")
+
+    def read(path: Path) -> dict[str, Any]:
+        if path.stem == str(gone):
+            remove_note(state, gone)
+        return read_object(path)
+
+    monkeypatch.setattr(slots, "read_object", read)
+    assert [note.lease for note in notes(state)] == [held]
