@@ -5,9 +5,8 @@ from importlib.metadata import version
 from autoprune import __version__
 
 # Increase this when a code change alters a figure of a comparison: scores, budgets, masks,
-# repairs, statistics, windows or losses. Figures kept under another number are measured again.
-# tests/comparison/test_numerics.py fails if that was forgotten. Statistics in the store have a
-# version of their own, in their key.
+# repairs, statistics, windows or losses. Figures and statistics kept under another number are made
+# again. tests/comparison/test_numerics.py fails if that was forgotten.
 NUMERICS = 3
 # Packages that compute figures besides our own code.
 PACKAGES = ("torch", "transformers")

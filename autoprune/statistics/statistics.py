@@ -26,6 +26,7 @@ from autoprune.errors import DamagedStatisticsError, UnknownNameError
 from autoprune.models.capture import BlockStream
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.numerics import computed_by
 from autoprune.progress import Progress, Report, silent
 from autoprune.statistics.accumulator import BASIC, FROM_GRAM
 from autoprune.statistics.gradients import gradient_norms
@@ -155,7 +156,7 @@ def stored_statistics(
     needs: Collection[str] = BASIC,
     report: Report = silent,
 ) -> Statistics:
-    """:func:`collect_statistics`, cached in ``store`` by model, windows and needs.
+    """:func:`collect_statistics`, cached in ``store`` by model, windows, needs and arithmetic.
 
     What the store holds as part of a set of :data:`AHEAD` is taken from there.
     """
@@ -248,8 +249,10 @@ def _key(loaded: LoadedModel, windows: Tensor, needs: Collection[str]) -> dict[s
     return {
         "kind": "statistics",
         "version": 2,
+        **computed_by(),
         "model": loaded.source.digest,
         "dtype": str(loaded.model.dtype),
+        "device": loaded.model.device.type,
         "windows": digest_bytes(windows.cpu().contiguous().numpy().tobytes()),
         "shape": list(windows.shape),
         "needs": sorted(needs),

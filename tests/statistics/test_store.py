@@ -3,6 +3,8 @@
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.models.reference import ModelSource
 from autoprune.models.structure import prunable_linears
+from autoprune.numerics import computed_by
+from autoprune.statistics import statistics
 from autoprune.statistics.layer_files import write_layer_files
 from autoprune.statistics.statistics import (
     AHEAD,
@@ -100,6 +104,22 @@ def test_statistics_survive_the_store_and_shared_tensors_are_written_once(tmp_pa
     # Seven matrices per block read four different inputs.
     assert len(first.to_stored().tensors) == 3 * 4 * 4
     assert stored_statistics(store, loaded, windows[:1]).digest != first.digest
+
+
+def test_statistics_are_kept_by_the_arithmetic_that_made_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(device: str = "cpu") -> dict[str, Any]:
+        model: Any = SimpleNamespace(dtype=torch.float32, device=torch.device(device))
+        loaded = LoadedModel(model, None, ModelSource("tiny", tmp_path, None, "0" * 64))
+        return statistics._key(loaded, random_windows(), {"x_norm"})
+
+    first = key()
+    assert key() == first != key("cuda") and key("cuda:0") == key("cuda:1")
+    for name in computed_by():
+        other = computed_by() | {name: "other"}
+        monkeypatch.setattr(statistics, "computed_by", lambda other=other: other)
+        assert key() != first
 
 
 @pytest.mark.parametrize("ahead", AHEAD)
