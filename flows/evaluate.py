@@ -60,7 +60,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
         "sealed_touches": found["looks"],
         "sealed_sets": found["sealed_sets"],
         "notes": _notes(rows, params.model),
-        **_headline(rows, params),
+        **_headline(rows),
     }
     record["refusal"] = compared.get("refusal") or _refusal(record["comparison"])
     # Else the same command measures what is missing of the other model, on the same sealed set.
@@ -185,7 +185,7 @@ def _notes(rows: list[dict[str, Any]], model: str) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _headline(rows: list[dict[str, Any]], params: EvaluateParams) -> dict[str, Any]:
+def _headline(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Repeat the first text's perplexity at the top level, where scripts expect it."""
     row = next((r for r in rows if r["suite"] == "lm" and r["metric"] == "perplexity"), None)
     if row is None:
@@ -194,7 +194,7 @@ def _headline(rows: list[dict[str, Any]], params: EvaluateParams) -> dict[str, A
         "corpus": row["name"],
         "corpus_digest": row["protocol"].get("corpus"),
         "windows": row["protocol"].get("windows"),
-        "seqlen": params.seqlen,
+        "seqlen": row["protocol"].get("seqlen"),
         "perplexity": row["value"] if row["status"] != "not_finite" else float("inf"),
         "tokens": row["details"].get("tokens"),
         "seconds": row["details"].get("seconds"),

@@ -1,5 +1,6 @@
 """Parameters of the evaluate flow: the model, the suites, and each suite's few settings."""
 
+import re
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -30,7 +31,8 @@ OWN_SETTINGS = {
 
 # Suites that measure on the sealed part unless another is asked for.
 SEALED_SUITES = {"lastword", "degenerate"}
-
+# The part that a suite names among its own settings.
+_PART = re.compile(r"[:,]\s*part\s*=\s*(\w+)")
 
 LM = "suite lm (--corpus, --text-split: lastword and degenerate too)"
 
@@ -72,7 +74,8 @@ class EvaluateParams(Params):
     seqlen: Seqlen = setting(512, group=LM)
     tasks: str | None = setting(
         None,
-        "lm-eval names, groups (seven-rte, seven-piqa) or files, separated by commas",
+        "lm-eval names, groups (seven-rte, seven-piqa, study-classification, study-generation, "
+        "study-reasoning) or files, separated by commas",
         group="suite tasks",
         metavar="NAME[,NAME]",
     )
@@ -147,7 +150,8 @@ class EvaluateParams(Params):
                 if getattr(self, name) != default:
                     option = "--" + name.replace("_", "-")
                     raise ValueError(f"{option} belongs to the suite {suite}; add it to --suite")
-        if self.text_split != 0 and self.part == "all" and not chosen & SEALED_SUITES:
+        parts = set(_PART.findall(self.suite)) or {self.part}
+        if self.text_split != 0 and parts == {"all"} and not chosen & SEALED_SUITES:
             raise ValueError(
                 f"text_split {self.text_split} names a split, and the whole text is measured on; "
                 "add part, such as --part sealed, or leave text_split out"

@@ -52,6 +52,25 @@ def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
     assert checked(SearchParams, {}).spec().designer == DesignerSpec()
 
 
+@pytest.mark.parametrize(
+    ("fields", "splits"),
+    [
+        ({"suite": "lm:part=sealed"}, True),
+        ({"suite": "lm", "part": "sealed"}, True),
+        ({"suite": "lm,lastword"}, True),
+        ({"suite": "lm:seqlen=16"}, False),
+        ({"suite": "lm:windows=2,part=all", "part": "sealed"}, False),
+    ],
+)
+def test_a_split_needs_a_part_wherever_that_is_named(fields: dict[str, Any], splits: bool) -> None:
+    wanted = fields | {"text_split": 3}
+    if splits:
+        assert checked(EvaluateParams, wanted).settings()["lm"]["text_split"] == 3
+        return
+    with pytest.raises(UsageError, match="the whole text is measured on"):
+        checked(EvaluateParams, wanted)
+
+
 def test_the_seed_of_an_evaluation_reaches_every_suite_that_has_one() -> None:
     params = checked(EvaluateParams, {"suite": "steps", "seed": 7})
     for suite in build_suites(params.suite + ",code,cost,lm,lastword,reasoning", params.settings()):
