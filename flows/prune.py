@@ -21,6 +21,7 @@ from tasks.prune import (
     check_request,
     fresh_windows,
     prune_model,
+    reads_text,
     save_checkpoint,
     send_folder,
 )
@@ -82,6 +83,8 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         fresh, metric = fresh_windows(params.repair), params.prunes_by
         cut = params.corpus, params.windows, params.seqlen
         measures = None
+        text: dict[str, Any] = {}
+        statistics = params.statistics
         if request["grid"]:
             text = split_windows(bench, *cut, params.seed, fresh)
             choice = choose_allocation(bench, metric, plan, request["grid"])
@@ -90,6 +93,11 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             chosen["allocation_choice"] = choice | parted
         elif chosen and not held_out:
             text, measures = _text_to_measure(bench, cut, params.seed, fresh)
+        elif not (chosen or streams or reads_text(metric, plan, statistics)):
+            # Without text there are no blocks to run: the scores are the same in any order.
+            statistics = "dense"
+            if options := params.text_options:
+                text["notes"] = [f"no text is read by {metric}, so that {options} changed nothing"]
         else:
             text = cut_windows(bench, CALIBRATION, *cut, held_out, fresh)
             if chosen:
@@ -104,12 +112,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "pattern": params.pattern,
             "solver": params.repair,
             "target": request["sparsity"],
-            "corpus": text["corpus"],
-            "corpus_digest": text["digest"],
-            "overlap": text.get("overlap"),
-            "notes": text["notes"],
-            "samples": text["windows"],
-            "seqlen": params.seqlen,
+            "notes": text.get("notes", []),
             "seed": params.seed,
             "dtype": memory,
             "dtype_asked": params.dtype,
@@ -117,6 +120,10 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "out": None,
             "perplexity": None,
         }
+        if "corpus" in text:
+            record |= {"corpus": text["corpus"], "corpus_digest": text["digest"]}
+            record |= {"overlap": text.get("overlap"), "samples": text["windows"]}
+            record |= {"seqlen": params.seqlen}
         pruning = bench, metric, CALIBRATION, plan
         if params.dry_run:
             cost = estimate_stream(*pruning, params.statistics, params.out)
@@ -126,7 +133,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             made = prune_stream(*pruning, params.statistics, out, record)
         else:
             dense = perplexity_on(bench, measures) if measures else None
-            made = prune_model(*pruning, params.statistics, params.dtype)
+            made = prune_model(*pruning, statistics, params.dtype)
             made["seconds_pruning"] = made["seconds"]
             if measures:
                 made["perplexity"] = {

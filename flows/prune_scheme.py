@@ -3,6 +3,7 @@
 from typing import Any
 
 from autoprune.budget import Budget
+from autoprune.errors import UsageError
 from flows.params import PruneParams
 from flows.params.evaluate import listed
 from flows.terminal import console
@@ -19,10 +20,16 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
     """Shrink a model and save it; return the record of ``autoprune.json``.
 
     Raises:
-        UsageError: If the scheme or the share does not fit this model.
+        UsageError: If the scheme or the share does not fit this model, or options of calibration
+            text are given to a scheme that reads none.
     """
     assert params.scheme is not None
     request = check_scheme(params.scheme)
+    if not request["reads_text"] and params.text_options:
+        raise UsageError(
+            f"the scheme {request['scheme']} reads no text, so that {params.text_options} would "
+            f"change nothing; leave out {params.text_options}"
+        )
     budget = Budget(params.sparsity, None, params.bytes, params.faster)
     memory = "float32" if params.dtype == "auto" else params.dtype
     bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=memory)

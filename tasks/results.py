@@ -80,8 +80,10 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("zeros", f"{record['zeros']:,}"),
         ("prunable weights", f"{record['prunable']:,}"),
         ("sparsity", f"{record['sparsity']:.4%}"),
-        ("calibration", f"{record['samples']} x {record['seqlen']} tokens of {record['corpus']}"),
     ]
+    if "corpus" in record:
+        text = f"{record['samples']} x {record['seqlen']} tokens of {record['corpus']}"
+        facts.append(("calibration", text))
     if "allocation_choice" in record:
         tried = record["allocation_choice"]["tried"]
         facts += [(f"loss with {each['allocation']}", f"{each['loss']:.4f}") for each in tried]

@@ -25,9 +25,13 @@ def prune_card(record: Mapping[str, Any], licence: str) -> str:
         "budget over the layers": in_code(record["allocation"]),
         "repair": in_code(record["solver"]),
         "pattern": in_code(record["pattern"]),
-        "calibration": f"{record['samples']} windows of {record['seqlen']} tokens of "
-        f"{in_code(record['corpus'])}, seed {record['seed']}",
+        "calibration": "no text was read",
     }
+    if "corpus" in record:
+        rows["calibration"] = (
+            f"{record['samples']} windows of {record['seqlen']} tokens of "
+            f"{in_code(record['corpus'])}, seed {record['seed']}"
+        )
     cells = ((key, value.replace("|", "\\|")) for key, value in rows.items())
     table = "\n".join(f"| {key} | {value} |" for key, value in cells)
     parts = [

@@ -1,6 +1,7 @@
 """Parameters of the prune flow."""
 
 import shlex
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
@@ -36,6 +37,9 @@ OF_ZEROS = (
     *("program", "metric", "allocation", "pattern", "group", "repair", "statistics", "stream"),
     *("dry_run", "quality", "minutes"),
 )
+
+# Settings of calibration text.
+OF_TEXT = ("corpus", "calibration_windows", "held_out", "seqlen")
 
 # Units of a scheme's budget; one of them is given.
 SIZES = ("sparsity", "bytes", "faster")
@@ -114,7 +118,8 @@ class PruneParams(Params):
     )
     corpus: str = setting(
         DEMO_CORPUS,
-        f"Calibration text: {TEXT}, or self-generated (samples of the model itself)",
+        f"Calibration text: {TEXT}, or self-generated (samples of the model itself); read only if "
+        "scores or repair need text",
         metavar="REF",
     )
     calibration_windows: CalibrationWindows | None = setting(
@@ -183,10 +188,7 @@ class PruneParams(Params):
                 f"the scheme {self.scheme} needs one budget, and {' and '.join(units) or 'none'} "
                 "is given; add one of --sparsity 0.2, --bytes 0.2, --faster 1.2"
             )
-        fields = type(self).model_fields
-        given = [name for name in OF_ZEROS if getattr(self, name) != fields[name].default]
-        if given:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        if options := self._given(OF_ZEROS):
             raise ValueError(
                 f"the scheme {self.scheme} leaves a smaller dense model without zeros, so that "
                 f"{options} would change nothing; leave out {options}, or --scheme and prune the "
@@ -226,6 +228,17 @@ class PruneParams(Params):
                 "and minutes, or stream and dry_run"
             )
         return self
+
+    def _given(self, names: Iterable[str]) -> str:
+        """Options among these settings that differ from their default, joined by commas."""
+        fields = type(self).model_fields
+        given = [name for name in names if getattr(self, name) != fields[name].default]
+        return ", ".join(f"--{name.replace('_', '-')}" for name in given)
+
+    @property
+    def text_options(self) -> str:
+        """Options of calibration text that were given, joined by commas."""
+        return self._given(OF_TEXT)
 
     @property
     def by_preset(self) -> bool:

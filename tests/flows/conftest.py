@@ -32,11 +32,11 @@ def rows(text_file: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures are drawn, but rendered only for a module with ``PICTURES``, and in tests/report.
+    """Pictures are drawn, but rendered only for tests marked ``pictures``, and in tests/report.
 
     Rendering is matplotlib's work, and a third of a tiny search's.
     """
-    if not getattr(request.module, "PICTURES", False):
+    if "pictures" not in request.keywords:
         monkeypatch.setattr(Canvas, "_save", _outline)
 
 
@@ -63,9 +63,9 @@ def compared(tiny_folder: Path, text_file: Path, home: Path) -> Compared:
 
 @pytest.fixture
 def pruned(cli: CommandLine, tmp_path: Path) -> Path:
-    """The tiny model, 60 % by magnitude, as the command saves it."""
+    """The tiny model, 60 % by magnitude on its text, as the command saves it."""
     out = tmp_path / "pruned"
-    cli(f"{PRUNE} --metric magnitude --seqlen 48 --out {out}")
+    cli(f"{PRUNE} --metric magnitude --statistics sequential --seqlen 48 --out {out}")
     return out
 
 

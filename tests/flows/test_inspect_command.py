@@ -7,11 +7,10 @@ import pytest
 from autoprune.bench.inspection import read_facts
 from tests.support.command_line import CommandLine
 
-# See `sketched`.
-PICTURES = True
 SIZES = "--seqlen 32 --calibration-windows 2 --selection-windows 2"
 
 
+@pytest.mark.pictures
 def test_tables_are_printed_and_both_files_written_once(cli: CommandLine, tmp_path: Path) -> None:
     line, out = f"inspect MODEL --corpus TEXT {SIZES} -q", tmp_path / "inspected"
     shown = cli(f"{line} --layers last --out {out}").out

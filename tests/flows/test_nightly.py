@@ -16,6 +16,7 @@ import pytest
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
+from autoprune.search.starts import given_start
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from flows import nightly as module
@@ -203,5 +204,7 @@ def test_a_night_that_was_begun_keeps_its_starts_and_later_ones_take_the_latest_
     recipe = {"metric": program, "group": "row", "allocation": "uniform", "solver": "none"}
     for scoring in ("sequential", "dense"):
         assert recipe_line(recipe | {"scoring": scoring}) == ""
+    summed = Recipe.parse("wanda+formula:(0.1*depth + 0.05*first)+mrp")
+    assert given_start(recipe_line(summed.to_json())).recipe("none") == summed
     other = tonight.model_copy(update={"run": None, "sparsity": 0.5})
     assert with_best_so_far(state, other).starts == ()

@@ -110,6 +110,23 @@ def test_the_record_has_the_windows_that_the_text_had(pruned: Prune) -> None:
     assert f"holds {record['samples']} windows" in note
 
 
+def test_a_recipe_that_reads_no_text_says_nothing_about_text(
+    pruned: Prune, tiny_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    record = pruned(metric="magnitude", out=str(out))
+    (note,) = record["notes"]
+    assert "no text is read by magnitude, so that --corpus, --calibration-windows" in note
+    kept = json.loads((out / "autoprune.json").read_text())
+    assert not {"corpus", "corpus_digest", "overlap", "samples", "seqlen"} & (record | kept).keys()
+    assert "no text was read" in (out / "README.md").read_text()
+    assert not (out / "seen_text.npz").exists()
+    # The masks are those of the blocks one after the other, which runs them on the text.
+    walked = pruned(metric="magnitude", statistics="sequential")
+    assert walked["mask_digest"] == record["mask_digest"] and walked["samples"] == SAMPLES
+    assert pruned(metric="magnitude", repair="mrp")["samples"] == SAMPLES
+
+
 @pytest.mark.parametrize(
     ("asked", "share"),
     [({"sparsity": 0.0}, 0.0), ({"sparsity": 0.999}, 0.999), ({"pattern": "1:4"}, 0.25)],
@@ -195,7 +212,7 @@ def test_a_streamed_model_is_the_sequential_one_and_both_say_what_they_saw(
     streamed = pruned(**asked)
     (note,) = streamed["notes"]
     assert "'trial' is one that papers report figures on" in note
-    assert pruned(corpus="trial", metric="magnitude")["notes"] == [note]
+    assert pruned(corpus="trial", repair="mrp")["notes"] == [note]
     chosen = pruned(corpus="trial", allocation="auto:ramp")
     assert "'trial/calibration' is one that papers report figures on" in chosen["notes"][0]
     assert streamed["mask_digest"] == in_memory["mask_digest"]

@@ -13,6 +13,7 @@ import autoprune
 from autoprune.comparison.plan import Target
 from autoprune.errors import UsageError
 from flows.params import PruneParams
+from flows.prune import prune
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
 
@@ -85,3 +86,8 @@ def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> 
         PruneParams.model_validate({"bytes": 0.2})
     with pytest.raises(UsageError, match="below 1"):
         autoprune.prune(tmp_path / "nothing", scheme="depth", sparsity=1.0)
+    plain = {"scheme": "depth:criterion=magnitude,patch=none", "sparsity": 0.2}
+    for more, options in (({"corpus": "c4"}, "--corpus"), ({"held_out": "c4"}, "--held-out")):
+        params = PruneParams.model_validate(plain | more | {"model": str(tmp_path / "nothing")})
+        with pytest.raises(UsageError, match=f"reads no text, so that {options} would"):
+            prune.fn(params)

@@ -24,6 +24,8 @@ def test_what_how_and_what_is_not_known() -> None:
         "16 windows of 512 tokens of `my.txt`, seed 3", "no faster", "nobody has measured",
     ):  # fmt: skip
         assert words in card, words
+    without = {key: value for key, value in MADE.items() if key not in ("samples", "corpus")}
+    assert "no text was read" in prune_card(without, "")
 
 
 def test_what_was_measured_is_in_the_card() -> None:
