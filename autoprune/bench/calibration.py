@@ -72,9 +72,12 @@ class DocumentDraws:
         return first if draw == 0 else self._first(bench, draw, len(first))
 
     def fresh(self, bench: "Bench", draw: int, count: int) -> Tensor:
-        """See :class:`Calibration`; the next windows in the draw's order."""
-        used = len(bench.part("calibration"))
-        return self._first(bench, draw, used + count)[used:]
+        """See :class:`Calibration`; in the draw's order."""
+        used = {tuple(row) for row in bench.drawn_windows(draw).tolist()}
+        # A larger cut may read more documents, and then does not begin with the draw.
+        more = self._first(bench, draw, len(bench.part("calibration")) + count)
+        apart = [n for n, row in enumerate(more.tolist()) if tuple(row) not in used]
+        return more[apart][:count]
 
     def _first(self, bench: "Bench", draw: int, count: int) -> Tensor:
         text = bench.splits.calibration.draw(draw)

@@ -1,6 +1,8 @@
 """One model on a bench: recipes come off again, designed code comes in by a scorer."""
 
+import json
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from autoprune.bench.scoring import CandidateRejectedError, HostScorer
 from autoprune.errors import DamagedStatisticsError, UsageError
 from autoprune.evaluation.kl import kl_to_dense
 from autoprune.recipe import Candidate
+from autoprune.text import windows
 from tests.support.given_scorer import PYTHON, GivenScorer, wanda
 
 
@@ -36,6 +39,24 @@ def test_dense_again_on_the_way_out_even_by_an_error(bench: Bench, recipe: str) 
         assert again.keep.keys() == outcome.keep.keys() == {x.name for x in bench.layers}
         assert all(torch.equal(again.keep[name], mask) for name, mask in outcome.keep.items())
         assert again.mask_digest == outcome.mask_digest
+
+
+def test_fresh_windows_are_none_of_the_draw_however_much_is_read(
+    place: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(0)
+    texts = ("".join(rng.choices("abcdefghij ", k=3000)) for _ in range(20))
+    rows = tmp_path / "long.jsonl"
+    rows.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    # So the number of windows decides how many documents are read.
+    monkeypatch.setattr(windows, "_READ_CHARACTERS", 1)
+    sizes = {"windows": 8, "selection": 2, "sealed": 2}
+    with Bench.open(place[0], corpus=rows, seqlen=32, **sizes) as bench:
+        for draw in (0, 1):
+            fresh = bench.fresh_windows(8, draw)
+            assert fresh is not None and len(fresh) == 8
+            both = torch.cat([bench.drawn_windows(draw), fresh]).tolist()
+            assert len({tuple(row) for row in both}) == 16
 
 
 def test_a_pattern_is_a_budget(bench: Bench) -> None:
