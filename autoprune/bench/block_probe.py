@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from autoprune.bench.block_programs import ProgramBlocks, held_out
+from autoprune.bench.block_programs import ProgramBlocks, held_out, mean_error
 from autoprune.bench.programs import maker
 from autoprune.candidate import CandidateRejectedError
 from autoprune.masking import layer_quotas, nm_quotas
@@ -16,7 +16,6 @@ from autoprune.models.capture import BlockReplay, BlockStream
 from autoprune.programs import READS, weights_digest
 from autoprune.pruning import PruningPlan, SeenBlock
 from autoprune.pruning.engine import record_block
-from autoprune.pruning.tuning import relative_error
 
 if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
@@ -104,12 +103,11 @@ class BlockProbe:
                 make.prune_blocks(parts, lambda layer: stats[layer.name])
             else:
                 make(members, lambda layer: stats[layer.name])
-            errors = [
-                float(relative_error(output, goal))
+            error = mean_error(
+                pair
                 for block in self.blocks
-                for output, goal in zip(block.unseen.outputs(), block.goals, strict=True)
-            ]
-            error = sum(errors) / len(errors)
+                for pair in zip(block.unseen.outputs(), block.goals, strict=True)
+            )
             if not math.isfinite(error):
                 raise CandidateRejectedError(
                     "nan_weights",

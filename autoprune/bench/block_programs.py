@@ -1,6 +1,6 @@
 """Adapter that lets a block program provide the new weights of whole blocks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -65,8 +65,7 @@ class ProgramBlocks(AppliedProgram):
                 notes += note
             if block.unseen is not None:
                 pairs = zip(block.unseen.outputs(), block.unseen_goals, strict=True)
-                errors = [float(relative_error(output, goal)) for output, goal in pairs]
-                self.errors.append(sum(errors) / len(errors))
+                self.errors.append(mean_error(pairs))
         return masks, notes
 
     def _task(
@@ -98,6 +97,20 @@ class ProgramBlocks(AppliedProgram):
             targets=_together(seen.goals),
             checks=(_together([replay.hidden[end] for end in ends]), _together(outputs)),
         )
+
+
+def mean_error(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Mean over all tokens of ``||y' - y||^2 / ||y||^2``.
+
+    Args:
+        pairs: Outputs y' and y of each batch, [b, s, d].
+    """
+    known = [(float(relative_error(output, goal)), len(goal)) for output, goal in pairs]
+    largest = max(size for _, size in known)
+    # Batches of one size weigh exactly 1, so that no product is rounded.
+    weights = [size / largest for _, size in known]
+    total = sum(error * weight for (error, _), weight in zip(known, weights, strict=True))
+    return total / sum(weights)
 
 
 def held_out(count: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from autoprune.bench.block_programs import ProgramBlocks
+from autoprune.bench.block_programs import ProgramBlocks, mean_error
 from autoprune.bench.programs import maker, prune_by_program
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
@@ -18,6 +18,7 @@ from autoprune.models.structure import prunable_linears
 from autoprune.programs import BlockTask
 from autoprune.pruning import BlockPruner, MetricScore, PruningPlan
 from autoprune.pruning.layers import scored
+from autoprune.pruning.tuning import relative_error
 from autoprune.streaming import StreamJob
 from sandbox.worker.block import NAMES
 from tests.support.given_runner import GivenRunner
@@ -188,6 +189,19 @@ def test_allocations_and_a_tuning_afterwards_go_with_it(change: dict[str, str]) 
     assert made.zeros == owed == round(0.55 * made.prunable)
     assert sum(int((x.read() == 0).sum()) for x in layers) == made.zeros
     assert len(made.block_errors) == 3
+
+
+def test_the_error_of_a_block_is_a_mean_over_tokens_however_they_are_batched() -> None:
+    generator = torch.Generator().manual_seed(0)
+    output, goal = torch.randn(2, 6, 24, 8, generator=generator)
+
+    def error(*sizes: int) -> float:
+        used = sum(sizes)
+        return mean_error(zip(output[:used].split(sizes), goal[:used].split(sizes), strict=True))
+
+    assert error(4, 1) == pytest.approx(error(5), rel=1e-6)
+    plain = [float(relative_error(output[n : n + 2], goal[n : n + 2])) for n in (0, 2, 4)]
+    assert error(2, 2, 2) == sum(plain) / 3 != error(6)
 
 
 def test_without_windows_that_are_held_out_there_is_no_error_of_unseen_ones() -> None:
