@@ -35,9 +35,9 @@ class QuietNanny(Nanny):
 class LocalDask(LocalCluster):
     """Scheduler in this process, workers in their own, all on 127.0.0.1.
 
-    env: Variables added to their environment.
+    Args:
         n_workers: Number of processes; each does one job at a time.
-        env: Added to their environment.
+        env: Variables added to their environment.
         options: As of Dask's ``LocalCluster``.
     """
 

@@ -32,7 +32,6 @@ def validate(bench: SearchBench, step_id: str, recipe: dict[str, Any]) -> dict[s
         step_id: Id of the step that asks.
         recipe: JSON form of the recipe.
     """
-    bench = bench
     return outcome_to_json(bench.validate(Recipe.from_json(recipe), bench.budget))
 
 
