@@ -118,8 +118,8 @@ class PromoteParams(Params):
     )
     folder: str | None = setting(
         None,
-        "Folder written by `autoprune prune` to register as the challenger first; without --name, "
-        "under its base model and share: .s60 for 60 % zeros, .p20 for 20 % of the blocks' "
+        "Folder written by `autoprune prune` to register as the challenger first; if no name is "
+        "given, under its base model and share: .s60 for 60 % zeros, .p20 for 20 % of the blocks' "
         "parameters removed",
         metavar="DIR",
     )

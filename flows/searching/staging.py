@@ -31,6 +31,7 @@ from flows.runs import find_run, saved_params
 from flows.searching.driver import Driver
 from flows.searching.run import keep, note_calibration, opened_search, register, show, working
 from flows.searching.stopping import stopping_well
+from flows.terminal import console
 from tasks import steps
 from tasks.calibrate import calibrate, calibrate_again
 from tasks.design import Drafting
@@ -140,6 +141,8 @@ def run_stage(params: StageParams) -> dict[str, Any]:
         }
     page = Publisher(settings.model, settings.share, f"{params.stage}-stage")
     page.report(stage_markdown(record))
+    found = f": {verdict(record)}" if record["compared"] else ""
+    console.screen().outcome([f"{record['what']}{found}"])
     return record
 
 

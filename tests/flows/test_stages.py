@@ -14,6 +14,7 @@ from flows.cli import main
 from flows.params import SearchParams, StageParams, checked
 from flows.search import search
 from flows.stage import stage
+from flows.terminal import console
 from tasks import steps
 from tasks.run_files import RunFiles
 from tasks.sealed_touches import sets_on_record
@@ -91,7 +92,11 @@ def test_stages_lead_a_broken_search_to_the_end_of_an_unbroken_one(
     assert again["leaderboard"] == whole["leaderboard"] and Path(again["checkpoint"]).is_dir()
 
 
-def test_a_finished_stage_is_compared_and_leaves_the_log_alone(whole: dict[str, Any]) -> None:
+def test_a_finished_stage_is_compared_and_leaves_the_log_alone(
+    whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
     before, facts = events("whole"), RunFiles.of(State.open(), "whole").read_facts()
     assert facts["calibration"]["cached"] is False
     for name, more in (
@@ -100,6 +105,8 @@ def test_a_finished_stage_is_compared_and_leaves_the_log_alone(whole: dict[str, 
     ):  # fmt: skip
         record = do(name, **more)
         assert record["agrees"] is True and record["steps"] == 0, record
+        # A worker's run shows it in its log.
+        assert heard[-1] == f"{record['what']}: agrees with the record"
     assert events("whole") == before
     after = RunFiles.of(State.open(), "whole").read_facts()
     assert after["registered"] == facts["registered"]
