@@ -6,6 +6,7 @@ there is no package manager, compiler, shell or setuid program inside.
 """
 
 import base64
+import importlib.util
 import json
 import re
 import subprocess
@@ -99,6 +100,10 @@ def find_contents() -> Contents:
     files = [(str(Path(sys.executable).resolve()), f"{HOME}/python/bin/python3")]
     for path in packages:
         (folders if path.is_dir() else files).append((str(path), f"{HOME}/packages/{path.name}"))
+        # A folder brings its bytecode; a package of one file would be compiled in each container.
+        cached = Path(importlib.util.cache_from_source(str(path)))
+        if path.is_file() and cached.is_file():
+            files.append((str(cached), f"{HOME}/packages/__pycache__/{cached.name}"))
     for name in found["libraries"]:
         path = Path(name)
         if not path.is_absolute() or _below(path.resolve(), [standard, *packages, *roots]):

@@ -26,6 +26,8 @@ def add_tree(archive: tarfile.TarFile, source: Path, target: str) -> None:
     Each Python file gets its bytecode beside it, in the form that is not checked against the
     file's time: times are all zero here, and without bytecode every container would compile torch.
     """
+    if source.name.endswith(_SKIPPED_SUFFIXES):
+        return
     name = target.lstrip("/")
     if not source.is_dir():
         _add_file(archive, source, name)
@@ -34,7 +36,7 @@ def add_tree(archive: tarfile.TarFile, source: Path, target: str) -> None:
     for path in sorted(source.iterdir()):
         if path.is_dir() and path.name in _SKIPPED_FOLDERS:
             continue
-        if _SKIPPED_NAMES.fullmatch(path.name) or path.name.endswith(_SKIPPED_SUFFIXES):
+        if _SKIPPED_NAMES.fullmatch(path.name):
             continue
         if path.is_dir() or path.is_file():
             add_tree(archive, path, f"{name}/{path.name}")

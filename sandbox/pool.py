@@ -1,6 +1,6 @@
 """A pool of containers that are made ahead of time, used once, and then killed.
 
-Making one takes over a second and killing one a tenth, so both happen in the background.
+Making one takes about a second and killing one a tenth, so both happen in the background.
 """
 
 import queue
