@@ -1,9 +1,26 @@
-"""Module attributes that are imported on first use (PEP 562)."""
+"""Module attributes that are imported on first use (PEP 562), and imports that take less time."""
 
+import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Import in the body, or in the function it decorates, without garbage collections.
+
+    They take about a fifth of the time of an import, and free next to nothing.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def lazily(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
@@ -20,7 +37,8 @@ def lazily(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
     def find(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        found = import_module(places[name])
+        with uncollected():
+            found = import_module(places[name])
         value = found if places[name] == f"{module}.{name}" else getattr(found, name)
         setattr(sys.modules[module], name, value)
         return value

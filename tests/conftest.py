@@ -1,10 +1,11 @@
 """Shared test set-up: quiet libraries, no network, one thread for tiny models."""
 
+import gc
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,25 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 TOGETHER = "tests/flows_platform/"
 # What takes longest is begun first, so that the processes end together.
 FIRST = (TOGETHER, "tests/sandbox/test_attacks.py")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the state folder of this process."""
+    shutil.rmtree(_STATE, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import all tests without garbage collections, which later skip what was imported."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        # Its plugins warn where they see no reference to an object, and a frozen one they do not.
+        import hypothesis  # noqa: F401
+
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -4,6 +4,8 @@ import argparse
 from importlib import import_module
 from typing import Any, Protocol, cast
 
+from autoprune.lazy import uncollected
+
 
 class Grammar(Protocol):
     """The interface of a module of :mod:`flows.grammar`.
@@ -40,5 +42,6 @@ def start(args: argparse.Namespace) -> int:
     return code
 
 
+@uncollected()
 def _module(room: str, name: str) -> Any:
     return import_module(f"flows.{room}.{name.replace('-', '_')}")

@@ -10,15 +10,18 @@ import runpy
 import sys
 from typing import Any
 
+from autoprune.lazy import uncollected
+
 
 def main() -> None:
     """Take the module's name off the command line and run it as the main program."""
     module = sys.argv.pop(1)
-    from prefect.utilities import importtools
+    with uncollected():
+        from prefect.utilities import importtools
 
     loading: Any = importtools
     # What `autoprune up` deploys is installed, so the normal import path finds it.
-    loading.load_module = importlib.import_module
+    loading.load_module = uncollected()(importlib.import_module)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from filelock import FileLock
 
+from autoprune.lazy import uncollected
 from flows.platform.guard import LOOPBACK, App, Enforced, Guard, own_origins
 
 # Comma-separated names under which a server can be reached, besides those of this machine.
@@ -48,6 +49,7 @@ def main() -> int:
     return 0
 
 
+@uncollected()
 def prefect_application(port: int) -> App:
     """Return Prefect's application; only pages under this machine's names may call it."""
     os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(own_origins(port))
@@ -98,6 +100,7 @@ def serve(application: App, host: str, port: int, log_level: str = "warning") ->
     )
 
 
+@uncollected()
 def _mlflow(given: argparse.Namespace) -> App:
     """Return MLflow's application, set up as by `mlflow server`, in this process alone."""
     from mlflow.server import constants

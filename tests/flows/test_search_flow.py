@@ -33,9 +33,6 @@ from tests.support.small_search import ANSWERS, LINE, SIZES, graph, script
 
 Make = Callable[..., SearchParams]
 
-# See `sketched`.
-PICTURES = True
-
 PROGRAMS = [
     "because: it is wanda\nexpect: worse than ria\ngroup: row\nallocation: uniform\n"
     '```python\ndef score(W, stats, params):\n    return W.abs() * stats["x_norm"].sqrt()\n```\n',
@@ -79,6 +76,7 @@ def children(run: str) -> dict[str, Any]:
     return {child.data.tags["autoprune.entry"]: child for child in found} | {"": parent}
 
 
+@pytest.mark.pictures
 def test_a_search_ends_with_everything_in_place(
     make: Make, text_file: Path, cli: CommandLine, tmp_path: Path
 ) -> None:
