@@ -1,5 +1,6 @@
 """Designed code behind the library's :class:`autoprune.bench.scoring.Scorer`: the container."""
 
+import os
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from autoprune.candidate import Candidate
 from autoprune.metrics.language.expression import parse
 from autoprune.statistics.layer_files import write_layer_files
 from sandbox.client import Sandbox
+from sandbox.limits import Limits
 from sandbox.outcomes import Rejected
 from tasks.sandbox_scores import SandboxScores
 
@@ -39,8 +41,10 @@ class SandboxScorer(HostScorer):
     def sandbox(self) -> Sandbox:
         """The sandbox, opened at first use."""
         self._inputs.mkdir(parents=True, exist_ok=True)
+        # More than the machine has cores are not ready any sooner.
+        limits = Limits(warm=min(Limits().warm, os.cpu_count() or 1))
         return Sandbox(
-            inputs=self._inputs, run_id=self._run_id, statistics=self.offered
+            inputs=self._inputs, limits=limits, run_id=self._run_id, statistics=self.offered
         ).__enter__()
 
     def probe(self, candidate: Candidate) -> None:

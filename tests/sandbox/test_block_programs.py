@@ -140,7 +140,7 @@ def test_the_memory_that_is_printed_is_eight_times_what_is_handed_over() -> None
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """Without the screen, so that the container alone is tested."""
     folder = tmp_path_factory.mktemp("blocks")
-    limits = Limits(probe_s=6, memory_bytes=512 << 20, warm=2)
+    limits = Limits(probe_s=6, memory_bytes=512 << 20, warm=1)
     with Sandbox(inputs=folder, limits=limits, run_id="blocks", screening=False) as made:
         yield made
 

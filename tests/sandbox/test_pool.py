@@ -1,11 +1,16 @@
 """Which containers are made ahead, and which only when somebody asks."""
 
 import math
+import os
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sandbox.limits import Limits
 from sandbox.pool import Pool
+from tasks import prune, sandbox_scorer
 
 
 class Made:
@@ -31,3 +36,29 @@ def test_with_none_kept_ready_as_many_are_made_as_are_taken(taken: int) -> None:
     # Waits for one that is being made.
     pool.close()
     assert len(made) == taken and all(one.closed == 1 for one in made)
+
+
+def test_no_more_are_kept_ready_than_are_used_or_cores_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+
+    class OpenedError(Exception):
+        def __init__(self, *, limits: Limits, **_: object) -> None:
+            kept.append(limits.warm)
+            raise self
+
+    for module in (prune, sandbox_scorer):
+        monkeypatch.setattr(module, "Sandbox", OpenedError)
+    for cores in (1, 2, 64):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        with pytest.raises(OpenedError):
+            _ = sandbox_scorer.SandboxScorer(tmp_path, "run").sandbox
+    (tmp_path / "mine.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
+    bench: Any = SimpleNamespace(
+        statistics=lambda *_: None, state=SimpleNamespace(inputs=tmp_path / "inputs")
+    )
+    plan: Any = SimpleNamespace(needs=frozenset())
+    with pytest.raises(OpenedError):
+        prune._prune_by_file(bench, str(tmp_path / "mine.py"), "calibration", plan)
+    assert kept == [1, 2, 3, 1]

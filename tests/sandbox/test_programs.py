@@ -244,7 +244,7 @@ def _box(folder: Path, **limits: Any) -> Sandbox:
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with _box(tmp_path_factory.mktemp("programs"), probe_s=8, warm=2) as made:
+    with _box(tmp_path_factory.mktemp("programs"), probe_s=8, warm=1) as made:
         yield made
 
 
