@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PACKAGES := $(VENV)/.installed
+DEMO := $(VENV)/.demo
 PROCESSES ?= 3
 # Further options of pip's, such as --no-compile.
 PIP_OPTIONS ?=
@@ -15,12 +16,19 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPT
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## Make .venv with everything, demo models and text included
+install: $(PACKAGES) $(DEMO) ## Make .venv with everything, demo models and text included
 
-$(STAMP): pyproject.toml constraints.txt requirements-demo.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} is too old; AutoPrune needs 3.11 or newer: make PYTHON=python3.11 install")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -c constraints.txt -e '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
+	$(PYTHON) -m venv $(VENV)
+
+# Under -j both pips run at once, and one that looks for conflicts would read what the other has half
+# written. The demo's packages lack requirements on purpose.
+$(PACKAGES): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --no-warn-conflicts -c constraints.txt -e '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
+	@touch $@
+
+$(DEMO): requirements-demo.txt | $(BIN)/python
 	$(PIP) --no-deps -r requirements-demo.txt
 	@touch $@
 
@@ -60,7 +68,7 @@ tests:
 docs: install ## The documentation as a site, in site/
 	@$(BIN)/zensical build --strict
 
-bench: install docker ## The figures that the README quotes
+bench: install ## List the benchmarks
 	@$(BIN)/python -m benchmarks
 
 # The ledger of looks at sealed sets is not in .autoprune and stays: a text that was read stays read.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -79,6 +80,50 @@ def test_install_takes_all_extras_but_ray() -> None:
     rule = (PROJECT / "Makefile").read_text(encoding="utf-8")
     wanted = rule.partition("-e '.[")[2].partition("]'")[0].split(",")
     assert set(wanted) == set(project()["optional-dependencies"]) - {"ray"}
+
+
+# Stands for Python. The interpreter that it makes is pip alone, and waits for the other pip.
+STAND_IN = r"""#!/bin/sh
+[ "$2" = venv ] || exit 0
+mkdir -p $3/bin
+cat > $3/bin/python <<END
+#!/bin/sh
+touch ran.\$\$
+for turn in $TURNS; do
+    set -- ran.*
+    [ \$# -gt 1 ] && exit 0
+    sleep 0.1
+done
+exit ${ALONE}
+END
+chmod +x $3/bin/python
+"""
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_both_pips_of_an_installation_wait_for_the_venv_and_not_for_each_other(
+    side_by_side: bool, tmp_path: Path
+) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "requirements-demo.txt"):
+        shutil.copy(PROJECT / name, tmp_path)
+    python = tmp_path / "python"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    turns = " ".join(map(str, range(300))) if side_by_side else "1"
+    own = {"TURNS": turns, "ALONE": "1" if side_by_side else "0"}
+    # Neither options nor jobs of the make that runs the tests.
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("M")}
+    command = ["make", *(["-j", "2"] if side_by_side else []), "install", f"PYTHON={python}"]
+    for pips in (2, 0):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=plain | own, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(list(tmp_path.glob("ran.*"))) == pips, done.stdout
+        for ran in tmp_path.glob("ran.*"):
+            ran.unlink()
 
 
 def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:
