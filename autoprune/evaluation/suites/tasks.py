@@ -104,7 +104,7 @@ class TasksSuite:
         if self.folder is None:
             return _stock_manager()
         local = _task_manager(self.folder, defaults=False)
-        return local if names <= set(local.all_tasks) else _task_manager(self.folder)
+        return local if names <= set(local.all_tasks) else _joined(local)
 
     def _task_names(self, manager: Any) -> list[str]:
         names = [task for name in self.names for task in GROUPS.get(name, (name,))]
@@ -154,6 +154,14 @@ def _ships(task: str) -> bool:
 def _stock_manager() -> Any:
     # Indexing the thousands of task files that lm-eval ships takes seconds, so it is done once.
     return _task_manager(None)
+
+
+def _joined(local: Any) -> Any:
+    """lm-eval's own tasks and those of a folder, which go first, without indexing again."""
+    both = copy.copy(_stock_manager())
+    both._index = {**both.task_index, **local.task_index}
+    both._all_tasks = sorted(both.task_index)
+    return both
 
 
 def _task_manager(folder: str | None, *, defaults: bool = True) -> Any:

@@ -165,6 +165,31 @@ def test_every_study_task_that_is_not_refused_is_one_of_lm_eval() -> None:
     assert len(wanted) == 12 and wanted <= known
 
 
+def test_tasks_of_lm_eval_beside_those_of_a_folder_are_indexed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autoprune.evaluation.suites import tasks
+
+    assert tasks._stock_manager().task_index["arc_easy"].yaml_path.parent != tmp_path
+    indexed, made = [], tasks._task_manager
+
+    def counted(folder: str | None, *, defaults: bool = True) -> object:
+        indexed.append((folder, defaults))
+        return made(folder, defaults=defaults)
+
+    monkeypatch.setattr(tasks, "_task_manager", counted)
+    for name in ("local_choice", "arc_easy"):
+        text = (CHOICE.replace("local_choice", name) + SHARED).format(data="none")
+        (tmp_path / f"{name}.yaml").write_text(text)
+    manager = TasksSuite(("local_choice", "arc_easy", "piqa"), str(tmp_path))._manager()
+    assert indexed == [(str(tmp_path), False)]
+    assert {"local_choice", "arc_easy", "piqa"} <= set(manager.all_tasks)
+    own = {name for name, entry in manager.task_index.items() if entry.yaml_path is not None
+           and entry.yaml_path.parent == tmp_path}  # fmt: skip
+    assert own == {"local_choice", "arc_easy"}
+    assert "local_choice" not in tasks._stock_manager().task_index
+
+
 def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_path: Path) -> None:
     from autoprune.evaluation.suites.cleaning import Surroundings
     from autoprune.text.hygiene import ContaminationError
