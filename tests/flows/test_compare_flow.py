@@ -299,7 +299,7 @@ def test_a_missing_peer_is_a_row_with_the_install_command(compared: Compared) ->
 @pytest.mark.demo
 def test_on_the_real_model_wanda_beats_magnitude(home: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"methods": "magnitude,wanda", "sparsity": [0.5], "draws": 1}
-    small = {"calibration_windows": 4, "seqlen": 256, "selection_windows": 2, "sealed_windows": 3}
+    small = {"calibration_windows": 4, "seqlen": 128, "selection_windows": 2, "sealed_windows": 3}
     result = compare.fn(CompareParams(**changes, **small, out=str(tmp_path / "out")))
     wanda, magnitude = row(result, "wanda"), row(result, "magnitude")
     assert result["dense_perplexity"] < wanda["perplexity"] < magnitude["perplexity"]

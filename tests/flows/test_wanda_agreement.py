@@ -12,7 +12,7 @@ from autoprune.models.reference import DEMO_MODEL, package_file
 from autoprune.text.corpora import load_corpus
 from flows.cli import main
 
-SAMPLES, LENGTH = 4, 256
+SAMPLES, LENGTH = 4, 128
 
 
 def straight_line_wanda(model: torch.nn.Module, windows: torch.Tensor) -> None:

@@ -288,8 +288,8 @@ def test_the_reaper_leaves_living_runs_alone(box: Sandbox, layer_folder: Path) -
 
 
 def test_the_time_of_its_containers_belongs_to_a_process(box: Sandbox) -> None:
-    # At least one container waits for its job; before that it has imported torch.
-    box.probe(RIA)
+    # One that waits for its job has imported torch.
+    until(lambda: box._pool._ready, 60, "container that waits")
     found = ContainerTime()
     used = found.look({os.getpid()})
     assert used > 0.2 and found.look({os.getpid()}) >= used
