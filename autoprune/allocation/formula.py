@@ -147,7 +147,8 @@ def _numbers(tree: ast.expr) -> list[ast.Constant]:
 def _allowed(node: ast.expr) -> bool:
     match node:
         case ast.Constant(value=value):
-            return type(value) in (int, float) and abs(float(value)) <= LARGEST_NUMBER  # type: ignore[arg-type]
+            # Compared as it is: a whole number may be too large for a float.
+            return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER  # type: ignore[arg-type]
         case ast.Name(id=name):
             return name in DESCRIPTORS
         case ast.UnaryOp(op=ast.USub(), operand=inner):

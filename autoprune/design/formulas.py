@@ -1,6 +1,7 @@
 """Formulas of candidates, and ways to change them without an LLM."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
@@ -21,7 +22,7 @@ from autoprune.metrics.language import (
 from autoprune.metrics.language.nodes import Call, Constant, Node, Path, Shape, Terminal, walk
 from autoprune.metrics.language.nodes import replace as put
 from autoprune.metrics.language.printing import to_text
-from autoprune.metrics.language.vocabulary import TERMINALS, shape_of
+from autoprune.metrics.language.vocabulary import TERMINALS, ShapeMismatchError, shape_of
 
 
 def expression_of(candidate: Candidate) -> Expression | None:
@@ -80,7 +81,8 @@ def invented(rng: Random, terminals: Collection[str]) -> Candidate:
 def lifted(candidate: Candidate) -> Candidate:
     """Add a tunable exponent to the first statistic of a formula without constants.
 
-    The exponent is 1, so the scores stay the same. Other candidates are returned unchanged.
+    The exponent is 1, so the scores stay the same. Other candidates are returned unchanged, and so
+    are formulas that would become too large or too deep.
     """
     expression = expression_of(candidate)
     if expression is None or expression.constants:
@@ -91,7 +93,8 @@ def lifted(candidate: Candidate) -> Candidate:
         powered = isinstance(parent, Call) and parent.name == "pow"
         if isinstance(node, Terminal) and TERMINALS[node.name].nonnegative and not powered:
             power = Call("pow", (node, Constant("a", 1.0)))
-            return to_candidate(Expression.from_tree(put(expression.tree, path, power)))
+            with suppress(ShapeMismatchError):
+                return to_candidate(Expression.from_tree(put(expression.tree, path, power)))
     return candidate
 
 

@@ -57,6 +57,7 @@ BUDGETS = (
     "formula:" + "-" * 480 + "depth",
     "formula:" + "+".join(["depth"] * 480),
     "formula:" + "9" * 5000,
+    "formula:0.1*depth + " + "1" * 310,
     "formula:1e999",
     "ramp:half_width=" + "9" * 400,
     "ramp:half_width=-inf",

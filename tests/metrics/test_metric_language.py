@@ -3,6 +3,7 @@
 import random
 import string
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,8 @@ from autoprune.metrics.language import (
     reference,
 )
 from autoprune.metrics.language.nodes import Call, Constant, Node, Number, Terminal, walk
-from autoprune.metrics.language.vocabulary import OPERATIONS, shape_of
+from autoprune.metrics.language.printing import to_text
+from autoprune.metrics.language.vocabulary import OPERATIONS, ShapeMismatchError, shape_of
 
 RIA = "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) * x_norm ** {a:0.5}"
 
@@ -97,6 +99,33 @@ def test_text_reads_back_as_the_same_tree(tree: Node) -> None:
 def test_canonical_text(text: str, canonical: str) -> None:
     assert parse(text).text == canonical
     assert parse(canonical).text == canonical
+
+
+def test_a_tree_may_be_as_deep_as_the_parser_reads_it() -> None:
+    wraps: list[Callable[[Node], Node]] = [
+        lambda node: Call("abs", (node,)),
+        lambda node: Call("neg", (node,)),
+        lambda node: Call("pow", (node, Number(2.0))),
+        lambda node: Call("sub", (Terminal("x_norm"), node)),
+    ]
+    for wrap in wraps:
+        tree: Node = Terminal("W")
+        deepest = 0
+        for depth in range(1, 40):
+            tree = wrap(tree)
+            try:
+                expression = Expression.from_tree(tree)
+            except ShapeMismatchError:
+                break
+            assert parse(expression.text) == expression
+            deepest = depth
+        assert 20 < deepest < 30
+        with pytest.raises(ExpressionError, match="nested more than 24 deep"):
+            parse(to_text(tree))
+    flat: Node = Terminal("W")
+    for _ in range(60):
+        flat = Call("add", (flat, Terminal("x_norm")))
+    assert parse(Expression.from_tree(flat).text).tree == flat
 
 
 def test_properties_of_a_formula() -> None:
@@ -191,6 +220,7 @@ def test_only_the_statistics_of_the_run_may_be_used() -> None:
         ("abs(-W)", "abs(abs(W))"),
         ("abs(W * x_norm)", "abs(W) * x_norm"),
         ("2 * (W * 3)", "6 * W"),
+        ("0.1 * W * 3", "0.3 * W"),
         ("-(-W)", "W"),
         ("W + W", "W + W * 1"),
     ],
@@ -212,6 +242,8 @@ def test_writing_does_not_change_the_digest(left: str, right: str) -> None:
         ("row_sum(W) * W", "col_sum(W) * W"),
         ("max(W, x_norm)", "min(W, x_norm)"),
         ("W * 0 ** -1", "W * 1"),
+        ("W / (0 * x_norm)", "W * 0 ** -1 * x_norm"),
+        ("W * 0.1234567", "W * 0.1234568"),
     ],
 )
 def test_another_formula_has_another_digest(left: str, right: str) -> None:

@@ -142,6 +142,8 @@ def test_what_has_no_constants_gets_an_exponent_that_changes_nothing() -> None:
     lifted = parse(form.metric.source).evaluate(weight, stats)
     assert torch.equal(lifted, parse("abs(W) * x_norm").evaluate(weight, stats))
     assert tunable_form(recipe("abs(W)")) == recipe("abs(W)")
+    deepest = recipe("abs(" * 24 + "W * x_norm" + ")" * 24)
+    assert tunable_form(deepest) == deepest
 
 
 def test_tuning_stays_near_numbers_beyond_the_usual_range() -> None:

@@ -40,11 +40,13 @@ class Expression:
         """Wrap a tree.
 
         Raises:
-            ShapeMismatchError: If the tree is ill-typed, too large, does not use ``W``, or its
-                value is not [out, in].
+            ShapeMismatchError: If the tree is ill-typed, too large or too deep, does not use ``W``,
+                or its value is not [out, in].
         """
         if shape_of(tree) != Shape.MATRIX or not check_size(tree):
-            raise ShapeMismatchError("a metric is a tree of shape [out,in] within the size limit")
+            raise ShapeMismatchError(
+                "a metric is a tree of shape [out,in] within the limits of size and depth"
+            )
         if not compiler.uses_weight(tree):
             raise ShapeMismatchError("a metric uses W")
         return cls(to_text(tree), tree)

@@ -64,7 +64,7 @@ def factor_extensions(
         for operation, added, opposite in signs:
             try:
                 longer = Expression.from_tree(Call(operation, (expression.tree, power)))
-            except ShapeMismatchError:  # the size limit
+            except ShapeMismatchError:  # the limits of size and depth
                 continue
             found.append(Extension(added, opposite, longer))
     return found

@@ -121,12 +121,12 @@ def _scaled(product: Product, factor: float) -> Product:
 
 def _raised(product: Product, exponent: float) -> Product:
     coefficient, powers = product
+    raised = {atom: power * exponent for atom, power in powers.items()}
     try:
-        scale = math.pow(coefficient, exponent)
+        return math.pow(coefficient, exponent), raised
     except (OverflowError, ValueError):
         # 0 ** -1 or an overflow: a value of its own, so that nothing else counts as equal to it.
-        return 1.0, {f"({_number(coefficient)})^{_number(exponent)}": 1.0, **powers}
-    return scale, {atom: power * exponent for atom, power in powers.items()}
+        return 1.0, {f"({_number(coefficient)})^{_number(exponent)}": 1.0, **raised}
 
 
 def _multiplied(left: Product, right: Product) -> Product:
@@ -153,4 +153,6 @@ def _written(product: Product) -> str:
 
 
 def _number(value: float) -> str:
-    return format(value + 0.0, ".6g")
+    # Twelve digits tell constants apart and hide rounding; short numbers keep recorded digests.
+    short = format(value + 0.0, ".6g")
+    return short if math.isclose(float(short), value, rel_tol=1e-12) else format(value, ".12g")

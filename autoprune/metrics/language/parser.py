@@ -18,6 +18,7 @@ from collections.abc import Collection
 from autoprune.metrics.language.errors import ExpressionError
 from autoprune.metrics.language.lexer import Token, tokenize
 from autoprune.metrics.language.nodes import Call, Constant, Node, Number, Shape, Terminal, size
+from autoprune.metrics.language.printing import nesting
 from autoprune.metrics.language.vocabulary import (
     FUNCTIONS,
     OPERATIONS,
@@ -297,4 +298,4 @@ def fresh_name(taken: Collection[str]) -> str:
 
 def check_size(node: Node) -> bool:
     """Whether a tree built by other means stays within what the parser accepts."""
-    return size(node) <= MAX_SIZE
+    return size(node) <= MAX_SIZE and nesting(node) <= MAX_NESTING

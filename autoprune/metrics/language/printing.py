@@ -38,6 +38,26 @@ def to_text(node: Node) -> str:
             return f"{name}({', '.join(to_text(child) for child in args)})"
 
 
+def nesting(node: Node) -> int:
+    """How deep the parser descends in :func:`to_text`: into brackets, signs and exponents."""
+    match node:
+        case Call("neg", (operand,)):
+            return 1 + _nesting_inside(operand, PRECEDENCE["neg"])
+        case Call("pow", (base, exponent)):
+            inner = 1 + _nesting_inside(exponent, PRECEDENCE["neg"])
+            return max(_nesting_inside(base, ATOM), inner)
+        case Call(name, (left, right)) if name in INFIX:
+            level = PRECEDENCE[name]
+            return max(_nesting_inside(left, level), _nesting_inside(right, level + 1))
+        case Call(_, args):
+            return 1 + max(map(nesting, args))
+    return 0
+
+
+def _nesting_inside(node: Node, level: int) -> int:
+    return nesting(node) + (precedence(node) < level)
+
+
 def _inside(node: Node, level: int) -> str:
     text = to_text(node)
     return text if precedence(node) >= level else f"({text})"
