@@ -62,7 +62,8 @@ class Dlp(Allocator):
     """Dynamic layerwise pruning: units with a large central score are redundant and lose more.
 
     ``c_l`` sums the median Wanda score of each matrix of the unit; ``I_l = 1 - c_l / sum(c)``;
-    ``d = 2 alpha minmax(I)``, and the rate is ``target - d_l + mean(d)``.
+    ``d = 2 alpha minmax(I)``, and the rate is ``target - d_l + mean(d)``. The sum over matrices is
+    ours: the released code pools the scores of a block.
 
     Args:
         alpha: Half of the range of rates; the paper uses 0.15 at 70 % and 0.1 at 60 %.

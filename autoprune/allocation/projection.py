@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 from autoprune.errors import UsageError
 
 # Zeroing a whole block disconnects the model; by default no method may go that far.
 UPPER = 0.95
 BISECTIONS = 200
+# Between larger rates, floats are too far apart for a shift to meet the budget.
+LARGEST_RAW = 1e6
 
 
 def project(
@@ -50,6 +53,8 @@ def project(
             f"sparsity {target:g} cannot be reached with rates between {lower:g} and {upper:g}; "
             "widen the bounds (they lie within 0 and 1) or change the sparsity"
         )
+    if max(map(abs, raw.values())) > LARGEST_RAW:
+        raw = _drawn_together(raw)
     names = list(raw)
     goal = target * math.fsum(numels[name] for name in names)
 
@@ -75,3 +80,16 @@ def project(
         shift = (goal - fixed - math.fsum(numels[n] * raw[n] for n in free)) / weight
         rates.update({n: min(max(raw[n] + shift, lower), upper) for n in free})
     return rates
+
+
+def _drawn_together(raw: Mapping[str, float]) -> dict[str, float]:
+    """The rates with gaps above 1 between neighbours cut to 1, from 0 upwards.
+
+    Their projection is the same: the bounds are at most 1 apart, so of two rates with such a gap
+    one is at its bound whatever the shift.
+    """
+    order = sorted(raw, key=raw.__getitem__)
+    found = {order[0]: 0.0}
+    for before, name in pairwise(order):
+        found[name] = found[before] + min(raw[name] - raw[before], 1.0)
+    return {name: found[name] for name in raw}

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autoprune.allocation.allocator import build_allocator
-from autoprune.errors import UsageError
+from autoprune.errors import UnknownNameError, UsageError
+from autoprune.spelling import split_outside
 
 UNIFORM = "uniform"
 AUTO = "auto"
@@ -50,7 +51,8 @@ def auto_grid(text: str) -> tuple[str, ...] | None:
     """Allocators that ``auto`` tries, in canonical form and uniform first.
 
     Args:
-        text: ``auto``, ``auto:ALLOCATOR+ALLOCATOR``, or an allocator.
+        text: ``auto``, ``auto:ALLOCATOR+ALLOCATOR``, or an allocator. A formula that adds terms is
+            in brackets: ``auto:formula:(0.1*depth + 0.05*first)+ramp``.
 
     Returns:
         The texts to compare; None if the text names a single allocator.
@@ -61,12 +63,20 @@ def auto_grid(text: str) -> tuple[str, ...] | None:
     name, _, rest = text.strip().partition(":")
     if name != AUTO:
         return None
-    given = [part.strip() for part in rest.split(JOIN)] if rest.strip() else list(GRID)
+    given = split_outside(rest, JOIN) if rest.strip() else list(GRID)
     if not all(given):
         raise UsageError(
             f"allocation {text!r} is not understood; write auto, or auto:ramp+sdsa:strength=0.2"
         )
-    canonical = [build_allocator(entry).text for entry in (UNIFORM, *given)]
+    try:
+        canonical = [build_allocator(entry).text for entry in (UNIFORM, *given)]
+    except UnknownNameError as error:
+        if "formula:" not in rest:
+            raise
+        raise UsageError(
+            f"{error}; a formula that adds terms needs brackets, as in "
+            "auto:formula:(0.1*depth + 0.05*first)+ramp"
+        ) from None
     return tuple(dict.fromkeys(canonical))
 
 

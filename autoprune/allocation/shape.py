@@ -11,7 +11,8 @@ from autoprune.precision import in_float64
 
 HISTOGRAM_BINS = 100
 TAIL_PART = 1000
-ERROR_PARTS = 17
+# Primes: parts are not whole columns unless the prime divides the number of columns.
+ERROR_PARTS = (17, 19, 23)
 SMALLEST_PART = 16
 
 
@@ -50,12 +51,13 @@ def tail_mean(weight: Tensor) -> float:
 def sampling_error(weight: Tensor, measure: Callable[[Tensor], float]) -> float:
     """Standard error of a statistic of a matrix's weights, from equal parts of the matrix.
 
-    ``sd(parts) / sqrt(parts)`` over up to 17 interleaved parts, for any distribution of weights. A
-    matrix too small for two parts gives infinity, since nothing is known about it.
+    ``sd(parts) / sqrt(parts)`` over up to 17 interleaved parts (19 or 23 where they would be whole
+    columns), for any distribution of weights. A matrix too small for two parts gives infinity,
+    since nothing is known about it.
     """
-    values = weight.detach().reshape(-1)
-    # A prime, so that no part is made of whole columns.
-    parts = min(ERROR_PARTS, values.numel() // SMALLEST_PART)
+    values, columns = weight.detach().reshape(-1), weight.shape[-1]
+    wanted = next((prime for prime in ERROR_PARTS if columns % prime), ERROR_PARTS[-1])
+    parts = min(wanted, values.numel() // SMALLEST_PART)
     if parts < 2:
         return math.inf
     found = np.array([measure(values[start::parts]) for start in range(parts)])

@@ -362,6 +362,7 @@ def test_formula_has_words_for_kinds_of_matrices() -> None:
             "(" * 600 + "1" + ")" * 600,
             "depth[0]",
             "1e300 * depth",
+            "0.1 * depth + " + "1" * 310,
             "x" * 3000,
         ),
     ],
@@ -392,3 +393,7 @@ def test_the_grid_of_auto_is_canonical_and_starts_with_uniform() -> None:
     assert auto_grid("ramp") is None
     with pytest.raises(UnknownNameError):
         auto_grid("auto:nosuch")
+    formula = "formula:0.1 * depth + 0.05 * first"
+    assert auto_grid("auto:formula:(0.1*depth + 0.05*first)+ramp") == ("uniform", formula, "ramp")
+    with pytest.raises(UsageError, match=r"'0.05\*first'; .* in auto:formula:\(0.1\*depth"):
+        auto_grid("auto:formula:0.1*depth + 0.05*first")

@@ -59,6 +59,16 @@ def test_unclipped_rates_keep_their_differences() -> None:
     assert rates["b"] - rates["c"] == pytest.approx(0.1, abs=1e-12)
 
 
+@pytest.mark.parametrize("large", [1e7, 1e16, 1e308])
+def test_very_large_rates_meet_the_budget_as_smaller_ones_do(large: float) -> None:
+    numels = {"a": 10, "b": 30, "c": 60}
+    rates = project({"a": large, "b": -large, "c": large / 2}, numels, 0.6)
+    # As far apart as makes a difference, and near enough for floats.
+    near = project({"a": 50.0, "b": -50.0, "c": 25.0}, numels, 0.6)
+    assert rates == pytest.approx(near, abs=1e-12)
+    assert mean(rates, numels) == pytest.approx(0.6, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("raw", "numels", "target", "lower", "upper", "message"),
     [

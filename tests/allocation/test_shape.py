@@ -57,6 +57,18 @@ def test_the_sampling_error_is_the_spread_over_matrices_of_one_distribution(
     assert sampling_error(torch.ones(5, 5), measure) == float("inf")
 
 
+def test_the_sampling_error_does_not_depend_on_the_number_of_columns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(6):
+        scales = (0.5 * torch.randn(1088, generator=generator)).exp()
+        weight = torch.randn(256, 1088, generator=generator) * scales
+        found.append([sampling_error(weight[:, :width], skewness) for width in (1087, 1088)])
+    # 1088 is 64 times 17, and each of 17 parts would be 64 whole columns: three times the error.
+    usual, divisible = np.mean(found, axis=0)
+    assert divisible == pytest.approx(usual, rel=0.2)
+
+
 def test_hill_recovers_a_pareto_exponent() -> None:
     uniform = torch.rand(200_000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     values = (1 - uniform).pow(-1.0 / 2.0).sort().values
