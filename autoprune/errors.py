@@ -61,6 +61,10 @@ class InfiniteActivationError(AutopruneError):
     """An activation of a calibration pass that is infinite or not a number; exit code 1."""
 
 
+class InfiniteGradientError(AutopruneError):
+    """A gradient of the calibration loss that is infinite or not a number; exit code 1."""
+
+
 class NothingPassedError(AutopruneError):
     """The work finished, but no candidate passed the gate; exit code 3."""
 

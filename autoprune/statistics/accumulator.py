@@ -140,7 +140,8 @@ class InputAccumulator:
         ones = torch.ones_like(self._largest)
         values = {"x_norm": ones, "x_mean": torch.zeros_like(ones), "x_var": ones, "x_max": ones}
         values |= {"hessian_diag": ones, "gram": torch.eye(len(ones))}
-        return {name: value for name, value in values.items() if name in self._needs}
+        # Copies, as a file of tensors refuses two that share memory.
+        return {name: value.clone() for name, value in values.items() if name in self._needs}
 
 
 def add_gram(total: Tensor, x: Tensor) -> None:

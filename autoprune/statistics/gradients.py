@@ -7,8 +7,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from autoprune.errors import InfiniteGradientError
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
+
+# About the number of tokens in a window: the share of one token in the mean loss is so small that
+# its gradient would vanish in float16. A power of two, so that dividing by it rounds nothing.
+HALF_SCALE = 2.0**10
 
 
 def gradient_norms(
@@ -32,7 +37,11 @@ def gradient_norms(
 
     Returns:
         ``[o, i]`` float32 by name.
+
+    Raises:
+        InfiniteGradientError: If a gradient was not finite.
     """
+    scale = HALF_SCALE if model.dtype == torch.float16 else 1.0
     parameters = {x.parameter: getattr(x.owner, x.attribute) for x in linears}
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     squares = {
@@ -51,9 +60,17 @@ def gradient_norms(
                 ids = window[None].to(model.device)
                 logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
                 loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
-                torch.autograd.backward(loss)
+                torch.autograd.backward(loss * scale)
             report(Progress("gradients", number, len(windows)))
-    roots = {name: value.div_(len(windows)).sqrt_().cpu() for name, value in squares.items()}
+    roots = {
+        name: value.div_(len(windows)).sqrt_().div_(scale).cpu() for name, value in squares.items()
+    }
+    for name, value in roots.items():
+        if not bool(torch.isfinite(value).all()):
+            raise InfiniteGradientError(
+                f"a gradient of {name} is infinite or not a number; load the model in float32 or "
+                "bfloat16, float16 overflows above 65504"
+            )
     return {x.name: x.orient(roots[x.parameter]).contiguous() for x in linears}
 
 

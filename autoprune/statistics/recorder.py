@@ -201,6 +201,8 @@ class BlockRecorder:
         self._order.clear()
 
     def _record(self, linear: PrunableLinear, x: Tensor) -> None:
+        if not x.numel():
+            return  # an expert without tokens; all empty tensors have one address
         key = (x.data_ptr(), x.numel(), x.shape[-1], x._version)
         known = self._inputs.get(key)
         leader = self._leader.get(linear.name)
@@ -246,6 +248,8 @@ class BlockRecorder:
             owner.__dict__.pop("forward", None)
 
     def _record_expert(self, linear: PrunableLinear, x: Tensor) -> None:
+        if not x.numel():
+            return  # some families multiply the slices of experts without tokens as well
         self._leader[linear.name] = linear.name
         if linear.name not in self._accumulators:
             self._accumulators[linear.name] = self._new_accumulator(linear)

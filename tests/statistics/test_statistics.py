@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from autoprune.errors import AutopruneError, UnknownNameError
+from autoprune.errors import AutopruneError, InfiniteGradientError, UnknownNameError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import prunable_linears
 from autoprune.statistics.recorder import BlockRecorder
@@ -81,6 +81,25 @@ def test_gradient_norm_equals_plain_autograd(family: str) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
     assert not model.get_input_embeddings().weight.requires_grad
     assert linears[0].owner.weight.requires_grad
+
+
+def test_gradients_of_float16_neither_vanish_nor_overflow_unseen() -> None:
+    model, windows = tiny_model("llama", num_hidden_layers=1).half(), random_windows(2, 10)
+    ends = (model.get_output_embeddings().weight, model.model.norm.weight)
+    for weight in ends:
+        weight.data.mul_(1e-3)
+    exact = tiny_model("llama", num_hidden_layers=1)
+    exact.load_state_dict(model.state_dict())
+    found, wanted = (
+        collect_statistics(one, windows, needs={"grad_norm"}) for one in (model, exact)
+    )
+    for linear in prunable_linears(model):
+        norms, true = (of.of(linear.name)["grad_norm"] for of in (found, wanted))
+        assert float((norms - true).norm()) < 0.01 * float(true.norm())
+    for weight, factor in zip(ends, (2e7, 1e3), strict=True):
+        weight.data.mul_(factor)
+    with pytest.raises(InfiniteGradientError, match="load the model in float32 or bfloat16"):
+        collect_statistics(model, windows, needs={"grad_norm"})
 
 
 def test_gradients_are_freed_and_flags_restored() -> None:

@@ -1,18 +1,24 @@
 """Experts that no calibration token reached: pooled statistics, with a note."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.models.jetmoe.modeling_jetmoe import JetMoeParallelExperts
 
+from autoprune.bench.scoring import OFFERED
 from autoprune.metrics import build_metric
-from autoprune.models.structure import find_blocks, prunable_linears
+from autoprune.models.structure import PrunableLinear, find_blocks, prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.statistics import accumulator, recorder
 from autoprune.statistics.accumulator import InputAccumulator
-from autoprune.statistics.recorder import kind_of
+from autoprune.statistics.layer_files import write_layer_files
+from autoprune.statistics.recorder import BlockRecorder, kind_of
 from autoprune.statistics.statistics import ALL, Statistics, collect_statistics
 from tests.support.pruned import block_by_block
 from tests.support.tiny_models import random_windows, tiny_model
@@ -122,8 +128,68 @@ def test_a_raised_damping_of_the_curvature_is_noted_once_for_each_input(
     assert notes[0].startswith(start)
 
 
-def test_without_any_token_no_feature_is_preferred() -> None:
+class ModuleExperts(nn.Module):
+    """Three experts that are modules, each called with its tokens even where there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(nn.Linear(8, 6, bias=False) for _ in range(3))
+
+    def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
+        chosen = torch.arange(3).repeat_interleave(torch.tensor(sizes))
+        return torch.cat([expert(x[chosen == n]) for n, expert in enumerate(self.experts)])
+
+
+def made_of_modules() -> tuple[nn.Module, list[PrunableLinear]]:
+    block = ModuleExperts()
+    return block, [
+        PrunableLinear(f"b.0.{n}", 0, "0", (6, 8), f"b.0.{n}.weight", expert, "weight")
+        for n, expert in enumerate(block.experts)
+    ]
+
+
+def fused() -> tuple[nn.Module, list[PrunableLinear]]:
+    block = JetMoeParallelExperts(3, 8, 6)
+    nn.init.normal_(block.weight)
+    return block, [
+        PrunableLinear(f"b.0.w[{n}]", 0, "w", (6, 8), "b.0.w", block, "weight", n) for n in range(3)
+    ]
+
+
+@pytest.mark.parametrize("make", [made_of_modules, fused])
+def test_an_expert_called_without_tokens_is_not_reached(
+    make: Callable[[], tuple[nn.Module, list[PrunableLinear]]],
+) -> None:
+    block, linears = make()
+    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), BlockRecorder(block, linears, ALL - {"grad_norm"}) as found:
+        block(x, [4, 2, 0])
+    idle = found.results()[linears[2].name]
+    torch.testing.assert_close(idle["x_norm"], x.square().mean(0).sqrt())
+    (note,) = found.notes
+    assert "reached 1 of 3" in note and "pooled statistics" in note
+
+
+@pytest.mark.parametrize("make", [made_of_modules, fused])
+def test_an_expert_may_be_reached_by_a_later_batch(
+    make: Callable[[], tuple[nn.Module, list[PrunableLinear]]],
+) -> None:
+    block, linears = make()
+    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), BlockRecorder(block, linears, {"x_norm"}) as found:
+        block(x, [6, 0, 0])
+        block(x, [0, 2, 4])
+    assert not found.notes
+    for linear, seen in zip(linears, (x, x[:2], x[2:]), strict=True):
+        expected = seen.square().mean(0).sqrt()
+        torch.testing.assert_close(found.results()[linear.name]["x_norm"], expected)
+
+
+def test_without_any_token_no_feature_is_preferred(tmp_path: Path) -> None:
     found = InputAccumulator(5, ALL, torch.device("cpu")).result()
     assert torch.equal(found["x_norm"], torch.ones(5))
     assert torch.equal(found["gram"], torch.eye(5))
     assert torch.equal(found["hessian_diag"], torch.ones(5))
+    layer = PrunableLinear("x", 0, "x", (3, 5), "x.weight", nn.Linear(5, 3), "weight")
+    (file,) = write_layer_files([layer], Statistics(0, "", {"x": found}), tmp_path, names=OFFERED)
+    assert set(load_file(file.path)) == {"W", *OFFERED}
