@@ -24,13 +24,20 @@ SETTLED = 3e-4
 class Alps(LayerRepair):
     """ADMM under a cardinality constraint, then an exact fit on the support found.
 
-    Columns are scaled so that the Gram matrix H has a unit diagonal. Then, with D the best sparse
-    weight so far, ``B = (H + rho I)^-1 (H W - V + rho D)``, ``D = top-k(B + V / rho)``,
-    ``V += rho (B - D)``. rho grows by a factor of 1.3, 1.2 or 1.1 if the support changes by more
-    than 10 %, more than 0.5 % or less; until it first changes by more than 0.5 %, rho is divided by
-    5 and the steps restart. Every row keeps as many weights as in the given mask; N:M patterns are
-    projected within groups. An exact least-squares solution replaces the paper's final conjugate
-    gradient, and a row keeps its given mask if that fits better.
+    Columns are scaled so that the Gram matrix H has a unit diagonal. Then, with D the current
+    sparse weight, ``B = (H + rho I)^-1 (H W - V + rho D)``, ``D = top-k(B + V / rho)``,
+    ``V += rho (B - D)``. Every third step, rho grows by a factor of 1.3, 1.2 or 1.1 if the support
+    changed by more than 10 %, more than 0.5 % or less; until it first changes by more than 0.5 %,
+    rho is divided by 5 and the steps restart. Every row keeps as many weights as in the given mask;
+    N:M patterns are projected within groups.
+
+    Departures from the paper:
+
+    * A change of the support counts the weights that entered it, not also those that left, as a
+      share of the kept ones; the first is counted from the given mask.
+    * After 30 steps, it stops at the first change below 0.03 %.
+    * An exact least-squares solution replaces the final conjugate gradient, and a row keeps its
+      given mask if that fits better.
 
     Args:
         damp: Damping in units of the mean diagonal of the Gram matrix.

@@ -107,9 +107,10 @@ class LayerRepair(RepairPart, ABC):
     ) -> Repaired:
         """Repair a layer.
 
-        The output error ``||(W' - W) X||^2`` of a row, after rounding to the stored type, never
-        exceeds that of plain zeroing with the given mask: rows that would exceed it are only
-        zeroed, and a note says how many.
+        The output error ``||(W' - W) X||^2`` of a row never exceeds that of plain zeroing with the
+        given mask, both rounded to the stored type: rows that would exceed it are only zeroed, and
+        a note says how many. Where a repair moves zeros between rows, this holds for the sum over
+        all rows, not for each one.
 
         Args:
             weight: Dense weight, [o, i].
@@ -215,10 +216,13 @@ def damped_cholesky(problem: Problem, damp: float) -> tuple[Tensor, Tensor]:
 def _never_worse(problem: Problem, weight: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     dense, gram = problem.weight, problem.gram
     plain = torch.where(problem.keep, dense, 0.0)
-    before = output_errors(plain - dense, gram)
-    # Rounded as it will be stored: where inputs nearly cancel, rounding can undo a repair.
-    kept = weight if problem.saved is None else weight.to(problem.saved).to(dense.dtype)
-    after = output_errors(kept - dense, gram)
+
+    def errors(new: Tensor) -> Tensor:
+        # Rounded as it will be stored: where inputs nearly cancel, rounding can undo a repair.
+        stored = new if problem.saved is None else new.to(problem.saved).to(dense.dtype)
+        return output_errors(stored - dense, gram)
+
+    before, after = errors(plain), errors(weight)
     # NaN fails every comparison, so test for what must hold.
     worse = ~(after <= before)
     if not bool(worse.any()):

@@ -35,7 +35,8 @@ class Mrp(LayerRepair):
 
     Args:
         damp: Damping in units of the mean diagonal of the Gram matrix.
-        form: ``kept``, ``pruned``, or ``auto`` for the smaller system.
+        form: ``kept``, ``pruned``, or ``auto`` for the smaller system; not read for layers wider
+            than ``columns``, which use ``kept``.
         select: ``mask`` keeps the given mask. ``own`` chooses a new one with the same zeros per
             row: by the joint loss ``w_P (A_PP)^-1 w_P`` of all choices in an N:M group, otherwise
             by the single-removal loss ``w_j^2 / A_jj``.

@@ -106,7 +106,8 @@ def inverse_factor(problem: Problem, damp: float) -> Tensor:
 
     With M the lower Cholesky factor of the matrix with rows and columns reversed, U is the inverse
     of M, reversed back: one factorisation and one triangular solve, without forming the inverse.
-    Consecutive layers with a common input (q, k and v; gate and up) share it.
+    Consecutive layers with a common input (q, k and v; gate and up) share it while their Gram
+    matrix is one tensor: on an accelerator each layer gets a copy of it, and so its own factor.
     """
     gram, first = problem.gram, len(problem.notes)
     known = _latest.get(gram, damp)
@@ -114,11 +115,11 @@ def inverse_factor(problem: Problem, damp: float) -> Tensor:
         turned = {**problem.stats, "gram": gram.flip(0, 1)}
         _, factor = damped_cholesky(replace(problem, stats=turned), damp)
         identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-        upper = torch.linalg.solve_triangular(factor, identity, upper=False).flip(0, 1)
-        known = _Factor(weakref.ref(gram), gram._version, damp, upper, problem.notes[first:])
-        _latest.factor = known
-    else:
-        problem.notes.extend(known.notes)
+        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+        upper: Tensor = inverse.flip(0, 1)
+        _latest.keep(gram, damp, upper, problem.notes[first:])
+        return upper
+    problem.notes.extend(known.notes)
     return known.upper
 
 
@@ -142,6 +143,12 @@ class _Latest(threading.local):
             self.factor = None  # another matrix follows, so its memory can go
             return None
         return known if known.damp == damp else None
+
+    def keep(self, gram: Tensor, damp: float, upper: Tensor, notes: list[str]) -> None:
+        # Another thread may free the matrix, so the callback holds this thread's attributes.
+        own = self.__dict__
+        matrix = weakref.ref(gram, lambda _: own.pop("factor", None))
+        self.factor = _Factor(matrix, gram._version, damp, upper, notes)
 
 
 _latest = _Latest()

@@ -1,5 +1,6 @@
 """MRP and SparseGPT against brute force and closed forms; promises that hold for every solver."""
 
+import weakref
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from autoprune.repair import (
     SparseGpt,
     SparseSwaps,
     output_errors,
+    sparsegpt,
 )
 from autoprune.repair.layer import Problem
 
@@ -261,6 +263,12 @@ def test_no_row_is_worse_than_zeroed_plainly_after_rounding(text: str) -> None:
         assert number == 0 and "rows zeroed plainly" in notes[-1]
 
 
+def test_a_repair_that_moves_nothing_is_no_worse_than_zeroed_plainly() -> None:
+    weight, keep, stats = make_problem(6, 16, 0.5, seed=11, dtype=torch.float32)
+    settled = (swaps := SparseSwaps()).repair(weight, keep, stats).keep
+    assert swaps.repair(weight, settled, stats, saved=torch.bfloat16).notes == ()
+
+
 def test_solver_texts() -> None:
     assert Repair.parse("dsnot+mrp:damp=0.1").text == "dsnot+mrp:damp=0.1"
     assert Repair.parse("sparseswaps+mrp").needs == {"gram"}
@@ -361,6 +369,9 @@ def test_a_shared_factor_is_never_taken_for_another_matrix() -> None:
             assert not torch.equal(harder.repair(weight, keep, {"gram": gram}).weight, expected)
     stats["gram"].add_(torch.eye(12, dtype=torch.float64) * stats["gram"].diagonal().mean())
     assert not torch.equal(solver.repair(weight, keep, stats).weight, alone[0])
+    upper = weakref.ref(sparsegpt._latest.factor.upper)
+    stats.clear()  # the factor goes with its matrix
+    assert sparsegpt._latest.factor is None and upper() is None
 
 
 def test_a_repair_knows_its_parts_and_what_they_touch() -> None:
