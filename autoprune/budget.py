@@ -1,5 +1,6 @@
 """How much to prune: a share of zeros, or how much smaller or faster a scheme makes a model."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,8 +41,11 @@ class Budget:
             raise UsageError(f"{self!r} holds several budgets; give one of them")
         if self.bytes is not None and not 0.0 < self.bytes < 1.0:
             raise UsageError(f"bytes {self.bytes:g} is no share that can go; take 0 < b < 1")
-        if self.faster is not None and not self.faster > 1.0:
-            raise UsageError(f"{self.faster:g} times as fast is not faster; take more than 1")
+        if self.faster is not None and not 1.0 < self.faster < math.inf:
+            raise UsageError(
+                f"{self.faster:g} times as fast is not faster by a finite factor; take a finite "
+                "number above 1"
+            )
 
     @property
     def unit(self) -> str:
@@ -73,4 +77,4 @@ class Budget:
             return f"{100 * self.bytes:g} % of the bytes"
         if self.faster is not None:
             return f"{self.faster:g} times the speed"
-        return self.pattern or f"{100 * self.share:g} %"
+        return f"{100 * self.share:g} %" if self._pattern is None else str(self._pattern)

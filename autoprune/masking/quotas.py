@@ -93,5 +93,5 @@ def row_quotas(zeros: int, rows: int, columns: int) -> tuple[int, int]:
             f"quota {zeros} does not fit a layer of {rows} x {columns} weights; "
             f"0 to {rows * columns} is possible"
         )
-    base, longer = divmod(zeros, rows)
+    base, longer = divmod(zeros, max(rows, 1))
     return base, longer

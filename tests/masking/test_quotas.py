@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.allocation.projection import project
+from autoprune.budget import Budget
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.masking import (
     NM,
@@ -76,6 +77,14 @@ def test_sparsity_and_pattern_must_agree() -> None:
         resolve_sparsity(0.6, NM(2, 4))
     with pytest.raises(UsageError, match="no sparsity"):
         resolve_sparsity(None, None)
+
+
+def test_a_budget_is_shown_in_its_unit_and_a_speed_is_finite() -> None:
+    shown = [str(Budget(0.6, "unstructured")), str(Budget(0.6)), str(Budget(pattern="2:4"))]
+    assert shown == ["60 %", "60 %", "2:4"]
+    for wrong in (float("inf"), float("nan"), 1.0):
+        with pytest.raises(UsageError, match="a finite number above 1"):
+            Budget(faster=wrong)
 
 
 @given(st.integers(1, 9), st.integers(1, 17), st.integers(0, 99))

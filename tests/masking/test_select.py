@@ -78,6 +78,7 @@ def test_nm_zeroes_exactly_n_of_every_m_with_ties_by_index(pattern: NM) -> None:
 def test_infinite_scores_are_an_order_like_any_other() -> None:
     scores = torch.tensor([[float("inf"), 1.0, float("-inf"), 0.0]])
     assert keep_rows(scores, 2).tolist() == [[True, True, False, False]]
+    assert keep_rows(scores[:0], 0).shape == (0, 4)
 
 
 @pytest.mark.parametrize("group", ["row", "matrix", "block", "global"])
