@@ -211,7 +211,7 @@ def prune(
     _check_out(model, read, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens, count = None, None, windows + plan.repair.fresh_windows
-    if plan.reads_text or (metric and plan.dense_needs(metric.needs)):
+    if plan.uses_text(metric.needs if metric else frozenset()):
         text = load_corpus(str(corpus), tokenizer=loaded.tokenizer)
         tokens = token_windows(text, loaded.tokenizer, count, seqlen)
     if out is not None:

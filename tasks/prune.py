@@ -110,8 +110,7 @@ def reads_text(metric: str, plan: Mapping[str, Any], statistics: str) -> bool:
     """
     if is_program(metric) or metric.endswith(FILE_SUFFIX) or statistics in BLOCKWISE:
         return True
-    built = PruningPlan.build(**plan)
-    return built.reads_text or bool(built.dense_needs(build_metric(metric).needs))
+    return PruningPlan.build(**plan).uses_text(build_metric(metric).needs)
 
 
 def fresh_windows(repair: str) -> int:

@@ -137,6 +137,14 @@ class PruningPlan:
         """Whether calibration windows are needed even if no statistics are."""
         return self.runs_blocks or self.repair.fresh_windows > 0
 
+    def uses_text(self, scored: frozenset[str]) -> bool:
+        """Whether calibration text is read at all.
+
+        Args:
+            scored: Statistics that the scores read.
+        """
+        return self.reads_text or bool(self.dense_needs(scored))
+
     def dense_needs(self, scored: frozenset[str]) -> frozenset[str]:
         """All statistics of the dense model that pruning reads.
 
