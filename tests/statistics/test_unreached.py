@@ -1,6 +1,5 @@
 """Experts that no calibration token reached: pooled statistics, with a note."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +155,16 @@ def fused() -> tuple[nn.Module, list[PrunableLinear]]:
     ]
 
 
-@pytest.mark.parametrize("make", [made_of_modules, fused])
+@pytest.fixture(params=[made_of_modules, fused])
+def experts(request: pytest.FixtureRequest) -> tuple[nn.Module, list[PrunableLinear], Tensor]:
+    """Three experts of each kind, and six tokens for them."""
+    return *request.param(), torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+
+
 def test_an_expert_called_without_tokens_is_not_reached(
-    make: Callable[[], tuple[nn.Module, list[PrunableLinear]]],
+    experts: tuple[nn.Module, list[PrunableLinear], Tensor],
 ) -> None:
-    block, linears = make()
-    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    block, linears, x = experts
     with torch.no_grad(), BlockRecorder(block, linears, ALL - {"grad_norm"}) as found:
         block(x, [4, 2, 0])
     idle = found.results()[linears[2].name]
@@ -170,12 +173,10 @@ def test_an_expert_called_without_tokens_is_not_reached(
     assert "reached 1 of 3" in note and "pooled statistics" in note
 
 
-@pytest.mark.parametrize("make", [made_of_modules, fused])
 def test_an_expert_may_be_reached_by_a_later_batch(
-    make: Callable[[], tuple[nn.Module, list[PrunableLinear]]],
+    experts: tuple[nn.Module, list[PrunableLinear], Tensor],
 ) -> None:
-    block, linears = make()
-    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    block, linears, x = experts
     with torch.no_grad(), BlockRecorder(block, linears, {"x_norm"}) as found:
         block(x, [6, 0, 0])
         block(x, [0, 2, 4])
