@@ -7,6 +7,7 @@ reads both of the programs of a search instead, and measures nothing.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,8 +57,12 @@ def main() -> None:
 
 
 def searched(folder: Path) -> list[dict[str, Any]]:
-    """The same rows of every program that a search measured whole, in the order of their design."""
+    """The same rows of every program that a search measured whole, in the order of their design.
+
+    A program of the model's that was better than all before it has a mark.
+    """
     rows = []
+    best = math.inf
     for entry in read_log(folder).archive:
         made = entry.results.get(2)
         validation = entry.validation
@@ -68,7 +73,11 @@ def searched(folder: Path) -> list[dict[str, Any]]:
             continue
         row = _row(entry.alias, recipe)
         row |= {"three blocks": validation.reconstruction_error, "s": validation.seconds}
-        rows.append(row | {"loss": sum(made.nll) / len(made.nll), "s, whole": made.seconds})
+        loss = sum(made.nll) / len(made.nll)
+        found = loss < best
+        best = min(loss, best)
+        row |= {"loss": loss, "s, whole": made.seconds, "new best": "*" if found else ""}
+        rows.append(row)
     return rows
 
 

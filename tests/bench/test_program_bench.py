@@ -1,5 +1,7 @@
 """A bench with a runner: programs are validated on three real blocks, measured and remembered."""
 
+import gzip
+import math
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from autoprune.candidate import CandidateRejectedError
 from autoprune.errors import InfiniteActivationError, UsageError
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate
-from benchmarks.programs import agreement, measured, recipes
+from autoprune.search.search import LOG_FILE
+from benchmarks.measured import ROOT
+from benchmarks.programs import agreement, measured, recipes, searched
 from sandbox.screen import entry_of, screen
 from tests.support.given_runner import GivenRunner
 
@@ -154,3 +158,21 @@ def test_the_benchmark_of_the_rungs_has_thirty_programs_and_ranks_them(
     assert found.keys() <= {"all", "layer"} and "all" in found
     worse = [row | {"loss": -row["three blocks"]} for row in rows]
     assert agreement(worse)["all"] == -1.0
+
+
+def test_the_kept_search_gives_the_figures_that_are_quoted_of_it(tmp_path: Path) -> None:
+    log = ROOT / "evidence" / "programs-2.db.gz"
+    (tmp_path / LOG_FILE).write_bytes(gzip.decompress(log.read_bytes()))
+    rows = searched(tmp_path)
+    assert len(rows) == 58
+    assert {key: round(value, 2) for key, value in agreement(rows).items()} == {
+        "all": 0.03,
+        "block": -0.02,
+    }
+    own = [row for row in rows if not row["program"].startswith("program:")]
+    best = min(own, key=lambda row: row["loss"])
+    assert (best["program"], round(math.exp(best["loss"]), 2)) == ("C63", 49.35)
+    ebft = next(row["loss"] for row in rows if row["program"] == "program:ebft")
+    assert round(math.exp(ebft), 2) == 55.41 and sum(row["loss"] < ebft for row in own) == 45
+    marked = [row["loss"] for row in rows if row["new best"]]
+    assert marked == sorted(marked, reverse=True) and marked[-1] == best["loss"]
