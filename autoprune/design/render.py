@@ -181,7 +181,7 @@ def render_prompt(
     names, lessons_shown = sections.lessons(graph, lessons) if reasons else ([], [])
     items: dict[str, list[Detail]] = {
         "waiting": sections.waiting(graph, scene.ranges, focus.planned) if reasons else [],
-        "known": sections.formulas(graph, order[TABLE_ROWS:]),
+        "known": sections.formulas(graph, order[TABLE_ROWS:], known=order[:TABLE_ROWS]),
         "facts": sections.facts(graph, wide=scene.wide) if reasons else [],
         "failures": sections.failures(graph) if reasons else [],
         "claims": sections.claims(graph) if reasons else [],

@@ -78,10 +78,14 @@ def waiting(graph: Graph, ranges: Ranges, planned: Iterable[str]) -> list[Detail
     return found
 
 
-def formulas(graph: Graph, aliases: Iterable[str]) -> list[Detail]:
-    """List the formulas without repeats."""
+def formulas(graph: Graph, aliases: Iterable[str], *, known: Iterable[str] = ()) -> list[Detail]:
+    """List the formulas without repeats and without those of ``known`` recipes.
+
+    A formula that did well with other budgets is not a bad one.
+    """
+    above = {str(graph.nodes[alias].body["formula"]) for alias in known}
     texts = (str(graph.nodes[alias].body["formula"]) for alias in aliases)
-    return [Detail(text, text, text) for text in dict.fromkeys(texts)]
+    return [Detail(text, text, text) for text in dict.fromkeys(texts) if text not in above]
 
 
 def path(graph: Graph, alias: str, ranges: Ranges) -> list[Detail]:

@@ -29,7 +29,8 @@ MOST_TRIES = 3
 OFFER = """
 
 Before you commit you may once try up to {most} formulas: answer with lines 'try: FORMULA' alone.
-Each is scored within each {group}, and its error on a few real layers comes back; it is no
+Each is scored within each {group}, and its error on a few real layers comes back. The error takes
+inputs as unrelated: it can warn of a formula, but shows none to be better than Wanda's. A try is no
 candidate, and its seconds count. The reply comes when all questions that are open now have an
 answer."""
 PROGRAM_OFFER = """

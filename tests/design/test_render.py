@@ -167,6 +167,20 @@ def test_golden_prompt_with_all_details() -> None:
     golden("wide", written("combine", story(), scene(1600)))
 
 
+def test_formulas_of_worse_recipes_are_those_that_no_better_recipe_has() -> None:
+    graph = story(8)
+    for number, formula in enumerate(["sqrt(abs(W))", "abs(W) * x_norm", "W * x_max"]):
+        body = {"formula": formula, "group": "row", "allocation": "uniform", "solver": "none"}
+        graph.add(f"D{number}", "mechanism", {**body, "because": ""})
+        result = {"status": "measured", "rung": 1, "change": 0.9 + number, "seconds": 1.0}
+        graph.add(f"D{number}.r1", "result", result)
+        graph.link(f"D{number}.r1", "tests", f"D{number}")
+    prompt = written("propose", graph, scene(6000))
+    line = next(one for one in prompt.splitlines() if one.startswith("Measured too, in worse"))
+    # Wanda's metric is worse with D1's budgets, and the best recipes have it.
+    assert line == "Measured too, in worse recipes: sqrt(abs(W)); W * x_max"
+
+
 def test_an_exploit_is_shown_what_is_known_of_its_part() -> None:
     graph = story()
     alike = {"formula": "abs(W)", "group": "row", "solver": "none"}
