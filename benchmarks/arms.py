@@ -5,8 +5,8 @@ goes on where it stopped, a finished one is only read. Cells of one seed share d
 budget, so differences are paired by seed; intervals are Student's at 95 %. ``--evaluations`` gives
 each arm so many distinct recipes measured whole, ``--seconds`` the same time instead; baselines are
 outside of the former and inside of the latter. ``--runs`` reads searches that were made elsewhere,
-``--record DIR`` keeps what came out of them with their logs, and ``--from DIR`` makes the same
-tables of such a record.
+``--record DIR`` keeps what came out of them with their logs, and ``--from DIR ...`` makes the same
+tables of such records.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 from autoprune.search_settings import SILENT_ARMS, Arm
 from autoprune.storage import atomic_file
 from benchmarks.arms_table import contrasts, draw, sentences, table_of
-from benchmarks.evidence.records import SEARCHES, read_record
+from benchmarks.evidence.records import SEARCHES, read_searches
 from benchmarks.evidence.writing import write_record
 from benchmarks.measured import OUT
 from benchmarks.searching import is_finished, read_search, run_search
@@ -71,7 +71,9 @@ def main() -> None:
         "--only-read", action="store_true", help="run nothing, print finished cells"
     )
     parser.add_argument("--runs", type=Path, nargs="+", help="folders of searches to read instead")
-    parser.add_argument("--from", type=Path, dest="source", help="a record to read instead")
+    parser.add_argument(
+        "--from", type=Path, nargs="+", dest="sources", help="records to read instead, together"
+    )
     parser.add_argument("--record", type=Path, help="with --runs: keep results and logs here")
     args = parser.parse_args()
     if unknown := {name for names in args.rivals for name in names.split(",")} - {*ARMS}:
@@ -85,7 +87,7 @@ def main() -> None:
         _keep(args.record, args.runs, cells)
     limit = f"{args.seconds:g} s" if args.seconds else f"{args.evaluations} evaluations"
     title = f"{args.sparsity:.0%} sparsity, {limit} each, {len({s for _, s in cells})} seeds"
-    title = f"{len(cells)} searches" if args.runs or args.source else title
+    title = f"{len(cells)} searches" if args.runs or args.sources else title
     found = contrasts(cells, args.subject, args.rivals)
     rows = table_of(cells, ARMS, args.subject, found)
     runs = [{"arm": arm, "seed": seed, **cell} for (arm, seed), cell in cells.items()]
@@ -96,8 +98,8 @@ def main() -> None:
 
 
 def _cells(args: argparse.Namespace) -> Cells:
-    if args.source:
-        return dict(read_record(args.source).searches)
+    if args.sources:
+        return read_searches(*args.sources)
     return _read(args.runs) if args.runs else _made(args)
 
 

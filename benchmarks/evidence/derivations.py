@@ -20,6 +20,7 @@ from benchmarks.evidence.records import (
     Windows,
     as_windows,
     read_record,
+    read_searches,
 )
 
 Of = Mapping[str, Any]
@@ -186,9 +187,8 @@ def _arm_end(place: int) -> Callable[[Record, Of], float]:
 
 
 def _arm(record: Record, of: Of) -> Difference:
-    values = [
-        ratio_of(one, "sealed") for (arm, _), one in record.searches.items() if arm == of["arm"]
-    ]
+    found = _searches(record, of).items()
+    values = [ratio_of(one, "sealed") for (arm, _), one in found if arm == of["arm"]]
     known = [math.log(value) for value in values if value]
     if not known:
         raise EvidenceError(f"{record.folder.name} has no search of the arm {of['arm']}")
@@ -196,7 +196,14 @@ def _arm(record: Record, of: Of) -> Difference:
 
 
 def _contrasts(record: Record, of: Of) -> dict[str, Difference]:
-    return contrasts(record.searches, of["arm"], of["rivals"])
+    return contrasts(_searches(record, of), of["arm"], of["rivals"])
+
+
+def _searches(record: Record, of: Of) -> Mapping[tuple[str, int], Mapping[str, Any]]:
+    """The searches of a record, and of the one that it is taken together ``with``."""
+    if "with" not in of:
+        return record.searches
+    return read_searches(record.folder, record.folder.parent / of["with"])
 
 
 def _cells(record: Record, of: Of) -> list[Mapping[str, Any]]:

@@ -68,6 +68,22 @@ class Record:
         return self.losses[key]
 
 
+def read_searches(*folders: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """What came out of the searches of several records, by arm and seed.
+
+    Raises:
+        EvidenceError: If two records hold the same arm and seed.
+    """
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for folder in folders:
+        for place, one in read_record(folder).searches.items():
+            if place in found:
+                arm, seed = place
+                raise EvidenceError(f"{folder.name} has another search of {arm} with seed {seed}")
+            found[place] = dict(one)
+    return found
+
+
 def read_record(folder: Path) -> Record:
     """A record from its folder, every digest checked.
 

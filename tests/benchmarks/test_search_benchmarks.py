@@ -25,7 +25,8 @@ from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 from autoprune.search.steps import Propose
 from benchmarks import arms, arms_table, found_recipe, searching, table
 from benchmarks.evidence.figures import figures_of
-from benchmarks.evidence.records import EvidenceError, read_record
+from benchmarks.evidence.records import EvidenceError, read_record, read_searches
+from benchmarks.measured import ROOT
 from tests.support.small_search import SIZES
 
 
@@ -156,6 +157,9 @@ def test_arms_run_missing_cells_only(
     ]  # fmt: skip
     (kept / "figures.json").write_text(json.dumps({"figures": declared}))
     assert [f.name for f in figures_of(read_record(kept))] == ["arm ratio", "arm p"]
+    assert read_searches(kept, ROOT / "evidence" / "discovery").keys() > {("genetic", 0)}
+    with pytest.raises(EvidenceError, match="another search of random with seed 0"):
+        read_searches(kept, kept)
     (kept / "logs" / "random-0.jsonl.gz").write_bytes(gzip.compress(b"{}"))
     with pytest.raises(EvidenceError, match="not what was recorded"):
         read_record(kept)
