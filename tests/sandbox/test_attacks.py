@@ -23,6 +23,8 @@ from tests.support.attacks.more_attacks import MORE
 from tests.support.attacks.refusals import MISTAKES, UNCONTROLLED, control, expected
 from tests.support.attacks.table import ATTACKS as FIRST
 from tests.support.attacks.table import HONEST, Attack
+from tests.support.attacks.together import shares
+from tests.support.shared_container import SharedPool
 
 ATTACKS = [*FIRST, *MORE]
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -79,7 +81,10 @@ def secret_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def boxes(layer_folder: Path, secret_file: Path) -> Iterator[dict[str, Sandbox]]:
-    """With the inner filter; without it, so that the outer wall is tested alone; impatient ones."""
+    """With the inner filter; without it, so that the outer wall is tested alone; impatient ones.
+
+    The shared ones each have one container for all candidates that do nothing to it.
+    """
 
     def make(**limits: object) -> Sandbox:
         return Sandbox(
@@ -91,16 +96,22 @@ def boxes(layer_folder: Path, secret_file: Path) -> Iterator[dict[str, Sandbox]]
         )
 
     with (
-        make(warm=2) as filtered,
+        make(warm=1) as filtered,
         make(syscall_filter=False, warm=1) as bare,
         make(probe_s=2.0, warm=1) as impatient,
         make(probe_s=2.0, syscall_filter=False, warm=1) as impatient_bare,
+        make(warm=0) as shared,
+        make(syscall_filter=False, warm=0) as shared_bare,
     ):
+        SharedPool(shared)
+        SharedPool(shared_bare)
         yield {
             "filtered": filtered,
             "bare": bare,
             "impatient filtered": impatient,
             "impatient bare": impatient_bare,
+            "shared filtered": shared,
+            "shared bare": shared_bare,
         }
 
 
@@ -164,8 +175,8 @@ def test_a_mistake_in_an_attempt_is_seen(
 def test_attack_is_contained(attack: Attack, boxes: dict[str, Sandbox]) -> None:
     wall = "filtered" if attack.syscall_filter else "bare"
     # What usually ends by the limit of time ends by it soon.
-    patience = "impatient " if attack.expect[0] == "timeout" else ""
-    outcome = boxes[patience + wall].probe(attack.candidate)
+    kind = "impatient " if attack.expect[0] == "timeout" else "shared " if shares(attack) else ""
+    outcome = boxes[kind + wall].probe(attack.candidate)
     _assert_silent(outcome)
     code = outcome.code if isinstance(outcome, Rejected) else "accepted"
     raised = _raised(outcome)
@@ -178,7 +189,7 @@ def test_attack_is_contained(attack: Attack, boxes: dict[str, Sandbox]) -> None:
 
 
 def test_the_next_honest_job_is_fine(boxes: dict[str, Sandbox]) -> None:
-    for wall in ("filtered", "bare"):
+    for wall in ("filtered", "bare", "shared filtered", "shared bare"):
         _assert_honest(boxes[wall].probe(HONEST))
 
 

@@ -14,7 +14,7 @@ from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.program_files import program_source
 from autoprune.programs import READS, BlockTask, LayerBudget
-from sandbox.cell import Cell, Order
+from sandbox.cell import Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
 from sandbox.limits import Limits
@@ -28,6 +28,7 @@ from tasks.validate import validate_file
 from tests.support.attacks.block_attacks import APART, TOGETHER
 from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
 from tests.support.given_runner import run_block_here
+from tests.support.shared_container import SharedCell
 
 HONEST = """
 from toolbox import topk
@@ -146,10 +147,10 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module")
-def cell(box: Sandbox) -> Iterator[Cell]:
+def cell(box: Sandbox) -> Iterator[SharedCell]:
     """One container for many jobs; a search never does that."""
     made = box._make_cell()
-    yield made
+    yield SharedCell(made)
     made.close()
 
 
@@ -169,7 +170,7 @@ def judged(outcome: Accepted | Rejected) -> str:
     return ACCEPTED
 
 
-def tried(cell: Cell, order: Order) -> tuple[str, list[np.ndarray]]:
+def tried(cell: SharedCell, order: Order) -> tuple[str, list[np.ndarray]]:
     """What the host makes of a program: its code, and the rows of both blocks."""
     ended = cell.run(order, 0)
     if ended.code != "ok":
@@ -184,7 +185,7 @@ def tried(cell: Cell, order: Order) -> tuple[str, list[np.ndarray]]:
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", TOGETHER, ids=lambda attack: attack.name)
-def test_attack_is_contained(attack: HostileProgram, cell: Cell, order: Order) -> None:
+def test_attack_is_contained(attack: HostileProgram, cell: SharedCell, order: Order) -> None:
     code, rows = tried(cell, replace(order, source=attack.source))
     assert code in attack.expect
     if code == ACCEPTED and attack.expect == (ACCEPTED,):
@@ -197,7 +198,7 @@ def test_attack_is_contained(attack: HostileProgram, cell: Cell, order: Order) -
 
 @pytest.mark.docker
 @pytest.mark.slow
-def test_the_next_honest_program_is_fine(cell: Cell, order: Order) -> None:
+def test_the_next_honest_program_is_fine(cell: SharedCell, order: Order) -> None:
     assert tried(cell, replace(order, source=HONEST))[0] == ACCEPTED
     assert len(TOGETHER) + len(APART) >= 40
 

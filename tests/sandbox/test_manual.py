@@ -8,6 +8,7 @@ from tests.support.attacks import attempts
 from tests.support.attacks.more_attacks import MORE
 from tests.support.attacks.refusals import expected
 from tests.support.attacks.table import ATTACKS as FIRST
+from tests.support.attacks.together import shares
 
 ATTACKS = [*FIRST, *MORE]
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ def test_every_attack_is_listed_and_counted() -> None:
     may = [attack for attack in ATTACKS if "accepted" in attack.expect]
     must = [attack for attack in may if len(attack.expect) == 1]
     assert f"({len(may)} may be accepted, {len(must)} of them must)" in manual
+    assert f"Of the candidates, {sum(map(shares, ATTACKS))} leave nothing" in manual
     bare = expected(names, syscall_filter=False)
     assert list(bare.values()).count("got") == 5 and "Five get through Docker's" in manual
     for title in [name[5:] for name in names if name[0] != "c"]:

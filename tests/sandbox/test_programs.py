@@ -28,8 +28,9 @@ from sandbox.screen import PROGRAM, SCORE, entry_of, screen
 from tasks.programs import ProgramLimits, SandboxPrograms, limits_of
 from tasks.validate import validate_file
 from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
-from tests.support.attacks.program_attacks import PROGRAM_ATTACKS
+from tests.support.attacks.program_attacks import APART, TOGETHER
 from tests.support.given_runner import run_here
+from tests.support.shared_container import SharedPool
 from tests.support.tiny_models import tiny_model
 from tests.support.tiny_subject import tiny_place
 
@@ -255,6 +256,14 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """One container for all programs that do nothing to it."""
+    with _box(tmp_path_factory.mktemp("programs"), probe_s=8, warm=0) as made:
+        SharedPool(made)
+        yield made
+
+
 def _code(outcome: Accepted | Rejected) -> str:
     if isinstance(outcome, Rejected):
         assert len(outcome.detail) <= 400 and outcome.detail.isprintable()
@@ -268,9 +277,21 @@ def _code(outcome: Accepted | Rejected) -> str:
 
 @pytest.mark.docker
 @pytest.mark.slow
-@pytest.mark.parametrize("attack", PROGRAM_ATTACKS, ids=lambda attack: attack.name)
-def test_attack_is_contained(attack: HostileProgram, box: Sandbox, impatient: Sandbox) -> None:
-    place = impatient if attack.expect[0] == "timeout" else box
+@pytest.mark.parametrize("attack", TOGETHER, ids=lambda attack: attack.name)
+def test_attack_is_contained(attack: HostileProgram, shared: Sandbox) -> None:
+    _assert_contained(attack, shared)
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", APART, ids=lambda attack: attack.name)
+def test_attack_on_the_container_is_contained(
+    attack: HostileProgram, box: Sandbox, impatient: Sandbox
+) -> None:
+    _assert_contained(attack, impatient if attack.expect[0] == "timeout" else box)
+
+
+def _assert_contained(attack: HostileProgram, place: Sandbox) -> None:
     outcome = place.probe_program(attack.source)
     code = _code(outcome)
     assert code in attack.expect, outcome
@@ -283,6 +304,7 @@ def test_attack_is_contained(attack: HostileProgram, box: Sandbox, impatient: Sa
 
 @pytest.mark.docker
 @pytest.mark.slow
-def test_the_next_honest_program_is_fine(box: Sandbox) -> None:
-    assert _code(box.probe_program(HONEST.source)) == ACCEPTED
-    assert len(PROGRAM_ATTACKS) >= 40
+def test_the_next_honest_program_is_fine(box: Sandbox, shared: Sandbox) -> None:
+    for place in (box, shared):
+        assert _code(place.probe_program(HONEST.source)) == ACCEPTED
+    assert len(TOGETHER) + len(APART) >= 64

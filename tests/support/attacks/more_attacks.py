@@ -1,4 +1,4 @@
-"""More candidates with a container of their own: records, signals, ends, results, sources."""
+"""More hostile candidates: records, signals, ends, results, sources."""
 
 from tests.support.attacks.table import DENIED, Attack, does, returns
 

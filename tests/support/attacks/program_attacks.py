@@ -16,9 +16,9 @@ def _attack(name: str, body: str, *expect: str, head: str = "") -> HostileProgra
 _COUNTED = "return honest if count == 1 else W\n"
 _SEEN = "SEEN = []\n\n"
 
-PROGRAM_ATTACKS = [
+# What these do ends with their own process: they are tried one after the other in one container.
+TOGETHER = [
     # Fewer zeros than asked, or none.
-    _attack("nothing pruned", "return W.clone()", "wrong_budget"),
     _attack("the input itself", "return W", "wrong_budget"),
     _attack("everything pruned", "return torch.zeros_like(W)", "wrong_budget"),
     _attack("one row for all", "return honest[:1].expand(W.shape)", "wrong_budget"),
@@ -70,49 +70,13 @@ os.environ["SEEN"] = str(count)
     _attack("memory in the result", "os.pread(4, 4, 0)\nreturn honest", "exception"),
     _attack("memory in an input", "open('/in/' + os.listdir('/in')[0], 'r+')", "exception"),
     # Results of others, late, twice, not at all.
-    _attack("every result rewritten", """
-os.pwrite(4, bytes(4096), 0)
-return honest
-""", "depends_on_batch", "nondeterministic", "wrong_budget"),
-    _attack("written by a thread to the end", """
-def rewrite():
-    while True:
-        os.pwrite(4, b"\\xff" * 4096, 0)
-threading.Thread(target=rewrite, daemon=True).start()
-time.sleep(0.05)
-return honest
-""", "nan_weights", "depends_on_batch", "nondeterministic", "wrong_budget"),
     _attack("left running", "os.fork()\nreturn honest", "exception"),
-    _attack("left before the end", "os._exit(0)", "incomplete"),
-    _attack("finished by a forged record", """
-import struct
-os.write(3, struct.pack("<4sII", b"LAYR", int(len(W) == 64), 0))
-os._exit(0)
-""", "protocol", "wrong_budget"),
-    _attack("finished twice", """
-import struct
-for index in range(5):
-    os.write(3, struct.pack("<4sII", b"LAYR", index, 0))
-return honest
-""", "protocol"),
     _attack("result closed", "os.close(4)\nreturn honest", "exception"),
     _attack("result cut", "os.ftruncate(4, 0)\nreturn honest", "exception"),
     # Time and size.
-    _attack("never done", "while True:\n    pass", "timeout"),
-    _attack("asleep", "time.sleep(3600)", "timeout"),
-    _attack("slow where it is loud",
-            "time.sleep(3600 * float(stats['x_max'].max() > 100))\nreturn honest",
-            "timeout"),
     _attack("giant number", "return honest * float(10 ** 400)", "exception"),
-    _attack("giant whole number",
-            "x = 7 ** (10 ** 9)\nreturn honest",
-            "timeout", "oom", "exception"),
     _attack("giant constant", "return honest * 3e38 * 10", "nan_weights"),
     _attack("giant tensor", "return torch.zeros(1 << 40)", "oom", "exception"),
-    _attack("memory eaten",
-            "kept = []\nwhile True:\n    kept.append(torch.ones(1 << 24))",
-            "oom", "killed"),
-    _attack("flood", "while True:\n    print('x' * 65536)", "output_flood"),
     # Numbers and tensors of another kind.
     _attack("NaN", "return honest * float('nan')", "nan_weights"),
     _attack("one infinity", "honest[3, 3] = float('-inf')\nreturn honest", "nan_weights"),
@@ -152,9 +116,6 @@ return made
     # Chance.
     _attack("by chance", "return honest * (1 + torch.rand(1))", "nondeterministic"),
     _attack("by the clock", "return honest * (1 + time.time_ns() % 997)", "nondeterministic"),
-    _attack("by an address",
-            "return honest * (1 + id(honest) % 4093)",
-            "nondeterministic", ACCEPTED),
     _attack("last bits hold a message", """
 bits = honest.view(torch.int32)
 bits ^= (torch.rand(W.shape) > 0.5).int() * (honest != 0)
@@ -163,6 +124,51 @@ return honest
     # Out of the process.
     _attack("a shell", "import subprocess\nsubprocess.run(['sh'])", "exception"),
     _attack("the zygote killed", "os.kill(os.getppid(), 9)\nreturn honest", "exception"),
+]  # fmt: skip
+
+# Each in containers of its own: they end or fill one, leave something in it or in its result, take
+# their time, or two containers must agree; and one of each kind that could be above.
+APART = [
+    _attack("nothing pruned", "return W.clone()", "wrong_budget"),
+    _attack("every result rewritten", """
+os.pwrite(4, bytes(4096), 0)
+return honest
+""", "depends_on_batch", "nondeterministic", "wrong_budget"),
+    _attack("written by a thread to the end", """
+def rewrite():
+    while True:
+        os.pwrite(4, b"\\xff" * 4096, 0)
+threading.Thread(target=rewrite, daemon=True).start()
+time.sleep(0.05)
+return honest
+""", "nan_weights", "depends_on_batch", "nondeterministic", "wrong_budget"),
+    _attack("left before the end", "os._exit(0)", "incomplete"),
+    _attack("finished by a forged record", """
+import struct
+os.write(3, struct.pack("<4sII", b"LAYR", int(len(W) == 64), 0))
+os._exit(0)
+""", "protocol", "wrong_budget"),
+    _attack("finished twice", """
+import struct
+for index in range(5):
+    os.write(3, struct.pack("<4sII", b"LAYR", index, 0))
+return honest
+""", "protocol"),
+    _attack("never done", "while True:\n    pass", "timeout"),
+    _attack("asleep", "time.sleep(3600)", "timeout"),
+    _attack("slow where it is loud",
+            "time.sleep(3600 * float(stats['x_max'].max() > 100))\nreturn honest",
+            "timeout"),
+    _attack("giant whole number",
+            "x = 7 ** (10 ** 9)\nreturn honest",
+            "timeout", "oom", "exception"),
+    _attack("memory eaten",
+            "kept = []\nwhile True:\n    kept.append(torch.ones(1 << 24))",
+            "oom", "killed"),
+    _attack("flood", "while True:\n    print('x' * 65536)", "output_flood"),
+    _attack("by an address",
+            "return honest * (1 + id(honest) % 4093)",
+            "nondeterministic", ACCEPTED),
     _attack("a crash", "ctypes.string_at(0)", "crashed"),
     _attack("the worker patched", """
 for name in list(sys.modules):

@@ -1,4 +1,4 @@
-"""Candidates that each need a container of their own, with the codes that must come back."""
+"""Hostile candidates, with the codes that must come back."""
 
 from dataclasses import dataclass
 
