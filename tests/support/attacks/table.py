@@ -363,7 +363,10 @@ FRESH = [
          "import ctypes", "libc, timer = ctypes.CDLL(None), ctypes.c_void_p()",
          "for _ in range(200_000):",
          "    if libc.timer_create(1, None, ctypes.byref(timer)): break"),
-    does("224_random_device_drained", "accepted", "for _ in range(200): os.urandom(1 << 20)"),
+    # Once in a process, which scores seven layers.
+    does("224_random_device_drained", "accepted",
+         "for _ in range(0 if hasattr(torch, 'drained') else 200): os.urandom(1 << 20)",
+         "torch.drained = True"),
     does("225_time_stopped", "accepted",
          "time.time = time.monotonic = time.perf_counter = lambda: 0.0",
          "import signal", "signal.signal(signal.SIGXCPU, signal.SIG_IGN)"),
