@@ -49,7 +49,7 @@ def tiny_tasks() -> list[LayerTask]:
 @pytest.mark.docker
 def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread: None) -> None:
     tasks = tiny_tasks()
-    with SandboxPrograms(tmp_path / "inputs", "tests") as runner:
+    with SandboxPrograms(tmp_path / "inputs", "tests", warm=0) as runner:
         for name in ("sparsegpt", "mrp", "alps"):
             program = Candidate.parse(f"program:{name}")
             made = runner.run(program, tasks)
@@ -76,7 +76,7 @@ def test_a_constant_declared_without_a_point_arrives_as_an_integer(tmp_path: Pat
         "    return W\n"
     )
     program = Candidate.program(source)
-    with SandboxPrograms(tmp_path / "inputs", "tests") as runner:
+    with SandboxPrograms(tmp_path / "inputs", "tests", warm=0) as runner:
         runner.require(program)
         tuned = Candidate("program", source, {"steps": 4.0, "power": 3.0})
         (made,) = runner.run(tuned, tiny_tasks()[:1])
