@@ -1,7 +1,6 @@
 """The log when the disk is full, the file is held or was emptied: words, and nothing lost."""
 
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from autoprune.errors import AutopruneError, DamagedFileError
 from autoprune.search import Search
 from autoprune.search.events import EventLog
+from tests.support.forked import ended, start
 from tests.support.synthetic import make_spec
 
 
@@ -54,21 +54,16 @@ def test_an_emptied_log_is_no_new_search(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
-WATCHED = """
-import sys
-from pathlib import Path
-from autoprune.search.events import EventLog
-path, sizes = Path(sys.argv[1]), []
-sys.addaudithook(lambda *_: sizes.append(path.stat().st_size) if path.exists() else None)
-EventLog(path).close()
-print(len(sizes), min(sizes))
-"""
-
-
 def test_a_new_log_is_whole_from_its_first_moment(tmp_path: Path) -> None:
+    path = tmp_path / "search.db"
+
+    def watched() -> None:
+        sizes: list[int] = []
+        # There is no way to take a hook away again.
+        sys.addaudithook(lambda *_: sizes.append(path.stat().st_size) if path.exists() else None)
+        EventLog(path).close()
+        assert sizes and min(sizes) > 0
+
     # A kill between any two calls must leave no file that is taken for an emptied one.
-    command = [sys.executable, "-c", WATCHED, str(tmp_path / "search.db")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    moments, smallest = map(int, done.stdout.split())
-    assert moments > 0 and smallest > 0
+    assert ended(start(watched)) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["search.db", "search.db.lock"]

@@ -1,8 +1,8 @@
 """Sealed sets by number: which was looked at, which is fresh, and what of it was read before."""
 
 import json
-import subprocess
-import sys
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,12 @@ from autoprune.errors import UsageError
 from autoprune.report.sealed import SealedSet
 from autoprune.text.corpora import Corpus
 from autoprune.text.splits import Splits, split
+from tasks import ledger_file
 from tasks.ledger_file import OLD_FILE, TAKEN, VARIABLE, ledger_path
 from tasks.sealed_touches import Looks, sets_on_record, standing, touch, touches
 from tasks.state import State
 from tasks.text_split import fresh_split, known_looks
+from tests.support.forked import ended, start
 
 WORDS = [f"{letter}{number}" for letter in "abcdefgh" for number in range(40)]
 
@@ -224,27 +226,18 @@ def test_sets_on_record_are_listed_the_latest_look_first(state: State, corpus: C
 
 
 def test_a_killed_writer_leaves_a_ledger_that_goes_on(state: State, corpus: Corpus) -> None:
-    code = """
-import os, signal, sys
-from pathlib import Path
-from autoprune.text.corpora import Corpus
-from autoprune.text.splits import split
-from tasks import ledger_file
-from tasks.sealed_touches import touch
-from tasks.state import State
-real = os.fsync
-def killed(number):
-    real(number)
-    os.kill(os.getpid(), signal.SIGKILL)
-texts = sys.stdin.read().split("|")
-splits = split(Corpus.of("own text", texts), 0)
-ledger_file.os.fsync = killed
-touch(State.open(Path(sys.argv[1])), splits.sealed.digest, "killed", splits.whole, splits=splits)
-"""
-    line = [sys.executable, "-c", code, str(state.root)]
-    done = subprocess.run(line, input="|".join(documents()), text=True, check=False)
-    assert done.returncode == -9
     splits = split(corpus, 0)
+    real = os.fsync
+
+    def killed(number: int) -> None:
+        real(number)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def write() -> None:
+        ledger_file.os.fsync = killed  # type: ignore[attr-defined]
+        look(State.open(state.root), splits, "killed")
+
+    assert ended(start(write)) == -signal.SIGKILL
     # It was noted before it looked, and its lock died with it.
     assert standing(state, splits).earlier == 1
     whole = ledger_path().read_bytes()
