@@ -73,8 +73,8 @@ class PruneParams(Params):
         None,
         "Program instead of a metric: path to FILE.py that defines prune_layer(W, stats, budget, "
         "params) or prune_block(block, inputs, targets, budget, params), or a built-in one (alps, "
-        "dsnot, ebft, mrp, ria, sparsegpt, sparsegpt_ebft, wanda); runs only in the container, and "
-        "chooses and updates the weights of one matrix or block at a time",
+        "dsnot, ebft, mrp, ria, robust_ebft, sparsegpt, sparsegpt_ebft, wanda); runs only in the "
+        "container, and chooses and updates the weights of one matrix or block at a time",
         metavar="FILE.py|NAME",
     )
     allocation: str = setting(

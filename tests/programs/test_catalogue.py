@@ -1,5 +1,6 @@
 """Hand-made methods as programs give what the trusted implementations give."""
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from autoprune.models.structure import prunable_linears
 from autoprune.program_files import CATALOGUE, catalogue
 from autoprune.programs import weights_digest
 from autoprune.pruning import MetricScore, PruningPlan, prune
+from autoprune.recipe import Recipe
+from autoprune.search.export import read_events
+from autoprune.search.search import LOG_FILE
 from autoprune.streaming import StreamJob, prune_streamed
 from sandbox.screen import PROGRAM, entry_of, screen
 from sandbox.torch_names import TOOLBOX
@@ -32,7 +36,8 @@ SAME = [
     ("mrp", "wanda", "mrp", "row", 1e-5),
     ("alps", "wanda", "alps", "row", 1e-5),
 ]
-MANUAL = (Path(__file__).parents[2] / "docs" / "programs.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+MANUAL = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("budget", [(0.6, "unstructured"), (None, "2:4")], ids=["60 %", "2:4"])
@@ -78,6 +83,27 @@ def test_a_program_is_short_passes_the_screen_and_is_in_the_manual(name: str) ->
     assert source.count("\n") <= 40
     assert screen(source, entry_of(source)) is None
     assert f"`{name}`" in MANUAL
+
+
+@pytest.mark.parametrize("budget", [(0.6, "unstructured"), (None, "2:4")], ids=["60 %", "2:4"])
+def test_what_a_search_found_is_kept_to_the_bit(
+    tmp_path: Path, budget: tuple[float | None, str]
+) -> None:
+    log = ROOT / "evidence" / "programs-2.db.gz"
+    (tmp_path / LOG_FILE).write_bytes(gzip.decompress(log.read_bytes()))
+    steps = (event.body.get("step", {}) for event in read_events(tmp_path / LOG_FILE))
+    found = next(one["recipe"] for one in steps if one.get("recipe_id") == "C63")
+    winner = Recipe.from_json(found).metric
+    given = Candidate.parse("program:robust_ebft")
+    assert given.params.items() <= winner.params.items()
+    plan = PruningPlan.build(budget[0], pattern=budget[1], scoring="sequential")
+    made = []
+    for program in (winner, given):
+        model = tiny_model("llama")
+        layers = prunable_linears(model)
+        prune_by_program(model, program, GivenRunner(), plan, windows=WINDOWS, layers=layers)
+        made.append([layer.read() for layer in layers])
+    assert all(map(torch.equal, *made))
 
 
 def test_the_toolbox_is_what_the_screen_allows_and_the_manual_explains() -> None:
