@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sandbox.codes import Code
 from sandbox.probe_layers import SHAPES, probe_tensors
+from sandbox.source_tree import parse
 from sandbox.verdicts import Scores, judge_scores
 
 FLAG = "USES_POSITION"
@@ -78,7 +79,7 @@ VARIANTS = (
 def uses_position(source: str) -> bool:
     """Whether a source sets ``USES_POSITION = True`` at its top level; the source is not run."""
     try:
-        body = ast.parse(source).body
+        body = parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return any(

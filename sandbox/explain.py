@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sandbox.codes import PROPERTIES, Code
 from sandbox.outcomes import Rejected
 from sandbox.screen import entry_of
+from sandbox.source_tree import parse
 
 _ABOUT_RESULT = frozenset(
     {Code.WRONG_TYPE, Code.WRONG_SHAPE, Code.WRONG_DTYPE, Code.NAN_SCORES, Code.CONSTANT_SCORES}
@@ -59,7 +60,7 @@ def explain(refusal: Rejected, source: str) -> Explanation:
 
 def _returning(source: str) -> int | None:
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     entry = entry_of(source)

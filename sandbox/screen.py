@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from sandbox.codes import Code
 from sandbox.outcomes import Rejected
+from sandbox.source_tree import parse
 from sandbox.torch_names import (
     BUILTINS,
     FORBIDDEN_ATTRIBUTES,
@@ -69,7 +70,7 @@ def entry_of(source: str, usual: str = SCORE) -> str:
     A program may have a helper named ``score``, as long as its parameters are not a metric's.
     """
     try:
-        body = ast.parse(source).body
+        body = parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return usual
     found = {node.name: _parameters(node) for node in body if isinstance(node, ast.FunctionDef)}
@@ -139,7 +140,7 @@ def _parse(source: str) -> ast.Module:
             Code.SCREEN_SIZE, None, f"{size} bytes; at most {MAX_BYTES}; shorten it"
         )
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except SyntaxError as error:
         text = f"line {error.lineno}: {error.msg}: {(error.text or '').strip()[:120]}"
         raise _RefusedError(Code.SYNTAX, None, text) from None

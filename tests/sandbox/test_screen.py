@@ -1,5 +1,8 @@
 """The static screen: cheap refusals that say what to write instead."""
 
+import gc
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.codes import MEANINGS, Code
-from sandbox.screen import MAX_BYTES, screen, screen_params
+from sandbox.screen import MAX_BYTES, SCORE, screen, screen_params
 
 
 def score(body: str, head: str = "import torch\n") -> str:
@@ -122,3 +125,31 @@ def test_constants_that_are_no_finite_numbers_are_refused(value: object) -> None
     assert refused is not None and refused.code is Code.BAD_PARAMS
     assert "b [2J" in refused.detail and refused.detail.isprintable()
     assert screen_params({"a": 0.5, "n": 3, "tiny": 5e-324}) is None
+
+
+def test_threads_may_screen_side_by_side() -> None:
+    class Finalized:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            sum(range(50))
+
+    def work(_: int) -> list[object]:
+        found = []
+        for _ in range(100):
+            # Garbage whose end runs Python code, and so lets another thread go on.
+            Finalized()
+            found.append(screen(GOOD[2], SCORE))
+        return found
+
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(20)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            outcomes = [one for found in threads.map(work, range(8)) for one in found]
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+    assert outcomes == [None] * 800
