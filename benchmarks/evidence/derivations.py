@@ -247,7 +247,10 @@ def _perplexities(record: Record, of: Of) -> list[float]:
 
 
 def _differences(record: Record, of: Of) -> Windows:
-    """Paired differences of the losses, [windows, draws], over the draws that both have."""
+    """Paired differences of the losses, [windows, draws], over the draws that both have.
+
+    Windows whose places ``without`` names are left out.
+    """
     own = record.of(of["method"], of["budget"])
     other = _beside(record, of).of(of["against"], of["budget"])
     if of["against"] == DENSE:
@@ -256,7 +259,8 @@ def _differences(record: Record, of: Of) -> Windows:
     common = sorted(own.keys() & other.keys())
     if not common:
         raise EvidenceError(f"{of['method']} and {of['against']} have no draw in common")
-    return np.stack([own[draw] - other[draw] for draw in common], axis=1)
+    found = np.stack([own[draw] - other[draw] for draw in common], axis=1)
+    return np.delete(found, list(of.get("without", ())), axis=0)
 
 
 def _beside(record: Record, of: Of) -> Record:
