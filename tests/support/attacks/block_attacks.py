@@ -1,6 +1,6 @@
 """Hostile block programs: what each tries, and what must come of it."""
 
-from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
+from tests.support.attacks.hostile_program import ACCEPTED, REWRITTEN_TO_THE_END, HostileProgram
 
 HEAD = """import os, sys, threading, time
 
@@ -110,14 +110,8 @@ if block.position["block"] == 1:
     os.pwrite(4, bytes(4096), 0)
 return honest
 """, "wrong_budget"),
-    _attack("written by a thread to the end", """
-def rewrite():
-    while True:
-        os.pwrite(4, b"\\xff" * 4096, 0)
-threading.Thread(target=rewrite, daemon=True).start()
-time.sleep(0.05)
-return honest
-""", "nan_weights", "wrong_budget"),
+    _attack("written by a thread to the end", REWRITTEN_TO_THE_END,
+            "nan_weights", "wrong_budget"),
     _attack("a thread left running", """
 threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 return honest

@@ -4,6 +4,15 @@ from dataclasses import dataclass
 from textwrap import indent
 
 ACCEPTED = "accepted"
+# A body for programs of either form, whose result is file 4.
+REWRITTEN_TO_THE_END = """
+def rewrite():
+    while True:
+        os.pwrite(4, b"\\xff" * 4096, 0)
+threading.Thread(target=rewrite, daemon=True).start()
+time.sleep(0.05)
+return honest
+"""
 
 
 @dataclass(frozen=True)

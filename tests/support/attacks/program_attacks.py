@@ -1,6 +1,6 @@
 """Hostile layer programs: what each tries, and what must come of it."""
 
-from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
+from tests.support.attacks.hostile_program import ACCEPTED, REWRITTEN_TO_THE_END, HostileProgram
 
 HEAD = "import ctypes, os, sys, threading, time\n\nimport toolbox\nimport torch\n\n"
 START = """def prune_layer(W, stats, budget, params):
@@ -134,14 +134,8 @@ APART = [
 os.pwrite(4, bytes(4096), 0)
 return honest
 """, "depends_on_batch", "nondeterministic", "wrong_budget"),
-    _attack("written by a thread to the end", """
-def rewrite():
-    while True:
-        os.pwrite(4, b"\\xff" * 4096, 0)
-threading.Thread(target=rewrite, daemon=True).start()
-time.sleep(0.05)
-return honest
-""", "nan_weights", "depends_on_batch", "nondeterministic", "wrong_budget"),
+    _attack("written by a thread to the end", REWRITTEN_TO_THE_END,
+            "nan_weights", "depends_on_batch", "nondeterministic", "wrong_budget"),
     _attack("left before the end", "os._exit(0)", "incomplete"),
     _attack("finished by a forged record", """
 import struct
