@@ -33,6 +33,11 @@ class Recipe:
         """SHA-256 of all parts."""
         return digest_json(self.to_json())
 
+    @property
+    def validated_as(self) -> str:
+        """What a validation is of: recipes with the same metric and group share one."""
+        return f"{self.metric.digest}\n{self.group}"
+
     @classmethod
     def parse(cls, text: str) -> "Recipe":
         """Read ``METRIC+PART+...``; see :mod:`autoprune.recipe_text`.

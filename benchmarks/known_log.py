@@ -75,14 +75,13 @@ def _results_alone(log: Path) -> KnownLog:
     trials = Trials(State(spec, Archive(spec.reference, spec.proxy, spec.fitness)))
     chronicle.note_task(trials.state)
     entries: list[Entry] = []
-    # A search validates a program or metric once, whatever budgets it comes with.
-    validations: dict[tuple[str, str], Validation] = {}
+    validations: dict[str, Validation] = {}
     for event in events:
         step: dict[str, Any] = event.body.get("step", {})
         if step.get("kind") == "Validate":
             seen = outcome_from_json(event.body["outcome"])
             if isinstance(seen, Validation):
-                validations[_validated(Recipe.from_json(step["recipe"]))] = seen
+                validations[Recipe.from_json(step["recipe"]).validated_as] = seen
         if step.get("role") not in ("baseline", "candidate") or step.get("rung") != 2:
             continue
         outcome = outcome_from_json(event.body["outcome"])
@@ -95,11 +94,7 @@ def _results_alone(log: Path) -> KnownLog:
         entries.append(trials.archive.add(entry))
         chronicle.note_proposal(trials.state, entry)
         entry.results[2], entry.status = outcome, "measured"
-        entry.validation = validations.get(_validated(recipe))
+        entry.validation = validations.get(recipe.validated_as)
     for entry in entries:
         trials.note(entry, 2)
     return KnownLog(spec, trials.state.graph, trials.archive)
-
-
-def _validated(recipe: Recipe) -> tuple[str, str]:
-    return recipe.metric.digest, recipe.group

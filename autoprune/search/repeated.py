@@ -79,8 +79,7 @@ def validation_again(search: Search, entry: Entry) -> tuple[Validate, Validation
     assert entry.recipe is not None
     for step, outcome in _recorded(search, "Validate"):
         recipe = Recipe.from_json(step["recipe"])
-        same = (recipe.metric.digest, recipe.group)
-        if same == (entry.recipe.metric.digest, entry.recipe.group):
+        if recipe.validated_as == entry.recipe.validated_as:
             assert isinstance(outcome, Validation | Failed)
             return Validate(f"{entry.alias}.again", 0, 0, entry.alias, recipe), outcome
     raise UsageError(

@@ -41,9 +41,9 @@ class Trials:
         """Get sandbox verdicts, one per (metric, group), then mark duplicates by behaviour."""
         steps: dict[str, Validate] = {}
         for entry in entries:
-            key = _validation_key(entry)
+            assert entry.recipe is not None
+            key = entry.recipe.validated_as
             if key not in self._validations and key not in steps:
-                assert entry.recipe is not None
                 where = (entry.generation, entry.slot, entry.alias, entry.recipe)
                 steps[key] = Validate(f"{entry.alias}.validate", *where)
         if steps:
@@ -53,7 +53,8 @@ class Trials:
                 self._validations[key] = _as_validation(outcomes[step.step_id])
                 self.archive[step.recipe_id].seconds += self._validations[key].seconds
         for entry in entries:
-            self._judge_validation(entry, self._validations[_validation_key(entry)])
+            assert entry.recipe is not None
+            self._judge_validation(entry, self._validations[entry.recipe.validated_as])
 
     def _judge_validation(self, entry: Entry, validation: Validation) -> None:
         assert entry.recipe is not None
@@ -276,11 +277,6 @@ class Trials:
         if owner is not entry and (new or owner.results.keys() != entry.results.keys()):
             entry.share(owner)
             chronicle.grade_duplicate(self.state, entry, owner)
-
-
-def _validation_key(entry: Entry) -> str:
-    assert entry.recipe is not None
-    return f"{entry.recipe.metric.digest}\n{entry.recipe.group}"
 
 
 def _as_validation(outcome: Outcome) -> Validation:
