@@ -1,6 +1,5 @@
 """A bench with a runner: programs are validated on three real blocks, measured and remembered."""
 
-import gzip
 import math
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from autoprune.candidate import CandidateRejectedError
 from autoprune.errors import InfiniteActivationError, UsageError
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate
-from autoprune.search.search import LOG_FILE
-from benchmarks.measured import ROOT
 from benchmarks.programs import agreement, measured, recipes, searched
 from sandbox.screen import entry_of, screen
 from tests.support.given_runner import GivenRunner
+from tests.support.kept_search import programs_search
 
 HEAD = "from toolbox import topk\n\ndef prune_layer(W, stats, budget, params):\n"
 MAGNITUDE = """
@@ -161,9 +159,7 @@ def test_the_benchmark_of_the_rungs_has_thirty_programs_and_ranks_them(
 
 
 def test_the_kept_search_gives_the_figures_that_are_quoted_of_it(tmp_path: Path) -> None:
-    log = ROOT / "evidence" / "programs-2.db.gz"
-    (tmp_path / LOG_FILE).write_bytes(gzip.decompress(log.read_bytes()))
-    rows = searched(tmp_path)
+    rows = searched(programs_search(tmp_path).parent)
     assert len(rows) == 58
     assert {key: round(value, 2) for key, value in agreement(rows).items()} == {
         "all": 0.03,

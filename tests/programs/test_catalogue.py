@@ -1,6 +1,5 @@
 """Hand-made methods as programs give what the trusted implementations give."""
 
-import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from autoprune.programs import weights_digest
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.recipe import Recipe
 from autoprune.search.export import read_events
-from autoprune.search.search import LOG_FILE
 from autoprune.streaming import StreamJob, prune_streamed
 from sandbox.screen import PROGRAM, entry_of, screen
 from sandbox.torch_names import TOOLBOX
 from sandbox.worker import toolbox
 from tests.support.given_runner import GivenRunner
+from tests.support.kept_search import programs_search
 from tests.support.tiny_models import random_windows, tiny_model
 
 WINDOWS = random_windows(8, 24)
@@ -36,8 +35,7 @@ SAME = [
     ("mrp", "wanda", "mrp", "row", 1e-5),
     ("alps", "wanda", "alps", "row", 1e-5),
 ]
-ROOT = Path(__file__).parents[2]
-MANUAL = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
+MANUAL = (Path(__file__).parents[2] / "docs" / "programs.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("budget", [(0.6, "unstructured"), (None, "2:4")], ids=["60 %", "2:4"])
@@ -89,9 +87,8 @@ def test_a_program_is_short_passes_the_screen_and_is_in_the_manual(name: str) ->
 def test_what_a_search_found_is_kept_to_the_bit(
     tmp_path: Path, budget: tuple[float | None, str]
 ) -> None:
-    log = ROOT / "evidence" / "programs-2.db.gz"
-    (tmp_path / LOG_FILE).write_bytes(gzip.decompress(log.read_bytes()))
-    steps = (event.body.get("step", {}) for event in read_events(tmp_path / LOG_FILE))
+    events = read_events(programs_search(tmp_path))
+    steps = (event.body.get("step", {}) for event in events)
     found = next(one["recipe"] for one in steps if one.get("recipe_id") == "C63")
     winner = Recipe.from_json(found).metric
     given = Candidate.parse("program:robust_ebft")
