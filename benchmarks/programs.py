@@ -21,7 +21,8 @@ from autoprune.program_files import PROGRAM_PREFIX, catalogue, prunes_blocks
 from autoprune.search.paired import rank_correlation
 from benchmarks.known_log import read_log
 from benchmarks.table import publish
-from tasks.programs import SandboxPrograms, limits_of
+from tasks.program_limits import limits_of
+from tasks.programs import SandboxPrograms
 
 # Other values of a program's numbers, one at a time.
 VARIANTS: dict[str, dict[str, tuple[float, ...]]] = {

@@ -2,12 +2,24 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sandbox.cell import Cell, CellLostError, Ended, Order
 from sandbox.codes import Code
-from sandbox.pool import Pool
 from sandbox.readout import Readout
 from sandbox.verdicts import Scores
+
+
+class Cells(Protocol):
+    """Where containers come from and go to: a pool, or those of one program."""
+
+    def take(self) -> Cell:
+        """Wait for a container; it is discarded afterwards."""
+        ...
+
+    def discard(self, cell: Cell) -> None:
+        """Take a container back that has run a job."""
+        ...
 
 
 @dataclass
@@ -33,15 +45,15 @@ class Attempt:
     raw: list[Scores] = field(default_factory=list)
 
 
-def attempt(pool: Pool, order: Order, distinct: int) -> Attempt:
-    """Execute every run of an order, each in a fresh container.
+def attempt(cells: Cells, order: Order, distinct: int) -> Attempt:
+    """Execute every run of an order, each in a container of its own.
 
     The runs are sequential, and each container is gone before the next one gets its job: equal
     results mean something only if the runs cannot communicate, neither through a file nor through
     counters of a shared container.
 
     Args:
-        pool: Where the containers come from.
+        cells: Where the containers come from.
         order: What to do.
         distinct: Distinct scores required per layer.
 
@@ -50,12 +62,12 @@ def attempt(pool: Pool, order: Order, distinct: int) -> Attempt:
     """
     tried = Attempt()
     for run in range(len(order.runs)):
-        cell = pool.take()
+        cell = cells.take()
         start = time.perf_counter()
         try:
             good = _run(cell, order, run, tried)
         finally:
-            pool.discard(cell)
+            cells.discard(cell)
         tried.seconds += time.perf_counter() - start
         if not good:
             return tried
@@ -77,7 +89,7 @@ def _run(cell: Cell, order: Order, run: int, tried: Attempt) -> bool:
     if tried.ended is None or tried.ended.code != "ok" or tried.oom:
         return False
     try:
-        tried.raw.append(cell.take_scores(order.count))
+        tried.raw.append(cell.take_scores(order.count, keep=order.keep))
     except CellLostError as error:
         tried.lost = error
         return False

@@ -61,6 +61,7 @@ class Order:
         contract: The layers are those of the probe with their variants; judge the variants too.
         entry: Function of the source to call.
         cpu_s: Processor seconds of one process; None: as many as ``wall_s``.
+        keep: The container stays for the next job of the same program.
     """
 
     source: str
@@ -72,6 +73,7 @@ class Order:
     contract: bool = False
     entry: str = SCORE
     cpu_s: float | None = None
+    keep: bool = False
 
     @property
     def count(self) -> int:
@@ -129,6 +131,8 @@ class Cell:
         self._exchange = Exchange(workspace)
         self._channel: Channel | None = None
         self._process: FirstProcess | None = None
+        # Whether a job ended well and its scores were copied out of the living container.
+        self._served = False
         self.container = ""
         self.expires = time.monotonic() + limits.lifetime_s
         deadline = f"{time.time() + limits.lifetime_s + 60:.0f}"
@@ -139,7 +143,7 @@ class Cell:
             raise
 
     def run(self, order: Order, run: int) -> Ended:
-        """Execute one run of an order; the cell must be closed afterwards.
+        """Execute one run of an order; the cell must be closed or renewed afterwards.
 
         Args:
             order: What to do.
@@ -149,6 +153,7 @@ class Cell:
             CellLostError: If the container ended, was late, or sent anything but replies.
             SandboxBrokenError: If the inputs cannot be handed over.
         """
+        self._served = False
         job = self._prepare(order, run)
         assert self._channel is not None
         identity = {"job": secrets.token_hex(8), "nonce": secrets.token_hex(16)}
@@ -173,21 +178,35 @@ class Cell:
             raise CellLostError("ended", self._channel.diagnostics or str(error)) from error
         raise AssertionError("the stream ends by an exception")
 
-    def take_scores(self, count: int) -> Scores:
+    def take_scores(self, count: int, *, keep: bool = False) -> Scores:
         """Raw scores of the finished job, all layers in one row.
 
         Large results are not copied: the caller gets the pages that the candidate wrote. That is
         safe only once nothing can write to or truncate them, so the container is ended first.
 
+        Args:
+            count: How many there are.
+            keep: Copy them in any case, so that the container can be renewed.
+
         Raises:
             CellLostError: If the result file is shorter than when it was created.
         """
-        mapped = 4 * count >= MAPPED_BYTES and self._end()
+        mapped = not keep and 4 * count >= MAPPED_BYTES and self._end()
         take = self._exchange.map_result if mapped else self._exchange.read_result
         scores = take(count)
         if scores is None:
             raise CellLostError("protocol", "the result file was cut")
+        self._served = keep
         return scores
+
+    def renew(self) -> bool:
+        """Make the cell ready for another job of its program.
+
+        Returns:
+            False if it cannot be: it was not asked to keep its container, its job did not end well,
+            or what the job left cannot be taken away.
+        """
+        return self._served and self.is_usable and self._exchange.renew()
 
     def end(self) -> None:
         """Make sure that no process of the container is left.

@@ -1,5 +1,7 @@
 """The host side of the sandbox: source goes in; scores or a reason come out, and nothing else."""
 
+import hashlib
+import json
 import os
 import secrets
 import threading
@@ -19,6 +21,7 @@ from sandbox.engine import Engine
 from sandbox.errors import SandboxBrokenError, SandboxUnavailableError
 from sandbox.exchange import Workspace
 from sandbox.image import Kind, ensure_image
+from sandbox.kept import KeptCells
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.ownership import LABEL_BOX, LABEL_OWNER, LABEL_RUN, this_process
@@ -94,6 +97,7 @@ class Sandbox:
         )
         longest = max(self._limits.probe_s, self._limits.score_s)
         self._pool = Pool(self._make_cell, self._limits.warm, longest)
+        self._kept = KeptCells(self._pool)
         self._open = True
         return self
 
@@ -105,6 +109,7 @@ class Sandbox:
         if not self._open:
             return
         self._open = False
+        self._kept.let_go()
         self._pool.close()
         remove_box(self._engine, self._box)
         self._workspace.close()
@@ -217,6 +222,8 @@ class Sandbox:
     ) -> Accepted | Rejected:
         """Have a program prune real layers or blocks, each in its own process.
 
+        The container waits for the next call with the same program; see :meth:`let_go`.
+
         Args:
             source: Python source of a program; see :meth:`probe_program`.
             layers: Files of layers or blocks in the inputs folder, with budgets and positions.
@@ -237,8 +244,13 @@ class Sandbox:
                 wall_s=wall_s,
                 cpu_s=cpu_s,
                 entry=entry_of(source, PROGRAM),
+                keep=True,
             )
         )
+
+    def let_go(self) -> None:
+        """Kill the containers that wait for a program's next call."""
+        self._kept.let_go()
 
     def _make_cell(self) -> Cell:
         labels = {LABEL_RUN: self._run_id, LABEL_OWNER: self._owner, LABEL_BOX: self._box}
@@ -285,7 +297,8 @@ class Sandbox:
 
     def _attempt(self, order: Order) -> "Accepted | Rejected | _Vanished":
         """Run once; ``_Vanished`` if the container disappeared through no fault of its own."""
-        tried = attempt(self._pool, order, self._limits.distinct_scores)
+        cells = self._kept.of(_digest(order)) if order.keep else self._pool
+        tried = attempt(cells, order, self._limits.distinct_scores)
         if tried.oom:
             detail = f"more memory than the limit was used; {len(order.layers)} layers"
             return Rejected(Code.OOM, detail, tried.seconds)
@@ -337,6 +350,12 @@ class Sandbox:
                 f"a known-good job gave other numbers than it must after: {seen[:200]}; "
                 "run: autoprune sandbox check"
             )
+
+
+def _digest(order: Order) -> str:
+    """SHA-256 of a program: its source and constants."""
+    text = json.dumps([order.source, sorted(order.params.items())])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _written(entry: str, folder: Path) -> list[LayerInput]:

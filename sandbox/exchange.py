@@ -3,7 +3,8 @@
 The input folder is empty until a job comes; then the job's layers, and no others, are hard-linked
 into it under random names: nothing is copied, and a candidate cannot read what its job did not
 list. The broker opens the result file for writing while any process may; afterwards no process
-inside can open it again. Each run of a candidate has its own container and thus its own file.
+inside can open it again. Each run of a candidate has its own container and thus its own file. The
+jobs of one program follow each other in both, which are emptied in between.
 """
 
 import contextlib
@@ -126,6 +127,15 @@ class Exchange:
             self._lent = True
             self._pool.lend(self._file, pages)
         return scores
+
+    def renew(self) -> bool:
+        """Take away the inputs and the result of a finished job; False if that is not possible."""
+        try:
+            for shown in self.inputs.iterdir():
+                shown.unlink()
+            return not self._lent and self._file.clear()
+        except OSError:
+            return False
 
     def close(self, *, container_gone: bool) -> None:
         """Remove the folder and give the file back; a live container may still write to it."""

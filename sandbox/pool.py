@@ -53,8 +53,7 @@ class Pool:
                     while self._ready:
                         cell = self._ready.popleft()
                         self._changed.notify_all()
-                        late = cell.expires - time.monotonic() <= self._needed_s
-                        if not late and cell.is_usable:
+                        if self.lasts(cell):
                             return cell
                         self._used.put(cell)
                     if self._error is not None:
@@ -65,6 +64,10 @@ class Pool:
                     self._changed.wait()
             finally:
                 self._wanted -= 1
+
+    def lasts(self, cell: Cell) -> bool:
+        """Whether a waiting cell is there for as long as a job may take."""
+        return cell.expires - time.monotonic() > self._needed_s and cell.is_usable
 
     def discard(self, cell: Cell) -> None:
         """Kill a used cell in the background."""

@@ -12,7 +12,8 @@ from autoprune.comparison.shared import PoolDraws
 from autoprune.progress import Report, silent
 from autoprune.text.windows import rendering_digest
 from tasks.evaluation_parts import digests_of_files
-from tasks.programs import SandboxPrograms, limits_of
+from tasks.program_limits import limits_of
+from tasks.programs import SandboxPrograms
 from tasks.seen import seen_in_windows
 from tasks.state import State
 from tasks.workbench import TextWorkbench

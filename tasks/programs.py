@@ -1,17 +1,17 @@
 """Programs in the container: the library's :class:`autoprune.programs.ProgramRunner`."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.bench.block_programs import held_out
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError
 from autoprune.program_files import PROGRAM_PREFIX, handed_constants, prunes_blocks
-from autoprune.programs import READS, LayerBudget, require_same, settle
+from autoprune.programs import LayerBudget, require_same, settle
 from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
 from sandbox.exchange import job_folder
@@ -20,112 +20,26 @@ from sandbox.outcomes import Accepted
 from sandbox.probe_blocks import block_input, tiny_block
 from sandbox.probe_programs import TINY, tiny_tensors
 from sandbox.worker.block import Block
+from tasks.program_limits import BASE_BYTES, BASE_S, INPUTS, ProgramLimits
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from autoprune.models.structure import PrunableLinear
     from autoprune.programs import BlockTask, LayerTask
     from sandbox.outcomes import Rejected
+    from sandbox.verdicts import Scores
 
-BASE_S = 20.0
-# A program may take as long as this many products of the layer with an [in, in] matrix...
-PRODUCTS = 200
-# ... on a core this slow: a tenth of the speed of a current core.
-FLOPS = 1e10
-# A block program may also take this many times the block's passes with gradients on all its text.
-PASSES = 16
-BASE_BYTES = 768 << 20
-# Multiple of the input of one call: a layer's weight and Gram matrix; a block with hidden states.
-INPUTS = 8.0
 LIFETIME_S = 3600.0
-# They read what q_proj or gate_proj reads.
-SHARING = frozenset({"k_proj", "v_proj", "up_proj"})
-
-
-@dataclass(frozen=True)
-class ProgramLimits:
-    """Resources that a program may use, derived from the sizes of the layers.
-
-    Args:
-        seconds: Time for all layers of one call together.
-        memory_bytes: Memory of the container.
-    """
-
-    seconds: float
-    memory_bytes: int
-
-    @classmethod
-    def of(
-        cls,
-        shapes: Iterable[tuple[int, int]],
-        tokens: int = 0,
-        inputs: Sequence[int] | None = None,
-    ) -> "ProgramLimits":
-        """Limits for what is pruned in one call.
-
-        Args:
-            shapes: ``(o, i)`` of the layers.
-            tokens: Calibration tokens that a block program gets; 0: a layer program.
-            inputs: ``i`` of each of a block's inputs, which matrices may share; None: one for each
-                matrix.
-        """
-        shapes, seconds = list(shapes), BASE_S
-        for rows, columns in shapes:
-            # A pass and its gradients are three products of each weight with each token.
-            flops = 2 * (rows * columns**2 + columns**3) * PRODUCTS
-            seconds += (flops + 6 * rows * columns * tokens * PASSES) / FLOPS
-        weights = [4 * rows * columns for rows, columns in shapes]
-        widths = [columns for _, columns in shapes]
-        if tokens:
-            statistics = sum(map(_statistics_bytes, widths if inputs is None else inputs))
-            given = sum(weights) + statistics + 8 * tokens * min(widths)
-        else:
-            pairs = zip(weights, widths, strict=True)
-            given = max((own + _statistics_bytes(width) for own, width in pairs), default=0)
-        return cls(math.ceil(seconds), BASE_BYTES + int(INPUTS * given))
-
-    def to_json(self) -> dict[str, float]:
-        """Plain JSON form."""
-        return {"seconds": self.seconds, "memory_mb": self.memory_bytes / 1e6}
-
-
-def _statistics_bytes(columns: int) -> int:
-    """Size of a Gram matrix and the vectors beside it, float32."""
-    return 4 * columns * (columns + len(READS) - 1)
-
-
-def limits_of(
-    layers: "Iterable[PrunableLinear]",
-    windows: int = 0,
-    seqlen: int = 0,
-    source: str | None = None,
-) -> ProgramLimits:
-    """Limits of the model's largest block.
-
-    Args:
-        layers: The prunable ones.
-        windows: Calibration windows of a draw; block programs get those that are not held out.
-        seqlen: Their length in tokens.
-        source: The program; None: the limits hold for any.
-    """
-    tokens = held_out(windows)[0] * seqlen
-    tokens = tokens if source is None or prunes_blocks(source) else 0
-    blocks: dict[int, list[PrunableLinear]] = {}
-    for layer in layers:
-        blocks.setdefault(layer.block, []).append(layer)
-    found = []
-    for members in blocks.values():
-        inputs = [layer.shape[1] for layer in members if layer.projection not in SHARING]
-        found.append(ProgramLimits.of([layer.shape for layer in members], tokens, inputs))
-    return max(found, key=lambda limits: limits.seconds, default=ProgramLimits.of([]))
+PROCESSORS = os.cpu_count() or 1
 
 
 @dataclass
 class SandboxPrograms:
-    """Runs programs in single-use containers, each layer in its own process.
+    """Runs programs in containers of their own, each layer or block in its own process.
 
-    Each call of the engine gets a container: for the layers of a block or of a step.
+    The run of a program on a model has a container for each processor, to which the layers or
+    blocks of a call are shared out; :meth:`done` ends them. Whichever of them gets a layer, its
+    process computes with one thread, so that the bits are the same.
 
     Args:
         inputs: Folder that containers may read.
@@ -155,6 +69,7 @@ class SandboxPrograms:
             memory_bytes=BASE_BYTES,
             memory_per_input=INPUTS,
             warm=self.warm,
+            jobs_at_once=PROCESSORS,
         )
         return Sandbox(inputs=self.inputs, limits=limits, run_id=self.run_id).__enter__()
 
@@ -204,8 +119,7 @@ class SandboxPrograms:
                 budget, position = task.budget.to_json(), dict(task.position)
                 layers.append(LayerInput(path, shape, budget, position))
             seconds = ProgramLimits.of(layer.shape for layer in layers).seconds
-            made = self._prune(program, layers, seconds)
-        return [_tensor(weights) for weights in made.scores]
+            return [_tensor(weights) for weights in self._prune(program, layers, seconds)]
 
     def run_blocks(
         self, program: Candidate, tasks: "Sequence[BlockTask]"
@@ -225,19 +139,40 @@ class SandboxPrograms:
                 layers.append(block_input(path, task, budgets, dict(task.position)))
                 shapes = [(w.shape[0], w.shape[1]) for w in task.weights.values()]
                 seconds += ProgramLimits.of(shapes, task.inputs[..., 0].numel()).seconds
-            made = self._prune(program, layers, seconds)
-        pairs = zip(made.scores, tasks, strict=True)
+            rows = self._prune(program, layers, seconds)
+        pairs = zip(rows, tasks, strict=True)
         return [matrices(_tensor(row), task.weights) for row, task in pairs]
 
-    def _prune(self, program: Candidate, layers: Sequence[LayerInput], seconds: float) -> Accepted:
+    def _prune(
+        self, program: Candidate, layers: Sequence[LayerInput], seconds: float
+    ) -> "list[Scores]":
+        """New weights in the order of the layers."""
         if seconds > self._seconds:
             # Containers that wait might end before the call's time is over.
             self.close()
             self._seconds = seconds
-        answer = self.sandbox.prune_layers(
-            program.source, layers, _constants(program), wall_s=seconds, cpu_s=self.most
-        )
-        return self._accepted(answer)
+        box, params = self.sandbox, _constants(program)
+
+        def part(numbers: Sequence[int]) -> "Sequence[Scores]":
+            own = [layers[number] for number in numbers]
+            answer = box.prune_layers(program.source, own, params, wall_s=seconds, cpu_s=self.most)
+            return self._accepted(answer).scores
+
+        shares = shared_out([_work(layer) for layer in layers], PROCESSORS)
+        with ThreadPoolExecutor(len(shares)) as threads:
+            found = list(threads.map(part, shares))
+        made = {
+            number: weights
+            for numbers, scores in zip(shares, found, strict=True)
+            for number, weights in zip(numbers, scores, strict=True)
+        }
+        return [made[number] for number in range(len(layers))]
+
+    def done(self) -> None:
+        """Kill the containers of the program that ran."""
+        opened: Any = self.__dict__.get("sandbox")
+        if opened is not None:
+            opened.let_go()
 
     def close(self) -> None:
         """Stop the sandbox."""
@@ -256,6 +191,28 @@ class SandboxPrograms:
         if not isinstance(answer, Accepted):
             raise CandidateRejectedError(str(answer.code), answer.detail)
         return answer
+
+
+def shared_out(work: Sequence[float], count: int) -> list[list[int]]:
+    """Share jobs out, the largest first, each to whom has least.
+
+    Args:
+        work: Size of each job.
+        count: How many shares there may be; no share is empty.
+
+    Returns:
+        Numbers of the jobs of each share, in order.
+    """
+    shares: list[list[int]] = [[] for _ in range(min(count, len(work)))]
+    for job in sorted(range(len(work)), key=lambda number: -work[number]):
+        min(shares, key=lambda share: sum(work[number] for number in share)).append(job)
+    return sorted(sorted(share) for share in shares)
+
+
+def _work(layer: LayerInput) -> float:
+    """Rises with a program's work on a layer: products of its weights with a Gram matrix."""
+    rows, columns = layer.shape
+    return float(columns) ** 2 * (rows + columns)
 
 
 def is_program(metric: str) -> bool:

@@ -23,13 +23,8 @@ from sandbox.client import Sandbox
 from sandbox.limits import Limits
 from sandbox.outcomes import Rejected
 from sandbox.screen import PROGRAM, entry_of, screen
-from tasks.programs import (
-    SandboxPrograms,
-    is_program,
-    limits_of,
-    program_record,
-    turned_away,
-)
+from tasks.program_limits import limits_of
+from tasks.programs import SandboxPrograms, is_program, program_record, turned_away
 from tasks.recorded import step
 from tasks.sandbox_scores import SandboxScores
 from tasks.seen import seen_by

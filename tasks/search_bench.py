@@ -14,7 +14,8 @@ from autoprune.progress import Report, silent
 from autoprune.repair import Repair
 from autoprune.search.spec import SearchSpec
 from autoprune.verify import StepVerifier, open_verifier
-from tasks.programs import ProgramLimits, SandboxPrograms, limits_of
+from tasks.program_limits import ProgramLimits, limits_of
+from tasks.programs import SandboxPrograms
 from tasks.sandbox_scorer import SandboxScorer
 from tasks.state import State
 from tasks.workbench import TextWorkbench

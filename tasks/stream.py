@@ -12,13 +12,8 @@ from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
 from autoprune.pruning import PruningPlan
 from autoprune.streaming import StreamJob, estimate, prune_streamed
-from tasks.programs import (
-    SandboxPrograms,
-    is_program,
-    limits_of,
-    program_record,
-    turned_away,
-)
+from tasks.program_limits import limits_of
+from tasks.programs import SandboxPrograms, is_program, program_record, turned_away
 from tasks.prune import FILE_SUFFIX, saved_record
 from tasks.recorded import step
 from tasks.seen import seen_by

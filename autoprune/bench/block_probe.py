@@ -98,11 +98,14 @@ class BlockProbe:
         make = maker(recipe.metric, bench.programs, quotas, plan, self.depth)
         stats = {name: own for block in self.blocks for name, own in block.stats.items()}
         with bench.dense:
-            if isinstance(make, ProgramBlocks):
-                parts = [block.for_program() for block in self.blocks]
-                make.prune_blocks(parts, lambda layer: stats[layer.name])
-            else:
-                make(members, lambda layer: stats[layer.name])
+            try:
+                if isinstance(make, ProgramBlocks):
+                    parts = [block.for_program() for block in self.blocks]
+                    make.prune_blocks(parts, lambda layer: stats[layer.name])
+                else:
+                    make(members, lambda layer: stats[layer.name])
+            finally:
+                make.runner.done()
             error = mean_error(
                 pair
                 for block in self.blocks

@@ -147,6 +147,8 @@ def prune_by_program(
             f"the new weights up to {make.last} are finite, but so large that a later layer has an "
             "input that is infinite or not a number; keep them near the size of W",
         ) from error
+    finally:
+        make.runner.done()
     notes += recovery.run(layers, keep) if recovery else []
     outcome = PruneOutcome.of_masks(keep, time.perf_counter() - start, notes)
     errors = tuple(make.errors) if isinstance(make, ProgramBlocks) else ()

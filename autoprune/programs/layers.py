@@ -71,6 +71,10 @@ class ProgramRunner(Protocol):
         """
         ...
 
+    def done(self) -> None:
+        """End a program's run on a model: nothing of it may be kept for the next one."""
+        ...
+
     def close(self) -> None:
         """Let everything go that was opened for running."""
         ...

@@ -1,5 +1,6 @@
 """Block programs on tiny models: the trusted method's numbers, budgets, refusals, unseen text."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -145,6 +146,32 @@ def test_a_percent_of_a_scale_is_seen() -> None:
         prune_by_program(
             model, program(MAGNITUDE), Rescaled(), plan, windows=WINDOWS, layers=layers
         )
+
+
+@pytest.mark.parametrize("source", [MAGNITUDE, "def prune_block(*_):\n    return {}\n"])
+def test_a_runner_hears_that_a_program_is_done_or_rejected(source: str) -> None:
+    model, runner = tiny_model("llama"), Counted()
+    layers, plan = prunable_linears(model), PruningPlan.build(0.5, scoring="sequential")
+    with contextlib.ExitStack() as stack:
+        if source != MAGNITUDE:
+            stack.enter_context(pytest.raises(CandidateRejectedError, match="incomplete"))
+        prune_by_program(model, program(source), runner, plan, windows=WINDOWS, layers=layers)
+    assert runner.calls[-1] == "done" and runner.calls.count("done") == 1
+
+
+class Counted(GivenRunner):
+    """Notes the order of its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def run_blocks(self, program: Candidate, tasks: Sequence[BlockTask]) -> list[dict[str, Tensor]]:
+        self.calls.append("run")
+        return super().run_blocks(program, tasks)
+
+    def done(self) -> None:
+        self.calls.append("done")
 
 
 class Forged(GivenRunner):

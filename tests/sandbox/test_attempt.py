@@ -43,8 +43,8 @@ class Cells:
         def state(self) -> State:
             return State(present=True, oom=self._cells._oom)
 
-        def take_scores(self, count: int) -> Scores:
-            assert count == 600
+        def take_scores(self, count: int, *, keep: bool = False) -> Scores:
+            assert count == 600 and not keep
             return RAMP if self.number == 1 else self._cells._second
 
         def end(self) -> None:

@@ -23,7 +23,8 @@ from sandbox.probe_blocks import tiny_block, write_tiny_blocks
 from sandbox.screen import BLOCK, PROGRAM, SCORE, entry_of, screen
 from sandbox.verdicts import judge_weights
 from sandbox.worker.block import NAMES, packed
-from tasks.programs import ProgramLimits, SandboxPrograms, limits_of, matrices
+from tasks.program_limits import ProgramLimits, limits_of
+from tasks.programs import SandboxPrograms, matrices
 from tasks.validate import validate_file
 from tests.support.attacks.block_attacks import APART, TOGETHER
 from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram

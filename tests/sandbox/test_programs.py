@@ -25,11 +25,14 @@ from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.probe_programs import TINY, tiny_tensors
 from sandbox.screen import PROGRAM, SCORE, entry_of, screen
-from tasks.programs import ProgramLimits, SandboxPrograms, limits_of
+from tasks.program_limits import ProgramLimits, limits_of
+from tasks.programs import PROCESSORS, SandboxPrograms
 from tasks.validate import validate_file
 from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
 from tests.support.attacks.program_attacks import APART, TOGETHER
 from tests.support.given_runner import run_here
+from tests.support.jobs_in_containers import containers
+from tests.support.prefect_stack import until
 from tests.support.shared_container import SharedPool
 from tests.support.tiny_models import tiny_model
 from tests.support.tiny_subject import tiny_place
@@ -56,6 +59,11 @@ def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread
             for task, weights in zip(tasks, made, strict=True):
                 here = run_here(program.source, task, dict(program.params))
                 assert torch.equal(weights, here), name
+            # A container for each processor, until the program is done.
+            runner.run(program, tasks)
+            assert len(containers("tests")) == min(PROCESSORS, len(tasks))
+            runner.done()
+            until(lambda: not containers("tests"), 60, "the end of the program's containers")
         with pytest.raises(CandidateRejectedError, match="nan_weights"):
             head = "def prune_layer(W, stats, budget, params):\n"
             runner.run(Candidate("program", head + "    return W / 0\n"), tasks)

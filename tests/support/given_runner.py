@@ -24,6 +24,9 @@ class GivenRunner:
     def require(self, program: Candidate) -> None:
         """Whatever a test hands in is tried on the model at once."""
 
+    def done(self) -> None:
+        """Nothing was kept."""
+
     def close(self) -> None:
         """Nothing was opened."""
 

@@ -46,9 +46,9 @@ class SharedCell:
         self.is_quiet = ended.code in _ENDED
         return ended
 
-    def take_scores(self, count: int) -> Scores:
+    def take_scores(self, count: int, *, keep: bool = False) -> Scores:
         """See :meth:`sandbox.cell.Cell.take_scores`."""
-        return self.cell.take_scores(count)
+        return self.cell.take_scores(count, keep=keep)
 
     def state(self) -> State:
         """See :meth:`sandbox.cell.Cell.state`."""
