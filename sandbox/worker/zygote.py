@@ -9,7 +9,6 @@ import os
 import socket
 import struct
 
-from .postponed import Postponed
 from .protocol import Job
 
 LENGTH = struct.Struct("<IB")
@@ -24,8 +23,6 @@ def serve(broker: socket.socket) -> None:
     """
     # Collections would take a fifth of the time of the import, and free next to nothing.
     gc.disable()
-    # A quarter of the import: shapes of what is never computed, for tracing and exporting.
-    Postponed("torch._meta_registrations").install()
     try:
         import torch
 

@@ -26,31 +26,3 @@ def test_torch_is_imported_without_garbage_collections_and_jobs_have_them() -> N
     assert (mark, enabled) == ("R", "True")
     # Several hundred while torch is imported with them.
     assert int(frozen) > 50_000 and int(collections) < 50
-
-
-# The module of torch that containers leave out.
-POSTPONED = """
-from sandbox.worker.postponed import Postponed
-Postponed("torch._meta_registrations").install()
-import torch
-module = torch._meta_registrations
-before = len(vars(module))
-assert torch.linalg.cholesky(torch.eye(3)).sum() == 3.0
-assert len(vars(module)) == before and not hasattr(module, "__no_such__")
-print(before, module.register_meta.__name__, len(vars(module)) > 100 + before)
-try:
-    module.no_such_name
-except AttributeError as error:
-    print(error)
-"""
-
-
-def test_a_postponed_module_is_loaded_when_something_of_it_is_used() -> None:
-    command = [sys.executable, "-c", POSTPONED]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=200
-    )
-    first, second = done.stdout.splitlines()
-    before, name, loaded = first.split()
-    assert int(before) < 15 and (name, loaded) == ("register_meta", "True")
-    assert "no attribute 'no_such_name'" in second
