@@ -159,8 +159,17 @@ class SandboxPrograms:
             return self._accepted(answer).scores
 
         shares = shared_out([_work(layer) for layer in layers], PROCESSORS)
+        if len(shares) == 1:
+            return list(part(shares[0]))
         with ThreadPoolExecutor(len(shares)) as threads:
-            found = list(threads.map(part, shares))
+            try:
+                found = list(threads.map(part, shares))
+            except Exception:
+                raise
+            except BaseException:
+                # An interrupt waits for no program.
+                self.close()
+                raise
         made = {
             number: weights
             for numbers, scores in zip(shares, found, strict=True)

@@ -1,6 +1,7 @@
 """Layer programs against real Docker: the same bits as outside, nothing kept, attacks contained."""
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +107,29 @@ def test_a_search_may_give_a_program_less_time_than_its_sizes(tmp_path: Path) ->
             runner.run(Candidate.program(slow), tiny_tasks()[:1])
         # Without the lower limit, 20 s and more.
         assert time.monotonic() - start < 15
+
+
+@pytest.mark.docker
+def test_ctrl_c_waits_for_no_program(tmp_path: Path) -> None:
+    endless = "def prune_layer(W, stats, budget, params):\n    while True:\n        W = W * 1.0\n"
+
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, press)
+    try:
+        with SandboxPrograms(tmp_path / "inputs", "interrupted", warm=0) as runner:
+            runner.run(HONEST, tiny_tasks())
+            assert len(containers("interrupted")) == min(PROCESSORS, len(TINY))
+            signal.alarm(3)
+            start = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                runner.run(Candidate("program", endless), tiny_tasks())
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    # The program itself may take 20 s and more.
+    assert time.monotonic() - start < 20 and not containers("interrupted")
 
 
 @pytest.mark.docker
