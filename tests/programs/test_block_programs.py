@@ -16,12 +16,13 @@ from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import prunable_linears
-from autoprune.programs import BlockTask
+from autoprune.programs import BlockTask, require_same
 from autoprune.pruning import BlockPruner, MetricScore, PruningPlan
 from autoprune.pruning.layers import scored
 from autoprune.pruning.tuning import relative_error
 from autoprune.streaming import StreamJob
-from sandbox.worker.block import NAMES
+from sandbox.probe_blocks import tiny_block
+from sandbox.worker.block import NAMES, Block
 from tests.support.given_runner import GivenRunner
 from tests.support.tiny_models import random_windows, tiny_model
 
@@ -172,6 +173,33 @@ class Counted(GivenRunner):
 
     def done(self) -> None:
         self.calls.append("done")
+
+
+def test_a_block_whose_sums_cancel_may_differ_by_what_their_order_changes() -> None:
+    tiny = tiny_block(1)
+    weights = {name: weight.clone() for name, weight in tiny.weights.items()}
+    # Two neurons that do the same, and whose large contributions cancel each other.
+    for name in ("mlp.gate_proj", "mlp.up_proj"):
+        weights[name][-1] = weights[name][0]
+    down = weights["mlp.down_proj"]
+    down[:, 0], down[:, -1] = 1e4, -1e4
+    order = torch.arange(len(weights["mlp.up_proj"])).roll(1)
+    turned = dict(weights)
+    for name in ("mlp.gate_proj", "mlp.up_proj"):
+        turned[name] = weights[name][order]
+    turned["mlp.down_proj"] = down[:, order]
+    wanted = Block(tiny.form, turned, tiny.rest)({}, tiny.inputs)
+    task = BlockTask(
+        tiny.form, weights, tiny.rest, tiny.stats, {}, {}, tiny.inputs, tiny.targets,
+        (tiny.inputs, wanted),
+    )  # fmt: skip
+    found = Block(tiny.form, weights, tiny.rest)({}, tiny.inputs)
+    off = ((found - wanted).norm(dim=-1) / wanted.norm(dim=-1)).max()
+    assert 1e-5 < off < 0.1
+    require_same(task, Block, "block 0")
+    scaled = replace(task, form={**task.form, "scale": 2 * task.form["scale"]})
+    with pytest.raises(UsageError, match=r"block 0: .*other numbers"):
+        require_same(scaled, Block, "block 0")
 
 
 class Forged(GivenRunner):

@@ -52,7 +52,7 @@ def run_block_here(
         for name, own in task.budgets.items()
     }
     with torch.no_grad():
-        require_same(task, block, "block")
+        require_same(task, Block, "block")
         arguments = block, task.inputs, task.targets, budget, params or {}
         made: dict[str, Tensor] = _namespace(source)["prune_block"](*arguments)
     return made
