@@ -20,7 +20,12 @@ def run_name(flow: str, kind: type[Params], tail: Callable[[Params], str]) -> Ca
 
     def name() -> str:
         given = flow_run.parameters["params"]
-        params = given if isinstance(given, kind) else kind.model_validate(given)
-        return f"{flow}-{tail(params)}"
+        try:
+            params = given if isinstance(given, kind) else kind.model_validate(given)
+            return f"{flow}-{tail(params)}"
+        except Exception:
+            # Prefect would leave a run without a name running for ever; what is wrong is reported
+            # by the flow itself.
+            return flow
 
     return name

@@ -35,13 +35,12 @@ def save_params(state: State, run_id: str, params: SearchParams) -> None:
     write_json(RunFiles.of(state, run_id).params, params.to_json() | {"run": run_id})
 
 
-def template_folder(state: State, run_id: str, params: SearchParams) -> Path | None:
+def template_folder(files: RunFiles, params: SearchParams) -> Path | None:
     """Return the template folder to open a run with; None: the run's own copy, if any.
 
     The folder that a run was started with is read only once: before a resume it may be edited or
     removed, or its relative path may lead elsewhere. Another folder is compared with the copy.
     """
-    files = RunFiles.of(state, run_id)
     if files.log.exists() and files.params.exists() and files.templates.is_dir():
         started = read_object(files.params).get("prompts")
         if params.prompts == started:

@@ -23,7 +23,7 @@ from flows.runs import save_params, template_folder
 from flows.searching.driver import Driver
 from flows.searching.foreseeing import foreseen, paid
 from flows.searching.leaderboard import outcome_lines, rows
-from flows.searching.stopping import stopping_well
+from flows.searching.stopping import nothing_left, stopping_well
 from flows.terminal import console
 from flows.text_split import forget_split, settled
 from sandbox.engine import Engine
@@ -78,14 +78,11 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
     params = settled(params, params.model, params.corpus)
     run_id = params.run_id()
     files = RunFiles.of(state, run_id)
-    templates = template_folder(state, run_id, params)
     script = None if params.script is None else Path(params.script)
     mailbox = params.mailbox(run_id, files)
     draft = Drafting(params.spec().designer, state, script, params.model, mailbox)
-    if not files.log.exists():
-        # Before anything of the run is created: a search that cannot begin leaves nothing behind.
-        _require_ready(params, draft)
-    with Search.open(files.folder, params.spec(), prompts=templates) as found:
+    # From the first file on: a search that cannot begin leaves nothing behind.
+    with nothing_left(files), _opened(files, params, draft) as found:
         save_params(state, run_id, params)
         files.add_facts(command=params.command())
         bench = SearchBench(
@@ -101,6 +98,12 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
         driver = Driver(found, state, run_id, bench, draft)
         driver.received, driver.mailbox, driver.waits = draft.received, draft.mailbox, params.wait
         yield driver, draft
+
+
+def _opened(files: RunFiles, params: SearchParams, draft: Drafting) -> Search:
+    if not files.log.exists():
+        _require_ready(params, draft)
+    return Search.open(files.folder, params.spec(), prompts=template_folder(files, params))
 
 
 def _require_ready(params: SearchParams, draft: Drafting) -> None:

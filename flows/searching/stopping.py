@@ -1,15 +1,18 @@
 """Stops a search quickly, however it ends; its last line is the command that resumes it."""
 
 import logging
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from prefect.exceptions import TerminationSignal
 
 from autoprune.errors import UsageError
+from autoprune.search.events import EventLog
 from flows.ending import end_fast
 from flows.searching.driver import Driver
 from flows.searching.posting import OpenQuestionsError
+from tasks.run_files import RunFiles
 
 log = logging.getLogger("autoprune.run")
 
@@ -33,16 +36,43 @@ def stopping_well(driver: Driver) -> Iterator[None]:
         _last_record(driver, "KILLED")
         raise
     except Exception as error:
+        if _refused(driver, error):
+            # Nobody resumes it, and MLflow needs no experiment of it.
+            raise
         _name_way_on(driver, error)
         # A search that only waits for answers has not failed.
         _last_record(driver, "KILLED" if isinstance(error, OpenQuestionsError) else "FAILED")
         raise
 
 
+@contextmanager
+def nothing_left(files: RunFiles) -> Iterator[None]:
+    """If the body refuses a new search before its first step, remove the search's folder.
+
+    Args:
+        files: Its files.
+    """
+    existed = files.folder.exists()
+    try:
+        yield
+    except UsageError:
+        if not existed and not (files.log.exists() and _has_outcomes(files)):
+            shutil.rmtree(files.folder, ignore_errors=True)
+        raise
+
+
+def _has_outcomes(files: RunFiles) -> bool:
+    with closing(EventLog(files.log)) as events:
+        return any(event.kind == "outcome" for event in events)
+
+
+def _refused(driver: Driver, error: Exception) -> bool:
+    """Whether a request was wrong from the start, and would be just as wrong on resuming."""
+    return isinstance(error, UsageError) and not driver.search.history()
+
+
 def _name_way_on(driver: Driver, error: BaseException) -> None:
-    # A wrong request at the start would be just as wrong on resuming.
-    if not isinstance(error, UsageError) or driver.search.history():
-        error.add_note(f"next  autoprune resume {driver.run_id}")
+    error.add_note(f"next  autoprune resume {driver.run_id}")
 
 
 def _last_record(driver: Driver, status: str) -> None:

@@ -36,6 +36,8 @@ MODEL = "/some/where/Tiny_Model.Q4_1.gguf"
         (promote, {}, "promote-challenger"),
         (prune, {"model": MODEL}, "prune-tiny-model"),
         (search, {"model": MODEL, "run": "mine"}, "search-mine"),
+        # What cannot be read is reported by the flow; a run without a name would stay RUNNING.
+        (search, {"model": MODEL, "facts": "/no/such/file.json"}, "search"),
         (nightly, {"search": {"model": MODEL, "sparsity": 0.5}}, "nightly-tiny-model-s50"),
         (nightly, {"search": {"model": MODEL, "pattern": "1:4"}}, "nightly-tiny-model-s25"),
     ],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autoprune.errors import PrerequisiteError
+from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
 from flows.params import SearchParams
 from flows.searching.run import run_search
@@ -20,6 +20,8 @@ from tasks.state import State
     [
         ({"designer": "random"}, "unix:///nobody/listens/here"),
         ({"designer": "openai", "base_url": "http://127.0.0.1:9/v1", "sandbox": "off"}, ""),
+        # Refused once the text is cut, when the run's folder is there.
+        ({"designer": "random", "sandbox": "off", "selection_windows": 5000}, ""),
     ],
 )
 def test_nothing_is_left(
@@ -29,7 +31,7 @@ def test_nothing_is_left(
     if docker:
         monkeypatch.setenv("DOCKER_HOST", docker)
     params = SearchParams(model=str(tiny_folder), corpus=str(text_file), run="typo", **settings)
-    with pytest.raises((PrerequisiteError, SandboxUnavailableError)) as caught:
+    with pytest.raises((PrerequisiteError, SandboxUnavailableError, UsageError)) as caught:
         run_search(params)
     assert not getattr(caught.value, "__notes__", [])
     assert State.open().run_ids() == []
