@@ -142,7 +142,7 @@ def open_engine(args: argparse.Namespace) -> Iterator[Engine]:
         stack.enter_context(_interruptible())
         server = stack.enter_context(private_api(state)) if recorded else None
         screen = stack.enter_context(open_screen(quiet=args.quiet))
-        stack.enter_context(watched(screen.event))
+        stack.enter_context(watched(screen.event, lambda: bool(screen.seconds)))
         yield Engine(state, screen, server, recorded=recorded)
 
 

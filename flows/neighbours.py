@@ -156,8 +156,13 @@ def free_processors(seconds: float = 0.5) -> tuple[float, int, float]:
 
 
 @contextmanager
-def watched(say: Callable[[str], None]) -> Iterator[None]:
-    """Report, while the body runs, when others are in its way."""
+def watched(say: Callable[[str], None], begun: Callable[[], bool]) -> Iterator[None]:
+    """Report, while the body runs, when others are in its way.
+
+    Args:
+        say: Called with a line.
+        begun: Whether there is work; until then a command starts up, and may still be refused.
+    """
     global _watching
     ended = threading.Event()
 
@@ -165,6 +170,9 @@ def watched(say: Callable[[str], None]) -> Iterator[None]:
         global _watching
         neighbours = _watching = Neighbours()
         while not ended.wait(neighbours.pause):
+            if not begun():
+                neighbours = _watching = Neighbours()
+                continue
             words = neighbours.look()
             if words:
                 say(words)

@@ -1,5 +1,8 @@
 """Threads wait asleep, and a run that others slow down says so."""
 
+import threading
+import time
+
 import pytest
 import torch
 
@@ -35,6 +38,25 @@ def test_it_is_printed_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Neighbours.__new__(Neighbours)
     alone._slowed = 0.0
     assert alone.to_json() is None
+
+
+def test_nothing_is_said_while_a_command_starts_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_SECONDS", "LOOK_SECONDS", "SAMPLE_SECONDS"):
+        monkeypatch.setattr(neighbours, name, 0.01)
+    monkeypatch.setattr(neighbours, "crowding", lambda *_: "slowed by others")
+    said, begun = list[str](), threading.Event()
+    spoken = threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        spoken.set()
+
+    with neighbours.watched(say, begun.is_set):
+        time.sleep(0.5)
+        assert not said and neighbours.slowed() is None
+        begun.set()
+        assert spoken.wait(60.0)
+    assert said == ["slowed by others"]
 
 
 def test_the_containers_of_a_run_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
