@@ -36,6 +36,9 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
             *("wikitext2", "wikitext2-train"),
         ),
     ),
+    "verifier": ("autoprune.verifiers", ("programmatic", "surprisal", "uhead")),
+    # Backends of torch that add a device of their own have this entry point.
+    "device": ("torch.backends", ("cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu")),
 }
 
 # Methods that remove blocks, neurons, heads or experts, and the scheme that does the same.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flows.second_model import second_text as second_text
     from flows.stage import stage as stage
     from tasks.compare_record import tables_of_record as tables_of_record
+    from tasks.promotion import require_model as require_model
     from tasks.promotion import roll_back as roll_back
     from tasks.promotion import settle as settle
 
@@ -32,6 +33,7 @@ _PLACES = {
     "promote": "flows.promote",
     "prune": "flows.prune",
     "removed": "autoprune.schemes.card",
+    "require_model": "tasks.promotion",
     "roll_back": "tasks.promotion",
     "search": "flows.search",
     "second_model": "flows.second_model",

@@ -11,19 +11,21 @@ if TYPE_CHECKING:
     from autoprune.allocation import ALLOCATORS as ALLOCATORS
     from autoprune.allocation import auto_grid as auto_grid
     from autoprune.allocation import build_allocator as build_allocator
-    from autoprune.bench.inspection import read_facts as read_facts
     from autoprune.bench.smaller import Shrinking as Shrinking
     from autoprune.comparison.methods import PEER as PEER
     from autoprune.comparison.methods import PEER_METHODS as PEER_METHODS
     from autoprune.comparison.methods import crossed as crossed
     from autoprune.comparison.methods import parse_methods as parse_methods
     from autoprune.comparison.peer import interpreter_of as interpreter_of
+    from autoprune.comparison.result import named_baselines as named_baselines
     from autoprune.design.hiding import require_hidable as require_hidable
+    from autoprune.design.prompts import Prompts as Prompts
     from autoprune.evaluation.suites import SUITES as SUITES
     from autoprune.masking.pattern import parse_pattern as parse_pattern
     from autoprune.masking.pattern import resolve_sparsity as resolve_sparsity
     from autoprune.metrics import METRICS as METRICS
     from autoprune.metrics import build_metric as build_metric
+    from autoprune.models.device import default_device as default_device
     from autoprune.models.pushing import check_push as check_push
     from autoprune.models.reference import check_reference as check_reference
     from autoprune.models.target import check_target as check_target
@@ -52,6 +54,7 @@ _PLACES = {
     "METRICS": "autoprune.metrics",
     "PEER": "autoprune.comparison.methods",
     "PEER_METHODS": "autoprune.comparison.methods",
+    "Prompts": "autoprune.design.prompts",
     "Repair": "autoprune.repair",
     "SCHEMES": "autoprune.schemes",
     "SOLVERS": "autoprune.repair",
@@ -67,12 +70,13 @@ _PLACES = {
     "check_target": "autoprune.models.target",
     "corpus_summary": "autoprune.text.corpora",
     "crossed": "autoprune.comparison.methods",
+    "default_device": "autoprune.models.device",
     "given_start": "autoprune.search.starts",
     "is_generated": "autoprune.text.generated",
     "interpreter_of": "autoprune.comparison.peer",
+    "named_baselines": "autoprune.comparison.result",
     "parse_methods": "autoprune.comparison.methods",
     "parse_pattern": "autoprune.masking.pattern",
-    "read_facts": "autoprune.bench.inspection",
     "require_hidable": "autoprune.design.hiding",
     "resolve_sparsity": "autoprune.masking.pattern",
     "verifier_identity": "autoprune.verify",

@@ -1,6 +1,5 @@
 """What ``autoprune ls`` prints."""
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from tasks import track
 from tasks.ledger_file import ledger_path
 from tasks.run_files import RunFiles, read_object
 from tasks.sealed_touches import sets_on_record
-from tasks.state import TRACKING_VARIABLE, State
+from tasks.state import State
 
 LEADER = "leads so far"
 Listing = tuple[dict[str, Any], str]
@@ -212,8 +211,7 @@ def _models(state: State) -> Listing:
 
 def _registered(state: State) -> tuple[list[dict[str, Any]], str]:
     """The registered models, or none and why."""
-    # Without a server and without a file there is no registry, which asking would create.
-    if not (os.environ.get(TRACKING_VARIABLE) or state.tracking_database.exists()):
+    if not state.has_store:
         return [], ""
     # Imports Prefect, which an installation may lack.
     from tasks.mirror import tracker_of, tried

@@ -8,8 +8,8 @@ from typing import Any
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import RECORD_FILE
-from autoprune.models.target import check_target
 from autoprune.storage import atomic_folder
+from flows import library
 from flows.params import PruneParams
 from flows.params.evaluate import listed
 from tasks.run_files import read_object
@@ -87,7 +87,7 @@ def reproduce_folder(
         if out is not None:
             # The command has checked the folder already, but not against what is read.
             read = (params.corpus, *listed(params.held_out))
-            check_target(str(out), params.model, read, overwrite=True)
+            library.check_target(str(out), params.model, read, overwrite=True)
         try:
             params.check()
         except UsageError as error:

@@ -1,6 +1,5 @@
 """Tasks of the designer: open it, ask it. A dead designer stops the search but loses nothing."""
 
-import json
 import os
 import time
 from contextlib import nullcontext
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from autoprune.design import canary, local, transports
 from autoprune.design.chat import ChatRequest
+from autoprune.design.given import read_script
 from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.parsing import cut_reply
 from autoprune.design.refusals import RefusedError
@@ -218,30 +218,6 @@ class Drafting:
         self.seen.append(seen)
         remember(self.state, model, seen)
         return served
-
-
-def read_script(path: Path | None) -> list[str]:
-    """Answers of a scripted designer, one JSON string per line.
-
-    Raises:
-        UsageError: If there is no file or a line is not a JSON string.
-    """
-    if path is None or not path.is_file():
-        raise UsageError(f"the scripted designer needs a file of answers, and {path} is none")
-    answers = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, str):
-            raise UsageError(f"{path}:{number} is no JSON string; write one answer a line")
-        answers.append(answer)
-    if not answers:
-        raise UsageError(f"{path} holds no answers; write one JSON string a line")
-    return answers
 
 
 @step("propose", "propose {step_id} ({operator})")

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.digest import digest_json
-from autoprune.errors import UsageError
 from autoprune.models.reference import RECORD_FILE
 from autoprune.schemes.card import share_is_of
 from tasks import track
+from tasks.folder_record import made_record
 from tasks.mirror import tracker_of
 from tasks.provenance import here_tags
 from tasks.recorded import step
-from tasks.run_files import read_object
 from tasks.state import State
 
 KIND = "checkpoint"
@@ -36,18 +35,13 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
         UsageError: If the folder holds no record of how it was made.
     """
     place = Path(folder).expanduser()
-    record = read_object(place / RECORD_FILE) if (place / RECORD_FILE).is_file() else {}
-    files = record.get("checkpoint", {}).get("files")
-    share = record.get("parameters_target", record.get("target"))
+    record = made_record(folder)
+    share: Any = record.get("parameters_target", record.get("target"))
     if share_is_of(record.get("scheme", "")):
         # It competes by parameters, and its target was a share of something else.
         share = record["share_removed"]
-    if not files or share is None or "model" not in record:
-        raise UsageError(
-            f"{folder} has no {RECORD_FILE} that says which model it was made from, how, and what "
-            "its files are; name a folder that `autoprune prune --out` wrote"
-        )
-    tracker, model, digest = tracker_of(State.open(Path(root))), record["model"], digest_json(files)
+    tracker, model = tracker_of(State.open(Path(root))), record["model"]
+    digest = digest_json(record["checkpoint"]["files"])
     own = track.models.smaller_name if "scheme" in record else track.models.registry_name
     tags = _tags(record) | here_tags()
     run = track.stages.log_stage(

@@ -37,16 +37,21 @@ class State:
         Raises:
             UsageError: If the path is a file or cannot be created.
         """
-        chosen = root or Path(os.environ.get(HOME_VARIABLE) or ".autoprune")
-        path = chosen.expanduser().absolute()
+        state = cls.at(root)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            state.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
-                f"the state folder {path} cannot be used ({error.strerror}); it must be a folder "
-                f"that can be written; set {HOME_VARIABLE} to another one"
+                f"the state folder {state.root} cannot be used ({error.strerror}); it must be a "
+                f"folder that can be written; set {HOME_VARIABLE} to another one"
             ) from error
-        return cls(path)
+        return state
+
+    @classmethod
+    def at(cls, root: Path | None = None) -> "State":
+        """The same state, for reading: a missing folder is not created."""
+        chosen = root or Path(os.environ.get(HOME_VARIABLE) or ".autoprune")
+        return cls(chosen.expanduser().absolute())
 
     @property
     def store(self) -> Path:
@@ -87,6 +92,11 @@ class State:
     def tracking_uri(self) -> str:
         """Address of MLflow: ``$MLFLOW_TRACKING_URI``, else the SQLite file."""
         return os.environ.get(TRACKING_VARIABLE) or f"sqlite:///{self.tracking_database}"
+
+    @property
+    def has_store(self) -> bool:
+        """Whether MLflow holds anything: without a server and its file, asking would create one."""
+        return bool(os.environ.get(TRACKING_VARIABLE)) or self.tracking_database.exists()
 
     @property
     def tracking_place(self) -> str:

@@ -7,6 +7,8 @@ from autoprune.errors import UsageError
 
 OFF = ("off", "0", "false", "no")
 ON = ("on", "1", "true", "yes")
+# Read in autoprune.models.device, which imports torch.
+DEVICE_VARIABLE = "AUTOPRUNE_DEVICE"
 RECORD_VARIABLE = "AUTOPRUNE_PREFECT"
 TRACES_VARIABLE = "AUTOPRUNE_TRACES"
 # Dollars per million tokens; only its owner knows what a designer costs.

@@ -18,7 +18,7 @@ import httpx
 from filelock import FileLock, Timeout
 from prefect.context import FlowRunContext
 
-from autoprune.models.loading import default_device
+from autoprune.models.device import default_device
 from tasks.slots import local_slots, notes, remove_note, unheld, write_note
 from tasks.state import State
 

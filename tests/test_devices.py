@@ -229,7 +229,7 @@ def test_a_device_can_be_named_and_one_that_is_not_there_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from autoprune.errors import UsageError
-    from autoprune.models.loading import default_device
+    from autoprune.models.device import default_device
     from flows.cli import entry, main
 
     monkeypatch.setenv(entry.DEVICE_VARIABLE, "cpu")

@@ -1,6 +1,5 @@
 """Inspect a model before pruning: the shape of each matrix, and the cost of pruning it."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -282,21 +281,3 @@ def _pruned(
 def _loss(bench: Bench) -> float:
     nll = bench.evaluate(SELECTION).nll
     return math.fsum(nll) / len(nll)
-
-
-def read_facts(path: Path) -> list[str]:
-    """Read the sentences from a saved inspection.
-
-    Raises:
-        UsageError: If the file does not exist or holds no inspection.
-    """
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path} is no inspection ({type(error).__name__}); write one with `autoprune inspect "
-            "MODEL --out DIR` and name its inspection.json"
-        ) from error
-    if not isinstance(facts, list) or not all(isinstance(fact, str) for fact in facts):
-        raise UsageError(f"{path} holds no list of sentences as facts; inspect the model anew")
-    return facts

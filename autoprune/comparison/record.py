@@ -89,12 +89,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         UsageError: If the folder holds no record.
         DamagedFileError: If a file differs from what was written, or a cell is missing.
     """
-    path = folder / FILE
-    if not path.exists():
-        raise UsageError(
-            f"{folder} holds no {FILE}; name a folder that `autoprune compare --record` wrote"
-        )
-    found = _read(path)
+    require_record(folder)
+    found = _read(folder / FILE)
     return found | {
         "dense": _record(folder, found["dense"]),
         "cells": [
@@ -103,6 +99,18 @@ def read_record(folder: Path) -> dict[str, Any]:
             for cell in found["cells"]
         ],
     }
+
+
+def require_record(folder: Path) -> None:
+    """Check that a folder holds a record, without reading it.
+
+    Raises:
+        UsageError: If it holds none.
+    """
+    if not (folder / FILE).exists():
+        raise UsageError(
+            f"{folder} holds no {FILE}; name a folder that `autoprune compare --record` wrote"
+        )
 
 
 def _record(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from autoprune.design.answer_files import (
@@ -102,15 +103,32 @@ class Mailbox:
         try:
             (self.folder / ANSWERED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise PrerequisiteError(
-                f"the folder of questions {self.folder} cannot be used ({error.strerror}); name "
-                "one that can be written, as --designer files:DIR"
-            ) from error
+            raise self._unusable(error) from error
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise PrerequisiteError(
                 f"the folder of questions {self.folder} cannot be written; name another, as "
                 "--designer files:DIR"
             )
+
+    def probe(self) -> None:
+        """Check whether the folder can be used, and leave nothing there.
+
+        Raises:
+            PrerequisiteError: If it cannot be created or written.
+        """
+        places = (self.folder, *self.folder.absolute().parents)
+        try:
+            # Permissions alone say too much to the superuser, and in /proc.
+            with TemporaryDirectory(dir=next(place for place in places if place.exists())):
+                pass
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> PrerequisiteError:
+        return PrerequisiteError(
+            f"the folder of questions {self.folder} cannot be used ({error.strerror}); name one "
+            "that can be written, as --designer files:DIR"
+        )
 
     # Methods for the search
 

@@ -1,6 +1,5 @@
 """Load a causal language model for pruning: eval mode, no cache, savable, silent."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from autoprune.checkpoint.compact import is_compact
 from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError, UsageError
+from autoprune.models.device import default_device
 from autoprune.models.gguf_reading import shared_gguf_parsing
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import ModelSource, resolve
 
-DEVICE_VARIABLE = "AUTOPRUNE_DEVICE"
 _QUANTISATION_MARKS = ("hf_quantizer", "is_quantized", "quantization_method")
 
 
@@ -91,26 +90,6 @@ def _options(source: ModelSource) -> dict[str, Any]:
     """
     options: dict[str, Any] = {"trust_remote_code": False}
     return options if source.gguf_file is None else options | {"gguf_file": source.gguf_file}
-
-
-def default_device() -> str:
-    """The device in ``AUTOPRUNE_DEVICE``, else the accelerator that torch finds, else the CPU.
-
-    Raises:
-        UsageError: If the variable does not name a device of this machine.
-    """
-    if named := os.environ.get(DEVICE_VARIABLE):
-        try:
-            torch.empty(0, device=named)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).strip().split("\n")[0][:160]
-            raise UsageError(
-                f"the device {named!r} cannot be used here ({reason}); allowed are cpu, cuda, "
-                "cuda:1, mps and others that torch sees"
-            ) from error
-        return named
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return str(accelerator or torch.device("cpu"))
 
 
 def make_savable(model: PreTrainedModel) -> None:

@@ -15,7 +15,7 @@ from autoprune.digest import digest_bytes, digest_json
 from autoprune.errors import UsageError
 from autoprune.metrics.metric import Metric
 from autoprune.models.capture import BlockStream
-from autoprune.models.loading import default_device
+from autoprune.models.device import default_device
 from autoprune.models.structure import PrunableLinear
 from autoprune.numerics import computed_by
 from autoprune.program_files import prunes_blocks

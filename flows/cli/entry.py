@@ -16,10 +16,9 @@ from flows.extras import with_extra
 from flows.neighbours import wait_passively
 from flows.safe_path import leave_out_current_folder
 from flows.terminal.output import tell
+from tasks.switches import DEVICE_VARIABLE
 
 INTERRUPTED = 130
-# Read in autoprune.models.loading, which imports torch.
-DEVICE_VARIABLE = "AUTOPRUNE_DEVICE"
 NEXT = "next  "
 
 

@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    stopped = bring_down(State.open(), say)
+    stopped = bring_down(State.at(), say)
     text = f"stopped {', '.join(stopped)}" if stopped else "nothing of this folder was running"
     emit(args, {"stopped": stopped}, f"{text}\nnext  autoprune up")
     return 0

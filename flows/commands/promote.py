@@ -20,6 +20,10 @@ NOTHING_PASSED = 3
 def run(args: argparse.Namespace, params: PromoteParams) -> int:
     """Measure, show the table, move the alias; return 3 if the gate refuses."""
     asks = not (args.yes or params.dry_run or args.json) and _at_terminal()
+    if params.folder is None:
+        # Before a run is on record, which a wrong name would leave there as failed.
+        root = str(State.open().root)
+        late.require_model(root, params.name, rollback=params.rollback)
     with open_engine(args) as engine:
         looked = params.model_copy(update={"dry_run": True}) if asks else params
         record = engine.call(late.promote, looked)

@@ -4,9 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import UsageError
 from autoprune.plain_text import shell_line
-from autoprune.targets import check_folder
 from flows.engine import open_engine
 from flows.prune import prune
 from flows.reproduce_folder import reproduce_folder
@@ -16,17 +14,11 @@ from tasks.reproduce import MasksDifferError, find_candidate, reproduce
 from tasks.state import State
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, out: Path | None) -> int:
     """Prune again and print whether the masks, or a folder's files, are the same."""
     state = State.open()
-    out = None if args.out is None else Path(args.out).expanduser()
-    if out is not None:
-        folder = [Path(args.run_name).expanduser()] if args.candidate is None else []
-        check_folder(out, sources=folder, overwrite=args.overwrite)
     if args.candidate is None:
         return _folder(args, state.root, out)
-    if args.corpus is not None:
-        raise UsageError("a candidate's text is that of its search; leave out --corpus")
     with open_screen(quiet=args.quiet):
         mlflow_run = find_candidate(state, args.run_name, args.candidate)
         record: dict[str, Any] = {"run": args.run_name, "candidate": args.candidate}

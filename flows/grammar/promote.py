@@ -5,6 +5,7 @@ import argparse
 from autoprune.errors import UsageError
 from flows.params import PromoteParams
 from flows.terminal.options import add_options, given, settled
+from tasks.state import State
 
 DESCRIPTION = """\
 Measure champion and challenger on the same windows in the same run, recount the
@@ -28,11 +29,18 @@ def read(args: argparse.Namespace) -> PromoteParams:
     """The parameters that were typed; every name in them exists.
 
     Raises:
-        UsageError: If a seed is given.
+        UsageError: If a seed is given, or there is no registry.
     """
     if args.seed is not None:
         raise UsageError(
             f"--seed {args.seed}: a promotion draws nothing at random; the split of its text is "
             f"--text-split {args.seed} (default: that of the search that made the challenger)"
         )
-    return settled(PromoteParams, given(args, PromoteParams))
+    params = settled(PromoteParams, given(args, PromoteParams))
+    state = State.at()
+    if params.folder is None and not state.has_store:
+        raise UsageError(
+            f"no model of AutoPrune is registered in {state.tracking_place}; a search registers "
+            "its winner; run `autoprune search` first, or name a folder with --folder"
+        )
+    return params

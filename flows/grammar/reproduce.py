@@ -1,8 +1,14 @@
 """Grammar of ``autoprune reproduce``."""
 
 import argparse
+from pathlib import Path
 
+from autoprune.errors import UnknownNameError, UsageError
+from autoprune.targets import check_folder
+from flows.params.named import check_device
+from flows.reproduce_folder import request_of
 from flows.terminal.option_types import add_overwrite
+from tasks.state import State
 
 DESCRIPTION = """\
 Candidate: prune again from its MLflow record and compare the digest of the
@@ -34,3 +40,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the pruned model (default: none)")
     add_overwrite(parser, "an existing saved model in DIR")
+
+
+def read(args: argparse.Namespace) -> Path | None:
+    """Return the folder to write, if any.
+
+    Raises:
+        UsageError: If it is not free, the folder to make again has no record of a scheme, or MLflow
+            knows no search.
+    """
+    out = None if args.out is None else Path(args.out).expanduser()
+    folder, state = Path(args.run_name).expanduser(), State.at()
+    if args.candidate is None:
+        # Read now what it was made with; its files are made again later.
+        request_of(folder, args.corpus, out or folder)
+    elif args.corpus is not None:
+        raise UsageError("a candidate's text is that of its search; leave out --corpus")
+    elif not state.has_store:
+        raise UnknownNameError(f"search in MLflow ({state.tracking_place})", args.run_name, ())
+    if out is not None:
+        sources = [folder] if args.candidate is None else []
+        check_folder(out, sources=sources, overwrite=args.overwrite)
+    check_device()
+    return out

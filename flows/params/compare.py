@@ -25,7 +25,9 @@ from flows.params.fields import (
 )
 from flows.params.named import (
     check_allocation,
+    check_baselines,
     check_corpora,
+    check_device,
     check_methods,
     check_metric,
     check_models,
@@ -256,6 +258,9 @@ class CompareParams(Params):
         check_models(self.model)
         for pattern in self.pattern or ():
             check_pattern(pattern)
+        if self.baseline is not None:
+            check_baselines(self.baseline, self.method_texts(), self.texts(), self.statistics)
+        check_device()
 
     def method_texts(self) -> list[str]:
         """Return the texts of the methods, peers last."""

@@ -15,7 +15,7 @@ from flows.params.fields import (
     TextSplit,
     split_number,
 )
-from flows.params.named import check_corpora, check_models, check_suites
+from flows.params.named import check_corpora, check_device, check_models, check_suites
 from tasks.state import State
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
@@ -164,6 +164,7 @@ class EvaluateParams(Params):
         check_corpora(*listed(self.corpus), *listed(self.references))
         other = self.against
         check_models(self.model, *([other] if other and not other.endswith(".json") else []))
+        check_device()
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Return settings by suite under the suites' names; None leaves a suite's own default."""

@@ -4,9 +4,10 @@ Bare names are looked up in :mod:`autoprune.names`; only texts with parameters, 
 parts go to their own parser, which imports torch. Nothing here reads a model or fetches a text.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from autoprune.candidate import FORMULA_PREFIX, Group, Scoring
 from autoprune.errors import UnknownNameError, UsageError
@@ -19,9 +20,12 @@ from autoprune.program_files import (
 )
 from autoprune.spelling import split_outside, split_text
 from flows import library
+from tasks.switches import DEVICE_VARIABLE
 
 UNSTRUCTURED = "unstructured"
 AUTO = "auto"
+CPU = "cpu"
+DENSE = "dense"
 CODE = ".py"
 HUB = "hf:"
 FORM = "hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]"
@@ -61,6 +65,30 @@ def check_corpora(*refs: str, files: bool = True) -> None:
                 raise UsageError(f"the corpus file {file!r} is empty; name one that holds text")
         elif not ref.startswith("self-generated:"):
             _check_corpus_name(ref)
+
+
+def check_verifier(text: str) -> None:
+    """Check that a verifier is a known name or the folder of a trained one.
+
+    Raises:
+        UsageError: If it is neither, or has to be trained first.
+    """
+    folder = Path(text).expanduser()
+    if not folder.is_dir() and len(folder.parts) == 1:
+        known("verifier", text)
+    library.verifier_identity(text)
+
+
+def check_device() -> None:
+    """Check that the device chosen for this process exists; see :data:`DEVICE_VARIABLE`.
+
+    Raises:
+        UsageError: If torch has no device of this name here.
+    """
+    named = os.environ.get(DEVICE_VARIABLE)
+    if named and named != CPU:
+        known("device", named.partition(":")[0])
+        library.default_device()
 
 
 def check_pattern(pattern: str, sparsity: float | None = None) -> None:
@@ -158,6 +186,43 @@ def check_methods(texts: Iterable[str], statistics: str) -> None:
             rest.append(text)
     if rest:
         library.parse_methods(rest, "dense" if statistics == "dense" else "sequential")
+
+
+def check_baselines(
+    baselines: Sequence[str], methods: Sequence[str], texts: Iterable[str], statistics: str
+) -> None:
+    """Check that every baseline is one of the methods, or ``dense``.
+
+    Args:
+        baselines: Methods as typed.
+        methods: The compared methods.
+        texts: Names of the calibration texts.
+        statistics: What a method that names none is given: ``dense`` or ``sequential``.
+
+    Raises:
+        UsageError: If one is not compared.
+    """
+    heads = {_head(method) for method in methods}
+    unclear = []
+    for text in baselines:
+        name = _head(text)
+        if name in BUILT_IN["metric"][1] and name not in heads:
+            raise UsageError(
+                f"the baseline {text!r} is not compared; allowed are "
+                f"{', '.join((DENSE, *methods))}; add it to --methods"
+            )
+        if text not in (DENSE, *methods):
+            unclear.append(text)
+    if unclear:
+        of: Literal["dense", "sequential"] = "dense" if statistics == "dense" else "sequential"
+        names = [method.name for method in library.parse_methods(methods, of)]
+        names += [f"{name}@{text}" for text in texts for name in names if "@" not in name]
+        library.named_baselines(unclear, names, of)
+
+
+def _head(method: str) -> str:
+    """The metric of a method, without parts and calibration text."""
+    return split_outside(split_text(method)[0], "+")[0].strip()
 
 
 def check_suites(text: str) -> None:

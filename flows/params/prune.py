@@ -25,6 +25,7 @@ from flows.params.fields import (
 from flows.params.named import (
     check_allocation,
     check_corpora,
+    check_device,
     check_metric,
     check_models,
     check_pattern,
@@ -275,6 +276,7 @@ class PruneParams(Params):
         check_corpora(*texts)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
+        check_device()
 
     @property
     def prunes_by(self) -> str:

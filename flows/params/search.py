@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, field_validator, model_validator
 
+from autoprune.design.given import read_facts
 from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.mailbox import Mailbox
 from autoprune.report.sealed import FRESH
@@ -18,6 +19,7 @@ from autoprune.spelling import split_list
 from flows import library
 from flows.extras import require
 from flows.params.base import Params, setting
+from flows.params.beginning import require_beginning
 from flows.params.fields import (
     DEMO_CORPUS,
     DEMO_MODEL,
@@ -38,17 +40,20 @@ from flows.params.fields import (
 )
 from flows.params.named import (
     check_corpora,
+    check_device,
     check_methods,
     check_models,
     check_pattern,
     check_repairs,
     check_scheme,
+    check_verifier,
 )
 from flows.params.prices import PRICES, Price, dearest, prices_by_model
 from flows.params.search_rules import (
     require_designer_together,
     require_prices_together,
     require_schemes_together,
+    usual_sizes,
 )
 from tasks.state import model_slug
 
@@ -56,15 +61,6 @@ if TYPE_CHECKING:
     from autoprune.search.spec import SearchSpec
     from tasks.run_files import RunFiles
 
-# Code is longer than a formula, and so is the prompt that asks for it.
-PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
-# If tokens are cheap, words and repairs are explained and more of the past is shown; a
-# designer that answers in files reads most. The page on programs alone takes about 1,200 tokens.
-LARGE_PROMPTS: dict[str, dict[str, Any]] = {
-    "openai": {"prompt_tokens": 2400},
-    "files": {"max_tokens": 2000, "prompt_tokens": 4000},
-}
-PROGRAM_ANSWERS: dict[str, Any] = {"max_tokens": 2000, "prompt_tokens": 6000}
 PLACES = ("run", "wait", "base_url", "runner", "workers", "runner_address", "shared_store")
 
 
@@ -268,14 +264,18 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             check_repairs(split_list(self.repairs))
         check_methods(self.starts, "dense")
         if self.judge_verifier is not None:
-            library.verifier_identity(self.judge_verifier)
+            check_verifier(self.judge_verifier)
         for scheme in split_list(self.schemes or ""):
             check_scheme(scheme)
+        if self.facts is not None:
+            read_facts(Path(self.facts).expanduser())
         if self.hide:
             library.require_hidable(self.hide, library.SearchSpec.model_fields["reference"].default)
         check_corpora(self.corpus)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
+        check_device()
+        require_beginning(self)
 
     @property
     def designs_in(self) -> Literal["docker", "off"]:
@@ -321,9 +321,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     def spec(self) -> "SearchSpec":
         """Build the library's specification of this search."""
-        sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
-        sizes |= LARGE_PROMPTS.get(self.designer_kind, {})
-        sizes |= PROGRAM_ANSWERS if self.language == "program" else {}
+        sizes = usual_sizes(self.designer_kind, self.language)
         given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
         sizes |= {name: size for name, size in given.items() if size is not None}
         models = self.models
@@ -347,7 +345,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         if self.judge_verifier is not None:
             settings["judge_verifier"] = library.verifier_identity(self.judge_verifier)
         if self.facts is not None:
-            menu["facts"] = tuple(library.read_facts(Path(self.facts).expanduser()))
+            menu["facts"] = tuple(read_facts(Path(self.facts).expanduser()))
         return library.SearchSpec(
             model=self.model,
             corpus=self.corpus,

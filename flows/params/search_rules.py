@@ -1,11 +1,28 @@
 """Which settings of a search's designer go together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from autoprune.design.kinds import SILENT
 from autoprune.spelling import split_list
 from flows.params.prices import Price
+
+# Code is longer than a formula, and so is the prompt that asks for it.
+PYTHON_ANSWERS = {"max_tokens": 800, "prompt_tokens": 1600}
+# If tokens are cheap, words and repairs are explained and more of the past is shown; a
+# designer that answers in files reads most. The page on programs alone takes about 1,200 tokens.
+LARGE_PROMPTS = {
+    "openai": {"prompt_tokens": 2400},
+    "files": {"max_tokens": 2000, "prompt_tokens": 4000},
+}
+PROGRAM_ANSWERS = {"max_tokens": 2000, "prompt_tokens": 6000}
+
+
+def usual_sizes(designer: str, language: str) -> dict[str, Any]:
+    """Return the token limits of prompts and answers that differ from the library's defaults."""
+    sizes: dict[str, Any] = dict(PYTHON_ANSWERS) if language != "expression" else {}
+    sizes |= LARGE_PROMPTS.get(designer, {})
+    return sizes | (PROGRAM_ANSWERS if language == "program" else {})
 
 
 class _DesignerChoice(Protocol):

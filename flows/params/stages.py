@@ -15,8 +15,9 @@ from flows.params.fields import (
     Seqlen,
     TextSplit,
 )
-from flows.params.named import check_corpora, check_models
+from flows.params.named import check_corpora, check_device, check_models
 from flows.params.search import SearchParams
+from tasks.folder_record import made_record
 
 # Prefix of the names of registered models.
 OURS = "autoprune."
@@ -49,6 +50,7 @@ class InspectParams(Params):
         """See :meth:`Params.check`."""
         check_corpora(self.corpus)
         check_models(self.model)
+        check_device()
 
 
 class CalibrateParams(Params):
@@ -70,6 +72,7 @@ class CalibrateParams(Params):
         """See :meth:`Params.check`."""
         check_corpora(self.corpus)
         check_models(self.model)
+        check_device()
 
 
 StageName = Literal["calibrate", "design", "validate", "measure", "seal", "register"]
@@ -167,6 +170,9 @@ class PromoteParams(Params):
         """See :meth:`Params.check`."""
         if not self.rollback:
             check_corpora(self.corpus)
+            check_device()
+        if self.folder is not None:
+            made_record(self.folder)
 
 
 class NightlyParams(Params):

@@ -16,10 +16,10 @@ from autoprune.bench.inspection import (
     effective_rank,
     inspect_on,
     kurtosis,
-    read_facts,
 )
 from autoprune.bench.text import SELECTION, BenchText
 from autoprune.design.chat import ChatRequest
+from autoprune.design.given import read_facts
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel

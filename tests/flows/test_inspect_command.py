@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.bench.inspection import read_facts
+from autoprune.design.given import read_facts
 from tests.support.command_line import CommandLine
 
 SIZES = "--seqlen 32 --calibration-windows 2 --selection-windows 2"

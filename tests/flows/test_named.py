@@ -17,13 +17,14 @@ from autoprune.registry import Registry
 from autoprune.repair import SOLVERS
 from autoprune.schemes import SCHEMES
 from autoprune.text.corpora import CORPORA
+from autoprune.verify import VERIFIERS
 from flows.cli import main
 from flows.params import CalibrateParams, Params, PruneParams, SearchParams
 from flows.params.compare import CompareParams
 from flows.params.evaluate import EvaluateParams
 from flows.search import search
 
-REGISTRIES: list[Registry] = [METRICS, ALLOCATORS, SOLVERS, SCHEMES, SUITES, CORPORA]
+REGISTRIES: list[Registry] = [*(METRICS, ALLOCATORS, SOLVERS, SCHEMES, SUITES, CORPORA, VERIFIERS)]
 TYPOS = [
     ("prune ./missing", "unknown model './missing'"),
     ("prune MODEL --metric wandaa", "unknown metric 'wandaa'; did you mean wanda"),

@@ -1,0 +1,48 @@
+"""Reads what a designer is given as files: facts about a model, and the answers of a script."""
+
+import json
+from pathlib import Path
+
+from autoprune.errors import UsageError
+
+
+def read_facts(path: Path) -> list[str]:
+    """Read the sentences from a saved inspection.
+
+    Raises:
+        UsageError: If the file does not exist or holds no inspection.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} is no inspection ({type(error).__name__}); write one with `autoprune inspect "
+            "MODEL --out DIR` and name its inspection.json"
+        ) from error
+    if not isinstance(facts, list) or not all(isinstance(fact, str) for fact in facts):
+        raise UsageError(f"{path} holds no list of sentences as facts; inspect the model anew")
+    return facts
+
+
+def read_script(path: Path | None) -> list[str]:
+    """Answers of a scripted designer, one JSON string per line.
+
+    Raises:
+        UsageError: If there is no file or a line is not a JSON string.
+    """
+    if path is None or not path.is_file():
+        raise UsageError(f"the scripted designer needs a file of answers, and {path} is none")
+    answers = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, str):
+            raise UsageError(f"{path}:{number} is no JSON string; write one answer a line")
+        answers.append(answer)
+    if not answers:
+        raise UsageError(f"{path} holds no answers; write one JSON string a line")
+    return answers

@@ -1,0 +1,29 @@
+"""The device to compute on: the one that was named, else the accelerator, else the CPU."""
+
+import os
+
+import torch
+
+from autoprune.errors import UsageError
+
+DEVICE_VARIABLE = "AUTOPRUNE_DEVICE"
+
+
+def default_device() -> str:
+    """The device in ``AUTOPRUNE_DEVICE``, else the accelerator that torch finds, else the CPU.
+
+    Raises:
+        UsageError: If the variable does not name a device of this machine.
+    """
+    if named := os.environ.get(DEVICE_VARIABLE):
+        try:
+            torch.empty(0, device=named)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).strip().split("\n")[0][:160]
+            raise UsageError(
+                f"the device {named!r} cannot be used here ({reason}); allowed are cpu, cuda, "
+                "cuda:1, mps and others that torch sees"
+            ) from error
+        return named
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return str(accelerator or torch.device("cpu"))
