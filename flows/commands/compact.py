@@ -8,15 +8,12 @@ from typing import Any
 from autoprune.checkpoint.compact import expand_compact, is_compact, require_equal, write_compact
 from autoprune.errors import UsageError
 from autoprune.plain_text import shell_line
-from autoprune.targets import check_folder
 from flows.terminal.output import emit, pairs
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, places: tuple[Path, Path]) -> int:
     """Encode or decode, check, and print the sizes."""
-    source, out = _places(args)
-    _check_folder(source)
-    check_folder(out, sources=[source], overwrite=args.overwrite)
+    source, out = places
     if not is_compact(source):
         record = _write(source, out, args.encoding or "bitmask")
     elif args.encoding is None:
@@ -28,25 +25,6 @@ def run(args: argparse.Namespace) -> int:
         )
     emit(args, record, _text(record))
     return 0
-
-
-def _places(args: argparse.Namespace) -> tuple[Path, Path]:
-    """Return model and target, each given as a word or an option."""
-    words = list(args.places)
-    found = [words.pop(0) if given is None and words else given for given in (args.model, args.out)]
-    if words or None in found:
-        wrong = f"{words[0]!r} is one folder too many" if words else "a folder is missing"
-        raise UsageError(f"{wrong}; write `autoprune compact MODEL OUT`")
-    source, out = (Path(str(place)).expanduser() for place in found)
-    return source, out
-
-
-def _check_folder(source: Path) -> None:
-    if not source.is_dir():
-        raise UsageError(
-            f"{str(source)!r} is no folder; give one that `autoprune prune --out` or "
-            "`save_pretrained` wrote (a GGUF or hub model is pruned first)"
-        )
 
 
 def _write(source: Path, out: Path, encoding: str) -> dict[str, Any]:

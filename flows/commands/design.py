@@ -7,18 +7,16 @@ from autoprune.design.prompts import Prompts
 from autoprune.design.render import estimate_tokens
 from autoprune.search.arms import arm_of
 from autoprune.search.search import Search
-from flows.runs import find_run
 from flows.terminal.output import emit
 from tasks.run_files import RunFiles
 from tasks.state import State
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, run_id: str) -> int:
     """Print the prompts with their size in tokens."""
     from pathlib import Path
 
     state = State.open()
-    run_id = find_run(state, args.run_name)
     own = Prompts(Path(args.prompts).expanduser()) if args.prompts else None
     with Search.open(RunFiles.of(state, run_id).folder) as search:
         found = search.preview(args.operator, own)

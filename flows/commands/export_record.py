@@ -7,7 +7,7 @@ from typing import Any
 
 from autoprune.errors import UsageError
 from autoprune.search.export import export_log
-from flows.runs import find_run, saved_params
+from flows.runs import saved_params
 from flows.terminal.output import emit, pairs
 from tasks.run_files import RunFiles
 from tasks.state import State, without_machine_paths
@@ -16,10 +16,9 @@ from tasks.state import State, without_machine_paths
 _PLACES = ("checkpoint", "mirrored", "mlflow_place", "registered")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, run_id: str) -> int:
     """Write the files and print what is in them."""
     state = State.open()
-    run_id = find_run(state, args.run_name)
     files = RunFiles.of(state, run_id)
     known = files.read_facts()
     origin = {"command": saved_params(state, run_id).command(), **_origin(run_id, known)}

@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import UsageError
 from autoprune.plain_text import shell_line
 from flows.instructing import Job, instruct
 from flows.terminal.console import open_screen
@@ -14,36 +13,16 @@ from tasks.in_use import reading_caches
 from tasks.state import State
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, models: list[str]) -> int:
     """Make the set and print what became of the threads."""
-    job = _job(args)
-
+    job = _job(args, models)
     with open_screen(quiet=args.quiet), reading_caches(State.open()):
         record = instruct(job)
     emit(args, record, pairs(*_lines(job, record)))
     return 0
 
 
-def _job(args: argparse.Namespace) -> Any:
-    build = args.action == "build"
-    if build and (args.until is None or args.out is None or args.since is not None):
-        raise UsageError(
-            "build takes --until DATE and --out DIR, and no --from; write `autoprune instruct "
-            "build RAW.jsonl --until 2023-12 --out train`"
-        )
-    if not build and args.since is None:
-        raise UsageError(
-            "bench takes --from DATE; write `autoprune instruct bench RAW.jsonl --from 2024-01`"
-        )
-    if not 0.0 < args.temperature <= 2.0:
-        raise UsageError(f"--temperature {args.temperature:g} is not above 0 and at most 2")
-    if not 16 <= args.answer_tokens <= 8192:
-        raise UsageError(f"--answer-tokens {args.answer_tokens} is not between 16 and 8192")
-    named = args.designer_model or ""
-    models = [named] if args.designer == "local" and named else named.split(",")
-    models = [model.strip() for model in models if model.strip()]
-    if len(models) > 2 or len(set(models)) < len(models):
-        raise UsageError(f"--designer-model {named} is not one name, or two that differ")
+def _job(args: argparse.Namespace, models: list[str]) -> Job:
     out = Path(args.out).expanduser() if args.out else State.open().live
     return Job(
         args.action, Path(args.raw).expanduser(), out, args.since, args.until, args.format,

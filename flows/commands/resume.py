@@ -8,7 +8,7 @@ from autoprune.errors import PrerequisiteError, UsageError
 from flows.commands.search import search_with
 from flows.platform.api_server import running_api, set_prefect_environment
 from flows.platform.zombies import deployed, retry, settle
-from flows.runs import find_run, saved_params
+from flows.runs import saved_params
 from flows.terminal.output import emit, tell
 from tasks.state import State
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, run_id: str) -> int:
     """Correct the record, then resume the search here or through the worker."""
     state = State.open()
-    run_id = find_run(state, args.run_name)
     params = saved_params(state, run_id)
     set_prefect_environment(state, verbose=args.verbose)
     api = running_api(state)

@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             emit(args, {"removed": []}, "nothing was deleted")
             return 0
-    gone = remove_runs(State.open(), args.runs)
+    gone = remove_runs(State.at(), args.runs)
     lines = [f"deleted {each['run']} ({megabytes(each['bytes'])})" for each in gone]
     emit(args, {"removed": gone}, "\n".join([*lines, "next  autoprune ls runs"]))
     return 0

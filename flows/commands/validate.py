@@ -4,7 +4,6 @@ import argparse
 from typing import Any
 
 from autoprune.plain_text import shell_line
-from flows.params.evaluate import listed
 from flows.terminal.console import open_screen
 from flows.terminal.output import emit, pairs
 from tasks.in_use import reading_caches
@@ -17,12 +16,11 @@ HOLDS = {
 }
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, statistics: list[str] | None) -> int:
     """Ask the sandbox and print its verdict."""
     state = State.open()
     with open_screen(quiet=args.quiet), reading_caches(state):
-        named = None if args.statistics is None else listed(args.statistics)
-        record = validate_file(str(state.root), args.file, named)
+        record = validate_file(str(state.root), args.file, statistics)
     emit(args, record, pairs(*(_accepted(record) if record["ok"] else _rejected(record))))
     return 0 if record["ok"] else 3
 

@@ -1,7 +1,10 @@
 """Grammar of ``autoprune compact``."""
 
 import argparse
+from pathlib import Path
 
+from autoprune.errors import UsageError
+from autoprune.targets import check_folder
 from flows.terminal.option_types import add_overwrite
 
 DESCRIPTION = """\
@@ -29,3 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bitmask: one bit per weight (default); csr: rows and columns, smaller above about "
         "94 %% zeros",
     )
+
+
+def read(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Return model and target, each given as a word or an option.
+
+    Raises:
+        UsageError: If one is missing, the model is no folder, or the target is not free.
+    """
+    words = list(args.places)
+    found = [words.pop(0) if given is None and words else given for given in (args.model, args.out)]
+    if words or None in found:
+        wrong = f"{words[0]!r} is one folder too many" if words else "a folder is missing"
+        raise UsageError(f"{wrong}; write `autoprune compact MODEL OUT`")
+    source, out = (Path(str(place)).expanduser() for place in found)
+    if not source.is_dir():
+        raise UsageError(
+            f"{str(source)!r} is no folder; give one that `autoprune prune --out` or "
+            "`save_pretrained` wrote (a GGUF or hub model is pruned first)"
+        )
+    check_folder(out, sources=[source], overwrite=args.overwrite)
+    return source, out

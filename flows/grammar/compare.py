@@ -1,8 +1,10 @@
 """Grammar of ``autoprune compare``."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+from autoprune.comparison.record import require_record
 from autoprune.errors import UsageError
 from flows.params.compare import CompareParams
 from flows.terminal.options import MODEL, add_options, given, given_with_model, settled
@@ -37,7 +39,7 @@ def read(args: argparse.Namespace) -> CompareParams | dict[str, Any]:
     """Return the typed parameters; with --from, the few that apply to a record.
 
     Raises:
-        UsageError: If an option is typed that cannot affect a record.
+        UsageError: If an option is typed that cannot affect a record, or there is no record.
     """
     if args.from_record is None:
         return settled(CompareParams, given_with_model(args, CompareParams))
@@ -49,4 +51,5 @@ def read(args: argparse.Namespace) -> CompareParams | dict[str, Any]:
             f"--from prints what a record holds, so {names} can change nothing; leave it out, or "
             "measure with --record instead of --from"
         )
+    require_record(Path(args.from_record).expanduser().absolute())
     return typed

@@ -2,6 +2,9 @@
 
 import argparse
 
+from flows.runs import find_run
+from tasks.state import State
+
 DESCRIPTION = """\
 render: fill the prompt templates with what a search would ask next, taken from
 its record. No designer is asked and nothing changes.
@@ -21,3 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--operator", metavar="NAME", help="only this operator, such as exploit")
     parser.add_argument("--prompts", metavar="FOLDER", help="templates that replace built-in ones")
     parser.add_argument("--grammar", action="store_true", help="also show the answer's grammar")
+
+
+def read(args: argparse.Namespace) -> str:
+    """Return the name of the run that is meant; it exists."""
+    return find_run(State.at(), args.run_name)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from autoprune.errors import UsageError
+from flows.params.named import check_models
 from flows.terminal.option_types import add_overwrite
 
 DESCRIPTION = """\
@@ -54,7 +55,8 @@ def read(args: argparse.Namespace) -> Path | None:
     """Return the saved folder to send unchanged; None if a file is written first.
 
     Raises:
-        UsageError: If options are missing, or the model is not a saved folder.
+        UsageError: If options are missing, or there is no such model, or one that is sent as it
+            is is not a saved folder.
     """
     if not (args.gguf or args.push_to_hub):
         raise UsageError(
@@ -62,6 +64,7 @@ def read(args: argparse.Namespace) -> Path | None:
         )
     if bool(args.gguf) != bool(args.out):
         raise UsageError("--gguf TYPE and --out FILE go together: the type and the file to write")
+    check_models(args.model)
     if args.gguf:
         return None
     folder = Path(args.model).expanduser()

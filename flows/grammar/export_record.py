@@ -2,6 +2,9 @@
 
 import argparse
 
+from flows.runs import find_run
+from tasks.state import State
+
 DESCRIPTION = """\
 Write the record of a search as files that anyone can read and check:
 
@@ -23,3 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_name", metavar="RUN", nargs="?", help="name of the run (default: the latest)"
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to write")
+
+
+def read(args: argparse.Namespace) -> str:
+    """Return the name of the run that is meant; it exists."""
+    return find_run(State.at(), args.run_name)

@@ -1,7 +1,9 @@
 """Grammar of ``autoprune instruct``."""
 
 import argparse
+from pathlib import Path
 
+from autoprune.errors import UsageError
 from flows.terminal.option_types import add_overwrite, positive_number, separated, word_or_form
 
 DESCRIPTION = """\
@@ -95,3 +97,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="sampling temperature of the rewrites, above 0 so that they differ (default 0.7)",
     )
+
+
+def read(args: argparse.Namespace) -> list[str]:
+    """Return the designer's models; all options go together, and the threads are there.
+
+    Raises:
+        UsageError: If one is out of range or missing.
+    """
+    build = args.action == "build"
+    if build and (args.until is None or args.out is None or args.since is not None):
+        raise UsageError(
+            "build takes --until DATE and --out DIR, and no --from; write `autoprune instruct "
+            "build RAW.jsonl --until 2023-12 --out train`"
+        )
+    if not build and args.since is None:
+        raise UsageError(
+            "bench takes --from DATE; write `autoprune instruct bench RAW.jsonl --from 2024-01`"
+        )
+    if not 0.0 < args.temperature <= 2.0:
+        raise UsageError(f"--temperature {args.temperature:g} is not above 0 and at most 2")
+    if not 16 <= args.answer_tokens <= 8192:
+        raise UsageError(f"--answer-tokens {args.answer_tokens} is not between 16 and 8192")
+    named = args.designer_model or ""
+    models = [named] if args.designer == "local" and named else named.split(",")
+    models = [model.strip() for model in models if model.strip()]
+    if len(models) > 2 or len(set(models)) < len(models):
+        raise UsageError(f"--designer-model {named} is not one name, or two that differ")
+    if not Path(args.raw).expanduser().is_file():
+        raise UsageError(
+            f"{args.raw} does not exist; pass a .jsonl file of threads, one object a line"
+        )
+    return models

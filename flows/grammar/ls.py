@@ -2,6 +2,9 @@
 
 import argparse
 
+from flows.runs import find_run
+from tasks.state import State
+
 WHAT = (
     *("metrics", "allocators", "repairs", "schemes", "suites", "verifiers", "corpora", "models"),
     *("runs", "candidates"),
@@ -33,3 +36,8 @@ def _current(word: str) -> str:
     if word == "solvers":
         raise argparse.ArgumentTypeError("solvers is now repairs")
     return word
+
+
+def read(args: argparse.Namespace) -> str | None:
+    """Return the name of the search whose candidates are listed; None for other lists."""
+    return find_run(State.at(), args.run_name) if args.what == "candidates" else None

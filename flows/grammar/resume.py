@@ -2,6 +2,10 @@
 
 import argparse
 
+from flows.params.named import check_device
+from flows.runs import find_run
+from tasks.state import State
+
 DESCRIPTION = """\
 Continue a search from its own record, with the settings it was started with.
 Finished work is not repeated. If the process of a run was killed but Prefect
@@ -21,3 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--submit", action="store_true", help="continue in the worker instead of in this command"
     )
+
+
+def read(args: argparse.Namespace) -> str:
+    """Return the name of the run that is meant; it exists."""
+    run_id = find_run(State.at(), args.run_name)
+    check_device()
+    return run_id

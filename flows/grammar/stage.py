@@ -4,7 +4,10 @@ import argparse
 from typing import get_args
 
 from flows.params import StageParams, checked
+from flows.params.named import check_device
 from flows.params.stages import StageName
+from flows.runs import find_run
+from tasks.state import State
 
 DESCRIPTION = """\
 Run one stage of an existing search and nothing else. Open work of the stage is
@@ -37,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> StageParams:
-    """The parameters that were typed."""
+    """The parameters that were typed; the search exists."""
+    find_run(State.at(), args.run_name)
+    check_device()
     fields = {"run": args.run_name, "stage": args.stage, "candidate": args.candidate}
     return checked(StageParams, fields | {"look_again": args.look_again})

@@ -1,6 +1,10 @@
 """Grammar of ``autoprune validate``."""
 
 import argparse
+from pathlib import Path
+
+from autoprune.program_files import metric_source
+from flows.params.evaluate import listed
 
 DESCRIPTION = """\
 Run a Python file in the locked container, on small layers or blocks, and report
@@ -26,3 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="names in stats, comma-separated (default: x_max,x_mean,x_norm,x_var, as in a search)",
     )
+
+
+def read(args: argparse.Namespace) -> list[str] | None:
+    """Return the names of the statistics, None for the usual ones; the file is text.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    metric_source(Path(args.file))
+    return None if args.statistics is None else listed(args.statistics)
