@@ -105,7 +105,7 @@ class Engine:
             )
         except ENGINE_ERRORS as error:
             raise SandboxUnavailableError(
-                f"no Docker Engine answers ({_first_line(error)}); designed Python runs only in "
+                f"no Docker Engine answers ({_cause(error)}); designed Python runs only in "
                 "a container; install Docker and start it (Debian: apt-get install docker.io, "
                 "then systemctl start docker, or dockerd &), or use formulas, which need none: "
                 "autoprune search --sandbox off, or --metric 'expr:...' in place of a file"
@@ -286,6 +286,16 @@ def _gpu_request(gpus: Sequence[str]) -> list[docker.types.DeviceRequest] | None
 
 def _mount(source: str, target: str, *, writable: bool = False) -> docker.types.Mount:
     return docker.types.Mount(target, source, type="bind", read_only=not writable)
+
+
+def _cause(error: BaseException) -> str:
+    """What the system said, in words; the client's own message shows it as a Python object."""
+    deepest: BaseException | None = error
+    while deepest is not None:
+        if isinstance(deepest, OSError) and deepest.strerror:
+            return deepest.strerror
+        deepest = deepest.__cause__ or deepest.__context__
+    return _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

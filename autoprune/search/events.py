@@ -68,7 +68,7 @@ class EventLog:
         except Timeout:
             raise PrerequisiteError(
                 f"the search in {path.parent} is running in another process; "
-                "wait for it, or name another run with --run"
+                "wait until it has ended, or begin another one with `autoprune search --run NAME`"
             ) from None
         try:
             # Created under another name first, so that no half-written log is ever in place.

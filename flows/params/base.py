@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from autoprune.errors import UsageError
 
 LOGIN = r"(://|')[^/\s'\"]*@"
+PATTERN_FAULT = "string_pattern_mismatch"
 
 
 def setting(
@@ -23,10 +24,10 @@ def setting(
         group: Heading in ``--help``; empty: none.
         rules: ``metavar``, ``repeat`` (a list whose option is given once for each item),
             ``positional`` (also without the option's name), ``both`` (a switch with a name for on
-            and one for off) and ``unset`` (what a default of None means) are the option's; all
-            others pydantic's.
+            and one for off), ``unset`` (what a default of None means) and ``form`` (how a text of
+            its ``pattern`` is written, for people) are the option's; all others pydantic's.
     """
-    names = ("metavar", "repeat", "positional", "both", "unset")
+    names = ("metavar", "repeat", "positional", "both", "unset", "form")
     own: dict[str, Any] = {key: rules.pop(key) for key in names if key in rules}
     if group:
         own["group"] = group
@@ -130,16 +131,34 @@ def checked(kind: type[Checked], values: dict[str, Any]) -> Checked:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UsageError(one_paragraph(error)) from error
+        raise UsageError(one_paragraph(error, kind)) from error
 
 
-def one_paragraph(error: ValidationError) -> str:
-    """Format a pydantic error as one paragraph for people."""
+def one_paragraph(error: ValidationError, kind: type[BaseModel]) -> str:
+    """Format a pydantic error as one paragraph for people.
+
+    Args:
+        error: The error.
+        kind: The class that refused the values.
+    """
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in fault["loc"])
         shown = re.sub(LOGIN, r"\1***@", repr(fault["input"]))
         # An error about several fields together names them itself.
         head = f"{place} = {shown}: " if place else ""
-        faults.append(head + fault["msg"].removeprefix("Value error, "))
+        form = _form(kind, fault["loc"]) if fault["type"] == PATTERN_FAULT else ""
+        faults.append(head + (form or fault["msg"].removeprefix("Value error, ")))
     return "; ".join(faults) + "; correct the option and run the command again"
+
+
+def _form(kind: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """How the text of a field is written; empty if the field does not tell."""
+    field = kind.model_fields.get(str(place[0]))
+    if field is None:
+        return ""
+    inner = field.annotation
+    if len(place) > 1 and isinstance(inner, type) and issubclass(inner, BaseModel):
+        return _form(inner, place[1:])
+    extra = field.json_schema_extra
+    return f"write {extra['form']}" if isinstance(extra, dict) and "form" in extra else ""

@@ -123,6 +123,7 @@ class EvaluateParams(Params):
         group="suite cost",
         metavar="N[,N]",
         pattern=r"^\s*\d+\s*(,\s*\d+\s*)*$",
+        form="numbers separated by commas, such as 1,8",
     )
     repeats: int = setting(5, "Timed runs per batch size", group="suite cost", ge=1)
     overlap: Literal["drop", "refuse", "report"] = setting(

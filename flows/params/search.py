@@ -213,6 +213,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "AUTOPRUNE_PRICE_PROMPT and AUTOPRUNE_PRICE_ANSWER)",
         group="budget",
         metavar="[NAME=]IN,OUT",
+        form="IN,OUT, such as 0.15,0.6, or several as NAME=IN,OUT;NAME=IN,OUT",
         pattern=PRICES,
     )
     runner: Literal["thread", "dask", "ray"] = setting(

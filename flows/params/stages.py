@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from flows import library
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -17,7 +18,6 @@ from flows.params.fields import (
 )
 from flows.params.named import check_corpora, check_device, check_models
 from flows.params.search import SearchParams
-from tasks.folder_record import made_record
 
 # Prefix of the names of registered models.
 OURS = "autoprune."
@@ -118,6 +118,7 @@ class PromoteParams(Params):
         "Version of the challenger (default: the alias 'challenger')",
         metavar="N",
         pattern=r"^[1-9]\d*$",
+        form="the number of a version, such as 3",
     )
     folder: str | None = setting(
         None,
@@ -172,7 +173,7 @@ class PromoteParams(Params):
             check_corpora(self.corpus)
             check_device()
         if self.folder is not None:
-            made_record(self.folder)
+            library.made_record(self.folder)
 
 
 class NightlyParams(Params):

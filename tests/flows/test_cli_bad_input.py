@@ -35,6 +35,9 @@ DAMAGE = b"damaged"
         ("sandbox build --runtime runsc", ["--runtime goes with"]),
         ("sandbox check --base python:3.11", ["--base goes with"]),
         ("sandbox check --wheels .", ["--wheels goes with"]),
+        ("search MODEL --price abc", ["price = 'abc': write IN,OUT, such as 0.15,0.6"]),
+        ("evaluate MODEL --suite cost --batches x", ["write numbers separated by commas"]),
+        ("ls runs --seed 3", ["unrecognized arguments: --seed 3"]),
         ("evaluate m --text-split 3", ["add part, such as --part sealed"]),
         ("promote --seed 3", ["--text-split 3"]),
     ],
@@ -92,7 +95,8 @@ def test_no_docker_daemon(
         f"validate {code} -q",
         f"{SMALL} --metric {code} --out {tmp_path}/out",
     ):
-        cli.refuses(line, "Docker", "autoprune search --sandbox off", "expr:", code=4)
+        wanted = "Docker", "autoprune search --sandbox off", "expr:", "No such file or directory"
+        assert "Error(" not in cli.refuses(line, *wanted, code=4).err
     assert not (tmp_path / "out").exists()
 
 

@@ -344,9 +344,11 @@ def test_designer_that_fails_is_on_record(tmp_path: Path) -> None:
 def test_one_writer(tmp_path: Path) -> None:
     with (
         Search.open(tmp_path, make_spec()),
-        pytest.raises(PrerequisiteError, match="another process"),
+        pytest.raises(PrerequisiteError, match="another process") as caught,
     ):
         Search.open(tmp_path)
+    # `resume` meets this too, and has no such option.
+    assert "`autoprune search --run NAME`" in str(caught.value)
 
 
 def test_damaged_log_names_the_file(tmp_path: Path) -> None:
