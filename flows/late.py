@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from flows.promote import promote as promote
     from flows.promote import text_of as text_of
     from flows.prune import prune as prune
+    from flows.reproduce_folder import request_of as request_of
     from flows.search import search as search
+    from flows.searching.docker import require_docker as require_docker
     from flows.searching.staging import verdict as verdict
     from flows.second_model import second_model as second_model
     from flows.second_model import second_text as second_text
     from flows.stage import stage as stage
     from tasks.compare_record import tables_of_record as tables_of_record
-    from tasks.promotion import require_model as require_model
     from tasks.promotion import roll_back as roll_back
     from tasks.promotion import settle as settle
+    from tasks.registered import require_model as require_model
 
 _PLACES = {
     "calibrate": "flows.calibrate",
@@ -33,7 +35,9 @@ _PLACES = {
     "promote": "flows.promote",
     "prune": "flows.prune",
     "removed": "autoprune.schemes.card",
-    "require_model": "tasks.promotion",
+    "request_of": "flows.reproduce_folder",
+    "require_docker": "flows.searching.docker",
+    "require_model": "tasks.registered",
     "roll_back": "tasks.promotion",
     "search": "flows.search",
     "second_model": "flows.second_model",

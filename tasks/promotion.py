@@ -35,21 +35,6 @@ DECISION = "autoprune.decision"
 REASON = "autoprune.reason"
 
 
-def require_model(root: str, name: str | None, *, rollback: bool) -> None:
-    """Check that the registry has the model of a promotion or a rollback.
-
-    Args:
-        root: The state folder.
-        name: Registered model; None: the only one with a challenger, or a previous champion.
-        rollback: Whether the previous champion is wanted.
-
-    Raises:
-        UsageError: If it does not exist, or if several could be meant.
-    """
-    alias = track.registry.PREVIOUS if rollback else track.registry.CHALLENGER
-    track.registry.choose_model(_tracker(root), name, alias)
-
-
 @step("find contenders", "find champion and challenger")
 def find_contenders(
     root: str, name: str | None, version: str | None, dry_run: bool = False

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from flows.platform import processes
 from flows.platform.launch import bring_down
 from flows.terminal.output import emit
 from tasks.state import State
@@ -15,7 +16,9 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    stopped = bring_down(State.at(), say)
+    state = State.at()
+    # Without its folder nothing was started, and looking would create it.
+    stopped = bring_down(state, say) if processes.folder(state).exists() else []
     text = f"stopped {', '.join(stopped)}" if stopped else "nothing of this folder was running"
     emit(args, {"stopped": stopped}, f"{text}\nnext  autoprune up")
     return 0

@@ -7,11 +7,8 @@ from collections.abc import Callable
 from flows import late
 from flows.engine import open_engine
 from flows.params import SearchParams
-from flows.params.beginning import has_begun
 from flows.searching.leaderboard import closing_text
 from flows.terminal.output import emit
-from sandbox.engine import Engine
-from sandbox.errors import SandboxUnavailableError
 
 
 def run(args: argparse.Namespace, params: SearchParams | None) -> int:
@@ -33,21 +30,9 @@ def search_with(
         then: Called with the engine, the parameters and the record, which it may extend; returns
             more text.
     """
-    _require_docker(params)
+    late.require_docker(params)
     with open_engine(args) as engine:
         record = engine.call(late.search, params)
         more = "" if then is None else then(engine, params, record)
     emit(args, record, closing_text(record) + more, coloured=True)
     return 0 if record["passed"] else 3
-
-
-def _require_docker(params: SearchParams) -> None:
-    """Refuse a new search that needs Docker where there is none, before a run is on record."""
-    if params.designs_in != "docker":
-        return
-    try:
-        Engine().close()
-    except SandboxUnavailableError:
-        # One that has begun may be finished, and then needs none.
-        if not has_begun(params):
-            raise

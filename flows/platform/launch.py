@@ -351,8 +351,6 @@ def bring_down(state: State, say: Say) -> list[str]:
     Runs that the worker holds end with it; rerunning them resumes their searches.
     """
     register = processes.register_of(state)
-    if not processes.folder(state).exists():
-        return []
     with changing(state):
         alive = register.read()
         for name in sorted(alive, key=lambda name: name != "worker"):

@@ -117,8 +117,12 @@ def test_only_what_was_freed_is_counted(tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_caches_stay_while_a_command_without_a_bench_reads_them(
-    line: str, work: str, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+    line: str, work: str, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("FILE.py", "RAW.jsonl"):
+        Path(name).touch()
+
     def look(*_: object, **__: object) -> None:
         assert caches_are_read(State.open())
         raise UsageError("looked")
