@@ -12,7 +12,7 @@ from flows import library
 from flows.housekeeping import NOT_BEGUN, runs_listing
 from flows.runs import find_run
 from flows.searching.leaderboard import rows, table
-from flows.terminal.output import pairs
+from flows.terminal.output import pairs, wrapped
 from tasks import track
 from tasks.ledger_file import ledger_path
 from tasks.run_files import RunFiles, read_object
@@ -73,7 +73,7 @@ def _metrics() -> Listing:
     for item in found:
         what = [item["formula"] or "no formula", f"within {item['group']}", *_facts(item)]
         lines.append((str(item["name"]), "; ".join(map(str, what))))
-    return {"metrics": found}, f"{pairs(*lines)}\n\nnext  autoprune prune MODEL --metric NAME"
+    return {"metrics": found}, f"{wrapped(*lines)}\n\nnext  autoprune prune MODEL --metric NAME"
 
 
 def _allocators() -> Listing:
@@ -129,9 +129,9 @@ def _suites() -> Listing:
         found.append({"name": name, "summary": "".join(first), "settings": settings})
     lines = []
     for item in found:
-        shown = ",".join(f"{key}={_written(value)}" for key, value in item["settings"].items())
+        shown = ", ".join(f"{key}={_written(value)}" for key, value in item["settings"].items())
         lines.append((item["name"], f"{item['summary']}  [{shown}]"))
-    return {"suites": found}, f"{pairs(*lines)}\n\nnext  autoprune evaluate MODEL --suite NAME"
+    return {"suites": found}, f"{wrapped(*lines)}\n\nnext  autoprune evaluate MODEL --suite NAME"
 
 
 def _verifiers() -> Listing:
@@ -184,7 +184,7 @@ def _choices(
     lines = [
         (item["name"], "; ".join([item["summary"].rstrip("."), *_facts(item)])) for item in found
     ]
-    return {kind: found}, f"{pairs(*lines)}\n\nnext  {follow}"
+    return {kind: found}, f"{wrapped(*lines)}\n\nnext  {follow}"
 
 
 def _plain(value: Any) -> Any:

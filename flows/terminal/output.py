@@ -5,9 +5,13 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 from autoprune.plain_text import in_json, printable
+
+# Texts for people are broken here, as in `--help`.
+COLUMNS = 100
 
 
 def emit(
@@ -41,6 +45,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def wrapped(*rows: tuple[str, str]) -> str:
+    """Format ``name  text`` lines like :func:`pairs`, with long texts broken between words."""
+    width = max(len(name) for name, _ in rows)
+    lines = []
+    for name, text in rows:
+        broken = wrap(
+            printable(text), COLUMNS - width - 2, break_long_words=False, break_on_hyphens=False
+        )
+        lines.append(f"{name:<{width}}  {broken[0] if broken else ''}")
+        lines += [f"{'':<{width}}  {line}" for line in broken[1:]]
+    return "\n".join(lines)
 
 
 def pairs(*rows: tuple[str, Any]) -> str:
