@@ -234,6 +234,6 @@ def test_a_device_can_be_named_and_one_that_is_not_there_is_refused(
 
     monkeypatch.setenv(entry.DEVICE_VARIABLE, "cpu")
     assert default_device() == "cpu"
-    main(["ls", "corpora", "--device", "nonsense", "-q"])
+    assert main(["inspect", "any", "--device", "nonsense", "-q"]) == 2
     with pytest.raises(UsageError, match="the device 'nonsense' cannot be used here"):
         default_device()

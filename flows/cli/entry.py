@@ -41,15 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(error, as_json="--json" in words)
     except SystemExit as stop:
-        return int(stop.code or 0)
+        # Help and completion are printed by the parser.
+        return _printed(int(stop.code or 0))
+    except BrokenPipeError:
+        return _unread()
     _set_up_logging(args.verbose)
-    if args.device:
-        os.environ[DEVICE_VARIABLE] = args.device
+    if device := getattr(args, "device", None):
+        os.environ[DEVICE_VARIABLE] = device
     end_fast()
     try:
-        code = start(args)
-        sys.stdout.flush()
-        return code
+        return _printed(start(args))
     except KeyboardInterrupt as stop:
         way_on = _way_on(stop) or f"{NEXT}{shell_line(*words)}"
         message = "interrupted; what is finished is kept"
@@ -58,12 +59,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(f"\n{message}\n{way_on}")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader closed the pipe (`| head`); the interpreter must not complain on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _unread()
     except Exception as error:
         error = with_extra(error, args.command)
         return _fail(error, as_json=args.json, verbose=args.verbose)
+
+
+def _printed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _unread()
+    return code
+
+
+def _unread() -> int:
+    """The reader closed the pipe (`| head`); the interpreter must not complain on exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _fail(error: Exception, *, as_json: bool, verbose: bool = False) -> int:

@@ -8,10 +8,12 @@ from typing import NoReturn
 from autoprune import __version__
 from autoprune.errors import UsageError
 from flows.cli.loading import grammar
-from flows.grammar import COMMANDS
+from flows.grammar import COMMANDS, ON_DEVICE, SEEDED
 from flows.terminal.option_types import whole_number
 
-HELP = "help"
+HELP, VERSION = "help", "version"
+# Options of every command, which may also precede it: without and with a value.
+SWITCHES, VALUED = ("--json", "-q", "--quiet", "-v", "--verbose"), ("--seed", "--device")
 COMPLETION = "--print-completion"
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 wrong use, 3 rejected or nothing passed, 4 prerequisite missing,
@@ -74,7 +76,7 @@ def build_parser(only: str | None = None) -> Parser:
             help=does,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             # Its own parent: commands may set other defaults, and parsers share what they inherit.
-            parents=[_shared_options()],
+            parents=[_shared_options(name)],
             allow_abbrev=False,
         )
         if only in (None, name):
@@ -92,19 +94,24 @@ def _add_completion(parser: Parser) -> None:
     shtab.add_argument_to(parser, [COMPLETION], help="print a shell's completions")
 
 
-def _shared_options() -> Parser:
+def _shared_options(command: str) -> Parser:
+    """Return the options of every command, and those of them that have an effect on this one."""
     shared = Parser(add_help=False)
     group = shared.add_argument_group("options of every command")
     group.add_argument(
         "--json", action="store_true", help="print the result as one JSON object on stdout"
     )
-    group.add_argument("--seed", type=whole_number, help="seed of every random choice (default 0)")
-    group.add_argument(
-        "--device",
-        metavar="NAME",
-        help="compute on this device of torch, such as cpu or cuda:1 (default: AUTOPRUNE_DEVICE, "
-        "else the accelerator where there is one)",
-    )
+    if command in SEEDED:
+        group.add_argument(
+            "--seed", type=whole_number, help="seed of every random choice (default 0)"
+        )
+    if command in ON_DEVICE:
+        group.add_argument(
+            "--device",
+            metavar="NAME",
+            help="compute on this device of torch, such as cpu or cuda:1 (default: "
+            "AUTOPRUNE_DEVICE, else the accelerator where there is one)",
+        )
     noise = group.add_mutually_exclusive_group()
     noise.add_argument("-q", "--quiet", action="store_true", help="no progress, only the result")
     noise.add_argument("-v", "--verbose", action="store_true", help="log more; show tracebacks")
@@ -130,17 +137,41 @@ def _near(wrong: str, known: Sequence[str]) -> str:
     return next(iter([*longer, *close, *shorter]), "")
 
 
+def _command_first(argv: Sequence[str]) -> list[str]:
+    """Move the options of every command behind the command, where its parser reads them."""
+    rest, options = list(argv), list[str]()
+    while rest and rest[0].partition("=")[0] in (*SWITCHES, *VALUED):
+        # The value of an option is a word of its own, or behind a sign.
+        words = 2 if rest[0] in VALUED else 1
+        options += rest[:words]
+        del rest[:words]
+    return [*rest[:1], *options, *rest[1:]]
+
+
+def _require_effect(argv: Sequence[str], command: str) -> None:
+    """Refuse the options of :data:`VALUED` on a command that has none of them."""
+    # A promotion says itself what stands for its seed.
+    acting = {"--seed": SEEDED | {"promote"}, "--device": ON_DEVICE}
+    for option in VALUED:
+        typed = any(word.partition("=")[0] == option for word in argv)
+        if typed and command in COMMANDS and command not in acting[option]:
+            raise UsageError(f"{option} has no effect on `autoprune {command}`; leave it out")
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; print help and exit if requested.
 
     Raises:
         UsageError: If they are not a command with its options.
     """
+    argv = _command_first(argv)
     if argv[:1] == [HELP]:
         argv = [*argv[1:2], "--help"]
+    elif argv == [VERSION]:
+        argv = [f"--{VERSION}"]
     completes = COMPLETION in (word.partition("=")[0] for word in argv)
-    # Only options without a value may precede the command.
     command = next((word for word in argv if not word.startswith("-")), "")
+    _require_effect(argv, command)
     parser = build_parser(None if completes else command)
     if command in RETIRED:
         raise UsageError(f"{command} is now {RETIRED[command]}")

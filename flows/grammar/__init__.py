@@ -36,3 +36,12 @@ COMMANDS = {
     "gc": "free disk space: copies of winners and, on request, caches",
     "sandbox": "build or check the sandbox image",
 }
+
+# Commands that draw at random by --seed.
+SEEDED = frozenset(
+    {"demo", "search", "calibrate", "prune", "evaluate", "compare", "instruct", "verify"}
+)
+# Commands that compute with torch, and those that start others which do.
+ON_DEVICE = frozenset(
+    {"demo", "search", "inspect", "calibrate", "prune", "evaluate", "compare", "verify"}
+) | {"promote", "reproduce", "resume", "stage", "up", "mcp"}

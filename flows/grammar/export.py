@@ -6,6 +6,7 @@ from pathlib import Path
 from autoprune.errors import UsageError
 from flows.params.named import check_models
 from flows.terminal.option_types import add_overwrite
+from flows.terminal.options import model_of
 
 DESCRIPTION = """\
 Write a dense or pruned model as a GGUF file and read every tensor back. If
@@ -21,9 +22,14 @@ EXAMPLE = "autoprune export pruned --gguf q8_0 --out pruned.gguf"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "model",
+        "model_word",
+        nargs="?",
         metavar="MODEL",
+        default=argparse.SUPPRESS,
         help="dense or pruned model: folder, hub id, .gguf file or package:module/file.gguf",
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", default=argparse.SUPPRESS, help="the same as MODEL"
     )
     parser.add_argument(
         "--gguf",
@@ -55,9 +61,10 @@ def read(args: argparse.Namespace) -> Path | None:
     """Return the saved folder to send unchanged; None if a file is written first.
 
     Raises:
-        UsageError: If options are missing, or there is no such model, or one that is sent as it
-            is is not a saved folder.
+        UsageError: If the model or an option is missing, there is no such model, or what is sent
+            as it is is not a saved folder.
     """
+    args.model = model_of(args)
     if not (args.gguf or args.push_to_hub):
         raise UsageError(
             "nothing to do: give --gguf TYPE --out FILE, or --push-to-hub OWNER/NAME, or both"

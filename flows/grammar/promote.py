@@ -4,6 +4,7 @@ import argparse
 
 from autoprune.errors import UsageError
 from flows.params import PromoteParams
+from flows.terminal.option_types import whole_number
 from flows.terminal.options import add_options, given, settled
 from tasks.state import State
 
@@ -20,6 +21,7 @@ EXAMPLE = "autoprune promote --dry-run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add_options(parser, PromoteParams)
+    parser.add_argument("--seed", type=whole_number, help=argparse.SUPPRESS)
     parser.add_argument(
         "--yes", action="store_true", help="do not ask on a terminal before moving the alias"
     )

@@ -69,15 +69,7 @@ def given(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
     """
     found = {name: getattr(args, name) for name in kind.model_fields if hasattr(args, name)}
     found = {name: found[name] for name in found if name not in SHARED or found[name] is not None}
-    word = getattr(args, _WORD, None)
-    if word is None:
-        return found
-    if MODEL in found:
-        raise UsageError(
-            f"the model is given twice, {word!r} and {found[MODEL]!r}; write "
-            f"`autoprune {args.command} MODEL`"
-        )
-    return found | {MODEL: word}
+    return found | ({MODEL: model_of(args)} if hasattr(args, _WORD) else {})
 
 
 def given_with_model(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
@@ -86,10 +78,20 @@ def given_with_model(args: argparse.Namespace, kind: type[Params]) -> dict[str, 
     Raises:
         UsageError: If the model is missing or given twice.
     """
-    found = given(args, kind)
-    if MODEL not in found:
-        raise UsageError(f"the model is missing; write `autoprune {args.command} MODEL`")
-    return found
+    return given(args, kind) | {MODEL: model_of(args)}
+
+
+def model_of(args: argparse.Namespace) -> str:
+    """Return the model, given as a word or as an option.
+
+    Raises:
+        UsageError: If it is missing or given twice.
+    """
+    found = [getattr(args, name) for name in (_WORD, MODEL) if hasattr(args, name)]
+    if len(found) == 1:
+        return str(found[0])
+    wrong = f"given twice, {found[0]!r} and {found[1]!r}" if found else "missing"
+    raise UsageError(f"the model is {wrong}; write `autoprune {args.command} MODEL`")
 
 
 def settled(kind: type[Settled], values: Mapping[str, Any]) -> Settled:

@@ -89,12 +89,22 @@ def test_every_command_has_its_grammar_and_what_runs_it() -> None:
 def test_help_teaches(name: str, cli: CommandLine) -> None:
     shown = cli(f"{name} --help").out
     assert f"example:\n  autoprune {name}" in shown
-    for option in ("--json", "--seed", "--quiet", "--verbose"):
+    for option in ("--json", "--quiet", "--verbose"):
         assert option in shown
+    # Shown where it has an effect.
+    assert ("--seed" in shown) == (name in grammar.SEEDED)
+    assert ("--device" in shown) == (name in grammar.ON_DEVICE)
+
+
+@pytest.mark.parametrize("words", ["--json", "-v", "--quiet --json", "-q --seed 3", "--seed=3"])
+def test_options_of_every_command_may_precede_it(words: str) -> None:
+    before, behind = (parse(line.split()) for line in (f"{words} prune m", f"prune m {words}"))
+    assert before == behind and before.command == "prune"
 
 
 def test_version_help_and_completion(cli: CommandLine) -> None:
     assert cli("--version").out.startswith("autoprune 0.")
+    assert cli("version").out == cli("--version").out
     assert "autoprune gc --dry-run" in cli("help gc").out
     cli("help")
     cli("help nothing", code=2)
@@ -102,6 +112,21 @@ def test_version_help_and_completion(cli: CommandLine) -> None:
         assert f"example:\n  autoprune verify {action}" in cli(f"verify {action} --help").out
     script = cli("--print-completion bash").out
     assert "--schedule" in script and "gc" in script and "--also-sparsities" in script
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    words = [sys.executable, "-m", "flows.cli", "--print-completion", "bash"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 1
+
+
+@pytest.mark.parametrize("what", ["metrics", "allocators", "repairs", "schemes", "suites"])
+def test_lists_of_names_fit_the_screen(what: str, cli: CommandLine) -> None:
+    shown = cli(f"ls {what}").out
+    assert max(map(len, shown.splitlines())) <= 100
+    assert all(item["name"] in shown for item in cli(f"ls {what} --json").record[what])
 
 
 @pytest.mark.parametrize("what", ["schemes", "suites", "corpora", "models"])

@@ -27,3 +27,6 @@ def test_a_file_is_written_once_and_described(
     for words, shown in (("", "nothing to do"), ("--gguf q8_0", "go together")):
         cli.refuses(f"export any {words}", shown)
     cli.refuses("export any --out x", "nothing to do")
+    cli.refuses("export --gguf q8_0 --out x.gguf", "the model is missing; write `autoprune export")
+    cli.refuses("export any --model any --gguf q8_0 --out x.gguf", "the model is given twice")
+    assert "unknown model './none'" in cli("export --model ./none --push-to-hub a/b", code=2).err
