@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from autoprune.errors import PrerequisiteError
 from autoprune.models.reference import DEMO_MODEL
 from flows.extras import EXTRA_OF, with_extra
+from tasks.run_files import RunFiles
+from tasks.state import State
 
 PROJECT = Path(__file__).parents[2]
 # Importing a module, or a part of it, raises; asking whether it is installed says no.
@@ -128,6 +130,11 @@ def test_both_pips_of_an_installation_wait_for_the_venv_and_not_for_each_other(
 
 def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:
     (tmp_path / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
+    # Names are looked up first: a search and a store of MLflow.
+    run = RunFiles.of(State(tmp_path / "state"), "r")
+    run.folder.mkdir(parents=True)
+    for file in (run.log, State(tmp_path / "state").tracking_database):
+        file.touch()
     lines = [
         f"search --model {DEMO_MODEL}",
         f"prune {DEMO_MODEL} --metric wanda",
