@@ -8,7 +8,9 @@ from autoprune.statistics.statistics import AHEAD
 from flows.naming import run_name
 from flows.params import CalibrateParams
 from flows.terminal import console
-from tasks.calibrate import collect_statistics, cut_windows, load_model
+from flows.terminal.calibration_text import calibration_text
+from tasks.calibrate import calibration_markdown, collect_statistics, cut_windows, load_model
+from tasks.publish import Publisher
 from tasks.state import State, model_slug
 from tasks.workbench import Workbench, opened
 
@@ -28,7 +30,10 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
             bench, CALIBRATION, params.corpus, params.calibration_windows, params.seqlen
         )
         found = collect_statistics(bench, CALIBRATION, needs)
-    return {
+    facts = found | {"statistics": found["needs"], "corpus": params.corpus}
+    facts |= {key: text[key] for key in ("windows", "seqlen", "notes")}
+    Publisher(params.model, None, "calibrate").calibration(calibration_markdown(facts))
+    record = {
         "model": params.model,
         "model_digest": model["digest"],
         "corpus_digest": text["digest"],
@@ -40,3 +45,5 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
         "notes": text["notes"],
         "seconds": found["seconds"],
     }
+    console.screen().outcome(calibration_text(record, params).splitlines())
+    return record

@@ -11,6 +11,7 @@ from autoprune.comparison.draws import too_common
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
 from flows.comparing.run import Run
+from flows.comparing.table import rendered
 from flows.naming import run_name
 from flows.params.compare import CompareParams
 from flows.params.fields import split_number
@@ -20,6 +21,7 @@ from flows.text_split import forget_split, settled
 from tasks.compare import check_comparison, check_output, prepare_comparison, write_comparison
 from tasks.compare_bench import CompareBench
 from tasks.compare_mirror import mirror_comparison, mirrored_comparison
+from tasks.compare_page import show_comparison
 from tasks.compare_remote import comparison_sheet
 from tasks.compare_suites import own_distance, suite_defaults
 from tasks.evaluate import check_suites
@@ -102,7 +104,10 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
             result = table.write()
     counts = {"measured": run.measured, "cached": run.cached, "failed": run.failed}
     forget_split(asked)
-    return result | counts | {"mlflow_run": table.mirror("FINISHED")}
+    record = result | counts | {"mlflow_run": table.mirror("FINISHED")}
+    show_comparison(state, record, params.folder_name())
+    console.screen().outcome(rendered(record).splitlines())
+    return record
 
 
 def _warn(protocol: dict[str, Any]) -> None:

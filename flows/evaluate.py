@@ -10,6 +10,7 @@ from autoprune.report.sealed import SealedSet
 from flows.naming import run_name as flow_run_name
 from flows.params.evaluate import EvaluateParams, listed
 from flows.terminal import console
+from flows.terminal.evaluation_text import evaluation_text
 from flows.text_split import forget_split, settled
 from tasks.against import compare, read_record
 from tasks.calibrate import load_model
@@ -70,6 +71,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
         console.screen().event(f"MLflow has no record of this run: {kept['error']}")
     record |= {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
     show_evaluation(State.open(), record, kept["place"])
+    console.screen().outcome(evaluation_text(record).splitlines())
     if complete:
         forget_split(asked)
     return record

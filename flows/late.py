@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from autoprune.lazy import lazily
 
 if TYPE_CHECKING:
-    from autoprune.schemes.card import removed as removed
     from flows.calibrate import calibrate as calibrate
     from flows.compare import compare as compare
     from flows.evaluate import evaluate as evaluate
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from flows.promote import text_of as text_of
     from flows.prune import prune as prune
     from flows.reproduce_folder import request_of as request_of
+    from flows.pruning_text import pruning_text as pruning_text
     from flows.search import search as search
     from flows.searching.docker import require_docker as require_docker
     from flows.searching.staging import verdict as verdict
@@ -34,10 +34,10 @@ _PLACES = {
     "evaluate": "flows.evaluate",
     "promote": "flows.promote",
     "prune": "flows.prune",
-    "removed": "autoprune.schemes.card",
     "request_of": "flows.reproduce_folder",
     "require_docker": "flows.searching.docker",
     "require_model": "tasks.registered",
+    "pruning_text": "flows.pruning_text",
     "roll_back": "tasks.promotion",
     "search": "flows.search",
     "second_model": "flows.second_model",

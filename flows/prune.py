@@ -13,6 +13,7 @@ from flows.naming import run_name
 from flows.params import PruneParams
 from flows.params.evaluate import listed
 from flows.prune_scheme import prune_by_scheme
+from flows.pruning_text import pruning_text
 from flows.terminal import console
 from tasks.allocation import SELECTION, choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
@@ -26,7 +27,7 @@ from tasks.prune import (
     send_folder,
 )
 from tasks.quality import choose_preset, perplexity_on
-from tasks.results import show_pruning
+from tasks.results import show_estimate, show_pruning
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
 from tasks.workbench import Workbench, opened
@@ -40,6 +41,14 @@ NAME = run_name("prune", PruneParams, lambda params: model_slug(params.model))
 def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Prune a model with one metric and save it."""
     started = time.monotonic()
+    record = _sent(params, _pruned(params))
+    record |= {"seconds": time.monotonic() - started, "peak_rss_mb": round(peak_rss_mb(), 1)}
+    console.screen().outcome(pruning_text(record, params).splitlines())
+    return record
+
+
+def _pruned(params: PruneParams) -> dict[str, Any]:
+    """Prune, save and show the result; return the record."""
     held_out = listed(params.held_out)
     if params.out is not None and not params.dry_run:
         read = (params.program or params.metric, params.corpus, *held_out)
@@ -48,7 +57,9 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         # Once more than in the command: a run of the worker has another machine's token.
         check_push(params.push_to_hub)
     if params.scheme is not None:
-        return _sent(params, prune_by_scheme(params)) | _cost_of(started)
+        record = prune_by_scheme(params)
+        show_pruning(State.open(), record, params.measured_by)
+        return record
     streams = params.stream or params.dry_run
     # A preset's parts are known to be good; which, when the model is.
     request = {} if params.by_preset else _request(params)
@@ -127,7 +138,9 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         pruning = bench, metric, CALIBRATION, plan
         if params.dry_run:
             cost = estimate_stream(*pruning, params.statistics, params.out)
-            return record | {"estimate": cost}
+            record["estimate"] = cost
+            show_estimate(record)
+            return record
         if streams:
             out = str(params.out)
             made = prune_stream(*pruning, params.statistics, out, record)
@@ -148,7 +161,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     if record["out"]:
         write_folder_card(str(record["out"]), params.model, record)
     show_pruning(State.open(), record, params.measured_by)
-    return _sent(params, record) | _cost_of(started)
+    return record
 
 
 def _sent(params: PruneParams, record: dict[str, Any]) -> dict[str, Any]:
@@ -157,10 +170,6 @@ def _sent(params: PruneParams, record: dict[str, Any]) -> dict[str, Any]:
         return record
     console.screen().event(f"send {record['out']} to {params.push_to_hub}")
     return record | {"commit": send_folder(record["out"], params.push_to_hub, params.private)}
-
-
-def _cost_of(started: float) -> dict[str, float]:
-    return {"seconds": time.monotonic() - started, "peak_rss_mb": round(peak_rss_mb(), 1)}
 
 
 def _request(params: PruneParams) -> dict[str, Any]:

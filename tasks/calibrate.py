@@ -6,6 +6,7 @@ from typing import Any
 
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
+from autoprune.plain_text import in_code
 from autoprune.text.corpora import load_corpus
 from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks.recorded import recorded, step
@@ -143,16 +144,25 @@ def calibrate_again(bench: SearchBench) -> tuple[str, str, bool]:
 
 
 def calibration_markdown(facts: Mapping[str, Any]) -> str:
-    """Format what :func:`calibrate` returns as a table for Prefect's page."""
-    place = "cached: from the store" if facts["cached"] else "computed: one pass of the model"
+    """Format as a table for Prefect's page which text was read, and what came of it.
+
+    Args:
+        facts: What :func:`calibrate` returns. The flow ``calibrate`` has no split text and does not
+            ask the store: it gives ``corpus`` in place of ``documents`` and ``cached``.
+    """
     rows = [
         ("windows", f"{facts['windows']} of {facts['seqlen']} tokens"),
         ("tokens", f"{facts['tokens']:,}"),
-        ("documents", f"{facts['documents']:,} in the {CALIBRATION} part"),
         ("statistics", ", ".join(facts["statistics"])),
         ("digest", f"`{facts['digest']}`"),
-        ("source", place),
         ("seconds", f"{facts['seconds']:.1f}"),
     ]
+    if "corpus" in facts:
+        rows.insert(0, ("text", in_code(facts["corpus"]).replace("|", "\\|")))
+    if "documents" in facts:
+        rows.insert(2, ("documents", f"{facts['documents']:,} in the {CALIBRATION} part"))
+    if "cached" in facts:
+        place = "cached: from the store" if facts["cached"] else "computed: one pass of the model"
+        rows.insert(-1, ("source", place))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return "\n\n".join([f"| calibration | |\n|---|---|\n{table}", *facts["notes"]])

@@ -9,6 +9,7 @@ from typing import Any
 from autoprune.plain_text import in_code, in_markdown, one_line, shell_line
 from autoprune.report.canvas import BLUE, new_canvas
 from autoprune.report.layers import by_block
+from autoprune.schemes.card import removed
 from tasks.publish import Publisher
 from tasks.run_markdown import picture_markdown
 from tasks.state import State, without_machine_paths
@@ -26,13 +27,15 @@ def show_pruning(state: State, record: Mapping[str, Any], measured_by: str) -> N
         record: What the prune flow returns.
         measured_by: Options of `autoprune evaluate` that measure it, with a space in front.
     """
-    shown = Publisher(record["model"], record["target"], "prune")
-    rows = [{"what": name, "value": one_line(value, CELL)} for name, value in _facts(record)]
-    note = f"{record['zeros']:,} of {record['prunable']:,} prunable weights are zero"
-    shown.figures(rows, note)
-    parts = [f"# {in_markdown(record['metric'], 80)}: {note}"]
-    parts += [in_markdown(line) for line in (record["recount"], *record["notes"]) if line]
-    if record["layer_sparsity"]:
+    # The share that a scheme removes follows from the model; its runs share one key.
+    shown = Publisher(record["model"], record.get("target"), "prune")
+    scheme = "scheme" in record
+    facts = _scheme_facts(record) if scheme else _facts(record)
+    note = _removed(record) if scheme else _zeros(record)
+    shown.figures(_table(facts), note)
+    parts = [f"# {in_markdown(record['scheme' if scheme else 'metric'], 80)}: {note}"]
+    parts += [in_markdown(line) for line in (record.get("recount"), *record["notes"]) if line]
+    if record.get("layer_sparsity"):
         parts.append(_layers_picture(record["layer_sparsity"]))
     if record["out"]:
         place = without_machine_paths(str(record["out"]), state.root)
@@ -42,6 +45,23 @@ def show_pruning(state: State, record: Mapping[str, Any], measured_by: str) -> N
     else:
         parts.append("Nothing was saved: no folder was given under Out.")
     shown.report("\n\n".join(parts))
+
+
+def show_estimate(record: Mapping[str, Any]) -> None:
+    """Show what a streamed run would need.
+
+    Args:
+        record: What the prune flow returns for a dry run.
+    """
+    cost = record["estimate"]
+    facts = [
+        ("memory", f"{cost['memory_mb']:,.0f} MB"),
+        *((f"memory for {name}", f"{mb:,.0f} MB") for name, mb in cost["memory_parts_mb"].items()),
+        ("disk", f"{cost['disk_mb']:,.0f} MB"),
+        ("time", f"{cost['seconds']:,.0f} s"),
+    ]
+    note = "An estimate of the streamed run; nothing was pruned"
+    Publisher(record["model"], record["target"], "prune").figures(_table(facts), note)
 
 
 def show_evaluation(state: State, record: Mapping[str, Any], where: str) -> None:
@@ -71,6 +91,29 @@ def show_evaluation(state: State, record: Mapping[str, Any], where: str) -> None
         shown.mlflow(where)
 
 
+def _table(facts: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"what": name, "value": one_line(value, CELL)} for name, value in facts]
+
+
+def _zeros(record: Mapping[str, Any]) -> str:
+    return f"{record['zeros']:,} of {record['prunable']:,} prunable weights are zero"
+
+
+def _removed(record: Mapping[str, Any]) -> str:
+    return f"{record['parameters']:,} of {record['parameters_before']:,} parameters are left"
+
+
+def _scheme_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [("scheme", record["scheme"]), *removed(record), *_calibration(record)]
+
+
+def _calibration(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "corpus" not in record:
+        return []
+    text = f"{record['samples']} x {record['seqlen']} tokens of {record['corpus']}"
+    return [("calibration", text)]
+
+
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [
         ("metric", record["metric"]),
@@ -80,10 +123,12 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("zeros", f"{record['zeros']:,}"),
         ("prunable weights", f"{record['prunable']:,}"),
         ("sparsity", f"{record['sparsity']:.4%}"),
+        *_calibration(record),
     ]
-    if "corpus" in record:
-        text = f"{record['samples']} x {record['seqlen']} tokens of {record['corpus']}"
-        facts.append(("calibration", text))
+    if found := record["perplexity"]:
+        size = f"{found['windows']} x {found['seqlen']} tokens of the selection part"
+        facts.append(("perplexity", f"{found['pruned']:.2f} on {size}"))
+        facts.append(("perplexity, dense", f"{found['dense']:.2f}"))
     if "allocation_choice" in record:
         tried = record["allocation_choice"]["tried"]
         facts += [(f"loss with {each['allocation']}", f"{each['loss']:.4f}") for each in tried]

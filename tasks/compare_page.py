@@ -1,0 +1,43 @@
+"""What Prefect's UI shows of a comparison: its table, what it recommends, the picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoprune.plain_text import in_code, in_markdown, one_line
+from tasks.mirror import place_of
+from tasks.publish import CELL, Publisher
+from tasks.run_markdown import picture_markdown
+from tasks.state import State, without_machine_paths
+
+PICTURE = "pareto.png"
+TITLE = "Perplexity against sparsity"
+
+
+def show_comparison(state: State, record: Mapping[str, Any], name: str) -> None:
+    """Show a comparison's table, recommendation and picture, and where its files are.
+
+    Args:
+        state: The state folder.
+        record: What the compare flow returns.
+        name: Name of the comparison, for the link to MLflow.
+    """
+    shown = Publisher(record["model"], None, "compare")
+    targets = [entry["target"] for entry in record["recommendation"]]
+    heads = [one_line(head, CELL) for head in ("method", *targets)]
+    rows = [
+        dict(zip(heads, (one_line(cell, CELL) for cell in row), strict=True))
+        for row in record["overview"]
+    ]
+    shown.figures(rows, f"Sealed perplexity; in brackets: against {record['baseline']}")
+    parts = [f"# {in_markdown(name, 80)}"]
+    parts += [in_markdown(entry["text"]) for entry in record["recommendation"]]
+    parts += [in_markdown(line) for line in record["missing"]]
+    folder = Path(record["folder"])
+    parts.append(picture_markdown(folder / PICTURE, TITLE))
+    parts.append(f"Files: {in_code(without_machine_paths(str(folder), state.root))}")
+    if record["mlflow_run"]:
+        place = without_machine_paths(place_of(state, record["mlflow_run"], name), state.root)
+        shown.mlflow(place)
+        parts.append(place)
+    shown.report("\n\n".join(parts))
