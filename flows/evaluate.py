@@ -70,7 +70,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     if kept["error"]:
         console.screen().event(f"MLflow has no record of this run: {kept['error']}")
     record |= {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
-    show_evaluation(State.open(), record, kept["place"])
+    show_evaluation(State.open(), record, kept["place"], kept["base"])
     console.screen().outcome(evaluation_text(record).splitlines())
     if complete:
         forget_split(asked)

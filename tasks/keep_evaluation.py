@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.digest import digest_json
+from autoprune.errors import AutopruneError
 from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import write_rows
+from autoprune.models.reference import RECORD_FILE
 from autoprune.storage import write_json
 from tasks.evaluation_parts import forget_parts
 from tasks.mirror import log_stage, place_of
 from tasks.provenance import here_tags
 from tasks.recorded import step
+from tasks.run_files import read_object
 from tasks.state import State
 
 
@@ -36,9 +39,10 @@ def keep_evaluation(
         complete: Whether nothing is left to measure, so that the finished parts may go.
 
     Returns:
-        Folder of the files, and MLflow's run id or why there is none.
+        Folder of the files, MLflow's run id or why there is none, and ``base``: the model whose
+        experiment it is in.
     """
-    state = State.open(Path(root))
+    state, base = State.open(Path(root)), base_model(model)
     folder = state.root / "evaluations" / run
     folder.mkdir(parents=True, exist_ok=True)
     write_rows([Row.from_json(row) for row in record["rows"]], folder / "rows.parquet")
@@ -48,6 +52,7 @@ def keep_evaluation(
 
     def content() -> dict[str, Any]:
         tags = here_tags() | {"model": model, "model.digest": record["model_digest"]}
+        tags["model.base"] = base
         tags |= {f"sealed.{text[:12]}": str(n) for text, n in record["sealed_touches"].items()}
         tags |= {
             f"sealed.{text[:12]}.earlier": str(known["earlier"])
@@ -56,7 +61,7 @@ def keep_evaluation(
         # Part and seed of the splits are settings already.
         digests = {name: split["digest"] for name, split in record["splits"].items()}
         return {
-            "kind": "evaluation", "model": model, "name": run,
+            "kind": "evaluation", "model": base, "name": run,
             "params": params | ({"splits": digests} if digests else {}),
             "metrics": figures(record["rows"]), "tags": tags, "folder": folder,
         }  # fmt: skip
@@ -64,7 +69,22 @@ def keep_evaluation(
     done = log_stage(state, content)
     mlflow_run = done["mlflow_run"]
     place = place_of(state, mlflow_run, run) if mlflow_run else ""
-    return {"folder": str(folder), "place": place, **done}
+    return {"folder": str(folder), "place": place, "base": base, **done}
+
+
+def base_model(ref: str) -> str:
+    """The model that a saved folder was made from, by its records; any other model itself.
+
+    Folders of different models have the same name: every search saves a ``winner``.
+    """
+    known: set[str] = set()
+    while ref not in known and (record := Path(ref).expanduser() / RECORD_FILE).is_file():
+        known.add(ref)
+        try:
+            ref = str(read_object(record)["model"])
+        except (OSError, KeyError, AutopruneError):
+            break
+    return ref
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, float]:

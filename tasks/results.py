@@ -64,16 +64,17 @@ def show_estimate(record: Mapping[str, Any]) -> None:
     Publisher(record["model"], record["target"], "prune").figures(_table(facts), note)
 
 
-def show_evaluation(state: State, record: Mapping[str, Any], where: str) -> None:
+def show_evaluation(state: State, record: Mapping[str, Any], where: str, base: str) -> None:
     """Show the figures of an evaluation, what they are compared with, and where they are saved.
 
     Args:
         state: The state folder.
         record: What the evaluation flow returns.
         where: Where the run is in MLflow, as markdown; empty if it is not there.
+        base: The model that the measured one was made from, which names the artifacts.
     """
     where = without_machine_paths(where, state.root)
-    shown = Publisher(record["model"], None, "evaluate")
+    shown = Publisher(base, None, "evaluate")
     rows = [_figure(row) for row in record["rows"][:ROWS]]
     left = len(record["rows"]) - len(rows)
     more = f", and {left} more in its folder" if left else ""

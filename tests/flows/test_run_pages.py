@@ -12,7 +12,10 @@ from flows.evaluate import evaluate
 from flows.params import CalibrateParams, PruneParams
 from flows.params.evaluate import EvaluateParams
 from flows.prune import prune
+from tasks.keep_evaluation import base_model
+from tasks.mirror import tracker_of
 from tasks.publish import Publisher
+from tasks.state import State
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
 
@@ -53,6 +56,9 @@ def test_a_smaller_model_is_shown_with_what_is_left_and_how_to_measure_it(
     assert table["scheme"] == record["scheme"] and table["blocks removed"]
     assert f"{record['parameters']:,} of {record['parameters_before']:,}" in table["parameters"]
     assert table["calibration"].startswith("4 x 32 tokens")
+    assert (
+        table["size"].startswith("Weights: ") and table["size"] in (out / "README.md").read_text()
+    )
     page = shown["prune-report-tiny"]
     assert "parameters are left" in page and "--suite lm,cost --against" in page
     assert any(line.startswith("saved") and str(out) in line for line in caplog.messages)
@@ -88,6 +94,23 @@ def test_an_evaluation_ends_its_log_with_its_figures(
     assert "evaluate-report-tiny" in shown
     assert any(line.startswith("perplexity") for line in caplog.messages)
     assert caplog.messages[-1].startswith("next  autoprune evaluate")
+
+
+def test_a_pruned_folder_is_recorded_with_the_model_that_it_was_made_from(
+    shown: Shown, sizes: dict[str, Any], pruned: Path
+) -> None:
+    winner = pruned.rename(pruned.with_name("winner"))
+    asked = {"model": str(winner), "corpus": sizes["corpus"], "windows": 3, "seqlen": 32}
+    record = evaluate.fn(EvaluateParams.model_validate(asked))
+    assert "evaluate-report-tiny" in shown
+    client = tracker_of(State.open()).client
+    run = client.get_run(record["mlflow_run"])
+    assert client.get_experiment(run.info.experiment_id).name == "autoprune/tiny"
+    assert run.data.tags["model"] == str(winner)
+    assert run.data.tags["model.base"] == sizes["model"]
+    # Whatever has no record, or one that is damaged, stands for itself.
+    (winner / "autoprune.json").write_text("[]")
+    assert base_model(str(winner)) == str(winner) and base_model("owner/none") == "owner/none"
 
 
 def test_a_comparison_shows_table_advice_and_picture(
