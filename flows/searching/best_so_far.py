@@ -11,6 +11,7 @@ from autoprune.recipe import Recipe
 from autoprune.recipe_text import RecipeText
 from flows.params import SearchParams
 from flows.runs import saved_params
+from flows.terminal import console
 from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
@@ -34,6 +35,11 @@ def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
     else:
         found = _champion(state, params) or _latest(state, params)
         line = recipe_line(found) if found is not None else ""
+        if found is not None and not line:
+            console.screen().event(
+                "the best recipe so far is code, or scored block by block, which no line holds: "
+                "tonight does not start from it"
+            )
         new = (line,) if line and line not in params.starts else ()
         starts = (*params.starts, *new)
     return params.model_copy(update={"starts": starts})
@@ -43,7 +49,6 @@ def recipe_line(recipe: dict[str, Any]) -> str:
     """Format a recipe as ``METRIC+PART+...``; empty for code, which no line can hold."""
     found = Recipe.from_json(recipe)
     if found.metric.kind in ("python", "program") or found.scoring != "dense":
-        log.info("the best recipe so far is code, or scored block by block, and is not a start")
         return ""
     metric = found.metric.source
     if found.metric.kind == "scheme":

@@ -1,6 +1,7 @@
 """Nights: seed and text by the date, and a gate on text that no night before looked at."""
 
 import json
+import logging
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ def test_a_text_with_one_sealed_set_is_refused_before_the_search(
 
 
 def test_a_night_that_was_begun_keeps_its_starts_and_later_ones_take_the_latest_winner(
-    home: Path,
+    home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = State.open()
     winner = {
@@ -204,6 +205,12 @@ def test_a_night_that_was_begun_keeps_its_starts_and_later_ones_take_the_latest_
     recipe = {"metric": program, "group": "row", "allocation": "uniform", "solver": "none"}
     for scoring in ("sequential", "dense"):
         assert recipe_line(recipe | {"scoring": scoring}) == ""
+    (folder / "autoprune.json").write_text(json.dumps(winner | {"recipe": recipe}))
+    caplog.set_level(logging.INFO, "autoprune")
+    assert (
+        with_best_so_far(state, dated(SearchParams(model="tiny", run="next"), FIRST)).starts == ()
+    )
+    assert "tonight does not start from it" in caplog.messages[-1]
     summed = Recipe.parse("wanda+formula:(0.1*depth + 0.05*first)+mrp")
     assert given_start(recipe_line(summed.to_json())).recipe("none") == summed
     other = tonight.model_copy(update={"run": None, "sparsity": 0.5})
