@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flows.second_model import second_text as second_text
     from flows.stage import stage as stage
     from tasks.compare_record import tables_of_record as tables_of_record
+    from tasks.mirror import end_killed as end_killed
     from tasks.promotion import roll_back as roll_back
     from tasks.promotion import settle as settle
     from tasks.registered import require_model as require_model
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "calibrate": "flows.calibrate",
     "compare": "flows.compare",
+    "end_killed": "tasks.mirror",
     "evaluate": "flows.evaluate",
     "promote": "flows.promote",
     "prune": "flows.prune",

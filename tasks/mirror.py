@@ -12,6 +12,7 @@ from autoprune.plain_text import in_markdown
 from autoprune.report.words import summary
 from tasks import track
 from tasks.calls import call_totals
+from tasks.open_runs import left_open
 from tasks.provenance import run_tags
 from tasks.recorded import recorded
 from tasks.run_files import RunFiles
@@ -99,6 +100,20 @@ def log_stage(
 
     run, error = tried(state, work, patient=patient)
     return {"mlflow_run": run, "error": error}
+
+
+def end_killed(state: State) -> list[str]:
+    """End the runs in MLflow that this folder's killed processes left RUNNING.
+
+    Returns:
+        Their names; nothing from a store that does not answer, which a later call asks again.
+    """
+    left = left_open(state)
+
+    def work() -> list[str]:
+        return track.killed.end_killed(tracker_of(state), left)
+
+    return (tried(state, work, patient=False)[0] or []) if left else []
 
 
 def in_store(state: State, facts: Mapping[str, Any]) -> tuple[bool, dict[str, Any] | None]:

@@ -1,15 +1,12 @@
-"""Runs and task runs that Prefect still calls running although no process works on them."""
+"""Runs and task runs that are still called running although no process works on them."""
 
-import os
-import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import psutil
-
+from flows import late
 from flows.platform.zombies import LATEST, crash
-from tasks.slots import SAME_START_SECONDS
+from tasks.open_runs import left_open, process_is_gone, process_mark
 from tasks.state import State, folder_tag
 
 if TYPE_CHECKING:
@@ -23,36 +20,23 @@ LATE_SECONDS = 60.0
 
 def process_tag() -> str:
     """Return the tag of flow runs that this process works on: machine, pid, start time."""
-    me = psutil.Process()
-    return f"{PROCESS_TAG}{socket.gethostname()}/{me.pid}/{me.create_time():.2f}"
+    return f"{PROCESS_TAG}{process_mark()}"
 
 
 def is_gone(tags: Iterable[str]) -> bool:
     """Return whether the tagged process is known to have ended; False if nothing is known."""
     mark = next((tag for tag in tags if tag.startswith(PROCESS_TAG)), "")
-    host, _, rest = mark.removeprefix(PROCESS_TAG).rpartition("/")[0].rpartition("/")
-    if not mark or host != socket.gethostname():
-        return False
-    pid, created = int(rest), float(mark.rpartition("/")[2])
-    if pid == os.getpid():
-        return False
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - created) < SAME_START_SECONDS
-        return not same or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
+    return process_is_gone(mark.removeprefix(PROCESS_TAG))
 
 
 def mark_gone(client: "SyncPrefectClient", state: State) -> list[str]:
     """Mark as crashed the runs of this folder's killed commands, and their abandoned tasks.
 
-    A worker's run has a heartbeat; an automation of `autoprune up` notices when it stops.
+    A worker's run has a heartbeat; an automation of `autoprune up` notices when it stops. MLflow
+    gets the same of all killed processes; importing its client is left out where none was.
 
     Returns:
-        Names of the runs marked by this call.
+        Names of the runs that this call marked in Prefect.
     """
     from prefect.client.schemas.filters import (
         FlowRunFilter,
@@ -71,6 +55,8 @@ def mark_gone(client: "SyncPrefectClient", state: State) -> list[str]:
     for run in gone:
         crash(client, run)
     _mark_tasks(client)
+    if left_open(state):
+        late.end_killed(state)
     return [run.name for run in gone]
 
 

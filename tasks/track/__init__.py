@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from autoprune.lazy import lazily
 
 if TYPE_CHECKING:
-    from tasks.track import models, registry, runs, sheets, stages, traces
+    from tasks.track import killed, models, registry, runs, sheets, stages, traces
     from tasks.track.models import register_checkpoint
     from tasks.track.runs import Tracker
 
 __all__ = [
     "Tracker",
+    "killed",
     "models",
     "register_checkpoint",
     "registry",
@@ -26,6 +27,7 @@ __all__ = [
 
 _PLACES = {
     "Tracker": "tasks.track.runs",
+    "killed": "tasks.track.killed",
     "models": "tasks.track.models",
     "register_checkpoint": "tasks.track.models",
     "registry": "tasks.track.registry",

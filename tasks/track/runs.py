@@ -24,9 +24,8 @@ from mlflow.tracking import MlflowClient
 
 from autoprune.digest import digest_json
 from autoprune.plain_text import in_markdown
+from tasks.open_runs import note_closed, note_open
 from tasks.state import State, folder_tag, model_slug
-
-log = logging.getLogger(__name__)
 
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
@@ -40,8 +39,7 @@ MASKS_TAG = "autoprune.mask_digest"
 # Everything that determines a candidate's masks, in place of its weights.
 SHEET_FILE = "reproduce.json"
 LONGEST_TAG = 7900
-# The description of a run, and what we last wrote there.
-DESCRIPTION = "mlflow.note.content"
+# What we last wrote into a run's description.
 OURS = "autoprune.summary"
 LONGEST_PARAM = 5900
 # The leader's rank and verdict change with every candidate; they belong to the leaderboard.
@@ -132,6 +130,7 @@ class Tracker:
             self.client.set_tag(mlflow_id, PLACE_TAG, place)
         if found[0].info.status != "RUNNING":
             self.client.update_run(mlflow_id, status="RUNNING")
+        note_open(self.state, mlflow_id)
         self._parents[run_id] = mlflow_id
         return mlflow_id
 
@@ -197,13 +196,14 @@ class Tracker:
         """Set the description that MLflow shows with a run, unless a person has written one."""
         text = text[:LONGEST_TAG]
         tags = self.client.get_run(parent_id).data.tags
-        if tags.get(DESCRIPTION) in (None, tags.get(OURS)):
-            both = [RunTag(DESCRIPTION, text), RunTag(OURS, text)]
+        if tags.get(NOTE) in (None, tags.get(OURS)):
+            both = [RunTag(NOTE, text), RunTag(OURS, text)]
             self.client.log_batch(parent_id, tags=both)
 
     def end(self, parent_id: str, status: str) -> None:
         """Close the parent: ``FINISHED``, ``FAILED`` or ``KILLED``; mirroring opens it again."""
         self.client.set_terminated(parent_id, status)
+        note_closed(self.state, parent_id)
         self._parents = {ours: id_ for ours, id_ in self._parents.items() if id_ != parent_id}
 
     def file(self, parent_id: str, path: Path) -> None:

