@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autoprune.plain_text import in_markdown, one_line
-from tasks.state import model_slug
+from autoprune.plain_text import in_code, in_markdown, one_line, shell_line
+from tasks.state import model_slug, without_login
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -25,6 +25,7 @@ REPORT = "report"
 MLFLOW = "mlflow"
 FIGURES = "figures"
 CALIBRATION = "calibration"
+STAGES = "stages"
 TYPES = {
     PROGRESS: "progress",
     LEADERBOARD: "table",
@@ -32,7 +33,10 @@ TYPES = {
     REPORT: "markdown",
     MLFLOW: "markdown",
     CALIBRATION: "markdown",
+    STAGES: "markdown",
 }
+# The deployment that does one stage of a search.
+STAGE = "stage/manual"
 # A key is part of an address; Prefect allows lower-case letters, digits and dashes.
 LONGEST_SLUG = 40
 # After a failure the search is not held up again for a while.
@@ -101,6 +105,15 @@ class Publisher:
         """Show where the run is in MLflow."""
         return self._put(MLFLOW, markdown, "The same run in MLflow, candidate by candidate")
 
+    def stages(self, run_id: str) -> bool:
+        """Show from the beginning how a stage is done again, also if the search breaks.
+
+        Args:
+            run_id: The search.
+        """
+        words = stages_markdown(run_id, _deployment_page(STAGE))
+        return self._put(STAGES, words, "How to go on with one stage, or repeat it")
+
     def _put(self, what: str, data: Any, note: str) -> bool:
         """Write one artifact of the flow run, or update the existing one."""
         from prefect.context import FlowRunContext
@@ -150,6 +163,40 @@ class Publisher:
                 path_params={"id": self._known[what]},
                 json={"data": data, "description": note},
             )
+
+
+def stages_markdown(run_id: str, page: str) -> str:
+    """Say how one stage of a search is done.
+
+    Args:
+        run_id: The search.
+        page: Address of the deployment's page; empty if there is none.
+    """
+    name = f"[{STAGE}]({page})" if page else f"`{STAGE}`"
+    line = shell_line("stage", run_id, "measure")
+    return (
+        f"To do what is open of one stage, or to repeat what is on record, start the deployment "
+        f"{name} with {in_code(run_id)} under *Run* and choose a *Stage*, or type {in_code(line)}. "
+        f"{in_code(shell_line('resume', run_id))} does all that is left."
+    )
+
+
+def _deployment_page(name: str) -> str:
+    """Address of a deployment's page in Prefect; empty outside a flow run, or if it is missing."""
+    from prefect.client.orchestration import get_client
+    from prefect.context import FlowRunContext
+    from prefect.utilities.urls import url_for
+
+    if FlowRunContext.get() is None:
+        return ""
+    try:
+        with get_client(sync_client=True) as client:
+            found = client.read_deployment_by_name(name)
+        return without_login(url_for("deployment", obj_id=found.id) or "")
+    except Exception as error:
+        # The private server of a command has no deployments.
+        log.info("no page of the deployment %s: %s", name, error)
+        return ""
 
 
 def _find(client: Any, key: str, flow_run: "UUID") -> "UUID | None":

@@ -49,6 +49,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
     """Run a search to its end, from the start or from where it stopped."""
     with opened_search(params) as (driver, draft), stopping_well(driver):
         found, files = driver.search, driver.files
+        driver.shown.stages(driver.run_id)
         # A stage that was run alone may have sealed the search, or written its page, before.
         kept = files.page.exists() and ("checkpoint" in files.read_facts() or found.best is None)
         if found.finished is None or not kept:

@@ -9,7 +9,7 @@ import pytest
 
 from autoprune.report import plots
 from autoprune.report.data import Command, Entry, Node, RunReport
-from tasks.publish import Publisher, table_row
+from tasks.publish import Publisher, stages_markdown, table_row
 from tasks.run_files import RunFiles
 from tasks.run_markdown import LARGEST_PAGE, run_markdown
 from tasks.state import State, without_machine_paths
@@ -44,6 +44,13 @@ def test_keys_are_those_that_prefect_takes() -> None:
 
 def test_nothing_is_written_outside_a_flow_run() -> None:
     assert not Publisher("tiny", 0.6).progress(1, 2, "half")
+
+
+def test_a_page_names_the_deployment_of_a_stage_and_the_run() -> None:
+    words = stages_markdown("night", "http://127.0.0.1:4200/deployments/deployment/1")
+    assert "[stage/manual](http://127.0.0.1:4200/deployments/deployment/1)" in words
+    assert "`night` under *Run*" in words and "`autoprune stage night measure`" in words
+    assert "the deployment `stage/manual` with" in stages_markdown("night", "")
 
 
 def test_rows_are_short_texts() -> None:
