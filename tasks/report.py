@@ -48,6 +48,12 @@ def write_report(
     }
 
 
+def write_page(root: str, run_id: str) -> None:
+    """Write the HTML report alone, where the record changed in nothing that pictures show."""
+    files = RunFiles.of(State.open(Path(root)), run_id)
+    html.write_html(read_report(files.report), files.page)
+
+
 def refresh_record(files: RunFiles, run_id: str) -> None:
     """Update the run's record from its log; a running search keeps it up to date itself.
 

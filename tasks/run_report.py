@@ -13,6 +13,8 @@ from autoprune.report.sealed import SealedSet
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 
+# Alias of a registered model's best version, as in `tasks.track.registry`, which loads MLflow.
+CHAMPION = "champion"
 ENDINGS = {
     "candidates": "all candidates of the budget were designed",
     "tokens": "the budget of designer tokens was used up",
@@ -123,14 +125,13 @@ def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tup
     if checkpoint is None:
         return (listed,)
     measure = shell_line("evaluate", checkpoint["out"], "--corpus", search.spec.corpus)
-    return (
-        listed,
-        Command("Measure the winner again", measure),
-        Command(
-            "Ask whether it may become champion (the first winner is already)",
-            "autoprune promote --dry-run",
-        ),
-    )
+    again = (listed, Command("Measure the winner again", measure))
+    version: Mapping[str, Any] | None = facts.get("registered")
+    if version is None or version["uri"].endswith(f"@{CHAMPION}"):
+        return again
+    asked = ("--name", version["name"], "--version", version["version"])
+    promote = shell_line("promote", *asked, "--dry-run")
+    return (*again, Command("Ask whether it may become champion", promote))
 
 
 def _splits(facts: Mapping[str, Any], looks: int) -> tuple[Split, ...]:

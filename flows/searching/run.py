@@ -34,7 +34,7 @@ from tasks.measure import measure_dense, prepare
 from tasks.mirror import in_store
 from tasks.provenance import code_commit, machine
 from tasks.remote import bench_sheet
-from tasks.report import write_report
+from tasks.report import write_page, write_report
 from tasks.run_files import RunFiles
 from tasks.run_markdown import run_markdown
 from tasks.search_bench import SearchBench
@@ -318,6 +318,9 @@ def register(driver: Driver) -> dict[str, Any]:
     done = register_winner(str(driver.state.root), driver.run_id, driver.parent)
     if done["ok"]:
         files.add_facts(registered={key: done[key] for key in ("name", "version", "uri")})
+        # What to do next depends on whether it became champion.
+        driver.write_record()
+        write_page(str(driver.state.root), driver.run_id)
     else:
         console.screen().event(
             f"the winner could not be registered ({done['error']}); its checkpoint lies in "

@@ -13,6 +13,7 @@ from flows.searching.driver import Driver
 from tasks.mirror import mirrored, tracker_of
 from tasks.run_files import RunFiles, read_object
 from tasks.run_record import RunRecord
+from tasks.run_report import build_report
 from tasks.state import State
 
 
@@ -47,3 +48,20 @@ def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
     assert done["ok"], done["error"]
     assert tracker_of(state).client.get_run(done["parent"]).data.tags
     driver.publish()
+
+
+@pytest.mark.parametrize(
+    ("alias", "asked"),
+    [(None, ()), ("@champion", ()), ("@challenger", ("--name autoprune.m.s60 --version 2",))],
+)
+def test_the_gate_is_advised_only_for_a_version_that_it_may_judge(
+    search: Search, monkeypatch: pytest.MonkeyPatch, alias: str | None, asked: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(Search, "finished", "candidates")
+    facts: dict[str, Any] = {"checkpoint": {"out": "winner"}}
+    if alias is not None:
+        uri = f"models:/autoprune.m.s60{alias}"
+        facts["registered"] = {"name": "autoprune.m.s60", "version": "2", "uri": uri}
+    lines = [command.text for command in build_report(search, "s1", facts).next_commands]
+    found = tuple(line for line in lines if "promote" in line)
+    assert found == tuple(f"autoprune promote {words} --dry-run" for words in asked)
