@@ -221,10 +221,17 @@ def table_row(row: Mapping[str, Any], reference: str) -> dict[str, str]:
         f"vs {_short(reference)}": "" if change is None else f"{change:+.1%}",
         "sealed": "failed" if row.get("sealed_failure") else _figure(row["sealed_perplexity"]),
         "sparsity": "" if row["sparsity"] is None else f"{row['sparsity']:.2%}",
-        "verdict": row["verdict"] + (f": {row['code']}" if row["code"] else ""),
+        "verdict": verdict_text(row),
         "formula": _short(row["formula"]),
         "allocation": _short(row["allocation"]),
     }
+
+
+def verdict_text(row: Mapping[str, Any]) -> str:
+    """A leaderboard row's verdict, with the reason of a rejection or what its figure leaves out."""
+    if row["code"]:
+        return f"{row['verdict']}: {row['code']}"
+    return f"{row['verdict']}, masks alone" if row.get("masks_alone") else str(row["verdict"])
 
 
 def _figure(value: float | None) -> str:

@@ -16,6 +16,14 @@ NO_SPEED = (
     "smaller: a runtime for sparse weights, or autoprune compact for storage, uses them"
 )
 
+FEWER_SHAPES = (
+    "It has fewer blocks, rows or columns, so it is faster wherever it runs; autoprune evaluate "
+    "--suite cost measures by how much"
+)
+AS_MANY_EXPERTS = "It is no faster: a token passes through as many experts as before"
+# Schemes that leave less to compute for every token.
+_FASTER = frozenset({"depth", "width", "rotate"})
+
 
 @dataclass(frozen=True)
 class Sample(Part):
@@ -60,9 +68,30 @@ def sizes(outcome: Outcome, quantised: str) -> str:
     )
 
 
-def speed(pattern: str) -> str:
-    """Which runtime gains what from the zeros, in one sentence."""
+def speed(pattern: str, scheme: str = "") -> str:
+    """Which runtime gains what, in one sentence.
+
+    Args:
+        pattern: Of the zeros.
+        scheme: What made the model smaller; empty for zeros.
+    """
+    if scheme:
+        return FEWER_SHAPES if _is_faster(scheme) else AS_MANY_EXPERTS
     return SPARSE_KERNELS if pattern == "2:4" else NO_SPEED
+
+
+def speed_in_short(pattern: str, scheme: str = "") -> tuple[str, str]:
+    """:func:`speed` as a figure and a note."""
+    if scheme:
+        faster = "faster", "fewer blocks, rows or columns"
+        return faster if _is_faster(scheme) else ("as before", "a token needs as many experts")
+    if pattern == "2:4":
+        return "with kernels", "2:4 on sparse tensor cores"
+    return "as before", "zeros need a sparse runtime"
+
+
+def _is_faster(scheme: str) -> bool:
+    return any(part.partition(":")[0] in _FASTER for part in scheme.split("+"))
 
 
 def megabytes(count: int) -> str:

@@ -15,7 +15,7 @@ from autoprune.report.canvas import number
 from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
 from autoprune.report.evidence import Check, Contrast, Margin
 from autoprune.report.front import front
-from autoprune.report.origin import author, best_start
+from autoprune.report.origin import BEST_START, author, best_start
 from autoprune.report.words import rung_text
 from autoprune.search.chronicle import LAP
 from autoprune.search.leaderboard import prediction_text
@@ -138,7 +138,7 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
     if winner is None or reference is None:
         return ()
     own = archive[winner.id]
-    rivals = {"best start": start.id} if start is not None else {}
+    rivals = {BEST_START: start.id} if start is not None else {}
     rivals |= {"reference": reference.alias} if reference is not own else {}
     found = []
     for role, other in ((role, archive[alias]) for role, alias in rivals.items()):

@@ -15,14 +15,21 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from autoprune.report import plots, words
-from autoprune.report.benefit import megabytes
+from autoprune.report.benefit import megabytes, speed_in_short
 from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
 from autoprune.report.layers import by_block
 from autoprune.report.markup import asset, template
 from autoprune.report.mathml import to_mathml
-from autoprune.report.origin import author, authorship, best_start, change_to_start
+from autoprune.report.origin import (
+    author,
+    authorship,
+    best_start,
+    bounds,
+    change_to_start,
+    contrast_to_start,
+)
 from autoprune.report.proposals import proposals
 from autoprune.report.sealed import looks
 from autoprune.storage import write_text
@@ -55,8 +62,10 @@ class Row:
     formula: str
     mathml: Markup | None
     perplexity: str
+    masks_alone: bool
     sealed: str
     change: str
+    tone: str
     interval: str
     sparsity: str
     reasoning: str
@@ -84,6 +93,7 @@ def render(report: RunReport) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=asset("colours.css", "graph.css", "style.css"),
         summary=words.summary(report),
+        opening=2 + len(words.benefit(report)),
         authorship=authorship(report),
         dequantised=words.dequantised(report),
         authors={entry.id: author(report, entry) for entry in report.entries},
@@ -143,10 +153,12 @@ def _row(report: RunReport, entry: Entry, limit: int) -> Row:
         formula=plain(entry.formula, 240),
         mathml=Markup(mathml) if mathml else None,
         perplexity=number(entry.perplexity),
+        masks_alone=words.has_masks_alone(entry),
         sealed=words.sealed_figure(entry),
         change="reference"
         if entry == report.baseline(report.reference)
         else percent(entry.change_vs_wanda, sign=True),
+        tone=words.tone(entry),
         interval="" if entry == report.baseline(report.reference) else words.interval(entry),
         sparsity=percent(entry.sparsity, digits=2),
         reasoning=_fitted(entry.reasoning, limit),
@@ -196,6 +208,7 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
     winner, wanda = report.winner, report.baseline(report.reference)
     tiles = []
     if winner is not None:
+        tiles += _benefit(report)
         note = f"{report.reference_name} {number(wanda.perplexity)}, " if wanda else ""
         note += f"dense {number(report.dense_perplexity)}"
         tiles.append(("Best perplexity", number(winner.perplexity), note))
@@ -206,11 +219,8 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
             )
         change, start = change_to_start(report), best_start(report)
         if change is not None and start is not None:
-            figure = f"{plain(start.alias, 40)} {number(start.perplexity)}"
-            tiles.append(("Against the best start", percent(change, sign=True), figure))
-        if report.outcome is not None:
-            size = megabytes(report.outcome.saved_bytes)
-            tiles.append(("Size", size, f"{megabytes(report.outcome.source_bytes)} before"))
+            note = _against_start(report, start)
+            tiles.append(("Against the best start", percent(change, sign=True), note))
         tiles.append(("Written by", author(report, winner), authorship(report)))
         if winner.sealed_perplexity is not None:
             parts = []
@@ -232,6 +242,26 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
         total = words.duration(sum(stage.seconds for stage in report.stages))
         tiles.append(("Time", total, plain(report.ended, 60)))
     return tiles
+
+
+def _benefit(report: RunReport) -> list[tuple[str, str, str]]:
+    if report.outcome is None:
+        return []
+    size, before = report.outcome.saved_bytes, report.outcome.source_bytes
+    return [
+        ("Size", megabytes(size), f"{megabytes(before)} before"),
+        ("Speed", *speed_in_short(report.pattern, words.scheme_of(report))),
+    ]
+
+
+def _against_start(report: RunReport, start: Entry) -> str:
+    parts = [f"{plain(start.alias, 40)} {number(start.perplexity)}"]
+    if (found := contrast_to_start(report, "selection")) is not None and found.interval:
+        parts.append(bounds(*found.interval))
+    if (found := contrast_to_start(report, "sealed")) is not None:
+        sealed = f"sealed {percent(found.change, sign=True)}"
+        parts.append(f"{sealed} ({bounds(*found.interval)})" if found.interval else sealed)
+    return "; ".join(parts)
 
 
 def _pictures(report: RunReport) -> list[dict[str, Any]]:

@@ -13,9 +13,11 @@ from autoprune.search.spec import SearchSpec
 
 if TYPE_CHECKING:
     from autoprune.report.data import Entry, RunReport
+    from autoprune.report.evidence import Contrast
 
 LANGUAGE_MODEL = "the language model"
 BY_HAND = "hand"
+BEST_START = "best start"
 GIVEN = "an earlier search or a person, and given to this one"
 _PARTS = ("group", "allocation", "solver")
 # Who writes a recipe if no language model is asked, by operator.
@@ -132,10 +134,24 @@ def against_start(report: "RunReport") -> str:
         return ""
     name = plain(report.winner.alias, 40)
     kind = "best start, which was given," if was_given(report, start) else "best start by hand,"
-    return (
-        f"Against the {kind} {plain(start.alias, 60)}, {name} has "
-        f"{percent(change, sign=True)} perplexity on the selection split."
-    )
+    text = f"{percent(change, sign=True)} perplexity on the selection split"
+    if (found := contrast_to_start(report, "selection")) is not None and found.interval:
+        text += f" (95 % {bounds(*found.interval)})"
+    if (found := contrast_to_start(report, "sealed")) is not None:
+        text += f" and {percent(found.change, sign=True)} on the sealed one"
+        text += f" (95 % {bounds(*found.interval)})" if found.interval else ""
+    return f"Against the {kind} {plain(start.alias, 60)}, {name} has {text}."
+
+
+def contrast_to_start(report: "RunReport", split: str) -> "Contrast | None":
+    """The winner window by window against the best start, on one split; None in old records."""
+    known = (c for c in report.contrasts if c.role == BEST_START and c.split == split)
+    return next(known, None)
+
+
+def bounds(low: float, high: float) -> str:
+    """Ends of an interval: ``−30 % to −10 %``."""
+    return f"{percent(low, sign=True)} to {percent(high, sign=True)}"
 
 
 def citations(recipe: Mapping[str, Any]) -> list[str]:

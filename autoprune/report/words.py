@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autoprune.report.benefit import sizes, speed
 from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import Entry, RunReport
-from autoprune.report.origin import against_start, authorship
+from autoprune.report.origin import against_start, authorship, bounds
 
 PERPLEXITY = "perplexity"
 RANKING = {
@@ -22,8 +22,8 @@ def summary(report: RunReport) -> list[str]:
     winner = report.winner
     if winner is None:
         return [*sentences, "None of them could be measured, so there is no result to use."]
-    sentences.append(_verdict(report, winner))
     sentences += benefit(report)
+    sentences.append(_verdict(report, winner))
     more = (against_start(report), lead(report), _sealed(report, winner), draws(report))
     sentences += [text for text in more if text]
     return [*sentences, f"{authorship(report)}."]
@@ -33,9 +33,13 @@ def benefit(report: RunReport) -> list[str]:
     """The benefit of the winner: size before and after, speed; empty until it is saved."""
     if report.outcome is None:
         return []
-    size = f"{sizes(report.outcome, report.quantised)}."
-    # A scheme leaves no zeros that a runtime could use.
-    return [size] if report.removes else [size, f"{speed(report.pattern)}."]
+    size = sizes(report.outcome, report.quantised)
+    return [f"{size}.", f"{speed(report.pattern, scheme_of(report))}."]
+
+
+def scheme_of(report: RunReport) -> str:
+    """The scheme that made the winner smaller; empty for zeros."""
+    return report.winner.source if report.removes and report.winner is not None else ""
 
 
 def lead(report: RunReport) -> str:
@@ -149,10 +153,20 @@ def change(entry: Entry) -> str:
 
 def interval(entry: Entry) -> str:
     """The 95 % interval of the change, empty without one."""
+    return "" if entry.change_interval is None else bounds(*entry.change_interval)
+
+
+def tone(entry: Entry) -> str:
+    """``better`` or ``worse`` where the interval of the change leaves no doubt; else empty."""
     if entry.change_interval is None:
         return ""
     low, high = entry.change_interval
-    return f"{percent(low, sign=True)} to {percent(high, sign=True)}"
+    return "better" if high < 0 else "worse" if low > 0 else ""
+
+
+def has_masks_alone(entry: Entry) -> bool:
+    """Whether its only figure leaves out the repair, as it stopped after few windows."""
+    return bool(entry.masks_alone) and set(entry.rungs) == {entry.masks_alone}
 
 
 def sealed_figure(entry: Entry) -> str:

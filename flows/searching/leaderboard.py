@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.plain_text import one_line, printable
+from tasks.publish import verdict_text
 
 LONGEST_FORMULA = 44
 ROWS = 20
@@ -75,7 +76,7 @@ def _cells(entry: Mapping[str, Any], narrow: bool) -> tuple[str, ...]:
         "–" if change is None else _change(change),
         "failed" if entry.get("sealed_failure") else _figure(entry["sealed_perplexity"]),
         *(() if narrow else ("–" if sparsity is None else f"{sparsity:.2%}",)),
-        escape(one_line(entry["verdict"] + (f": {entry['code']}" if entry["code"] else ""))),
+        escape(one_line(verdict_text(entry))),
     )
 
 
@@ -103,6 +104,7 @@ def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "sparsity": entry["sparsity"],
             "written_by": entry.get("author", ""),
             "verdict": _verdict(entry),
+            "masks_alone": _has_masks_alone(entry),
             "code": entry["code"],
             "detail": entry["detail"],
         }
@@ -113,6 +115,12 @@ def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _verdict(entry: Mapping[str, Any]) -> str:
     by_hand = entry["kind"] == "baseline" and not entry["code"] and entry["verdict"] != "winner"
     return "baseline" if by_hand else str(entry["verdict"])
+
+
+def _has_masks_alone(entry: Mapping[str, Any]) -> bool:
+    """See :func:`autoprune.report.words.has_masks_alone`."""
+    alone = entry.get("masks_alone")
+    return bool(alone) and set(entry["rungs"]) == {alone}
 
 
 def _recipe(entry: Mapping[str, Any]) -> str:

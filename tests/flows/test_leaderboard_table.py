@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from flows.searching.leaderboard import table
+from flows.searching.leaderboard import rows, table
+from tasks.publish import table_row
 
 FORMULA = "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) * x_norm ** {exponent:0.5}"
 
@@ -65,6 +66,17 @@ def test_a_figure_far_from_the_rest_takes_no_more_room_than_they_do(
     assert "3.51e+09" in text
     assert "x 3.08e+07" in text
     assert "x 30.5" in table([_entry("magnitude", change_vs_wanda=29.535)])
+
+
+def test_a_figure_of_masks_alone_says_so() -> None:
+    alone = _entry("C4", verdict="stopped", masks_alone=True)
+    assert "stopped, masks alone" in table([alone]) and "masks alone" not in table(ENTRIES)
+    assert table_row(alone, "Wanda")["verdict"] == "stopped, masks alone"
+    entry = {"alias": "C4", "kind": "candidate", "order": 4, "detail": ""} | alone
+    entry |= {"masks_alone": "few windows", "rungs": {"few windows": 30.0}}
+    whole = entry | {"rungs": {"all windows": 31.0, "few windows": 30.0}}
+    found = [row["masks_alone"] for row in rows({"entries": [entry, whole]})]
+    assert found == [True, False]
 
 
 def test_a_sealed_figure_that_failed_says_so() -> None:

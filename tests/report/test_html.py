@@ -13,6 +13,7 @@ import pytest
 from autoprune.report.data import RunReport
 from autoprune.report.html import render, write_html
 from autoprune.report.markup import graph_picture
+from tests.support.browser import browser
 from tests.support.html_page import Page, assert_inert, packed
 from tests.support.sample_run import make_report
 
@@ -73,6 +74,29 @@ def test_a_metric_without_a_part_in_the_recipe_is_not_claimed() -> None:
         replace(e, metric_counts=False) if e.id == winner.id else e for e in report.entries
     )
     assert printed in render(replace(report, entries=entries))
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown"),
+    [((-0.3, -0.1), "better"), ((0.1, 0.3), "worse"), ((-0.4, 0.2), ""), (None, "")],
+)
+def test_a_change_is_coloured_only_where_its_interval_leaves_no_doubt(
+    interval: tuple[float, float] | None, shown: str
+) -> None:
+    report = make_report(4)
+    entries = tuple(replace(e, change_interval=interval) for e in report.entries)
+    classes = set(re.findall(r'"num change ?([a-z]*)"', render(replace(report, entries=entries))))
+    assert classes == {shown}
+
+
+def test_a_figure_of_masks_alone_is_marked() -> None:
+    report = make_report(4)
+    assert "<small>masks alone</small>" not in render(report)
+    (first, *rest) = report.candidates
+    few = replace(first, verdict="stopped", code="", detail="", perplexity=150.0,
+                  masks_alone="few windows", rungs={"few windows": 150.0})  # fmt: skip
+    text = render(replace(report, entries=(*report.entries[:6], few, *rest)))
+    assert text.count('class="num ppl alone"') == text.count("<small>masks alone</small>") == 1
 
 
 def test_self_contained() -> None:
@@ -177,8 +201,8 @@ def test_an_empty_run_still_has_a_page(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_browser_runs_our_script_and_no_other(tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
         pytest.skip("no chromium on this machine")
     for name, report in (("plain", make_report()), ("hostile", poisoned(make_report()))):
         page = tmp_path / f"{name}.html"
@@ -187,8 +211,40 @@ def test_a_browser_runs_our_script_and_no_other(tmp_path: Path) -> None:
                    "--disable-background-networking", "--virtual-time-budget=3000",
                    f"--user-data-dir={tmp_path / ('profile-' + name)}", "--dump-dom"]  # fmt: skip
         done = subprocess.run(
-            [browser, *options, page.as_uri()], capture_output=True, text=True, timeout=120
+            [program, *options, page.as_uri()], capture_output=True, text=True, timeout=120
         )
         assert re.search(r"<title>.* at 60 % · AutoPrune</title>", done.stdout), name
         assert 'class="node-detail" aria-live="polite"><h3>' in done.stdout, name
         assert done.stdout.count('class="copied"') >= 3 or name == "hostile"
+
+
+@pytest.mark.slow
+def test_the_page_fits_windows_of_every_width(tmp_path: Path) -> None:
+    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
+        pytest.skip("no chromium with its driver on this machine")
+    report = make_report()
+    # Names as long as those of real starts.
+    nodes = tuple(replace(n, alias="wanda+ramp+sparsegpt+ebft") for n in report.nodes[:9])
+    page = tmp_path / "report.html"
+    write_html(replace(report, nodes=(*nodes, *report.nodes[9:])), page)
+    with browser() as opened:
+        for width in (390, 768, 1280):
+            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+            opened.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            opened.driver.get(page.as_uri())
+            seen = opened.driver.execute_script(_MEASURED)
+            assert seen["inner"] == width
+            assert seen["page"] <= width, f"the page scrolls sideways at {width} px"
+            # Beside its two margins of ten; wide letters are rare in names.
+            assert seen["title"] <= 138 - 10, f"a title leaves its box at {width} px"
+
+
+_MEASURED = """
+return {
+  inner: window.innerWidth,
+  page: document.documentElement.scrollWidth,
+  title: Math.max(
+    ...Array.from(document.querySelectorAll(".node .t"), (title) => title.getComputedTextLength()),
+  ),
+}
+"""
