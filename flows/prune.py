@@ -159,7 +159,7 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
         if params.out is not None and not streams:
             record |= save_checkpoint(bench, params.out, record, params.dtype)
     if record["out"]:
-        write_folder_card(str(record["out"]), params.model, record)
+        record["size"] = write_folder_card(str(record["out"]), params.model, record)["size"]
     show_pruning(State.open(), record, params.measured_by)
     return record
 

@@ -51,5 +51,5 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
         record |= made | {"notes": [*record["notes"], *made["notes"]]}
         if params.out is not None:
             record |= save_smaller(bench, params.out, record, params.dtype)
-            write_folder_card(params.out, params.model, {})
+            record["size"] = write_folder_card(params.out, params.model, {})["size"]
     return record

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from autoprune.models.gguf_reading import quantisation
 from autoprune.models.licence import base_licence
-from autoprune.models.reference import CARD_FILE, RECORD_FILE, resolve
-from autoprune.report.card import figures_of, model_card
+from autoprune.models.reference import CARD_FILE, RECORD_FILE, ModelSource, resolve
+from autoprune.models.saved_type import matrix_types, weight_bytes
+from autoprune.report.benefit import Outcome, sizes
+from autoprune.report.card import found_parts, model_card
 from autoprune.report.data import read_report
 from autoprune.report.program_card import SOURCE_FILE, program_card
 from autoprune.report.prune_card import prune_card
@@ -30,7 +33,7 @@ def write_card(root: str, run_id: str) -> dict[str, Any]:
     licence = base_licence(Path(source.folder), source.gguf_file)
     path, record = files.winner / CARD_FILE, read_object(files.winner / RECORD_FILE)
     if "scheme" in record:
-        text = f"{scheme_card(record, licence)}\n## Figures\n\n{figures_of(report, record)}\n"
+        text = scheme_card(record, licence, found_parts(report, record))
     else:
         text = model_card(report, record, licence)
     write_text(path, text)
@@ -52,13 +55,20 @@ def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str
     record = made | read_object(Path(folder) / RECORD_FILE)
     source = resolve(model)
     licence = base_licence(Path(source.folder), source.gguf_file)
+    size = sizes(_outcome(Path(folder), source), quantisation(source))
     if "program" in record:
         write_text(Path(folder) / SOURCE_FILE, record["program"]["source"])
-        text = program_card(record | record["checkpoint"], licence)
+        text = program_card(record | record["checkpoint"], licence, size)
     elif "scheme" in record:
-        text = scheme_card(record, licence)
+        text = scheme_card(record, licence, [f"{size}."])
     else:
-        text = prune_card(record, licence)
+        text = prune_card(record, licence, size)
     path = Path(folder) / CARD_FILE
     write_text(path, text)
-    return {"card": str(path), "licence": licence}
+    return {"card": str(path), "licence": licence, "size": size}
+
+
+def _outcome(folder: Path, source: ModelSource) -> Outcome:
+    """Size and type of the saved weights beside the size of those they were made from."""
+    kind = "+".join(sorted(matrix_types(folder)))
+    return Outcome(weight_bytes(source.folder, source.gguf_file), weight_bytes(folder), kind)

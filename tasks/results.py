@@ -31,6 +31,7 @@ def show_pruning(state: State, record: Mapping[str, Any], measured_by: str) -> N
     shown = Publisher(record["model"], record.get("target"), "prune")
     scheme = "scheme" in record
     facts = _scheme_facts(record) if scheme else _facts(record)
+    facts += [("size", record["size"])] if "size" in record else []
     note = _removed(record) if scheme else _zeros(record)
     shown.figures(_table(facts), note)
     parts = [f"# {in_markdown(record['scheme' if scheme else 'metric'], 80)}: {note}"]

@@ -59,6 +59,26 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     return "\n\n".join(parts) + "\n"
 
 
+def found_parts(report: RunReport, record: Mapping[str, Any]) -> list[str]:
+    """Paragraphs that a search adds to the card of a smaller model, which has its own on the rest.
+
+    Args:
+        report: The search that found it.
+        record: ``autoprune.json`` of the folder.
+    """
+    parts, outcome = [], report.outcome
+    if outcome is not None:
+        parts.append(f"{sizes(outcome, report.quantised)}.")
+    credit = f"{in_markdown(authorship(report))}.\n\n" if authorship(report) else ""
+    table = _table(_search_rows(report, record, _entry(report, record)))
+    parts.append(f"## How it was found\n\n{credit}{table}")
+    if figures := figures_of(report, record):
+        parts.append(f"## Figures\n\n{figures}")
+    if outcome is not None and outcome.samples:
+        parts.append(f"## What it writes\n\n{_samples(outcome)}")
+    return parts
+
+
 def figures_of(report: RunReport, record: Mapping[str, Any]) -> str:
     """Perplexities of the winner, the reference and the unpruned model; empty without any."""
     entry = _entry(report, record)
@@ -95,12 +115,7 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     metric = recipe["metric"]
     entry = _entry(report, record)
     digested = "new weights" if metric["kind"] == "program" else "masks"
-    rows = {
-        "search": f"run `{report.run_id}` of {report.created or 'unknown date'}",
-        "written by": "not on record" if entry is None else in_markdown(author(report, entry)),
-        "given to the search": _given(report),
-        "language model asked": in_markdown(report.designer) if asks_model(report) else "none",
-        "candidate": f"`{record['candidate']}`",
+    rows = _search_rows(report, record, entry) | {
         "weights compete by": recipe["group"],
         "budget over the layers": f"`{recipe['allocation']}`",
         "repair": f"`{recipe['solver']}`",
@@ -110,7 +125,6 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
         f"{digested}, SHA-256": f"`{record['mask_digest']}`",
         "base model, SHA-256": f"`{record['model_digest']}`",
     }
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     what = "Weights with the lowest scores of this metric were removed:"
     if metric["kind"] == "program":
         part = "block" if prunes_blocks(metric["source"]) else "layer"
@@ -121,7 +135,23 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     papers = "".join(f"\n- {paper}" for paper in citations(recipe))
     cited = f"\n\nMethods of others in it:\n{papers}" if papers else ""
     source = in_fence(Candidate.from_json(metric).shown)
-    return f"{credit}{what}\n\n{source}\n\n|  |  |\n|---|---|\n{table}{cited}"
+    return f"{credit}{what}\n\n{source}\n\n{_table(rows)}{cited}"
+
+
+def _search_rows(
+    report: RunReport, record: Mapping[str, Any], entry: Entry | None
+) -> dict[str, str]:
+    return {
+        "search": f"run `{report.run_id}` of {report.created or 'unknown date'}",
+        "written by": "not on record" if entry is None else in_markdown(author(report, entry)),
+        "given to the search": _given(report),
+        "language model asked": in_markdown(report.designer) if asks_model(report) else "none",
+        "candidate": f"`{record['candidate']}`",
+    }
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    return "\n".join(["|  |  |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
 
 
 def _entry(report: RunReport, record: Mapping[str, Any]) -> Entry | None:

@@ -7,6 +7,7 @@ from typing import Any
 from autoprune.models.licence import card_header, terms_of
 from autoprune.plain_text import in_fence, shell_line
 from autoprune.program_files import prunes_blocks
+from autoprune.report.benefit import speed
 
 SOURCE_FILE = "program.py"
 _TEXT = """\
@@ -16,7 +17,8 @@ _TEXT = """\
 
 {sparsity:.2%} of the prunable weights are zero ({pattern}, compared by {group}, allocation
 {allocation}), repair {solver}. The weights were chosen and moved by the {form} program `{name}`,
-SHA-256 `{digest}`, on {samples} windows of {seqlen} tokens of {corpus}.
+SHA-256 `{digest}`, on {samples} windows of {seqlen} tokens of {corpus}. Stock transformers opens
+it. {benefit}.
 
 {source}
 
@@ -34,12 +36,13 @@ Licence of the base model: {terms}.
 """
 
 
-def program_card(record: Mapping[str, Any], licence: str) -> str:
+def program_card(record: Mapping[str, Any], licence: str, size: str = "") -> str:
     """Text of the card.
 
     Args:
         record: How the model was made, with ``program`` and the recounted ``sparsity``.
         licence: Licence of the base model; empty when unknown.
+        size: Weights before and after, in one sentence; empty when unknown.
     """
     program = record["program"]
     structured = record["pattern"] != "unstructured"
@@ -54,6 +57,7 @@ def program_card(record: Mapping[str, Any], licence: str) -> str:
         **known,
         header=card_header(licence),
         terms=terms_of(licence),
+        benefit=". ".join(filter(None, (size, speed(record["pattern"])))),
         name=program["name"],
         form="block" if prunes_blocks(program["source"]) else "layer",
         digest=program["digest"],

@@ -9,12 +9,13 @@ from autoprune.report.benefit import speed
 from autoprune.report.canvas import number, percent
 
 
-def prune_card(record: Mapping[str, Any], licence: str) -> str:
+def prune_card(record: Mapping[str, Any], licence: str, size: str = "") -> str:
     """What was pruned, how, and what is not known about it.
 
     Args:
         record: ``autoprune.json`` of the folder.
         licence: Of the base model; empty when unknown.
+        size: Weights before and after, in one sentence; empty when unknown.
     """
     counted = record["checkpoint"]
     recount = f" {in_markdown(counted['recount'])}." if counted.get("recount") else ""
@@ -38,7 +39,8 @@ def prune_card(record: Mapping[str, Any], licence: str) -> str:
         card_header(licence),
         f"# {percent(counted['sparsity'], digits=1)} of the linear weights zero",
         f"{counted['zeros']:,} of {counted['prunable']:,} prunable weights are zero, recounted in "
-        f"the saved files.{recount} Stock transformers opens it. {speed(record['pattern'])}.",
+        f"the saved files.{recount} Stock transformers opens it. {size}{'. ' if size else ''}"
+        f"{speed(record['pattern'])}.",
         f"{_worth(record)}\n\n{in_fence(record['metric'])}",
         f"|  |  |\n|---|---|\n{table}",
         f"Licence of the base model: {terms_of(licence)}.",

@@ -1,6 +1,6 @@
 """The model card of a model that a scheme made smaller."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.models.licence import card_header, terms_of
@@ -18,7 +18,7 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 _OF_EXPERTS = {"experts": " of the experts", "skip": " of the expert computations"}
 
 
-def scheme_card(record: Mapping[str, Any], licence: str) -> str:
+def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = ()) -> str:
     """Write the card: what was removed, by which scheme, and how to open the model.
 
     Args:
@@ -26,6 +26,7 @@ def scheme_card(record: Mapping[str, Any], licence: str) -> str:
             ``model``, ``model_digest``, ``seed``, ``notes`` and, if text was read, ``corpus``,
             ``samples`` and ``seqlen``.
         licence: Licence of the base model; empty when unknown.
+        more: Further paragraphs, after what was removed.
     """
     rows = {
         "scheme": in_code(record["scheme"]),
@@ -46,6 +47,7 @@ def scheme_card(record: Mapping[str, Any], licence: str) -> str:
         _OPEN,
         f"|  |  |\n|---|---|\n{table}",
         *(f"Note: {note}." for note in record["notes"]),
+        *more,
         "Parts of a model that are gone take abilities with them, often unevenly: measure it on "
         "what you need.",
         f"Licence of the base model: {terms_of(licence)}.",

@@ -56,9 +56,8 @@ def test_a_smaller_model_is_shown_with_what_is_left_and_how_to_measure_it(
     assert table["scheme"] == record["scheme"] and table["blocks removed"]
     assert f"{record['parameters']:,} of {record['parameters_before']:,}" in table["parameters"]
     assert table["calibration"].startswith("4 x 32 tokens")
-    assert (
-        table["size"].startswith("Weights: ") and table["size"] in (out / "README.md").read_text()
-    )
+    assert table["size"].startswith("Weights: ")
+    assert table["size"] in (out / "README.md").read_text()
     page = shown["prune-report-tiny"]
     assert "parameters are left" in page and "--suite lm,cost --against" in page
     assert any(line.startswith("saved") and str(out) in line for line in caplog.messages)

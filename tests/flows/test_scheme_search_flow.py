@@ -50,7 +50,12 @@ def test_a_search_of_schemes_ends_with_a_smaller_model(
     assert files.read_facts()["registered"]["name"].endswith(".p50")
     recorded = inspect_checkpoint(str(files.winner))["recorded"]
     assert recorded["scheme"] == made["scheme"] and recorded["total"] == made["parameters"]
-    assert "## Figures" in (files.winner / "README.md").read_text()
+    card = (files.winner / "README.md").read_text()
+    assert "## Figures" in card and "## How it was found" in card and "## What it writes" in card
+    assert "Weights: " in card and "no language model was asked" in card
+    assert "faster wherever it runs" in page
+    # The first of its name is champion: there is no gate to ask.
+    assert "autoprune promote" not in page
     # The next night starts from it; a search of recipes does not.
     again = with_best_so_far(State.open(), params.model_copy(update={"run": None}))
     assert again.starts == (made["scheme"],) and again.spec().starts

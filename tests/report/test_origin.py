@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from autoprune.report.card import model_card
+from autoprune.report.benefit import Outcome, Sample
+from autoprune.report.card import found_parts, model_card
 from autoprune.report.data import Entry, RunReport, Split
+from autoprune.report.evidence import Contrast
 from autoprune.report.html import render
 from autoprune.report.origin import authorship, citations, given, given_parts
 from autoprune.report.sealed import SealedSet
@@ -158,6 +160,38 @@ def test_the_winner_is_set_against_the_best_start_and_not_wanda_alone() -> None:
     assert "Against the best start" in render(found)
     card = model_card(found, RECORD, "")
     assert "| best start by hand, wanda+ramp | 54.0 | 55.0 |" in card and shown in card
+
+
+def test_the_best_start_has_intervals_and_a_sealed_figure() -> None:
+    found = report(
+        contrasts=(
+            Contrast("wanda", "reference", "selection", 16, -0.45, (-0.5, -0.4)),
+            Contrast("wanda+ramp", "best start", "selection", 16, -0.185, (-0.25, -0.1)),
+            Contrast("wanda+ramp", "best start", "sealed", 100, -0.18, (-0.22, -0.14)),
+        )
+    )
+    shown = (
+        "C1 has −18.5 % perplexity on the selection split (95 % −25.0 % to −10.0 %) and −18.0 % on "
+        "the sealed one (95 % −22.0 % to −14.0 %)."
+    )
+    assert any(text.endswith(shown) for text in summary(found))
+    assert shown in model_card(found, RECORD, "")
+    note = "wanda+ramp 54.0; −25.0 % to −10.0 %; sealed −18.0 % (−22.0 % to −14.0 %)"
+    assert note in render(found)
+    # A single window gives no interval.
+    single = Contrast("wanda+ramp", "best start", "sealed", 1, -0.18)
+    assert "−18.0 % on the sealed one." in " ".join(summary(replace(found, contrasts=(single,))))
+
+
+def test_the_card_of_a_smaller_model_says_who_found_it_and_what_it_writes() -> None:
+    sample = Sample("The capital", "of France", "of of")
+    outcome = Outcome(98_000_000, 69_000_000, "F16", (sample,))
+    parts = found_parts(report(outcome=outcome, quantised="Q4_1"), RECORD)
+    assert parts[0].startswith("Weights: 98.0 MB (Q4_1) in, 69.0 MB (F16) out")
+    card = "\n\n".join(parts)
+    assert LINE in card and "| written by | the sweep |" in card
+    assert "## Figures" in card and "| pruned |" not in card and "| this model | of of |" in card
+    assert "weights compete by" not in card
 
 
 def test_papers_of_others_are_cited_by_the_classes_own_sources() -> None:

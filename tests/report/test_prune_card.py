@@ -24,6 +24,9 @@ def test_what_how_and_what_is_not_known() -> None:
         "16 windows of 512 tokens of `my.txt`, seed 3", "no faster", "nobody has measured",
     ):  # fmt: skip
         assert words in card, words
+    assert "opens it. Weights: 2 MB in, 1 MB out. Zeros alone" in prune_card(
+        MADE, "", "Weights: 2 MB in, 1 MB out"
+    )
     without = {key: value for key, value in MADE.items() if key not in ("samples", "corpus")}
     assert "no text was read" in prune_card(without, "")
 
@@ -43,7 +46,9 @@ def test_a_programs_card_repeats_every_setting() -> None:
         "program": program, "sparsity": 0.6, "target": 0.61234567, "statistics": "sequential",
         "corpus": "my text.txt", "dtype_asked": "bfloat16", "held_out": "a.txt,b c.txt",
     }  # fmt: skip
-    (block,) = re.findall(r"```\n(autoprune prune .*?)\n```", program_card(record, ""), re.DOTALL)
+    card = program_card(record, "", "Weights: 2 MB in, 1 MB out")
+    assert "opens\nit. Weights: 2 MB in, 1 MB out. Zeros alone make it no faster" in card
+    (block,) = re.findall(r"```\n(autoprune prune .*?)\n```", card, re.DOTALL)
     typed = given(parse(shlex.split(block.replace("\\\n", " "))[1:]), PruneParams)
     assert typed == {
         "model": "owner/base", "program": "program.py", "sparsity": 0.61234567,

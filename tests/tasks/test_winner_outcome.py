@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ def test_card_and_report_state_size_speed_and_samples() -> None:
     assert "of of \\| of" in card or "of of &#124; of" in card
     page = render(report)
     assert "of France is &lt;b&gt;Paris" in page and "269.0 MB" in page
+    # Size and speed come before perplexity.
+    lead = page.partition('class="lead">')[2].partition("</p>")[0]
+    assert lead.index("98.0 MB") < lead.index("no faster") < lead.index("has perplexity")
+    tiles = re.findall(r'class="tile"><dt>([^<]*)</dt>', page)
+    assert tiles[:3] == ["Size", "Speed", "Best perplexity"]
     two_four = dataclasses.replace(report, pattern="2:4")
     assert "sparse tensor cores" in " ".join(summary(two_four))
 
@@ -78,8 +84,14 @@ def test_a_smaller_model_is_not_described_by_its_zeros() -> None:
     report = make_report()
     schemes = report.spec | {"schemes": ["depth"]}
     report = dataclasses.replace(report, outcome=outcome, spec=schemes, sparsity=0.2)
-    shown = " ".join(summary(report))
-    assert "69.0 MB (F16) out" in shown and "no faster" not in shown
+    for scheme, faster in (("depth:patch=none+recover:steps=9", True), ("experts", False)):
+        entries = tuple(dataclasses.replace(e, source=scheme) for e in report.entries)
+        made = dataclasses.replace(report, entries=entries)
+        shown = " ".join(summary(made))
+        assert ("faster wherever it runs" in shown) == faster
+        assert ("no faster: a token passes through as many experts" in shown) != faster
+        assert "69.0 MB (F16) out" in shown and "Zeros alone" not in shown
+        assert (">faster</dd>" in render(made)) == faster
     page = render(report)
     assert "with 20 % fewer parameters in blocks" in page and "sparsity</span>" not in page
     assert ">Removed</th>" in page and ">Zeros</th>" not in page
