@@ -15,10 +15,11 @@ import pytest
 from flows import commands, grammar
 from flows.cli import loading
 from flows.cli.parser import parse
-from flows.commands import calibrate, compact, reproduce, validate
+from flows.commands import compact, reproduce, validate
 from flows.grammar import COMMANDS
 from flows.params import CalibrateParams, PruneParams
 from flows.terminal import evaluation_text
+from flows.terminal.calibration_text import calibration_text
 from flows.terminal.options import given
 from tests.support.command_line import PRUNE, CommandLine
 
@@ -176,7 +177,7 @@ def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
 
 
 ADVICE: list[tuple[str, Callable[[], str]]] = [
-    ("calibrate", lambda: calibrate._reuse(CalibrateParams(model=PLACE, corpus=PLACE, seqlen=64))),
+    ("calibrate", lambda: calibration_text(CALIBRATED, CalibrateParams(model=PLACE, corpus=PLACE))),
     ("compact", lambda: compact._text(COMPACT)),
     ("compact back", lambda: compact._text(COMPACT | {"direction": "expand"})),
     ("evaluate", lambda: evaluation_text._next({"model": PLACE, "against": None})),
@@ -185,6 +186,9 @@ ADVICE: list[tuple[str, Callable[[], str]]] = [
     ("validate", lambda: str(validate._rejected(REJECTED)[-1][1])),
 ]
 PLACE = "my folder/model"
+CALIBRATED: dict[str, Any] = {
+    "statistics": [], "windows": 4, "seqlen": 64, "seconds": 1.0, "notes": []
+}  # fmt: skip
 COMPACT: dict[str, Any] = {
     "out": PLACE, "direction": "compact", "encoded": 1, "tensors": 1, "ratio": 0.5, "seconds": 1.0,
     "dense_bytes": 2, "compact_bytes": 1,
@@ -207,7 +211,8 @@ def test_a_place_with_a_space_is_one_word_of_the_advice(
 
 def test_the_advice_after_calibrate_names_the_same_text_and_sizes() -> None:
     params = CalibrateParams(model="m", corpus="c", calibration_windows=4, seqlen=64)
-    typed = given(parse(shlex.split(calibrate._reuse(params))[1:]), PruneParams)
+    line = calibration_text(CALIBRATED, params).splitlines()[-1].partition("autoprune ")[2]
+    typed = given(parse(shlex.split(line)), PruneParams)
     assert typed == {
         "model": "m", "corpus": "c", "calibration_windows": 4, "seqlen": 64, "statistics": "dense",
     }  # fmt: skip
