@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from flows.promote import promote as promote
     from flows.promote import text_of as text_of
     from flows.prune import prune as prune
-    from flows.reproduce_folder import request_of as request_of
     from flows.pruning_text import pruning_text as pruning_text
+    from flows.reproduce_folder import request_of as request_of
     from flows.search import search as search
     from flows.searching.docker import require_docker as require_docker
     from flows.searching.staging import verdict as verdict
