@@ -6,16 +6,17 @@ from typing import Any
 from prefect import flow
 
 from autoprune.errors import PrerequisiteError, reason_of
+from autoprune.evaluation.suites.against import compare, read_record
 from autoprune.report.sealed import SealedSet
 from flows.naming import run_name as flow_run_name
 from flows.params.evaluate import EvaluateParams, listed
 from flows.terminal import console
 from flows.terminal.evaluation_text import evaluation_text
 from flows.text_split import forget_split, settled
-from tasks.against import compare, read_record
 from tasks.calibrate import load_model
 from tasks.evaluate import check_requests, check_suites, find_models, measure_suite
 from tasks.keep_evaluation import keep_evaluation, run_name
+from tasks.recorded import recorded
 from tasks.results import show_evaluation
 from tasks.state import State, model_slug
 from tasks.text_split import known_looks
@@ -36,7 +37,9 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     dense = None if from_file else other
     models = [params.model] if dense is None else [params.model, dense]
     digest = find_models(models)[params.model]
-    known = read_record(str(other)) if from_file else None
+    known = None
+    if other is not None and from_file:
+        known = recorded("read record", f"read {other}", lambda: read_record(other))
     asked = params
     params = settled(params, params.model, *listed(params.corpus))
     suites = check_suites(params.suite, params.settings(), dense)
@@ -56,7 +59,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
         "suites": suites,
         "against": other,
         "rows": rows,
-        "comparison": compare(rows, others, other) if other is not None else [],
+        "comparison": [] if other is None else _compared(rows, others, other),
         "splits": _splits(rows),
         "sealed_touches": found["looks"],
         "sealed_sets": found["sealed_sets"],
@@ -138,6 +141,12 @@ def _measured(
             looks |= done["looks"]
             sets |= done["sealed_sets"]
     return {"looks": looks, "sealed_sets": sets}
+
+
+def _compared(
+    rows: list[dict[str, Any]], others: list[dict[str, Any]], other: str
+) -> list[dict[str, Any]]:
+    return recorded("compare", f"compare with {other}", lambda: compare(rows, others))
 
 
 def _without_distance(suite: dict[str, Any], model: str) -> dict[str, Any]:

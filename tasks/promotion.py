@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from autoprune.comparison.gate import judge
 from autoprune.digest import digest_json, verify_file
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.evaluation.suites.cleaning import Surroundings, clean
@@ -16,7 +17,6 @@ from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks import track
-from tasks.gate import judge
 from tasks.mirror import tracker_of
 from tasks.recorded import step
 from tasks.run_files import read_object
@@ -284,7 +284,7 @@ def judge_contenders(
     accept_tie: bool,
     larger_by: float,
 ) -> dict[str, Any]:
-    """The gate table; see :func:`tasks.gate.judge`."""
+    """The gate table; see :func:`autoprune.comparison.gate.judge`."""
     verdict = judge(champion, challenger, accept_tie=accept_tie, larger_by=larger_by)
     return verdict.to_json()
 

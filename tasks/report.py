@@ -6,11 +6,11 @@ from typing import Any
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.report import data, html, plots
 from autoprune.report.data import read_report
+from autoprune.report.run_report import build_report
 from autoprune.search.search import Search
 from autoprune.storage import atomic_file
 from tasks.recorded import step
 from tasks.run_files import RunFiles
-from tasks.run_report import build_report
 from tasks.state import State
 
 

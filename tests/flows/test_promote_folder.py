@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import autoprune
+from autoprune.comparison.gate import judge
 from autoprune.errors import UsageError
 from autoprune.models.loading import load_model
 from autoprune.models.reference import RECORD_FILE
@@ -17,7 +18,6 @@ from autoprune.schemes import build_scheme, shrink
 from autoprune.text.seen_text import FILE, SeenText
 from flows.params import PromoteParams
 from flows.promote import promote
-from tasks.gate import judge
 from tasks.mirror import tracker_of
 from tasks.promotion import inspect_checkpoint
 from tasks.register_folder import register_folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.gate import judge
+from autoprune.comparison.gate import judge
 from tasks.promotion import cut_part, find_split
 from tasks.sealed_touches import touch
 from tasks.state import State

@@ -7,10 +7,10 @@ import pytest
 
 from autoprune.candidate import Candidate
 from autoprune.recipe import Recipe
+from autoprune.report.run_report import recipe_sheets
 from autoprune.search.archive import Entry
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measurement
-from tasks.run_report import recipe_sheets
 
 
 @pytest.mark.parametrize(("rung", "solver"), [(1, "none"), (2, "mrp")])

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
+from autoprune.evaluation.suites.against import compare
 from autoprune.evaluation.suites.rows import RUNS, Row, RowContext
-from tasks.against import compare
 
 CONTEXT = RowContext("tasks", {"seed": 0}, {})
 
 
 def compared(rows: list[Row], others: list[Row]) -> list[dict[str, Any]]:
     plain = [[row.to_json() for row in side] for side in (rows, others)]
-    return compare(plain[0], plain[1], "other")
+    return compare(plain[0], plain[1])
 
 
 def scored(correct: list[bool], **protocol: Any) -> Row:

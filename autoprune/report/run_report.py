@@ -33,7 +33,7 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
     Args:
         search: An open search.
         run_id: Its name.
-        facts: What was measured alongside it; see :class:`tasks.run_files.RunFiles`.
+        facts: What was measured alongside it, as the run keeps it in ``facts.json``.
     """
     spec = search.spec
     report = RunReport(

@@ -1,4 +1,4 @@
-"""Tasks that compare one evaluation with another, figure by figure, only under one protocol."""
+"""Compare one evaluation with another, figure by figure, only under one protocol."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,6 @@ from autoprune.evaluation.suites.comparison import (
     require_same_protocol,
 )
 from autoprune.evaluation.suites.rows import RUNS, Row
-from tasks.recorded import step
 
 if TYPE_CHECKING:
     from autoprune.evaluation.suites.rows import RowKey
@@ -20,16 +19,12 @@ if TYPE_CHECKING:
 _ALL_ITEMS = "a figure of all items together; there are none to pair"
 
 
-@step("compare", "compare with {other}")
-def compare(
-    rows: list[dict[str, Any]], others: list[dict[str, Any]], other: str
-) -> list[dict[str, Any]]:
+def compare(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Compare the rows with those of another model, pair by pair where there are pairs.
 
     Args:
         rows: JSON form of the rows.
         others: JSON form of the other's rows.
-        other: Where those come from, for the task's name.
 
     Returns:
         One entry for each row that the other has too: both values; ``paired`` or ``runs``, how
@@ -47,7 +42,6 @@ def compare(
     return found
 
 
-@step("read record", "read {path}")
 def read_record(path: str) -> list[dict[str, Any]]:
     """The rows of an earlier run's ``--json`` record.
 
