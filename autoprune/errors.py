@@ -6,6 +6,9 @@ Messages say what was wrong (including the value), what is allowed, and what to 
 import difflib
 from collections.abc import Iterable
 
+# Longest detail of a rejection, as logs and prompts hold it.
+LONGEST_DETAIL = 400
+
 
 class AutopruneError(Exception):
     """Something failed in a way the user can understand; exit code 1."""
@@ -13,8 +16,13 @@ class AutopruneError(Exception):
     exit_code = 1
 
 
-def reason_of(error: BaseException, limit: int = 200) -> str:
-    """An error's message on one line, shortened; the name of its type if there is no message."""
+def reason_of(error: BaseException, limit: int | None = 200) -> str:
+    """An error's message on one line; the name of its type if there is no message.
+
+    Args:
+        error: What was raised.
+        limit: Longest text; None: all of it.
+    """
     return " ".join(str(error).split())[:limit] or type(error).__name__
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from autoprune.candidate import Scoring
 from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.evaluation.suites.provenance import machine
+from autoprune.evaluation.suites.provenance import hardware
 from autoprune.metrics import build_metric
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
@@ -90,7 +90,7 @@ def main() -> None:
         else p
         for p in found
     ]
-    here = machine()
+    here = hardware()
     conditions = replace(
         known,
         parameters=loaded.model.num_parameters(),

@@ -17,8 +17,8 @@ from autoprune.comparison.record import read_record, require_same, write_record
 from autoprune.comparison.result import named_baselines
 from autoprune.comparison.writing import FILES, JSON_FILE, write_all
 from autoprune.digest import digest_json
-from autoprune.errors import AutopruneError, UsageError
-from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
+from autoprune.errors import AutopruneError, UsageError, reason_of
+from autoprune.evaluation.suites.provenance import hardware, model_protocol, model_provenance
 from autoprune.models.reference import read_from
 from autoprune.numerics import computed_by
 from autoprune.targets import check_apart
@@ -153,7 +153,7 @@ def _prepared(
     protocol = {
         **model_provenance(loaded),
         **model_protocol(loaded),
-        "machine": machine(),
+        "machine": hardware(),
         "commit": code_commit(),
         "blocks": layers[-1].block + 1,
         "prunable": bench.prunable,
@@ -272,7 +272,7 @@ def with_places(bench: CompareBench, outline: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = reason_of(error, LONGEST_REASON)
     if not isinstance(error, AutopruneError):
         text = f"{type(error).__name__}: {text}"
     return text[:LONGEST_REASON]

@@ -12,7 +12,7 @@ from autoprune.comparison.peer import peer_version, prune_by_peer
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, reason_of
-from autoprune.evaluation.suites.provenance import machine
+from autoprune.evaluation.suites.provenance import hardware
 from autoprune.numerics import computed_by
 from autoprune.pruning.masters import products_type
 from autoprune.repair import Repair
@@ -191,7 +191,7 @@ def _facts(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "title": cell.title,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": code_commit(),
-        "machine": machine(),
+        "machine": hardware(),
         "prunable": bench.prunable,
     }
 

@@ -10,7 +10,7 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.outcomes import Measurement
 from autoprune.bench.scoring import CandidateRejectedError
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, Part
-from autoprune.errors import DamagedStatisticsError, UsageError
+from autoprune.errors import LONGEST_DETAIL, DamagedStatisticsError, UsageError, reason_of
 from autoprune.models.gguf_reading import quantisation
 from autoprune.recipe import Recipe
 from autoprune.search.deadline import UNFINISHED
@@ -192,12 +192,10 @@ def _tried(
     except OutOfTimeError as error:
         return Failed(UNFINISHED, str(error), time.monotonic() - started)
     except CandidateRejectedError as error:
-        return Failed(error.code, error.detail[:400], time.monotonic() - started)
-    except UsageError as error:
-        detail = " ".join(str(error).split())[:400]
-        return Failed("invalid", detail, time.monotonic() - started)
-    except DamagedStatisticsError as error:
-        return Failed("statistics", str(error)[:400], time.monotonic() - started)
+        return Failed(error.code, error.detail[:LONGEST_DETAIL], time.monotonic() - started)
+    except (UsageError, DamagedStatisticsError) as error:
+        code = "invalid" if isinstance(error, UsageError) else "statistics"
+        return Failed(code, reason_of(error, LONGEST_DETAIL), time.monotonic() - started)
 
 
 def pruned(

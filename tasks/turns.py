@@ -38,7 +38,7 @@ LOCK_SECONDS = 10.0
 LOCKED = 423
 
 
-def machine() -> str:
+def machine_limit() -> str:
     """Limit on this machine's scarce resource: ``gpu`` if there is an accelerator, else ``cpu``."""
     return "cpu" if default_device() == "cpu" else "gpu"
 
@@ -54,7 +54,7 @@ def turn(state: State, limit: str | None = None) -> Iterator[None]:
     if run is None or run.detached:
         yield
         return
-    lease = _acquire(state, limit or machine())
+    lease = _acquire(state, limit or machine_limit())
     if lease is None:
         yield
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 from autoprune.bench.scoring import OFFERED
 from autoprune.candidate import Candidate, CandidateRejectedError
-from autoprune.errors import UnknownNameError, UsageError
+from autoprune.errors import LONGEST_DETAIL, UnknownNameError, UsageError
 from autoprune.program_files import metric_source, prunes_blocks
 from autoprune.programs import READS
 from autoprune.recipe import Recipe
@@ -85,7 +85,7 @@ def _validate_program(
             try:
                 runner.recount(answer, blocks=prunes_blocks(source))
             except CandidateRejectedError as error:
-                answer = Rejected(Code(error.code), error.detail[:400], answer.seconds)
+                answer = Rejected(Code(error.code), error.detail[:LONGEST_DETAIL], answer.seconds)
     record = _verdict(path, "program", answer, source)
     record["given"] = "block, inputs, targets" if prunes_blocks(source) else "W"
     return record | {"statistics": sorted(READS), "beyond_a_search": []}

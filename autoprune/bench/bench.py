@@ -22,7 +22,7 @@ from autoprune.bench.scheme_recipe import check_shapes, smaller_by
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError, HostScorer, Scorer
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText, Part, windows_digest
 from autoprune.budget import Budget
-from autoprune.errors import UsageError
+from autoprune.errors import LONGEST_DETAIL, UsageError, reason_of
 from autoprune.evaluation.kl import DensePredictions, dense_predictions
 from autoprune.evaluation.perplexity import Evaluation, evaluate_windows
 from autoprune.models.structure import PrunableLinear
@@ -38,7 +38,6 @@ from autoprune.text.splits import Splits, split
 from autoprune.text.windows import token_windows
 
 ALL = slice(None)
-LONGEST_DETAIL = 400
 
 
 class Bench(ModelBench):
@@ -261,7 +260,7 @@ class Bench(ModelBench):
             code, detail = rejection.code, rejection.detail
         except UsageError as fault:
             # Our own checks on a formula or its scores failed, for example NaN on a real layer.
-            code, detail = "invalid", " ".join(str(fault).split())
+            code, detail = "invalid", reason_of(fault, LONGEST_DETAIL)
         else:
             seconds = time.monotonic() - started
             return Validation(True, "ok", "", signature, error, seconds, errors)

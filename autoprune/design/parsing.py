@@ -19,14 +19,13 @@ from autoprune.design.parts import (
 from autoprune.design.repairs import Ranges, read_solver
 from autoprune.design.scheme_moves import read_scheme
 from autoprune.design.source import signature_fault, without_names
-from autoprune.errors import UsageError
+from autoprune.errors import LONGEST_DETAIL, UsageError
 from autoprune.metrics.language import BASIC_TERMINALS, ExpressionError, parse
 from autoprune.program_files import BLOCK, LAYER, SIGNATURES, declared_constants, prunes_blocks
 from autoprune.recipe import Recipe
 
 LONGEST_ANSWER = 20_000
 LONGEST_LINE = 200
-LONGEST_DETAIL = 400
 LONGEST_NAME = 40
 LONGEST_LESSON = 160
 LONGEST_ALLOCATION = 400

@@ -16,6 +16,7 @@ from autoprune.design.schema import answer_schema, lesson_schema
 from autoprune.design.scheme_moves import genes_text
 from autoprune.design.sections import bar, ranked
 from autoprune.design.shown import permuted
+from autoprune.errors import LONGEST_DETAIL
 from autoprune.metrics.language import FUNCTIONS, gbnf
 from autoprune.search.archive import Entry, Fitness
 from autoprune.search.arms import SHOWN_GRAPH
@@ -134,7 +135,7 @@ class Requests:
 
     def repair(self, first: ChatRequest, answer: str, error: str, attempt: int) -> ChatRequest:
         """Build the request that shows a designer its failed answer and one line on why."""
-        reason = self.hidden.blanked(error[:400])
+        reason = self.hidden.blanked(error[:LONGEST_DETAIL])
         complaint = self.prompts.render("operators/repair", error=reason)
         longest = REPEATED_PROGRAM if self.spec.written == "program" else REPEATED
         shown = self.hidden.blanked(answer[:longest]).encode("utf-8", "replace").decode()

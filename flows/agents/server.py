@@ -8,7 +8,7 @@ from typing import Any, Literal, ParamSpec
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.report.sealed import FRESH
 from flows.agents.graph_reply import graph_reply
 from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
@@ -62,7 +62,7 @@ def _speaking(tool: Callable[P, Reply]) -> Callable[P, Reply]:
         try:
             return tool(*args, **kwargs)
         except AutopruneError as error:
-            raise ToolError(" ".join(str(error).split())) from error
+            raise ToolError(reason_of(error, None)) from error
 
     return spoken
 

@@ -17,7 +17,7 @@ from flows.platform.health import platform_findings
 from flows.platform.orders import client_of, prepare_server
 from tasks.slots import local_slots, notes, unheld
 from tasks.state import State
-from tasks.turns import machine
+from tasks.turns import machine_limit
 from tests.support.held import hold
 from tests.support.made_once import made_once
 from tests.support.prefect_stack import until
@@ -64,7 +64,7 @@ def command(folder: Path, out: Path, metric: str = "wanda") -> list[str]:
 
 
 def active(state: State) -> int:
-    (found,) = [slots for slots in local_slots(state) if slots.name == machine()]
+    (found,) = [slots for slots in local_slots(state) if slots.name == machine_limit()]
     return found.active
 
 
@@ -97,7 +97,7 @@ def test_a_killed_command_gives_its_slot_to_the_next(
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     assert [note.pid for note in notes(state)] == [first.pid] and active(state) == 1
-    assert lost(state) == [f"held by runs that were killed: {machine()} 1 of 1"]
+    assert lost(state) == [f"held by runs that were killed: {machine_limit()} 1 of 1"]
     # Its private server, too, is gone: whatever that kept in memory is lost.
     until(lambda: not servers_of(first.pid), WAIT_SECONDS, "end of its server")
     words = command(tiny_folder, tmp_path / "pruned")
@@ -119,14 +119,14 @@ def test_a_slot_whose_lease_is_lost_is_waited_for_aloud_and_given_back(
 ) -> None:
     with closing(sqlite3.connect(state.prefect / "prefect.db")) as database, database:
         database.execute(
-            "UPDATE concurrency_limit_v2 SET active_slots = 1 WHERE name = ?", (machine(),)
+            "UPDATE concurrency_limit_v2 SET active_slots = 1 WHERE name = ?", (machine_limit(),)
         )
     assert lost(state)
     words = command(tiny_folder, tmp_path / "pruned")
     done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"waiting: another run holds the slot of the limit '{machine()}'" in done.stderr
-    assert f"a slot of the limit '{machine()}' is free again" in done.stderr
+    assert f"waiting: another run holds the slot of the limit '{machine_limit()}'" in done.stderr
+    assert f"a slot of the limit '{machine_limit()}' is free again" in done.stderr
     assert active(state) == 0 and not lost(state)
 
 
@@ -138,16 +138,16 @@ def test_a_slot_of_a_living_process_or_another_project_stays_taken(state: State)
         assert server.wait()
         with client_of(server.url, server.login) as client:
             answer = client.increment_concurrency_slots_with_lease(
-                [machine()], 1, "concurrency", 60.0
+                [machine_limit()], 1, "concurrency", 60.0
             )
             # Another project leaves no note here, only its lease.
             assert not notes(state) and active(state) == 1
-            assert free_unheld(state, client, machine()) == 0
+            assert free_unheld(state, client, machine_limit()) == 0
             client.release_concurrency_slots_with_lease(answer.json()["lease_id"])
             assert active(state) == 0
-            client.increment_concurrency_slots([machine()], 1, "concurrency")
-            (slots,) = [each for each in local_slots(state) if each.name == machine()]
+            client.increment_concurrency_slots([machine_limit()], 1, "concurrency")
+            (slots,) = [each for each in local_slots(state) if each.name == machine_limit()]
             assert unheld(state, slots) == 1
-            assert free_unheld(state, client, machine()) == 1 and active(state) == 0
+            assert free_unheld(state, client, machine_limit()) == 1 and active(state) == 0
     finally:
         server.stop()

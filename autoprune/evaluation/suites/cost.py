@@ -25,7 +25,7 @@ from autoprune.evaluation.suites.latency import (
     time_once,
 )
 from autoprune.evaluation.suites.llama_cpp_cost import llama_cpp_rows
-from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
+from autoprune.evaluation.suites.provenance import hardware, model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import RUNS, Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.masking.packed import PackedMask, pack_mask
@@ -143,7 +143,7 @@ class CostSuite:
     def _speed_rows(self, loaded: LoadedModel, context: RowContext, report: Report) -> list[Row]:
         protocol = {
             "prompt": self.prompt, "new": self.new, "repeats": self.repeats, "seed": self.seed,
-            "device": str(loaded.model.device), **machine(),
+            "device": str(loaded.model.device), **hardware(),
         }  # fmt: skip
         linears = prunable_linears(loaded.model)
         sparse = any(bool((linear.read() == 0).any()) for linear in linears)

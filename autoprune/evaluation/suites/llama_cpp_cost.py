@@ -7,7 +7,7 @@ import torch
 
 from autoprune.errors import AutopruneError
 from autoprune.evaluation.intervals import bootstrap_median
-from autoprune.evaluation.suites.provenance import machine
+from autoprune.evaluation.suites.provenance import hardware
 from autoprune.evaluation.suites.rows import RUNS, Row, RowContext
 from autoprune.models.gguf_writing import export_gguf
 from autoprune.models.llama_cpp import measure_speed
@@ -44,7 +44,7 @@ def llama_cpp_rows(
     for number, kind in enumerate(kinds):
         name = f"llama.cpp {kind}"
         only = {"gguf": kind}
-        protocol = {"prompt": len(prompt), "new": new, "repeats": repeats, **machine(), **only}
+        protocol = {"prompt": len(prompt), "new": new, "repeats": repeats, **hardware(), **only}
         report(Progress("llama.cpp", number, len(kinds), f"{kind}: write the file, then time it"))
         file = folder.parent / f"{kind}.gguf"
         try:

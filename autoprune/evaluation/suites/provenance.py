@@ -45,7 +45,7 @@ def model_provenance(loaded: LoadedModel) -> dict[str, Any]:
     }
 
 
-def machine() -> dict[str, Any]:
+def hardware() -> dict[str, Any]:
     """The hardware that timings depend on."""
     found = platform.processor() or platform.machine()
     if _CPU_INFO.is_file():
