@@ -20,7 +20,7 @@ from flows.platform.nights import Night, remember_night
 from flows.platform.pools import POOL, remember_pool
 from flows.platform.ports import port_taken
 from flows.platform.processes import Register, Running
-from flows.platform.services import Service
+from flows.platform.services import MLFLOW, PREFECT, Server, Service
 from tasks.state import State, without_login
 
 START_SECONDS = 180.0
@@ -174,65 +174,63 @@ class Platform:
         return ""
 
     def _prefect(self, known: Running | None, wanted: int | None) -> Service | None:
+        def answers(url: str) -> bool:
+            return services.prefect_answers(url, login_of(self.state, url))
+
+        self.api = self._there(PREFECT, os.environ.get(PREFECT.variable), known, wanted, answers)
+        if self.api:
+            return None
         port = wanted or self.register.port("prefect") or services.PREFECT_PORT
-        own = os.environ.get("PREFECT_API_URL")
-        if own:
-            if not services.prefect_answers(own, login_of(self.state, own)):
-                raise PrerequisiteError(
-                    f"PREFECT_API_URL is {without_login(own)}, but no Prefect server answers "
-                    "there, or it takes no login as in PREFECT_API_AUTH_STRING; start it, set its "
-                    "login, or unset PREFECT_API_URL to have one started here"
-                )
-            self.say(f"Prefect server: {without_login(own)} of PREFECT_API_URL is used")
-            if wanted:
-                self.say(f"--prefect-port {port} has no effect; unset PREFECT_API_URL for that")
-            self.api = own
-            return None
-        if known is not None:
-            login = login_of(self.state, known.url)
-            self._require_answer(
-                known, "Prefect server", lambda url: services.prefect_answers(url, login)
-            )
-            self.say(f"Prefect server: runs already at {services.prefect_page(known.url)}")
-            self._without_effect("--prefect-port", wanted, known.port)
-            self.api = known.url
-            return None
         service = services.prefect_server(self.state, port)
-        self._start(service, port, "--prefect-port", services.prefect_is_at(service.url))
+        self._start(service, port, PREFECT.option, services.prefect_is_at(service.url))
         self.api = service.url
         return service
 
     def _mlflow(self, known: Running | None, wanted: int | None) -> Service | None:
+        def answers(url: str) -> bool:
+            return services.mlflow_answers(url, mlflow_login_of(self.state, url))
+
+        uri = self.state.tracking_uri
+        own = uri if uri.startswith(("http://", "https://")) else None
+        self.mlflow = self._there(MLFLOW, own, known, wanted, answers)
+        if self.mlflow:
+            return None
         port = wanted or self.register.port("mlflow") or services.MLFLOW_PORT
-        own = self.state.tracking_uri
-        if own.startswith(("http://", "https://")):
-            if not services.mlflow_answers(own, mlflow_login_of(self.state, own)):
-                raise PrerequisiteError(
-                    f"MLFLOW_TRACKING_URI is {without_login(own)}, but no MLflow server answers "
-                    "there, or it takes no login as in MLFLOW_TRACKING_USERNAME and "
-                    "MLFLOW_TRACKING_PASSWORD; start it, set its login, or unset "
-                    "MLFLOW_TRACKING_URI to have one started here"
-                )
-            self.say(f"MLflow server: {without_login(own)} of MLFLOW_TRACKING_URI is used")
-            if wanted:
-                self.say(f"--mlflow-port {port} has no effect; unset MLFLOW_TRACKING_URI for that")
-            self.mlflow = own
-            return None
-        if known is not None:
-            login = mlflow_login_of(self.state, known.url)
-            self._require_answer(
-                known, "MLflow server", lambda url: services.mlflow_answers(url, login)
-            )
-            self.say(f"MLflow server: runs already at {known.url}")
-            self._without_effect("--mlflow-port", wanted, known.port)
-            self.mlflow = known.url
-            return None
         service = services.mlflow_server(self.state, port)
         # Two creators of one database collide, so it is made before the server opens it.
         self._database()
-        self._start(service, port, "--mlflow-port", services.mlflow_is_at(service.url))
+        self._start(service, port, MLFLOW.option, services.mlflow_is_at(service.url))
         self.mlflow = service.url
         return service
+
+    def _there(
+        self,
+        server: Server,
+        own: str | None,
+        known: Running | None,
+        wanted: int | None,
+        answers: Callable[[str], bool],
+    ) -> str:
+        """Address of the server that the environment names or that runs here; empty: start one."""
+        if own:
+            if not answers(own):
+                raise PrerequisiteError(
+                    f"{server.variable} is {without_login(own)}, but no {server.title} answers "
+                    f"there, or it takes no login as in {server.login}; start it, set its login, "
+                    f"or unset {server.variable} to have one started here"
+                )
+            self.say(f"{server.title}: {without_login(own)} of {server.variable} is used")
+            if wanted:
+                self.say(
+                    f"{server.option} {wanted} has no effect; unset {server.variable} for that"
+                )
+            return own
+        if known is None:
+            return ""
+        self._require_answer(known, server.title, answers)
+        self.say(f"{server.title}: runs already at {services.prefect_page(known.url)}")
+        self._without_effect(server.option, wanted, known.port)
+        return known.url
 
     def _without_effect(self, option: str, wanted: int | None, now: int | None) -> None:
         """Say that an option comes too late for what is already running."""

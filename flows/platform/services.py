@@ -15,7 +15,7 @@ from flows.platform.environment import (
     prefect_server_environment,
     worker_environment,
 )
-from flows.platform.login import AUTH_VARIABLE, basic, own_login
+from flows.platform.login import AUTH_VARIABLE, MLFLOW_VARIABLES, basic, own_login
 from flows.platform.pools import POOL, worker_path
 from flows.platform.processes import folder, register_of
 from flows.platform.serve import MLFLOW_AUTH_VARIABLE, PREFECT_AUTH_VARIABLE
@@ -41,6 +41,29 @@ OFFLINE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
 }
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that the environment may name instead of one started here.
+
+    Args:
+        title: What messages call it.
+        variable: Environment variable of its address.
+        login: Variables of its login, in words.
+        option: Option of its port.
+    """
+
+    title: str
+    variable: str
+    login: str
+    option: str
+
+
+PREFECT = Server("Prefect server", "PREFECT_API_URL", AUTH_VARIABLE, "--prefect-port")
+MLFLOW = Server(
+    "MLflow server", "MLFLOW_TRACKING_URI", " and ".join(MLFLOW_VARIABLES), "--mlflow-port"
+)
 
 
 @dataclass(frozen=True)
