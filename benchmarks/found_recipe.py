@@ -51,7 +51,7 @@ from benchmarks.peer import peer_python
 from benchmarks.subject import prepare as prepare_folder
 from benchmarks.table import Goal, corrected_changes, publish
 from flows.terminal.console import PlainScreen
-from tasks.measure import prepare, pruned
+from tasks.measure import prepare
 from tasks.sealed_touches import touch
 from tasks.search_bench import SearchBench
 from tasks.state import State
@@ -257,7 +257,7 @@ class Subject:
         found = {part: self.known.get(*key) for part, key in keys.items()}
         figures = {part: value for part, value in found.items() if value is not None}
         if len(figures) < len(keys):
-            with pruned(self.bench, recipe, self.spec.sparsity):
+            with self.bench.pruned(recipe, self.bench.budget_of(self.spec.sparsity)):
                 for part in [part for part in parts if part not in figures]:
                     figures[part] = self._measure(recipe, part, keys[part])
         return [figures[part] for part in parts]

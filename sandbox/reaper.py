@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sandbox.engine import ENGINE_ERRORS, Engine
 from sandbox.exchange import remove_abandoned, workspace_roots
-from sandbox.ownership import LABEL_BOX, LABEL_OWNER, is_orphan, owner_is_gone, this_process
+from sandbox.ownership import LABEL_BOX, is_orphan, owner_is_gone
 
 
 def reap_orphans(engine: Engine, inputs: Path | None = None) -> int:
@@ -36,8 +36,3 @@ def remove_box(engine: Engine, box: str) -> None:
     with contextlib.suppress(*ENGINE_ERRORS):
         for info in engine.list(f"{LABEL_BOX}={box}"):
             engine.remove(info["Id"])
-
-
-def remove_own(engine: Engine) -> int:
-    """Remove every container that this process still has; return how many."""
-    return sum(engine.remove(info["Id"]) for info in engine.list(f"{LABEL_OWNER}={this_process()}"))

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.mask_memory import MaskMemory
@@ -26,7 +25,6 @@ from tasks.time_limit import OutOfTimeError, limited
 
 if TYPE_CHECKING:
     from autoprune.evaluation.perplexity import Evaluation
-    from autoprune.pruning import PruneOutcome
 
 
 def prepare(bench: SearchBench) -> dict[str, Any]:
@@ -196,13 +194,6 @@ def _tried(
     except (UsageError, DamagedStatisticsError) as error:
         code = "invalid" if isinstance(error, UsageError) else "statistics"
         return Failed(code, reason_of(error, LONGEST_DETAIL), time.monotonic() - started)
-
-
-def pruned(
-    bench: SearchBench, recipe: Recipe, sparsity: float
-) -> AbstractContextManager["PruneOutcome"]:
-    """The bench's model pruned by a recipe under the draw in use; dense again afterwards."""
-    return bench.pruned(recipe, bench.budget_of(sparsity), draw=bench.draw)
 
 
 def measure(

@@ -1,7 +1,5 @@
 """The bench of a search: sizes from its specification, designs in the sandbox."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,8 +19,6 @@ from tasks.state import State
 from tasks.workbench import TextWorkbench
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sandbox.client import Sandbox
 
 # Command-line options that set the windows of a part, and their length.
@@ -79,7 +75,6 @@ class SearchBench(TextWorkbench):
         self.spec = spec
         self.run_id = run_id
         self.designs_in = designs_in
-        self.draw = 0
         self.judge_verifier = judge_verifier or spec.judge_verifier
 
     def _largest(self) -> ProgramLimits:
@@ -116,17 +111,3 @@ class SearchBench(TextWorkbench):
         """See :class:`tasks.workbench.Workbench`; the verifier, which holds the model, goes too."""
         self.__dict__.pop("verifier", None)
         super().close()
-
-    @contextmanager
-    def drawn(self, draw: int) -> Iterator[None]:
-        """Let :func:`tasks.measure.pruned` use another draw of calibration text."""
-        before, self.draw = self.draw, draw
-        try:
-            yield
-        finally:
-            self.draw = before
-
-    @property
-    def calibration_windows(self) -> "Tensor":
-        """Calibration token ids of the draw in use, int64 [n, s]."""
-        return self.drawn_windows(self.draw)

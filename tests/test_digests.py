@@ -46,7 +46,7 @@ from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measure, Propose, Seal, Validate, step_to_json
 from autoprune.streaming import StreamedModel
 from tasks.allocation import CALIBRATION, SELECTION, choose_allocation
-from tasks.measure import measure, pruned
+from tasks.measure import measure
 from tasks.prune import check_request, prune_model
 from tasks.search_bench import SearchBench
 from tasks.state import State
@@ -242,7 +242,7 @@ def measured_by_a_search(folder: Path) -> dict[str, Any]:
         for solver in SEARCHED:
             recipe = Recipe(Candidate("builtin", "wanda"), "row", "ramp", solver)
             for draw in (0, 1):
-                with bench.drawn(draw), pruned(bench, recipe, 0.6) as outcome:
+                with bench.pruned(recipe, bench.budget_of(0.6), draw=draw) as outcome:
                     state = {"masks": outcome.mask_digest[:20], "notes": len(outcome.notes)}
                     state["weights"] = sha(bench.loaded.model)
                 body = measure(bench, "one", recipe.to_json(), 3, 0.6, draw=draw)

@@ -108,18 +108,6 @@ def write_compact(
     return CompactSize(encoding, dense_bytes, compact_bytes, encoded, tensors, seconds)
 
 
-def read_compact(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors of a compact checkpoint, equal to the bit, one at a time.
-
-    Raises:
-        UsageError: If ``folder`` is not a compact checkpoint of this version.
-        DamagedFileError: If a file differs from its digest or cannot be decoded.
-    """
-    record = _read_record(folder)
-    for name, digest in sorted(record["files"].items()):
-        yield from _decode_shard(folder / name, digest)
-
-
 def require_equal(dense: Path, compact: Path) -> int:
     """Check that a compact checkpoint gives back every tensor of a dense folder, bit for bit.
 

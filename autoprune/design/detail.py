@@ -189,7 +189,8 @@ def observation(node: Node) -> Detail:
     """Describe a measured fact, such as the effect of adding or dropping a formula's term."""
     body = node.body
     if "term" not in body:
-        return Detail(*3 * [str(body["text"])])
+        text = str(body["text"])
+        return Detail(text, text, text)
     worth = _worth(float(body["nats"]))
     does, where = ("adding", "to") if body.get("added") else ("dropping", "from")
     text = f"{does} {body['term']} {where} {body['formula']} {worth}"

@@ -62,6 +62,7 @@ class Search:
         self._judged = 0
         self._reason: DoneReason | None = None
         self._touches = 0
+        self._touched = False
         self._made_by = ""
         # Whether questions may be open during measurements (the designer runs elsewhere).
         self.overlapping = False
@@ -362,7 +363,7 @@ class Search:
 
     def _touch(self) -> None:
         """Record that the sealed split is about to be read; once per opening of the search."""
-        if getattr(self, "_touched", False):
+        if self._touched:
             return
         self._touched = True
         self._touches += 1

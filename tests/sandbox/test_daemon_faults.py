@@ -13,8 +13,8 @@ from sandbox.engine import Engine
 from sandbox.errors import SandboxError, SandboxUnavailableError
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted
-from sandbox.ownership import LABEL_RUN
-from sandbox.reaper import reap_orphans, remove_own
+from sandbox.ownership import LABEL_OWNER, LABEL_RUN, this_process
+from sandbox.reaper import reap_orphans
 from tests.support.jobs_in_containers import job_is_there, running
 from tests.support.prefect_stack import until
 
@@ -87,6 +87,12 @@ def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     engine = Engine()
     remove_own(engine)
     engine.close()
+
+
+def remove_own(engine: Engine) -> None:
+    """Remove every container that this process still has."""
+    for info in engine.list(f"{LABEL_OWNER}={this_process()}"):
+        engine.remove(info["Id"])
 
 
 def make_box(folder: Path, run_id: str) -> Sandbox:
