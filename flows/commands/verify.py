@@ -1,6 +1,7 @@
 """``autoprune verify``: train a verifier of reasoning steps, and score the steps of solutions."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from autoprune.models.loading import load_model
@@ -13,20 +14,19 @@ from flows.terminal.console import open_screen, report
 from flows.terminal.output import emit, pairs
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, places: tuple[str, str]) -> int:
     """Train or score, and print the result."""
+    model, file = places
     with open_screen(quiet=args.quiet):
-        record, text = _train(args) if args.action == "train" else _score(args)
+        record, text = _train(args, model) if args.action == "train" else _score(args, model, file)
     emit(args, record, text)
     return 0
 
 
-def _train(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from pathlib import Path
-
+def _train(args: argparse.Namespace, model: str) -> tuple[dict[str, Any], str]:
     training = Training(args.chains, args.epochs, args.corrupted, args.seed)
-    check_folder(Path(args.out), sources=[read_from(args.model)], allow=None)
-    made = train_verifier(load_model(args.model), training, report=report)
+    check_folder(Path(args.out), sources=[read_from(model)], allow=None)
+    made = train_verifier(load_model(model), training, report=report)
     made.save(Path(args.out))
     suite = f"steps:verifiers=surprisal+{args.out}"
     held = made.record["held_out"]
@@ -35,17 +35,15 @@ def _train(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         ("head", f"{made.record['parameters']:,} parameters, {made.record['reader']} unchanged"),
         ("trained", f"{made.record['training']['epochs_run']} epochs on {args.chains} solutions"),
         ("AUROC", f"{held['auroc']:.3f} on {held['steps']} steps held out, of the same templates"),
-        ("next", shell_line("evaluate", args.model, "--suite", suite)),
+        ("next", shell_line("evaluate", model, "--suite", suite)),
     )
     return {**made.record, "folder": args.out}, text
 
 
-def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from pathlib import Path
-
-    chains = read_chains(Path(args.file).expanduser())
+def _score(args: argparse.Namespace, model: str, file: str) -> tuple[dict[str, Any], str]:
+    chains = read_chains(Path(file).expanduser())
     find_verifier(args.verifier)
-    verifier = open_verifier(args.verifier, load_model(args.model))
+    verifier = open_verifier(args.verifier, load_model(model))
     scores = verifier.score_chains(chains, report)
     found = [
         {"question": chain.question, "steps": list(chain.steps), "scores": own}
@@ -53,7 +51,7 @@ def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     ]
     labelled = [(c.right, own) for c, own in zip(chains, scores, strict=True) if c.right]
     right = [one for truth, _ in labelled for one in truth]
-    record = {**verifier.describe(), "model": args.model, "solutions": found, "auroc": None}
+    record = {**verifier.describe(), "model": model, "solutions": found, "auroc": None}
     lines = []
     for chain, own in zip(chains, scores, strict=True):
         lines.append(chain.question)

@@ -3,6 +3,7 @@
 import argparse
 from copy import copy
 
+from autoprune.errors import UsageError
 from flows.terminal.option_types import positive_number
 
 DESCRIPTION = """\
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(seed=0)
     actions = parser.add_subparsers(dest="action", metavar="train|score", required=True)
     train = _add_action(actions, "train", "train a head", EXAMPLE)
-    train.add_argument("model", metavar="MODEL", help=MODEL)
+    _add_word(train, "model_word", "MODEL", MODEL)
     train.add_argument(
         "--out", required=True, metavar="DIR", help="folder to write; must be absent or empty"
     )
@@ -40,16 +41,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of wrong steps (default 0.35)",
     )  # fmt: skip
     score = _add_action(actions, "score", "score steps", EXAMPLE_OF_SCORE)
-    score.add_argument("model", metavar="MODEL", help=MODEL)
-    score.add_argument(
-        "file", metavar="FILE.jsonl", help='one {"question": TEXT, "steps": [TEXT, ...]} per line'
-    )
+    _add_word(score, "model_word", "MODEL", MODEL)
+    _add_word(score, "file", "FILE.jsonl", 'one {"question": TEXT, "steps": [TEXT, ...]} per line')
     score.add_argument(
         "--verifier", required=True, metavar="DIR|NAME",
         help="folder of a trained verifier, or programmatic or surprisal",
     )  # fmt: skip
     for action in (train, score):
+        action.add_argument("--model", metavar="MODEL", help="the same as MODEL")
         _share_options(parser, action)
+
+
+def read(args: argparse.Namespace) -> tuple[str, str]:
+    """The model, as a word or an option, and the file of solutions; empty for ``train``.
+
+    Raises:
+        UsageError: If one of them is missing, or the model is given twice.
+    """
+    words = [word for word in (args.model_word, getattr(args, "file", None)) if word is not None]
+    line = f"autoprune verify {args.action} MODEL{' FILE.jsonl' * (args.action == 'score')}"
+    model = args.model if args.model is not None or not words else words.pop(0)
+    file = words.pop(0) if args.action == "score" and words else ""
+    if words:
+        raise UsageError(
+            f"the model is given twice, {args.model_word!r} and {model!r}; write `{line}`"
+        )
+    if model is None or (args.action == "score" and not file):
+        raise UsageError(f"the {'model' if model is None else 'file'} is missing; write `{line}`")
+    return model, file
+
+
+def _add_word(action: argparse.ArgumentParser, dest: str, metavar: str, text: str) -> None:
+    # With nargs="?", a word behind an option would not be found.
+    action.add_argument(dest, metavar=metavar, help=text).required = False
 
 
 def _add_action(

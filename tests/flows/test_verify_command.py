@@ -21,7 +21,8 @@ def test_train_then_score(cli: CommandLine, tmp_path: Path) -> None:
     found = cli(f"{score} --json").record
     assert [len(one["scores"]) for one in found["solutions"]] == [len(c.steps) for c in chains]
     assert 0.0 <= found["auroc"] <= 1.0
-    assert "AUROC" in cli(score).out
+    named = score.replace("MODEL", "--model MODEL")
+    assert "AUROC" in cli(named).out
     listed = cli("ls verifiers --json").record["verifiers"]
     assert [one["name"] for one in listed] == ["programmatic", "surprisal", "uhead"]
 
@@ -32,5 +33,9 @@ def test_train_then_score(cli: CommandLine, tmp_path: Path) -> None:
     other = train.replace(str(out), str(tmp_path / "model"))
     assert "--overwrite" not in cli.refuses(other, "holds a saved model").err
     cli.refuses(f"verify score ./missing --verifier uhead2 {file} -q", "did you mean uhead")
+    cli.refuses(f"{named} ./second", "the model is given twice")
+    cli.refuses(f"verify train --model MODEL ./second --out {tmp_path / 'new'}", "given twice")
+    cli.refuses("verify score --model MODEL --verifier surprisal", "the file is missing")
+    cli.refuses(f"verify train --out {tmp_path / 'new'}", "the model is missing")
     cli.refuses(f"verify train ./missing --out {tmp_path / 'new'} --chains 3 -q", "3 chains")
     assert not (tmp_path / "new").exists()
