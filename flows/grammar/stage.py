@@ -7,6 +7,7 @@ from flows.params import StageParams, checked
 from flows.params.named import check_device
 from flows.params.stages import StageName
 from flows.runs import find_run
+from flows.terminal.options import add_options, given
 from tasks.state import State
 
 DESCRIPTION = """\
@@ -29,19 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("run_name", metavar="RUN", help="name of the search")
     parser.add_argument("stage", choices=get_args(StageName), help="stage to run")
-    parser.add_argument(
-        "--candidate", metavar="NAME", help="validate or measure this candidate again, such as C3"
-    )
-    parser.add_argument(
-        "--look-again",
-        action="store_true",
-        help="with seal: look at the sealed text again and compare; the ledger counts the look",
-    )
+    add_options(parser, StageParams, words=("run", "stage"))
 
 
 def read(args: argparse.Namespace) -> StageParams:
     """The parameters that were typed; the search exists."""
     find_run(State.at(), args.run_name)
     check_device()
-    fields = {"run": args.run_name, "stage": args.stage, "candidate": args.candidate}
-    return checked(StageParams, fields | {"look_again": args.look_again})
+    return checked(StageParams, given(args, StageParams) | {"run": args.run_name})

@@ -36,6 +36,7 @@ def add_options(
     kind: type[Params],
     *,
     required: str = "",
+    words: Collection[str] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Add an option for every field; options that are not typed are absent from the result.
@@ -44,11 +45,12 @@ def add_options(
         parser: The command's parser.
         kind: The model.
         required: Field for which the command does not use the model's default.
+        words: Fields without an option, which the command takes as words.
         defaults: Values that replace the model's defaults, for ``--help``.
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name in kind.in_order():
-        if name in SHARED:
+        if name in SHARED or name in words:
             continue
         field = kind.model_fields[name]
         group = _extra(field).get("group")
