@@ -43,7 +43,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     asked = params
     params = settled(params, params.model, *listed(params.corpus))
     suites = check_suites(params.suite, params.settings(), dense)
-    settings = params.to_json()
+    settings = params.recorded()
     # Named before measuring: looks at sealed text are counted under this name.
     run = run_name(settings, digest, model_slug(params.model))
     _warn(params, suites, run)

@@ -75,7 +75,7 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
                 # A look at the whole text would be one at the sealed sets of all nights to come.
                 part="sealed",
                 text_split=tonight.text_split,
-                windows=params.evaluate_windows,
+                measured_windows=params.measured_windows,
                 seqlen=tonight.seqlen,
                 seed=tonight.seed,
             )

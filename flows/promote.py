@@ -163,7 +163,7 @@ def _measured(
             TEXT,
             params.corpus,
             params.part,
-            params.windows,
+            params.measured_windows,
             params.seqlen,
             number,
             models,

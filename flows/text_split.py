@@ -75,7 +75,7 @@ def forget_split(params: Params, run: str | None = None) -> None:
 
 def _chosen(state: State, params: Params) -> Path:
     """File with the split that a command with these parameters chose and has not completed."""
-    name = digest_json([type(params).__name__, params.to_json()])[:32]
+    name = digest_json([type(params).__name__, params.recorded()])[:32]
     return _folder(state) / f"{name}.json"
 
 

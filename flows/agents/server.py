@@ -10,6 +10,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.report.sealed import FRESH
+from flows.agents.arguments import StrictServer
 from flows.agents.graph_reply import graph_reply
 from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
 from flows.agents.outcome import outcome
@@ -28,7 +29,7 @@ start_search once, then next_questions; answer each question in exactly the line
 message asks for, and call next_questions again, until the status is "finished". Do not stop after
 one answer: every reply says what is left of the budget, how many questions wait, and what to do
 next. Waiting costs nothing. Then call results, graph, compare, evaluate."""
-WINDOWS = (
+SIZES = (
     *("calibration_windows", "selection_windows", "rung_windows", "sealed_windows"),
     *("seqlen", "draws"),
 )
@@ -45,7 +46,7 @@ def build_server(project: Project) -> MCPServer:
         project: What an agent may name.
     """
     tools = _Tools(project)
-    server: MCPServer = MCPServer("autoprune", instructions=INSTRUCTIONS)
+    server = StrictServer("autoprune", instructions=INSTRUCTIONS)
     for tool in (
         *(tools.runs, tools.start_search, tools.resume_search, tools.next_questions, tools.answer),
         *(tools.results, tools.graph, tools.compare, tools.evaluate, tools.job, tools.stop),
@@ -100,7 +101,7 @@ class _Tools:
         run: str = "",
         evaluations: int | None = None,
         text_split: int | Literal["fresh"] = 0,
-        windows: dict[str, int] | None = None,
+        sizes: dict[str, int] | None = None,
     ) -> Reply:
         """Start a search in which you design; the same settings go on where they stopped.
 
@@ -121,13 +122,13 @@ class _Tools:
             evaluations: Recipes that the budget allows to measure on all selection windows.
             text_split: Number of the split of the text; fresh: the lowest whose sealed part
                 nobody has looked at, for a figure that is to be believed.
-            windows: Sizes by name: calibration_windows, selection_windows, rung_windows,
+            sizes: Windows and more by name: calibration_windows, selection_windows, rung_windows,
                 sealed_windows, seqlen, draws.
         """
-        sizes = windows or {}
-        wrong = sorted(sizes.keys() - set(WINDOWS))
+        sizes = sizes or {}
+        wrong = sorted(sizes.keys() - set(SIZES))
         if wrong:
-            raise UsageError(f"windows has no {', '.join(wrong)}; allowed: {', '.join(WINDOWS)}")
+            raise UsageError(f"sizes has no {', '.join(wrong)}; allowed: {', '.join(SIZES)}")
         values: dict[str, Any] = {
             "model": self.project.model(model),
             "corpus": self.project.corpus(corpus),
@@ -163,7 +164,7 @@ class _Tools:
             "job": job,
             "status": "working",
             "text_split": split if isinstance(split, int) else self._settled_split(name, job),
-            "windows": {size: getattr(taken, size) for size in WINDOWS},
+            "sizes": {size: getattr(taken, size) for size in SIZES},
             "budget": {
                 limit: getattr(taken, limit) for limit in ("candidates", "evaluations", "minutes")
             },
@@ -298,7 +299,7 @@ class _Tools:
         suites: list[str],
         against: str = "",
         corpus: str = "wikipedia-sample",
-        windows: int = 100,
+        measured_windows: int = 100,
         wait_seconds: float = 30.0,
     ) -> Reply:
         """Measure a model by suites, alone or against another, pair by pair.
@@ -308,7 +309,7 @@ class _Tools:
             suites: Of lm, lastword, degenerate, reasoning, cost.
             against: Another model; empty: none.
             corpus: As of start_search.
-            windows: Windows of suite lm.
+            measured_windows: Windows of suite lm.
             wait_seconds: As of compare.
         """
         values: dict[str, Any] = {
@@ -316,7 +317,7 @@ class _Tools:
             "suite": self.project.suites(suites),
         }
         if "lm" in suites:
-            values |= {"corpus": self.project.corpus(corpus), "windows": windows}
+            values |= {"corpus": self.project.corpus(corpus), "measured_windows": measured_windows}
         if against:
             values["against"] = self.project.model(against)
         return self._started("evaluate", values, wait_seconds)

@@ -56,6 +56,8 @@ class Params(BaseModel):
     )
     # Earlier name to field. Recorded runs and schedules use them; the command line refuses them.
     RENAMED: ClassVar[dict[str, str]] = {}
+    # Field to its name in records and in what names of runs are made from, if that is another.
+    RECORDED_AS: ClassVar[dict[str, str]] = {}
     # Earlier option to option, if no field had the earlier name.
     RENAMED_OPTIONS: ClassVar[dict[str, str]] = {}
     # Fields that come first; the others follow in source order, inherited ones before own.
@@ -117,6 +119,10 @@ class Params(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""
         return self.model_dump(mode="json")
+
+    def recorded(self) -> dict[str, Any]:
+        """Plain JSON form under the names used in records."""
+        return {self.RECORDED_AS.get(name, name): value for name, value in self.to_json().items()}
 
 
 Checked = TypeVar("Checked", bound=Params)

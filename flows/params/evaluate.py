@@ -1,7 +1,7 @@
 """Parameters of the evaluate flow: the model, the suites, and each suite's few settings."""
 
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -20,7 +20,7 @@ from tasks.state import State
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
-    "lm": ("part", "windows", "seqlen"),
+    "lm": ("part", "measured_windows", "seqlen"),
     "lm or lastword or degenerate": ("corpus", "text_split"),
     "tasks": ("tasks", "task_folder", "shots"),
     "reasoning": ("generators", "problems"),
@@ -39,6 +39,9 @@ LM = "suite lm (--corpus, --text-split: lastword and degenerate too)"
 
 class EvaluateParams(Params):
     """Measure one model by one or more suites, alone or against another model."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"windows": "measured_windows"}
+    RECORDED_AS: ClassVar[dict[str, str]] = {"measured_windows": "windows"}
 
     model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
     suite: str = setting(
@@ -64,7 +67,7 @@ class EvaluateParams(Params):
         group=LM,
     )
     text_split: TextSplit = setting(0, group=LM)
-    windows: int = setting(
+    measured_windows: int = setting(
         100,
         "Windows of that part, spread over each text; the first ones of a whole text that papers "
         "report on",
@@ -175,7 +178,8 @@ class EvaluateParams(Params):
             "text_split": split_number(self.text_split),
         }
         found: dict[str, dict[str, Any]] = {
-            "lm": text | {"part": self.part, "windows": self.windows, "seqlen": self.seqlen},
+            "lm": text
+            | {"part": self.part, "windows": self.measured_windows, "seqlen": self.seqlen},
             "lastword": text,
             "degenerate": text,
             "tasks": {

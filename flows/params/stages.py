@@ -110,6 +110,9 @@ class StageParams(Params):
 class PromoteParams(Params):
     """Measure champion and challenger alike and move the champion when the gate passes."""
 
+    RENAMED: ClassVar[dict[str, str]] = {"windows": "measured_windows"}
+    RECORDED_AS: ClassVar[dict[str, str]] = {"measured_windows": "windows"}
+
     name: str | None = setting(
         None, "Registered model (default: the only one with a challenger)", metavar="NAME"
     )
@@ -131,7 +134,7 @@ class PromoteParams(Params):
     part: Literal["sealed", "selection", "whole"] = setting(
         "sealed", "Part of the text; no search of this split chooses by its sealed part"
     )
-    windows: int = setting(
+    measured_windows: int = setting(
         100,
         "Windows of that part, the same for both; all of them if the text has fewer",
         ge=2,
@@ -179,6 +182,8 @@ class PromoteParams(Params):
 class NightlyParams(Params):
     """Search, evaluate the winner, and promote it when the gate passes."""
 
+    RENAMED: ClassVar[dict[str, str]] = {"evaluate_windows": "measured_windows"}
+
     search: SearchParams = Field(
         default=SearchParams(),
         description=(
@@ -193,7 +198,7 @@ class NightlyParams(Params):
             "model, share of zeros and pattern"
         ),
     )
-    evaluate_windows: int = Field(
+    measured_windows: int = Field(
         default=100,
         ge=1,
         description=(

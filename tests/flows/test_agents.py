@@ -260,17 +260,34 @@ def test_what_would_run_other_code_is_refused(project: Project) -> None:
         ("compare", {"model": "org/name", "methods": ["wanda,llm-compressor:wanda"]}),
         ("compare", {"model": "org/name", "methods": ["wanda", " program:/any/x.py+ebft"]}),
         ("compare", {"model": "org/name", "methods": ["wanda,/any/x.py"]}),
-        ("start_search", {"model": "org/name", "windows": {"script": 1}}),
+        ("start_search", {"model": "org/name", "sizes": {"script": 1}}),
         ("stop", {"name": "postgres"}),
     )
     files = "programs and files are not compared here"
     printed = (
         *("without settings", "leave it out", files, files),
-        *("windows has no script", "job 'postgres'"),
+        *("sizes has no script", "job 'postgres'"),
     )
     assert [part in reply for part, reply in zip(printed, replies, strict=True)] == [True] * 6
     # A value that looks like an option stays a value.
     assert _options({"designer_model": "--script=x"}) == ["--designer-model=--script=x"]
+
+
+def test_arguments_that_a_tool_lacks_are_refused(project: Project) -> None:
+    named = {"model": "org/name", "suites": ["lm"]}
+    replies = call(
+        project,
+        ("start_search", {"model": "org/name", "windows": {"seqlen": 64}}),
+        ("evaluate", named | {"windows": 3}),
+        ("evaluate", named | {"measure_windows": 3}),
+        ("runs", {"all": True}),
+    )
+    printed = (
+        *("windows is now sizes", "windows is now measured_windows"),
+        *("has no measure_windows; allowed: model, suites", "runs has no all; allowed: nothing"),
+    )
+    assert [part in reply for part, reply in zip(printed, replies, strict=True)] == [True] * 4
+    assert Jobs(project.state, project.root).register.noted() == {}
 
 
 def test_a_search_takes_a_fresh_sealed_set_and_a_budget(
@@ -338,10 +355,10 @@ def test_a_search_that_ended_is_a_job_with_a_result(
 
     real = jobs.processes.start
     monkeypatch.setattr(jobs.processes, "start", started)
-    asked = {"model": DEMO_MODEL, "run": "night", "text_split": 3, "windows": {"seqlen": 64}}
+    asked = {"model": DEMO_MODEL, "run": "night", "text_split": 3, "sizes": {"seqlen": 64}}
     (begun,) = call(project, ("start_search", asked | {"evaluations": 5, "candidates": 9}))
     assert begun["job"] == "search-night" and begun["text_split"] == 3
-    assert begun["windows"]["seqlen"] == 64 and begun["windows"]["sealed_windows"] == 100
+    assert begun["sizes"]["seqlen"] == 64 and begun["sizes"]["sealed_windows"] == 100
     assert begun["budget"] == {"candidates": 9, "evaluations": 5, "minutes": None}
     found = Jobs(project.state, project.root)
     until(lambda: not found.is_alive("search-night"), 120, "end of the job")

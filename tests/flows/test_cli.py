@@ -137,7 +137,7 @@ def test_lists(what: str, cli: CommandLine) -> None:
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(cli: CommandLine) -> None:
-    line = "evaluate MODEL --corpus TEXT --windows 3 --seqlen 32"
+    line = "evaluate MODEL --corpus TEXT --measured-windows 3 --seqlen 32"
     assert {"perplexity", "tokens", "seconds"} <= set(cli(f"{line} --json").record)
     printed = cli(f"{line} -q")
     assert printed.err == "" and printed.out.splitlines()[-1].startswith("next")

@@ -75,7 +75,7 @@ def test_a_text_that_is_too_short_says_what_to_lower(cli: CommandLine, tmp_path:
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
-        ("evaluate MODEL --corpus TEXT --windows 3 --seqlen 32 -q", "parquet"),
+        ("evaluate MODEL --corpus TEXT --measured-windows 3 --seqlen 32 -q", "parquet"),
         (f"{SMALL} --statistics dense", "safetensors"),
     ],
 )

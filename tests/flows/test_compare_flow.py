@@ -99,16 +99,16 @@ def test_the_record_holds_the_line_that_repeats_it() -> None:
 
 
 def test_all_commands_count_looks_in_one_ledger(compared: Compared, cli: CommandLine) -> None:
-    def evaluated(words: str = "--part sealed --windows 3") -> list[int]:
+    def evaluated(words: str = "--part sealed --measured-windows 3") -> list[int]:
         line = f"evaluate MODEL --corpus TEXT --seqlen 32 {words}"
         return list(cli.record(line)["sealed_touches"].values())
 
     assert evaluated() == [1]
     result = compared(draws=1)
     assert (result["measured"], result["protocol"]["sealed_touches"]) == (2, 3)
-    assert evaluated("--part sealed --windows 4") == [4]
+    assert evaluated("--part sealed --measured-windows 4") == [4]
     # The whole text is a look at its sealed part, and says so to whoever compares next.
-    assert evaluated("--part all --windows 3") == [5]
+    assert evaluated("--part all --measured-windows 3") == [5]
     assert compared(draws=1)["protocol"]["sealed_touches"] == 5
 
 

@@ -49,7 +49,7 @@ DATED = [
 ]
 
 
-EVALUATE = "evaluate MODEL --corpus TEXT --windows 4 --seqlen 48"
+EVALUATE = "evaluate MODEL --corpus TEXT --measured-windows 4 --seqlen 48"
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_text_shows_figure_protocol_and_comparison(
     cli: CommandLine, pruned: Path, tiny_folder: Path
 ) -> None:
     cli.places["MODEL"] = pruned
-    shown = cli(f"{EVALUATE} --windows 3 -q --against {tiny_folder}").out
+    shown = cli(f"{EVALUATE} --measured-windows 3 -q --against {tiny_folder}").out
     assert shown.startswith("perplexity") and "over 3 pairs" in shown
     joined = " ".join(shown.split())
     assert "windows 3" in joined and "seqlen 48" in joined and "dtype float32" in joined
@@ -210,7 +210,7 @@ def test_sealed_touches_are_counted_once_a_run(cli: CommandLine) -> None:
     # The whole text holds the sealed part, of this seed and of any.
     (whole,) = touched("--seed 2").items()
     assert whole[0] != digest and whole[1] == 2
-    assert touched("--part sealed --windows 3") == {digest: 3}
+    assert touched("--part sealed --measured-windows 3") == {digest: 3}
     assert touched("--part selection") == {}
     (drawn,) = first["splits"].values()
     assert (drawn["part"], drawn["seed"]) == ("sealed", 0)
@@ -251,7 +251,7 @@ def test_the_type_and_a_tokenizer_without_a_beginning_token_are_noted(
 ) -> None:
     cli.places["MODEL"] = shutil.copytree(cli.places["MODEL"], tmp_path / "no-begin")
     byte_tokenizer(begin=False).save_pretrained(cli.places["MODEL"])
-    line = f"{EVALUATE} --windows 10000 --dtype"
+    line = f"{EVALUATE} --measured-windows 10000 --dtype"
     record, half = (cli.record(f"{line} {kind}") for kind in ("float32", "bfloat16"))
     assert not record["rows"][0]["details"]["starts_with_beginning_token"]
     for words_shown in ("no beginning token", "and 10000 are asked for: figures are of all"):
@@ -280,7 +280,7 @@ def test_a_model_that_others_pruned_says_what_is_not_known(cli: CommandLine, pru
         ("--suite lm,lm", ("named twice",)),
         ("--suite live", ("needs a file",)),
         ("--tasks boolq", ("--tasks belongs to the suite tasks",)),
-        ("--suite cost --windows 4", ("--windows belongs to the suite lm",)),
+        ("--suite cost --measured-windows 4", ("--measured-windows belongs to the suite lm",)),
         ("--limit 3", ("--limit belongs to the suite tasks or live",)),
         ("--suite reasoning --generators digit", ("did you mean digits",)),
         ("--suite cost --batches one", ("batches = 'one'",)),

@@ -17,7 +17,7 @@ def test_finished_suites_are_not_measured_again(
     tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = EvaluateParams(
-        model=str(tiny_folder), corpus=str(text_file), windows=3, seqlen=32,
+        model=str(tiny_folder), corpus=str(text_file), measured_windows=3, seqlen=32,
         suite="lm,reasoning:items=2,generators=digits",
     )  # fmt: skip
     measured: list[str] = []
@@ -51,7 +51,7 @@ def test_suites_of_another_dense_model_or_template_are_measured_again(
 ) -> None:  # fmt: skip
     model, dense = (Path(shutil.copytree(tiny_folder, tmp_path / name)) for name in "md")
     params = EvaluateParams(
-        model=str(model), corpus=str(text_file), windows=3, seqlen=32,
+        model=str(model), corpus=str(text_file), measured_windows=3, seqlen=32,
         suite=f"lm:dense={dense},reasoning:items=2,generators=digits",
     )  # fmt: skip
     measured: list[str] = []
@@ -82,7 +82,7 @@ def test_a_failure_of_the_other_model_costs_only_the_suite_that_failed(
 ) -> None:  # fmt: skip
     other = str(save_subject(tiny_subject(seed=1), tmp_path / "other"))
     params = EvaluateParams(
-        model=str(tiny_folder), against=other, corpus=str(rows), windows=3, seqlen=32,
+        model=str(tiny_folder), against=other, corpus=str(rows), measured_windows=3, seqlen=32,
         suite="lm,reasoning:items=2,generators=digits", part="sealed", text_split="fresh",
     )  # fmt: skip
     measured: list[tuple[bool, str]] = []

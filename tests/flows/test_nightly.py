@@ -128,8 +128,8 @@ def test_the_gate_judges_on_text_that_no_night_before_looked_at(
     params = NightlyParams.model_validate(
         {
             "search": {"model": str(tiny_folder), "corpus": str(rows), "seqlen": 32},
-            "evaluate_windows": 2,
-            "promote": {"windows": 2},
+            "measured_windows": 2,
+            "promote": {"measured_windows": 2},
         }
     )
     nights, before = [], []

@@ -91,6 +91,8 @@ def test_what_is_typed_reaches_the_parameters_and_nothing_else_is_given() -> Non
         ("compare m --solvers mrp", "--solvers is now --repairs"),
         ("prune m --solver mrp", "--solver is now --repair"),
         ("prune m --samples 4", "--samples is now --calibration-windows"),
+        ("evaluate m --windows 4", "--windows is now --measured-windows"),
+        ("promote --windows 4", "--windows is now --measured-windows"),
         ("ls solvers", "solvers is now repairs"),
     ],
 )
@@ -98,6 +100,15 @@ def test_earlier_spellings_are_refused_with_the_new_one(
     line: str, printed: str, cli: CommandLine
 ) -> None:
     cli.refuses(line, printed)
+
+
+@pytest.mark.parametrize("kind", [EvaluateParams, PromoteParams])
+def test_a_renamed_setting_keeps_its_name_in_records(kind: type[Params]) -> None:
+    # Names of evaluations are digests of this.
+    earlier = {**kind().recorded(), "windows": 3}
+    params = kind.model_validate(earlier)
+    assert params == kind.model_validate({"measured_windows": 3})
+    assert params.recorded() == earlier
 
 
 @pytest.mark.parametrize("command", ["search", "compare", "prune", "evaluate"])
@@ -154,8 +165,10 @@ def test_records_of_earlier_names_are_read_and_keep_the_names_of_runs() -> None:
     assert {"samples", "windows", "seeds", "solvers"} < set(compared.settings())
     assert checked(CompareParams, {"model": "m"}).folder_name() == "m-5b27e37c"
     schedule: dict[str, Any] = {"search": OLD_SEARCH, "promote": {"windows": 7}}
+    schedule["evaluate_windows"] = 9
     nightly = checked(NightlyParams, schedule)
-    assert (nightly.search.calibration_windows, nightly.promote.windows) == (4, 7)
+    assert (nightly.promote.measured_windows, nightly.measured_windows) == (7, 9)
+    assert nightly.search.calibration_windows == 4
     assert checked(CalibrateParams, {"samples": 3}).calibration_windows == 3
     assert checked(PruneParams, {"solver": "mrp"}).repair == "mrp"
 

@@ -156,7 +156,7 @@ def test_a_worse_challenger_is_refused_with_code_3(
     good = _register(tracker, folders["good"], "first")
     poor = _register(tracker, folders["poor"], "second")
     cli = CommandLine(capsys, TEXT=state.root.parent / "text.txt")
-    line = "promote --corpus TEXT --part whole --windows 6 --seqlen 64"
+    line = "promote --corpus TEXT --part whole --measured-windows 6 --seqlen 64"
     record = cli.record(line, code=3)
     assert not record["passed"] and not record["moved"]
     assert aliases_of(tracker, NAME) == {"champion": good, "challenger": poor}

@@ -20,7 +20,7 @@ from tests.support.started_command import NOISE, prefect_rows, record_by_prefect
 Command = Callable[..., "subprocess.Popen[str]"]
 
 
-EVALUATE = "evaluate MODEL --corpus TEXT --windows 3 --seqlen 32"
+EVALUATE = "evaluate MODEL --corpus TEXT --measured-windows 3 --seqlen 32"
 
 
 @pytest.fixture

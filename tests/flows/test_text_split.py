@@ -146,7 +146,7 @@ def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
         "sealed set 1 of rows.jsonl was looked at once before, so its figures are no first look; "
         "next: --text-split fresh takes a set that nobody looked at"
     )
-    evaluate = f"evaluate MODEL --part sealed --windows 2 --corpus {rows} --seqlen 32"
+    evaluate = f"evaluate MODEL --part sealed --measured-windows 2 --corpus {rows} --seqlen 32"
     seen, printed = run(cli, f"{evaluate} --text-split 1")
     assert warning in printed
     (known,) = seen["sealed_sets"].values()

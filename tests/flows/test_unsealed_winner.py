@@ -48,5 +48,5 @@ def test_a_winner_without_a_sealed_figure_is_kept_and_refused(
     registered = record["registered"]
     tracker = tracker_of(State.open())
     assert aliases_of(tracker, registered["name"]) == {"challenger": str(registered["version"])}
-    verdict = cli.record("promote --corpus TEXT --windows 3 --seqlen 48", code=3)
+    verdict = cli.record("promote --corpus TEXT --measured-windows 3 --seqlen 48", code=3)
     assert not verdict["moved"] and verdict["reason"].startswith("sealed: ")

@@ -161,7 +161,7 @@ def test_a_command_without_the_login_says_so_and_does_its_work(
 ) -> None:
     words = ("evaluate", "--model", str(tiny_folder), "--corpus", str(tiny_folder / "text.txt"))
     other = {"AUTOPRUNE_HOME": str(tmp_path / "other"), "PREFECT_API_URL": live.api}
-    done = live.autoprune(*words, "--windows", "3", "--seqlen", "32", **other)
+    done = live.autoprune(*words, "--measured-windows", "3", "--seqlen", "32", **other)
     assert done.returncode == 0, done.stderr
     assert f"the Prefect API at {live.api} refuses the login" in done.stderr
     assert done.stdout.startswith("perplexity")

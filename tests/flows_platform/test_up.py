@@ -245,8 +245,8 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     fields = tiny_search(tiny_folder, corpus=str(corpus), seed=1, text_split=1)
     params = {
         "search": fields | {"run": "cut"},
-        "evaluate_windows": 4,
-        "promote": {"windows": 3},
+        "measured_windows": 4,
+        "promote": {"measured_windows": 3},
     }
     nightly = deployment(live, "nightly/nightly")
     with live.client() as client:

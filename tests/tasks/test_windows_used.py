@@ -48,8 +48,8 @@ def test_a_hundred_sealed_windows_are_usual_and_fewer_are_noted() -> None:
         SearchSpec(model="m", corpus="c").sealed_windows,
         SearchParams().sealed_windows,
         CompareParams().sealed_windows,
-        EvaluateParams().windows,
-        PromoteParams().windows,
+        EvaluateParams().measured_windows,
+        PromoteParams().measured_windows,
     ]
     assert usual == [100] * 5
     spec = SearchSpec(model="m", corpus="c", sealed_windows=DEFAULTS["sealed_windows"])
