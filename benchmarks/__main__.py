@@ -32,6 +32,17 @@ CATALOGUE = {
     "sandbox_cost": "what the container costs: start, validation, scoring a whole model",
 }
 JSON = "--json"
+# Earlier spellings of options, which are refused with the new one.
+RENAMED = {
+    "--samples": "--calibration-windows",
+    "--second-samples": "--second-calibration-windows",
+    "--second-windows": "--second-measured-windows",
+    "--solver": "--repair",
+    "--solvers": "--repairs",
+    "--windows": "--measured-windows",
+}
+CHOOSING = {"--windows": "--selection-windows"}
+RENAMED_IN = {"arms": CHOOSING, "throughput": CHOOSING}
 
 
 def main(words: list[str]) -> int:
@@ -42,6 +53,12 @@ def main(words: list[str]) -> int:
             print(f"  {name:14}{line}")
         return 2 if words and words[0] not in {"-h", "--help"} else 0
     name = words[0]
+    renamed = RENAMED | RENAMED_IN.get(name, {})
+    for word in words[1:]:
+        earlier = word.partition("=")[0]
+        if earlier in renamed:
+            print(f"{earlier} is now {renamed[earlier]}", file=sys.stderr)
+            return 2
     sys.argv = [f"python -m benchmarks {name}", *(word for word in words[1:] if word != JSON)]
     record = OUT / f"{name}.json"
     before = record.stat().st_mtime_ns if record.exists() else 0

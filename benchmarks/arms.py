@@ -58,13 +58,13 @@ def main() -> None:
     parser.add_argument("--base-url", help="address of its endpoint")
     parser.add_argument("--prompt-tokens", type=int, default=768)
     parser.add_argument("--no-hints", action="store_true", help="no written ideas in questions")
-    parser.add_argument("--solvers", nargs="+", default=list(SOLVERS))
+    parser.add_argument("--repairs", nargs="+", default=list(SOLVERS))
     parser.add_argument("--hide", nargs="+", default=[], help="components that no arm may use")
     parser.add_argument("--model", default=DEMO_MODEL)
     parser.add_argument("--corpus", default="wikipedia-sample")
-    parser.add_argument("--samples", type=int, default=8, help="calibration windows")
+    parser.add_argument("--calibration-windows", type=int, default=8)
     parser.add_argument("--seqlen", type=int, default=512)
-    parser.add_argument("--windows", type=int, default=8, help="selection windows")
+    parser.add_argument("--selection-windows", type=int, default=8)
     parser.add_argument("--sealed", type=int, default=100, help="sealed windows")
     parser.add_argument("--folder", type=Path, default=OUT / "arms")
     parser.add_argument(
@@ -168,11 +168,11 @@ def spec_of(arm: Arm, seed: int, args: argparse.Namespace) -> SearchSpec:
         budget=Budget(**limit),
         seed=seed,
         text_split=seed,
-        calibration_windows=args.samples,
+        calibration_windows=args.calibration_windows,
         seqlen=args.seqlen,
         rung_windows=2,
-        selection_windows=args.windows,
+        selection_windows=args.selection_windows,
         sealed_windows=args.sealed,
-        solvers=tuple(args.solvers),
+        solvers=tuple(args.repairs),
         sentinel_every=0,
     )

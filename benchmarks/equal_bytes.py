@@ -31,8 +31,12 @@ def main() -> None:
     parser.add_argument("--drop", default=DROPPED, help="blocks to leave out where none is given")
     parser.add_argument("--dense-types", default="q8_0,q5_0,q4_0", help="types of the dense files")
     parser.add_argument("--types", default="q8_0,q5_1,q5_0", help="types of the pruned files")
-    parser.add_argument("--windows", type=int, default=20, help="windows measured, of 512")
-    parser.add_argument("--samples", type=int, default=16, help="calibration windows of 512")
+    parser.add_argument(
+        "--measured-windows", dest="windows", type=int, default=20, help="of 512 tokens"
+    )
+    parser.add_argument(
+        "--calibration-windows", dest="samples", type=int, default=16, help="of 512 tokens"
+    )
     parser.add_argument("--recipe", default="wanda+sparsegpt:select=own", help="of the zeros")
     parser.add_argument("--part", choices=("selection", "sealed"), default="selection")
     parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")

@@ -98,13 +98,15 @@ def main() -> None:
     parser.add_argument("--run", default="demo", help="finished search, by name or folder")
     parser.add_argument("--recipe", help="instead of --run, such as wanda+ramp+sparsegpt")
     parser.add_argument("--sparsity", type=float, default=0.6, help="with --recipe: share of zeros")
-    parser.add_argument("--samples", type=int, default=32, help="with --recipe: windows of 512")
+    parser.add_argument("--calibration-windows", type=int, default=32, help="with --recipe")
     parser.add_argument("--quick", action="store_true", help="Wanda with two allocations only")
-    parser.add_argument("--windows", type=int, default=10, help="windows of each part")
+    parser.add_argument("--measured-windows", type=int, default=10, help="of each part")
     parser.add_argument("--peer", action="store_true", help="llm-compressor on the same text")
     parser.add_argument("--second", metavar="REF", help="a second model, or 'designer': Qwen 1.5B")
-    parser.add_argument("--second-samples", type=int, default=16, help="windows of 256 tokens")
-    parser.add_argument("--second-windows", type=int, default=32, help="the same, sealed")
+    parser.add_argument("--second-calibration-windows", type=int, default=16, help="of 256 tokens")
+    parser.add_argument(
+        "--second-measured-windows", type=int, default=32, help="of 256 tokens, sealed"
+    )
     args = parser.parse_args()
     state = State.open()
     found, spec = stated(args) if args.recipe else searched(args.run, state)
@@ -113,8 +115,8 @@ def main() -> None:
     known: Windows = Known(OUT / "found_recipe.runs.jsonl", conditions(spec))
     spec = spec.model_copy(
         update={
-            "selection_windows": args.windows,
-            "sealed_windows": args.windows,
+            "selection_windows": args.measured_windows,
+            "sealed_windows": args.measured_windows,
             "solvers": tuple(dict.fromkeys((*spec.solvers, found.solver, *SOLVERS))),
         }
     )
@@ -133,11 +135,12 @@ def main() -> None:
     rows.sort(key=lambda row: float(row["sealed"]))
     compare(rows)
     if args.second:
-        counts = args.second_samples, args.second_windows
+        counts = args.second_calibration_windows, args.second_measured_windows
         others = list(second_model(args.second, found, spec, *counts, known))
         compare(others)
         rows += others
-    title = f"Found recipe and hand-made ones, {spec.sparsity:.0%}, {args.windows} x {spec.seqlen}"
+    size = f"{args.measured_windows} x {spec.seqlen}"
+    title = f"Found recipe and hand-made ones, {spec.sparsity:.0%}, {size}"
     publish("found_recipe", title + known_as(rows), rows, goals_of(rows), recipe=found.to_json())
 
 
@@ -158,7 +161,7 @@ def stated(args: argparse.Namespace) -> tuple[Recipe, SearchSpec]:
         model=DEMO_MODEL,
         corpus="wikipedia-sample",
         sparsity=args.sparsity,
-        calibration_windows=args.samples,
+        calibration_windows=args.calibration_windows,
     )
     return made, spec
 

@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1, help="runs of each, the median counts")
     parser.add_argument("--only", choices=sorted(OURS), help="one method instead of both")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="windows of 512 tokens")
+    parser.add_argument("--calibration-windows", type=int, default=SAMPLES, help="of 512 tokens")
     parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")
     parser.add_argument("--threads", type=int, help="of every process; all cores by default")
     args = parser.parse_args()
@@ -41,9 +41,9 @@ def main() -> None:
     model, tokens = prepare()
     python = peer_python()
     methods = [args.only] if args.only else list(OURS)
-    options = [SHARE, f"threads={args.threads}", f"samples={args.samples}"]
+    options = [SHARE, f"threads={args.threads}", f"samples={args.calibration_windows}"]
     rounds = Rounds("peer", options, resume=args.resume)
-    arguments = (str(model), str(tokens), SHARE, str(args.samples))
+    arguments = (str(model), str(tokens), SHARE, str(args.calibration_windows))
     for _ in range(args.rounds):
         for method in methods:
             peer = ("benchmarks.peer_llmcompressor", method, *arguments)
@@ -51,8 +51,8 @@ def main() -> None:
             for own in OURS[method]:
                 rounds.run(_ours(own), "prune_s", "benchmarks.peer_autoprune", own, *arguments)
     title = (
-        f"Pruning SmolLM2-135M to 60 %, {args.samples} x {SEQLEN} calibration tokens, float32; "
-        f"median of {args.rounds} interleaved rounds"
+        f"Pruning SmolLM2-135M to 60 %, {args.calibration_windows} x {SEQLEN} calibration tokens, "
+        f"float32; median of {args.rounds} interleaved rounds"
     )
     _publish(rounds, methods, title)
 

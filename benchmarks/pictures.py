@@ -33,11 +33,11 @@ ALLOCATORS = ("uniform", "ramp", "ramp:relax_last=0.5", "sdsa", "sdsa:statistic=
 def main() -> None:
     """Draw all of them; takes a minute."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=4, help="calibration windows of 512")
+    parser.add_argument("--calibration-windows", type=int, default=4, help="of 512 tokens")
     args = parser.parse_args()
     loaded = load_model(DEMO_MODEL)
     text = split(load_corpus("wikipedia-sample")).calibration
-    windows = token_windows(text, loaded.tokenizer, args.samples, SEQLEN)
+    windows = token_windows(text, loaded.tokenizer, args.calibration_windows, SEQLEN)
     layers = prunable_linears(loaded.model)
     statistics = _statistics(loaded.model, windows, layers)
     FOLDER.mkdir(exist_ok=True)

@@ -65,13 +65,13 @@ def measured(
 def main() -> None:
     """Measure all presets, print a table and write the data."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--windows", type=int, default=20, help="windows measured, of 512")
+    parser.add_argument("--measured-windows", type=int, default=20, help="of 512 tokens")
     parser.add_argument("--split", type=int, default=0, help="number of the text's split")
     args = parser.parse_args()
     known, entries = presets()
     loaded = load_model(known.model)
     parts = split(load_corpus("wikipedia-sample"), args.split)
-    unseen = token_windows(parts.selection, loaded.tokenizer, args.windows, known.seqlen)
+    unseen = token_windows(parts.selection, loaded.tokenizer, args.measured_windows, known.seqlen)
     source = (
         f"{len(unseen)} x {known.seqlen} tokens of the selection part of wikipedia-sample, split "
         f"{args.split}: python -m benchmarks quality"

@@ -59,8 +59,12 @@ def main() -> None:
     """Prune, measure, restore; one calibration draw, one-shot statistics."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sparsity", type=float, default=0.6)
-    parser.add_argument("--samples", type=int, default=16, help="calibration windows of 512")
-    parser.add_argument("--windows", type=int, default=20, help="windows measured, of 512")
+    parser.add_argument(
+        "--calibration-windows", dest="samples", type=int, default=16, help="of 512 tokens"
+    )
+    parser.add_argument(
+        "--measured-windows", dest="windows", type=int, default=20, help="of 512 tokens"
+    )
     parser.add_argument("--part", choices=("selection", "sealed"), default="selection")
     args = parser.parse_args()
     loaded = load_model(DEMO_MODEL)

@@ -42,16 +42,16 @@ SOLVERS = (
 def main() -> None:
     """Repair every layer from dense statistics, measure, restore; one calibration draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--solvers", nargs="+", default=list(SOLVERS))
+    parser.add_argument("--repairs", nargs="+", default=list(SOLVERS))
     parser.add_argument("--metric", default="wanda")
     parser.add_argument("--sparsity", type=float, default=0.6)
-    parser.add_argument("--samples", type=int, default=8, help="calibration windows of 512")
-    parser.add_argument("--windows", type=int, default=10, help="windows measured, of 512")
+    parser.add_argument("--calibration-windows", type=int, default=8, help="of 512 tokens")
+    parser.add_argument("--measured-windows", type=int, default=10, help="of 512 tokens")
     args = parser.parse_args()
     loaded = load_model(DEMO_MODEL)
     parts = split(load_corpus("wikipedia-sample"))
-    seen = token_windows(parts.calibration, loaded.tokenizer, args.samples, 512)
-    unseen = token_windows(parts.selection, loaded.tokenizer, args.windows, 512)
+    seen = token_windows(parts.calibration, loaded.tokenizer, args.calibration_windows, 512)
+    unseen = token_windows(parts.selection, loaded.tokenizer, args.measured_windows, 512)
     layers = prunable_linears(loaded.model)
     statistics = collect_statistics(loaded.model, seen, needs=BASIC | {"gram"})
     metric = build_metric(args.metric)
@@ -61,7 +61,7 @@ def main() -> None:
     dense = DenseWeights(layers)
     rows: list[dict[str, Any]] = []
     worst: list[Goal] = []
-    for text in args.solvers:
+    for text in args.repairs:
         solver, seconds, notes = Repair.parse(text), 0.0, 0
         ratios: list[float] = []
         with dense:
@@ -92,8 +92,8 @@ def main() -> None:
             {k: v if isinstance(v, str) else round(v, 4) for k, v in rows[-1].items()}, flush=True
         )
     title = (
-        f"SmolLM2-135M, {args.metric} at {args.sparsity:.0%}, {args.samples} x 512 calibration "
-        f"tokens, {args.windows} x 512 tokens of the selection split; layer errors as a share of "
-        f"plain zeroing's; {torch.get_num_threads()} threads"
+        f"SmolLM2-135M, {args.metric} at {args.sparsity:.0%}, {args.calibration_windows} x 512 "
+        f"calibration tokens, {args.measured_windows} x 512 tokens of the selection split; layer "
+        f"errors as a share of plain zeroing's; {torch.get_num_threads()} threads"
     )
     publish("repairs", title, rows, worst)

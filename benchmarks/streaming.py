@@ -39,10 +39,10 @@ def main() -> None:
     """Measure and print; with ``--step`` be one of the processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=sorted(SIZES), default="3b")
-    parser.add_argument("--samples", type=int, default=4, help="calibration windows")
+    parser.add_argument("--calibration-windows", type=int, default=4)
     parser.add_argument("--seqlen", type=int, default=128, help="tokens in a window")
     parser.add_argument("--allocation", default="uniform")
-    parser.add_argument("--solver", default="none")
+    parser.add_argument("--repair", default="none")
     parser.add_argument("--step", choices=("make", "estimate", "prune"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -79,8 +79,8 @@ def measure(args: argparse.Namespace) -> None:
     goals.append(Goal("weights off the budget", abs(pruned["off_budget"]), 0))
     title = (
         f"Streaming Wanda at 60 %: random llama of {made['parameters'] / 1e9:.2f} billion "
-        f"parameters in bfloat16, {args.samples} x {args.seqlen} tokens, allocation "
-        f"{args.allocation}, solver {args.solver}; others used {pruned['others']:.0%} of the "
+        f"parameters in bfloat16, {args.calibration_windows} x {args.seqlen} tokens, allocation "
+        f"{args.allocation}, repair {args.repair}; others used {pruned['others']:.0%} of the "
         "machine"
     )
     publish("streaming", title, rows, goals, runs={"estimate": guess, "prune": pruned})
@@ -173,10 +173,10 @@ def _random(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
 def job_of(args: argparse.Namespace) -> StreamJob:
     """The job; random tokens serve a random model."""
     generator = torch.Generator().manual_seed(1)
-    shape: Any = (args.samples, args.seqlen)
+    shape: Any = (args.calibration_windows, args.seqlen)
     windows = torch.randint(VOCABULARY, shape, generator=generator)
     plan = PruningPlan.build(
-        SHARE, allocation=args.allocation, solver=args.solver, scoring="sequential"
+        SHARE, allocation=args.allocation, solver=args.repair, scoring="sequential"
     )
     return StreamJob(args.folder / "dense", windows, build_metric("wanda"), plan)
 

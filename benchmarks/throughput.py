@@ -71,9 +71,9 @@ def main() -> None:
     parser.add_argument(
         "--plain", type=int, help="candidates of the plain loop (default all: the same choice)"
     )
-    parser.add_argument("--windows", type=int, default=20, help="windows that decide, of 512")
+    parser.add_argument("--selection-windows", type=int, default=20, help="of 512 tokens")
     parser.add_argument("--rung-windows", type=int, default=2)
-    parser.add_argument("--samples", type=int, default=16, help="calibration windows of 512")
+    parser.add_argument("--calibration-windows", type=int, default=16, help="of 512 tokens")
     parser.add_argument("--sparsity", type=float, default=0.6)
     args = parser.parse_args()
     recipes = candidates(args.candidates)
@@ -105,7 +105,8 @@ def main() -> None:
             ("search", len(recipes), rate, own),
         )
     ]
-    title = f"Candidates per hour, SmolLM2-135M at {args.sparsity:.0%}, {args.windows} x 512 tokens"
+    size = f"{args.selection_windows} x 512 tokens"
+    title = f"Candidates per hour, SmolLM2-135M at {args.sparsity:.0%}, {size}"
     goals = [
         Goal("plain loop's rate by the search's", plain_rate / rate, 0.1),
         Goal("search's choice by the plain loop's", own["perplexity"] / best["perplexity"], 1.0),
@@ -152,9 +153,9 @@ def ours(recipes: list[Recipe], args: argparse.Namespace) -> tuple[list[Recipe],
         arm="list",
         designer=DesignerSpec(kind="scripted"),
         budget=Budget(candidates=len(recipes)),
-        calibration_windows=args.samples,
+        calibration_windows=args.calibration_windows,
         rung_windows=args.rung_windows,
-        selection_windows=args.windows,
+        selection_windows=args.selection_windows,
         sealed_windows=1,
         solvers=("none",),
         baselines=(RecipeSpec(metric="wanda"),),
@@ -179,8 +180,8 @@ def plain_loop(recipes: list[Recipe], args: argparse.Namespace) -> list[dict[str
     """Prune block by block and measure on all windows, one candidate after the other."""
     loaded = load_model(DEMO_MODEL)
     parts = split(load_corpus("wikipedia-sample"))
-    seen = token_windows(parts.calibration, loaded.tokenizer, args.samples, 512)
-    unseen = token_windows(parts.selection, loaded.tokenizer, args.windows, 512)
+    seen = token_windows(parts.calibration, loaded.tokenizer, args.calibration_windows, 512)
+    unseen = token_windows(parts.selection, loaded.tokenizer, args.selection_windows, 512)
     dense = DenseWeights(prunable_linears(loaded.model))
     rows = []
     for recipe in recipes:

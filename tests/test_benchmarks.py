@@ -119,6 +119,10 @@ def test_every_listed_benchmark_is_there(capsys: pytest.CaptureFixture[str]) -> 
         assert (folder / f"{name}.py").is_file()
         assert name in listed
     assert benchmarks_main.main(["nonsense"]) == 2
+    earlier = {"arms": "--selection-windows", "quality": "--measured-windows"}
+    for name, option in earlier.items():
+        assert benchmarks_main.main([name, "--windows=3"]) == 2
+        assert f"--windows is now {option}" in capsys.readouterr().err
 
 
 def test_zeros_are_as_many_as_make_the_bytes_equal(tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def test_arms_run_missing_cells_only(
     tmp_path: Path,
 ) -> None:
     words = ["--arms", "genetic", "random", "--seeds", "0", "1", "--evaluations", "2"]
-    words += ["--model", str(tiny_folder), "--corpus", str(text_file), "--samples", "4"]
-    words += ["--seqlen", "48", "--windows", "6", "--solvers", "none"]
+    words += ["--model", str(tiny_folder), "--corpus", str(text_file), "--calibration-windows", "4"]
+    words += ["--seqlen", "48", "--selection-windows", "6", "--repairs", "none"]
     words += ["--folder", str(tmp_path / "cells")]
     monkeypatch.setattr(sys, "argv", ["arms", *words])
     arms.main()
@@ -259,14 +259,16 @@ def test_a_best_without_a_sealed_figure_is_no_tie_with_wanda() -> None:
 
 
 def test_a_recipe_in_words_is_measured_without_a_search() -> None:
-    printed = Namespace(recipe="expr:(abs(W) * x_norm)+ramp+mrp", sparsity=0.7, samples=4)
+    printed = Namespace(
+        recipe="expr:(abs(W) * x_norm)+ramp+mrp", sparsity=0.7, calibration_windows=4
+    )
     recipe, made = found_recipe.stated(printed)
     assert (recipe.metric.kind, recipe.metric.source) == ("expression", "(abs(W) * x_norm)")
     assert (recipe.group, recipe.allocation, recipe.solver) == ("row", "ramp", "mrp")
     assert (made.sparsity, made.calibration_windows) == (0.7, 4)
     for wrong in ("llm-compressor:wanda", "wanda+sequential"):
         with pytest.raises(SystemExit, match="is no recipe"):
-            found_recipe.stated(Namespace(recipe=wrong, sparsity=0.7, samples=4))
+            found_recipe.stated(Namespace(recipe=wrong, sparsity=0.7, calibration_windows=4))
 
 
 @pytest.mark.parametrize("found", ["sparsegpt:select=own+ebft:epochs=2", "mrp"])

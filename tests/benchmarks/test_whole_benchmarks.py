@@ -83,8 +83,15 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
         solvers=("none", "sparsegpt"),
     )
     found = searching.run_search(tmp_path / "cell", wanted)
-    words = ["--run", str(tmp_path / "cell"), "--quick", "--windows", "3"]
-    words += ["--second", str(tiny_folder), "--second-samples", "2", "--second-windows", "3"]
+    words = ["--run", str(tmp_path / "cell"), "--quick", "--measured-windows", "3"]
+    words += [
+        "--second",
+        str(tiny_folder),
+        "--second-calibration-windows",
+        "2",
+        "--second-measured-windows",
+        "3",
+    ]
     sealed = split(load_corpus(str(text_file))).sealed.digest
     before = touches(State.open(), sealed)
     record = run(found_recipe, monkeypatch, out, *words)
@@ -124,7 +131,8 @@ def test_the_plain_loop_and_the_search_try_one_list(
     shorten(throughput, monkeypatch, tiny_folder, text_file)
     short = {"corpus": str(text_file), "seqlen": 48}
     monkeypatch.setattr(throughput, "SearchSpec", lambda **k: SearchSpec(**{**k, **short}))
-    words = ("--candidates", "28", "--plain", "2", "--windows", "4", "--samples", "4")
+    words = ("--candidates", "28", "--plain", "2", "--selection-windows", "4")
+    words += ("--calibration-windows", "4")
     record = run(throughput, monkeypatch, out, *words)
     assert [row["way"] for row in record["rows"]] == ["plain loop", "search"]
     assert len(record["plain"]) in (2, 3)
@@ -138,14 +146,13 @@ def test_repairs_row_systems_and_compact_forms_come_to_a_table(
 ) -> None:
     for module in (recipes, repairs, row_systems):
         shorten(module, monkeypatch, tiny_folder, text_file)
-    chosen = ("--solvers", "none", "sparsegpt", "mrp", "--windows", "3", "--samples", "4")
-    made = run(repairs, monkeypatch, out, *chosen)["rows"]
+    few = ("--measured-windows", "3", "--calibration-windows", "4")
+    made = run(repairs, monkeypatch, out, "--repairs", "none", "sparsegpt", "mrp", *few)["rows"]
     worst = {row["repair"]: row["layer error, worst"] for row in made}
     assert worst["none"] == 1 and worst["mrp"] < worst["sparsegpt"] < 1
     systems = run(row_systems, monkeypatch, out, "--block", "1")["rows"]
     assert all(float(row["panels, error"]) < 1e-4 for row in systems)
     monkeypatch.setattr(recipes, "ROWS", recipes.ROWS[:2])
-    few = ("--windows", "3", "--samples", "4")
     assert len(run(recipes, monkeypatch, out, *few)["rows"]) == 3
     sealed = split(load_corpus(str(text_file))).sealed.digest
     assert touches(State.open(), sealed) == 0
