@@ -94,7 +94,11 @@ class LayerRepair(RepairPart, ABC):
 
     @abstractmethod
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Return a proposed ``(weight, keep)``; :meth:`repair` enforces its guarantees."""
+        """Return a proposed ``(weight, keep)``; :meth:`repair` enforces its guarantees.
+
+        Raises:
+            UsageError: If statistics are missing, or the Gram matrix stays singular.
+        """
 
     @torch.no_grad()
     def repair(
