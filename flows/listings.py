@@ -1,5 +1,7 @@
 """What ``autoprune ls`` prints."""
 
+import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -118,8 +120,6 @@ def _facts(item: Mapping[str, Any]) -> list[str]:
 
 
 def _suites() -> Listing:
-    import dataclasses
-
     found: list[dict[str, Any]] = []
     for name, kind in library.SUITES.items():
         known: Any = kind

@@ -1,6 +1,7 @@
 """The task that makes a smaller copy of the dense model, and measures both side by side."""
 
 import copy
+import dataclasses
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,8 +96,6 @@ def second_model(
 
 def _figures(bench: Workbench, model: "PreTrainedModel", size: int) -> dict[str, Any]:
     """Figures of one model: parameters, their bytes as saved, perplexity, a continued text."""
-    import dataclasses
-
     loaded, windows = dataclasses.replace(bench.loaded, model=model), bench.windows[SELECTION]
     prompt, continuation = continuations(loaded, windows)[0]
     return {

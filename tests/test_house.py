@@ -1,15 +1,20 @@
 """The house rules that a machine can check: short files, speaking names, no machine paths."""
 
 import ast
+import itertools
 import re
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
 OURS = {"autoprune", "flows", "sandbox", "tasks"}
-# What a function may import from our own packages, and why. All else comes in at the top, by a lazy
-# door (`autoprune.lazy`) or by `flows.cli.loading`, which alone import what a text names.
+PYTHONS = sys.stdlib_module_names
+# What a function may import from our own packages and the standard library, and why. All else
+# comes in at the top, by a lazy door (`autoprune.lazy`) or by `flows.cli.loading`, which alone
+# import what a text names.
 LATE_IMPORTS = {
     "flows/checks.py: flows.designer_ready": "openai may be missing",
     "flows/checks.py: sandbox.preflight": "docker may be missing",
@@ -103,11 +108,35 @@ def test_the_map_names_every_room_and_only_files_that_exist() -> None:
     assert [f for f in files if not any((place / f).is_file() for place in places)] == []
 
 
+def test_the_map_lists_the_rooms_from_the_top_of_their_contract_down() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = {one["name"]: one for one in settings["tool"]["importlinter"]["contracts"]}
+    lines = [line.split(" | ") for line in contracts["the library's rooms"]["layers"]]
+    order = {name: number for number, line in enumerate(lines) for name in line}
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = text.partition("| room of `autoprune` |")[2].partition("##")[0]
+    first = [row.split(" | ")[0] for row in table.splitlines() if row.startswith("| `")]
+    rows = [re.findall(r"`(\w+)(?:\.py)?`", cell) for cell in first]
+    assert {name for row in rows for name in row} == set(order)
+    places = [[order[name] for name in row] for row in rows]
+    for upper, lower in itertools.pairwise(places):
+        assert max(upper) <= min(lower), lines[max(upper)]
+
+
+def test_the_map_names_every_file_of_flows_that_is_in_no_folder() -> None:
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = [row for row in text.splitlines() if row.startswith(("| `flows`", "| files beside"))]
+    named = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    files = {path.stem for path in (ROOT / "flows").glob("[!_]*.py")}
+    folders = {path.parent.name for path in (ROOT / "flows").glob("*/__init__.py")}
+    assert files | folders == named - {"flows", "doctor"}
+
+
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def late_imports(path: Path) -> set[str]:
-    """Modules of our own that a file imports in its functions."""
+    """Modules of our own and of Python that a file imports in its functions."""
     outer = [one for one in ast.walk(ast.parse(path.read_text())) if isinstance(one, FUNCTIONS)]
     found = set()
     for node in (inner for one in outer for inner in ast.walk(one)):
@@ -115,10 +144,10 @@ def late_imports(path: Path) -> set[str]:
             found.add("." * node.level + (node.module or ""))
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {name for name in found if name.partition(".")[0] in {"", *OURS}}
+    return {name for name in found if name.partition(".")[0] in {"", *OURS, *PYTHONS}}
 
 
-def test_our_own_packages_are_imported_at_the_top() -> None:
+def test_our_own_packages_and_pythons_are_imported_at_the_top() -> None:
     ours = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in OURS]
     ours = [path for path in ours if path.suffix == ".py"]
     found = {f"{path.relative_to(ROOT)}: {name}" for path in ours for name in late_imports(path)}

@@ -1,5 +1,6 @@
 """One model on a bench, with its text in parts: apply a recipe, measure it, restore."""
 
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -115,8 +116,6 @@ class Bench(ModelBench):
             programs: Runs designed programs; None refuses them.
             report: Called with progress.
         """
-        import tempfile
-
         counts: dict[str, int] = {CALIBRATION: windows, SELECTION: selection, SEALED: sealed}
         options: dict[str, str] = {CALIBRATION: "windows"}
         text = BenchText(str(corpus), seqlen, counts, split, options)

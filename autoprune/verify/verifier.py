@@ -1,5 +1,6 @@
 """The interface of step verifiers, their registry, and how one is opened."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,8 +126,6 @@ def read_verifier(folder: Path) -> dict[str, Any]:
     Raises:
         DamagedFileError: If it cannot be read.
     """
-    import json
-
     path = folder / RECORD
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """``autoprune design render``: the next prompts of a search, without asking anyone."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from autoprune.design.prompts import Prompts
@@ -14,8 +15,6 @@ from tasks.state import State
 
 def run(args: argparse.Namespace, run_id: str) -> int:
     """Print the prompts with their size in tokens."""
-    from pathlib import Path
-
     state = State.open()
     own = Prompts(Path(args.prompts).expanduser()) if args.prompts else None
     with Search.open(RunFiles.of(state, run_id).folder) as search:

@@ -1,6 +1,8 @@
 """``autoprune mcp``: a server through which an agent designs."""
 
 import argparse
+import os
+from pathlib import Path
 
 from autoprune.errors import UsageError
 from flows.agents.project import Project
@@ -10,9 +12,6 @@ from tasks.state import State
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stdin is closed."""
-    import os
-    from pathlib import Path
-
     root = Path(args.project).expanduser().absolute()
     if not root.is_dir():
         raise UsageError(f"the project's folder {root} does not exist; name one with --project")
