@@ -17,6 +17,7 @@ from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.metrics import candidate_metric
 from autoprune.models.licence import base_licence
 from autoprune.models.loading import LoadedModel, load_model
+from autoprune.models.record import source_record, text_record
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import SavedModel, save_model
 from autoprune.models.structure import prunable_linears
@@ -288,15 +289,13 @@ def _check_out(
 
 
 def _of_source(loaded: LoadedModel, seed: int) -> dict[str, Any]:
-    return {"model": loaded.source.ref, "model_digest": loaded.source.digest, "seed": seed}
+    return source_record(loaded.source.ref, loaded.source.digest, seed)
 
 
 def _of_text(text: Corpus | None, tokens: Tensor | None) -> dict[str, Any]:
     if text is None or tokens is None:
         return {}
-    samples, seqlen = tokens.shape
-    found: dict[str, Any] = {"corpus": text.name, "corpus_digest": text.digest}
-    return found | {"samples": samples, "seqlen": seqlen}
+    return text_record(text.name, text.digest, *tokens.shape)
 
 
 def _notes_on(text: Corpus | None, tokens: Tensor | None, asked: int) -> list[str]:

@@ -8,6 +8,7 @@ from prefect import flow
 from autoprune.errors import UsageError
 from autoprune.memory import peak_rss_mb
 from autoprune.models.pushing import check_push
+from autoprune.models.record import source_record, text_record
 from autoprune.models.target import check_target
 from flows.naming import run_name
 from flows.params import PruneParams
@@ -114,9 +115,8 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
             if chosen:
                 note = "no perplexity was measured: --held-out names the texts that figures are for"
                 text |= {"notes": [*text["notes"], note]}
-        record = chosen | {
-            "model": params.model,
-            "model_digest": model["digest"],
+        record = chosen | source_record(params.model, model["digest"], params.seed)
+        record |= {
             "metric": metric,
             "allocation": plan["allocation"],
             "group": request["group"],
@@ -124,7 +124,6 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
             "solver": params.repair,
             "target": request["sparsity"],
             "notes": text.get("notes", []),
-            "seed": params.seed,
             "dtype": memory,
             "dtype_asked": params.dtype,
             "held_out": params.held_out,
@@ -132,9 +131,8 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
             "perplexity": None,
         }
         if "corpus" in text:
-            record |= {"corpus": text["corpus"], "corpus_digest": text["digest"]}
-            record |= {"overlap": text.get("overlap"), "samples": text["windows"]}
-            record |= {"seqlen": params.seqlen}
+            record |= text_record(text["corpus"], text["digest"], text["windows"], params.seqlen)
+            record["overlap"] = text.get("overlap")
         pruning = bench, metric, CALIBRATION, plan
         if params.dry_run:
             cost = estimate_stream(*pruning, params.statistics, params.out)

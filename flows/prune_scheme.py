@@ -4,6 +4,7 @@ from typing import Any
 
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
+from autoprune.models.record import source_record, text_record
 from flows.params import PruneParams
 from flows.params.evaluate import listed
 from flows.terminal import console
@@ -35,8 +36,8 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
     bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=memory)
     with opened(bench):
         model = load_model(bench, params.model)
-        record: dict[str, Any] = {"model": params.model, "model_digest": model["digest"]}
-        record |= {"seed": params.seed, "dtype": memory, "out": None, "notes": []}
+        record = source_record(params.model, model["digest"], params.seed)
+        record |= {"dtype": memory, "out": None, "notes": []}
         record |= {"dtype_asked": params.dtype, "held_out": params.held_out}
         windows = None
         if request["reads_text"]:
@@ -44,9 +45,8 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             size = params.windows, params.seqlen
             fresh, known = request["fresh_windows"], listed(params.held_out)
             text = cut_windows(bench, windows, params.corpus, *size, known, fresh)
-            record |= {"corpus": text["corpus"], "corpus_digest": text["digest"]}
+            record |= text_record(text["corpus"], text["digest"], text["windows"], params.seqlen)
             record |= {"overlap": text["overlap"], "notes": text["notes"]}
-            record |= {"samples": text["windows"], "seqlen": params.seqlen}
         made = shrink_model(bench, request["scheme"], windows, budget, params.dtype)
         record |= made | {"notes": [*record["notes"], *made["notes"]]}
         if params.out is not None:

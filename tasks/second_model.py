@@ -10,6 +10,7 @@ from autoprune.bench.smaller import Shrinking
 from autoprune.evaluation.continuations import continuations
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites.latency import time_once
+from autoprune.models.record import source_record, text_record
 from autoprune.models.reference import RECORD_FILE
 from tasks.card import write_folder_card
 from tasks.prune import AUTO, save_bench, saved_type
@@ -65,17 +66,12 @@ def second_model(
     )
     windows = bench.windows[CALIBRATION]
     record = {
-        "model": model,
-        "model_digest": bench.loaded.source.digest,
-        "seed": bench.seed,
+        **source_record(model, bench.loaded.source.digest, bench.seed),
+        **text_record(text["corpus"], text["digest"], *windows.shape),
         **made.to_json(),
         "scheme": how.text,
         "notes": list(made.notes),
-        "corpus": text["corpus"],
-        "corpus_digest": text["digest"],
         "text_split": text["split"],
-        "samples": len(windows),
-        "seqlen": windows.shape[1],
         "seconds": made.seconds,
     }
     kind = saved_type(bench, AUTO)

@@ -11,6 +11,7 @@ from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.text import SELECTION
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.continuations import continuations
+from autoprune.models.record import source_record
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saved_type import matrix_types, weight_bytes
 from autoprune.plain_text import in_fence, in_markdown
@@ -72,15 +73,13 @@ def _kept(
     dtype: str,
 ) -> dict[str, Any]:
     folder = RunFiles.of(bench.state, bench.run_id).winner
-    record = {
+    record = source_record(bench.model_ref, bench.loaded.source.digest, bench.seed)
+    record |= {
         "run": bench.run_id,
         "candidate": alias,
         "recipe": winner.to_json(),
-        "model": bench.model_ref,
-        "model_digest": bench.loaded.source.digest,
         "target": bench.spec.sparsity,
         "pattern": bench.spec.pattern,
-        "seed": bench.seed,
         "text_split": bench.spec.text_split,
         "mask_digest": masks,
         "search_seconds": seconds,
