@@ -1,7 +1,6 @@
 """What ``autoprune ls`` prints."""
 
 import dataclasses
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
