@@ -172,3 +172,16 @@ def test_the_kept_search_gives_the_figures_that_are_quoted_of_it(tmp_path: Path)
     assert round(math.exp(ebft), 2) == 55.41 and sum(row["loss"] < ebft for row in own) == 45
     marked = [row["loss"] for row in rows if row["new best"]]
     assert marked == sorted(marked, reverse=True) and marked[-1] == best["loss"]
+
+
+def test_the_search_with_block_tuning_hidden_gives_the_figures_that_are_quoted_of_it(
+    tmp_path: Path,
+) -> None:
+    rows = searched(programs_search(tmp_path, "hidden-begun").parent)
+    assert len(rows) == 13 and round(agreement(rows)["all"], 2) == 0.96
+    best = [(row["program"], round(math.exp(row["loss"]), 2)) for row in rows if row["new best"]]
+    assert best == [
+        ("program:sparsegpt", 90.08), ("C10", 73.28), ("C11", 65.24), ("C12", 63.78)
+    ]  # fmt: skip
+    worst = max(row["loss"] for row in rows)
+    assert round(math.exp(worst)) == 4178 and 65 < math.exp(worst) / 63.78 < 66

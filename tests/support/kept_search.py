@@ -1,4 +1,4 @@
-"""The committed log of the search over whole programs, which docs/program-search.md quotes."""
+"""The committed logs of searches over whole programs, which docs/program-search.md quotes."""
 
 import gzip
 from pathlib import Path
@@ -7,8 +7,8 @@ from autoprune.search.search import LOG_FILE
 from benchmarks.measured import ROOT
 
 
-def programs_search(folder: Path) -> Path:
-    """Unpack the log into a search's folder; its path."""
+def programs_search(folder: Path, name: str = "programs-2") -> Path:
+    """Unpack a log of ``evidence/`` into a search's folder; its path."""
     log = folder / LOG_FILE
-    log.write_bytes(gzip.decompress((ROOT / "evidence" / "programs-2.db.gz").read_bytes()))
+    log.write_bytes(gzip.decompress((ROOT / "evidence" / f"{name}.db.gz").read_bytes()))
     return log
