@@ -15,7 +15,8 @@ from autoprune.programs.blocks import BlockTask
 from autoprune.programs.budget import LayerBudget, settle
 
 # Statistics of its input that a layer program is handed.
-READS = frozenset({"gram", "x_norm", "x_mean", "x_var", "x_max"})
+GRAM = "gram"
+READS = frozenset({GRAM, "x_norm", "x_mean", "x_var", "x_max"})
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class AppliedProgram:
 
     def handed(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The statistics that a program is handed of an input."""
-        return {name: stats[name].float().cpu() for name in sorted(READS)}
+        return {name: stats[name].float().cpu() for name in sorted(self.needs)}
 
     def write(
         self, layer: PrunableLinear, made: Tensor, dense: Tensor, budget: LayerBudget
@@ -155,7 +156,15 @@ class AppliedProgram:
 
 @dataclass
 class ProgramWeights(AppliedProgram):
-    """Has a program prune layers: the engine's :class:`autoprune.pruning.NewWeights`."""
+    """Has a program prune layers: the engine's :class:`autoprune.pruning.NewWeights`.
+
+    A program whose source does not name the Gram matrix is handed none: collecting it takes most
+    of the time that a simple program costs.
+    """
+
+    def __post_init__(self) -> None:
+        if GRAM not in self.program.source:
+            self.needs = READS - {GRAM}
 
     def __call__(
         self,

@@ -154,11 +154,12 @@ def test_streaming_gives_the_same_bits(plan: dict[str, str], tmp_path: Path) -> 
     assert weights_digest(prunable_linears(again)) == made.weights_digest
 
 
-def test_a_program_sees_the_inputs_that_its_layer_really_gets() -> None:
+@pytest.mark.parametrize(("name", "has_gram"), [("mrp", True), ("wanda", False)])
+def test_a_program_sees_the_inputs_that_its_layer_really_gets(name: str, has_gram: bool) -> None:
     model, runner = tiny_model("llama"), GivenRunner()
     layers = prunable_linears(model)
     plan = PruningPlan.build(0.6, scoring="sequential")
-    program = Candidate.parse("program:wanda")
+    program = Candidate.parse(f"program:{name}")
     prune_by_program(model, program, runner, plan, windows=WINDOWS, layers=layers)
     seen: list[torch.Tensor] = []
     last = next(layer for layer in layers if layer.block == 2 and layer.projection == "q_proj")
@@ -170,4 +171,9 @@ def test_a_program_sees_the_inputs_that_its_layer_really_gets() -> None:
     task = next(task for task in runner.tasks if dict(task.position) == {
         "block": 2, "depth": 1.0, "kind": "q_proj"
     })  # fmt: skip
-    torch.testing.assert_close(task.stats["gram"], inputs.T @ inputs / len(inputs))
+    gram = inputs.T @ inputs / len(inputs)
+    torch.testing.assert_close(task.stats["x_norm"], gram.diagonal().sqrt())
+    # It is collected only where the source names it.
+    assert ("gram" in task.stats) is has_gram
+    if has_gram:
+        torch.testing.assert_close(task.stats["gram"], gram)
