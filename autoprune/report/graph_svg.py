@@ -144,7 +144,7 @@ def _card(report: RunReport, item: Placed, index: int) -> Card:
         x=_LEFT + _STEP_X * item.column,
         y=_TOP + _STEP_Y * item.row,
         kind=node.kind if node.kind in _KINDS else "other",
-        title=plain(caption(node), 14),
+        title=plain(caption(node), 13),
         label=plain(node.label, 20),
         name=plain(f"{node.kind} {caption(node)}: {node.label}", 160),
         on_path=item.on_path,

@@ -1,5 +1,6 @@
 """Bad input for the engine through the command line: a clear error, or a fallback with a note."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -33,6 +34,14 @@ def test_a_singular_gram_matrix_is_damped_with_a_note(cli: CommandLine) -> None:
     assert any("down_proj: damping raised from 0 to" in note for note in record["notes"])
 
 
+def _entry(text: str, name: str) -> str:
+    """What a list says of a name, whose further lines are indented, on one line."""
+    lines = text.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.split()[:1] == [name])
+    more = itertools.takewhile(lambda line: line.startswith(" "), lines[first + 1 :])
+    return " ".join([lines[first], *(line.strip() for line in more)])
+
+
 @pytest.mark.parametrize(
     ("kind", "registry"), [("metrics", METRICS), ("allocators", ALLOCATORS), ("repairs", SOLVERS)]
 )
@@ -44,7 +53,7 @@ def test_every_choice_is_listed_with_source_needs_and_parameters(
     listed = {item["name"]: item for item in record[kind]}
     assert [*listed] == [*(["auto"] if kind == "allocators" else []), *dict(registry.items())]
     for item in record[kind]:
-        line = next(line for line in text.splitlines() if line.split()[:1] == [item["name"]])
+        line = _entry(text, item["name"])
         assert item["source"] and item["source"] in line
         assert all(need in line for need in item["needs"])
         assert all(f"{key}=" in line for key in item["params"])

@@ -139,11 +139,11 @@ def test_resume_of_a_nights_search_names_the_command_that_asks_the_gate(
     }.items():
         monkeypatch.setattr(resume, name, stand_in)
     words = argparse.Namespace(run_name="demo", verbose=False, submit=False)
-    assert resume.run(words) == 0
+    assert resume.run(words, "demo") == 0
     printed = capsys.readouterr().err
     assert ("next  autoprune resume demo --submit" in printed) == shown
     # A search of its own is no night, however it ended.
     server.clear()
     a_run(server, "search-demo", kind, deployed=True)
     monkeypatch.setattr(resume, "settle", lambda *_: list(server.values()))
-    assert resume.run(words) == 0 and "--submit" not in capsys.readouterr().err
+    assert resume.run(words, "demo") == 0 and "--submit" not in capsys.readouterr().err

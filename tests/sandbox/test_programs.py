@@ -52,8 +52,8 @@ def tiny_tasks() -> list[LayerTask]:
 
 @pytest.mark.docker
 def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread: None) -> None:
-    tasks = tiny_tasks()
-    with SandboxPrograms(tmp_path / "inputs", "tests", warm=0) as runner:
+    tasks, run = tiny_tasks(), "bits"
+    with SandboxPrograms(tmp_path / "inputs", run, warm=0) as runner:
         for name in ("sparsegpt", "mrp", "alps"):
             program = Candidate.parse(f"program:{name}")
             made = runner.run(program, tasks)
@@ -62,9 +62,9 @@ def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread
                 assert torch.equal(weights, here), name
             # A container for each processor, until the program is done.
             runner.run(program, tasks)
-            assert len(containers("tests")) == min(PROCESSORS, len(tasks))
+            assert len(containers(run)) == min(PROCESSORS, len(tasks))
             runner.done()
-            until(lambda: not containers("tests"), 60, "the end of the program's containers")
+            until(lambda: not containers(run), 60, "the end of the program's containers")
         with pytest.raises(CandidateRejectedError, match="nan_weights"):
             head = "def prune_layer(W, stats, budget, params):\n"
             runner.run(Candidate("program", head + "    return W / 0\n"), tasks)

@@ -48,7 +48,11 @@ def test_prices_are_written_on_one_line_and_limits_are_kept_by_the_dearest() -> 
 
 @pytest.mark.parametrize(
     ("price", "shown"),
-    [("small=0.1,0.2", "large"), ("small=1,2;other=1,2", "large, other"), ("a=1", "pattern")],
+    [
+        ("small=0.1,0.2", "large"),
+        ("small=1,2;other=1,2", "large, other"),
+        ("a=1", "write IN,OUT, such as"),
+    ],
 )
 def test_every_model_has_a_price_or_none(price: str, shown: str) -> None:
     with pytest.raises(UsageError, match=shown):

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from autoprune.report.data import read_report
+from autoprune.report.run_report import build_report
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
 from flows.searching.driver import Driver
 from tasks.mirror import mirrored, tracker_of
 from tasks.run_files import RunFiles, read_object
 from tasks.run_record import RunRecord
-from tasks.run_report import build_report
 from tasks.state import State
 
 
