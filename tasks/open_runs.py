@@ -13,7 +13,7 @@ import psutil
 from autoprune.errors import DamagedFileError
 from autoprune.storage import write_json
 from tasks.run_files import read_object
-from tasks.slots import SAME_START_SECONDS
+from tasks.started_process import find_process
 from tasks.state import State
 
 
@@ -29,12 +29,7 @@ def process_is_gone(mark: str) -> bool:
     if host != socket.gethostname() or int(rest) == os.getpid():
         return False
     try:
-        process = psutil.Process(int(rest))
-        created = float(mark.rpartition("/")[2])
-        same = abs(process.create_time() - created) < SAME_START_SECONDS
-        return not same or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+        return find_process(int(rest), float(mark.rpartition("/")[2])) is None
     except psutil.Error:
         return False
 

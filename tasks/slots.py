@@ -19,9 +19,8 @@ import psutil
 
 from autoprune.storage import write_json
 from tasks.run_files import read_object
+from tasks.started_process import find_process
 from tasks.state import State
-
-SAME_START_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,7 @@ class Note:
         if self.pid == os.getpid():
             return True
         try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < SAME_START_SECONDS
-            return same and process.status() != psutil.STATUS_ZOMBIE
+            return find_process(self.pid, self.created) is not None
         except psutil.Error:
             return False
 

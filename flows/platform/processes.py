@@ -14,10 +14,9 @@ import psutil
 
 from autoprune.storage import write_json
 from tasks.run_files import read_object
+from tasks.started_process import find_process
 from tasks.state import State
 
-# Pids are reused; the start time tells apart two processes with the same pid.
-SAME_START_SECONDS = 1.0
 STOP_SECONDS = 20.0
 
 
@@ -45,9 +44,7 @@ class Running:
     def process(self) -> psutil.Process | None:
         """Return the process; None if it is gone."""
         try:
-            found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.created) < SAME_START_SECONDS
-            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+            return find_process(self.pid, self.created)
         except psutil.Error:
             return None
 
