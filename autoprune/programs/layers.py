@@ -14,8 +14,8 @@ from autoprune.models.structure import PrunableLinear
 from autoprune.programs.blocks import BlockTask
 from autoprune.programs.budget import LayerBudget, settle
 
-# Statistics of its input that a layer program is handed.
 GRAM = "gram"
+# Statistics of its input that a layer program is handed.
 READS = frozenset({GRAM, "x_norm", "x_mean", "x_var", "x_max"})
 
 
