@@ -8,25 +8,23 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from autoprune.bench.programs import check_plan, prune_by_program, required
+from autoprune.bench.programs import ByProgram, by_candidate
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import UNSTRUCTURED
-from autoprune.metrics import candidate_metric
 from autoprune.models.licence import base_licence
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.record import source_record, text_record
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import SavedModel, save_model
-from autoprune.models.structure import prunable_linears
 from autoprune.models.target import check_target
 from autoprune.names import require_saved
 from autoprune.program_files import PROGRAM_PREFIX
 from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
-from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
+from autoprune.pruning import PruneOutcome, PruningPlan
 from autoprune.pruning import prune as prune_in_place
 from autoprune.recipe import Recipe
 from autoprune.schemes import Scheme, Shrunk, require_share
@@ -200,40 +198,23 @@ def prune(
         read.append(split_outside(recipe, "+")[0].strip().removeprefix(PROGRAM_PREFIX))
         recipe = Recipe.parse(recipe)
     budget = _budget(sparsity, pattern)
-    program = recipe.metric if recipe.metric.kind == "program" else None
-    metric = None if program else candidate_metric(recipe.metric)
+    by = by_candidate(recipe.metric, runner)
     plan = PruningPlan.of_recipe(
         recipe, budget.share, pattern=budget.pattern or UNSTRUCTURED, seed=seed
     )
     plan.refuse_unseen()
-    if program:
-        required(runner)
-        check_plan(plan, program)
+    if isinstance(by, ByProgram):
+        by.check(plan)
     _check_out(model, read, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens, count = None, None, windows + plan.repair.fresh_windows
-    if plan.uses_text(metric.needs if metric else frozenset()):
+    if plan.uses_text(by.needs):
         text = load_corpus(str(corpus), tokenizer=loaded.tokenizer)
         tokens = token_windows(text, loaded.tokenizer, count, seqlen)
     if out is not None:
         plan = replace(plan, saved=checkpoint_type(loaded.source))
     used, fresh = (None, None) if tokens is None else (tokens[:windows], tokens[windows:])
-    if metric is None:
-        assert program is not None and used is not None
-        outcome = prune_by_program(
-            loaded.model,
-            program,
-            runner,
-            plan,
-            windows=used,
-            fresh=fresh,
-            layers=prunable_linears(loaded.model),
-            report=report,
-        )
-    else:
-        outcome = prune_in_place(
-            loaded.model, MetricScore(metric), plan, windows=used, fresh=fresh, report=report
-        )
+    outcome = prune_in_place(loaded.model, by, plan, windows=used, fresh=fresh, report=report)
     notes = (*_notes_on(text, used, windows), *outcome.notes)
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:

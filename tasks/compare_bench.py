@@ -5,11 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.scoring import HostScorer
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
 from autoprune.progress import Report, silent
+from autoprune.statistics.statistics import ALL
 from autoprune.text.windows import rendering_digest
 from tasks.evaluation_parts import digests_of_files
 from tasks.program_limits import limits_of
@@ -79,7 +81,7 @@ class CompareBench(TextWorkbench):
             state.inputs, "compare", lambda: limits_of(self.layers, samples, seqlen)
         )
         shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
-        shared |= {"calibration": self.draws, "programs": runner}
+        shared |= {"scorer": HostScorer(ALL), "calibration": self.draws, "programs": runner}
         super().__init__(model_ref, state, text, **shared)
         self.asked = asked
         self.peers = peers or {}

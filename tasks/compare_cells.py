@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.text import SEALED, SELECTION, windows_digest
-from autoprune.comparison.measuring import evaluation_json, plan_of, prune_by, reads_text
+from autoprune.comparison.measuring import evaluation_json, plan_of, prune_cell, reads_text
 from autoprune.comparison.peer import peer_version, prune_by_peer
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.digest import digest_json
@@ -15,7 +15,6 @@ from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.suites.provenance import hardware
 from autoprune.numerics import computed_by
 from autoprune.pruning.masters import products_type
-from autoprune.repair import Repair
 from tasks.compare_bench import CompareBench
 from tasks.compare_scheme import shrunk
 from tasks.compare_suites import (
@@ -223,22 +222,7 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
             windows=bench.drawn_windows(draw),
         )
     else:
-        shared = bench.statistics_of(draw)
-        wanted = Repair.parse(method.solver).fresh_windows
-        outcome = prune_by(
-            method,
-            target,
-            cell.seed,
-            loaded=bench.loaded,
-            layers=bench.layers,
-            windows=bench.drawn_windows(draw),
-            shared=shared,
-            context=bench.context_for(shared.require(()), cell.seed),
-            fresh=bench.fresh_windows(wanted, draw),
-            precision=bench.precision,
-            runner=bench.programs,
-            report=bench.report,
-        )
+        outcome = prune_cell(bench, method, target, cell.seed, draw, bench.precision)
     return {
         "zeros": outcome.zeros,
         "prune_seconds": outcome.seconds,

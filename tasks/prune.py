@@ -1,32 +1,29 @@
 """Tasks that prune the model on a workbench and save it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.allocation import auto_grid
-from autoprune.bench.programs import check_plan, prune_by_program
+from autoprune.bench.programs import ByProgram, by_candidate, check_plan
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
 from autoprune.candidate import Candidate, Group
-from autoprune.errors import NothingPassedError, UsageError
+from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
 from autoprune.models.pushing import push_to_hub
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import save_model, weights_in_memory
 from autoprune.program_files import metric_source
-from autoprune.pruning import MetricScore, PruningPlan, prune
+from autoprune.pruning import PruningPlan, Score, prune
 from autoprune.repair import Repair
-from autoprune.statistics.layer_files import write_layer_files
 from autoprune.text.seen_text import FILE as SEEN_FILE
-from sandbox.client import Sandbox
-from sandbox.limits import Limits
-from sandbox.outcomes import Rejected
 from sandbox.screen import PROGRAM, entry_of, screen
-from tasks.program_limits import limits_of
+from tasks.program_limits import ProgramLimits, limits_of
 from tasks.programs import SandboxPrograms, is_program, program_record, turned_away
 from tasks.recorded import step
-from tasks.sandbox_scores import SandboxScores
+from tasks.sandbox_scorer import SandboxScorer
 from tasks.seen import seen_by
 from tasks.workbench import Workbench
 
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from autoprune.models.saving import SavedModel
-    from autoprune.pruning import PruneOutcome
+    from autoprune.statistics.statistics import Statistics
 
 FILE_SUFFIX = ".py"
 AUTO = "auto"
@@ -157,13 +154,32 @@ def prune_model(
     if statistics == "auto":
         statistics = "dense" if in_file or built.group == "global" else "sequential"
     built = replace(built, scoring=statistics)
-    more: dict[str, Any] = {}
-    if is_program(metric):
-        outcome, kept = _prune_by_program(bench, metric, windows, built)
-        more = {"program": kept, "weights_digest": outcome.weights_digest}
+    if in_file:
+        metric = str(Path(metric))
+        candidate = Candidate("python", metric_source(Path(metric)))
     else:
-        prune_by = _prune_by_file if in_file else _prune_by_metric
-        outcome = prune_by(bench, metric, windows, built)
+        candidate = Candidate.parse(metric)
+    try:
+        with _means(bench, candidate, windows, built) as (by, known):
+            outcome = prune(
+                bench.loaded.model,
+                by,
+                built,
+                windows=bench.windows.get(windows),
+                fresh=bench.windows.get(f"{windows} fresh"),
+                layers=bench.layers,
+                statistics=known,
+                report=bench.report,
+            )
+    except CandidateRejectedError as error:
+        raise turned_away(metric, error) from error
+    more: dict[str, Any] = {}
+    if candidate.kind == "program":
+        record = program_record(candidate, metric, _limits(bench, candidate, windows))
+        if outcome.block_errors:
+            record["block_errors"] = list(outcome.block_errors)
+        record["seconds"] = outcome.seconds
+        more = {"program": record, "weights_digest": outcome.weights_digest}
     count = weights_in_memory(bench.loaded.model, bench.layers)
     return more | {
         **count.to_json(),
@@ -177,92 +193,39 @@ def prune_model(
     }
 
 
-def _prune_by_metric(
-    bench: Workbench, metric: str, windows: str, plan: PruningPlan
-) -> "PruneOutcome":
-    score = MetricScore(build_metric(metric))
-    needs = plan.dense_needs(score.needs)
-    # Statistics of the dense model alone are in the store; a metric that reads no text has none.
-    kept = bench.statistics(windows, needs) if needs and plan.scoring == "dense" else None
-    model, tokens = bench.loaded.model, bench.windows.get(windows)
-    return prune(
-        model,
-        score,
-        plan,
-        windows=tokens,
-        fresh=bench.windows.get(f"{windows} fresh"),
-        layers=bench.layers,
-        statistics=kept,
-        report=bench.report,
-    )
+@contextmanager
+def _means(
+    bench: Workbench, candidate: Candidate, windows: str, plan: PruningPlan
+) -> Iterator[tuple[Score | ByProgram, "Statistics | None"]]:
+    """What prunes by a candidate, with the dense model's statistics that pruning reads.
 
+    Designed code passes its probe first, and runs in containers until the context ends.
 
-def _prune_by_file(
-    bench: Workbench, metric: str, windows: str, plan: PruningPlan
-) -> "PruneOutcome":
-    """Prune with scores from the container; the file never runs anywhere else."""
-    path = Path(metric)
-    source = metric_source(path)
-    dense = bench.statistics(windows, OFFERED | plan.needs)
+    Raises:
+        CandidateRejectedError: If it does not pass.
+    """
     inputs = bench.state.inputs
-    inputs.mkdir(parents=True, exist_ok=True)
-    # It is used three times in all.
-    limits = Limits(warm=1)
-    with Sandbox(inputs=inputs, limits=limits, run_id="prune", statistics=OFFERED) as box:
-        answer = box.probe(source)
-        if isinstance(answer, Rejected):
-            raise _turned_away(path, str(answer.code), answer.detail)
-        written = write_layer_files(bench.layers, dense, inputs, names=sorted(OFFERED))
-        files = {file.layer_name: file for file in written}
-        score = SandboxScores(box, source, {}, files, bench.layers)
-        try:
-            return prune(
-                bench.loaded.model,
-                score,
-                plan,
-                windows=bench.windows[windows],
-                fresh=bench.windows.get(f"{windows} fresh"),
-                layers=bench.layers,
-                statistics=dense,
-                report=bench.report,
-            )
-        except CandidateRejectedError as error:
-            raise _turned_away(path, error.code, error.detail) from error
+    if candidate.kind == "python":
+        dense = bench.statistics(windows, OFFERED | plan.needs)
+        # It is used three times in all.
+        with closing(SandboxScorer(inputs, "prune", warm=1)) as scorer:
+            scorer.probe(candidate)
+            yield scorer.scores(candidate, bench.layers, dense), dense
+        return
+    with ExitStack() as stack:
+        runner = None
+        if candidate.kind == "program":
+            limits = _limits(bench, candidate, windows)
+            runner = stack.enter_context(SandboxPrograms(inputs, "prune", lambda: limits))
+            runner.require(candidate)
+        by = by_candidate(candidate, runner)
+        needs = plan.dense_needs(by.needs)
+        yield by, bench.statistics(windows, needs) if needs else None
 
 
-def _prune_by_program(
-    bench: Workbench, metric: str, windows: str, plan: PruningPlan
-) -> tuple["PruneOutcome", dict[str, Any]]:
-    program = Candidate.parse(metric)
+def _limits(bench: Workbench, program: Candidate, windows: str) -> ProgramLimits:
     text = bench.windows[windows]
-    limits = limits_of(bench.layers, len(text), text.shape[1], program.source)
-    with SandboxPrograms(bench.state.inputs, "prune", lambda: limits) as runner:
-        try:
-            runner.require(program)
-            outcome = prune_by_program(
-                bench.loaded.model,
-                program,
-                runner,
-                plan,
-                windows=text,
-                fresh=bench.windows.get(f"{windows} fresh"),
-                layers=bench.layers,
-                statistics=bench.statistics(windows, plan.needs) if plan.needs else None,
-                report=bench.report,
-            )
-        except CandidateRejectedError as error:
-            raise turned_away(metric, error) from error
-    record = program_record(program, metric, limits)
-    if outcome.block_errors:
-        record["block_errors"] = list(outcome.block_errors)
-    return outcome, record | {"seconds": outcome.seconds}
-
-
-def _turned_away(path: Path, code: str, detail: str) -> NothingPassedError:
-    return NothingPassedError(
-        f"the sandbox rejects {path} ({code}: {detail}); nothing was pruned; change the file and "
-        f"try it with `autoprune validate {path}`"
-    )
+    return limits_of(bench.layers, len(text), text.shape[1], program.source)
 
 
 @step("save", "save to {out}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autoprune.models.structure import PrunableLinear
     from autoprune.pruning import Score
     from autoprune.statistics.layer_files import LayerFile
+    from autoprune.statistics.statistics import Statistics
 
 
 class SandboxScorer(HostScorer):
@@ -29,10 +30,14 @@ class SandboxScorer(HostScorer):
         inputs: Folder that containers may read.
         run_id: Name of the run, for its containers.
         more: See :class:`autoprune.bench.scoring.HostScorer`.
+        warm: Containers kept ready; at most one per core.
     """
 
-    def __init__(self, inputs: Path, run_id: str, more: Collection[str] = ()) -> None:
+    def __init__(
+        self, inputs: Path, run_id: str, more: Collection[str] = (), warm: int = Limits().warm
+    ) -> None:
         super().__init__(more)
+        self._warm = warm
         self._inputs = inputs
         self._run_id = run_id
         self._files: dict[int, dict[str, LayerFile]] = {}
@@ -42,7 +47,7 @@ class SandboxScorer(HostScorer):
         """The sandbox, opened at first use."""
         self._inputs.mkdir(parents=True, exist_ok=True)
         # More than the machine has cores are not ready any sooner.
-        limits = Limits(warm=min(Limits().warm, os.cpu_count() or 1))
+        limits = Limits(warm=min(self._warm, os.cpu_count() or 1))
         return Sandbox(
             inputs=self._inputs, limits=limits, run_id=self._run_id, statistics=self.offered
         ).__enter__()
@@ -63,20 +68,31 @@ class SandboxScorer(HostScorer):
         if candidate.kind == "builtin":
             return super().score(bench, candidate, layers, draw)
         require_offered(candidate, self.offered)
-        source = python_source(candidate)
-        files = self._layer_files(bench, draw)
-        return SandboxScores(self.sandbox, source, candidate.params, files, layers)
-
-    def _layer_files(self, bench: "Bench", draw: int) -> "dict[str, LayerFile]":
-        """Read-only files of weights and offered statistics of one draw, by layer name."""
         if draw not in self._files:
             bench.dense.restore()
-            statistics = bench.calibrated(self.offered, draw)
-            written = write_layer_files(
-                bench.layers, statistics, self._inputs, names=sorted(self.offered)
-            )
-            self._files[draw] = {file.layer_name: file for file in written}
-        return self._files[draw]
+            self._files[draw] = self._written(bench.layers, bench.calibrated(self.offered, draw))
+        source = python_source(candidate)
+        return SandboxScores(self.sandbox, source, candidate.params, self._files[draw], layers)
+
+    def scores(
+        self, candidate: Candidate, layers: "Sequence[PrunableLinear]", statistics: "Statistics"
+    ) -> SandboxScores:
+        """Score the layers of a dense model that is on no bench with text in parts.
+
+        Args:
+            candidate: Of kind ``python``.
+            layers: All that will be scored, in order.
+            statistics: Of the dense model; at least the offered ones.
+        """
+        files = self._written(layers, statistics)
+        return SandboxScores(self.sandbox, candidate.source, candidate.params, files, layers)
+
+    def _written(
+        self, layers: "Sequence[PrunableLinear]", statistics: "Statistics"
+    ) -> "dict[str, LayerFile]":
+        """Read-only files of weights and offered statistics, by layer name."""
+        written = write_layer_files(layers, statistics, self._inputs, names=sorted(self.offered))
+        return {file.layer_name: file for file in written}
 
     def close(self) -> None:
         """Stop the sandbox."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autoprune.bench.block_programs import ProgramBlocks, held_out, mean_error
-from autoprune.bench.programs import maker
+from autoprune.bench.programs import ByProgram
 from autoprune.candidate import CandidateRejectedError
 from autoprune.masking import layer_quotas, nm_quotas
 from autoprune.models.capture import BlockReplay, BlockStream
@@ -95,17 +95,15 @@ class BlockProbe:
             if plan.pattern is None
             else nm_quotas(numels, plan.pattern)
         )
-        make = maker(recipe.metric, bench.programs, quotas, plan, self.depth)
+        program = ByProgram(recipe.metric, bench.programs)
         stats = {name: own for block in self.blocks for name, own in block.stats.items()}
         with bench.dense:
-            try:
+            with program.making(quotas, plan, self.depth) as make:
                 if isinstance(make, ProgramBlocks):
                     parts = [block.for_program() for block in self.blocks]
                     make.prune_blocks(parts, lambda layer: stats[layer.name])
                 else:
                     make(members, lambda layer: stats[layer.name])
-            finally:
-                make.runner.done()
             error = mean_error(
                 pair
                 for block in self.blocks

@@ -1,26 +1,20 @@
-"""Prune a model by a program: code shared by all entry points."""
+"""Programs as what prunes a model: code shared by all entry points."""
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
 
-from autoprune.allocation import ModelContext
 from autoprune.bench.block_programs import ProgramBlocks
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import InfiniteActivationError, UsageError
+from autoprune.metrics import candidate_metric
 from autoprune.models.structure import PrunableLinear
 from autoprune.program_files import prunes_blocks
 from autoprune.programs import ProgramRunner, ProgramWeights, weights_digest
-from autoprune.progress import Report, silent
-from autoprune.pruning import PruneOutcome, PruningPlan, layer_budgets, new_weights
-from autoprune.pruning.masks import dense_stats
-from autoprune.pruning.recovery import Recovery
-from autoprune.statistics.statistics import Statistics, collect_statistics
+from autoprune.pruning import MetricScore, NewBlocks, NewWeights, PruneOutcome, PruningPlan, Score
 
 
 def check_plan(plan: PruningPlan, program: Candidate) -> None:
@@ -53,103 +47,91 @@ def check_plan(plan: PruningPlan, program: Candidate) -> None:
         )
 
 
-def required(runner: ProgramRunner | None) -> ProgramRunner:
-    """Return the runner.
-
-    Raises:
-        UsageError: If it is None.
-    """
-    if runner is None:
-        raise UsageError(
-            "a program runs only in the sandbox, and none was handed in; take `autoprune prune "
-            "--program`, or pass a runner such as tasks.programs.SandboxPrograms"
-        )
-    return runner
-
-
-def maker(
-    program: Candidate,
-    runner: ProgramRunner | None,
-    quotas: Mapping[str, int],
-    plan: PruningPlan,
-    blocks: int,
-) -> ProgramWeights | ProgramBlocks:
-    """Wrap a program as the provider of new weights for layers or blocks.
+@dataclass(frozen=True)
+class ByProgram:
+    """Has a program prune a model, block by block: an :class:`autoprune.pruning.Maker`.
 
     Args:
         program: A candidate of kind ``program``.
         runner: Runs it; None is refused, since designed code never runs in our own process.
-        quotas: Zeros per layer.
-        plan: Group, pattern and type of the saved weights.
-        blocks: Number of blocks of the model.
-
-    Raises:
-        UsageError: See :func:`check_plan`, or if there is no runner.
     """
-    check_plan(plan, program)
-    group = cast(Literal["row", "matrix"], plan.group)
-    kind = ProgramBlocks if prunes_blocks(program.source) else ProgramWeights
-    return kind(required(runner), program, quotas, group, plan.pattern, plan.saved, blocks)
+
+    program: Candidate
+    runner: ProgramRunner | None
+    needs: frozenset[str] = frozenset()
+
+    def check(self, plan: PruningPlan) -> None:
+        """See :func:`check_plan`.
+
+        Raises:
+            UsageError: Also if there is no runner.
+        """
+        if self.runner is None:
+            raise UsageError(
+                "a program runs only in the sandbox, and none was handed in; take `autoprune prune "
+                "--program`, or pass a runner such as tasks.programs.SandboxPrograms"
+            )
+        check_plan(plan, self.program)
+
+    def maker(
+        self, quotas: Mapping[str, int], plan: PruningPlan, blocks: int
+    ) -> ProgramWeights | ProgramBlocks:
+        """The program as the provider of new weights for layers or blocks; see :meth:`making`."""
+        self.check(plan)
+        assert self.runner is not None
+        group = cast(Literal["row", "matrix"], plan.group)
+        kind = ProgramBlocks if prunes_blocks(self.program.source) else ProgramWeights
+        return kind(self.runner, self.program, quotas, group, plan.pattern, plan.saved, blocks)
+
+    @contextmanager
+    def making(
+        self, quotas: Mapping[str, int], plan: PruningPlan, blocks: int
+    ) -> Iterator[ProgramWeights | ProgramBlocks]:
+        """Provide the program's weights, and let go afterwards of what it ran in.
+
+        Args:
+            quotas: Zeros per layer.
+            plan: Group, pattern and type of the saved weights.
+            blocks: Number of blocks of the model.
+
+        Raises:
+            CandidateRejectedError: If the program is rejected, or its new weights make an
+                activation infinite; earlier blocks are pruned by then.
+            UsageError: See :meth:`check`.
+        """
+        make = self.maker(quotas, plan, blocks)
+        try:
+            yield make
+        except InfiniteActivationError as error:
+            if not make.last:
+                raise  # the dense model itself overflows
+            raise CandidateRejectedError(
+                "nan_weights",
+                f"the new weights up to {make.last} are finite, but so large that a later layer "
+                "has an input that is infinite or not a number; keep them near the size of W",
+            ) from error
+        finally:
+            make.runner.done()
+
+    @torch.no_grad()
+    def outcome(
+        self, found: PruneOutcome, make: NewWeights | NewBlocks, layers: Sequence[PrunableLinear]
+    ) -> PruneOutcome:
+        """Add the digest of the new weights, and the errors of a block program."""
+        errors = tuple(make.errors) if isinstance(make, ProgramBlocks) else ()
+        return replace(found, weights_digest=weights_digest(layers), block_errors=errors)
 
 
-@torch.no_grad()
-def prune_by_program(
-    model: PreTrainedModel,
-    program: Candidate,
-    runner: ProgramRunner | None,
-    plan: PruningPlan,
-    *,
-    windows: Tensor,
-    layers: Sequence[PrunableLinear],
-    fresh: Tensor | None = None,
-    statistics: Statistics | None = None,
-    context: ModelContext | None = None,
-    batch_tokens: int = 2048,
-    report: Report = silent,
-) -> PruneOutcome:
-    """Prune a model in place by a program, block by block.
+def by_candidate(metric: Candidate, runner: ProgramRunner | None = None) -> Score | ByProgram:
+    """What prunes by a candidate without a sandbox for metrics.
 
     Args:
-        model: The dense model, in eval mode.
-        program: A candidate of kind ``program``.
-        runner: Runs it; see :func:`maker`.
-        plan: Budget, group, allocation, scoring and, optionally, block tuning and a recovery.
-        windows: Calibration token ids, int64 [n, s].
-        layers: Its prunable layers in model order.
-        fresh: Other windows of the same text, for a recovery.
-        statistics: Statistics of the dense model that the allocation reads; collected when None.
-        context: Context from an earlier call on the same dense weights.
-        batch_tokens: Tokens per forward pass of a block.
-        report: Called after every block.
+        metric: Names or computes scores, or is a program.
+        runner: Runs a program.
 
     Raises:
-        CandidateRejectedError: If the program is rejected, or its new weights make an activation
-            infinite; earlier blocks are pruned by then.
-        UsageError: If the plan is not for a program, or there is no runner.
+        UsageError: If the metric is Python source, which only a sandbox may run.
     """
-    start = time.perf_counter()
-    check_plan(plan, program)
-    plan.refuse_unseen()
-    if statistics is None and plan.needs:
-        statistics = collect_statistics(model, windows, needs=plan.needs, batch_tokens=batch_tokens)
-    quotas = layer_budgets(plan, context or ModelContext(layers, statistics, plan.seed))
-    make = maker(program, runner, quotas, plan, 1 + max(layer.block for layer in layers))
-    recovery = Recovery.taught(model, plan, windows, fresh, report)
-    try:
-        keep, notes = new_weights(
-            model, layers, make, plan, dense_stats(statistics), windows, batch_tokens, report
-        )
-    except InfiniteActivationError as error:
-        if not make.last:
-            raise  # the dense model itself overflows
-        raise CandidateRejectedError(
-            "nan_weights",
-            f"the new weights up to {make.last} are finite, but so large that a later layer has an "
-            "input that is infinite or not a number; keep them near the size of W",
-        ) from error
-    finally:
-        make.runner.done()
-    notes += recovery.run(layers, keep) if recovery else []
-    outcome = PruneOutcome.of_masks(keep, time.perf_counter() - start, notes)
-    errors = tuple(make.errors) if isinstance(make, ProgramBlocks) else ()
-    return replace(outcome, weights_digest=weights_digest(layers), block_errors=errors)
+    if metric.kind == "program":
+        return ByProgram(metric, runner)
+    return MetricScore(candidate_metric(metric))

@@ -6,22 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoprune.allocation import ModelContext
-from autoprune.bench.calibration import DrawStatistics
-from autoprune.bench.programs import check_plan, prune_by_program
+from autoprune.bench.bench import Bench
+from autoprune.bench.programs import by_candidate, check_plan
+from autoprune.bench.prune import prune_by
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.candidate import CandidateRejectedError
-from autoprune.comparison.methods import Method, seeded_metric
+from autoprune.comparison.methods import Method
 from autoprune.comparison.plan import Target
 from autoprune.errors import AutopruneError
 from autoprune.evaluation.perplexity import Evaluation
 from autoprune.masking import NM, budget_zeros, nm_quotas, parse_pattern
-from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear
-from autoprune.programs import ProgramRunner
-from autoprune.progress import Report, silent
-from autoprune.pruning import MetricScore, Precision, PruneOutcome, PruningPlan, prune
+from autoprune.pruning import Precision, PruneOutcome, PruningPlan
 
 
 def plan_of(
@@ -44,8 +41,8 @@ def plan_of(
         precision=precision,
         scoring=method.statistics,
     )
-    if method.program is not None:
-        check_plan(plan, method.program)
+    if method.source:
+        check_plan(plan, method.candidate(seed))
     return plan
 
 
@@ -53,53 +50,38 @@ def needs_of(method: Method) -> frozenset[str]:
     """Return the statistics of the dense model that a method reads."""
     if method.peer is not None or method.scheme:
         return frozenset()
-    plan = plan_of(method, Target(0.5), 0)
-    return plan.needs if method.program else plan.dense_needs(seeded_metric(method, 0).needs)
+    return plan_of(method, Target(0.5), 0).dense_needs(by_candidate(method.candidate()).needs)
 
 
 def reads_text(method: Method) -> bool:
     """Whether the calibration draw can change the method's result."""
     if method.scheme:
         return Shrinking.parse(method.scheme).reads_text
-    if method.peer is not None or method.program is not None or needs_of(method):
+    if method.peer is not None or method.source or needs_of(method):
         return True
-    plan = plan_of(method, Target(0.5), 0)
-    repair = plan.repair
+    repair = plan_of(method, Target(0.5), 0).repair
     # Block tuning and recovery read windows, whatever statistics the masks need.
     tunes = repair.block is not None or repair.fresh_windows > 0
-    return tunes or bool(seeded_metric(method, 0).needs | repair.needs)
+    return tunes or bool(by_candidate(method.candidate()).needs | repair.needs)
 
 
-def prune_by(
+def prune_cell(
+    bench: Bench,
     method: Method,
     target: Target,
-    seed: int,
-    *,
-    loaded: LoadedModel,
-    layers: Sequence[PrunableLinear],
-    windows: Tensor,
-    shared: DrawStatistics,
-    context: ModelContext,
-    fresh: Tensor | None = None,
+    seed: int = 0,
+    draw: int = 0,
     precision: Precision = "auto",
-    runner: ProgramRunner | None = None,
-    report: Report = silent,
 ) -> PruneOutcome:
-    """Prune the dense model in place.
+    """Prune the bench's dense model in place.
 
     Args:
-        method: The method, which decides masks and repair.
+        bench: Its scorer offers formulas all statistics.
+        method: The method, which decides masks and repair; not of a peer.
         target: The budget.
-        seed: Number of the calibration draw.
-        loaded: The model.
-        layers: Its prunable layers.
-        windows: The draw, int64 [n, s].
-        shared: The draw's statistics.
-        context: Input of the allocators, based on ``shared``.
-        fresh: Windows that are not in the draw, for a recovery.
+        seed: Number of the calibration draw of the method's text.
+        draw: Number of the same draw on the bench.
         precision: See :class:`autoprune.pruning.PruningPlan`.
-        runner: Runs a method that is a program.
-        report: Progress callback.
 
     Raises:
         UsageError: If method and budget contradict each other, or a program has no runner.
@@ -107,37 +89,11 @@ def prune_by(
             zeros afterwards.
     """
     plan = plan_of(method, target, seed, precision)
-    needs = needs_of(method)
-    if method.program is not None:
-        try:
-            outcome = prune_by_program(
-                loaded.model,
-                method.program,
-                runner,
-                plan,
-                windows=windows,
-                fresh=fresh,
-                layers=layers,
-                statistics=shared.require(needs) if needs else None,
-                context=context,
-                report=report,
-            )
-        except CandidateRejectedError as error:
-            raise AutopruneError(f"the sandbox rejects {method.metric} ({error})") from error
-        check_zeros(layers, outcome.keep, target)
-        return outcome
-    outcome = prune(
-        loaded.model,
-        MetricScore(seeded_metric(method, seed)),
-        plan,
-        windows=windows,
-        fresh=fresh,
-        layers=layers,
-        statistics=shared.require(needs) if needs else None,
-        context=context,
-        report=report,
-    )
-    check_zeros(layers, outcome.keep, target)
+    try:
+        outcome = prune_by(bench, method.candidate(seed), plan, draw)
+    except CandidateRejectedError as error:
+        raise AutopruneError(f"the sandbox rejects {method.metric} ({error})") from error
+    check_zeros(bench.layers, outcome.keep, target)
     return outcome
 
 

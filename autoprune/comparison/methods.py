@@ -10,7 +10,6 @@ from typing import Any
 from autoprune.bench.smaller import Shrinking
 from autoprune.candidate import Candidate
 from autoprune.errors import UnknownNameError, UsageError
-from autoprune.metrics import Metric, build_metric
 from autoprune.recipe_text import (
     UNIFORM,
     RecipeText,
@@ -59,12 +58,11 @@ class Method(RecipeText):
         """Whether blocks or the model are trained, with products that the processor may round."""
         return EBFT in self.solver or RECOVER in self.solver + self.scheme
 
-    @property
-    def program(self) -> Candidate | None:
-        """The program that prunes; None if a metric computes the scores."""
-        if not self.source:
-            return None
-        return Candidate.program(self.source)
+    def candidate(self, seed: int = 0) -> Candidate:
+        """The metric or program that prunes; the random control differs for every seed."""
+        if self.source:
+            return Candidate.program(self.source)
+        return Candidate.parse(f"random:seed={seed}" if self.metric == "random" else self.metric)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; empty texts are left out to keep recorded digests valid."""
@@ -155,13 +153,6 @@ def crossed(
         for allocation in allocations or [UNIFORM]:
             texts += ["+".join(filter(None, (metric, allocation, s))) for s in solvers or [""]]
     return texts
-
-
-def seeded_metric(method: Method, seed: int) -> Metric:
-    """Build the metric; the random control draws different scores for every seed."""
-    if method.metric == "random":
-        return build_metric(f"random:seed={seed}")
-    return build_metric(method.metric)
 
 
 def with_allocation(method: Method, allocation: str) -> Method:

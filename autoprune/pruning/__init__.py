@@ -1,8 +1,9 @@
 """From scores to a pruned model: budgets, masks and repair, applied in place."""
 
 from autoprune.pruning.dense import DenseWeights
-from autoprune.pruning.engine import BlockPruner, new_weights, prune, repair_masks
+from autoprune.pruning.engine import BlockPruner, prune, repair_masks
 from autoprune.pruning.layers import (
+    Maker,
     MasksThenRepair,
     NewBlocks,
     NewWeights,
@@ -19,6 +20,7 @@ from autoprune.pruning.teacher import Teacher, teach
 __all__ = [
     "BlockPruner",
     "DenseWeights",
+    "Maker",
     "MasksThenRepair",
     "Master",
     "MetricScore",
@@ -35,7 +37,6 @@ __all__ = [
     "masks_from_scores",
     "masters_of",
     "movable",
-    "new_weights",
     "prune",
     "recover",
     "repair_layer",

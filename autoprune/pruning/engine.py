@@ -6,7 +6,7 @@ which statistics the scores come from and in which order layers are repaired.
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from autoprune.errors import UsageError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning.layers import NewBlocks, NewWeights, SeenBlock, given, scored
+from autoprune.pruning.layers import Maker, NewBlocks, NewWeights, SeenBlock, given, scored
 from autoprune.pruning.masks import (
     Score,
     StatsOf,
@@ -40,7 +40,7 @@ from autoprune.statistics.statistics import GRADIENT, Statistics, collect_statis
 
 def prune(
     model: PreTrainedModel,
-    score: Score,
+    by: Score | Maker,
     plan: PruningPlan,
     *,
     windows: Tensor | None = None,
@@ -55,7 +55,7 @@ def prune(
 
     Args:
         model: The dense model, in eval mode.
-        score: Scores the weights.
+        by: Scores the weights, or makes new ones.
         plan: Budget, group, allocation, repair and their order.
         windows: Calibration token ids, int64 [n, s]; None if nothing reads text.
         fresh: ``plan.repair.fresh_windows`` other windows of the same text, for a recovery; if
@@ -73,25 +73,33 @@ def prune(
             there are no windows; the weights are untouched unless repair had begun.
     """
     start = time.perf_counter()
+    if isinstance(by, Maker):
+        by.check(plan)
     plan.refuse_unseen()
     _require_windows(plan, windows)
     layers = prunable_linears(model) if layers is None else layers
-    needs = plan.dense_needs(score.needs)
+    needs = plan.dense_needs(by.needs)
     if statistics is None and needs and windows is not None:
         statistics = collect_statistics(model, windows, needs=needs, batch_tokens=batch_tokens)
     quotas = layer_budgets(plan, context or ModelContext(layers, statistics, plan.seed))
     dense = dense_stats(statistics)
-    if plan.scoring == "dense":
-        notes = list(statistics.notes) if statistics is not None else []
-        masks = masks_from_scores(score, layers, quotas, plan, dense, report=report)
-        make = given(masks, plan, silent if plan.runs_blocks else report)
+    notes: list[str] = []
+    making: AbstractContextManager[NewWeights | NewBlocks]
+    if isinstance(by, Maker):
+        making = by.making(quotas, plan, 1 + max(layer.block for layer in layers))
+    elif plan.scoring == "dense":
+        notes += statistics.notes if statistics is not None else ()
+        masks = masks_from_scores(by, layers, quotas, plan, dense, report=report)
+        making = nullcontext(given(masks, plan, silent if plan.runs_blocks else report))
     else:
-        notes = same_as_sequential(plan)
-        make = scored(score, quotas, plan)
+        notes += same_as_sequential(plan)
+        making = nullcontext(scored(by, quotas, plan))
     recovery = Recovery.taught(model, plan, windows, fresh, report)
-    keep, found = new_weights(model, layers, make, plan, dense, windows, batch_tokens, report)
+    with making as make:
+        keep, found = new_weights(model, layers, make, plan, dense, windows, batch_tokens, report)
     found += recovery.run(layers, keep) if recovery else []
-    return PruneOutcome.of_masks(keep, time.perf_counter() - start, [*notes, *found])
+    made = PruneOutcome.of_masks(keep, time.perf_counter() - start, [*notes, *found])
+    return by.outcome(made, make, layers) if isinstance(by, Maker) else made
 
 
 def repair_masks(

@@ -1,6 +1,7 @@
 """Providers of new weights for layers: masks and a repair here; a program may replace both."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ from autoprune.models.capture import BlockReplay
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning.masks import Score, StatsOf, beside, masks_from_scores
+from autoprune.pruning.outcome import PruneOutcome
 from autoprune.pruning.plan import PruningPlan
 
 Masks = Callable[[Sequence[PrunableLinear], StatsOf], Mapping[str, Tensor]]
@@ -76,6 +78,45 @@ class NewBlocks(Protocol):
         self, blocks: Sequence[SeenBlock], stats_of: StatsOf
     ) -> tuple[dict[str, Tensor], list[str]]:
         """Prune dense blocks; see :meth:`NewWeights.__call__`."""
+        ...
+
+
+@runtime_checkable
+class Maker(Protocol):
+    """Makes the new weights of a whole model, such as a program, instead of scores."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Statistics of the dense model that it reads."""
+        ...
+
+    def check(self, plan: PruningPlan) -> None:
+        """Refuse a plan that it cannot follow.
+
+        Raises:
+            UsageError: If it cannot.
+        """
+        ...
+
+    def making(
+        self, quotas: Mapping[str, int], plan: PruningPlan, blocks: int
+    ) -> AbstractContextManager[NewWeights | NewBlocks]:
+        """Provide the new weights while all layers are pruned.
+
+        Args:
+            quotas: Zeros per layer.
+            plan: Group and pattern.
+            blocks: Number of blocks of the model.
+        """
+        ...
+
+    def outcome(
+        self,
+        found: PruneOutcome,
+        make: NewWeights | NewBlocks,
+        layers: Sequence[PrunableLinear],
+    ) -> PruneOutcome:
+        """Add to an outcome what only the maker knows."""
         ...
 
 

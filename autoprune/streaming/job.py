@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ModelContext
-from autoprune.bench.programs import check_plan, maker
+from autoprune.bench.programs import ByProgram, check_plan
 from autoprune.candidate import Candidate
 from autoprune.digest import digest_bytes, digest_json
 from autoprune.errors import UsageError
@@ -74,7 +74,7 @@ class StreamJob:
             UsageError: If a program cannot follow the plan, or has no runner.
         """
         if isinstance(self.metric, Candidate):
-            return maker(self.metric, self.runner, quotas, self.plan, blocks)
+            return ByProgram(self.metric, self.runner).maker(quotas, self.plan, blocks)
         return scored(MetricScore(self.metric), quotas, self.plan)
 
     def open(self) -> "OpenJob":

@@ -8,11 +8,11 @@ import torch
 
 from autoprune import Bench, Recipe
 from autoprune.bench.block_programs import held_out
-from autoprune.bench.programs import prune_by_program
+from autoprune.bench.programs import ByProgram
 from autoprune.budget import Budget
 from autoprune.candidate import CandidateRejectedError
 from autoprune.errors import InfiniteActivationError, UsageError
-from autoprune.pruning import PruningPlan
+from autoprune.pruning import PruningPlan, prune
 from autoprune.recipe import Candidate
 from benchmarks.programs import agreement, measured, recipes, searched
 from sandbox.screen import entry_of, screen
@@ -107,8 +107,8 @@ def test_an_activation_that_is_infinite_in_the_dense_model_is_no_verdict_on_a_pr
         values = next(layer for layer in bench.layers if layer.projection == "v_proj")
         values.write(values.read() * 1e30)
         with pytest.raises(InfiniteActivationError, match="float32 or bfloat16"):
-            prune_by_program(
-                bench.loaded.model, of(WANDA).metric, runner,
+            prune(
+                bench.loaded.model, ByProgram(of(WANDA).metric, runner),
                 PruningPlan.build(0.5, scoring="sequential"),
                 windows=bench.drawn_windows(), layers=bench.layers,
             )  # fmt: skip

@@ -8,16 +8,12 @@ from torch import Tensor
 
 import autoprune
 from autoprune import numerics
-from autoprune.allocation import ModelContext
-from autoprune.comparison.measuring import needs_of, prune_by
+from autoprune.comparison.measuring import needs_of, prune_cell
 from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import Target
-from autoprune.comparison.shared import SharedStatistics
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.loading import LoadedModel
-from autoprune.models.structure import prunable_linears
-from autoprune.pruning import DenseWeights
-from autoprune.store import Store
+from tests.support.pool_bench import pool_bench
 from tests.support.tiny_subject import tiny_subject
 
 # Mean loss after pruning half of the weights, by method, in float32 throughout. `random` is left
@@ -101,29 +97,16 @@ def test_figures_are_those_that_are_kept_under_this_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
-    loaded = fixed_subject()
-    layers = prunable_linears(loaded.model)
     windows = fixed_windows(6, 0).reshape(6, 32)
     unseen = fixed_windows(4, 999).reshape(4, 32)
     methods = [parse_method(name) for name in LOSSES]
     expected = frozenset[str]().union(*map(needs_of, methods))
-    shared = SharedStatistics(loaded, Store(tmp_path), windows, expected=expected)
-    context = ModelContext(layers, shared.require(()), 0)
-    dense = DenseWeights(layers)
+    bench = pool_bench(fixed_subject(), tmp_path, windows, expected)
     found = {}
     for method in methods:
-        with dense:
-            prune_by(
-                method,
-                Target(0.5),
-                0,
-                loaded=loaded,
-                layers=layers,
-                windows=windows,
-                shared=shared,
-                context=context,
-            )
-            nll = evaluate_windows(loaded.model, unseen).nll
+        with bench.dense:
+            prune_cell(bench, method, Target(0.5))
+            nll = evaluate_windows(bench.loaded.model, unseen).nll
         found[method.name] = sum(nll) / len(nll)
     assert found == pytest.approx(LOSSES, rel=TOLERANCE), advice()
     assert numerics.NUMERICS == NUMBER, advice()

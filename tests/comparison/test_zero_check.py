@@ -5,16 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoprune.allocation import ModelContext
 from autoprune.bench.text import windows_digest
-from autoprune.comparison.measuring import check_zeros, needs_of, prune_by
+from autoprune.comparison.measuring import check_zeros, needs_of, prune_cell
 from autoprune.comparison.methods import parse_methods
 from autoprune.comparison.plan import Target
-from autoprune.comparison.shared import SharedStatistics
 from autoprune.errors import AutopruneError
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import DenseWeights
-from autoprune.store import Store
+from tests.support.pool_bench import pool_bench
 from tests.support.tiny_subject import tiny_subject
 
 # What published tables name, and the combinations that a fair table has beside them.
@@ -27,22 +24,15 @@ NAMED = (
 
 
 def test_every_method_that_tables_name_is_exact(tmp_path: Path) -> None:
-    loaded, half = tiny_subject(), Target(0.5)
-    layers = prunable_linears(loaded.model)
     windows = torch.arange(4 * 32).reshape(4, 32) * 7 % 251 + 2
     methods = parse_methods(NAMED)
     expected = frozenset[str]().union(*map(needs_of, methods))
-    shared = SharedStatistics(loaded, Store(tmp_path), windows, expected=expected)
-    known = {
-        "layers": layers,
-        "shared": shared,
-        "context": ModelContext(layers, shared.require(()), 0),
-    }
+    bench = pool_bench(tiny_subject(), tmp_path, windows, expected)
     for method in methods:
-        with DenseWeights(layers):
-            made = prune_by(method, half, 0, loaded=loaded, windows=windows, **known)
+        with bench.dense:
+            made = prune_cell(bench, method, Target(0.5))
             assert made.zeros * 2 == made.prunable, method.name
-            assert sum(int((x.read() == 0).sum()) for x in layers) == made.zeros, method.name
+            assert sum(int((x.read() == 0).sum()) for x in bench.layers) == made.zeros, method.name
 
 
 def test_the_zero_check_looks_at_the_weights() -> None:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from autoprune.bench.block_programs import ProgramBlocks, mean_error
-from autoprune.bench.programs import maker, prune_by_program
+from autoprune.bench.programs import ByProgram
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import prunable_linears
 from autoprune.programs import BlockTask, require_same
-from autoprune.pruning import BlockPruner, MetricScore, PruningPlan
+from autoprune.pruning import BlockPruner, MetricScore, PruningPlan, prune
 from autoprune.pruning.layers import scored
 from autoprune.pruning.tuning import relative_error
 from autoprune.streaming import StreamJob
@@ -58,7 +58,8 @@ def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
     ours, theirs = tiny_model("qwen3"), tiny_model("qwen3")
     layers, others = prunable_linears(ours), prunable_linears(theirs)
     zeros = {x.name: round((share or 0.5) * x.numel) for x in layers}
-    make = maker(Candidate.parse(f"program:{name}"), GivenRunner(), zeros, plan, 3)
+    by = ByProgram(Candidate.parse(f"program:{name}"), GivenRunner())
+    make = by.maker(zeros, plan, 3)
     trusted = replace(plan, repair=PruningPlan.build(0.5, solver=solver).repair)
     score = scored(MetricScore(build_metric("wanda")), zeros, trusted)
     # The trusted one gets just the windows that the program may see, and the same inputs: what
@@ -83,7 +84,7 @@ def test_the_block_that_programs_call_is_the_model_s(family: str) -> None:
     plan = PruningPlan.build(0.5, scoring="sequential")
     layers = prunable_linears(model)
     rest = {n: p.clone() for n, p in model.named_parameters() if "proj.weight" not in n}
-    made = prune_by_program(model, program(MAGNITUDE), runner, plan, windows=WINDOWS, layers=layers)
+    made = prune(model, ByProgram(program(MAGNITUDE), runner), plan, windows=WINDOWS, layers=layers)
     assert made.zeros == made.prunable // 2 and not made.notes
     for name, value in model.named_parameters():
         assert name not in rest or torch.equal(value, rest[name])
@@ -102,14 +103,14 @@ def test_the_block_that_programs_call_is_the_model_s(family: str) -> None:
 def test_a_model_in_half_precision_is_compared_in_float32(dtype: torch.dtype) -> None:
     model, plan = tiny_model("llama").to(dtype), PruningPlan.build(0.5, scoring="sequential")
     layers = prunable_linears(model)
-    made = prune_by_program(
-        model, program(MAGNITUDE), GivenRunner(), plan, windows=WINDOWS, layers=layers
+    made = prune(
+        model, ByProgram(program(MAGNITUDE), GivenRunner()), plan, windows=WINDOWS, layers=layers
     )
     assert made.zeros == made.prunable // 2 and len(made.block_errors) == 3
     assert all(layer.read().dtype is dtype for layer in layers)
     with pytest.raises(UsageError, match="other numbers"):
-        prune_by_program(
-            model, program(MAGNITUDE), Rescaled(), plan, windows=WINDOWS, layers=layers
+        prune(
+            model, ByProgram(program(MAGNITUDE), Rescaled()), plan, windows=WINDOWS, layers=layers
         )
 
 
@@ -125,8 +126,12 @@ def test_a_family_that_the_block_cannot_compute_is_refused_untouched(
     before = [layer.read().clone() for layer in layers]
     plan = PruningPlan.build(0.5, scoring="sequential")
     with pytest.raises(UsageError, match=words):
-        prune_by_program(
-            model, program(MAGNITUDE), GivenRunner(), plan, windows=WINDOWS, layers=layers
+        prune(
+            model,
+            ByProgram(program(MAGNITUDE), GivenRunner()),
+            plan,
+            windows=WINDOWS,
+            layers=layers,
         )
     assert all(torch.equal(x.read(), w) for x, w in zip(layers, before, strict=True))
 
@@ -144,8 +149,8 @@ def test_a_percent_of_a_scale_is_seen() -> None:
     layers = prunable_linears(model)
     plan = PruningPlan.build(0.5, scoring="sequential")
     with pytest.raises(UsageError, match="other numbers"):
-        prune_by_program(
-            model, program(MAGNITUDE), Rescaled(), plan, windows=WINDOWS, layers=layers
+        prune(
+            model, ByProgram(program(MAGNITUDE), Rescaled()), plan, windows=WINDOWS, layers=layers
         )
 
 
@@ -156,7 +161,7 @@ def test_a_runner_hears_that_a_program_is_done_or_rejected(source: str) -> None:
     with contextlib.ExitStack() as stack:
         if source != MAGNITUDE:
             stack.enter_context(pytest.raises(CandidateRejectedError, match="incomplete"))
-        prune_by_program(model, program(source), runner, plan, windows=WINDOWS, layers=layers)
+        prune(model, ByProgram(program(source), runner), plan, windows=WINDOWS, layers=layers)
     assert runner.calls[-1] == "done" and runner.calls.count("done") == 1
 
 
@@ -225,8 +230,8 @@ def test_what_breaks_the_contract_is_refused(change: dict[str, Tensor | None], c
     model = tiny_model("llama")
     plan = PruningPlan.build(0.5, scoring="sequential")
     with pytest.raises(CandidateRejectedError) as refused:
-        prune_by_program(
-            model, program(MAGNITUDE), Forged(change), plan, windows=WINDOWS,
+        prune(
+            model, ByProgram(program(MAGNITUDE), Forged(change)), plan, windows=WINDOWS,
             layers=prunable_linears(model),
         )  # fmt: skip
     assert refused.value.code == code
@@ -238,7 +243,7 @@ def test_allocations_and_a_tuning_afterwards_go_with_it(change: dict[str, str]) 
     layers = prunable_linears(model)
     plan = PruningPlan.build(0.55, scoring="sequential", **change)  # type: ignore[arg-type]
     runner = GivenRunner()
-    made = prune_by_program(model, program(MAGNITUDE), runner, plan, windows=WINDOWS, layers=layers)
+    made = prune(model, ByProgram(program(MAGNITUDE), runner), plan, windows=WINDOWS, layers=layers)
     assert sorted(runner.blocks[0].budgets) == sorted(NAMES)
     owed = sum(budget.zeros for task in runner.blocks for budget in task.budgets.values())
     assert made.zeros == owed == round(0.55 * made.prunable)
@@ -264,8 +269,12 @@ def test_without_windows_that_are_held_out_there_is_no_error_of_unseen_ones() ->
     model = tiny_model("llama")
     plan = PruningPlan.build(0.5, scoring="sequential", solver="ebft:epochs=1,batch=8")
     runner = GivenRunner()
-    made = prune_by_program(
-        model, program(MAGNITUDE), runner, plan, windows=WINDOWS, layers=prunable_linears(model)
+    made = prune(
+        model,
+        ByProgram(program(MAGNITUDE), runner),
+        plan,
+        windows=WINDOWS,
+        layers=prunable_linears(model),
     )
     assert made.block_errors == () and len(runner.blocks[0].inputs) == len(WINDOWS)
 
@@ -273,7 +282,7 @@ def test_without_windows_that_are_held_out_there_is_no_error_of_unseen_ones() ->
 def test_what_a_block_program_cannot_do_is_refused(tmp_path: Path) -> None:
     steps = PruningPlan.build(0.5, scoring="true-sequential")
     with pytest.raises(UsageError, match="all matrices of a block at once"):
-        maker(program(MAGNITUDE), GivenRunner(), {}, steps, 3)
+        ByProgram(program(MAGNITUDE), GivenRunner()).maker({}, steps, 3)
     plan = PruningPlan.build(0.5, scoring="sequential")
     with pytest.raises(UsageError, match="leave out --stream"):
         StreamJob(tmp_path, WINDOWS, program(MAGNITUDE), plan, runner=GivenRunner()).open()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from autoprune.bench.programs import prune_by_program
+from autoprune.bench.programs import ByProgram
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
@@ -18,7 +18,7 @@ from autoprune.program_files import (
     with_constants,
 )
 from autoprune.programs import LayerBudget, Settled, settle
-from autoprune.pruning import PruningPlan
+from autoprune.pruning import PruningPlan, prune
 from autoprune.recipe import Recipe
 from sandbox.worker.toolbox import parts, topk
 from tests.support.given_runner import GivenRunner
@@ -185,13 +185,13 @@ def test_plans_that_are_not_for_programs_are_refused(plan: dict[str, str], words
     model = tiny_model("llama")
     built = PruningPlan.build(0.5, **{"scoring": "sequential", **plan})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=words):
-        prune_by_program(
-            model, Candidate.parse("program:wanda"), GivenRunner(), built,
+        prune(
+            model, ByProgram(Candidate.parse("program:wanda"), GivenRunner()), built,
             windows=random_windows(), layers=prunable_linears(model),
         )  # fmt: skip
     with pytest.raises(UsageError, match="only in the sandbox"):
-        prune_by_program(
-            model, Candidate.parse("program:wanda"), None,
+        prune(
+            model, ByProgram(Candidate.parse("program:wanda"), None),
             PruningPlan.build(0.5, scoring="sequential"),
             windows=random_windows(), layers=prunable_linears(model),
         )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoprune.bench.programs import prune_by_program
+from autoprune.bench.programs import ByProgram
 from autoprune.candidate import Candidate
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
@@ -59,10 +59,9 @@ def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
         windows=WINDOWS,
     )
     layers = prunable_linears(ours)
-    made = prune_by_program(
+    made = prune(
         ours,
-        Candidate.parse(f"program:{name}"),
-        GivenRunner(),
+        ByProgram(Candidate.parse(f"program:{name}"), GivenRunner()),
         plan,
         windows=WINDOWS,
         layers=layers,
@@ -98,7 +97,7 @@ def test_what_a_search_found_is_kept_to_the_bit(
     for program in (winner, given):
         model = tiny_model("llama")
         layers = prunable_linears(model)
-        prune_by_program(model, program, GivenRunner(), plan, windows=WINDOWS, layers=layers)
+        prune(model, ByProgram(program, GivenRunner()), plan, windows=WINDOWS, layers=layers)
         made.append([layer.read() for layer in layers])
     assert all(map(torch.equal, *made))
 
@@ -134,7 +133,7 @@ def test_the_manual_s_example_runs_and_hits_its_budget() -> None:
     layers = prunable_linears(model)
     program = Candidate("program", source, {"damp": 0.01})
     plan = PruningPlan.build(0.6, scoring="sequential")
-    made = prune_by_program(model, program, GivenRunner(), plan, windows=WINDOWS, layers=layers)
+    made = prune(model, ByProgram(program, GivenRunner()), plan, windows=WINDOWS, layers=layers)
     assert made.zeros == round(0.6 * sum(layer.numel for layer in layers))
     assert not made.notes
 
@@ -146,7 +145,7 @@ def test_streaming_gives_the_same_bits(plan: dict[str, str], tmp_path: Path) -> 
     model = tiny_model("llama")
     model.save_pretrained(tmp_path / "dense")
     layers = prunable_linears(model)
-    made = prune_by_program(model, program, GivenRunner(), built, windows=WINDOWS, layers=layers)
+    made = prune(model, ByProgram(program, GivenRunner()), built, windows=WINDOWS, layers=layers)
     job = StreamJob(tmp_path / "dense", WINDOWS, program, built, runner=GivenRunner())
     streamed = prune_streamed(job, tmp_path / "pruned")
     again = type(model).from_pretrained(tmp_path / "pruned").eval()
@@ -160,7 +159,7 @@ def test_a_program_sees_the_inputs_that_its_layer_really_gets(name: str, has_gra
     layers = prunable_linears(model)
     plan = PruningPlan.build(0.6, scoring="sequential")
     program = Candidate.parse(f"program:{name}")
-    prune_by_program(model, program, runner, plan, windows=WINDOWS, layers=layers)
+    prune(model, ByProgram(program, runner), plan, windows=WINDOWS, layers=layers)
     seen: list[torch.Tensor] = []
     last = next(layer for layer in layers if layer.block == 2 and layer.projection == "q_proj")
     handle = last.owner.register_forward_pre_hook(lambda _, args: seen.append(args[0]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from autoprune.candidate import Candidate
 from sandbox.limits import Limits
 from sandbox.pool import Pool
 from tasks import prune, sandbox_scorer
@@ -48,17 +49,16 @@ def test_no_more_are_kept_ready_than_are_used_or_cores_are_there(
             kept.append(limits.warm)
             raise self
 
-    for module in (prune, sandbox_scorer):
-        monkeypatch.setattr(module, "Sandbox", OpenedError)
+    monkeypatch.setattr(sandbox_scorer, "Sandbox", OpenedError)
     for cores in (1, 2, 64):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
         with pytest.raises(OpenedError):
             _ = sandbox_scorer.SandboxScorer(tmp_path, "run").sandbox
-    (tmp_path / "mine.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
+    mine = Candidate("python", "def score(W, stats, params):\n    return W.abs()\n")
     bench: Any = SimpleNamespace(
         statistics=lambda *_: None, state=SimpleNamespace(inputs=tmp_path / "inputs")
     )
     plan: Any = SimpleNamespace(needs=frozenset())
-    with pytest.raises(OpenedError):
-        prune._prune_by_file(bench, str(tmp_path / "mine.py"), "calibration", plan)
+    with pytest.raises(OpenedError), prune._means(bench, mine, "calibration", plan):
+        pass
     assert kept == [1, 2, 3, 1]
