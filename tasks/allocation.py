@@ -13,7 +13,8 @@ from autoprune.metrics import build_metric
 from autoprune.pruning import PruningPlan
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
-from autoprune.text.windows import fewer_than_asked, token_windows
+from autoprune.text.windows import fewer_than_asked
+from tasks.calibrate import cut
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
@@ -45,29 +46,13 @@ def split_windows(
     parts = split(
         load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer), seed
     )
-    found: dict[str, dict[str, Any]] = {}
-    wanted = (
-        (CALIBRATION, parts.calibration, samples, fresh),
-        (SELECTION, parts.selection, WINDOWS, 0),
-    )
-    for name, text, count, more in wanted:
-        whole = token_windows(text, bench.tokenizer, count + more, seqlen, cache=bench.store)
-        windows = bench.windows[name] = whole[:count]
-        if more:
-            bench.windows[f"{name} fresh"] = whole[count:]
-        found[name] = {
-            "corpus": text.name,
-            "digest": text.digest,
-            "windows": len(windows),
-            "seqlen": seqlen,
-            "tokens": windows.numel(),
-        }
-    known = found[CALIBRATION]
+    known = cut(bench, CALIBRATION, parts.calibration, samples, seqlen, fresh)
+    measured = cut(bench, SELECTION, parts.selection, WINDOWS, seqlen)
     what = f"the calibration part of {known['corpus']}"
     fewer = fewer_than_asked(what, known["windows"], samples, seqlen)
     return {
         **known,
-        SELECTION: found[SELECTION],
+        SELECTION: measured,
         "split": {"seed": seed, "digest": parts.digest},
         "notes": parts.calibration.calibration_notes() + ([fewer] if fewer else []),
     }

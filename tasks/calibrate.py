@@ -8,6 +8,7 @@ from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
 from autoprune.plain_text import in_code
 from autoprune.text.corpora import load_corpus
+from autoprune.text.corpus import Corpus
 from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks.recorded import recorded, step
 from tasks.search_bench import SearchBench
@@ -66,19 +67,26 @@ def cut_windows(
     author = bench.author((count + fresh) * seqlen)
     text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
     text, overlap = without_text(text, held_out or [], bench.store)
+    found = cut(bench, name, text, count, seqlen, fresh)
+    fewer = fewer_than_asked(f"the text {text.name}", found["windows"], count, seqlen)
+    notes = text.calibration_notes() + ([fewer] if fewer else [])
+    return found | {"overlap": overlap, "notes": notes}
+
+
+def cut(
+    bench: Workbench, name: str, text: Corpus, count: int, seqlen: int, fresh: int = 0
+) -> dict[str, Any]:
+    """Cut a text as for :func:`cut_windows`, and return what it is."""
     whole = token_windows(text, bench.tokenizer, count + fresh, seqlen, cache=bench.store)
     windows = bench.windows[name] = whole[:count]
     if fresh:
         bench.windows[f"{name} fresh"] = whole[count:]
-    fewer = fewer_than_asked(f"the text {text.name}", len(windows), count, seqlen)
     return {
         "corpus": text.name,
         "digest": text.digest,
         "windows": len(windows),
         "seqlen": seqlen,
         "tokens": windows.numel(),
-        "overlap": overlap,
-        "notes": text.calibration_notes() + ([fewer] if fewer else []),
     }
 
 
