@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from autoprune.masking import layer_quotas, masks_digest, nm_quotas
+from autoprune.masking import masks_digest
 from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.pruning import PruningPlan, masks_from_scores
-from autoprune.pruning.masks import dense_stats
+from autoprune.pruning.masks import dense_stats, equal_budgets
 
 if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
@@ -39,16 +39,11 @@ def behaviour(
         pattern=budget.pattern or UNSTRUCTURED,
         seed=bench.seed,
     )
-    numels = {layer.name: layer.numel for layer in layers}
-    rates = dict.fromkeys(numels, plan.sparsity)
-    quotas = (
-        layer_quotas(rates, numels, plan.sparsity)
-        if plan.pattern is None
-        else nm_quotas(numels, plan.pattern)
-    )
     score = bench.scorer.score(bench, recipe.metric, layers, 0)
     statistics = bench.calibrated(score.needs)
-    masks = masks_from_scores(score, layers, quotas, plan, dense_stats(statistics))
+    masks = masks_from_scores(
+        score, layers, equal_budgets(plan, layers), plan, dense_stats(statistics)
+    )
     lost = whole = 0.0
     errors: dict[str, float] = {}
     for layer in layers:

@@ -11,11 +11,11 @@ from torch import Tensor
 from autoprune.bench.block_programs import ProgramBlocks, held_out, mean_error
 from autoprune.bench.programs import ByProgram
 from autoprune.candidate import CandidateRejectedError
-from autoprune.masking import layer_quotas, nm_quotas
 from autoprune.models.capture import BlockReplay, BlockStream
 from autoprune.programs import READS, weights_digest
 from autoprune.pruning import PruningPlan, SeenBlock
 from autoprune.pruning.engine import record_block
+from autoprune.pruning.masks import equal_budgets
 
 if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
@@ -88,13 +88,7 @@ class BlockProbe:
         """
         plan = PruningPlan.of_recipe(recipe, budget.share, pattern=budget.pattern or "unstructured")
         members = [layer for block in self.blocks for layer in block.members]
-        numels = {layer.name: layer.numel for layer in members}
-        rates = dict.fromkeys(numels, plan.sparsity)
-        quotas = (
-            layer_quotas(rates, numels, plan.sparsity)
-            if plan.pattern is None
-            else nm_quotas(numels, plan.pattern)
-        )
+        quotas = equal_budgets(plan, members)
         program = ByProgram(recipe.metric, bench.programs)
         stats = {name: own for block in self.blocks for name, own in block.stats.items()}
         with bench.dense:

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from autoprune.allocation import ModelContext, allocate
+from autoprune.allocation.context import Layer
 from autoprune.errors import UsageError
 from autoprune.masking import layer_quotas, nm_quotas, select_masks
 from autoprune.metrics.metric import Metric, layer_scores
@@ -82,10 +83,18 @@ def layer_budgets(plan: PruningPlan, context: ModelContext) -> dict[str, int]:
 
     An N:M pattern must divide the layers; what makes the masks checks it (:meth:`NM.check`).
     """
+    if plan.pattern is not None:
+        return equal_budgets(plan, context.layers)
     numels = {layer.name: layer.numel for layer in context.layers}
+    return layer_quotas(allocate(plan.allocation, context, plan.sparsity), numels, plan.sparsity)
+
+
+def equal_budgets(plan: PruningPlan, layers: Sequence[Layer]) -> dict[str, int]:
+    """Zeros per layer if each loses the plan's share, whatever its allocation."""
+    numels = {layer.name: layer.numel for layer in layers}
     if plan.pattern is not None:
         return nm_quotas(numels, plan.pattern)
-    return layer_quotas(allocate(plan.allocation, context, plan.sparsity), numels, plan.sparsity)
+    return layer_quotas(dict.fromkeys(numels, plan.sparsity), numels, plan.sparsity)
 
 
 def masks_from_scores(

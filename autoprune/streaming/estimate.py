@@ -19,10 +19,11 @@ import torch
 
 from autoprune.allocation import ModelContext, Uniform
 from autoprune.candidate import Candidate
-from autoprune.masking import layer_quotas, nm_quotas, pack_mask
+from autoprune.masking import pack_mask
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear
 from autoprune.pruning import BlockPruner
+from autoprune.pruning.masks import equal_budgets
 from autoprune.pruning.tuning import tune_block
 from autoprune.statistics.accumulator import FROM_GRAM
 from autoprune.statistics.recorder import BlockRecorder
@@ -158,7 +159,7 @@ class _Rehearsal:
                 record = _timed(recorded) * (steps if job.plan.scoring == "true-sequential" else 1)
                 forward = _timed(stream.run)
                 batch = record + forward + self._tuning(stream, members, forward)
-                make = job.make(self._quotas(), opened.blocks)
+                make = job.make(equal_budgets(job.plan, members), opened.blocks)
                 room = partial(scratch, self._scratch, device, stack)
                 pruner = BlockPruner(stream, make, job.plan, room=lambda _: room())
                 begin = time.perf_counter()
@@ -194,13 +195,6 @@ class _Rehearsal:
         tuned()
         # Two of its passes measure the error on a few batches; dense states advance on every batch.
         return max(_timed(tuned) - 2 * forward, 0.0) + (forward if how.anchor > 0.0 else 0.0)
-
-    def _quotas(self) -> dict[str, int]:
-        job = self._opened.job
-        numels = {layer.name: layer.numel for layer in self._opened.members(0)}
-        if job.plan.pattern is not None:
-            return nm_quotas(numels, job.plan.pattern)
-        return layer_quotas(dict.fromkeys(numels, job.plan.sparsity), numels, job.plan.sparsity)
 
     def _bytes(self, blocks: range | list[int]) -> int:
         names = [name for index in blocks for name in self._opened.parameters(index)]
