@@ -7,8 +7,7 @@ from typing import Any
 from autoprune.models.reference import known_models
 from autoprune.report.benefit import megabytes
 from autoprune.report.canvas import number, percent, short_model
-from autoprune.report.counted import for_people
-from autoprune.report.sealed import SealedSet
+from autoprune.report.data import read_report
 from flows import library
 from flows.housekeeping import NOT_BEGUN, runs_listing
 from flows.runs import find_run
@@ -16,7 +15,7 @@ from flows.searching.leaderboard import rows, table
 from flows.terminal.output import pairs, wrapped
 from tasks import track
 from tasks.ledger_file import ledger_path
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.sealed_touches import sets_on_record
 from tasks.state import State
 
@@ -228,15 +227,15 @@ def _candidates(state: State, run: str | None) -> Listing:
     run_id = find_run(state, run)
     files = RunFiles.of(state, run_id)
     refresh_record(files, run_id)
-    report = read_object(files.report)
-    found, known = rows(report), report.get("sealed_set")
-    unfinished = str(report.get("ended", "")).startswith("still running")
+    report = read_report(files.report)
+    found = rows(report)
+    unfinished = report.ended.startswith("still running")
     if unfinished:
         found = [e | {"verdict": LEADER} if e["verdict"] == "winner" else e for e in found]
-    sealed = "" if known is None else f"{SealedSet(**known).facts}\n"
+    sealed = "" if report.sealed_set is None else f"{report.sealed_set.facts}\n"
     way_on = f"not finished, the order may change\nnext  autoprune resume {run_id}"
     follow = way_on if unfinished else f"next  autoprune report {run_id}"
-    shown = table(found, for_people(report.get("spec", {}).get("reference", "wanda")))
+    shown = table(found, report.reference_name)
     return {"run": run_id, "candidates": found}, f"{shown}\n{sealed}{follow}"
 
 

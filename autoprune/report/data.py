@@ -20,12 +20,12 @@ from autoprune.report.counted import Counted
 from autoprune.report.evidence import Check, Contrast, Margin
 from autoprune.report.parts import Part
 from autoprune.report.sealed import SealedSet
+from autoprune.search.archive import Verdict
 from autoprune.storage import write_json
 
 SCHEMA_VERSION = 1
 
 EntryKind = Literal["baseline", "candidate"]
-Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 
 
 @dataclass(frozen=True)

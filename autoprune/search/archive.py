@@ -12,6 +12,7 @@ from autoprune.search.steps import Measurement, Validation
 
 Fitness = Literal["perplexity", "kl", "both"]
 Status = Literal["proposed", "valid", "measured", "duplicate", "skipped", "rejected"]
+Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 
 
 @dataclass
@@ -109,6 +110,11 @@ class Entry:
     def whole(self) -> Measurement | None:
         """Measurement of the recipe as it is, including its repair."""
         return self.results.get(2) or (None if self.proxied else self.results.get(1))
+
+    @property
+    def masks_alone(self) -> bool:
+        """Whether only its masks were measured, with the proxy's repair instead of its own."""
+        return self.measurement is not None and self.whole is None
 
     def share(self, owner: "Entry") -> None:
         """Take over the results of an older entry."""
@@ -234,6 +240,17 @@ class Archive:
         found = [e for e in self if e.status == "measured" and e.change is not None]
         return sorted(found, key=lambda e: e.score)
 
+    def standings(self) -> dict[str, Verdict]:
+        """Return the verdict on each entry by alias, best first.
+
+        Entries without a result of their own come last: duplicates, then others, by ``order``.
+        """
+        measured, winner = self.measured(), self.winner()
+        ranked = {entry.alias for entry in measured}
+        others = [entry for entry in self if entry.alias not in ranked]
+        others.sort(key=lambda entry: (entry.status != "duplicate", entry.order))
+        return {e.alias: _verdict(e, is_winner=e is winner) for e in [*measured, *others]}
+
     def best(self, *, designed: bool = False) -> Entry | None:
         """Return the best entry measured on all selection windows; ``designed``: no baselines."""
         found = (e for e in self.measured() if e.rung >= 2 and not e.fails_elsewhere)
@@ -297,6 +314,16 @@ class Archive:
         while entry.duplicate_of is not None:
             entry = self._entries[entry.duplicate_of]
         return entry
+
+
+def _verdict(entry: Entry, *, is_winner: bool) -> Verdict:
+    if entry.status in ("rejected", "duplicate"):
+        return "rejected"
+    if entry.measurement is None:
+        return "unmeasured"
+    if is_winner:
+        return "winner"
+    return "accepted" if entry.rung >= 2 else "stopped"
 
 
 def fitness_of(measurement: Measurement, kind: Fitness) -> Sequence[float]:

@@ -15,7 +15,6 @@ from autoprune.search.events import Event, EventLog
 from autoprune.search.forecasts import Forecasts, graded_forecasts
 from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
 from autoprune.search.judging import Judging
-from autoprune.search.leaderboard import Row, leaderboard
 from autoprune.search.script import Preview, Script
 from autoprune.search.sentinels import Sentinel
 from autoprune.search.spec import SearchSpec
@@ -296,10 +295,6 @@ class Search:
             if open_now and operator is None and prompts is None:
                 return [Preview(step.operator, step.request) for step in open_now]
             return self._script.preview(operator, prompts)
-
-    def leaderboard(self) -> list[Row]:
-        """Return all entries, best first, rejected ones last."""
-        return leaderboard(self._script.archive)
 
     def history(self) -> list[dict[str, Any]]:
         """Return every recorded step with its outcome: prompts, answers, verdicts, figures."""

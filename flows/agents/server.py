@@ -9,6 +9,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 from autoprune.errors import AutopruneError, UsageError, reason_of
+from autoprune.report.data import RunReport
 from autoprune.report.sealed import FRESH
 from flows.agents.arguments import StrictServer
 from flows.agents.graph_reply import graph_reply
@@ -234,14 +235,14 @@ class _Tools:
         intervals. change_vs_wanda in the leaderboard is a share: -0.1 is 10 % lower.
         """
         files = self.project.run(run)
-        report = self.project.report(files)
-        found = rows(report)[: max(1, min(rows_shown, 200))] if report else []
+        body = self.project.report(files)
+        report = RunReport.from_json(body) if body else None
         facts = files.read_facts()
         winner = {"winner_folder": str(files.winner)} if "checkpoint" in facts else {}
         return self._standing(run) | {
             "ended": self.project.ended(files),
             **(outcome(report) if report else {}),
-            "leaderboard": found,
+            "leaderboard": rows(report)[: max(1, min(rows_shown, 200))] if report else [],
             **winner,
         }
 

@@ -223,7 +223,7 @@ class Driver:
         if settled != self._settled_before or self.search.finished is not None:
             self._settled_before = settled
             reference = for_people(self.search.spec.reference)
-            self.shown.leaderboard(rows(self.record.body), reference, note)
+            self.shown.leaderboard(rows(self.record.report), reference, note)
 
     def mirror(self, status: str) -> bool:
         """Bring MLflow up to date with the record; report an unreachable store once."""
@@ -342,7 +342,7 @@ def describe(entry: Entry, reference: str = "Wanda") -> str:
     if found is None:
         return ""
     change = f", {entry.change.perplexity_change:+.1%} vs {reference}" if entry.change else ""
-    if entry.whole is None:
+    if entry.masks_alone:
         change += ", masks alone"
     return f"{what}: perplexity {found.perplexity:.2f} on {len(found.nll)} windows{change}"
 

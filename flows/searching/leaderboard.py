@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.plain_text import one_line, printable
+from autoprune.report.data import Entry, RunReport
+from autoprune.report.words import has_masks_alone
 from tasks.publish import verdict_text
 
 LONGEST_FORMULA = 44
@@ -80,47 +82,35 @@ def _cells(entry: Mapping[str, Any], narrow: bool) -> tuple[str, ...]:
     )
 
 
-def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows(report: RunReport) -> list[dict[str, Any]]:
     """Extract leaderboard rows from a run's record: best first, rejected ones last."""
-    entries = sorted(
-        report["entries"],
-        key=lambda entry: (entry["rank"] is None, entry["rank"] or 0, entry["order"]),
-    )
-    return [
-        {
-            "rank": entry["rank"],
-            "candidate": entry["alias"],
-            "formula": entry["formula"],
-            "group": entry["group"],
-            "allocation": entry["allocation"],
-            "solver": entry["solver"],
-            "perplexity": _number(entry["perplexity"]),
-            "change_vs_wanda": _number(entry["change_vs_wanda"]),
-            "sealed_perplexity": _number(entry["sealed_perplexity"]),
-            "sealed_failure": entry.get("sealed_failure", ""),
-            "draws": entry.get("draws", []),
-            "elsewhere": entry.get("curve", []),
-            "kl": entry.get("kl"),
-            "sparsity": entry["sparsity"],
-            "written_by": entry.get("author", ""),
-            "verdict": _verdict(entry),
-            "masks_alone": _has_masks_alone(entry),
-            "code": entry["code"],
-            "detail": entry["detail"],
-        }
-        for entry in entries
-    ]
+    entries = sorted(report.entries, key=lambda e: (e.rank is None, e.rank or 0, e.order))
+    return [_row(entry, entry.to_json()) for entry in entries]
 
 
-def _verdict(entry: Mapping[str, Any]) -> str:
-    by_hand = entry["kind"] == "baseline" and not entry["code"] and entry["verdict"] != "winner"
-    return "baseline" if by_hand else str(entry["verdict"])
-
-
-def _has_masks_alone(entry: Mapping[str, Any]) -> bool:
-    """See :func:`autoprune.report.words.has_masks_alone`."""
-    alone = entry.get("masks_alone")
-    return bool(alone) and set(entry["rungs"]) == {alone}
+def _row(entry: Entry, body: Mapping[str, Any]) -> dict[str, Any]:
+    by_hand = entry.kind == "baseline" and entry.verdict not in ("winner", "rejected")
+    return {
+        "rank": entry.rank,
+        "candidate": body["alias"],
+        "formula": body["formula"],
+        "group": body["group"],
+        "allocation": body["allocation"],
+        "solver": body["solver"],
+        "perplexity": _number(body["perplexity"]),
+        "change_vs_wanda": _number(body["change_vs_wanda"]),
+        "sealed_perplexity": _number(body["sealed_perplexity"]),
+        "sealed_failure": body["sealed_failure"],
+        "draws": body["draws"],
+        "elsewhere": body["curve"],
+        "kl": body["kl"],
+        "sparsity": body["sparsity"],
+        "written_by": body["author"],
+        "verdict": "baseline" if by_hand else entry.verdict,
+        "masks_alone": has_masks_alone(entry),
+        "code": body["code"],
+        "detail": body["detail"],
+    }
 
 
 def _recipe(entry: Mapping[str, Any]) -> str:

@@ -349,7 +349,7 @@ def _closing(
         "dense_sealed_perplexity": report["dense_sealed_perplexity"],
         "best": None if found is None else found.alias,
         "reference": shown.reference_name,
-        "leaderboard": rows(report),
+        "leaderboard": rows(shown),
         "estimate": facts.get("estimate"),
         "spent": vars(driver.search.spent),
         "facts": [

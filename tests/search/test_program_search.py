@@ -176,7 +176,7 @@ def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
 
     with Search.open(tmp_path, spec) as search:
         drive(search, Programs(ScriptedDesigner(write)))
-        entries = [row.entry for row in search.leaderboard()]
+        entries = search.entries
     assert not re.search(r"descend_block|ebft", prompts[0], re.IGNORECASE)
     assert "block(weights, x)" in prompts[0] and "| `descend(" in prompts[0]
     assert "hidden" in {entry.code for entry in entries}
@@ -233,7 +233,7 @@ def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
     driver = Programs(ScriptedDesigner(write))
     with Search.open(tmp_path, spec) as search:
         assert drive(search, driver) == Done("candidates")
-        entries = [row.entry for row in search.leaderboard()]
+        entries = search.entries
         best = search.best
         # What one costs is learned from those that are on record, and not taken for a repair.
         costs = Costs(spec, search.archive)

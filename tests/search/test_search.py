@@ -46,23 +46,23 @@ def finished(
     driver, spec = Synthetic(), make_spec(**request.param)
     with Search.open(tmp_path_factory.mktemp("whole"), spec) as search:
         assert drive(search, driver) == Done("candidates")
-        aliases = [row.entry.alias for row in search.leaderboard()]
-        return spec, search.graph.digest, driver.asked, aliases
+        return spec, search.graph.digest, driver.asked, list(search.archive.standings())
 
 
 def test_search_ends_with_a_winner(tmp_path: Path) -> None:
     with Search.open(tmp_path, make_spec()) as search:
         drive(search, Synthetic())
-        rows = search.leaderboard()
+        rows = [search.archive[alias] for alias in search.archive.standings()]
         assert search.best is not None
-        assert rows[0].entry.status == "measured"
+        assert rows[0].status == "measured"
         assert search.spent.candidates == 14
         assert search.touches == 1
-        sealed = {row.entry.alias for row in rows if row.entry.sealed}
+        sealed = {entry.alias for entry in rows if entry.sealed}
         assert {"wanda", "magnitude", "ria", search.best.alias} <= sealed
-        means = [row.change.mean for row in rows if row.rank and row.change]
-        assert means == sorted(means)
-        assert [row.rank for row in rows if row.rank] == list(range(1, len(means) + 1))
+        measured = [entry for entry in rows if entry.status == "measured"]
+        assert rows[: len(measured)] == measured
+        means = [entry.change.mean for entry in measured if entry.change]
+        assert means == sorted(means) and len(means) == len(measured)
 
 
 def test_killed_at_every_event_boundary_ends_the_same(
@@ -82,7 +82,7 @@ def test_killed_at_every_event_boundary_ends_the_same(
     with Search.open(tmp_path) as again:
         assert again.next_step() == done
         assert again.graph.digest == digest
-        assert [row.entry.alias for row in again.leaderboard()] == aliases
+        assert list(again.archive.standings()) == aliases
     assert driver.asked == asked
     assert len(set(driver.asked)) == len(driver.asked)
 
@@ -135,14 +135,13 @@ def test_repairs_are_measured_for_the_promoted_only(tmp_path: Path) -> None:
         assert {s.recipe.solver for s in steps if s.rung == 1} == {"none"}
         dear = [s for s in steps if s.recipe.solver != "none"]
         assert dear and {s.rung for s in dear} == {2}
-        promised = [row for row in search.leaderboard() if row.promised]
-        assert promised and all(row.entry.rung == 1 for row in promised)
+        masks_alone = [entry for entry in search.entries if entry.masks_alone]
+        assert masks_alone and all(entry.rung == 1 for entry in masks_alone)
         # A prompt says so of their figures, and of no other.
-        alone = {row.entry.alias for row in promised}
-        for row in search.leaderboard():
-            if row.entry.status == "measured":
-                shown = change_of(search.graph, row.entry.alias)
-                assert shown.endswith("masks alone") == (row.entry.alias in alone), shown
+        for entry in search.entries:
+            if entry.status == "measured":
+                shown = change_of(search.graph, entry.alias)
+                assert shown.endswith("masks alone") == (entry in masks_alone), shown
         # Again only where the first rung was given more windows.
         masks = [(mask_key(s.recipe), s.windows) for s in steps if s.rung == 1]
         assert len(set(masks)) == len(masks)

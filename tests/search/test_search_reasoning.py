@@ -15,7 +15,6 @@ from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
 from autoprune.search import Budget, DesignerSpec, Search, chronicle, planning
 from autoprune.search.archive import Entry
-from autoprune.search.leaderboard import prediction_text
 from autoprune.search.starts import RecipeSpec
 from autoprune.search.state import State
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
@@ -48,7 +47,7 @@ def test_a_prediction_that_is_left_out_is_assumed_and_graded(tmp_path: Path) -> 
         assert hypotheses
         assert all(prediction_of(node).endswith("(assumed)") for node in hypotheses)
         claimed = [e for e in search.entries if e.prediction is not None]
-        assert prediction_text(claimed[0]).endswith(" (assumed)")
+        assert claimed[0].prediction.text.endswith(" (assumed)")
         verdicts = {e.alias: verdict_of(graph, e.alias) for e in claimed}
         # Not one of the scripted answers beats the best line of its day.
         assert "wrong" in verdicts.values()
