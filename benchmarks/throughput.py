@@ -161,7 +161,7 @@ def ours(recipes: list[Recipe], args: argparse.Namespace) -> tuple[list[Recipe],
         baselines=(RecipeSpec(metric="wanda"),),
         slots=12,
         promote=0.2,
-        repairs=0,
+        repair_calls=0,
         sentinel_every=0,
     )
     folder = OUT / "throughput" / f"{time.time_ns()}"

@@ -179,7 +179,7 @@ def _drafting(job: Job, state: State) -> Iterator[Drafting]:
         model=job.models[0] if job.models else None,
         also_models=tuple(job.models[1:]),
         base_url=job.base_url,
-        max_tokens=job.answer_tokens,
+        answer_tokens=job.answer_tokens,
         prompt_tokens=CONTEXT_TOKENS // 2,
     )
     mailbox = None if folder is None else Mailbox(Path(folder).expanduser(), "instruct")

@@ -182,7 +182,7 @@ class Drafting:
                 remote = transports.OpenAIDesigner(
                     base_url=self.spec.base_url, model=model or self.spec.model
                 )
-                self.seen.append(canary.probe_server(remote, tokens=self.spec.max_tokens))
+                self.seen.append(canary.probe_server(remote, tokens=self.spec.answer_tokens))
                 designer: Designer = remote
                 return designer
             case "local":
@@ -208,7 +208,7 @@ class Drafting:
         return local.target_file(self.target)
 
     def _serve(self, model: Path, name: str | None = None) -> "Designer":
-        wanted = self.spec.prompt_tokens + self.spec.max_tokens + CONTEXT_SPARE
+        wanted = self.spec.prompt_tokens + self.spec.answer_tokens + CONTEXT_SPARE
         context = max(LEAST_CONTEXT, wanted)
         self._server = local.LocalServer(model, name=name or model.stem, context=context)
         self._server.start()

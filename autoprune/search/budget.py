@@ -73,7 +73,7 @@ def generations_left(state: State) -> int:
         (budget.evaluations, spent.evaluations, float(slots)),
     ]
     if state.uses_designer:
-        prompt, answer = designer.prompt_tokens, designer.max_tokens
+        prompt, answer = designer.prompt_tokens, designer.answer_tokens
         limits += [
             (budget.tokens, spent.tokens, slots * float(prompt + answer)),
             (budget.money, spent.money, slots * budget.cost(prompt, answer)),
@@ -118,7 +118,7 @@ def reserve_seconds(state: State, winner: Recipe | None = None, *, draws: bool =
     # The dense model is also measured on sealed text.
     total += state.check_seconds + costs.windows(state.spec.sealed_windows)
     if winner is not None and draws:
-        total += (state.spec.calibration_draws - 1) * draw_seconds(state, winner)
+        total += (state.spec.draws - 1) * draw_seconds(state, winner)
     return total
 
 
@@ -177,9 +177,9 @@ def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]
     prompt = designer.prompt_tokens + repair * quoted
     left: dict[DoneReason, float] = {}
     if budget.tokens is not None:
-        left["tokens"] = (budget.tokens - state.spent.tokens) // (prompt + designer.max_tokens)
+        left["tokens"] = (budget.tokens - state.spent.tokens) // (prompt + designer.answer_tokens)
     if budget.money is not None:
-        dearest = budget.cost(prompt, designer.max_tokens)
+        dearest = budget.cost(prompt, designer.answer_tokens)
         left["money"] = (budget.money - state.spent.money) // dearest
     return left
 

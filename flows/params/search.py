@@ -323,15 +323,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     def spec(self) -> "SearchSpec":
         """Build the library's specification of this search."""
         sizes = usual_sizes(self.designer_kind, self.language)
-        given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
-        sizes |= {name: size for name, size in given.items() if size is not None}
+        given = self.model_dump(include={"answer_tokens", "prompt_tokens"}, exclude_none=True)
         models = self.models
         designer = library.DesignerSpec(
             kind=self.designer_kind,
             model=models[0] if models else None,
             also_models=tuple(models[1:]),
             **self._of(DesignerSettings),
-            **sizes,
+            **sizes | given,
         )
         seconds = None if self.minutes is None else 60.0 * self.minutes
         menu: dict[str, Any] = {}
@@ -360,7 +359,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
                 **self._of(BudgetSettings),
             ),
             text_split=split_number(self.text_split),
-            calibration_draws=self.draws,
+            draws=self.draws,
             **menu,
             **settings,
         )

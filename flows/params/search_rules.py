@@ -8,14 +8,14 @@ from autoprune.spelling import split_list
 from flows.params.prices import Price
 
 # Code is longer than a formula, and so is the prompt that asks for it.
-PYTHON_ANSWERS = {"max_tokens": 800, "prompt_tokens": 1600}
+PYTHON_ANSWERS = {"answer_tokens": 800, "prompt_tokens": 1600}
 # If tokens are cheap, words and repairs are explained and more of the past is shown; a
 # designer that answers in files reads most. The page on programs alone takes about 1,200 tokens.
 LARGE_PROMPTS = {
     "openai": {"prompt_tokens": 2400},
-    "files": {"max_tokens": 2000, "prompt_tokens": 4000},
+    "files": {"answer_tokens": 2000, "prompt_tokens": 4000},
 }
-PROGRAM_ANSWERS = {"max_tokens": 2000, "prompt_tokens": 6000}
+PROGRAM_ANSWERS = {"answer_tokens": 2000, "prompt_tokens": 6000}
 
 
 def usual_sizes(designer: str, language: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def spec(model: Path, text: Path, **changes: object) -> SearchSpec:
         "solvers": ("none", "sparsegpt"),
         "fitness": "both",
         "also_sparsities": (0.5,),
-        "calibration_draws": 2,
+        "draws": 2,
     }
     return SearchSpec(**{**values, **changes})  # type: ignore[arg-type]
 

@@ -120,7 +120,7 @@ def test_doctor_shows_what_the_local_designer_enforces(
     assert starts == [4096]
     # A search with long answers has room for them.
     with serving(lambda body: completion("Red.")) as chat:
-        spec = DesignerSpec(kind="local", max_tokens=4000)
+        spec = DesignerSpec(kind="local", answer_tokens=4000)
         assert Drafting(spec, state).designer().name == local.MODEL_NAME
         assert "answers as plain text" in local_designer(state, False)
         own = str(tmp_path / "target.gguf")

@@ -47,7 +47,7 @@ def test_what_would_be_ignored_is_refused(fields: dict[str, Any], part: str) -> 
 def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
     sizes = {"answer_tokens": 2000, "language": "both"}
     designer = checked(SearchParams, sizes).spec().designer
-    assert (designer.max_tokens, designer.prompt_tokens) == (2000, 1600)
+    assert (designer.answer_tokens, designer.prompt_tokens) == (2000, 1600)
     assert checked(SearchParams, {"prompt_tokens": 900}).spec().designer.prompt_tokens == 900
     assert checked(SearchParams, {}).spec().designer == DesignerSpec()
 

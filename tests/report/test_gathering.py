@@ -22,9 +22,7 @@ BARE = RunReport("r", "2026-04-12T22:10:04+00:00", "synthetic", "none", 0.6, 20.
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
-    spec = make_spec(
-        fitness="kl", also_sparsities=(0.5,), calibration_draws=2, budget=Budget(candidates=26)
-    )
+    spec = make_spec(fitness="kl", also_sparsities=(0.5,), draws=2, budget=Budget(candidates=26))
     with (
         pytest.MonkeyPatch.context() as patched,
         Search.open(tmp_path_factory.mktemp("search"), spec) as search,

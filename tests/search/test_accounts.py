@@ -51,9 +51,7 @@ def with_repair(alias: str, order: int, solver: str, few: float, whole: float) -
 
 def test_a_dear_winner_makes_the_end_dearer() -> None:
     # Worse than the reference, so that the end is still as cheap as can be.
-    state = state_with(
-        with_repair("C1", 1, "sparsegpt", 4.5, 4.5), calibration_draws=3, sealed_windows=6
-    )
+    state = state_with(with_repair("C1", 1, "sparsegpt", 4.5, 4.5), draws=3, sealed_windows=6)
     dear = Recipe(Candidate("builtin", "ria"), solver="sparsegpt")
     # It is measured, measured sealed, and pruned from two other draws: 4 s dearer than Wanda.
     assert reserve_seconds(state, dear) - reserve_seconds(state) == pytest.approx(8.0)
@@ -168,7 +166,7 @@ def test_an_answer_that_a_server_does_not_count_costs_the_most_it_may() -> None:
     state = state_with(budget=Budget(money=1.0, price=(1.0, 3.0)))
     state.charge([Reply("x", Usage(1000, 100)), Reply("y")])
     designer = state.spec.designer
-    most = (designer.prompt_tokens + 3 * designer.max_tokens) / 1e6
+    most = (designer.prompt_tokens + 3 * designer.answer_tokens) / 1e6
     assert state.spent.money == pytest.approx(0.0013 + most)
     # Without a limit nothing is made up.
     free = state_with()

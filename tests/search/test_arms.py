@@ -70,6 +70,15 @@ def test_silent_arms_need_no_designer_and_contradictions_are_refused() -> None:
     assert SearchSpec.recorded(old) == make_spec(arm="list")
 
 
+def test_a_record_has_the_names_of_earlier_versions() -> None:
+    designer = DesignerSpec(kind="scripted", answer_tokens=99)
+    spec = make_spec(draws=2, repair_calls=0, designer=designer)
+    body = spec.to_json()
+    found = (body["calibration_draws"], body["repairs"], body["designer"]["max_tokens"])
+    assert found == (2, 0, 99) and body.keys().isdisjoint(("draws", "repair_calls"))
+    assert SearchSpec.recorded(body) == spec
+
+
 def test_the_grid_is_the_catalogue_in_order_and_then_nothing_is_left(tmp_path: Path) -> None:
     spec = arm_spec(
         "grid", budget=Budget(candidates=500), allocations=("uniform", "ramp"), solvers=("none",)
@@ -137,7 +146,7 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
     designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
     shown = {}
     for arm in ASKING_ARMS:
-        spec = make_spec(arm=arm, designer=designer, budget=Budget(evaluations=12), repairs=0)
+        spec = make_spec(arm=arm, designer=designer, budget=Budget(evaluations=12), repair_calls=0)
         search, prompts, graphs = questions(tmp_path / arm, spec)
         last, graph = prompts[-1], graphs[-1]
         real = {m.alias: change_in(graph, m.alias) for m in graph.of_kind("mechanism")}
@@ -221,7 +230,7 @@ def test_a_recipe_alone_in_its_generation_repeats_a_result_that_is_shown() -> No
 def test_what_a_placebo_shows_of_a_recipe_stays_in_later_questions(tmp_path: Path) -> None:
     designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
     budget = Budget(evaluations=16)
-    spec = make_spec(arm="graph-permuted", designer=designer, budget=budget, repairs=0)
+    spec = make_spec(arm="graph-permuted", designer=designer, budget=budget, repair_calls=0)
     _, prompts, _ = questions(tmp_path, spec)
     tables = [table_of(prompt) for prompt in prompts]
     assert len(tables[-1]) > len(tables[0]) > 3
@@ -238,7 +247,7 @@ def test_a_placebo_draws_lessons_from_the_shown_results_and_retires_none(tmp_pat
             return write_answer(request)
         return f"lesson: large inputs matter {'so ' * len(pairs)}much"
 
-    spec = arm_spec("graph-permuted", budget=Budget(evaluations=26), repairs=0)
+    spec = arm_spec("graph-permuted", budget=Budget(evaluations=26), repair_calls=0)
     driver, shown = Synthetic(ScriptedDesigner(answer)), []
     with Search.open(tmp_path, spec) as search:
         while not isinstance(step := search.next_step(), Done):
@@ -370,7 +379,7 @@ def test_formulas_in_disguise_are_named_before_they_are_measured(tmp_path: Path)
     text = f"because: rows\nmetric: {formula}\ngroup: row\nallocation: uniform\nrepair: none\n"
     whole = text.replace("group: row", "group: matrix")
     driver = Synthetic(ScriptedDesigner(lambda request: (text, whole)[request.seed % 2]))
-    spec = arm_spec("list", budget=Budget(candidates=8), repairs=0)
+    spec = arm_spec("list", budget=Budget(candidates=8), repair_calls=0)
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         first = next(e for e in search.entries if e.recipe and e.recipe.group == "row" and e.order)
@@ -383,7 +392,9 @@ def test_formulas_in_disguise_are_named_before_they_are_measured(tmp_path: Path)
 
 def test_slots_of_a_generation_get_different_ideas(tmp_path: Path) -> None:
     designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
-    spec = make_spec(arm="best-of-n", designer=designer, budget=Budget(evaluations=12), repairs=0)
+    spec = make_spec(
+        arm="best-of-n", designer=designer, budget=Budget(evaluations=12), repair_calls=0
+    )
     _, prompts, _ = questions(tmp_path, spec)
     ideas = [re.findall(r"Idea to try: (.*)\.", prompt)[0] for prompt in prompts]
     slots = spec.slots

@@ -76,7 +76,7 @@ def run(folder: Path, driver: Slow, seconds: float, **settings: object) -> Searc
 @pytest.mark.parametrize("draws", [1, 3])
 def test_six_minutes_end_within_six_and_a_half(tmp_path: Path, repair: float, draws: int) -> None:
     driver = Slow(repair=repair)
-    with run(tmp_path, driver, 360.0, calibration_draws=draws) as search:
+    with run(tmp_path, driver, 360.0, draws=draws) as search:
         assert search.finished == "seconds"
         assert 60.0 < search.spent.seconds <= 390.0
         assert search.generation > 0 and search.touches == 1

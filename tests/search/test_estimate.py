@@ -40,7 +40,7 @@ def test_what_fits_into_a_time_fits_into_its_estimate() -> None:
     assert slow.baselines == pytest.approx(2 * whole.baselines)
     genetic = make_spec(budget=Budget(candidates=20), designer=DesignerSpec(kind="genetic"))
     assert estimate(genetic, WINDOW).candidate == pytest.approx(whole.candidate - whole.answer)
-    dear = make_spec(solvers=("none", "ebft:epochs=2"), calibration_draws=3)
+    dear = make_spec(solvers=("none", "ebft:epochs=2"), draws=3)
     assert estimate(dear, WINDOW).end > 2 * whole.end
 
 

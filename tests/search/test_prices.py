@@ -41,7 +41,7 @@ def test_a_price_holds_what_is_limited_and_blames_no_arm_for_promotion() -> None
     assert Limits(100.0, 1000, 20).share(5.0, 100) == pytest.approx(0.05 + 0.1 + 0.05)
     # Money counts as the tokens that it buys, where these are fewer.
     budget = Budget(tokens=20000, money=0.01, price=(0.0, 10.0))
-    designer = DesignerSpec(kind="scripted", prompt_tokens=300, max_tokens=100)
+    designer = DesignerSpec(kind="scripted", prompt_tokens=300, answer_tokens=100)
     limits = State(make_spec(budget=budget, designer=designer), Archive("wanda")).bandit.limits
     assert limits.tokens == pytest.approx(10 * 400)
 

@@ -43,7 +43,7 @@ HEAD = "because: a\ngroup: row\nallocation: uniform\n"
 def program_spec(**changes: object) -> SearchSpec:
     usual: dict[str, object] = {
         "language": "program",
-        "designer": DesignerSpec(kind="scripted", prompt_tokens=6000, max_tokens=2000),
+        "designer": DesignerSpec(kind="scripted", prompt_tokens=6000, answer_tokens=2000),
         "baselines": (RecipeSpec(metric="wanda"), given_start("program:ria")),
     }
     return make_spec(**{**usual, **changes})
@@ -226,7 +226,7 @@ def test_a_program_that_cannot_end_in_time_does_not_begin(tmp_path: Path, limit:
             return found
 
     budget = Budget(candidates=200, seconds=limit)
-    spec = program_spec(budget=budget, calibration_draws=1)
+    spec = program_spec(budget=budget, draws=1)
     stopped = []
     with Search.open(tmp_path, spec) as search:
         while not isinstance(step := search.next_step(), Done):

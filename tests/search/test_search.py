@@ -32,7 +32,7 @@ from tests.support.synthetic import (
 EVERYTHING = {
     "fitness": "both",
     "also_sparsities": (0.5, 0.7),
-    "calibration_draws": 3,
+    "draws": 3,
     "sentinel_every": 2,
 }
 LONG = {"rung_windows": 2, "selection_windows": 20, "fitness": "both"}
@@ -217,7 +217,7 @@ def test_random_draws_anew_in_the_place_of_a_duplicate(
 def test_duplicates_share_results_and_are_not_measured(tmp_path: Path) -> None:
     text = "because: why not\nexpect: better than wanda\nmetric: x_norm * abs(W)\ngroup: row\n"
     driver = Synthetic(ScriptedDesigner([text]))
-    spec = make_spec(budget=Budget(candidates=4), repairs=0)
+    spec = make_spec(budget=Budget(candidates=4), repair_calls=0)
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         copies = [e for e in search.entries if e.duplicate_of == "wanda"]
@@ -230,7 +230,7 @@ def test_duplicates_share_results_and_are_not_measured(tmp_path: Path) -> None:
 
 def test_same_masks_are_a_duplicate_even_if_the_text_differs(tmp_path: Path) -> None:
     text = "metric: exp(abs(W) * x_norm * 0.01)\ngroup: row\nallocation: uniform\n"
-    spec = make_spec(budget=Budget(candidates=1), repairs=0, slots=1)
+    spec = make_spec(budget=Budget(candidates=1), repair_calls=0, slots=1)
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic(ScriptedDesigner([text])))
         entry = next(e for e in search.entries if not e.is_baseline)
@@ -246,7 +246,7 @@ def test_a_bad_metric_that_the_repair_forgets_does_not_sink_its_recipe(tmp_path:
         budget=Budget(candidates=1),
         arm="list",
         solvers=("none", own),
-        repairs=0,
+        repair_calls=0,
         slots=1,
     )
     with Search.open(tmp_path, spec) as search:
@@ -266,7 +266,7 @@ def test_bad_answers_are_repaired_or_stay_on_record(tmp_path: Path) -> None:
         return good if len(request.messages) > 2 else "metric: abs(W"
 
     driver = Synthetic(ScriptedDesigner(answer))
-    spec = make_spec(budget=Budget(candidates=2), slots=1, repairs=1)
+    spec = make_spec(budget=Budget(candidates=2), slots=1, repair_calls=1)
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         broken, mended = search.entries[-2:]

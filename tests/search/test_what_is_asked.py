@@ -44,7 +44,7 @@ def test_the_named_recipe_decides_and_one_that_is_not_measured_is_named_on_recor
         bars.extend(BAR.findall(request.messages[1].content))
         return f"because: why not\nexpect: {next(words)}\n{RECIPE.format(next(names))}"
 
-    spec = make_spec(arm="list", slots=1, repairs=0, budget=Budget(candidates=4))
+    spec = make_spec(arm="list", slots=1, repair_calls=0, budget=Budget(candidates=4))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic(ScriptedDesigner(answer)))
         made = [entry for entry in search.entries if entry.order]
@@ -70,7 +70,7 @@ def test_a_repaired_answer_is_graded_against_the_recipe_that_its_question_named(
             return "metric:"
         return re.sub(r"expect: .*", "expect: -1 %", write_answer(request))
 
-    spec = make_spec(repairs=2, budget=Budget(evaluations=16))
+    spec = make_spec(repair_calls=2, budget=Budget(evaluations=16))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic(ScriptedDesigner(answer)))
         asked = {
@@ -101,7 +101,7 @@ def test_the_bar_is_the_best_of_the_search_and_forecasts_are_of_perplexity(
                 found = replace(found, kl=tuple(20.0 - 3.0 * nats for nats in found.nll))
             return found
 
-    spec = make_spec(arm="graph", fitness=fitness, repairs=0, budget=Budget(evaluations=12))
+    spec = make_spec(arm="graph", fitness=fitness, repair_calls=0, budget=Budget(evaluations=12))
     driver, bars = Contrary(), []
     with Search.open(tmp_path, spec) as search:
         archive = search._script.archive
@@ -177,7 +177,7 @@ def replace_bandit(state: State):  # type: ignore[no-untyped-def]
 def test_a_question_says_which_generation_it_is_and_whether_numbers_are_tuned_later(
     tmp_path: Path,
 ) -> None:
-    spec = make_spec(designer=WIDE, slots=4, repairs=0, budget=Budget(candidates=12))
+    spec = make_spec(designer=WIDE, slots=4, repair_calls=0, budget=Budget(candidates=12))
     asked = [r for r in played(tmp_path, spec) if "lesson:" not in r.messages[-1].content]
     lines = [r.messages[1].content.partition("Left:")[0].splitlines()[-1].strip() for r in asked]
     assert list(dict.fromkeys(lines)) == [
