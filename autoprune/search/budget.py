@@ -35,7 +35,7 @@ def slots_in_time(state: State) -> float:
     """Number of slots of a generation that fit into the time left; infinite without a limit.
 
     One of the recipes is assumed to be measured on all windows, without repair; more are only if
-    they fit, see :class:`Purse`.
+    they fit, see :class:`TimeBudget`.
     """
     left = seconds_left(state)
     if math.isinf(left):
@@ -135,7 +135,7 @@ def seconds_left(state: State) -> float:
     return limit - state.spent.seconds - reserve_seconds(state)
 
 
-class Purse:
+class TimeBudget:
     """Seconds available for whole measurements after reserving time for the end.
 
     A costlier winner makes the end costlier: it is pruned from every draw and then sealed.
@@ -150,8 +150,8 @@ class Purse:
         self.seconds = seconds
         self._end = reserve_seconds(state)
 
-    def pays(self, recipe: Recipe) -> bool:
-        """Whether there is time to measure a recipe and let it win; if so, deduct its cost."""
+    def charge(self, recipe: Recipe) -> bool:
+        """Deduct the cost of measuring a recipe and letting it win; False if time is too short."""
         end = max(self._end, reserve_seconds(self.state, recipe))
         cost = self.state.costs.whole(recipe) + end - self._end
         if cost > self.seconds:

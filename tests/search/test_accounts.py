@@ -14,7 +14,7 @@ from autoprune.design.detail import observation
 from autoprune.recipe import Recipe
 from autoprune.search import Budget, chronicle
 from autoprune.search.archive import Archive, Entry
-from autoprune.search.budget import Purse, reason_to_stop, reserve_seconds
+from autoprune.search.budget import TimeBudget, reason_to_stop, reserve_seconds
 from autoprune.search.paired import paired_difference
 from autoprune.search.state import CORRELATION_WANTED, State
 from autoprune.search.steps import Measurement, Validation
@@ -55,10 +55,10 @@ def test_a_dear_winner_makes_the_end_dearer() -> None:
     dear = Recipe(Candidate("builtin", "ria"), solver="sparsegpt")
     # It is measured, measured sealed, and pruned from two other draws: 4 s dearer than Wanda.
     assert reserve_seconds(state, dear) - reserve_seconds(state) == pytest.approx(8.0)
-    assert not Purse(state, 12.9).pays(dear)
-    purse = Purse(state, 5.0 + 8.0 + 5.0)
+    assert not TimeBudget(state, 12.9).charge(dear)
+    budget = TimeBudget(state, 5.0 + 8.0 + 5.0)
     # Only one of them can win.
-    assert purse.pays(dear) and purse.pays(dear) and not purse.pays(dear)
+    assert budget.charge(dear) and budget.charge(dear) and not budget.charge(dear)
 
 
 def test_a_generation_starts_while_one_recipe_could_still_be_measured() -> None:
