@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from flows.extras import require
-from flows.platform import orders, processes, services
+from flows.platform import processes, provisioning, services
 from flows.platform.api_server import log_tail
 from flows.platform.ghosts import mark_gone
 from flows.platform.login import login_file, login_of, mlflow_login_of
@@ -44,7 +44,7 @@ class Platform:
         say: Where progress goes, one line at a time.
         pool: Work pool of the runs.
         night: The nightly search; None: no search.
-        asked: The night was asked for now; see :func:`orders.deploy_all`.
+        asked: The night was asked for now; see :func:`provisioning.deploy_all`.
     """
 
     state: State
@@ -105,21 +105,20 @@ class Platform:
             if service is not None:
                 self._await(service)
         login = login_of(self.state, self.api)
-        made = orders.prepare_server(self.api, self.pool, login)
-        for line in made.made:
+        for line in provisioning.prepare_server(self.api, self.pool, login):
             self.say(f"made: {line}")
-        for name in orders.delete_gone(self.api, self.pool, login):
+        for name in provisioning.delete_gone(self.api, self.pool, login):
             self.say(f"deleted: the deployment {name}, whose flow this version does not have")
-        count, fresh, self.night = orders.deploy_all(
+        count, fresh, self.night = provisioning.deploy_all(
             self.api, self.pool, login, self.night, asked=self.asked
         )
         self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
-        with orders.client_of(self.api, login) as client:
+        with provisioning.client_of(self.api, login) as client:
             for name in mark_gone(client, self.state):
                 self.say(f"marked as crashed, its process is gone: {name}")
         remember_pool(self.state, self.pool)
         remember_night(self.state, self.night)
-        self.nightly = orders.nightly_words(self.api, self.pool, login)
+        self.nightly = provisioning.nightly_words(self.api, self.pool, login)
         self._worker(alive.get("worker"), runs)
 
     def stop_started(self) -> None:
@@ -288,7 +287,7 @@ class Platform:
         self._until(service, lambda: self._worker_seen(begun))
 
     def _worker_seen(self, since: float) -> bool:
-        with orders.client_of(self.api, login_of(self.state, self.api)) as client:
+        with provisioning.client_of(self.api, login_of(self.state, self.api)) as client:
             found = client.read_workers_for_work_pool(self.pool)
         beats = [w.last_heartbeat_time for w in found if w.name == services.worker_name()]
         return any(beat is not None and beat.timestamp() >= since - 1.0 for beat in beats)

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 from autoprune.errors import AutopruneError
 from flows.params import SearchParams, checked
 from flows.platform.login import login_of
-from flows.platform.orders import ZOMBIE_SECONDS, client_of
 from flows.platform.pools import chosen_pool
+from flows.platform.provisioning import ZOMBIE_SECONDS, client_of
 from tasks.run_files import RunFiles
 from tasks.state import FOLDER_TAG, State, folder_tag
 

@@ -10,7 +10,6 @@ import yaml
 from autoprune.errors import PrerequisiteError, UsageError
 from flows.platform import launch, zombies
 from flows.platform.launch import Platform
-from flows.platform.orders import deployments_file, deployments_text
 from flows.platform.pools import (
     POOL,
     POOL_VARIABLE,
@@ -20,6 +19,7 @@ from flows.platform.pools import (
     worker_path,
 )
 from flows.platform.processes import Running
+from flows.platform.provisioning import deployments_file, deployments_text
 from tasks.state import State, folder_tag
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from autoprune.errors import PrerequisiteError
 from flows.grammar.up import DESCRIPTION
-from flows.platform import launch, orders, pools, processes, services
+from flows.platform import launch, pools, processes, provisioning, services
 from flows.platform.launch import Platform, bring_down, changing
 from flows.platform.processes import Running
 from flows.platform.services import Service
@@ -162,10 +162,10 @@ def test_a_deploy_that_takes_too_long_is_no_fault_of_the_program(
     def nobody(_api: str, _login: str) -> Iterator[Nothing]:
         yield Nothing()
 
-    monkeypatch.setattr(orders, "client_of", nobody)
-    monkeypatch.setattr(orders, "DEPLOY_SECONDS", 0.01)
+    monkeypatch.setattr(provisioning, "client_of", nobody)
+    monkeypatch.setattr(provisioning, "DEPLOY_SECONDS", 0.01)
     with pytest.raises(PrerequisiteError, match="`prefect deploy --all` was not done after"):
-        orders.deploy_all("http://127.0.0.1:9/api")
+        provisioning.deploy_all("http://127.0.0.1:9/api")
 
 
 def test_a_pool_whose_folder_is_another_machine_s_is_named(tmp_path: Path) -> None:

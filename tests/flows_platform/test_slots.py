@@ -14,7 +14,7 @@ import pytest
 
 from flows.platform.api_server import ApiServer
 from flows.platform.health import platform_findings
-from flows.platform.orders import client_of, prepare_server
+from flows.platform.provisioning import client_of, prepare_server
 from tasks.slots import local_slots, notes, unheld
 from tasks.state import State
 from tasks.turns import machine_limit

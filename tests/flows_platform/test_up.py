@@ -24,9 +24,9 @@ from prefect.workers.process import ProcessWorker
 
 from autoprune.search.search import Search
 from flows.platform.health import platform_findings
-from flows.platform.orders import LIMITS, ZOMBIE_RULE, delete_gone
 from flows.platform.pools import COMMAND, POOL, prepare_pool
 from flows.platform.processes import register_of
+from flows.platform.provisioning import LIMITS, ZOMBIE_RULE, delete_gone
 from flows.platform.services import mlflow_answers, prefect_answers
 from tasks.state import State
 from tests.support.platform_live import AUTOPRUNE, MARKER, Live

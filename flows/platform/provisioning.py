@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,23 +30,6 @@ DEPLOYED = "autoprune_deployed"
 DEPLOY_SECONDS = 180.0
 
 
-@dataclass
-class Orders:
-    """What was created and what already existed.
-
-    Args:
-        made: New things, in words.
-        kept: Names of what was found and left unchanged.
-    """
-
-    made: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-
-    def note(self, name: str, *, made: bool) -> None:
-        """Add one line."""
-        (self.made if made else self.kept).append(name)
-
-
 @contextmanager
 def client_of(api: str, login: str = "") -> "Iterator[SyncPrefectClient]":
     """Open a client of the API at this address, whatever this process used before.
@@ -64,7 +46,7 @@ def client_of(api: str, login: str = "") -> "Iterator[SyncPrefectClient]":
         yield client
 
 
-def prepare_server(api: str, pool: str = POOL, login: str = "") -> Orders:
+def prepare_server(api: str, pool: str = POOL, login: str = "") -> list[str]:
     """Create what is missing; what a user changed stays changed.
 
     Relative paths in a form refer to the folder in which the worker was started, so machines with
@@ -75,17 +57,17 @@ def prepare_server(api: str, pool: str = POOL, login: str = "") -> Orders:
         pool: Name of the work pool.
         login: Login for the API; see :func:`client_of`.
 
+    Returns:
+        What was created, in words.
+
     Raises:
         PrerequisiteError: If the pool exists but is paused, or its folder is not on this machine.
     """
-    orders = Orders()
     with client_of(api, login) as client:
-        prepared = prepare_pool(client, pool)
-        orders.note(prepared or f"work pool {pool}", made=bool(prepared))
-        for name, limit in LIMITS.items():
-            orders.note(f"concurrency limit {name}", made=_limit(client, name, limit))
-        orders.note("zombie automation", made=_zombie_rule(client))
-    return orders
+        made = [prepare_pool(client, pool)]
+        made += [f"concurrency limit {n}" for n, size in LIMITS.items() if _limit(client, n, size)]
+        made += ["zombie automation"] * _zombie_rule(client)
+    return [name for name in made if name]
 
 
 def _limit(client: "SyncPrefectClient", name: str, limit: int) -> bool:
