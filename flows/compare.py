@@ -22,7 +22,7 @@ from tasks.compare import check_comparison, check_output, prepare_comparison, wr
 from tasks.compare_bench import CompareBench
 from tasks.compare_mirror import mirror_comparison, mirrored_comparison
 from tasks.compare_page import show_comparison
-from tasks.compare_remote import comparison_sheet
+from tasks.compare_remote import comparison_config
 from tasks.compare_suites import own_distance, suite_defaults
 from tasks.evaluate import check_suites
 from tasks.shared import open_store
@@ -88,7 +88,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
             "protocol": protocol,
         }
         place = (params.runner, params.workers, params.runner_address)
-        with workers(*place, comparison_sheet(bench, params.shared_store)) as run.workers:
+        with workers(*place, comparison_config(bench, params.shared_store)) as run.workers:
             run.parallel = params.workers if run.workers and not params.runner_address else 1
             table = _Table(params, folder, run, outline)
             run.show = table.so_far

@@ -101,10 +101,10 @@ def with_night(text: str, night: Night | None) -> str:
     """Return ``prefect.yaml`` with this night's search scheduled, or unchanged without one."""
     if night is None:
         return text
-    sheet = yaml.safe_load(text)
-    sheet.pop("definitions", None)
+    config = yaml.safe_load(text)
+    config.pop("definitions", None)
     hour, minute = night.at.split(":")
-    for deployment in sheet["deployments"]:
+    for deployment in config["deployments"]:
         for schedule in deployment.get("schedules", ()):
             schedule |= {
                 "cron": f"{int(minute)} {int(hour)} * * *",
@@ -112,7 +112,7 @@ def with_night(text: str, night: Night | None) -> str:
                 "active": True,
             }
             deployment["parameters"]["params"]["search"] = dict(night.search)
-    return str(yaml.safe_dump(sheet, sort_keys=False))
+    return str(yaml.safe_dump(config, sort_keys=False))
 
 
 def scheduled(client: "SyncPrefectClient", pool: str) -> str:

@@ -145,12 +145,12 @@ def deployments_text(pool: str) -> str:
         return text
     import yaml
 
-    sheet = yaml.safe_load(text)
-    del sheet["definitions"]
-    for deployment in sheet["deployments"]:
+    config = yaml.safe_load(text)
+    del config["definitions"]
+    for deployment in config["deployments"]:
         deployment["name"] = deployment_name(deployment["name"], pool)
         deployment["work_pool"] = deployment["work_pool"] | {"name": pool}
-    return str(yaml.safe_dump(sheet, sort_keys=False))
+    return str(yaml.safe_dump(config, sort_keys=False))
 
 
 def deploy_all(

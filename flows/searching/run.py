@@ -33,7 +33,7 @@ from tasks.design import Drafting
 from tasks.measure import measure_dense, prepare
 from tasks.mirror import in_store
 from tasks.provenance import code_commit, machine
-from tasks.remote import bench_sheet
+from tasks.remote import bench_config
 from tasks.report import write_page, write_report
 from tasks.run_files import RunFiles
 from tasks.run_markdown import run_markdown
@@ -124,9 +124,9 @@ def _work(driver: Driver, draft: Drafting, params: SearchParams) -> None:
             seen, before = Estimate(**facts["estimate"]), facts["stages"]["calibration"]
             for line in foreseen(found.spec, seen, before):
                 console.screen().event(line)
-        sheet = bench_sheet(bench, params.shared_store)
+        config = bench_config(bench, params.shared_store)
         place = (params.runner, params.workers, params.runner_address)
-        with workers(*place, sheet) as driver.workers:
+        with workers(*place, config) as driver.workers:
             driver.run()
         if (by := slowed()) is not None:
             driver.files.add_facts(slowed_by_others=by)

@@ -76,18 +76,18 @@ class Inline:
 
     def __init__(self) -> None:
         self.done: list[str] = []
-        self.sheet: Any = None
+        self.config: Any = None
 
     @contextmanager
-    def started(self, sheet: Any) -> Iterator["Inline"]:
-        self.sheet = sheet
+    def started(self, config: Any) -> Iterator["Inline"]:
+        self.config = config
         yield self
         remote._close()
 
     def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Iterator[tuple[Any, Any]]:
         for name, call, step, arguments in jobs:
             self.done.append(step)
-            job = {"call": call, "step": step, "arguments": arguments, "bench": self.sheet}
+            job = {"call": call, "step": step, "arguments": arguments, "bench": self.config}
             yield name, remote.run_job(job)
 
 
