@@ -26,14 +26,14 @@ def local_designer(state: State, ask: bool) -> str:
     if seen is None and ask:
         # Imports Prefect, which may not be installed, and torch.
         from autoprune.search.spec import DesignerSpec
-        from tasks.design import Drafting
+        from tasks.design import DesignerSession
 
-        draft = Drafting(DesignerSpec(kind="local"), state)
+        session = DesignerSession(DesignerSpec(kind="local"), state)
         try:
-            draft.designer()
-            seen = draft.seen[0]
+            session.designer()
+            seen = session.seen[0]
         finally:
-            draft.close()
+            session.close()
     served = f"served by xllamacpp {version('xllamacpp')}"
     if seen is None:
         asking = "not asked yet what it enforces (`autoprune doctor --ask` does)"

@@ -33,7 +33,7 @@ from autoprune.targets import check_file
 from autoprune.text.corpora import load_corpus
 from flows.searching.asking import Asking
 from flows.terminal.console import report
-from tasks.design import ON_THIS_MACHINE, Drafting
+from tasks.design import ON_THIS_MACHINE, DesignerSession
 from tasks.state import State, without_login
 
 FILES = "files"
@@ -122,12 +122,12 @@ def instruct(job: Job) -> dict[str, Any]:
     store = Store(state.store)
     corpora = [load_corpus(ref, cache=store) for ref in job.references]
     texts = [text for corpus in corpora for text in corpus.documents]
-    with _drafting(job, state) as draft:
-        who = f"{draft.kind} {draft.spec.model} {without_login(_address(draft) or '')}"
+    with _session(job, state) as session:
+        who = f"{session.kind} {session.spec.model} {without_login(_address(session) or '')}"
         file = state.root / "instruct" / "answers.sqlite"
-        with Answers(file, who, _asker(draft, job), report) as answers:
+        with Answers(file, who, _asker(session, job), report) as answers:
             found = select(threads, wanted, answers, references=texts, unusable=unusable)
-        label = draft.label
+        label = session.label
     record = _record(job, wanted, found, len(threads) + unusable) | {
         "designer": label,
         "references": {corpus.name: corpus.digest for corpus in corpora},
@@ -171,7 +171,7 @@ def _record(job: Job, wanted: Wanted, found: Selection, rows: int) -> dict[str, 
 
 
 @contextmanager
-def _drafting(job: Job, state: State) -> Iterator[Drafting]:
+def _session(job: Job, state: State) -> Iterator[DesignerSession]:
     """Yield the designer, which starts at the first question without a recorded answer."""
     folder = job.designer.removeprefix(f"{FILES}:") if job.designer.startswith(FILES) else None
     spec = DesignerSpec(
@@ -183,33 +183,33 @@ def _drafting(job: Job, state: State) -> Iterator[Drafting]:
         prompt_tokens=CONTEXT_TOKENS // 2,
     )
     mailbox = None if folder is None else Mailbox(Path(folder).expanduser(), "instruct")
-    draft = Drafting(spec, state, mailbox=mailbox)
-    if spec.also_models and draft.kind != "openai":
+    session = DesignerSession(spec, state, mailbox=mailbox)
+    if spec.also_models and session.kind != "openai":
         raise UsageError(
-            f"--designer-model names two models, and {draft.kind} asks one; name one, or take "
+            f"--designer-model names two models, and {session.kind} asks one; name one, or take "
             "--designer openai"
         )
     if mailbox is not None:
         mailbox.check()
     try:
-        yield draft
+        yield session
     finally:
-        draft.close()
+        session.close()
 
 
-def _address(draft: Drafting) -> str | None:
-    return draft.spec.base_url or os.environ.get("OPENAI_BASE_URL")
+def _address(session: DesignerSession) -> str | None:
+    return session.spec.base_url or os.environ.get("OPENAI_BASE_URL")
 
 
-def _asker(draft: Drafting, job: Job) -> Asker:
+def _asker(session: DesignerSession, job: Job) -> Asker:
     def ask(questions: Sequence[Ask], keep: Keep) -> None:
-        if draft.mailbox is not None:
-            ask_in_files(draft.mailbox, questions, keep)
-        elif draft.kind in ON_THIS_MACHINE:
-            one_by_one(draft.designer())(questions, keep)
+        if session.mailbox is not None:
+            ask_in_files(session.mailbox, questions, keep)
+        elif session.kind in ON_THIS_MACHINE:
+            one_by_one(session.designer())(questions, keep)
         else:
             # Opened before threads ask for it.
-            designers = {name: draft.designer(name) for name in (None, *draft.spec.also_models)}
+            designers = {name: session.designer(name) for name in (None, *session.spec.also_models)}
             with Asking(
                 questions, lambda one: answer_of(designers[one.request.model], one.request), keep
             ) as asking:

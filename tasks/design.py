@@ -40,8 +40,8 @@ LEAST_CONTEXT = 4096
 CONTEXT_SPARE = 1024
 
 
-class Drafting:
-    """The designer of a run: started at the first question, stopped at the end.
+class DesignerSession:
+    """A run's session with its designer: opened at the first question, closed at the end.
 
     A local server is idle while the model is measured, because steps run one after the other:
     sharing the cores would slow the server down more than twentyfold.
@@ -222,12 +222,12 @@ class Drafting:
 
 @step("propose", "propose {step_id} ({operator})")
 def propose(
-    draft: Drafting, step_id: str, operator: str, request: dict[str, Any]
+    session: DesignerSession, step_id: str, operator: str, request: dict[str, Any]
 ) -> dict[str, Any]:
     """Ask the designer one question.
 
     Args:
-        draft: The designer.
+        session: The designer.
         step_id: Which step asks, for the task's name.
         operator: What kind of change is asked for.
         request: JSON form of the request.
@@ -238,5 +238,5 @@ def propose(
     asked = ChatRequest.from_json(request)
     # The answer is computed on this machine, so the designers of runs take turns. The holder of
     # this slot waits for no other slot, so it cannot block a run that holds the machine's.
-    with turn(draft.state, DESIGNER_LIMIT) if draft.kind in ON_THIS_MACHINE else nullcontext():
-        return outcome_to_json(draft.answer(asked))
+    with turn(session.state, DESIGNER_LIMIT) if session.kind in ON_THIS_MACHINE else nullcontext():
+        return outcome_to_json(session.answer(asked))

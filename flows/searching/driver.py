@@ -33,7 +33,7 @@ from flows.searching.leaderboard import rows
 from flows.searching.posting import Posting, budget_left, facts_for_designers
 from flows.terminal import console
 from tasks import steps
-from tasks.design import Drafting, propose
+from tasks.design import DesignerSession, propose
 from tasks.measure import measure_dense, no_time, note_look
 from tasks.mirror import mirror, mirrored
 from tasks.publish import Publisher
@@ -56,14 +56,14 @@ class Driver:
         state: Where files are kept.
         run_id: Its name.
         bench: Its bench.
-        draft: Its designer.
+        session: Its designer.
     """
 
     search: Search
     state: State
     run_id: str
     bench: SearchBench
-    draft: Drafting
+    session: DesignerSession
     notes: list[str] = field(default_factory=list)
     parent: str | None = None
     place: str = ""
@@ -182,7 +182,7 @@ class Driver:
         if self.search.seconds_for(question) <= 0.0:
             return no_time()
         asked = (question.step_id, question.operator, question.request.to_json())
-        return outcome_from_json(propose(self.draft, *asked))
+        return outcome_from_json(propose(self.session, *asked))
 
     def write_record(self) -> None:
         """Write the run's record as it stands; it is the one shown from now on."""

@@ -29,7 +29,7 @@ from flows.text_split import forget_split, settled
 from sandbox.engine import Engine
 from tasks.calibrate import calibrate, calibration_markdown
 from tasks.card import write_card
-from tasks.design import Drafting
+from tasks.design import DesignerSession
 from tasks.measure import measure_dense, prepare
 from tasks.mirror import in_store
 from tasks.provenance import code_commit, machine
@@ -47,13 +47,13 @@ from tasks.workbench import opened
 
 def run_search(params: SearchParams) -> dict[str, Any]:
     """Run a search to its end, from the start or from where it stopped."""
-    with opened_search(params) as (driver, draft), stopping_well(driver):
+    with opened_search(params) as (driver, session), stopping_well(driver):
         found, files = driver.search, driver.files
         driver.shown.stages(driver.run_id)
         # A stage that was run alone may have sealed the search, or written its page, before.
         kept = files.page.exists() and ("checkpoint" in files.read_facts() or found.best is None)
         if found.finished is None or not kept:
-            _work(driver, draft, params)
+            _work(driver, session, params)
         registered = _publish(driver, params)
         record = _closing(driver, params, registered)
         console.screen().outcome(outcome_lines(record))
@@ -62,7 +62,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
 
 
 @contextmanager
-def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
+def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSession]]:
     """Open a new search or resume one, with its bench and a designer that is not yet started.
 
     Args:
@@ -81,9 +81,9 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
     files = RunFiles.of(state, run_id)
     script = None if params.script is None else Path(params.script)
     mailbox = params.mailbox(run_id, files)
-    draft = Drafting(params.spec().designer, state, script, params.model, mailbox)
+    session = DesignerSession(params.spec().designer, state, script, params.model, mailbox)
     # From the first file on: a search that cannot begin leaves nothing behind.
-    with nothing_left(files), _opened(files, params, draft) as found:
+    with nothing_left(files), _opened(files, params, session) as found:
         save_params(state, run_id, params)
         files.add_facts(command=params.command())
         bench = SearchBench(
@@ -96,27 +96,31 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
             designs_in=params.designs_in,
             judge_verifier=params.judge_verifier,
         )
-        driver = Driver(found, state, run_id, bench, draft)
-        driver.received, driver.mailbox, driver.waits = draft.received, draft.mailbox, params.wait
-        yield driver, draft
+        driver = Driver(found, state, run_id, bench, session)
+        driver.received, driver.mailbox, driver.waits = (
+            session.received,
+            session.mailbox,
+            params.wait,
+        )
+        yield driver, session
 
 
-def _opened(files: RunFiles, params: SearchParams, draft: Drafting) -> Search:
+def _opened(files: RunFiles, params: SearchParams, session: DesignerSession) -> Search:
     if not files.log.exists():
-        _require_ready(params, draft)
+        _require_ready(params, session)
     return Search.open(files.folder, params.spec(), prompts=template_folder(files, params))
 
 
-def _require_ready(params: SearchParams, draft: Drafting) -> None:
+def _require_ready(params: SearchParams, session: DesignerSession) -> None:
     """Check that a new search has its sandbox and its designer."""
     if params.designs_in == "docker":
         Engine().close()
-    draft.check()
+    session.check()
 
 
-def _work(driver: Driver, draft: Drafting, params: SearchParams) -> None:
+def _work(driver: Driver, session: DesignerSession, params: SearchParams) -> None:
     found, bench = driver.search, driver.bench
-    with working(driver, draft, params) as facts:
+    with working(driver, session, params) as facts:
         warning = SealedSet(**facts["sealed_set"]).warning
         if warning and found.finished is None:
             console.screen().event(warning)
@@ -135,13 +139,13 @@ def _work(driver: Driver, draft: Drafting, params: SearchParams) -> None:
 
 @contextmanager
 def working(
-    driver: Driver, draft: Drafting, params: SearchParams, *, asks: bool = True
+    driver: Driver, session: DesignerSession, params: SearchParams, *, asks: bool = True
 ) -> Iterator[dict[str, Any]]:
     """Make a search ready for its steps: model and text loaded, calibrated, designer reachable.
 
     Args:
         driver: The search's driver.
-        draft: Its designer.
+        session: Its designer.
         params: Its settings.
         asks: Whether the designer may be asked, so that a missing one is found out first.
 
@@ -150,35 +154,35 @@ def working(
     """
     bench = driver.bench
     bench.store = open_store(driver.state, params.shared_store)
-    with opened(bench), closing(draft):
+    with opened(bench), closing(session):
         if driver.search.finished is None and asks:
-            _check_early(driver.search, bench, draft)
-        facts = _prepare(driver, draft)
+            _check_early(driver.search, bench, session)
+        facts = _prepare(driver, session)
         console.screen().event(
             f"{driver.search.spec.model}: {facts['prunable']:,} prunable weights in "
             f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
         )
         console.screen().mute(console.INNER_STAGES)
         yield facts
-        if draft.seen:
-            seen_answers = [canary.to_json() for canary in draft.seen]
-            driver.files.add_facts(designer=draft.label, designer_answers=seen_answers)
+        if session.seen:
+            seen_answers = [canary.to_json() for canary in session.seen]
+            driver.files.add_facts(designer=session.label, designer_answers=seen_answers)
 
 
-def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
+def _check_early(found: Search, bench: SearchBench, session: DesignerSession) -> None:
     """Find out early what is missing, before minutes of work, and where the designer is."""
     bench.sandbox  # noqa: B018 (opening it, where there is one, is the check)
-    draft.check()
-    for canary in draft.seen:
+    session.check()
+    for canary in session.seen:
         console.screen().event(f"designer: {canary}")
-    found.overlapping = draft.elsewhere
-    if draft.mailbox is not None:
-        console.screen().event(f"questions lie in {draft.mailbox.folder}; waiting costs no time")
+    found.overlapping = session.elsewhere
+    if session.mailbox is not None:
+        console.screen().event(f"questions lie in {session.mailbox.folder}; waiting costs no time")
     elif found.overlapping:
         console.screen().event("it answers on another machine and is asked beside measurements")
 
 
-def _prepare(driver: Driver, draft: Drafting) -> dict[str, Any]:
+def _prepare(driver: Driver, session: DesignerSession) -> dict[str, Any]:
     files, bench = driver.files, driver.bench
     started = time.monotonic()
     known = files.read_facts()
@@ -203,7 +207,7 @@ def _prepare(driver: Driver, draft: Drafting) -> dict[str, Any]:
             stages={"calibration": time.monotonic() - started},
         )
     del facts["seconds"]
-    return files.add_facts(**facts, designer=known.get("designer", draft.label))
+    return files.add_facts(**facts, designer=known.get("designer", session.label))
 
 
 def note_calibration(driver: Driver, found: dict[str, Any]) -> None:

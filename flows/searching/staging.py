@@ -34,7 +34,7 @@ from flows.searching.stopping import stopping_well
 from flows.terminal import console
 from tasks import steps
 from tasks.calibrate import calibrate, calibrate_again
-from tasks.design import Drafting
+from tasks.design import DesignerSession
 from tasks.measure import note_look, prepare
 from tasks.mirror import in_store
 from tasks.publish import Publisher
@@ -74,13 +74,13 @@ class Stage:
 
     Args:
         driver: The search's driver.
-        draft: Its designer.
+        session: Its designer.
         settings: What the search was started with.
         asked: Which stage, and what it applies to.
     """
 
     driver: Driver
-    draft: Drafting
+    session: DesignerSession
     settings: SearchParams
     asked: StageParams
 
@@ -93,7 +93,7 @@ class Stage:
         driver = self.driver
         with (
             stopping_well(driver),
-            working(driver, self.draft, self.settings, asks=kind is Propose),
+            working(driver, self.session, self.settings, asks=kind is Propose),
         ):
             count = driver.run(kind)
         return Done(f"{count} open steps done and put on record", count)
@@ -124,8 +124,8 @@ def run_stage(params: StageParams) -> dict[str, Any]:
     """
     state = State.open()
     settings = saved_params(state, find_run(state, params.run))
-    with opened_search(settings) as (driver, draft):
-        done = WORK[params.stage](Stage(driver, draft, settings, params))
+    with opened_search(settings) as (driver, session):
+        done = WORK[params.stage](Stage(driver, session, settings, params))
         if done.steps and driver.search.finished is None:
             # The search rests until its next stage.
             driver.mirror("KILLED")
@@ -181,7 +181,7 @@ def _validate(stage: Stage) -> Done:
             return stage.go_on(kind)
     search, entry = stage.driver.search, _entry(stage)
     step, recorded = validation_again(search, entry)
-    with working(stage.driver, stage.draft, stage.settings, asks=False):
+    with working(stage.driver, stage.session, stage.settings, asks=False):
         outcome = steps.do(stage.driver.bench, step)
     return Done(f"{entry.alias} validated again", 0, compare_validations(recorded, outcome))
 
@@ -191,7 +191,7 @@ def _measure(stage: Stage) -> Done:
         return stage.go_on(Measure)
     search, entry = stage.driver.search, _entry(stage)
     step, recorded = measurement_again(search, entry)
-    with working(stage.driver, stage.draft, stage.settings, asks=False):
+    with working(stage.driver, stage.session, stage.settings, asks=False):
         outcome = steps.do(stage.driver.bench, step)
     assert step.recipe is not None
     compared = compare_measurements(recorded, outcome, step.recipe)
@@ -233,7 +233,7 @@ def _seal(stage: Stage) -> Done:
             f"{driver.run_id}`; to measure them again all the same, add --look-again, which the "
             "ledger counts"
         )
-    with working(driver, stage.draft, stage.settings, asks=False):
+    with working(driver, stage.session, stage.settings, asks=False):
         looked = note_look(driver.bench, again=datetime.now(UTC).isoformat())
         outcome = steps.do(driver.bench, step)
     what = f"sealed figures measured again, by look {looked['sealed_looks']} at that text"
@@ -251,7 +251,7 @@ def _register(stage: Stage) -> Done:
         )
     _, before = in_store(driver.state, files.read_facts())
     if "checkpoint" not in files.read_facts() or not (files.winner / RECORD_FILE).is_file():
-        with working(driver, stage.draft, stage.settings, asks=False):
+        with working(driver, stage.session, stage.settings, asks=False):
             keep(driver, stage.settings.dtype)
     if not driver.mirror("FINISHED"):
         raise AutopruneError(

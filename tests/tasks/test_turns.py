@@ -20,7 +20,7 @@ from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search.spec import DesignerSpec
 from tasks import slots, turns
-from tasks.design import Drafting, propose
+from tasks.design import DesignerSession, propose
 from tasks.run_files import read_object
 from tasks.slots import notes, remove_note, write_note
 from tasks.state import State
@@ -177,12 +177,12 @@ def test_a_run_that_waited_gets_its_slot_and_gives_it_back(tmp_path: Path) -> No
 def test_only_a_designer_of_this_machine_takes_a_slot(
     tmp_path: Path, kind: str, taken: list[str]
 ) -> None:
-    draft = Drafting(DesignerSpec(kind=kind), State(tmp_path))  # type: ignore[arg-type]
-    draft._designers[None] = ScriptedDesigner(["yes"])
+    session = DesignerSession(DesignerSpec(kind=kind), State(tmp_path))  # type: ignore[arg-type]
+    session._designers[None] = ScriptedDesigner(["yes"])
     request = ChatRequest((Message("user", "well?"),), 8, 0.0, 0).to_json()
-    with serving() as server, in_a_run(server.api), closing(draft):
+    with serving() as server, in_a_run(server.api), closing(session):
         # Its own task run would ask the server for more than slots.
-        answer = unwrap(propose)(draft, "s1", "explore", request)
+        answer = unwrap(propose)(session, "s1", "explore", request)
         assert answer["text"] == "yes"
         assert server.taken == taken and server.given_back == len(taken)
 
