@@ -229,12 +229,11 @@ def _candidates(state: State, run: str | None) -> Listing:
     refresh_record(files, run_id)
     report = read_report(files.report)
     found = rows(report)
-    unfinished = report.ended.startswith("still running")
-    if unfinished:
+    follow = f"next  autoprune report {run_id}"
+    if report.ended.startswith("still running"):
+        follow = f"not finished, the order may change\nnext  autoprune resume {run_id}"
         found = [e | {"verdict": LEADER} if e["verdict"] == "winner" else e for e in found]
     sealed = "" if report.sealed_set is None else f"{report.sealed_set.facts}\n"
-    way_on = f"not finished, the order may change\nnext  autoprune resume {run_id}"
-    follow = way_on if unfinished else f"next  autoprune report {run_id}"
     shown = table(found, report.reference_name)
     return {"run": run_id, "candidates": found}, f"{shown}\n{sealed}{follow}"
 

@@ -98,7 +98,7 @@ def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measuremen
     """
     found, spec = entry.measurement, search.spec
     if found is None or entry.recipe is None:
-        why = f"was turned away ({entry.code}: {entry.detail})" if entry.code else "is not measured"
+        why = f"was rejected ({entry.code}: {entry.detail})" if entry.code else "is not measured"
         raise UsageError(
             f"{entry.alias} {why}, so there is no figure to compare with; choose a measured "
             "candidate"

@@ -373,8 +373,8 @@ class _Tools:
         if run in self.project.runs() or job not in self.jobs.register.noted():
             return self.project.standing(run, alive=alive)
         # It starts, or ended before there was anything of the run: its log has the reason.
-        way_on = "it starts; call again" if alive else "read the log, then call start_search again"
-        return {"run": run} | self.jobs.wait(job, 0.0) | {"next": way_on}
+        follow = "it starts; call again" if alive else "read the log, then call start_search again"
+        return {"run": run} | self.jobs.wait(job, 0.0) | {"next": follow}
 
     def _has(self, run: str) -> bool:
         return bool(self.project.waiting(run))

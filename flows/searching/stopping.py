@@ -32,14 +32,14 @@ def stopping_well(driver: Driver) -> Iterator[None]:
     except (KeyboardInterrupt, TerminationSignal) as stop:
         # TerminationSignal is Prefect's: the run was cancelled, or its worker is shutting down.
         end_fast()
-        _name_way_on(driver, stop)
+        _add_next_command(driver, stop)
         _last_record(driver, "KILLED")
         raise
     except Exception as error:
         if _refused(driver, error):
             # Nobody resumes it, and MLflow needs no experiment of it.
             raise
-        _name_way_on(driver, error)
+        _add_next_command(driver, error)
         # A search that only waits for answers has not failed.
         _last_record(driver, "KILLED" if isinstance(error, OpenQuestionsError) else "FAILED")
         raise
@@ -71,7 +71,7 @@ def _refused(driver: Driver, error: Exception) -> bool:
     return isinstance(error, UsageError) and not driver.search.history()
 
 
-def _name_way_on(driver: Driver, error: BaseException) -> None:
+def _add_next_command(driver: Driver, error: BaseException) -> None:
     error.add_note(f"next  autoprune resume {driver.run_id}")
 
 
