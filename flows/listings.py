@@ -16,7 +16,7 @@ from flows.terminal.output import pairs, wrapped
 from tasks import track
 from tasks.ledger_file import ledger_path
 from tasks.run_files import RunFiles
-from tasks.sealed_touches import sets_on_record
+from tasks.sealed_looks import sets_on_record
 from tasks.state import State
 
 LEADER = "leads so far"

@@ -16,7 +16,7 @@ from autoprune.evaluation.suites.rows import PASSING, RowContext
 from tasks.code_sandbox import DockerCode
 from tasks.compare_bench import CompareBench
 from tasks.evaluate import as_tuples, suite_rows
-from tasks.sealed_touches import Looks
+from tasks.sealed_looks import Looks
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from autoprune.text.windows import rendering_digest
 from tasks.code_sandbox import DockerCode
 from tasks.evaluation_parts import digests_of_files, part_file, read_part, write_part
 from tasks.recorded import step
-from tasks.sealed_touches import Looks
+from tasks.sealed_looks import Looks
 from tasks.seen import known_text, referenced_text
 from tasks.workbench import Workbench
 

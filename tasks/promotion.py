@@ -20,7 +20,7 @@ from tasks import track
 from tasks.mirror import tracker_of
 from tasks.recorded import step
 from tasks.run_files import read_object
-from tasks.sealed_touches import Looks
+from tasks.sealed_looks import Looks
 from tasks.seen import known_text
 from tasks.state import State
 from tasks.workbench import Workbench

@@ -60,8 +60,8 @@ class Search:
         self._judgements: dict[str, dict[str, Any]] = {}
         self._judged = 0
         self._reason: DoneReason | None = None
-        self._touches = 0
-        self._touched = False
+        self._looks = 0
+        self._has_looked = False
         self._made_by = ""
         # Whether questions may be open during measurements (the designer runs elsewhere).
         self.overlapping = False
@@ -127,7 +127,7 @@ class Search:
             if asked and not self.overlapping:
                 waiting = list(asked)
             if isinstance(waiting[0], Seal):
-                self._touch()
+                self._note_look()
             return list(waiting[:limit])
 
     def record(self, step: Step, outcome: Outcome) -> None:
@@ -236,9 +236,9 @@ class Search:
         return self._script.state.generation
 
     @property
-    def touches(self) -> int:
+    def looks(self) -> int:
         """How often the sealed split was opened; more than once only after a kill."""
-        return self._touches
+        return self._looks
 
     @property
     def lessons(self) -> dict[str, Lesson]:
@@ -317,7 +317,7 @@ class Search:
     def _replay(self, events: list[Event]) -> None:
         recorded = {e.key: e.body for e in events if e.kind == "outcome"}
         self._judgements = {e.key: e.body for e in events if e.kind == "judgement"}
-        self._touches = sum(1 for e in events if e.kind == "seal_touched")
+        self._looks = sum(1 for e in events if e.kind == "seal_touched")
         self._made_by = made_by(events)
         self._batch = next(self._course)
         self._advance(recorded)
@@ -356,10 +356,10 @@ class Search:
                 folder = self._log.path.parent
                 raise planned_otherwise(self._made_by, folder, f"{alias}.judgement")
 
-    def _touch(self) -> None:
+    def _note_look(self) -> None:
         """Record that the sealed split is about to be read; once per opening of the search."""
-        if self._touched:
+        if self._has_looked:
             return
-        self._touched = True
-        self._touches += 1
-        self._log.append("seal_touched", str(self._touches), {})
+        self._has_looked = True
+        self._looks += 1
+        self._log.append("seal_touched", str(self._looks), {})

@@ -226,7 +226,7 @@ def _seal(stage: Stage) -> Done:
         return done
     step, recorded = sealed_again(search)
     if not stage.asked.look_again:
-        looks = driver.files.read_facts().get("sealed_looks", search.touches)
+        looks = driver.files.read_facts().get("sealed_looks", search.looks)
         raise UsageError(
             f"the search {driver.run_id!r} has its sealed figures, by look {looks} at that text, "
             "and each further look spends it; read them by `autoprune report "

@@ -30,7 +30,7 @@ from flows.searching.best_so_far import recipe_line, with_best_so_far
 from tasks.ledger_file import Ledger, ledger_path
 from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles
-from tasks.sealed_touches import touch
+from tasks.sealed_looks import record_look
 from tasks.state import State
 from tasks.track import register_checkpoint
 
@@ -95,7 +95,7 @@ class FoundEachNight:
     def __call__(self, tonight: SearchParams) -> dict[str, Any]:
         state, spec = State.open(), tonight.spec()
         splits = split(load_corpus(spec.corpus), spec.text_split)
-        touch(
+        record_look(
             state, splits.sealed.digest, f"search {tonight.run}", splits.whole,
             kind="search", splits=splits,
         )  # fmt: skip

@@ -17,7 +17,7 @@ from flows.stage import stage
 from flows.terminal import console
 from tasks import steps
 from tasks.run_files import RunFiles
-from tasks.sealed_touches import sets_on_record
+from tasks.sealed_looks import sets_on_record
 from tasks.state import State
 from tests.support.small_search import ANSWERS, SIZES, graph, script
 
@@ -85,7 +85,7 @@ def test_stages_lead_a_broken_search_to_the_end_of_an_unbroken_one(
     state = State.open()
     assert graph("cut") == graph("whole")
     with Search.open(state.run("cut")) as found:
-        assert found.touches == 1
+        assert found.looks == 1
     # Sealed, but its winner is not saved: a resumed search does that too, as the next stage would.
     assert not RunFiles.of(state, "cut").winner.exists()
     again = search.fn(cut)

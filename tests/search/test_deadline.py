@@ -79,7 +79,7 @@ def test_six_minutes_end_within_six_and_a_half(tmp_path: Path, repair: float, dr
     with run(tmp_path, driver, 360.0, draws=draws) as search:
         assert search.finished == "seconds"
         assert 60.0 < search.spent.seconds <= 390.0
-        assert search.generation > 0 and search.touches == 1
+        assert search.generation > 0 and search.looks == 1
         best = search.best
         assert best is not None and best.sealed is not None
         assert search.archive.reference_entry().sealed is not None  # type: ignore[union-attr]

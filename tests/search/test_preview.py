@@ -34,10 +34,10 @@ def test_preview_is_what_is_asked_next(tmp_path: Path) -> None:
                 asked = [s.request for s in search.open_steps() if isinstance(s, Propose)]
                 assert [preview.request for preview in shown] == asked
             search.record(step, driver.answer(step))
-        before = (search.graph.digest, len(driver.asked), search.touches)
+        before = (search.graph.digest, len(driver.asked), search.looks)
         coming = search.preview()
         assert coming == search.preview() and coming
-        assert (search.graph.digest, len(driver.asked), search.touches) == before
+        assert (search.graph.digest, len(driver.asked), search.looks) == before
 
 
 def test_an_exploit_asks_for_one_part_and_fixes_the_rest(tmp_path: Path) -> None:

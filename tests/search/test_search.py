@@ -56,7 +56,7 @@ def test_search_ends_with_a_winner(tmp_path: Path) -> None:
         assert search.best is not None
         assert rows[0].status == "measured"
         assert search.spent.candidates == 14
-        assert search.touches == 1
+        assert search.looks == 1
         sealed = {entry.alias for entry in rows if entry.sealed}
         assert {"wanda", "magnitude", "ria", search.best.alias} <= sealed
         measured = [entry for entry in rows if entry.status == "measured"]
@@ -154,7 +154,7 @@ def test_time_limit_keeps_dear_repairs_out(tmp_path: Path) -> None:
     with Search.open(tmp_path, spec) as search:
         assert drive(search, Synthetic()) == Done("seconds")
         assert search.spent.seconds <= 110.0
-        assert search.touches == 1
+        assert search.looks == 1
 
 
 def test_the_winner_is_drawn_again_and_holds_elsewhere(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_budget_is_kept(tmp_path: Path, budget: Budget, reason: str) -> None:
         assert budget.tokens is None or search.spent.tokens <= budget.tokens
         assert budget.seconds is None or search.spent.seconds <= budget.seconds
         assert 0 < search.spent.money <= budget.money if budget.money else not search.spent.money
-        assert search.touches == 1
+        assert search.looks == 1
 
 
 def test_nan_is_a_verdict(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_the_winner_says_why_it_has_no_sealed_figure(tmp_path: Path, loses: str,
     # The text is not read once more, and the record says the same.
     with Search.open(tmp_path) as again:
         assert again.next_step() == Done("candidates")
-        assert again.graph.digest == digest and again.touches == 1
+        assert again.graph.digest == digest and again.looks == 1
         assert again.best is not None and again.best.unsealed == why
 
 

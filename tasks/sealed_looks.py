@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from autoprune.text.splits import Splits
 
 
-def touch(
+def record_look(
     state: State,
     text: str,
     run: str,
@@ -57,8 +57,10 @@ def touch(
         return len(_runs([*ledger.lines, look], text, whole, number))
 
 
-def touches(state: State, text: str, whole: str | None = None, number: int | None = None) -> int:
-    """Count the measurements on a sealed text so far; see :func:`touch`.
+def count_looks(
+    state: State, text: str, whole: str | None = None, number: int | None = None
+) -> int:
+    """Count the measurements on a sealed text so far; see :func:`record_look`.
 
     Args:
         state: The state folder.
@@ -155,7 +157,7 @@ class Looks:
     Args:
         state: The state folder.
         run: Name of the run.
-        kind: Its use of the text; see :func:`touch`.
+        kind: Its use of the text; see :func:`record_look`.
         command: What the run is a part of; None: the run.
     """
 
@@ -180,7 +182,7 @@ class Looks:
         part_of = whole if text != whole else None
         if splits is not None and part_of:
             self.sets[text] = standing(self._state, splits, self._command)
-        count = touch(
+        count = record_look(
             self._state, text, self._run, part_of,
             kind=self._kind, splits=splits if part_of else None, command=self._command,
         )  # fmt: skip
