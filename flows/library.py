@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from autoprune.repair import SOLVERS as SOLVERS
     from autoprune.repair import Repair as Repair
     from autoprune.schemes import SCHEMES as SCHEMES
-    from autoprune.search.spec import Budget as Budget
     from autoprune.search.spec import DesignerSpec as DesignerSpec
+    from autoprune.search.spec import SearchBudget as SearchBudget
     from autoprune.search.spec import SearchSpec as SearchSpec
     from autoprune.search.starts import given_start as given_start
     from autoprune.text.corpora import CORPORA as CORPORA
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "ALLOCATORS": "autoprune.allocation",
-    "Budget": "autoprune.search.spec",
+    "SearchBudget": "autoprune.search.spec",
     "CORPORA": "autoprune.text.corpora",
     "DesignerSpec": "autoprune.search.spec",
     "FORM": "autoprune.text.rows",

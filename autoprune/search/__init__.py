@@ -2,7 +2,7 @@
 
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
-from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.search.starts import RecipeSpec
 
-__all__ = ["Budget", "DesignerSpec", "Entry", "RecipeSpec", "Search", "SearchSpec"]
+__all__ = ["DesignerSpec", "Entry", "RecipeSpec", "Search", "SearchBudget", "SearchSpec"]

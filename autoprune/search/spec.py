@@ -89,7 +89,7 @@ class DesignerSpec(_Frozen, DesignerSettings):
         return self
 
 
-class Budget(_Frozen, BudgetSettings):
+class SearchBudget(_Frozen, BudgetSettings):
     """Limits at which a search stops.
 
     Baselines do not count as candidates, but their seconds do. Loading, calibration and saving the
@@ -105,7 +105,7 @@ class Budget(_Frozen, BudgetSettings):
     )
 
     @model_validator(mode="after")
-    def _check_price(self) -> "Budget":
+    def _check_price(self) -> "SearchBudget":
         if self.prices and self.price is None:
             raise ValueError(
                 f"prices of {', '.join(self.prices)} need a price for all that has none of its own"
@@ -166,7 +166,7 @@ class SearchSpec(_Frozen, SearchSettings):
     )
     pattern: str = Field(default="unstructured", pattern=r"^(unstructured|\d+:\d+)$")
     designer: DesignerSpec = DesignerSpec()
-    budget: Budget = Budget()
+    budget: SearchBudget = SearchBudget()
     text_split: int = Field(default=0, ge=0, description="number of the text split")
     solver: str = Field(default="none", description="repair of hand-made recipes that name none")
     solvers: tuple[str, ...] = Field(

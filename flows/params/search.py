@@ -352,7 +352,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             sparsity=self.share,
             pattern=self.pattern,
             designer=designer,
-            budget=library.Budget(
+            budget=library.SearchBudget(
                 seconds=seconds,
                 price=self.price_of_all,
                 prices=self.prices,

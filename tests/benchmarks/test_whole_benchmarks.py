@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.text.corpora import Corpus, load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
@@ -79,7 +79,7 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
         tiny_folder,
         text_file,
         designer=DesignerSpec(kind="genetic"),
-        budget=Budget(candidates=5),
+        budget=SearchBudget(candidates=5),
         solvers=("none", "sparsegpt"),
     )
     found = searching.run_search(tmp_path / "cell", wanted)

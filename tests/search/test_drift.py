@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Outcome, Step
 from tests.support.synthetic import REPAIRS, Synthetic, drive, make_spec
 
@@ -113,7 +113,7 @@ def test_a_machine_on_which_a_dense_pass_is_slow_makes_it_in_turn(tmp_path: Path
         def answer(self, step: Step) -> Outcome:
             return replace(super().answer(step), seconds=3.0)
 
-    driver, spec = Slow(), make_spec(budget=Budget(candidates=4))
+    driver, spec = Slow(), make_spec(budget=SearchBudget(candidates=4))
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
     assert [s for s in driver.asked if s.startswith("end.")] == ["end.dense.sentinel"]

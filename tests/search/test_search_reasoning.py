@@ -13,7 +13,7 @@ from autoprune.design.transports import ScriptedDesigner
 from autoprune.recipe import Recipe
 from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
-from autoprune.search import Budget, DesignerSpec, Search, chronicle, planning
+from autoprune.search import DesignerSpec, Search, SearchBudget, chronicle, planning
 from autoprune.search.archive import Entry
 from autoprune.search.starts import RecipeSpec
 from autoprune.search.state import State
@@ -40,7 +40,7 @@ def state_of(search: Search) -> State:
 
 
 def test_a_prediction_that_is_left_out_is_assumed_and_graded(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=24))) as search:
         drive(search, Synthetic(ScriptedDesigner(silent)))
         graph = search.graph
         hypotheses = list(graph.of_kind("hypothesis"))
@@ -64,7 +64,7 @@ def test_who_repeats_what_it_compares_with_is_wrong(tmp_path: Path) -> None:
     # Of three the ramp is the bar, and what repeats Wanda is worse than that.
     made = {1: (RecipeSpec(metric="wanda"), RecipeSpec(metric="wanda", allocation="ramp"))}
     for number, (answer, kind) in enumerate(zip(answers, ("refutes", "supports"), strict=True)):
-        one = {"budget": Budget(candidates=1), "repairs": 0, "slots": 1, "solvers": ("none",)}
+        one = {"budget": SearchBudget(candidates=1), "repairs": 0, "slots": 1, "solvers": ("none",)}
         starts = made.get(number, (RecipeSpec(metric="wanda"),))
         spec = make_spec(baselines=starts, **one)
         with Search.open(tmp_path / str(number), spec) as search:
@@ -76,7 +76,7 @@ def test_who_repeats_what_it_compares_with_is_wrong(tmp_path: Path) -> None:
 
 
 def test_a_repeated_lesson_is_evidence_and_answers_only_where_it_was_shown(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=40))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=40))) as search:
         drive(search, Synthetic(ScriptedDesigner(teach)))
         graph, state = search.graph, state_of(search)
         (lesson,) = graph.of_kind("lesson")
@@ -100,15 +100,15 @@ def test_a_repeated_lesson_is_evidence_and_answers_only_where_it_was_shown(tmp_p
 def test_a_lesson_that_no_prompt_had_room_for_is_not_blamed(tmp_path: Path) -> None:
     designer = DesignerSpec(kind="scripted", prompt_tokens=400)
     with Search.open(
-        tmp_path, make_spec(budget=Budget(candidates=24), designer=designer)
+        tmp_path, make_spec(budget=SearchBudget(candidates=24), designer=designer)
     ) as search:
         drive(search, Synthetic(ScriptedDesigner(teach)))
         assert [(tally.helpful, tally.harmful) for tally in search.lessons.values()] == [(0, 0)]
 
 
-@pytest.mark.parametrize("budget", [Budget(candidates=24), Budget(evaluations=24)])
+@pytest.mark.parametrize("budget", [SearchBudget(candidates=24), SearchBudget(evaluations=24)])
 def test_results_say_what_was_gained_over_the_parent_and_terms_what_they_are_worth(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: Budget
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: SearchBudget
 ) -> None:
     monkeypatch.setattr(planning, "FREE_OPERATORS", ("ablate", "mutate"))
     with Search.open(tmp_path, make_spec(budget=budget)) as search:
@@ -135,7 +135,7 @@ def test_results_say_what_was_gained_over_the_parent_and_terms_what_they_are_wor
 
 def test_a_duplicate_is_graded_by_its_owner_s_newest_result_alone(tmp_path: Path) -> None:
     verdicts, driver = [], Synthetic()
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=0))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=0))) as search:
         drive(search, driver)
         state = state_of(search)
         base = state.reference().results[2]
@@ -161,7 +161,7 @@ def test_a_duplicate_is_graded_by_its_owner_s_newest_result_alone(tmp_path: Path
 
 
 def test_a_mutation_in_a_duplicate_s_place_repairs_nothing(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=24))) as search:
         drive(search, Synthetic())
         spares = {e.alias for e in search.entries if e.operator == "spare"}
         repaired = {e.source for e in search.graph.edges if e.kind == "repairs"}
