@@ -12,7 +12,7 @@ from autoprune.design.given import read_script
 from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.parsing import cut_reply
 from autoprune.design.refusals import RefusedError
-from autoprune.errors import UsageError, reason_of
+from autoprune.errors import LONGEST_DETAIL, UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed, outcome_to_json
 from tasks.addresses import is_of_this_machine
@@ -166,7 +166,7 @@ class DesignerSession:
         try:
             return cut_reply(designer.complete(request))
         except RefusedError as error:
-            return Failed(error.code, reason_of(error, 400), time.monotonic() - started)
+            return Failed(error.code, reason_of(error, LONGEST_DETAIL), time.monotonic() - started)
 
     def close(self) -> None:
         """Stop a local server."""
