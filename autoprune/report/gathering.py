@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from autoprune.design.graph import Graph
     from autoprune.design.graph import Node as GraphNode
     from autoprune.search.archive import Entry as Known
-    from autoprune.search.archive import Margin as Lead
-    from autoprune.search.archive import Verdict
+    from autoprune.search.archive import Lead, Verdict
     from autoprune.search.search import Search
     from autoprune.search.state import Lesson
 

@@ -127,7 +127,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Margin:
+class Lead:
     """The winner's lead over another entry in the ranking fitness.
 
     Args:
@@ -269,7 +269,7 @@ class Archive:
             best = min(spread, key=self.robust_score)
         return best if best is not None and best.score < 0 else None
 
-    def margins(self) -> list[Margin]:
+    def margins(self) -> list[Lead]:
         """Return the winner's paired differences to the runner-up and the reference, if any."""
         winner, reference = self.winner(), self.reference_entry()
         if winner is None:
@@ -280,7 +280,7 @@ class Archive:
         for rival in {e.alias: e for e in (second, reference) if e is not None}.values():
             difference = self.compare(winner, rival)
             if difference is not None:
-                found.append(Margin(rival.alias, difference))
+                found.append(Lead(rival.alias, difference))
         return found
 
     def robust_score(self, entry: Entry) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts, copy_templates
 from autoprune.errors import UsageError
-from autoprune.search.archive import Archive, Entry, Margin
+from autoprune.search.archive import Archive, Entry, Lead
 from autoprune.search.checking import checked
 from autoprune.search.deadline import allowance
 from autoprune.search.events import Event, EventLog
@@ -279,7 +279,7 @@ class Search:
         return self._script.race.jury.account
 
     @property
-    def margins(self) -> list[Margin]:
+    def margins(self) -> list[Lead]:
         """How the winner compares with the runner-up and the reference; empty without a winner."""
         return self._script.archive.margins()
 

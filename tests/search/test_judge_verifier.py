@@ -100,7 +100,7 @@ def test_killed_at_every_boundary_a_search_reads_no_reason_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In use from the start, so that its scores decide something.
-    used = [judging.Grade("verifier", 9, 0.1, 0.2, True)]
+    used = [judging.JudgeGrade("verifier", 9, 0.1, 0.2, True)]
     monkeypatch.setattr(judging, "grades_of", lambda archive, judgements: used)
     monkeypatch.setattr(judging, "UNLIKELY", 2.0)
     monkeypatch.setattr(judges, "FEWEST", 2)

@@ -58,7 +58,7 @@ def trusted(
 ) -> None:
     """Put judges in the place of ours, the last of them in use from the start."""
     monkeypatch.setattr(judging, "JUDGES", dict(judges))
-    used = [judging.Grade(list(judges)[-1], 9, 0.1, 0.2, True)]
+    used = [judging.JudgeGrade(list(judges)[-1], 9, 0.1, 0.2, True)]
     monkeypatch.setattr(judging, "grades_of", lambda archive, judgements: used)
 
 

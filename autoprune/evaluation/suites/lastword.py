@@ -29,7 +29,7 @@ _SAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Question:
+class LastWord:
     """A passage as tokens: what the model reads and what must follow."""
 
     context: list[int]
@@ -117,7 +117,7 @@ class LastWordSuite(PassageSuite[list[Passage]]):
         return right, details
 
 
-def question_of(tokenizer: Any, passage: Passage) -> Question:
+def question_of(tokenizer: Any, passage: Passage) -> LastWord:
     """Tokens of a passage and of its last word, with the beginning token if there is one.
 
     Both are encoded as one text, as a model meets them. The word is what follows the tokens that
@@ -127,11 +127,11 @@ def question_of(tokenizer: Any, passage: Passage) -> Question:
     whole = prompt_ids(tokenizer, f"{passage.context} {passage.word}")
     pairs = zip(context, whole, strict=False)
     common = next((n for n, (one, other) in enumerate(pairs) if one != other), len(context))
-    return Question(whole[:common], whole[common:])
+    return LastWord(whole[:common], whole[common:])
 
 
 @torch.inference_mode()
-def _right(loaded: LoadedModel, questions: list[Question]) -> list[bool]:
+def _right(loaded: LoadedModel, questions: list[LastWord]) -> list[bool]:
     rows = [one.context + one.word for one in questions]
     width = max(map(len, rows))
     # Padding is at the end, where no token attends to it.
