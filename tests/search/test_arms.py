@@ -257,7 +257,7 @@ def test_a_placebo_draws_lessons_from_the_shown_results_and_retires_none(tmp_pat
     with Search.open(tmp_path, spec) as search:
         while not isinstance(step := search.next_step(), Done):
             if isinstance(step, Propose) and step.operator == "reflect":
-                graph = search._script._requests.graph
+                graph = search._loop._requests.graph
                 designed = [name for name in ranked(graph) if name.startswith("C")]
                 pairs.append([designed[0], designed[len(designed) // 2]])
                 shown.append(step.request.messages[-1].content)
@@ -267,7 +267,7 @@ def test_a_placebo_draws_lessons_from_the_shown_results_and_retires_none(tmp_pat
         for lesson, pair, prompt in zip(graph.of_kind("lesson"), pairs, shown, strict=True):
             assert [n.alias for n in graph.targets(lesson.alias, "derives_from")] == pair
             assert re.findall(r"^(?:Better|Worse): (C\d+): ", prompt, re.MULTILINE) == pair[::-1]
-        for tally in search._script.state.lessons.values():
+        for tally in search._loop.state.lessons.values():
             tally.harmful += 9
         (preview,) = search.preview("explore")
     assert "large inputs matter" in preview.request.messages[1].content
@@ -313,7 +313,7 @@ def test_no_words_on_record_bring_a_hidden_name_back(tmp_path: Path) -> None:
     spec = arm_spec("whole", budget=SearchBudget(candidates=0), hide=("ebft",))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
         state.graph.add("L1", "lesson", {"text": "EBFT helps most", "asked": "g3.lesson"})
         state.lessons["L1"] = Lesson()
         (preview,) = search.preview("explore")
@@ -363,7 +363,7 @@ def test_forecasts_are_numbers_against_the_best_line_and_graded(tmp_path: Path) 
         hits = 0
         for entry in stated:
             assert entry.prediction is not None
-            versus = search._script.archive[entry.prediction.versus]
+            versus = search._loop.archive[entry.prediction.versus]
             hits += entry.score < versus.score
             assert versus.order < entry.order or versus.is_baseline
         assert (found.hits, found.forecast) == (hits, pytest.approx(-0.04))

@@ -95,7 +95,7 @@ def test_killed_at_every_boundary_a_judged_search_ends_the_same(
         assert again.graph.digest == whole.graph.digest
         assert again.judging == whole.judging
         kept = {e.key: e.body for e in again._log if e.kind == "judgement"}
-        assert kept == {a: j.to_json() for a, j in whole._script.race.jury.known.items()}
+        assert kept == {a: j.to_json() for a, j in whole._loop.race.jury.known.items()}
         assert all(set(body["forecasts"]) <= {"past", "only"} for body in kept.values())
     # Judges that decide otherwise would put figures down to other recipes.
     monkeypatch.setattr(judging, "UNLIKELY", 0.0)
@@ -131,7 +131,7 @@ def test_a_useless_judge_is_never_used(
     found = search.judging
     assert found is not None and found.judged > 30 and found.grades[0].outcomes >= 8
     assert not found.skipped + found.audited
-    assert not any(j.used for j in search._script.race.jury.known.values())
+    assert not any(j.used for j in search._loop.race.jury.known.values())
 
 
 def test_one_of_each_ten_skipped_is_measured_and_tells_what_skipping_costs(
@@ -140,7 +140,7 @@ def test_one_of_each_ten_skipped_is_measured_and_tells_what_skipping_costs(
     trusted(monkeypatch, {"only": lambda archive: Fixed(lambda entry: Forecast(5.0, 1.0))})
     genetic = {"designer": DesignerSpec(kind="genetic"), "budget": SearchBudget(candidates=60)}
     search, measured = run(tmp_path, drawn(judge="on", **genetic))
-    known = list(search._script.race.jury.known.values())
+    known = list(search._loop.race.jury.known.values())
     turned = [j for j in known if j.decision != "measure"]
     for start in range(0, len(turned) - 9, 10):
         block = [j.decision for j in turned[start : start + 10]]

@@ -97,7 +97,7 @@ def test_a_designer_is_asked_for_metrics_where_they_count(tmp_path: Path) -> Non
     )
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
         best = state.archive.best()
         assert best is not None and best.recipe is not None and best.recipe.solver == own
         asked = {
@@ -211,7 +211,7 @@ def test_what_is_worse_than_the_reference_is_recombined_with_nothing(
 ) -> None:
     with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=24))) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
         bad = [e.alias for e in state.archive.measured() if e.score > 0]
         assert bad
         monkeypatch.setattr(planning, "FREE_OPERATORS", ("recombine",))
@@ -247,7 +247,7 @@ def test_bandit_shifts_from_a_weak_designer_to_what_pays_and_back() -> None:
 def test_plans_are_repeatable_and_distinct(tmp_path: Path) -> None:
     with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=12))) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
         first, second = (plan_generation(state, 9, 8, ["a", "b"], set()) for _ in range(2))
         assert first == second
         made = [recipe_key(plan.recipe) for plan in first if plan.recipe]
@@ -278,7 +278,7 @@ def only_extend(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_extensions_become_facts_in_the_graph(tmp_path: Path) -> None:
     with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=16))) as search:
         drive(search, Synthetic())
-        terms = search._script.state.terms
+        terms = search._loop.state.terms
         made = [e for e in search.entries if e.operator == "extend"]
         assert len(made) >= 8
         bodies = [n.body for n in search.graph.of_kind("observation") if n.body.get("added")]
@@ -296,7 +296,7 @@ def test_extensions_become_facts_in_the_graph(tmp_path: Path) -> None:
 def test_what_helped_is_added_first_and_what_hurt_the_other_way(tmp_path: Path) -> None:
     with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=0))) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
 
         def added_next() -> str | None:
             plan = plan_generation(state, 1, 1, [], set())[0]
@@ -326,7 +326,7 @@ def test_no_factor_is_the_first_of_every_search(tmp_path: Path) -> None:
         spec = make_spec(seed=seed, budget=SearchBudget(candidates=0))
         with Search.open(tmp_path / folder, spec) as search:
             drive(search, Synthetic())
-            return plan_generation(search._script.state, 1, 1, [], set())[0].term
+            return plan_generation(search._loop.state, 1, 1, [], set())[0].term
 
     found = [first_of(seed, f"s{seed}") for seed in range(8)]
     assert len(set(found)) >= 4

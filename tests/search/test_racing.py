@@ -79,7 +79,7 @@ def test_no_window_is_measured_twice_and_losers_stop_early(tmp_path: Path) -> No
         for alias in laps.keys() - wholes.keys():
             # Stopped by someone of its generation or before, beyond doubt.
             rivals = [e for e in entries.values() if e.generation <= entries[alias].generation]
-            differences = [search._script.archive.compare(entries[alias], e) for e in rivals]
+            differences = [search._loop.archive.compare(entries[alias], e) for e in rivals]
             assert any(found is not None and found.worse for found in differences)
 
 

@@ -222,7 +222,7 @@ def test_duplicates_share_results_and_are_not_measured(tmp_path: Path) -> None:
         drive(search, driver)
         copies = [e for e in search.entries if e.duplicate_of == "wanda"]
         assert copies
-        assert all(e.results == search._script.archive["wanda"].results for e in copies)
+        assert all(e.results == search._loop.archive["wanda"].results for e in copies)
         assert not any(s.startswith(f"{e.alias}.") for e in copies for s in driver.asked)
         edges = [e for e in search.graph.edges if e.kind == "duplicates"]
         assert {e.target for e in edges} >= {"wanda"}
@@ -252,7 +252,7 @@ def test_a_bad_metric_that_the_repair_forgets_does_not_sink_its_recipe(tmp_path:
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         entry = next(e for e in search.entries if not e.is_baseline)
-        reference = search._script.state.reference().recipe
+        reference = search._loop.state.reference().recipe
         assert entry.recipe is not None and reference is not None
         assert entry.recipe == replace(reference, allocation="sdsa", solver=own)
         assert entry.status == "measured" and entry.formula == "abs(W) * x_norm"

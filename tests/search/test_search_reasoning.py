@@ -36,7 +36,7 @@ def silent(request: ChatRequest) -> str:
 
 
 def state_of(search: Search) -> State:
-    return search._script.state
+    return search._loop.state
 
 
 def test_a_prediction_that_is_left_out_is_assumed_and_graded(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_duplicate_is_graded_by_its_owner_s_newest_result_alone(tmp_path: Path
         )
         for entry in (owner, again):
             chronicle.note_proposal(state, entry)
-        search._script.trials.share(again, owner)
+        search._loop.trials.share(again, owner)
         for shift in (-0.2, 0.0, 0.2, -0.2):
             wave = (0.01 * (-1) ** place for place in range(len(base.nll)))
             nll = tuple(nats + shift + more for nats, more in zip(base.nll, wave, strict=True))

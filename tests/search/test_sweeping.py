@@ -30,7 +30,7 @@ def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody
         hand_made = {e.recipe.solver for e in search.entries if e.is_baseline and e.recipe}
         swept = [e for e in search.entries if e.operator == "sweep"]
         first = [e for e in search.entries if e.generation == 1 and e.operator != "spare"]
-        known = search._script.state.bandit.known
+        known = search._loop.state.bandit.known
     missing = [solver for solver in solvers if solver not in hand_made]
     assert len(missing) >= 2
     # A mutation may have been quicker.
@@ -77,7 +77,7 @@ def test_the_best_that_the_search_made_is_measured_with_equal_budgets_once(
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
         swept = [e for e in search.entries if e.operator == "sweep" and e.recipe]
-        later = planning.plan_generation(search._script.state, 50, 4, [], set())
+        later = planning.plan_generation(search._loop.state, 50, 4, [], set())
     even = [e for e in swept if e.recipe and e.recipe.allocation == "uniform"]
     # Only what the search itself made best, after the repairs, and measured whole at once.
     assert len(even) == 1 and even[0].generation > 1 and even[0].results.keys() == {2}

@@ -104,7 +104,7 @@ def test_a_reply_to_a_try_knows_no_more_than_the_question(tmp_path: Path, arm: A
             if isinstance(step, Propose) and step.step_id.endswith(".tried"):
                 text = step.request.messages[-1].content
                 named.append(re.findall(r"(\S+) has [0-9.]", text))
-                shown, reference = search._script._requests.graph, search.spec.reference
+                shown, reference = search._loop._requests.graph, search.spec.reference
                 assert named[-1] == list(dict.fromkeys([reference, bar(shown, reference)]))
                 for alias, error in re.findall(r"(\S+) has ([0-9.e-]*[0-9])", text):
                     body = shown.newest_result(alias).body

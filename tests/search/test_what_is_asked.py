@@ -106,7 +106,7 @@ def test_the_bar_is_the_best_of_the_search_and_forecasts_are_of_perplexity(
     )
     driver, bars = Contrary(), []
     with Search.open(tmp_path, spec) as search:
-        archive = search._script.archive
+        archive = search._loop.archive
         while not isinstance(step := search.next_step(), Done):
             if isinstance(step, Propose) and step.operator == "propose":
                 text, best = step.request.messages[1].content, archive.best()
@@ -154,7 +154,7 @@ def test_one_generation_asks_the_same_of_the_same_pair_once(
 
     with Search.open(tmp_path, make_spec()) as search:
         drive(search, Synthetic(), stop=lambda count: bool(search.archive.reference_entry()))
-        state = search._script.state
+        state = search._loop.state
         monkeypatch.setattr(planning._Planner, "_make", make)
         monkeypatch.setattr(planning, "FREE_OPERATORS", ())
         monkeypatch.setattr(planning, "DESIGN_OPERATORS", ("combine", "explore"))

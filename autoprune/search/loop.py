@@ -1,4 +1,4 @@
-"""The course of a search as one generator: it yields batches of steps and gets their outcomes.
+"""The main loop of a search as a generator: it yields batches of steps and gets their outcomes.
 
 Every decision follows from the outcomes, so replaying recorded outcomes rebuilds the state exactly.
 All slots of a generation are planned from one frozen state, and their outcomes are used in slot
@@ -46,8 +46,8 @@ class Preview:
     request: ChatRequest
 
 
-class Script:
-    """The course of one search.
+class SearchLoop:
+    """The main loop of one search.
 
     Args:
         spec: What to search.
