@@ -81,6 +81,12 @@ class Entry:
     model: str | None = None
 
     @property
+    def known_recipe(self) -> Recipe:
+        """The recipe of an entry whose answer could be read."""
+        assert self.recipe is not None
+        return self.recipe
+
+    @property
     def is_baseline(self) -> bool:
         """Whether it is hand-made."""
         return self.order == 0
@@ -227,10 +233,9 @@ class Archive:
 
     def note_cheap(self, entry: Entry, measurement: Measurement) -> None:
         """Remember the result of masks with the proxy's repair; more windows replace fewer."""
-        assert entry.recipe is not None
-        known = self._cheap.get(mask_key(entry.recipe))
+        known = self._cheap.get(mask_key(entry.known_recipe))
         if known is None or len(known.nll) < len(measurement.nll):
-            self._cheap[mask_key(entry.recipe)] = measurement
+            self._cheap[mask_key(entry.known_recipe)] = measurement
 
     def measured(self) -> list[Entry]:
         """Entries with a result of their own, best first; ties keep the older entry first.

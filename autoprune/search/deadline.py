@@ -88,9 +88,8 @@ def starts_in_time(state: State, entries: Sequence[Entry]) -> list[Entry]:
     costs, chosen, dearest = state.costs, [], 0.0
     generation = _one_design(state)
     for entry in entries:
-        assert entry.recipe is not None
-        draws = (state.spec.draws - 1) * draw_seconds(state, entry.recipe)
-        cost = costs.whole(entry.recipe) + costs.sealed(entry.recipe)
+        draws = (state.spec.draws - 1) * draw_seconds(state, entry.known_recipe)
+        cost = costs.whole(entry.known_recipe) + costs.sealed(entry.known_recipe)
         if cost + generation + max(dearest, draws) <= left:
             left, dearest = left - cost, max(dearest, draws)
             chosen.append(entry)
@@ -103,8 +102,7 @@ def draws_in_time(state: State, winner: Entry) -> int:
     left = _left(state) - reserve_seconds(state, draws=False)
     if math.isinf(left):
         return wanted
-    assert winner.recipe is not None
-    return max(0, min(wanted, math.floor(left / draw_seconds(state, winner.recipe))))
+    return max(0, min(wanted, math.floor(left / draw_seconds(state, winner.known_recipe))))
 
 
 def slots_now(state: State) -> int:

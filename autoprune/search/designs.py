@@ -257,7 +257,6 @@ class Designs:
 
     def _share_order(self, entry: Entry) -> None:
         """Mark an entry as a duplicate, before measuring, if an older one orders rows the same."""
-        assert entry.recipe is not None
         owner = self.trials.same_order(entry)
         if owner is not None:
             self.trials.share(entry, owner)

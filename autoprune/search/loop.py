@@ -119,8 +119,7 @@ class SearchLoop:
     def _baselines(self) -> Course:
         for entry in self._hand_made():
             self.archive.add(entry)
-            assert entry.recipe is not None
-            key = recipe_key(entry.recipe)
+            key = recipe_key(entry.known_recipe)
             self._taken.add(key)
             self.archive.claim("text", key, entry)
             self.trials.same_order(entry)

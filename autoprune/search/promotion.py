@@ -55,8 +55,7 @@ def promoted(
 
 def kind_of(entry: Entry) -> tuple[str, ...]:
     """Kind of an entry: comparison group, allocation family, chain of repairs."""
-    assert entry.recipe is not None
-    recipe = entry.recipe
+    recipe = entry.known_recipe
     return recipe.group, family(recipe.allocation), chain(recipe.solver)
 
 

@@ -175,16 +175,15 @@ class Race:
         windows = self.state.rung_windows
         steps: dict[str, Measure] = {}
         for entry in entries:
-            assert entry.recipe is not None
-            entry.proxied = entry.recipe != with_proxy(entry.recipe, self.state.spec.proxy)
-            known, key = self.state.archive.cheap(entry), mask_key(entry.recipe)
+            recipe = entry.known_recipe
+            entry.proxied = recipe != with_proxy(recipe, self.state.spec.proxy)
+            known, key = self.state.archive.cheap(entry), mask_key(recipe)
             if (known is None or len(known.nll) < windows) and key not in steps:
                 steps[key] = self.trials.measure_step(entry, 1)
         outcomes = (yield list(steps.values())) if steps else {}
         self.state.charge(outcomes.values())
         for entry in entries:
-            assert entry.recipe is not None
-            step = steps.get(mask_key(entry.recipe))
+            step = steps.get(mask_key(entry.known_recipe))
             outcome: Outcome | None = self.state.archive.cheap(entry)
             if step is not None:
                 outcome = outcomes[step.step_id]
