@@ -20,7 +20,7 @@ from autoprune.report.counted import Counted
 from autoprune.report.evidence import Check, Contrast, Margin
 from autoprune.report.parts import Part
 from autoprune.report.sealed import SealedSet
-from autoprune.search.archive import Verdict
+from autoprune.search_settings import Verdict
 from autoprune.storage import write_json
 
 SCHEMA_VERSION = 1
@@ -191,6 +191,11 @@ class Entry(Part):
             and self.perplexity is not None
             and math.isfinite(self.perplexity)
         )
+
+    @property
+    def has_masks_alone(self) -> bool:
+        """Whether its only figure leaves out the repair, as it stopped after few windows."""
+        return bool(self.masks_alone) and set(self.rungs) == {self.masks_alone}
 
 
 @dataclass(frozen=True)

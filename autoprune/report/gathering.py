@@ -20,12 +20,13 @@ from autoprune.report.origin import BEST_START, author, best_start
 from autoprune.report.words import rung_text
 from autoprune.search.chronicle import LAP
 from autoprune.search.paired import paired_difference
+from autoprune.search_settings import Verdict
 
 if TYPE_CHECKING:
     from autoprune.design.graph import Graph
     from autoprune.design.graph import Node as GraphNode
     from autoprune.search.archive import Entry as Known
-    from autoprune.search.archive import Lead, Verdict
+    from autoprune.search.archive import Lead
     from autoprune.search.search import Search
     from autoprune.search.state import Lesson
 
@@ -74,7 +75,7 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
     return replace(found, contrasts=_contrasts(found, search))
 
 
-def _entry(found: "Known", verdict: "Verdict") -> Entry:
+def _entry(found: "Known", verdict: Verdict) -> Entry:
     recipe, measurement, change = found.recipe, found.measurement, found.change
     interval = change.interval if change else None
     expression = expression_of(recipe.metric) if recipe else None
@@ -164,7 +165,7 @@ def _repair(found: "Known") -> str:
     return f"{text}, not applied" if found.masks_alone else text
 
 
-def _reason(found: "Known", verdict: "Verdict") -> tuple[str, str]:
+def _reason(found: "Known", verdict: Verdict) -> tuple[str, str]:
     """Rejection code and detail."""
     if found.status == "duplicate":
         return "duplicate", f"same as {found.duplicate_of}"

@@ -153,7 +153,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
         formula=plain(entry.formula, 240),
         mathml=Markup(mathml) if mathml else None,
         perplexity=number(entry.perplexity),
-        masks_alone=words.has_masks_alone(entry),
+        masks_alone=entry.has_masks_alone,
         sealed=words.sealed_figure(entry),
         change="reference"
         if entry == report.baseline(report.reference)

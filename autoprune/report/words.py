@@ -164,11 +164,6 @@ def tone(entry: Entry) -> str:
     return "better" if high < 0 else "worse" if low > 0 else ""
 
 
-def has_masks_alone(entry: Entry) -> bool:
-    """Whether its only figure leaves out the repair, as it stopped after few windows."""
-    return bool(entry.masks_alone) and set(entry.rungs) == {entry.masks_alone}
-
-
 def sealed_figure(entry: Entry) -> str:
     """Perplexity on the sealed split, or that it failed."""
     return "failed" if entry.sealed_failure else number(entry.sealed_perplexity)

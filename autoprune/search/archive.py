@@ -9,10 +9,10 @@ from autoprune.recipe import Recipe
 from autoprune.search.moves import mask_key
 from autoprune.search.paired import Difference, paired_difference
 from autoprune.search.steps import Measurement, Validation
+from autoprune.search_settings import Verdict
 
 Fitness = Literal["perplexity", "kl", "both"]
 Status = Literal["proposed", "valid", "measured", "duplicate", "skipped", "rejected"]
-Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 
 
 @dataclass
