@@ -66,7 +66,8 @@ def prepare_server(api: str, pool: str = POOL, login: str = "") -> list[str]:
     with client_of(api, login) as client:
         made = [prepare_pool(client, pool)]
         made += [f"concurrency limit {n}" for n, size in LIMITS.items() if _limit(client, n, size)]
-        made += ["zombie automation"] * _zombie_rule(client)
+        if _zombie_rule(client):
+            made.append("zombie automation")
     return [name for name in made if name]
 
 
