@@ -186,11 +186,8 @@ class Entry(Part):
     @property
     def measured(self) -> bool:
         """Whether it has a finite perplexity that may be compared with others."""
-        return (
-            self.verdict in ("winner", "accepted")
-            and self.perplexity is not None
-            and math.isfinite(self.perplexity)
-        )
+        ranked = self.verdict in ("winner", "accepted")
+        return ranked and self.perplexity is not None and math.isfinite(self.perplexity)
 
     @property
     def has_masks_alone(self) -> bool:

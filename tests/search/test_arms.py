@@ -70,22 +70,9 @@ def test_silent_arms_need_no_designer_and_contradictions_are_refused() -> None:
     assert SearchSpec.recorded(old) == make_spec(arm="list")
 
 
-def test_a_record_has_the_names_of_earlier_versions() -> None:
-    designer = DesignerSpec(kind="scripted", answer_tokens=99)
-    spec = make_spec(draws=2, repair_calls=0, designer=designer)
-    body = spec.to_json()
-    found = (body["calibration_draws"], body["repairs"], body["designer"]["max_tokens"])
-    assert found == (2, 0, 99) and body.keys().isdisjoint(("draws", "repair_calls"))
-    assert SearchSpec.recorded(body) == spec
-
-
 def test_the_grid_is_the_catalogue_in_order_and_then_nothing_is_left(tmp_path: Path) -> None:
-    spec = arm_spec(
-        "grid",
-        budget=SearchBudget(candidates=500),
-        allocations=("uniform", "ramp"),
-        solvers=("none",),
-    )
+    budget = SearchBudget(candidates=500)
+    spec = arm_spec("grid", budget=budget, allocations=("uniform", "ramp"), solvers=("none",))
     with Search.open(tmp_path, spec) as search:
         assert drive(search, Synthetic()) == Done("exhausted")
         made = [e.recipe for e in search.entries if e.operator == "grid"]
