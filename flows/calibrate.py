@@ -6,6 +6,7 @@ from prefect import flow
 
 from autoprune.statistics.statistics import AHEAD
 from flows.naming import run_name
+from flows.on_device import on_its_device
 from flows.params import CalibrateParams
 from flows.terminal import console
 from flows.terminal.calibration_text import calibration_text
@@ -20,9 +21,10 @@ NAME = run_name("calibrate", CalibrateParams, lambda params: model_slug(params.m
 
 
 @flow(name="calibrate", flow_run_name=NAME, persist_result=False)
+@on_its_device
 def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Collect statistics of a model on a text; the same settings find them again."""
-    bench = Workbench(params.model, State.open(), params.seed, console.report)
+    bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=params.dtype)
     needs = sorted(AHEAD[params.curvature])
     with opened(bench):
         model = load_model(bench, params.model)
@@ -39,6 +41,7 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
         "corpus_digest": text["digest"],
         "windows": text["windows"],
         "seqlen": params.seqlen,
+        "dtype": params.dtype,
         "statistics": found["needs"],
         "statistics_digest": found["digest"],
         "tokens": found["tokens"],

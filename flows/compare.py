@@ -13,6 +13,7 @@ from autoprune.report.sealed import SealedSet
 from flows.comparing.run import Run
 from flows.comparing.table import rendered
 from flows.naming import run_name
+from flows.on_device import on_its_device
 from flows.params.compare import CompareParams
 from flows.params.fields import split_number
 from flows.runners import workers
@@ -36,6 +37,7 @@ NAME = run_name("compare", CompareParams, lambda params: model_slug(params.model
 
 
 @flow(name="compare", flow_run_name=NAME, persist_result=False)
+@on_its_device
 def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Compare pruning methods on one model and recommend one."""
     state = State.open()

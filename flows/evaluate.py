@@ -9,6 +9,7 @@ from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.evaluation.suites.against import compare, read_record
 from autoprune.report.sealed import SealedSet
 from flows.naming import run_name as flow_run_name
+from flows.on_device import on_its_device
 from flows.params.evaluate import EvaluateParams, listed
 from flows.terminal import console
 from flows.terminal.evaluation_text import evaluation_text
@@ -30,6 +31,7 @@ NAME = flow_run_name("evaluate", EvaluateParams, lambda params: model_slug(param
 
 
 @flow(name="evaluate", flow_run_name=NAME, persist_result=False)
+@on_its_device
 def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Measure a model on suites; every figure carries its protocol."""
     other = params.against

@@ -78,6 +78,7 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
                 measured_windows=params.measured_windows,
                 seqlen=tonight.seqlen,
                 seed=tonight.seed,
+                device=tonight.device,
             )
         )
     if params.promote_winner and found["registered"] is not None:
@@ -135,7 +136,7 @@ def _promotion(
         return {"name": name, "champion": version, "moved": False, "passed": True}
     given = params.promote.model_fields_set
     update: dict[str, Any] = {"name": name, "version": version}
-    for field in ("corpus", "seqlen"):
+    for field in ("corpus", "seqlen", "device"):
         if field not in given:
             update[field] = getattr(tonight, field)
     if params.promote.text_split is None:

@@ -9,6 +9,7 @@ from prefect import flow
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
 from flows.naming import run_name
+from flows.on_device import on_its_device
 from flows.params import PromoteParams
 from flows.params.fields import split_number
 from flows.terminal import console
@@ -40,6 +41,7 @@ NAME = run_name(
 
 
 @flow(name="promote", flow_run_name=NAME, persist_result=False)
+@on_its_device
 def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Move the champion if the challenger passes the gate; record the reason either way."""
     state = State.open()
@@ -94,6 +96,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         "champion": before,
         "windows": challenged["windows"],
         "seqlen": params.seqlen,
+        "dtype": params.dtype,
         "beginning_token": challenged["beginning_token"],
         "corpus": params.corpus,
         "part": params.part,
@@ -155,7 +158,7 @@ def _measured(
     role: str,
 ) -> dict[str, Any]:
     """Return one version's loss per window, and free the model afterwards."""
-    bench = Workbench(version["folder"], state, report=console.report)
+    bench = Workbench(version["folder"], state, report=console.report, dtype=params.dtype)
     with opened(bench):
         load_model(bench, version["folder"])
         text = cut_part(

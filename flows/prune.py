@@ -11,6 +11,7 @@ from autoprune.models.pushing import check_push
 from autoprune.models.record import source_record, text_record
 from autoprune.models.target import check_target
 from flows.naming import run_name
+from flows.on_device import on_its_device
 from flows.params import PruneParams
 from flows.params.evaluate import listed
 from flows.prune_scheme import prune_by_scheme
@@ -39,6 +40,7 @@ NAME = run_name("prune", PruneParams, lambda params: model_slug(params.model))
 
 
 @flow(name="prune", flow_run_name=NAME, persist_result=False)
+@on_its_device
 def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Prune a model with one metric and save it."""
     started = time.monotonic()

@@ -6,6 +6,7 @@ from autoprune.errors import UnknownNameError, UsageError
 from autoprune.search_settings import with_text_split
 from autoprune.storage import write_json
 from flows.params import SearchParams, checked
+from flows.params.named import check_device
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
@@ -33,6 +34,50 @@ def find_run(state: State, name: str | None) -> str:
 def save_params(state: State, run_id: str, params: SearchParams) -> None:
     """Keep the settings of a run, so that ``autoprune resume`` finds them."""
     write_json(RunFiles.of(state, run_id).params, params.to_json() | {"run": run_id})
+
+
+def going_on(state: State, run_id: str, device: str | None = None) -> SearchParams:
+    """The settings a search goes on with: those it was started with, on a device that exists.
+
+    Args:
+        state: The state folder.
+        run_id: The search.
+        device: The device to compute on; None: that which it was started with.
+
+    Raises:
+        UsageError: If there is no such device here, the search measured on another one, or its
+            settings are missing.
+    """
+    params = saved_params(state, run_id)
+    if device is not None:
+        params = params.model_copy(update={"device": device})
+    check_device(params.device)
+    if params.device is not None:
+        require_same_device(RunFiles.of(state, run_id), run_id, params.device)
+    return params
+
+
+def require_same_device(files: RunFiles, run_id: str, device: str) -> None:
+    """Refuse to go on with a search on another kind of device than it measured on.
+
+    Sums differ between devices, so that figures could not be set beside each other, and the masks
+    of the winner might not come out again. A search that has measured nothing may change it.
+
+    Args:
+        files: The search's files.
+        run_id: Its name.
+        device: The device to compute on now.
+
+    Raises:
+        UsageError: If it measured on another kind.
+    """
+    before = files.read_facts().get("machine", {}).get("device", device)
+    if device.partition(":")[0] != before.partition(":")[0]:
+        raise UsageError(
+            f"the search {run_id!r} measured on the device {before}, and its figures cannot be set "
+            f"beside those of {device}; go on with --device {before} where there is one, or begin "
+            "a search of another name with --run"
+        )
 
 
 def template_folder(files: RunFiles, params: SearchParams) -> Path | None:

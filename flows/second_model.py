@@ -9,6 +9,7 @@ from prefect import flow
 from autoprune.bench.smaller import Shrinking
 from autoprune.plain_text import shell_line
 from autoprune.schemes.card import removed
+from flows.on_device import on_its_device
 from flows.params import SearchParams
 from flows.terminal import console
 from flows.terminal.output import pairs
@@ -26,6 +27,7 @@ WINDOWS, SEQLEN = 8, 256
 
 
 @flow(name="second model", persist_result=False)
+@on_its_device
 def second_model(params: SearchParams, out: str) -> dict[str, Any]:
     """Remove blocks of the search's model, recover it, and measure it beside the dense one."""
     bench = Workbench(params.model, State.open(), params.seed, console.report)

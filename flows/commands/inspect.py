@@ -33,8 +33,10 @@ def run(args: argparse.Namespace, params: InspectParams) -> int:
             selection=params.selection_windows,
             cache=state.store,
             report=report,
+            dtype=params.dtype,
         )
-    record: dict[str, Any] = found.to_json() | {"out": None if out is None else str(out)}
+    record: dict[str, Any] = found.to_json() | {"dtype": params.dtype}
+    record["out"] = None if out is None else str(out)
     if out is not None:
         try:
             _write(out, found)

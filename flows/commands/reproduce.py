@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, out: Path | None) -> int:
         record: dict[str, Any] = {"run": args.run_name, "candidate": args.candidate}
         try:
             place = None if out is None else str(out)
-            done = reproduce(str(state.root), mlflow_run, place, args.overwrite)
+            done = reproduce(str(state.root), mlflow_run, place, args.overwrite, args.dtype)
             record |= done | {"match": True}
         except MasksDifferError as differ:
             record |= {"mlflow_run": mlflow_run, "match": False, "out": None}

@@ -8,7 +8,7 @@ from autoprune.errors import PrerequisiteError, UsageError
 from flows.commands.search import search_with
 from flows.platform.api_server import running_api, set_prefect_environment
 from flows.platform.zombies import deployed, retry, settle
-from flows.runs import saved_params
+from flows.runs import going_on
 from flows.terminal.output import emit, tell
 from tasks.state import State
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def run(args: argparse.Namespace, run_id: str) -> int:
     """Correct the record, then resume the search here or through the worker."""
     state = State.open()
-    params = saved_params(state, run_id)
+    params = going_on(state, run_id, args.device)
     set_prefect_environment(state, verbose=args.verbose)
     api = running_api(state)
     night = None

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from autoprune.models.loading import load_model
+from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.reference import read_from
 from autoprune.plain_text import shell_line
 from autoprune.targets import check_folder
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, places: tuple[str, str]) -> int:
 def _train(args: argparse.Namespace, model: str) -> tuple[dict[str, Any], str]:
     training = Training(args.chains, args.epochs, args.corrupted, args.seed)
     check_folder(Path(args.out), sources=[read_from(model)], allow=None)
-    made = train_verifier(load_model(model), training, report=report)
+    made = train_verifier(_loaded(args, model), training, report=report)
     made.save(Path(args.out))
     suite = f"steps:verifiers=surprisal+{args.out}"
     held = made.record["held_out"]
@@ -43,7 +43,7 @@ def _train(args: argparse.Namespace, model: str) -> tuple[dict[str, Any], str]:
 def _score(args: argparse.Namespace, model: str, file: str) -> tuple[dict[str, Any], str]:
     chains = read_chains(Path(file).expanduser())
     find_verifier(args.verifier)
-    verifier = open_verifier(args.verifier, load_model(model))
+    verifier = open_verifier(args.verifier, _loaded(args, model))
     scores = verifier.score_chains(chains, report)
     found = [
         {"question": chain.question, "steps": list(chain.steps), "scores": own}
@@ -60,3 +60,9 @@ def _score(args: argparse.Namespace, model: str, file: str) -> tuple[dict[str, A
         record["auroc"] = auroc([s for _, own in labelled for s in own], right)
         lines += ["", f"AUROC {record['auroc']:.3f} over {len(right)} labelled steps"]
     return record, "\n".join(lines)
+
+
+def _loaded(args: argparse.Namespace, model: str) -> LoadedModel:
+    import torch
+
+    return load_model(model, dtype=getattr(torch, args.dtype))

@@ -2,10 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.targets import check_folder
 from flows import late
+from flows.params.fields import Dtype
 from flows.params.named import check_device
 from flows.terminal.option_types import add_overwrite
 from tasks.state import State
@@ -40,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the pruned model (default: none)")
     add_overwrite(parser, "an existing saved model in DIR")
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", *get_args(get_args(Dtype)[0])),
+        default="auto",
+        help="type of a candidate's saved weights; auto: that of the checkpoint (default auto)",
+    )
 
 
 def read(args: argparse.Namespace) -> Path | None:
@@ -54,6 +62,11 @@ def read(args: argparse.Namespace) -> Path | None:
     if args.candidate is None:
         # Read now what it was made with; its files are made again later.
         late.request_of(folder, args.corpus, out or folder)
+        if args.dtype != "auto":
+            raise UsageError(
+                f"--dtype {args.dtype}: the files of a folder are compared, so their type is that "
+                "of the record; leave out --dtype"
+            )
     elif args.corpus is not None:
         raise UsageError("a candidate's text is that of its search; leave out --corpus")
     elif not state.has_store:

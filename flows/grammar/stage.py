@@ -4,9 +4,8 @@ import argparse
 from typing import get_args
 
 from flows.params import StageParams, checked
-from flows.params.named import check_device
 from flows.params.stages import StageName
-from flows.runs import find_run
+from flows.runs import find_run, going_on
 from flows.terminal.options import add_options, given
 from tasks.state import State
 
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> StageParams:
-    """The parameters that were typed; the search exists."""
-    find_run(State.at(), args.run_name)
-    check_device()
+    """The parameters that were typed; the search and its device exist."""
+    state = State.at()
+    going_on(state, find_run(state, args.run_name), args.device)
     return checked(StageParams, given(args, StageParams) | {"run": args.run_name})

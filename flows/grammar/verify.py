@@ -2,8 +2,10 @@
 
 import argparse
 from copy import copy
+from typing import get_args
 
 from autoprune.errors import UsageError
+from flows.params.fields import Dtype
 from flows.terminal.option_types import positive_number
 
 DESCRIPTION = """\
@@ -48,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of a trained verifier, or programmatic or surprisal",
     )  # fmt: skip
     for action in (train, score):
+        action.add_argument(
+            "--dtype", choices=get_args(get_args(Dtype)[0]), default="float32",
+            help="type of the weights in memory (default float32)",
+        )  # fmt: skip
         action.add_argument("--model", metavar="MODEL", help="the same as MODEL")
         _share_options(parser, action)
 

@@ -13,6 +13,7 @@ from flows.params.fields import (
     TEXT,
     USUAL_WORKERS,
     CalibrationWindows,
+    Device,
     Dtype,
     ModelRef,
     RunnerAddress,
@@ -193,6 +194,7 @@ class CompareParams(Params):
         ge=1,
     )
     dtype: Dtype = setting("float32", group=HOW)
+    device: Device = setting(group=HOW, metavar="NAME")
     peer: str | None = setting(
         None,
         "Python of an environment with llm-compressor, to also run its Wanda and SparseGPT",
@@ -260,7 +262,7 @@ class CompareParams(Params):
             check_pattern(pattern)
         if self.baseline is not None:
             check_baselines(self.baseline, self.method_texts(), self.texts(), self.statistics)
-        check_device()
+        check_device(self.device)
 
     def method_texts(self) -> list[str]:
         """Return the texts of the methods, peers last."""
@@ -321,7 +323,7 @@ class CompareParams(Params):
     def settings(self) -> dict[str, Any]:
         """Return what affects the figures, as plain JSON, under the names used in records."""
         found = {name: value for name, value in self.to_json().items() if name not in PLACES}
-        for name in LATER:
+        for name in (*LATER, *self.LATER):
             if found[name] == type(self).model_fields[name].default:
                 del found[name]
         recorded = {name: earlier for earlier, name in self.RENAMED.items()}

@@ -8,6 +8,7 @@ from pydantic import model_validator
 from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, setting
 from flows.params.fields import (
     TEXT,
+    Device,
     Dtype,
     ModelRef,
     Seed,
@@ -141,6 +142,7 @@ class EvaluateParams(Params):
         metavar="REF[,REF]",
     )
     dtype: Dtype = setting("float32")
+    device: Device = setting(metavar="NAME")
     seed: Seed = setting(0)
 
     @model_validator(mode="after")
@@ -168,7 +170,7 @@ class EvaluateParams(Params):
         check_corpora(*listed(self.corpus), *listed(self.references))
         other = self.against
         check_models(self.model, *([other] if other and not other.endswith(".json") else []))
-        check_device()
+        check_device(self.device)
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Return settings by suite under the suites' names; None leaves a suite's own default."""

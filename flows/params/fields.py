@@ -42,6 +42,15 @@ Pattern = Annotated[
 Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"], Field(description="Type of the weights in memory")
 ]
+Device = Annotated[
+    str | None,
+    Field(
+        description=(
+            "Device of torch to compute on, such as cpu or cuda:1 (default: AUTOPRUNE_DEVICE, else "
+            "the accelerator where there is one)"
+        )
+    ),
+]
 CalibrationWindows = Annotated[int, Field(ge=1, description="Calibration windows")]
 Seqlen = Annotated[int, Field(ge=2, description="Tokens per window")]
 Seed = Annotated[int, Field(ge=0, description="Seed")]

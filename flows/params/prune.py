@@ -15,6 +15,7 @@ from flows.params.fields import (
     DEMO_MODEL,
     TEXT,
     CalibrationWindows,
+    Device,
     ModelRef,
     Pattern,
     Seed,
@@ -146,6 +147,7 @@ class PruneParams(Params):
         "Type of the weights in memory and in the saved folder; auto: compute in float32, save in "
         "the checkpoint's type",
     )
+    device: Device = setting(metavar="NAME")
     out: str | None = setting(
         None, "Folder for the pruned model (default: nothing is saved)", metavar="DIR"
     )
@@ -276,7 +278,7 @@ class PruneParams(Params):
         check_corpora(*texts)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
-        check_device()
+        check_device(self.device)
 
     @property
     def prunes_by(self) -> str:

@@ -27,6 +27,7 @@ from flows.params.fields import (
     TEXT,
     USUAL_WORKERS,
     AnswerFolder,
+    Device,
     ModelRef,
     Pattern,
     RunnerAddress,
@@ -137,6 +138,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "file; measurements use float32 in any case",
         group="what",
     )
+    device: Device = setting(group="what", metavar="NAME")
     register_winner: bool = setting(
         True, "Log the winner's checkpoint to MLflow and register it", group="what"
     )
@@ -275,7 +277,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         check_corpora(self.corpus)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
-        check_device()
+        check_device(self.device)
         require_beginning(self)
 
     @property

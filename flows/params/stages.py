@@ -11,6 +11,8 @@ from flows.params.fields import (
     DEMO_MODEL,
     TEXT,
     CalibrationWindows,
+    Device,
+    Dtype,
     ModelRef,
     Seed,
     Seqlen,
@@ -42,6 +44,8 @@ class InspectParams(Params):
         4, "Selection windows for measuring the loss", metavar="N", ge=1
     )
     seqlen: Seqlen = setting(512)
+    dtype: Dtype = setting("float32")
+    device: Device = setting(metavar="NAME")
     out: str | None = setting(
         None, "Folder for inspection.json and inspection.png (default: print only)", metavar="DIR"
     )
@@ -50,7 +54,7 @@ class InspectParams(Params):
         """See :meth:`Params.check`."""
         check_corpora(self.corpus)
         check_models(self.model)
-        check_device()
+        check_device(self.device)
 
 
 class CalibrateParams(Params):
@@ -66,13 +70,15 @@ class CalibrateParams(Params):
         False,
         "Also collect the inverse Hessian's diagonal, which SparseGPT's metric needs; slower",
     )
+    dtype: Dtype = setting("float32")
+    device: Device = setting(metavar="NAME")
     seed: Seed = setting(0)
 
     def check(self) -> None:
         """See :meth:`Params.check`."""
         check_corpora(self.corpus)
         check_models(self.model)
-        check_device()
+        check_device(self.device)
 
 
 StageName = Literal["calibrate", "design", "validate", "measure", "seal", "register"]
@@ -97,6 +103,12 @@ class StageParams(Params):
     look_again: bool = setting(
         False, "With seal: look at the sealed text again and compare; the ledger counts the look"
     )
+    device: Device = setting(
+        None,
+        "Device of torch to compute on, such as cpu or cuda:1 (default: that which the search was "
+        "started with)",
+        metavar="NAME",
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> "StageParams":
@@ -112,6 +124,7 @@ class PromoteParams(Params):
 
     RENAMED: ClassVar[dict[str, str]] = {"windows": "measured_windows"}
     RECORDED_AS: ClassVar[dict[str, str]] = {"measured_windows": "windows"}
+    LATER: ClassVar[tuple[str, ...]] = ("device", "dtype")
 
     name: str | None = setting(
         None, "Registered model (default: the only one with a challenger)", metavar="NAME"
@@ -140,6 +153,8 @@ class PromoteParams(Params):
         ge=2,
     )
     seqlen: Seqlen = setting(512)
+    dtype: Dtype = setting("float32")
+    device: Device = setting(metavar="NAME")
     accept_tie: bool = setting(
         False, "Also promote if the interval of the difference contains zero"
     )
@@ -174,7 +189,7 @@ class PromoteParams(Params):
         """See :meth:`Params.check`."""
         if not self.rollback:
             check_corpora(self.corpus)
-            check_device()
+            check_device(self.device)
         if self.folder is not None:
             library.made_record(self.folder)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from autoprune.bench.text import SELECTION
 from autoprune.errors import UsageError
+from autoprune.models.device import default_device
 from autoprune.plain_text import shell_line
 from autoprune.report.origin import authorship, given
 from autoprune.report.sealed import SealedSet
@@ -19,7 +20,7 @@ from autoprune.search.spec import SearchSpec
 from flows.neighbours import keep_threads, slowed
 from flows.params import SearchParams
 from flows.runners import workers
-from flows.runs import save_params, template_folder
+from flows.runs import require_same_device, save_params, template_folder
 from flows.searching.driver import Driver
 from flows.searching.foreseeing import foreseen, paid
 from flows.searching.leaderboard import outcome_lines, rows
@@ -84,6 +85,8 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
     draft = Drafting(params.spec().designer, state, script, params.model, mailbox)
     # From the first file on: a search that cannot begin leaves nothing behind.
     with nothing_left(files), _opened(files, params, draft) as found:
+        if found.finished is None or params.device is not None:
+            require_same_device(files, run_id, default_device())
         save_params(state, run_id, params)
         files.add_facts(command=params.command())
         bench = SearchBench(
@@ -197,7 +200,7 @@ def _prepare(driver: Driver, draft: Drafting) -> dict[str, Any]:
         files.add_facts(
             estimate=seen.to_json(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            machine=machine(),
+            machine=machine() | {"device": default_device()},
             commit=code_commit(),
             dense_perplexity=dense.perplexity,
             stages={"calibration": time.monotonic() - started},

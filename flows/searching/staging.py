@@ -27,7 +27,7 @@ from autoprune.search.repeated import (
 from autoprune.search.steps import Measure, Propose, Seal, Validate, Verify, WorkStep
 from flows.params import SearchParams, StageParams
 from flows.params.stages import StageName
-from flows.runs import find_run, saved_params
+from flows.runs import find_run, going_on
 from flows.searching.driver import Driver
 from flows.searching.run import keep, note_calibration, opened_search, register, show, working
 from flows.searching.stopping import stopping_well
@@ -41,6 +41,7 @@ from tasks.publish import Publisher
 from tasks.report import write_report
 from tasks.shared import open_store
 from tasks.state import State
+from tasks.switches import computing_on
 from tasks.workbench import opened
 
 # Stages by the kind of step that they do, in the order of a search.
@@ -123,8 +124,8 @@ def run_stage(params: StageParams) -> dict[str, Any]:
         PrerequisiteError: If another process works on it.
     """
     state = State.open()
-    settings = saved_params(state, find_run(state, params.run))
-    with opened_search(settings) as (driver, draft):
+    settings = going_on(state, find_run(state, params.run), params.device)
+    with computing_on(settings.device), opened_search(settings) as (driver, draft):
         done = WORK[params.stage](Stage(driver, draft, settings, params))
         if done.steps and driver.search.finished is None:
             # The search rests until its next stage.

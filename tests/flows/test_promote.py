@@ -114,6 +114,10 @@ def test_a_better_challenger_is_promoted_and_rolled_back(
     assert aliases_of(tracker, NAME) == {"champion": poor, "challenger": good}
     assert "autoprune.decision" not in _tags(tracker, good)
 
+    half = _promote(state, dry_run=True, dtype="bfloat16")
+    figures = [found["measured"]["challenger"]["perplexity"] for found in (shown, half)]
+    assert half["dtype"] == "bfloat16" and figures[0] != figures[1]
+
     done = _promote(state)
     assert done["moved"]
     assert [check["ok"] for check in done["checks"]] == [True] * 4

@@ -52,6 +52,7 @@ def test_a_worker_with_other_text_or_versions_refuses(
         ({"parts": sheet["parts"] | {"selection": "00" * 32}}, "selection windows .*of the search"),
         ({"parts": sheet["parts"] | {"calibration": "00" * 32}}, "calibration windows .*differs"),
         ({"computed_by": sheet["computed_by"] | {"torch": "1"}}, "and the search by 1;"),
+        ({"device": "nonsense"}, "the device 'nonsense' cannot be used"),
     ):
         with pytest.raises(AutopruneError, match=shown):
             remote._opened(sheet | change)

@@ -21,6 +21,8 @@ def test_train_then_score(cli: CommandLine, tmp_path: Path) -> None:
     found = cli(f"{score} --json").record
     assert [len(one["scores"]) for one in found["solutions"]] == [len(c.steps) for c in chains]
     assert 0.0 <= found["auroc"] <= 1.0
+    half = cli(f"{score} --dtype bfloat16 --json").record
+    assert half["solutions"] != found["solutions"]
     named = score.replace("MODEL", "--model MODEL")
     assert "AUROC" in cli(named).out
     listed = cli("ls verifiers --json").record["verifiers"]
