@@ -6,6 +6,7 @@ from typing import Any
 from prefect import flow
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.continuations import side_by_side
 from autoprune.memory import peak_rss_mb
 from autoprune.models.pushing import check_push
 from autoprune.models.record import source_record, text_record
@@ -30,6 +31,7 @@ from tasks.prune import (
 )
 from tasks.quality import choose_preset, perplexity_on
 from tasks.results import show_estimate, show_pruning
+from tasks.samples import sample_text
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
 from tasks.workbench import Workbench, opened
@@ -146,6 +148,8 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
             made = prune_stream(*pruning, params.statistics, out, record)
         else:
             dense = perplexity_on(bench, measures) if measures else None
+            shown = next((n for n in (SELECTION, CALIBRATION) if n in bench.windows), "")
+            written = sample_text(bench, shown) if params.out and shown else []
             made = prune_model(*pruning, statistics, params.dtype)
             made["seconds_pruning"] = made["seconds"]
             if measures:
@@ -155,6 +159,9 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
                     "windows": len(bench.windows[measures]),
                     "seqlen": params.seqlen,
                 }
+            if written:
+                both = side_by_side(written, sample_text(bench, shown))
+                record["writes"] = {"part": shown, "samples": both}
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
             record |= save_checkpoint(bench, params.out, record, params.dtype)

@@ -4,12 +4,14 @@ from typing import Any
 
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
+from autoprune.evaluation.continuations import side_by_side
 from autoprune.models.record import source_record, text_record
 from flows.params import PruneParams
 from flows.params.evaluate import listed
 from flows.terminal import console
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_folder_card
+from tasks.samples import sample_text
 from tasks.scheme import check_scheme, save_smaller, shrink_model
 from tasks.state import State
 from tasks.workbench import Workbench, opened
@@ -47,8 +49,12 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             text = cut_windows(bench, windows, params.corpus, *size, known, fresh)
             record |= text_record(text["corpus"], text["digest"], text["windows"], params.seqlen)
             record |= {"overlap": text["overlap"], "notes": text["notes"]}
+        written = sample_text(bench, windows) if params.out and windows else []
         made = shrink_model(bench, request["scheme"], windows, budget, params.dtype)
         record |= made | {"notes": [*record["notes"], *made["notes"]]}
+        if written and windows:
+            both = side_by_side(written, sample_text(bench, windows))
+            record["writes"] = {"part": windows, "samples": both}
         if params.out is not None:
             record |= save_smaller(bench, params.out, record, params.dtype)
             record["size"] = write_folder_card(params.out, params.model, {})["size"]

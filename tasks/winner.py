@@ -10,7 +10,7 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.text import SELECTION
 from autoprune.errors import AutopruneError, reason_of
-from autoprune.evaluation.continuations import continuations
+from autoprune.evaluation.continuations import continuations, side_by_side
 from autoprune.models.record import source_record
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saved_type import matrix_types, weight_bytes
@@ -104,10 +104,7 @@ def _kept(
             )
         record["outcome"] = {
             "source_bytes": weight_bytes(source.folder, source.gguf_file),
-            "samples": [
-                {"prompt": prompt, "dense": one, "pruned": other}
-                for (prompt, one), (_, other) in zip(dense, _written(bench), strict=True)
-            ],
+            "samples": side_by_side(dense, _written(bench)),
         }
         pruned: int | None = outcome.zeros
         if isinstance(outcome, SmallerOutcome):

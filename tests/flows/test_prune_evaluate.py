@@ -89,6 +89,12 @@ def test_record_and_saved_folder(pruned: Prune, cli: CommandLine, tmp_path: Path
     kept = json.loads((out / "autoprune.json").read_text())
     assert kept["metric"] == "wanda" and kept["checkpoint"]["zeros"] == record["zeros"]
     AutoTokenizer.from_pretrained(out)
+    card = (out / "README.md").read_text()
+    assert 'from_pretrained(".")' in card and "Calibration text, continued" in card
+    first, second = kept["writes"]["samples"]
+    assert (
+        first["dense"] != first["pruned"] and second["prompt"] and card.count("| unpruned |") == 2
+    )
     # Pruned once more, by chance: what stays is zero in six of ten places already.
     cli.places["MODEL"] = out
     line = f"{PRUNE} --metric random --sparsity 0.5 --seqlen 32"
