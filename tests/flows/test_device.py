@@ -110,7 +110,12 @@ def test_a_night_measures_and_promotes_on_the_device_of_its_search(
     monkeypatch.setattr(nightly, "evaluate", heard.append)
     monkeypatch.setattr(nightly, "aliases_of", lambda *_: {})
     monkeypatch.setattr(nightly, "verdict_line", lambda _: "")
-    monkeypatch.setattr(nightly, "promote", lambda params: heard.append(params) or {})
+
+    def promoted(params: PromoteParams) -> dict[str, Any]:
+        heard.append(params)
+        return {}
+
+    monkeypatch.setattr(nightly, "promote", promoted)
     settings = {"search": {"device": "cpu", "text_split": 3}, "build_on": False}
     nightly.nightly.fn(NightlyParams.model_validate(settings))
     assert [params.device for params in heard] == ["cpu", "cpu"]
