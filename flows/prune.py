@@ -26,6 +26,7 @@ from tasks.prune import (
     fresh_windows,
     prune_model,
     reads_text,
+    rounding_note,
     save_checkpoint,
     send_folder,
 )
@@ -164,6 +165,7 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
                 record["writes"] = {"part": shown, "samples": both}
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
+            record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
             record |= save_checkpoint(bench, params.out, record, params.dtype)
     if record["out"]:
         record["size"] = write_folder_card(str(record["out"]), params.model, record)["size"]

@@ -11,6 +11,7 @@ from flows.params.evaluate import listed
 from flows.terminal import console
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_folder_card
+from tasks.prune import rounding_note
 from tasks.samples import sample_text
 from tasks.scheme import check_scheme, save_smaller, shrink_model
 from tasks.state import State
@@ -56,6 +57,7 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             both = side_by_side(written, sample_text(bench, windows))
             record["writes"] = {"part": windows, "samples": both}
         if params.out is not None:
+            record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
             record |= save_smaller(bench, params.out, record, params.dtype)
             record["size"] = write_folder_card(params.out, params.model, {})["size"]
     return record

@@ -8,6 +8,7 @@ from typing import Any
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import RECORD_FILE
+from autoprune.models.saved_type import matrix_types
 from autoprune.storage import atomic_folder
 from flows import library
 from flows.params import PruneParams
@@ -49,7 +50,7 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         "scheme": record["scheme"],
         "sparsity": record["parameters_target"],
         "seed": record["seed"],
-        "dtype": record.get("dtype_asked", "auto"),
+        "dtype": _asked_type(folder, record.get("dtype_asked", "auto")),
         "out": str(out),
         # The command has checked the folder already.
         "overwrite": True,
@@ -58,6 +59,11 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         asked |= {"corpus": corpus or record["corpus"], "seqlen": record["seqlen"]}
         asked |= {"calibration_windows": record["samples"], "held_out": record.get("held_out")}
     return record, PruneParams.model_validate(asked)
+
+
+def _asked_type(folder: Path, asked: str) -> str:
+    """The option that gives the type of the files: earlier versions saved GGUF in float32."""
+    return "float32" if asked == "auto" and matrix_types(folder) == {"F32"} else asked
 
 
 def reproduce_folder(

@@ -52,12 +52,15 @@ class Outcome(Part):
         saved_bytes: Size of the winner's weight files.
         dtype: Type of its matrices in the files.
         samples: A few continuations.
+        measured_in: Type in which its figures were measured, if rounding to that of the files
+            changed a weight; else empty.
     """
 
     source_bytes: int
     saved_bytes: int
     dtype: str
     samples: tuple[Sample, ...] = ()
+    measured_in: str = ""
 
 
 def samples_table(samples: Sequence[Sample], of: str = "selection") -> str:
@@ -96,6 +99,16 @@ def sizes(outcome: Outcome, quantised: str) -> str:
     return (
         f"Weights: {megabytes(outcome.source_bytes)}{kind} in, "
         f"{megabytes(outcome.saved_bytes)} ({outcome.dtype}) out, {beside}"
+    )
+
+
+def rounding(outcome: Outcome) -> str:
+    """Say that the figures are those of the weights before they were saved; empty if they agree."""
+    if not outcome.measured_in:
+        return ""
+    return (
+        f"Its figures were measured in {outcome.measured_in}, before its weights were rounded to "
+        f"{outcome.dtype} on saving; autoprune evaluate measures the files"
     )
 
 

@@ -9,7 +9,7 @@ from autoprune.models.licence import HOW_TO_OPEN, card_header, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.program_files import prunes_blocks
 from autoprune.recipe import Recipe
-from autoprune.report.benefit import samples_table, sizes, speed
+from autoprune.report.benefit import rounding, samples_table, sizes, speed
 from autoprune.report.canvas import number, percent, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import (
@@ -66,7 +66,8 @@ def found_parts(report: RunReport, record: Mapping[str, Any]) -> list[str]:
     """
     parts, outcome = [], report.outcome
     if outcome is not None:
-        parts.append(f"{sizes(outcome, report.quantised)}.")
+        found = sizes(outcome, report.quantised), rounding(outcome)
+        parts += [f"{sentence}." for sentence in found if sentence]
     credit = f"{in_markdown(authorship(report))}.\n\n" if authorship(report) else ""
     table = _table(_search_rows(report, record, _entry(report, record)))
     parts.append(f"## How it was found\n\n{credit}{table}")
@@ -85,8 +86,10 @@ def figures_of(report: RunReport, record: Mapping[str, Any]) -> str:
 
 def _benefit(report: RunReport) -> str:
     """Size before and after, and which runtime gains what."""
-    size = "" if report.outcome is None else f"{sizes(report.outcome, report.quantised)}. "
-    return f"{size}{speed(report.pattern)}."
+    found = [speed(report.pattern)]
+    if report.outcome is not None:
+        found = [sizes(report.outcome, report.quantised), *found, rounding(report.outcome)]
+    return " ".join(f"{sentence}." for sentence in found if sentence)
 
 
 def _recount(counted: Mapping[str, Any]) -> str:

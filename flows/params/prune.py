@@ -145,7 +145,7 @@ class PruneParams(Params):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
         "Type of the weights in memory and in the saved folder; auto: compute in float32, save in "
-        "the checkpoint's type",
+        "the checkpoint's type, bfloat16 for a quantised GGUF file",
     )
     device: Device = setting(metavar="NAME")
     out: str | None = setting(

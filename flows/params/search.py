@@ -134,8 +134,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
-        "Type of the winner's saved weights; auto: that of the checkpoint, float32 for a GGUF "
-        "file; measurements use float32 in any case",
+        "Type of the winner's saved weights; auto: that of the checkpoint, bfloat16 for a "
+        "quantised GGUF file; measurements use float32 in any case",
         group="what",
     )
     device: Device = setting(group="what", metavar="NAME")

@@ -34,6 +34,7 @@ from tasks.design import Drafting
 from tasks.measure import measure_dense, prepare
 from tasks.mirror import in_store
 from tasks.provenance import code_commit, machine
+from tasks.prune import rounding_note
 from tasks.remote import bench_sheet
 from tasks.report import write_page, write_report
 from tasks.run_files import RunFiles
@@ -275,6 +276,8 @@ def keep(driver: Driver, dtype: str) -> None:
         if found.spec.schemes:
             what = f"{kept['total']:,} parameters"
         console.screen().event(f"{best.alias} saved: {what} in the written files")
+        if note := rounding_note(driver.bench, dtype):
+            console.screen().event(note)
         files.add_facts(checkpoint=kept)
         # The sealed figures and the record's next commands belong to the finished search.
         driver.write_record()
