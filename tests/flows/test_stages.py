@@ -33,6 +33,8 @@ def params(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTOPRUNE_HOME", str(folder))
         patch.setenv("AUTOPRUNE_PREFECT", "off")
+        # Stages compute on the search's device, whatever this process would choose.
+        patch.setenv("AUTOPRUNE_DEVICE", "nonsense")
         patch.setenv("AUTOPRUNE_LEDGER", str(folder / "ledger.jsonl"))
         for name in ("OPENAI_BASE_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
             patch.delenv(name, raising=False)
@@ -40,7 +42,7 @@ def params(
             model=str(tiny_folder), corpus=str(text_file), designer="scripted", script=answers,
             sandbox="off", **SIZES, candidates=2, slots=2, draws=1, repairs="none", run="whole",
             # Which answer a question gets follows from the seed; here the one that holds no metric.
-            seed=1,
+            seed=1, device="cpu",
         )  # fmt: skip
 
 
@@ -98,7 +100,7 @@ def test_a_finished_stage_is_compared_and_leaves_the_log_alone(
     heard: list[str] = []
     monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
     before, facts = events("whole"), RunFiles.of(State.open(), "whole").read_facts()
-    assert facts["calibration"]["cached"] is False
+    assert facts["calibration"]["cached"] is False and facts["machine"]["device"] == "cpu"
     for name, more in (
         ("measure", {}), ("measure", {"candidate": "C1"}), ("validate", {"candidate": "C1"}),
         ("validate", {"candidate": "wanda"}), ("calibrate", {}), ("register", {}),
