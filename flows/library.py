@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from autoprune.models.device import require_device as require_device
     from autoprune.models.pushing import check_push as check_push
     from autoprune.models.reference import check_reference as check_reference
+    from autoprune.models.saved_type import matrix_types as matrix_types
     from autoprune.models.target import check_target as check_target
     from autoprune.repair import SOLVERS as SOLVERS
     from autoprune.repair import Repair as Repair
@@ -75,6 +76,7 @@ _PLACES = {
     "is_generated": "autoprune.text.generated",
     "interpreter_of": "autoprune.comparison.peer",
     "made_record": "tasks.folder_record",
+    "matrix_types": "autoprune.models.saved_type",
     "named_baselines": "autoprune.comparison.result",
     "parse_methods": "autoprune.comparison.methods",
     "parse_pattern": "autoprune.masking.pattern",

@@ -8,7 +8,6 @@ from typing import Any
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import RECORD_FILE
-from autoprune.models.saved_type import matrix_types
 from autoprune.storage import atomic_folder
 from flows import library
 from flows.params import PruneParams
@@ -63,7 +62,8 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
 
 def _asked_type(folder: Path, asked: str) -> str:
     """The option that gives the type of the files: earlier versions saved GGUF in float32."""
-    return "float32" if asked == "auto" and matrix_types(folder) == {"F32"} else asked
+    wide = asked == "auto" and library.matrix_types(folder) == {"F32"}
+    return "float32" if wide else asked
 
 
 def reproduce_folder(
