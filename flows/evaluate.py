@@ -9,7 +9,8 @@ from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.evaluation.suites.against import compare, read_record
 from autoprune.report.sealed import SealedSet
 from flows.naming import run_name as flow_run_name
-from flows.params.evaluate import EvaluateParams, listed
+from flows.params.evaluate import EvaluateParams
+from flows.params.fields import listed
 from flows.terminal import console
 from flows.terminal.evaluation_text import evaluation_text
 from flows.text_split import forget_split, settled

@@ -12,7 +12,7 @@ from autoprune.models.record import source_record, text_record
 from autoprune.models.target import check_target
 from flows.naming import run_name
 from flows.params import PruneParams
-from flows.params.evaluate import listed
+from flows.params.fields import listed
 from flows.prune_scheme import prune_by_scheme
 from flows.pruning_text import pruning_text
 from flows.terminal import console

@@ -6,7 +6,7 @@ from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from autoprune.models.record import source_record, text_record
 from flows.params import PruneParams
-from flows.params.evaluate import listed
+from flows.params.fields import listed
 from flows.terminal import console
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_folder_card

@@ -11,7 +11,7 @@ from autoprune.models.reference import RECORD_FILE
 from autoprune.storage import atomic_folder
 from flows import library
 from flows.params import PruneParams
-from flows.params.evaluate import listed
+from flows.params.fields import listed
 from tasks.run_files import read_object
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.search_settings import with_text_split
 from autoprune.storage import write_json
@@ -28,6 +30,16 @@ def find_run(state: State, name: str | None) -> str:
     if name not in known:
         raise UnknownNameError("run", name, known)
     return name
+
+
+def at_work(state: State, run_id: str) -> bool:
+    """Return whether some process holds the search's log right now."""
+    lock = FileLock(f"{RunFiles.of(state, run_id).log}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def save_params(state: State, run_id: str, params: SearchParams) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from autoprune.program_files import metric_source
-from flows.params.evaluate import listed
+from flows.params.fields import listed
 
 DESCRIPTION = """\
 Run a Python file in the locked container, on small layers or blocks, and report

@@ -13,6 +13,7 @@ from flows.params.fields import (
     Seed,
     Seqlen,
     TextSplit,
+    listed,
     split_number,
 )
 from flows.params.named import check_corpora, check_device, check_models, check_suites
@@ -217,8 +218,3 @@ def _usual_windows() -> str | None:
     """Return the windows folder of `autoprune instruct bench`; None while it is empty."""
     folder = State.open().live
     return str(folder) if folder.is_dir() and any(folder.iterdir()) else None
-
-
-def listed(text: str | None) -> list[str]:
-    """Split a comma-separated list."""
-    return [part.strip() for part in (text or "").split(",") if part.strip()]

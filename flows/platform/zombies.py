@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from filelock import FileLock, Timeout
-
 from autoprune.errors import AutopruneError
 from flows.params import SearchParams, checked
+from flows.platform.ghosts import LATEST, crash
 from flows.platform.login import login_of
 from flows.platform.orders import ZOMBIE_SECONDS, client_of
 from flows.platform.pools import chosen_pool
+from flows.runs import at_work
 from tasks.run_files import RunFiles
 from tasks.state import FOLDER_TAG, State, folder_tag
 
@@ -20,24 +20,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-GONE = (
-    "its process is gone; `autoprune resume` (a night: with --submit) goes on, finished work is "
-    "not done again"
-)
-# Runs read at once; the wanted one is among the latest.
-LATEST = 200
 # From taking a run to locking its search: Prefect's start, imports, checks of the form.
 STARTING_SECONDS = 120.0
-
-
-def at_work(state: State, run_id: str) -> bool:
-    """Return whether some process holds the search's log right now."""
-    lock = FileLock(f"{RunFiles.of(state, run_id).log}.lock")
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
@@ -186,27 +170,6 @@ def _searches(params: Any, run_id: str) -> bool:
     with suppress(AutopruneError):
         return bool(checked(SearchParams, params).run_id() == run_id)
     return False
-
-
-def crash(client: "SyncPrefectClient", flow_run: "FlowRun") -> None:
-    """Mark an unfinished flow run, and its running tasks, as crashed."""
-    from prefect.states import Crashed
-
-    running = flow_run.state is not None and (
-        flow_run.state.is_running() or flow_run.state.is_pending()
-    )
-    if running:
-        client.set_flow_run_state(flow_run.id, Crashed(message=GONE), force=True)
-        for task_run in _running_tasks(client, flow_run.id):
-            client.set_task_run_state(task_run, Crashed(message=GONE), force=True)
-
-
-def _running_tasks(client: "SyncPrefectClient", flow_run_id: UUID) -> list[UUID]:
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-
-    asked = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-    found = client.read_task_runs(flow_run_filter=asked, limit=LATEST)
-    return [one.id for one in found if one.state is not None and one.state.is_running()]
 
 
 def _parent(client: "SyncPrefectClient", flow_run: "FlowRun") -> "FlowRun | None":
