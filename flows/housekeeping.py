@@ -9,7 +9,7 @@ from typing import Any
 from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.storage import share_file
-from flows.runs import at_work, find_run
+from flows.search.runs import at_work, find_run
 from tasks.in_use import caches_are_read
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State

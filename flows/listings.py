@@ -11,8 +11,8 @@ from autoprune.report.counted import for_people
 from autoprune.report.sealed import SealedSet
 from flows import library
 from flows.housekeeping import NOT_BEGUN, runs_listing
-from flows.runs import find_run
-from flows.searching.leaderboard import rows, table
+from flows.search.leaderboard import rows, table
+from flows.search.runs import find_run
 from flows.terminal.output import pairs, wrapped
 from tasks import track
 from tasks.ledger_file import ledger_path

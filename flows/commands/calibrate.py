@@ -2,16 +2,16 @@
 
 import argparse
 
-from flows import late
+from flows import calibrate
+from flows.calibrate.params import CalibrateParams
+from flows.calibrate.text import calibration_text
 from flows.engine import open_engine
-from flows.params import CalibrateParams
-from flows.terminal.calibration_text import calibration_text
 from flows.terminal.output import emit
 
 
 def run(args: argparse.Namespace, params: CalibrateParams) -> int:
     """Collect and print what is in the store."""
     with open_engine(args) as engine:
-        record = engine.call(late.calibrate, params)
+        record = engine.call(calibrate.calibrate, params)
     emit(args, record, calibration_text(record, params))
     return 0

@@ -4,10 +4,10 @@ import argparse
 from typing import Any
 
 from autoprune.errors import AutopruneError
-from flows import late
+from flows import demo
 from flows.commands.search import search_with
 from flows.engine import Engine
-from flows.params import SearchParams
+from flows.search.params import SearchParams
 from tasks.run_files import RunFiles
 
 
@@ -20,8 +20,8 @@ def _second(engine: Engine, params: SearchParams, record: dict[str, Any]) -> str
     """Make a smaller model beside the search's winner; if that fails, the search still stands."""
     folder = RunFiles.of(engine.state, record["run"]).folder / "smaller"
     try:
-        made = engine.call(late.second_model, params, str(folder))
+        made = engine.call(demo.second_model, params, str(folder))
     except AutopruneError as error:
         return f"\n no second model: {error}"
     record["second"] = made
-    return f"\n\n{late.second_text(made, folder)}"
+    return f"\n\n{demo.second_text(made, folder)}"

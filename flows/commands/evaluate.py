@@ -2,10 +2,10 @@
 
 import argparse
 
-from flows import late
+from flows import evaluate
 from flows.engine import open_engine
-from flows.params.evaluate import EvaluateParams
-from flows.terminal.evaluation_text import evaluation_text
+from flows.evaluate.params import EvaluateParams
+from flows.evaluate.text import evaluation_text
 from flows.terminal.output import emit, tell
 
 REFUSED = 2
@@ -14,7 +14,7 @@ REFUSED = 2
 def run(args: argparse.Namespace, params: EvaluateParams) -> int:
     """Measure and print every figure with its protocol."""
     with open_engine(args) as engine:
-        record = engine.call(late.evaluate, params)
+        record = engine.call(evaluate.evaluate, params)
     emit(args, record, evaluation_text(record))
     if record["refusal"]:
         tell(f"autoprune: not compared: {record['refusal']}")

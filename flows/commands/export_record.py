@@ -7,7 +7,7 @@ from typing import Any
 
 from autoprune.errors import UsageError
 from autoprune.search.export import export_log
-from flows.runs import saved_params
+from flows.search.runs import saved_params
 from flows.terminal.output import emit, pairs
 from tasks.run_files import RunFiles
 from tasks.state import State, without_machine_paths

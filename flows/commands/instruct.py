@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.plain_text import shell_line
-from flows.instructing import Job, instruct
+from flows.instruct.instructing import Job, instruct
 from flows.terminal.console import open_screen
 from flows.terminal.output import emit, pairs
 from tasks.in_use import reading_caches

@@ -7,11 +7,11 @@ from typing import Any
 
 from autoprune.plain_text import shell_line
 from autoprune.report.sealed import SealedSet
-from flows import late
+from flows import promote
 from flows.engine import open_engine
-from flows.params import PromoteParams
+from flows.promote.params import PromoteParams
+from flows.promote.verdict import verdict_line
 from flows.terminal.output import emit, tell
-from flows.verdict import verdict_line
 from tasks.state import State
 
 NOTHING_PASSED = 3
@@ -23,10 +23,10 @@ def run(args: argparse.Namespace, params: PromoteParams) -> int:
     if params.folder is None:
         # Before a run is on record, which a wrong name would leave there as failed.
         root = str(State.open().root)
-        late.require_model(root, params.name, rollback=params.rollback)
+        promote.require_model(root, params.name, rollback=params.rollback)
     with open_engine(args) as engine:
         looked = params.model_copy(update={"dry_run": True}) if asks else params
-        record = engine.call(late.promote, looked)
+        record = engine.call(promote.promote, looked)
     if asks:
         record = _ask_and_settle(record, params)
     emit(args, record, _text(record, params))
@@ -51,11 +51,11 @@ def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, 
     if not agreed:
         return record
     if rollback:
-        done = late.roll_back(root, record["name"], False)
+        done = promote.roll_back(root, record["name"], False)
     else:
         verdict = {key: record[key] for key in ("passed", "reason", "checks")}
         asked = record["name"], record["challenger"], record["champion"]
-        moved = late.settle(root, *asked, verdict, late.text_of(record))
+        moved = promote.settle(root, *asked, verdict, promote.text_of(record))
         done = {"moved": moved["moved"]}
     return record | done | {"dry_run": False}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from autoprune.plain_text import shell_line
 from flows.engine import open_engine
-from flows.prune import prune
-from flows.reproduce_folder import reproduce_folder
+from flows.prune.flow import prune
+from flows.reproduce.folder import reproduce_folder
 from flows.terminal.console import open_screen
 from flows.terminal.output import emit, pairs
 from tasks.reproduce import MasksDifferError, find_candidate, reproduce

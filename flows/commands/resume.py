@@ -8,7 +8,7 @@ from autoprune.errors import PrerequisiteError, UsageError
 from flows.commands.search import search_with
 from flows.platform.api_server import running_api, set_prefect_environment
 from flows.platform.zombies import deployed, retry, settle
-from flows.runs import saved_params
+from flows.search.runs import saved_params
 from flows.terminal.output import emit, tell
 from tasks.state import State
 

@@ -4,10 +4,10 @@ import argparse
 import json
 from collections.abc import Callable
 
-from flows import late
+from flows import search
 from flows.engine import open_engine
-from flows.params import SearchParams
-from flows.searching.leaderboard import closing_text
+from flows.search.leaderboard import closing_text
+from flows.search.params import SearchParams
 from flows.terminal.output import emit
 
 
@@ -30,9 +30,9 @@ def search_with(
         then: Called with the engine, the parameters and the record, which it may extend; returns
             more text.
     """
-    late.require_docker(params)
+    search.require_docker(params)
     with open_engine(args) as engine:
-        record = engine.call(late.search, params)
+        record = engine.call(search.search, params)
         more = "" if then is None else then(engine, params, record)
     emit(args, record, closing_text(record) + more, coloured=True)
     return 0 if record["passed"] else 3

@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.params import CalibrateParams
+from flows.calibrate.params import CalibrateParams
 from flows.terminal.options import MODEL, add_options, given_with_model, settled
 
 DESCRIPTION = """\

@@ -6,7 +6,7 @@ from typing import Any
 
 from autoprune.comparison.record import require_record
 from autoprune.errors import UsageError
-from flows.params.compare import CompareParams
+from flows.compare.params import CompareParams
 from flows.terminal.options import MODEL, add_options, given, given_with_model, settled
 
 DESCRIPTION = """\

@@ -3,7 +3,7 @@
 import argparse
 
 from flows.grammar.search import add_config, search_settings
-from flows.params import SearchParams
+from flows.search.params import SearchParams
 from flows.terminal.options import add_options, settled
 
 DESCRIPTION = """\

@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.params.evaluate import EvaluateParams
+from flows.evaluate.params import EvaluateParams
 from flows.terminal.options import MODEL, add_options, given_with_model, settled
 
 DESCRIPTION = """\

@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.runs import find_run
+from flows.search.runs import find_run
 from tasks.state import State
 
 DESCRIPTION = """\

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from autoprune.errors import UsageError
-from flows.params import InspectParams
+from flows.inspect.params import InspectParams
 from flows.terminal.option_types import add_overwrite
 from flows.terminal.options import MODEL, add_options, given_with_model, settled
 

@@ -3,7 +3,7 @@
 import argparse
 
 from autoprune.errors import UsageError
-from flows.params import PromoteParams
+from flows.promote.params import PromoteParams
 from flows.terminal.option_types import whole_number
 from flows.terminal.options import add_options, given, settled
 from tasks.state import State

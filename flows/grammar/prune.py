@@ -5,8 +5,7 @@ from typing import Any
 
 from autoprune.errors import UsageError
 from autoprune.quality import USUAL_MINUTES
-from flows.params import PruneParams
-from flows.params.prune import RECIPE
+from flows.prune.params import RECIPE, PruneParams
 from flows.terminal.options import MODEL, add_options, given_with_model, settled
 
 DESCRIPTION = """\

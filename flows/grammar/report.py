@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from autoprune.targets import check_file
-from flows.runs import find_run
+from flows.search.runs import find_run
 from flows.terminal.option_types import add_overwrite
 from tasks.run_files import RunFiles
 from tasks.state import State

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.targets import check_folder
-from flows import late
+from flows import reproduce
 from flows.params.named import check_device
 from flows.terminal.option_types import add_overwrite
 from tasks.state import State
@@ -53,7 +53,7 @@ def read(args: argparse.Namespace) -> Path | None:
     folder, state = Path(args.run_name).expanduser(), State.at()
     if args.candidate is None:
         # Read now what it was made with; its files are made again later.
-        late.request_of(folder, args.corpus, out or folder)
+        reproduce.request_of(folder, args.corpus, out or folder)
     elif args.corpus is not None:
         raise UsageError("a candidate's text is that of its search; leave out --corpus")
     elif not state.has_store:

@@ -3,7 +3,7 @@
 import argparse
 
 from flows.params.named import check_device
-from flows.runs import find_run
+from flows.search.runs import find_run
 from tasks.state import State
 
 DESCRIPTION = """\

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.params import SearchParams
+from flows.search.params import SearchParams
 from flows.terminal.options import add_options, given, settled
 from flows.terminal.settings_file import read_search
 from tasks.switches import prices

@@ -3,10 +3,10 @@
 import argparse
 from typing import get_args
 
-from flows.params import StageParams, checked
+from flows.params import checked
 from flows.params.named import check_device
-from flows.params.stages import StageName
-from flows.runs import find_run
+from flows.search.runs import find_run
+from flows.stage.params import StageName, StageParams
 from flows.terminal.options import add_options, given
 from tasks.state import State
 

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flows import late
 from tasks.open_runs import left_open, process_is_gone, process_mark
 from tasks.state import State, folder_tag
 
@@ -62,7 +61,10 @@ def mark_gone(client: "SyncPrefectClient", state: State) -> list[str]:
         crash(client, run)
     _mark_tasks(client)
     if left_open(state):
-        late.end_killed(state)
+        # Takes seconds, and is seldom needed.
+        from tasks.mirror import end_killed
+
+        end_killed(state)
     return [run.name for run in gone]
 
 

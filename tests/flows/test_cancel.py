@@ -21,9 +21,9 @@ from prefect.client.schemas.filters import (
 from prefect.states import Cancelling
 
 from autoprune.search.search import Search
-from flows.params import SearchParams
 from flows.platform.pools import POOL
 from flows.search import search
+from flows.search.params import SearchParams
 from sandbox.ownership import LABEL_RUN
 from tasks.run_files import RunFiles
 from tasks.state import State

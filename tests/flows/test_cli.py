@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from flows import commands, grammar
+from flows.calibrate.params import CalibrateParams
+from flows.calibrate.text import calibration_text
 from flows.cli import loading
 from flows.cli.parser import parse
 from flows.commands import compact, reproduce, validate
+from flows.evaluate import text as evaluation_text
 from flows.grammar import COMMANDS
-from flows.params import CalibrateParams, PruneParams
-from flows.terminal import evaluation_text
-from flows.terminal.calibration_text import calibration_text
+from flows.prune.params import PruneParams
 from flows.terminal.options import given
 from tests.support.command_line import PRUNE, CommandLine
 
@@ -41,7 +42,7 @@ waits = [os.environ['OMP_WAIT_POLICY'], os.environ['KMP_BLOCKTIME']]
 for name in COMMANDS:
     assert main([name, '--help']) == 0
 print(json.dumps([loaded(some), waits]), file=sys.stderr)
-import flows.late, flows.library, tasks.track
+import flows.library, flows.prune, flows.search, tasks.track
 assert [main(['ls', what]) for what in ('runs', 'models', 'sealed')] == [0, 0, 0]
 print(json.dumps([loaded(lists), 0]), file=sys.stderr)
 """

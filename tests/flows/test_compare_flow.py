@@ -11,8 +11,8 @@ from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
 from flows.cli.parser import parse
 from flows.compare import compare
+from flows.compare.params import CompareParams
 from flows.params import checked
-from flows.params.compare import CompareParams
 from flows.terminal import console
 from flows.terminal.options import given
 from tasks import compare as comparing

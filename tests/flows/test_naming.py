@@ -9,10 +9,10 @@ from prefect.context import FlowRunContext
 
 import tasks.recorded
 from flows.calibrate import calibrate
+from flows.calibrate.params import CalibrateParams
 from flows.compare import compare
 from flows.evaluate import evaluate
 from flows.nightly import nightly
-from flows.params import CalibrateParams
 from flows.promote import promote
 from flows.prune import prune
 from flows.search import search

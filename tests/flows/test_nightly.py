@@ -20,13 +20,15 @@ from autoprune.search.spec import SearchSpec
 from autoprune.search.starts import given_start
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
-from flows import nightly as module
 from flows.evaluate import evaluate
-from flows.nightly import dated, nightly
-from flows.params import NightlyParams, SearchParams
+from flows.nightly import flow as module
+from flows.nightly import nightly
+from flows.nightly.best_so_far import recipe_line, with_best_so_far
+from flows.nightly.flow import dated
+from flows.nightly.params import NightlyParams
 from flows.promote import promote
-from flows.runs import save_params
-from flows.searching.best_so_far import recipe_line, with_best_so_far
+from flows.search.params import SearchParams
+from flows.search.runs import save_params
 from tasks.ledger_file import Ledger, ledger_path
 from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles

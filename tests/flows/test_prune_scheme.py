@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 import autoprune
 from autoprune.comparison.plan import Target
 from autoprune.errors import UsageError
-from flows.params import PruneParams
 from flows.prune import prune
+from flows.prune.params import PruneParams
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
 

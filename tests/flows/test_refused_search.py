@@ -7,8 +7,8 @@ import pytest
 
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
-from flows.params import SearchParams
-from flows.searching.run import run_search
+from flows.search.params import SearchParams
+from flows.search.run import run_search
 from sandbox.errors import SandboxUnavailableError
 from tasks.design import Drafting
 from tasks.mirror import tracker_of

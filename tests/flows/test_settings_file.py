@@ -8,7 +8,7 @@ from autoprune.errors import UsageError
 from flows.cli.parser import parse
 from flows.grammar import demo
 from flows.grammar.search import search_settings
-from flows.params import SearchParams
+from flows.search.params import SearchParams
 from flows.terminal.options import settled
 from tests.support.command_line import CommandLine
 

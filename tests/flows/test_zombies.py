@@ -14,10 +14,10 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from autoprune.errors import AutopruneError
 from flows.commands import resume
-from flows.params import SearchParams
 from flows.platform import zombies
 from flows.platform.zombies import STARTING_SECONDS, retry, settle, starting_seconds
-from flows.runs import save_params
+from flows.search.params import SearchParams
+from flows.search.runs import save_params
 from tasks import state
 from tasks.run_files import RunFiles
 

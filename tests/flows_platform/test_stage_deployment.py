@@ -14,8 +14,8 @@ from prefect.client.schemas.filters import (
 from prefect.exceptions import PrefectHTTPStatusError
 
 from autoprune.search.search import Search
-from flows.params import SearchParams
-from flows.runs import save_params
+from flows.search.params import SearchParams
+from flows.search.runs import save_params
 from tests.support.platform_live import Live
 
 WAIT_SECONDS = 180.0

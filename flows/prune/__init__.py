@@ -1,0 +1,11 @@
+"""A model pruned once; its flow, and what else takes seconds to import."""
+
+from typing import TYPE_CHECKING
+
+from autoprune.lazy import lazily
+
+if TYPE_CHECKING:
+    from flows.prune.flow import prune as prune
+    from flows.prune.text import pruning_text as pruning_text
+
+__getattr__ = lazily(__name__, {"prune": "flows.prune.flow", "pruning_text": "flows.prune.text"})
