@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.checks import all_checks, check_rows
+from flows.doctor.checks import all_checks, check_rows
 from flows.terminal.output import emit
 from tasks.state import State
 

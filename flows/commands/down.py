@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from flows.platform import processes
-from flows.platform.launch import bring_down
 from flows.terminal.output import emit
+from flows.up.launch import bring_down
 from tasks.state import State
 
 

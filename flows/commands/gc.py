@@ -3,7 +3,7 @@
 import argparse
 
 from autoprune.report.benefit import megabytes
-from flows.housekeeping import collect, garbage
+from flows.housekeeping.disk import collect, garbage
 from flows.terminal.output import emit
 from tasks.state import State
 

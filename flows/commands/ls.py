@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.listings import listing
+from flows.ls.listings import listing
 from flows.terminal.output import emit
 
 

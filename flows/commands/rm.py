@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from autoprune.report.benefit import megabytes
-from flows.housekeeping import remove_runs
+from flows.housekeeping.disk import remove_runs
 from flows.terminal.output import emit, tell
 from tasks.state import State
 

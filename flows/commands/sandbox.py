@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from autoprune.errors import UsageError
-from flows.checks import check_rows
+from flows.doctor.checks import check_rows
 from flows.terminal.output import emit, pairs
 from sandbox.image import ensure_image
 from sandbox.preflight import preflight

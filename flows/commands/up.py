@@ -9,12 +9,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from flows.nightly.nights import chosen_night
 from flows.platform.api_server import set_prefect_environment
-from flows.platform.launch import Platform
 from flows.platform.login import login_file
-from flows.platform.nights import chosen_night
 from flows.platform.pools import chosen_pool, deployment_name
 from flows.terminal.output import emit, pairs
+from flows.up.launch import Platform
 from tasks.state import State, without_login
 
 WATCH_SECONDS = 1.0

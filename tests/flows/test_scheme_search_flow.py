@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from flows.listings import listing
+from flows.ls.listings import listing
 from flows.nightly.best_so_far import with_best_so_far
 from flows.search import search
 from flows.search.leaderboard import closing_text

@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from autoprune.errors import AutopruneError
 from flows.commands import resume
-from flows.platform import zombies
-from flows.platform.zombies import STARTING_SECONDS, retry, settle, starting_seconds
+from flows.resume import zombies
+from flows.resume.zombies import STARTING_SECONDS, retry, settle, starting_seconds
 from flows.search.params import SearchParams
 from flows.search.runs import save_params
 from tasks import state

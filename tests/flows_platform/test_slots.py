@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.doctor.health import platform_findings
 from flows.platform.api_server import ApiServer
-from flows.platform.health import platform_findings
-from flows.platform.orders import client_of, prepare_server
+from flows.up.orders import client_of, prepare_server
 from tasks.slots import local_slots, notes, unheld
 from tasks.state import State
 from tasks.turns import machine_limit

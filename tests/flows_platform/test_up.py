@@ -23,11 +23,11 @@ from prefect.client.schemas.filters import (
 from prefect.workers.process import ProcessWorker
 
 from autoprune.search.search import Search
-from flows.platform.health import platform_findings
-from flows.platform.orders import LIMITS, ZOMBIE_RULE, delete_gone
+from flows.doctor.health import platform_findings
 from flows.platform.pools import COMMAND, POOL, prepare_pool
 from flows.platform.processes import register_of
 from flows.platform.services import mlflow_answers, prefect_answers
+from flows.up.orders import LIMITS, ZOMBIE_RULE, delete_gone
 from tasks.state import State
 from tests.support.platform_live import AUTOPRUNE, MARKER, Live
 from tests.support.small_search import SIZES

@@ -14,8 +14,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from flows.platform import services
-from flows.platform.orders import prepare_server
 from flows.platform.ports import free_port
+from flows.up.orders import prepare_server
 from tasks.state import State
 
 PREFECT = (sys.executable, "-m", "prefect")

@@ -13,10 +13,10 @@ from packaging.specifiers import SpecifierSet
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.models.reference import DEMO_MODEL, resolve
 from autoprune.text.wikipedia import sample_file
+from flows.doctor.finding import Finding, Line
+from flows.doctor.health import platform_findings
 from flows.extras import missing_extra
-from flows.finding import Finding, Line
 from flows.neighbours import free_processors
-from flows.platform.health import platform_findings
 from tasks.state import State
 
 PACKAGES = ("torch", "transformers", "prefect", "mlflow", "docker", "openai", "pyarrow")
@@ -98,7 +98,7 @@ def _demo_corpus() -> Finding:
 
 def _answering(state: State, ask: bool) -> str:
     # Imports openai, which may not be installed.
-    from flows.designer_ready import endpoint, local_designer
+    from flows.doctor.designer_ready import endpoint, local_designer
 
     if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"):
         return endpoint()

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.finding import Finding
+from flows.doctor.finding import Finding
 from flows.platform import services
 from flows.platform.ghosts import mark_gone
 from flows.platform.login import AUTH_VARIABLE, login_of, mlflow_login_of
-from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
 from flows.platform.pools import POOL, chosen_pool
 from flows.platform.processes import register_of
+from flows.up.orders import LIMITS, ZOMBIE_RULE, client_of
 from tasks.slots import local_slots, unheld
 from tasks.state import State, without_login
 

@@ -12,15 +12,16 @@ from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from flows.extras import require
-from flows.platform import orders, processes, services
+from flows.nightly.nights import Night, remember_night
+from flows.platform import processes, services
 from flows.platform.api_server import log_tail
 from flows.platform.ghosts import mark_gone
 from flows.platform.login import login_file, login_of, mlflow_login_of
-from flows.platform.nights import Night, remember_night
 from flows.platform.pools import POOL, remember_pool
 from flows.platform.ports import port_taken
 from flows.platform.processes import Register, Running
 from flows.platform.services import MLFLOW, PREFECT, Server, Service
+from flows.up import orders
 from tasks.state import State, without_login
 
 START_SECONDS = 180.0

@@ -14,9 +14,9 @@ from uuid import UUID
 
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, PrerequisiteError
+from flows.nightly.nights import Night, scheduled, with_night
 from flows.platform.environment import client_environment
 from flows.platform.login import AUTH_VARIABLE
-from flows.platform.nights import Night, scheduled, with_night
 from flows.platform.pools import POOL, deployment_name, prepare_pool
 from tasks.state import without_login
 

@@ -10,7 +10,7 @@ from autoprune.report.canvas import number, percent, short_model
 from autoprune.report.counted import for_people
 from autoprune.report.sealed import SealedSet
 from flows import library
-from flows.housekeeping import NOT_BEGUN, runs_listing
+from flows.housekeeping.disk import NOT_BEGUN, runs_listing
 from flows.search.leaderboard import rows, table
 from flows.search.runs import find_run
 from flows.terminal.output import pairs, wrapped

@@ -10,10 +10,10 @@ from autoprune.errors import AutopruneError
 from flows.params import checked
 from flows.platform.ghosts import LATEST, crash
 from flows.platform.login import login_of
-from flows.platform.orders import ZOMBIE_SECONDS, client_of
 from flows.platform.pools import chosen_pool
 from flows.search.params import SearchParams
 from flows.search.runs import at_work
+from flows.up.orders import ZOMBIE_SECONDS, client_of
 from tasks.run_files import RunFiles
 from tasks.state import FOLDER_TAG, State, folder_tag
 
