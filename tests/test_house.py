@@ -141,7 +141,7 @@ def test_the_map_names_every_file_of_flows_that_is_in_no_folder() -> None:
     named = set(re.findall(r"`(\w+)`", " ".join(rows)))
     files = {path.stem for path in (ROOT / "flows").glob("[!_]*.py")}
     folders = {path.parent.name for path in (ROOT / "flows").glob("*/__init__.py")}
-    assert files | folders == named - {"flows", "doctor"}
+    assert files | folders == named - {"flows"}
 
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

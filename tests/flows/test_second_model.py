@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from flows.commands import demo
+from flows.demo import command as demo
 from flows.demo import flow as second
 from flows.search.params import SearchParams
 from tasks.run_files import RunFiles

@@ -13,7 +13,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from autoprune.errors import AutopruneError
-from flows.commands import resume
+from flows.resume import command as resume
 from flows.resume import zombies
 from flows.resume.zombies import STARTING_SECONDS, retry, settle, starting_seconds
 from flows.search.params import SearchParams

@@ -12,8 +12,8 @@ from autoprune.errors import UsageError
 from autoprune.search.spec import SearchSpec
 from autoprune.text.windows import WINDOWS_VERSION
 from flows.compare.params import CompareParams
+from flows.demo.grammar import DEFAULTS
 from flows.evaluate.params import EvaluateParams
-from flows.grammar.demo import DEFAULTS
 from flows.promote.params import PromoteParams
 from flows.search.params import SearchParams
 from flows.search.run import about_windows, require_same_windows

@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.grammar.search import add_config, search_settings
+from flows.search.grammar import add_config, search_settings
 from flows.search.params import SearchParams
 from flows.terminal.options import add_options, settled
 

@@ -1,7 +1,8 @@
-"""The grammar of each command, one module each: its options, and the parameters made from them.
+"""The commands: their names, what each does, and where it is.
 
-Light, without torch, Prefect and whatever else runs a command (:mod:`flows.commands`), so that
-help and refusals are immediate.
+A command has two modules. Its grammar, with its options and the parameters made from them, is
+light, without torch, Prefect and whatever else runs a command, so that help and refusals are
+immediate. The other has ``run(args)``, or ``run(args, params)`` if the grammar makes parameters.
 """
 
 # Name and description of each command, in the order of the help.
@@ -45,3 +46,27 @@ SEEDED = frozenset(
 ON_DEVICE = frozenset(
     {"demo", "search", "inspect", "calibrate", "prune", "evaluate", "compare", "verify"}
 ) | {"promote", "reproduce", "resume", "stage", "up", "mcp"}
+
+# Folders of the commands that have none of their own: `flows/NAME` has ``grammar`` and ``command``,
+# a shared folder has ``NAME_grammar`` and ``NAME_command``.
+SHARED = {
+    "design": "records",
+    "down": "up",
+    "export-record": "records",
+    "gc": "housekeeping",
+    "mcp": "agents",
+    "report": "records",
+    "rm": "housekeeping",
+    "sandbox": "doctor",
+}
+
+
+def module_of(name: str, part: str) -> str:
+    """Return the full name of one of a command's modules.
+
+    Args:
+        name: A key of :data:`COMMANDS`.
+        part: ``grammar`` or ``command``.
+    """
+    word = name.replace("-", "_")
+    return f"flows.{SHARED[name]}.{word}_{part}" if name in SHARED else f"flows.{word}.{part}"

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autoprune.errors import PrerequisiteError, UsageError
-from flows.commands.search import search_with
 from flows.platform.api_server import running_api, set_prefect_environment
 from flows.resume.zombies import deployed, retry, settle
+from flows.search.command import search_with
 from flows.search.runs import saved_params
 from flows.terminal.output import emit, tell
 from tasks.state import State

@@ -8,7 +8,7 @@ from autoprune.bench.inspection import Inspection, inspect_model
 from autoprune.errors import AutopruneError
 from autoprune.report.inspection_plot import inspection_png
 from autoprune.storage import atomic_file, write_json
-from flows.grammar.inspect import JSON_FILE
+from flows.inspect.grammar import JSON_FILE
 from flows.inspect.params import InspectParams
 from flows.terminal.console import open_screen, report
 from flows.terminal.output import emit, plain, tell

@@ -5,8 +5,8 @@ from typing import Any
 
 from autoprune.errors import AutopruneError
 from flows import demo
-from flows.commands.search import search_with
 from flows.engine import Engine
+from flows.search.command import search_with
 from flows.search.params import SearchParams
 from tasks.run_files import RunFiles
 
