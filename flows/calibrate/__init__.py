@@ -1,4 +1,7 @@
-"""A dense model's statistics; the flow takes seconds to import."""
+"""The dense model's statistics, collected into the store.
+
+``flows.calibrate.calibrate``, the entry point of deployments, is imported on first use.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,7 @@
-"""Methods compared on one model; the flow, and what else takes seconds to import."""
+"""Methods compared on one model.
+
+``flows.compare.compare``, the entry point of deployments, is imported on first use.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The whole workflow on a small model; the flow of its second half takes seconds to import."""
+"""The whole workflow on a small model; the flow of its second half is imported on first use."""
 
 from typing import TYPE_CHECKING
 

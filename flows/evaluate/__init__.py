@@ -1,4 +1,7 @@
-"""A model measured by suites; the flow takes seconds to import."""
+"""One model measured by suites, alone or against another.
+
+``flows.evaluate.evaluate``, the entry point of deployments, is imported on first use.
+"""
 
 from typing import TYPE_CHECKING
 

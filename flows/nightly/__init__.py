@@ -1,4 +1,7 @@
-"""The search of every night; the flow takes seconds to import."""
+"""The search of every night, and what follows it.
+
+``flows.nightly.nightly``, the entry point of deployments, is imported on first use.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What the parameters of several flows share: with the command line, Prefect's form, the record."""
+"""What all parameters share; command line, Prefect's form and record are made from them."""
 
 from autoprune.search_settings import Share
 from flows.params.base import Params, checked, one_paragraph, setting

@@ -1,4 +1,7 @@
-"""A challenger made champion; the flow, and what else takes seconds to import."""
+"""The gate that makes a challenger the champion.
+
+``flows.promote.promote``, the entry point of deployments, is imported on first use.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,7 @@
-"""A model pruned once; its flow, and what else takes seconds to import."""
+"""One model pruned once.
+
+``flows.prune.prune``, the entry point of deployments, is imported on first use.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""A candidate, or the folder of a scheme, made again and compared."""
+"""A candidate, or the folder of a scheme, made again and compared bit by bit."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,7 @@
-"""A search for the best way to prune a model; its flow, and what else takes seconds to import."""
+"""A search for the best way to prune a model.
+
+``flows.search.search``, the entry point of deployments, is imported on first use.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,7 @@
-"""One stage of a search; its flow, and what else takes seconds to import."""
+"""One stage of a search.
+
+``flows.stage.stage``, the entry point of deployments, is imported on first use.
+"""
 
 from typing import TYPE_CHECKING
 
