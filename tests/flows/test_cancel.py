@@ -127,6 +127,10 @@ def test_cancelled_from_the_ui(
     print(f"work ended after {ended:.1f} s, Cancelled after {shown:.1f} s")
     assert not [process for process in processes if process.is_running()]
     assert stack.worker.is_running() and not stack.run_processes()
+    # The log of the worker has what the run's page shows.
+    assert (
+        f"press Retry here, or run autoprune resume {RUN}" in (tmp_path / "worker.log").read_text()
+    )
 
     with Search.open(state.run(RUN)) as stopped:
         before = [body["step"]["step_id"] for body in stopped.history()]
