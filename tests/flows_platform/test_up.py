@@ -188,18 +188,6 @@ def test_wrong_form_values_are_refused_before_a_run_exists(
         )
 
 
-def test_a_run_starts_in_the_folder_of_its_worker(live: Live, tiny_folder: Path) -> None:
-    shutil.copytree(tiny_folder, live.folder / "near")
-    near = {"model": "./near", "corpus": "./near/text.txt", "calibration_windows": 2, "seqlen": 32}
-    calibrate = deployment(live, "calibrate/manual")
-    with live.client() as client:
-        run = client.create_flow_run_from_deployment(calibrate.id, parameters={"params": near})
-    _until(lambda: state_of(live, run.id).is_final())
-    assert state_of(live, run.id).is_completed(), state_of(live, run.id).message
-    # Neither servers nor worker nor run took anything of that folder for a module.
-    assert not (live.folder / MARKER).exists(), (live.folder / MARKER).read_text()
-
-
 def log_of(live: Live, name: str) -> list[tuple[str, str]]:
     """Logger and message of all lines on the pages of the flow runs of this name."""
     with live.client() as client:
@@ -239,10 +227,11 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
 ) -> None:
     # A text whose documents follow each other has one sealed set, too few for two nights.
     texts = (tiny_folder / "text.txt").read_text(encoding="utf-8").split("\n\n")
-    corpus = live.folder / "nights.jsonl"
-    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    # Named, or the night's date would choose them and the second search below have others.
-    fields = tiny_search(tiny_folder, corpus=str(corpus), seed=1, text_split=1)
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (live.folder / "nights.jsonl").write_text(lines)
+    # A relative path is found because a run starts in the folder of its worker. Seed and split are
+    # named, or the night's date would choose them and the second search below have others.
+    fields = tiny_search(tiny_folder, corpus="./nights.jsonl", seed=1, text_split=1)
     params = {
         "search": fields | {"run": "cut"},
         "measured_windows": 4,
@@ -292,6 +281,8 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
         lambda: any("models:/autoprune.tiny.s60" in line for _, line in log_of(live, "search-cut"))
     )
     assert ("prefect.task_runs", "Finished in state Completed()") not in log_of(live, "search-cut")
+    # Neither servers nor worker nor run took anything of that folder for a module.
+    assert not (live.folder / MARKER).exists(), (live.folder / MARKER).read_text()
 
     whole = live.autoprune(
         "search", *as_words(fields), "--no-register-winner", "--run=whole", AUTOPRUNE_PREFECT="off"
