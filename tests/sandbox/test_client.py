@@ -41,7 +41,15 @@ def score(W, stats, params):
     relative = m / m.sum(0, keepdim=True) + m / m.sum(1, keepdim=True)
     return relative * stats["x_norm"] ** params.get("a", 0.5)
 """
-SLOW = "import time\ndef score(W, stats, params):\n    time.sleep(1)\n    return W.abs()\n"
+# In its first call; a probe makes more than ten.
+SLOW = """
+import time
+slept = []
+def score(W, stats, params):
+    if not slept:
+        slept.append(time.sleep(2))
+    return W.abs()
+"""
 
 
 def on_host(source: str, file: Path, params: dict[str, float]) -> np.ndarray:
