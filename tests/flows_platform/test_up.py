@@ -30,6 +30,7 @@ from flows.platform.processes import register_of
 from flows.platform.services import mlflow_answers, prefect_answers
 from tasks.state import State
 from tests.support.platform_live import AUTOPRUNE, MARKER, Live
+from tests.support.prefect_stack import RARELY
 from tests.support.small_search import SIZES
 
 WAIT_SECONDS = 180.0
@@ -155,7 +156,7 @@ def test_a_second_project_shares_the_server(
             run = client.create_flow_run_from_deployment(
                 calibrate.id, parameters={"params": here | {"seqlen": 32}}
             )
-        _until(lambda: state_of(live, run.id).is_final())
+        _until(lambda: state_of(live, run.id).is_final(), RARELY)
         assert state_of(live, run.id).is_completed(), state_of(live, run.id).message
     finally:
         second.autoprune("down", **servers)
@@ -266,7 +267,7 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     done = live.autoprune("resume", "cut", "--submit")
     assert done.returncode == 0, done.stderr
     assert "marked as crashed" in done.stderr and str(first) in done.stdout
-    _until(lambda: state_of(live, first).is_completed())
+    _until(lambda: state_of(live, first).is_completed(), RARELY)
     with live.client() as client:
         names = [each.name for each in client.read_flow_run_states(first)]
         asked = FlowRunFilter(name=FlowRunFilterName(any_=["search-cut"]))
@@ -278,7 +279,8 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     assert store.get_registered_model("autoprune.tiny.s60").aliases["champion"] == "1"
     # The page of the run has what the command prints, and not a line for every task.
     _until(
-        lambda: any("models:/autoprune.tiny.s60" in line for _, line in log_of(live, "search-cut"))
+        lambda: any("models:/autoprune.tiny.s60" in line for _, line in log_of(live, "search-cut")),
+        RARELY,
     )
     assert ("prefect.task_runs", "Finished in state Completed()") not in log_of(live, "search-cut")
     # Neither servers nor worker nor run took anything of that folder for a module.
@@ -344,8 +346,8 @@ def _outcomes(log: Path) -> int:
         return 0
 
 
-def _until(holds: Any) -> None:
+def _until(holds: Any, every: float = 0.1) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not holds():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(every)
