@@ -147,7 +147,7 @@ def test_twenty_clients_of_two_searches_do_not_collide(
     layer_folder: Path, layers: list[LayerInput]
 ) -> None:
     limits = Limits(probe_s=60, score_s=60, jobs_at_once=2, warm=1)
-    most = [0]
+    most, engine = [0], Engine()
     with (
         Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as one,
         Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as two,
@@ -158,9 +158,10 @@ def test_twenty_clients_of_two_searches_do_not_collide(
             for i in range(20)
         ]
         while not all(job.done() for job in jobs):
-            most.append(len(containers("threads")))
+            most.append(len(engine.list(f"{LABEL_RUN}=threads")))
             time.sleep(0.2)
         outcomes = [job.result() for job in jobs]
+    engine.close()
     # Each gets its own numbers: its layer and its constant, nobody else's.
     for i, outcome in enumerate(outcomes):
         assert isinstance(outcome, Accepted), outcome
