@@ -18,10 +18,12 @@ from flows.nightly.params import NightlyParams
 from flows.promote.flow import promote
 from flows.promote.verdict import verdict_line
 from flows.search.flow import search
+from flows.search.leaderboard import outcome_lines
 from flows.search.params import SearchParams
 from flows.terminal import console
 from flows.text_split import settled
 from tasks.mirror import tracker_of
+from tasks.results import show_night
 from tasks.state import State, model_slug
 from tasks.text_split import check_independent
 from tasks.track.registry import CHAMPION, aliases_of
@@ -81,8 +83,12 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
                 seed=tonight.seed,
             )
         )
+    verdict = "nothing was registered" if found["registered"] is None else "the gate was not asked"
     if params.promote_winner and found["registered"] is not None:
-        record["promotion"] = _promotion(params, tonight, found["registered"])
+        record["promotion"], verdict = _promotion(params, tonight, found["registered"])
+    lines = [*outcome_lines(found), verdict]
+    console.screen().outcome(lines)
+    show_night(State.open(), tonight.model, tonight.share, record, lines)
     return record
 
 
@@ -129,11 +135,12 @@ def _zone() -> tzinfo:
 
 def _promotion(
     params: NightlyParams, tonight: SearchParams, registered: dict[str, Any]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], str]:
+    """Return the record of the promotion and its outcome in one line."""
     name, version = registered["name"], str(registered["version"])
     if aliases_of(tracker_of(State.open()), name).get(CHAMPION) == version:
-        console.screen().event(f"version {version} of {name} is champion: it is the first")
-        return {"name": name, "champion": version, "moved": False, "passed": True}
+        first = {"name": name, "champion": version, "moved": False, "passed": True}
+        return first, f"version {version} of {name} is champion: it is the first"
     given = params.promote.model_fields_set
     update: dict[str, Any] = {"name": name, "version": version}
     for field in ("corpus", "seqlen"):
@@ -143,5 +150,4 @@ def _promotion(
         # The search measured on tonight's set, and earlier nights on theirs.
         update["text_split"] = FRESH
     done: dict[str, Any] = promote(params.promote.model_copy(update=update))
-    console.screen().outcome([verdict_line(done)])
-    return done
+    return done, verdict_line(done)

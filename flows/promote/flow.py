@@ -32,11 +32,15 @@ from tasks.state import State, folder_tag, model_slug
 from tasks.workbench import Workbench, opened
 
 TEXT = "promotion"
-NAME = run_name(
-    "promote",
-    PromoteParams,
-    lambda params: model_slug(params.name or params.folder or "challenger"),
-)
+
+
+def _subject(params: PromoteParams) -> str:
+    if params.rollback:
+        return f"rollback-{model_slug(params.name)}" if params.name else "rollback"
+    return model_slug(params.name or params.folder or "challenger")
+
+
+NAME = run_name("promote", PromoteParams, _subject)
 
 
 @flow(name="promote", flow_run_name=NAME, persist_result=False)

@@ -12,6 +12,7 @@ from autoprune.search.events import EventLog
 from flows.ending import end_fast
 from flows.search.driver import Driver
 from flows.search.posting import OpenQuestionsError
+from flows.terminal import console
 from tasks.run_files import RunFiles
 
 log = logging.getLogger("autoprune.run")
@@ -33,6 +34,9 @@ def stopping_well(driver: Driver) -> Iterator[None]:
         # TerminationSignal is Prefect's: the run was cancelled, or its worker is shutting down.
         end_fast()
         _name_way_on(driver, stop)
+        console.screen().outcome(
+            [f"stopped; press Retry here, or run autoprune resume {driver.run_id}"]
+        )
         _last_record(driver, "KILLED")
         raise
     except Exception as error:

@@ -30,6 +30,7 @@ def test_nothing_is_left(
 ) -> None:  # fmt: skip
     if docker:
         monkeypatch.setenv("DOCKER_HOST", docker)
+    monkeypatch.setattr("autoprune.design.transports.LONGEST_PAUSE", 0.01)
     params = SearchParams(model=str(tiny_folder), corpus=str(text_file), run="typo", **settings)
     with pytest.raises((PrerequisiteError, SandboxUnavailableError, UsageError)) as caught:
         run_search(params)
