@@ -7,8 +7,8 @@ from typing import NoReturn
 
 from autoprune import __version__
 from autoprune.errors import UsageError
+from flows.cli.commands import COMMANDS, ON_DEVICE, SEEDED
 from flows.cli.loading import grammar
-from flows.grammar import COMMANDS, ON_DEVICE, SEEDED
 from flows.terminal.option_types import whole_number
 
 HELP, VERSION = "help", "version"

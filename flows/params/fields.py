@@ -147,3 +147,8 @@ def require_used(runner: str, address: str | None, workers: int) -> None:
             "workers and runner_address are of the runners dask and ray; choose one of them, "
             "or leave both out"
         )
+
+
+def listed(text: str | None) -> list[str]:
+    """Split a comma-separated list."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]

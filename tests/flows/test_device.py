@@ -9,27 +9,24 @@ import pytest
 from autoprune.errors import UsageError
 from flows import nightly
 from flows.calibrate import calibrate
+from flows.calibrate.params import CalibrateParams
 from flows.compare import compare
+from flows.compare.params import CompareParams
+from flows.demo.flow import second_model
 from flows.evaluate import evaluate
+from flows.evaluate.params import EvaluateParams
+from flows.inspect.params import InspectParams
+from flows.nightly.params import NightlyParams
 from flows.on_device import on_its_device
-from flows.params import (
-    CalibrateParams,
-    InspectParams,
-    NightlyParams,
-    Params,
-    PromoteParams,
-    PruneParams,
-    SearchParams,
-    StageParams,
-    checked,
-)
-from flows.params.compare import CompareParams
-from flows.params.evaluate import EvaluateParams
+from flows.params import Params, checked
 from flows.promote import promote
+from flows.promote.params import PromoteParams
 from flows.prune import prune
-from flows.runs import going_on, save_params
+from flows.prune.params import PruneParams
 from flows.search import search
-from flows.second_model import second_model
+from flows.search.params import SearchParams
+from flows.search.runs import going_on, save_params
+from flows.stage.params import StageParams
 from flows.terminal.settings_file import read_search
 from tasks.run_files import RunFiles
 from tasks.state import State

@@ -38,7 +38,7 @@ def test_tables_are_shown_where_their_files_cannot_be_written(
     def full(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("flows.commands.inspect.write_json", full)
+    monkeypatch.setattr("flows.inspect.command.write_json", full)
     line = f"inspect MODEL --corpus TEXT {SIZES} -q --layers last --out {tmp_path / 'inspected'}"
     shown = cli(line, code=1).err
     assert "model.layers.1.mlp.up_proj" in shown and "the disk is full" in shown

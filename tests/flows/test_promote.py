@@ -14,9 +14,9 @@ from autoprune.masking.quotas import budget_zeros
 from autoprune.models.saving import save_model
 from autoprune.models.structure import prunable_linears
 from flows.cli.parser import parse
-from flows.commands.promote import _next
-from flows.params import PromoteParams
 from flows.promote import promote
+from flows.promote.command import _next
+from flows.promote.params import PromoteParams
 from flows.terminal import console
 from flows.terminal.options import given
 from tasks import promotion

@@ -19,8 +19,8 @@ from autoprune.models.structure import prunable_linears
 from autoprune.repair import Mrp
 from autoprune.text.corpora import CORPORA, load_corpus
 from autoprune.text.windows import token_windows
-from flows.params import PruneParams
 from flows.prune import prune
+from flows.prune.params import PruneParams
 from tests.support import exportable
 from tests.support.command_line import PRUNE, CommandLine
 from tests.support.whole_model import inputs_of

@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM
 import autoprune
 from autoprune.comparison.plan import Target
 from autoprune.errors import UsageError
-from flows.params import PruneParams
 from flows.prune import prune
-from flows.reproduce_folder import request_of
+from flows.prune.params import PruneParams
+from flows.reproduce.folder import request_of
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
 

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.saved_type import matrix_types
-from flows.params import SearchParams
 from flows.search import search
+from flows.search.params import SearchParams
 from tasks.mirror import tracker_of
 from tasks.reproduce import reproduce
 from tasks.state import State

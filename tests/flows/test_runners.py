@@ -8,9 +8,9 @@ import pytest
 
 from autoprune.errors import AutopruneError, PrerequisiteError
 from autoprune.search.spec import SearchSpec
-from flows.params import SearchParams
 from flows.runners import RUNNERS, workers
 from flows.search import search
+from flows.search.params import SearchParams
 from flows.terminal import console
 from tasks import remote, steps
 from tasks.search_bench import SearchBench

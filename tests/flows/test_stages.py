@@ -11,9 +11,11 @@ import pytest
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.search.search import Search
 from flows.cli import main
-from flows.params import SearchParams, StageParams, checked
+from flows.params import checked
 from flows.search import search
+from flows.search.params import SearchParams
 from flows.stage import stage
+from flows.stage.params import StageParams
 from flows.terminal import console
 from tasks import steps
 from tasks.run_files import RunFiles

@@ -6,7 +6,7 @@ import shlex
 from autoprune.report.program_card import program_card
 from autoprune.report.prune_card import prune_card
 from flows.cli.parser import parse
-from flows.params import PruneParams
+from flows.prune.params import PruneParams
 from flows.terminal.options import given
 from tests.support.checkpoint_record import RECORD
 
