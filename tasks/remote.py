@@ -26,6 +26,7 @@ from tasks.search_bench import SearchBench
 from tasks.shared import common_config, open_store
 from tasks.state import HOME_VARIABLE, State
 from tasks.steps import TASKS
+from tasks.switches import computing_on
 from tasks.workbench import opened
 
 # The call of a comparison; those of a search are tasks.
@@ -99,7 +100,9 @@ def _opened(config: dict[str, Any]) -> Any:
     stack.enter_context(opened(bench))
     _open[digest] = bench, stack
     try:
-        if bench.loaded.source.digest != config["model_digest"]:
+        with computing_on(config["device"]):
+            found = bench.loaded.source.digest
+        if found != config["model_digest"]:
             raise AutopruneError(
                 f"the model {config['model']} on this worker is not the one of the run (digest "
                 "differs); give every machine the same files, for example by a shared folder"

@@ -11,6 +11,7 @@ from autoprune.numerics import computed_by
 from autoprune.store import Store
 from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
+from tasks.switches import DEVICE_VARIABLE
 from tasks.workbench import Workbench
 
 
@@ -116,6 +117,8 @@ def common_config(bench: Workbench, shared: str | None) -> dict[str, Any]:
         "seed": bench.seed,
         "dtype": bench.dtype,
         "shared": shared,
+        # Only if it was named; else each machine computes on what it has.
+        "device": os.environ.get(DEVICE_VARIABLE),
         # Sums depend on the number of threads that share them; the same number, the same figures.
         "threads": torch.get_num_threads(),
         "computed_by": computed_by(),

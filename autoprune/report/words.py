@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from autoprune.report.benefit import sizes, speed
+from autoprune.report.benefit import rounding, sizes, speed
 from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import against_start, authorship, bounds
@@ -34,7 +34,8 @@ def benefit(report: RunReport) -> list[str]:
     if report.outcome is None:
         return []
     size = sizes(report.outcome, report.quantised)
-    return [f"{size}.", f"{speed(report.pattern, scheme_of(report))}."]
+    found = [size, speed(report.pattern, scheme_of(report)), rounding(report.outcome)]
+    return [f"{sentence}." for sentence in found if sentence]
 
 
 def scheme_of(report: RunReport) -> str:

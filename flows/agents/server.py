@@ -17,8 +17,8 @@ from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
 from flows.agents.outcome import outcome
 from flows.agents.project import Project
 from flows.agents.questions import give_answers, shared_once
-from flows.params import SearchParams
-from flows.searching.leaderboard import rows
+from flows.search.leaderboard import rows
+from flows.search.params import SearchParams
 from flows.terminal.options import settled
 
 P = ParamSpec("P")

@@ -15,7 +15,7 @@ from autoprune.design.transports import OpenAIDesigner
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed, outcome_from_json
-from flows.designer_ready import local_designer
+from flows.doctor.designer_ready import local_designer
 from tasks.design import DesignerSession, propose
 from tasks.state import State
 from tests.support.chat_server import Answer, completion, obedient, serving

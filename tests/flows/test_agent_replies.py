@@ -15,9 +15,9 @@ from flows.agents import jobs
 from flows.agents.jobs import Jobs
 from flows.agents.project import Project
 from flows.agents.questions import shared_once
-from flows.params import SearchParams
-from flows.runs import save_params
-from flows.searching.posting import facts_for_designers
+from flows.search.params import SearchParams
+from flows.search.posting import facts_for_designers
+from flows.search.runs import save_params
 from tasks.run_files import RunFiles
 from tasks.run_record import RunRecord
 from tasks.state import State

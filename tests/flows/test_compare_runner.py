@@ -13,10 +13,10 @@ import pytest
 from pydantic import BaseModel, model_serializer
 
 from autoprune.errors import AutopruneError, UsageError
-from flows import compare as module
+from flows.compare import flow as module
+from flows.compare.params import CompareParams
 from flows.engine import Engine
 from flows.params import checked
-from flows.params.compare import CompareParams
 from flows.runners import Answers, Workers, workers
 from flows.terminal.console import Screen
 from tasks import remote

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autoprune.report.data import Entry, RunReport
-from flows.searching.leaderboard import rows, table
+from flows.search.leaderboard import rows, table
 from tasks.publish import table_row
 
 FORMULA = "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) * x_norm ** {exponent:0.5}"

@@ -10,11 +10,11 @@ import yaml
 from prefect.client.schemas.schedules import CronSchedule
 
 from autoprune.errors import UsageError
-from flows.params import NightlyParams
-from flows.platform import provisioning
-from flows.platform.nights import Night, chosen_night, remember_night, scheduled, with_night
+from flows.nightly.nights import Night, chosen_night, remember_night, scheduled, with_night
+from flows.nightly.params import NightlyParams
 from flows.platform.pools import POOL
-from flows.platform.provisioning import deployments_text
+from flows.up import provisioning
+from flows.up.provisioning import deployments_text
 from tasks.state import State
 
 

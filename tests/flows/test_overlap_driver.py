@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from autoprune.search.search import LOG_FILE, Search
-from flows.searching import run as searching
-from flows.searching.driver import Driver
+from flows.search import run as searching
+from flows.search.driver import Driver
 from tasks import design, remote, steps
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State

@@ -12,11 +12,13 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.suites import build_suites
 from autoprune.search.spec import DesignerSpec
 from flows.cli.parser import build_parser
-from flows.grammar.search import search_settings as given
-from flows.params import Params, PruneParams, SearchParams, checked
-from flows.params.compare import CompareParams
-from flows.params.evaluate import EvaluateParams
+from flows.compare.params import CompareParams
+from flows.evaluate.params import EvaluateParams
+from flows.params import Params, checked
 from flows.prune import prune
+from flows.prune.params import PruneParams
+from flows.search.grammar import search_settings as given
+from flows.search.params import SearchParams
 from tests.support.command_line import CommandLine
 
 

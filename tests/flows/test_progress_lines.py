@@ -11,7 +11,7 @@ from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.steps import Measurement
-from flows.searching.driver import Driver
+from flows.search.driver import Driver
 from flows.terminal import console
 from tasks.design import DesignerSession
 from tasks.search_bench import SearchBench

@@ -7,8 +7,8 @@ import pytest
 
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
-from flows.params import SearchParams
-from flows.searching.run import run_search
+from flows.search.params import SearchParams
+from flows.search.run import run_search
 from sandbox.errors import SandboxUnavailableError
 from tasks.design import DesignerSession
 from tasks.mirror import tracker_of
@@ -30,6 +30,7 @@ def test_nothing_is_left(
 ) -> None:  # fmt: skip
     if docker:
         monkeypatch.setenv("DOCKER_HOST", docker)
+    monkeypatch.setattr("autoprune.design.transports.LONGEST_PAUSE", 0.01)
     params = SearchParams(model=str(tiny_folder), corpus=str(text_file), run="typo", **settings)
     with pytest.raises((PrerequisiteError, SandboxUnavailableError, UsageError)) as caught:
         run_search(params)

@@ -11,11 +11,12 @@ import psutil
 import pytest
 
 from autoprune.errors import PrerequisiteError
-from flows.grammar.up import DESCRIPTION
-from flows.platform import launch, pools, processes, provisioning, services
-from flows.platform.launch import Platform, bring_down, changing
+from flows.platform import pools, processes, services
 from flows.platform.processes import Running
 from flows.platform.services import Service
+from flows.up import launch, provisioning
+from flows.up.grammar import DESCRIPTION
+from flows.up.launch import Platform, bring_down, changing
 from tasks.state import State
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")

@@ -8,9 +8,9 @@ import pytest
 
 from autoprune.errors import AutopruneError, PrerequisiteError
 from autoprune.search.spec import SearchSpec
-from flows.params import SearchParams
 from flows.runners import RUNNERS, workers
 from flows.search import search
+from flows.search.params import SearchParams
 from flows.terminal import console
 from tasks import remote, steps
 from tasks.search_bench import SearchBench
@@ -55,6 +55,7 @@ def test_a_worker_with_other_text_or_versions_refuses(
         ),
         ({"parts": config["parts"] | {"calibration": "00" * 32}}, "calibration windows .*differs"),
         ({"computed_by": config["computed_by"] | {"torch": "1"}}, "and the search by 1;"),
+        ({"device": "nonsense"}, "the device 'nonsense' cannot be used"),
     ):
         with pytest.raises(AutopruneError, match=shown):
             remote._opened(config | change)

@@ -16,9 +16,9 @@ from autoprune.errors import UsageError
 from autoprune.progress import silent
 from autoprune.search.spec import SearchSpec
 from autoprune.text.corpora import load_corpus
-from flows.params import SearchParams
 from flows.search import search
-from flows.searching.leaderboard import closing_text
+from flows.search.leaderboard import closing_text
+from flows.search.params import SearchParams
 from flows.text_split import settled
 from sandbox.outcomes import Accepted, Rejected
 from tasks import mirror, steps

@@ -13,8 +13,9 @@ from autoprune.storage import write_json
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from flows.cli.parser import parse
-from flows.params import PromoteParams, SearchParams
-from flows.runs import saved_params
+from flows.promote.params import PromoteParams
+from flows.search.params import SearchParams
+from flows.search.runs import saved_params
 from flows.terminal import console
 from flows.text_split import forget_split, settled
 from tasks.run_files import RunFiles

@@ -5,7 +5,7 @@ import pytest
 from autoprune.search import DesignerSpec, SearchBudget
 from autoprune.search.estimate import estimate
 from autoprune.search.starts import given_start
-from flows.searching.foreseeing import foreseen
+from flows.search.foreseeing import foreseen
 from flows.terminal.console import clock
 from tests.support.synthetic import make_spec
 

@@ -6,7 +6,8 @@ import pytest
 
 from autoprune.errors import UsageError
 from autoprune.search import DesignerSpec, Search, SearchBudget
-from flows.params import SearchParams, checked
+from flows.params import checked
+from flows.search.params import SearchParams
 from tasks.calls import call_totals, designer_calls
 from tests.support.synthetic import Synthetic, drive, make_spec
 

@@ -36,7 +36,7 @@ class Limits(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answers)
         self.refusals, self.dies = refusals, dies
         self.taken: list[str] = []
-        self.given_back = self.unanswered = 0
+        self.given_back = self.unanswered = self.renewals = 0
 
     @property
     def api(self) -> str:
@@ -59,6 +59,10 @@ class Answers(BaseHTTPRequestHandler):
         if "decrement" in self.path:
             self.server.given_back += 1
             self.say(204, None)
+        elif "renew" in self.path:
+            self.server.renewals += 1
+            # A server that fails twice, and has lost the lease afterwards.
+            self.say(500 if self.server.renewals <= 2 else 410, {})
         elif self.server.refusals > 0:
             self.server.refusals -= 1
             self.say(423, {"detail": "taken"})
@@ -171,6 +175,17 @@ def test_a_run_that_waited_gets_its_slot_and_gives_it_back(tmp_path: Path) -> No
             assert server.taken == ["cpu"]
             assert len(list((tmp_path / "turns").iterdir())) == 1
         assert server.given_back == 1 and not list((tmp_path / "turns").iterdir())
+
+
+def test_a_lost_lease_is_noted_once_and_no_longer_renewed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(turns, "RENEW_SECONDS", 0.01)
+    with caplog.at_level(logging.INFO), serving() as server, in_a_run(server.api):
+        # It returns by itself: nobody sets the event.
+        turns._renew(uuid4(), threading.Event())
+    assert server.renewals == 3
+    assert caplog.text.count("not renewed") == 1 and caplog.text.count("without one") == 1
 
 
 @pytest.mark.parametrize(("kind", "taken"), [("local", ["llm"]), ("scripted", [])])
