@@ -11,7 +11,10 @@ PROCESSES ?= 3
 PIP_OPTIONS ?=
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 
-.PHONY: help install docker demo up test tests lint docs bench clean
+# A file of `make hashes`, from which alone `make install` then takes packages.
+HASHES ?=
+
+.PHONY: help install hashes docker demo up test tests lint docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +28,15 @@ $(BIN)/python:
 # Under -j both pips run at once, and one that looks for conflicts would read what the other has half
 # written. The demo's packages lack requirements on purpose.
 $(PACKAGES): pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --no-warn-conflicts -c constraints.txt -e '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
+	$(if $(HASHES),$(PIP) --no-deps --require-hashes -r $(HASHES))
+	$(PIP) --no-warn-conflicts $(if $(HASHES),--no-deps,-c constraints.txt) -e '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
 	@touch $@
+
+# Wheels differ by platform, Python and index, and torch's CPU and CUDA builds have one version: hashes are of what pip,
+# as it is set up here, would install.
+hashes: $(BIN)/python ## Write hashes.txt, what pip would install here by hash, for HASHES=hashes.txt
+	$(PIP) --dry-run --ignore-installed --report $(VENV)/found.json -c constraints.txt '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
+	@$(BIN)/python -c 'import json, sys; found = json.load(open(sys.argv[1]))["install"]; print(*sorted("{name}=={version} --hash=sha256:{0}".format(one["download_info"]["archive_info"]["hashes"]["sha256"], **one["metadata"]) for one in found if "archive_info" in one["download_info"]), sep="\n")' $(VENV)/found.json > hashes.txt
 
 $(DEMO): requirements-demo.txt | $(BIN)/python
 	$(PIP) --no-deps -r requirements-demo.txt

@@ -22,6 +22,8 @@ Arm = Literal[
     "random",
     "grid",
 ]
+# How far a recipe came; a duplicate is rejected.
+Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 # Only the designer proposes, and it proposes whole recipes; the arms differ in what it is shown.
 ASKING_ARMS: tuple[Arm, ...] = ("graph", "graph-permuted", "list", "best-of-n")
 # No designer is asked.

@@ -27,8 +27,8 @@ class Stored:
 class Store:
     """Results by key; several processes may share one store.
 
-    Each file has a JSON sheet beside it with its key and SHA-256. A file without a sheet was
-    interrupted and is made again; a file that does not match its sheet is damaged.
+    Each file has a JSON sidecar beside it with its key and SHA-256. A file without a sidecar was
+    interrupted and is made again; a file that does not match its sidecar is damaged.
 
     Args:
         root: Folder, created if missing.
@@ -51,7 +51,7 @@ class Store:
             key: JSON values that determine the content.
             suffix: File name suffix, with the dot.
             write: Writes the file at the given path; its return value (a JSON object or ``None``)
-                is kept on the sheet.
+                is kept in the sidecar.
 
         Returns:
             Path of the file, and what ``write`` returned when it ran.
@@ -61,11 +61,11 @@ class Store:
             AutopruneError: If the disk is full.
         """
         path = self.path(key, suffix)
-        sheet = path.with_suffix(path.suffix + ".json")
+        sidecar = path.with_suffix(path.suffix + ".json")
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(path.suffix + ".lock")):
-            if path.exists() and sheet.exists():
-                record = _read_sheet(sheet)
+            if path.exists() and sidecar.exists():
+                record = _read_sidecar(sidecar)
                 verify_file(path, record["sha256"])
                 return path, dict(record["meta"])
             with atomic_file(path) as temporary:
@@ -74,27 +74,27 @@ class Store:
                 except SafetensorError as error:
                     raise OSError(str(error)) from error
             record = {"key": dict(key), "sha256": digest_file(path), "meta": meta}
-            write_json(sheet, record)
+            write_json(sidecar, record)
             return path, dict(meta)
 
     def recorded(
         self, key: Mapping[str, Any], suffix: str = ".safetensors"
     ) -> dict[str, Any] | None:
-        """The sheet's metadata for ``key``, without reading the file; None if there is no sheet.
+        """The sidecar's metadata for ``key``, without reading the file; None without a sidecar.
 
         Raises:
-            DamagedFileError: If the sheet cannot be read.
+            DamagedFileError: If the sidecar cannot be read.
         """
         path = self.path(key, suffix)
-        sheet = path.with_suffix(path.suffix + ".json")
-        return dict(_read_sheet(sheet)["meta"]) if sheet.exists() else None
+        sidecar = path.with_suffix(path.suffix + ".json")
+        return dict(_read_sidecar(sidecar)["meta"]) if sidecar.exists() else None
 
     def holds(self, key: Mapping[str, Any], suffix: str = ".safetensors") -> bool:
         """Whether the result for ``key`` exists and is undamaged."""
         path = self.path(key, suffix)
-        sheet = path.with_suffix(path.suffix + ".json")
+        sidecar = path.with_suffix(path.suffix + ".json")
         try:
-            verify_file(path, _read_sheet(sheet)["sha256"])
+            verify_file(path, _read_sidecar(sidecar)["sha256"])
         except (DamagedFileError, FileNotFoundError):
             return False
         return True
@@ -133,14 +133,14 @@ class Store:
         return Stored(load_file(path), meta)
 
 
-def _read_sheet(sheet: Path) -> dict[str, Any]:
+def _read_sidecar(sidecar: Path) -> dict[str, Any]:
     try:
-        record = json.loads(sheet.read_text(encoding="utf-8"))
+        record = json.loads(sidecar.read_text(encoding="utf-8"))
         digest, meta = record["sha256"], record["meta"]
         if not isinstance(digest, str) or not isinstance(meta, dict):
             raise TypeError(f"sha256 is {digest!r:.40} and meta {meta!r:.40}")
         return {"sha256": digest, "meta": meta}
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(
-            f"{sheet} is damaged ({error}); delete it and run the command again"
+            f"{sidecar} is damaged ({error}); delete it and run the command again"
         ) from error

@@ -20,7 +20,7 @@ from typing import Any, get_args
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.search.export import read_events
 from autoprune.search.search import LOG_FILE
-from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.search_settings import SILENT_ARMS, Arm
 from autoprune.storage import atomic_file
 from benchmarks.arms_table import contrasts, draw, sentences, table_of
@@ -165,7 +165,7 @@ def spec_of(arm: Arm, seed: int, args: argparse.Namespace) -> SearchSpec:
         arm=arm,
         hide=tuple(args.hide),
         designer=designer,
-        budget=Budget(**limit),
+        budget=SearchBudget(**limit),
         seed=seed,
         text_split=seed,
         calibration_windows=args.calibration_windows,

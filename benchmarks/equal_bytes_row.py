@@ -105,12 +105,12 @@ def _perplexity(loaded: LoadedModel, ref: str, windows: int, part: str) -> float
     parts = split(load_corpus("wikipedia-sample"))
     text = parts.selection if part == "selection" else parts.sealed
     if part == "sealed":
-        from tasks.sealed_touches import touch
+        from tasks.sealed_looks import record_look
         from tasks.state import State
 
         look = f"benchmark equal_bytes {digest_json(sys.argv[1:])[:16]}"
         known: dict[str, Any] = {"kind": "benchmark", "splits": parts}
-        touch(State.open(), parts.sealed.digest, look, parts.whole, **known)
+        record_look(State.open(), parts.sealed.digest, look, parts.whole, **known)
     cut = token_windows(text, loaded.tokenizer, windows, 512)
     return float(evaluate_windows(loaded.model, cut).perplexity)
 

@@ -41,7 +41,7 @@ from benchmarks.evidence.writing import write_record
 from benchmarks.known_log import KnownLog, read_log
 from benchmarks.measured import OUT
 from benchmarks.table import publish
-from tasks.design import Drafting
+from tasks.design import DesignerSession
 from tasks.state import State
 
 CONTEXTS = ("nothing", "list", "graph", "graph-permuted")
@@ -336,9 +336,9 @@ def ask(folder: Path, asked: Sequence[Question], spec: DesignerSpec, target: str
     open_now = [q for q in asked if read_answer(folder, q.id) is None]
     # One context after the other: a local server keeps what two prompts in a row begin with.
     open_now.sort(key=lambda question: question.context)
-    with closing(Drafting(spec, State.open(), target=target)) as draft:
+    with closing(DesignerSession(spec, State.open(), target=target)) as session:
         for place, question in enumerate(open_now, 1):
-            reply = draft.answer(question.request)
+            reply = session.answer(question.request)
             if isinstance(reply, Reply):
                 write_text(folder / f"{question.id}.answer.txt", reply.text)
             print(f"{question.id} ({place} of {len(open_now)})", file=sys.stderr, flush=True)

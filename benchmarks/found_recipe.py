@@ -52,7 +52,7 @@ from benchmarks.subject import prepare as prepare_folder
 from benchmarks.table import Goal, corrected_changes, publish
 from flows.terminal.console import PlainScreen
 from tasks.measure import prepare
-from tasks.sealed_touches import touch
+from tasks.sealed_looks import record_look
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.workbench import opened
@@ -339,7 +339,7 @@ def note_look(state: State, parts: Splits, known: Windows, *key: Any) -> None:
         *key: Under which key.
     """
     look = f"benchmark found_recipe {known.name(*key)[:16]}"
-    touch(state, parts.sealed.digest, look, parts.whole, kind="benchmark", splits=parts)
+    record_look(state, parts.sealed.digest, look, parts.whole, kind="benchmark", splits=parts)
 
 
 def second_model(

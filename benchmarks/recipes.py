@@ -20,7 +20,7 @@ from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from benchmarks.table import publish
-from tasks.sealed_touches import touch
+from tasks.sealed_looks import record_look
 from tasks.state import State
 
 
@@ -77,7 +77,7 @@ def main() -> None:
         if args.part == "sealed":
             run = digest_json([vars(args), loaded.source.digest])[:16]
             look = f"benchmark recipes {run} {name}"
-            touch(
+            record_look(
                 State.open(), parts.sealed.digest, look, parts.whole, kind="benchmark", splits=parts
             )
 

@@ -161,7 +161,7 @@ def clock(call: Callable[[], object]) -> float:
 
 
 def accepted(outcome: object) -> None:
-    """Stop when a measured job was turned away."""
+    """Stop when a measured job was rejected."""
     if not isinstance(outcome, Accepted):
         raise SystemExit(f"a measured job was rejected: {outcome}")
 

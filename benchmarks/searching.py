@@ -15,7 +15,7 @@ from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Done, Propose, WorkStep
 from tasks import steps
-from tasks.design import Drafting
+from tasks.design import DesignerSession
 from tasks.measure import prepare
 from tasks.search_bench import SearchBench
 from tasks.state import State
@@ -71,13 +71,13 @@ def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:
         spec.model, state, spec.seed, silent,
         spec=spec, run_id=name, designs_in="off",
     )  # fmt: skip
-    asked = Drafting(spec.designer, state, target=spec.model)
-    with opened(bench), closing(asked) as draft:
+    asked = DesignerSession(spec.designer, state, target=spec.model)
+    with opened(bench), closing(asked) as session:
         prepare(bench)
         while not isinstance(step := search.next_step(), Done):
             started = time.monotonic()
             if isinstance(step, Propose):
-                answer = ask(step) if ask else draft.answer(step.request)
+                answer = ask(step) if ask else session.answer(step.request)
                 search.record(step, answer)
             else:
                 search.record(step, steps.do(bench, step, search.seconds_for(step)))

@@ -23,7 +23,7 @@ from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
 from autoprune.recipe import Recipe
 from autoprune.search.search import Search
-from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.search.starts import RecipeSpec
 from autoprune.search.steps import Propose
 from autoprune.text.corpora import load_corpus
@@ -152,7 +152,7 @@ def ours(recipes: list[Recipe], args: argparse.Namespace) -> tuple[list[Recipe],
         sparsity=args.sparsity,
         arm="list",
         designer=DesignerSpec(kind="scripted"),
-        budget=Budget(candidates=len(recipes)),
+        budget=SearchBudget(candidates=len(recipes)),
         calibration_windows=args.calibration_windows,
         rung_windows=args.rung_windows,
         selection_windows=args.selection_windows,
@@ -161,7 +161,7 @@ def ours(recipes: list[Recipe], args: argparse.Namespace) -> tuple[list[Recipe],
         baselines=(RecipeSpec(metric="wanda"),),
         slots=12,
         promote=0.2,
-        repairs=0,
+        repair_calls=0,
         sentinel_every=0,
     )
     folder = OUT / "throughput" / f"{time.time_ns()}"

@@ -21,7 +21,7 @@ from autoprune.models.reference import DEMO_MODEL
 from autoprune.storage import atomic_file
 from autoprune.verify import Chain, Training, draw_chains, open_verifier
 from autoprune.verify.auroc import auroc, auroc_interval
-from autoprune.verify.reading import DEPTHS, Step, read_steps, reader_digest
+from autoprune.verify.reading import DEPTHS, ReadStep, read_steps, reader_digest
 from autoprune.verify.training import train_on
 from autoprune.verify.uhead import head_scores
 from benchmarks.evidence.records import SCORES
@@ -82,9 +82,9 @@ def main() -> None:
         _write(args.record, right, scores, trained, tested)
 
 
-def _read(reader: LoadedModel, digest: str, chains: Sequence[Chain]) -> list[list[Step]]:
+def _read(reader: LoadedModel, digest: str, chains: Sequence[Chain]) -> list[list[ReadStep]]:
     """The steps of all solutions as the reader sees them, piece by piece from file or anew."""
-    found: list[list[Step]] = []
+    found: list[list[ReadStep]] = []
     for start in range(0, len(chains), PIECE):
         some = chains[start : start + PIECE]
         key = digest_json([digest, list(DEPTHS), [asdict(chain) for chain in some]])
@@ -94,7 +94,7 @@ def _read(reader: LoadedModel, digest: str, chains: Sequence[Chain]) -> list[lis
             with atomic_file(file) as place:
                 torch.save(features, place)
         kept = torch.load(file, weights_only=True)
-        found += [[Step(part[:, 0], part) for part in one] for one in kept]
+        found += [[ReadStep(part[:, 0], part) for part in one] for one in kept]
         print(f"read {len(found)} of {len(chains)}", file=sys.stderr, flush=True)
     return found
 

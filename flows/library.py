@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from autoprune.masking.pattern import resolve_sparsity as resolve_sparsity
     from autoprune.metrics import METRICS as METRICS
     from autoprune.metrics import build_metric as build_metric
-    from autoprune.models.device import default_device as default_device
+    from autoprune.models.device import require_device as require_device
     from autoprune.models.pushing import check_push as check_push
     from autoprune.models.reference import check_reference as check_reference
+    from autoprune.models.saved_type import matrix_types as matrix_types
     from autoprune.models.target import check_target as check_target
     from autoprune.repair import SOLVERS as SOLVERS
     from autoprune.repair import Repair as Repair
     from autoprune.schemes import SCHEMES as SCHEMES
-    from autoprune.search.spec import Budget as Budget
     from autoprune.search.spec import DesignerSpec as DesignerSpec
+    from autoprune.search.spec import SearchBudget as SearchBudget
     from autoprune.search.spec import SearchSpec as SearchSpec
     from autoprune.search.starts import given_start as given_start
     from autoprune.text.corpora import CORPORA as CORPORA
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "ALLOCATORS": "autoprune.allocation",
-    "Budget": "autoprune.search.spec",
+    "SearchBudget": "autoprune.search.spec",
     "CORPORA": "autoprune.text.corpora",
     "DesignerSpec": "autoprune.search.spec",
     "FORM": "autoprune.text.rows",
@@ -71,14 +72,15 @@ _PLACES = {
     "check_target": "autoprune.models.target",
     "corpus_summary": "autoprune.text.corpora",
     "crossed": "autoprune.comparison.methods",
-    "default_device": "autoprune.models.device",
     "given_start": "autoprune.search.starts",
     "is_generated": "autoprune.text.generated",
     "interpreter_of": "autoprune.comparison.peer",
     "made_record": "tasks.folder_record",
+    "matrix_types": "autoprune.models.saved_type",
     "named_baselines": "autoprune.comparison.result",
     "parse_methods": "autoprune.comparison.methods",
     "parse_pattern": "autoprune.masking.pattern",
+    "require_device": "autoprune.models.device",
     "require_hidable": "autoprune.design.hiding",
     "resolve_sparsity": "autoprune.masking.pattern",
     "verifier_identity": "autoprune.verify",

@@ -31,7 +31,7 @@ class Workers:
 
     Args:
         runner: Prefect's task runner.
-        bench: What workers open; see :func:`tasks.remote.bench_sheet`.
+        bench: What workers open; see :func:`tasks.remote.bench_config`.
         title: Name used in messages.
     """
 

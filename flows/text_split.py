@@ -1,20 +1,29 @@
 """Chooses the split of the text: a given number, or the lowest that nobody has looked at."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from filelock import FileLock
 
 from autoprune.digest import digest_json
 from autoprune.report.sealed import FRESH, SealedSet
 from autoprune.storage import write_json
-from flows.params import Params, SearchParams
+from flows.params import Params
 from flows.terminal import console
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tasks.text_split import fresh_split
 
 Chosen = TypeVar("Chosen", bound=Params)
+
+
+@runtime_checkable
+class _Search(Protocol):
+    """Parameters of a search; no others have a ``run_id``."""
+
+    @property
+    def run(self) -> str | None: ...
+    def run_id(self) -> str: ...
 
 
 def settled(params: Chosen, model: str, *corpora: str, first: int = 0) -> Chosen:
@@ -53,7 +62,7 @@ def settled(params: Chosen, model: str, *corpora: str, first: int = 0) -> Chosen
         body = {
             "text_split": found["number"],
             "sets": [known["digest"] for known in found["sets"]],
-            "run": done.run_id() if isinstance(done, SearchParams) else None,
+            "run": done.run_id() if isinstance(done, _Search) else None,
         }
         write_json(chosen, body)
     return done
@@ -94,7 +103,7 @@ def _locked(state: State) -> FileLock:
 
 def _started_with(state: State, params: Params) -> int | None:
     """Return the split number that a named search was started with, which it keeps."""
-    if not isinstance(params, SearchParams) or params.run is None:
+    if not isinstance(params, _Search) or params.run is None:
         return None
     path = RunFiles.of(state, params.run).params
     number = read_object(path).get("text_split") if path.exists() else None

@@ -7,7 +7,7 @@ from autoprune.models.gguf_reading import quantisation
 from autoprune.models.licence import base_licence
 from autoprune.models.reference import CARD_FILE, RECORD_FILE, ModelSource, resolve
 from autoprune.models.saved_type import matrix_types, weight_bytes
-from autoprune.report.benefit import Outcome, sizes
+from autoprune.report.benefit import Outcome, sizes, what_it_writes
 from autoprune.report.card import found_parts, model_card
 from autoprune.report.data import read_report
 from autoprune.report.program_card import SOURCE_FILE, program_card
@@ -60,7 +60,8 @@ def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str
         write_text(Path(folder) / SOURCE_FILE, record["program"]["source"])
         text = program_card(record | record["checkpoint"], licence, size)
     elif "scheme" in record:
-        text = scheme_card(record, licence, [f"{size}."])
+        more = [f"{size}.", what_it_writes(record)]
+        text = scheme_card(record, licence, [part for part in more if part])
     else:
         text = prune_card(record, licence, size)
     path = Path(folder) / CARD_FILE

@@ -29,7 +29,7 @@ from tasks.compare_suites import check_suite_requests
 from tasks.overlap import shared_text
 from tasks.provenance import code_commit
 from tasks.recorded import recorded, step
-from tasks.sealed_touches import standing, touches
+from tasks.sealed_looks import count_looks, standing
 
 if TYPE_CHECKING:
     from autoprune.comparison.plan import Cell
@@ -239,7 +239,7 @@ def write_comparison(bench: CompareBench, folder: str, outline: dict[str, Any]) 
 
 def _written(bench: CompareBench, folder: str, outline: dict[str, Any]) -> dict[str, Any]:
     splits = bench.splits
-    looks = touches(bench.state, splits.sealed.digest, splits.whole, splits.number)
+    looks = count_looks(bench.state, splits.sealed.digest, splits.whole, splits.number)
     outline = outline | {"protocol": outline["protocol"] | {"sealed_touches": looks}}
     if bench.record is not None:
         # Made from the record, so that anyone who has the record can make the same tables.

@@ -25,7 +25,7 @@ from tasks.compare_suites import (
     wants_distance,
 )
 from tasks.provenance import code_commit
-from tasks.sealed_touches import touch
+from tasks.sealed_looks import record_look
 
 if TYPE_CHECKING:
     from autoprune.comparison.plan import Cell
@@ -41,7 +41,7 @@ NOTES_KEPT = 5
 def note_look(bench: CompareBench, key: dict[str, Any], title: str) -> None:
     """Count a cell's look at the sealed windows; the same cell counts once."""
     splits = bench.splits
-    touch(
+    record_look(
         bench.state, splits.sealed.digest, _look(key, title), splits.whole,
         kind="compare", splits=splits, command=bench.asked,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """A comparison's cells in other processes: what a worker opens, and what it sends back.
 
-The workbench of a worker is opened once per process, by the digest of its sheet. A finished cell
+The workbench of a worker is opened once per process, by the digest of its config. A finished cell
 is kept in the state folder that the worker shares with the comparison. Its record also comes back
 with the answer, for workers on other machines.
 """
@@ -16,22 +16,22 @@ from autoprune.progress import silent
 from tasks.compare import cell_measured
 from tasks.compare_bench import CompareBench
 from tasks.compare_cells import cell_key, is_kept, keep_cell, note_look
-from tasks.shared import common_sheet
+from tasks.shared import common_config
 from tasks.state import State
 from tasks.workbench import TextWorkbench
 
-# Purpose named in a sheet; the sheet of a search names none.
+# Purpose named in a config; the config of a search names none.
 COMPARISON = "comparison"
 
 
-def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
+def comparison_config(bench: CompareBench, shared: str | None) -> dict[str, Any]:
     """What another process needs to open the same workbench, as plain JSON.
 
     Args:
         bench: The comparison's own workbench, prepared.
         shared: Folder or URL of the shared store; None: the store in the state folder.
     """
-    return common_sheet(bench, shared) | {
+    return common_config(bench, shared) | {
         "kind": COMPARISON,
         "bench": {
             "corpus": bench.text.corpus,
@@ -53,10 +53,10 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
     }
 
 
-def comparison_bench(state: State, sheet: Mapping[str, Any]) -> CompareBench:
-    """The workbench of a sheet; nothing is loaded yet."""
-    place = (sheet["model"], state, sheet["seed"], silent, sheet["dtype"])
-    return CompareBench(*place, **sheet["bench"])
+def comparison_bench(state: State, config: Mapping[str, Any]) -> CompareBench:
+    """The workbench of a config; nothing is loaded yet."""
+    place = (config["model"], state, config["seed"], silent, config["dtype"])
+    return CompareBench(*place, **config["bench"])
 
 
 def text_draws(bench: CompareBench) -> dict[str, list[str]]:
@@ -64,20 +64,20 @@ def text_draws(bench: CompareBench) -> dict[str, list[str]]:
     return {name: facts.get("draw_digests", []) for name, facts in bench.texts.items()}
 
 
-def require_same_work(bench: TextWorkbench, sheet: Mapping[str, Any]) -> None:
+def require_same_work(bench: TextWorkbench, config: Mapping[str, Any]) -> None:
     """Check that a worker uses the same versions and windows as the comparison or search.
 
     Raises:
         AutopruneError: If a version or the text on this machine differs.
     """
-    here, run = computed_by(), sheet.get("kind", "search")
-    for name, wanted in sheet["computed_by"].items():
+    here, run = computed_by(), config.get("kind", "search")
+    for name, wanted in config["computed_by"].items():
         if here[name] != wanted:
             raise AutopruneError(
                 f"this worker computes by {name} {here[name]} and the {run} by {wanted}; "
                 "install the same on every machine"
             )
-    for name, digest in sheet["parts"].items():
+    for name, digest in config["parts"].items():
         if bench.digest(name) != digest:
             raise AutopruneError(
                 f"the {name} windows of {bench.text.corpus} on this worker are not those of the "
@@ -85,7 +85,7 @@ def require_same_work(bench: TextWorkbench, sheet: Mapping[str, Any]) -> None:
             )
     draws = text_draws(bench) if isinstance(bench, CompareBench) else {}
     for name, digests in draws.items():
-        if digests != sheet["text_draws"][name]:
+        if digests != config["text_draws"][name]:
             raise AutopruneError(
                 f"the draws of the calibration text {name} on this worker are not those of the "
                 "comparison (digest differs); give every machine the same text"

@@ -10,13 +10,13 @@ from autoprune.bench.text import SEALED
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.kl import DEFAULT_TOP
 from autoprune.evaluation.suites import SUITES, build_suite, check_suite
-from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import PASSING, RowContext
 from tasks.code_sandbox import DockerCode
 from tasks.compare_bench import CompareBench
 from tasks.evaluate import as_tuples, suite_rows
-from tasks.sealed_touches import Looks
+from tasks.sealed_looks import Looks
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +88,10 @@ def check_suite_requests(bench: CompareBench) -> None:
     Raises:
         AutopruneError: If a suite refuses, for example a task that does not exist.
     """
-    around = Surroundings(bench.store, code=DockerCode(bench.state.inputs))
+    resources = Resources(bench.store, code=DockerCode(bench.state.inputs))
     for suite in bench.suites:
         made = build_suite(suite["name"], **as_tuples(suite["settings"]))
-        check_suite(made, bench.loaded, around)
+        check_suite(made, bench.loaded, resources)
 
 
 def wants_distance(bench: CompareBench, names: list[str]) -> bool:

@@ -12,7 +12,7 @@ from autoprune.design.given import read_script
 from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.parsing import cut_reply
 from autoprune.design.refusals import RefusedError
-from autoprune.errors import UsageError, reason_of
+from autoprune.errors import LONGEST_DETAIL, UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed, outcome_to_json
 from tasks.addresses import is_of_this_machine
@@ -40,8 +40,8 @@ LEAST_CONTEXT = 4096
 CONTEXT_SPARE = 1024
 
 
-class Drafting:
-    """The designer of a run: started at the first question, stopped at the end.
+class DesignerSession:
+    """A run's session with its designer: opened at the first question, closed at the end.
 
     A local server is idle while the model is measured, because steps run one after the other:
     sharing the cores would slow the server down more than twentyfold.
@@ -166,7 +166,7 @@ class Drafting:
         try:
             return cut_reply(designer.complete(request))
         except RefusedError as error:
-            return Failed(error.code, reason_of(error, 400), time.monotonic() - started)
+            return Failed(error.code, reason_of(error, LONGEST_DETAIL), time.monotonic() - started)
 
     def close(self) -> None:
         """Stop a local server."""
@@ -182,7 +182,7 @@ class Drafting:
                 remote = transports.OpenAIDesigner(
                     base_url=self.spec.base_url, model=model or self.spec.model
                 )
-                self.seen.append(canary.probe_server(remote, tokens=self.spec.max_tokens))
+                self.seen.append(canary.probe_server(remote, tokens=self.spec.answer_tokens))
                 designer: Designer = remote
                 return designer
             case "local":
@@ -208,7 +208,7 @@ class Drafting:
         return local.target_file(self.target)
 
     def _serve(self, model: Path, name: str | None = None) -> "Designer":
-        wanted = self.spec.prompt_tokens + self.spec.max_tokens + CONTEXT_SPARE
+        wanted = self.spec.prompt_tokens + self.spec.answer_tokens + CONTEXT_SPARE
         context = max(LEAST_CONTEXT, wanted)
         self._server = local.LocalServer(model, name=name or model.stem, context=context)
         self._server.start()
@@ -222,12 +222,12 @@ class Drafting:
 
 @step("propose", "propose {step_id} ({operator})")
 def propose(
-    draft: Drafting, step_id: str, operator: str, request: dict[str, Any]
+    session: DesignerSession, step_id: str, operator: str, request: dict[str, Any]
 ) -> dict[str, Any]:
     """Ask the designer one question.
 
     Args:
-        draft: The designer.
+        session: The designer.
         step_id: Which step asks, for the task's name.
         operator: What kind of change is asked for.
         request: JSON form of the request.
@@ -238,5 +238,5 @@ def propose(
     asked = ChatRequest.from_json(request)
     # The answer is computed on this machine, so the designers of runs take turns. The holder of
     # this slot waits for no other slot, so it cannot block a run that holds the machine's.
-    with turn(draft.state, DESIGNER_LIMIT) if draft.kind in ON_THIS_MACHINE else nullcontext():
-        return outcome_to_json(draft.answer(asked))
+    with turn(session.state, DESIGNER_LIMIT) if session.kind in ON_THIS_MACHINE else nullcontext():
+        return outcome_to_json(session.answer(asked))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from autoprune.errors import UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites import build_suite, build_suites, check_suite
-from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.rows import PASSING
 from autoprune.models.reference import resolve
 from autoprune.text.windows import rendering_digest
 from tasks.code_sandbox import DockerCode
 from tasks.evaluation_parts import digests_of_files, part_file, read_part, write_part
 from tasks.recorded import step
-from tasks.sealed_touches import Looks
+from tasks.sealed_looks import Looks
 from tasks.seen import known_text, referenced_text
 from tasks.workbench import Workbench
 
@@ -111,10 +111,10 @@ def check_requests(
     Raises:
         AutopruneError: If a suite refuses, for example a task that does not exist.
     """
-    around = _surroundings(bench, _seen(bench, models, references), overlap)
+    resources = _resources(bench, _seen(bench, models, references), overlap)
     for suite in suites:
         check_suite(
-            build_suite(suite["name"], **as_tuples(suite["settings"])), bench.loaded, around
+            build_suite(suite["name"], **as_tuples(suite["settings"])), bench.loaded, resources
         )
 
 
@@ -184,19 +184,19 @@ def suite_rows(
 
     Args:
         bench: This and the following arguments are as in :func:`measure_suite`.
-        further: What else the suite may use, see :class:`Surroundings`.
+        further: What else the suite may use, see :class:`Resources`.
     """
     suite: Suite = build_suite(name, **as_tuples(settings))
-    around = _surroundings(bench, seen, overlap)
-    around = dataclasses.replace(around, look=looks.note, **further)
-    rows = suite.run(bench.loaded, report=bench.report, around=around)
+    resources = _resources(bench, seen, overlap)
+    resources = dataclasses.replace(resources, look=looks.note, **further)
+    rows = suite.run(bench.loaded, report=bench.report, resources=resources)
     # Pass through JSON at once, so that a row compares equal to one read from a file.
     found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))
     return found
 
 
-def _surroundings(bench: Workbench, seen: "SeenText | None", overlap: Any) -> Surroundings:
-    return Surroundings(bench.store, seen, overlap, code=DockerCode(bench.state.inputs))
+def _resources(bench: Workbench, seen: "SeenText | None", overlap: Any) -> Resources:
+    return Resources(bench.store, seen, overlap, code=DockerCode(bench.state.inputs))
 
 
 def _seen(bench: Workbench, models: list[str], references: list[str]) -> "SeenText | None":

@@ -18,7 +18,7 @@ from autoprune.text.beginning import beginning_rule
 from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 from tasks.overlap import shared_text
 from tasks.recorded import recorded
-from tasks.sealed_touches import standing, touch
+from tasks.sealed_looks import record_look, standing
 from tasks.search_bench import SearchBench
 from tasks.state import folder_tag
 from tasks.time_limit import OutOfTimeError, limited
@@ -86,7 +86,7 @@ def note_look(bench: SearchBench, again: str = "") -> dict[str, Any]:
         splits, look = bench.splits, _look_of(bench) + (f", again {again}" if again else "")
         known = standing(bench.state, splits, look).to_json()
         text, whole = splits.sealed.digest, splits.whole
-        looks = touch(bench.state, text, look, whole, kind="search", splits=splits)
+        looks = record_look(bench.state, text, look, whole, kind="search", splits=splits)
         return {"sealed_looks": looks, "sealed_set": known}
 
     return recorded("look at the seal", f"{bench.run_id} opens the sealed text", noted)

@@ -9,7 +9,7 @@ from typing import Any
 from autoprune.comparison.gate import judge
 from autoprune.digest import digest_json, verify_file
 from autoprune.errors import AutopruneError, UsageError, reason_of
-from autoprune.evaluation.suites.cleaning import Surroundings, clean
+from autoprune.evaluation.suites.cleaning import Resources, clean
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saving import count_zeros
 from autoprune.text.beginning import beginning_rule
@@ -20,7 +20,7 @@ from tasks import track
 from tasks.mirror import tracker_of
 from tasks.recorded import step
 from tasks.run_files import read_object
-from tasks.sealed_touches import Looks
+from tasks.sealed_looks import Looks
 from tasks.seen import known_text
 from tasks.state import State
 from tasks.workbench import Workbench
@@ -195,8 +195,8 @@ def cut_part(
     # A search chose by the selection part, and the whole text holds its calibration text. If these
     # are requested they are used, and the overlap is counted.
     policy: Any = "drop" if part == "sealed" else "report"
-    around = Surroundings(bench.store, known_text(models), policy)
-    found = clean(text.documents, around, what=f"the text {text.name!r}")
+    resources = Resources(bench.store, known_text(models), policy)
+    found = clean(text.documents, resources, what=f"the text {text.name!r}")
     used = found.left(text)
     try:
         windows = token_windows(used, bench.loaded.tokenizer, count, seqlen, cache=bench.store)

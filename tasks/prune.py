@@ -12,6 +12,7 @@ from autoprune.bench.scoring import OFFERED, CandidateRejectedError
 from autoprune.candidate import Candidate, Group
 from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
+from autoprune.models.gguf_reading import quantisation
 from autoprune.models.pushing import push_to_hub
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import save_model, weights_in_memory
@@ -277,6 +278,23 @@ def saved_type(bench: Workbench, dtype: str) -> "torch.dtype | None":
         found: torch.dtype = getattr(torch, dtype)
         return None if dtype == bench.dtype else found
     return checkpoint_type(bench.loaded.source)
+
+
+def rounding_note(bench: Workbench, dtype: str) -> str:
+    """Say that dequantised weights are rounded on saving; empty if they are not.
+
+    Args:
+        bench: An open workbench.
+        dtype: As for :func:`saved_type`.
+    """
+    quantised = quantisation(bench.loaded.source)
+    if dtype != AUTO or not quantised:
+        return ""
+    kind = str(saved_type(bench, dtype)).removeprefix("torch.")
+    return (
+        f"the source is quantised to {quantised}; what is computed from it in {bench.dtype} is "
+        f"saved in {kind}, in half the bytes; --dtype {bench.dtype} saves every bit"
+    )
 
 
 def save_bench(

@@ -63,12 +63,18 @@ def step(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], C
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
             given = signature.bind(*args, **kwargs)
             given.apply_defaults()
-            title = (run_name or name).format(**given.arguments)
+            words = {key: _words(value) for key, value in given.arguments.items()}
+            title = (run_name or name).format(**words)
             return recorded(name, title, lambda: fn(*args, **kwargs))
 
         return called
 
     return decorate
+
+
+def _words(value: Any) -> Any:
+    """Return a list of names as a person writes it."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def short_paths(text: str) -> str:

@@ -23,9 +23,10 @@ from autoprune.search.spec import SearchSpec
 from tasks.compare_bench import CompareBench
 from tasks.compare_remote import COMPARISON, comparison_bench, remote_cell, require_same_work
 from tasks.search_bench import SearchBench
-from tasks.shared import common_sheet, open_store
+from tasks.shared import common_config, open_store
 from tasks.state import HOME_VARIABLE, State
 from tasks.steps import TASKS
+from tasks.switches import computing_on
 from tasks.workbench import opened
 
 # The call of a comparison; those of a search are tasks.
@@ -50,8 +51,8 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         job: ``call`` (a name in :data:`tasks.steps.TASKS`, or ``cell`` of a comparison), ``step``
-            and further ``arguments`` of that task, and ``bench``: what :func:`bench_sheet` or
-            :func:`tasks.compare_remote.comparison_sheet` gave.
+            and further ``arguments`` of that task, and ``bench``: what :func:`bench_config` or
+            :func:`tasks.compare_remote.comparison_config` gave.
 
     Returns:
         JSON form of the outcome.
@@ -63,14 +64,14 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
         return TASKS[job["call"]](bench, job["step"], *job["arguments"])
 
 
-def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
+def bench_config(bench: Any, shared: str | None) -> dict[str, Any]:
     """What another process needs to open the same workbench.
 
     Args:
         bench: The search's own :class:`tasks.search_bench.SearchBench`.
         shared: Folder or URL of the shared store; None: the store in the state folder.
     """
-    return common_sheet(bench, shared) | {
+    return common_config(bench, shared) | {
         "run": bench.run_id,
         "spec": bench.spec.to_json(),
         "designs_in": bench.designs_in,
@@ -79,48 +80,50 @@ def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
     }
 
 
-def _opened(sheet: dict[str, Any]) -> Any:
+def _opened(config: dict[str, Any]) -> Any:
     """Open the workbench of this process, once for a run."""
     import torch
 
-    digest = digest_json(sheet)
+    digest = digest_json(config)
     if digest in _open:
         return _open[digest][0]
     _close()
-    torch.set_num_threads(sheet["threads"])
-    state = State.open(None if os.environ.get(HOME_VARIABLE) else Path(sheet["root"]))
+    torch.set_num_threads(config["threads"])
+    state = State.open(None if os.environ.get(HOME_VARIABLE) else Path(config["root"]))
     bench: CompareBench | SearchBench
-    if sheet.get("kind") == COMPARISON:
-        bench = comparison_bench(state, sheet)
+    if config.get("kind") == COMPARISON:
+        bench = comparison_bench(state, config)
     else:
-        bench = _search_bench(state, sheet)
-    bench.store = open_store(state, sheet["shared"])
+        bench = _search_bench(state, config)
+    bench.store = open_store(state, config["shared"])
     stack = ExitStack()
     stack.enter_context(opened(bench))
     _open[digest] = bench, stack
     try:
-        if bench.loaded.source.digest != sheet["model_digest"]:
+        with computing_on(config["device"]):
+            found = bench.loaded.source.digest
+        if found != config["model_digest"]:
             raise AutopruneError(
-                f"the model {sheet['model']} on this worker is not the one of the run (digest "
+                f"the model {config['model']} on this worker is not the one of the run (digest "
                 "differs); give every machine the same files, for example by a shared folder"
             )
-        require_same_work(bench, sheet)
+        require_same_work(bench, config)
     except BaseException:
         _close()
         raise
     return bench
 
 
-def _search_bench(state: State, sheet: Mapping[str, Any]) -> SearchBench:
+def _search_bench(state: State, config: Mapping[str, Any]) -> SearchBench:
     return SearchBench(
-        sheet["model"],
+        config["model"],
         state,
-        sheet["seed"],
+        config["seed"],
         silent,
-        dtype=sheet["dtype"],
-        spec=SearchSpec.recorded(sheet["spec"]),
-        run_id=f"{sheet['run']}-{os.getpid()}",
-        designs_in=sheet["designs_in"],
+        dtype=config["dtype"],
+        spec=SearchSpec.recorded(config["spec"]),
+        run_id=f"{config['run']}-{os.getpid()}",
+        designs_in=config["designs_in"],
     )
 
 

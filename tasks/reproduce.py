@@ -74,16 +74,20 @@ def find_candidate(state: State, run: str, candidate: str) -> str:
 
 @step("reproduce", "reproduce {mlflow_run}")
 def reproduce(
-    root: str, mlflow_run: str, out: str | None = None, overwrite: bool = False
+    root: str,
+    mlflow_run: str,
+    out: str | None = None,
+    overwrite: bool = False,
+    dtype: str = AUTO,
 ) -> dict[str, Any]:
     """Prune as recorded in a candidate's run, and compare the digest of the masks.
 
     Args:
         root: The state folder.
         mlflow_run: Id of the candidate's run in MLflow.
-        out: Folder for the pruned model, its weights in the type of the checkpoint they came from;
-            None: only the digest is compared.
+        out: Folder for the pruned model; None: only the digest is compared.
         overwrite: A saved model that is already there may be replaced.
+        dtype: Type of its weights in the files; ``auto``: that of the checkpoint they came from.
 
     Raises:
         UsageError: If the run records no masks, or ``out`` is not free.
@@ -114,7 +118,7 @@ def reproduce(
                 raise MasksDifferError(mlflow_run, outcome.mask_digest, sheet["mask_digest"])
             if out is not None:
                 made = {**sheet, "mlflow_run": mlflow_run}
-                save_bench(bench, Path(out), made, outcome.zeros, saved_type(bench, AUTO))
+                save_bench(bench, Path(out), made, outcome.zeros, saved_type(bench, dtype))
     return {
         "mlflow_run": mlflow_run,
         "candidate": sheet["candidate"],

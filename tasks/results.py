@@ -1,4 +1,4 @@
-"""What Prefect's UI shows of a pruning run and an evaluation: a table, a page with a picture."""
+"""What Prefect's UI shows of a pruning run, an evaluation and a night: a table and a page."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -91,6 +91,36 @@ def show_evaluation(state: State, record: Mapping[str, Any], where: str, base: s
     shown.report("\n\n".join([*parts, where] if where else parts))
     if where:
         shown.mlflow(where)
+
+
+def show_night(
+    state: State, model: str, sparsity: float, record: Mapping[str, Any], outcome: Sequence[str]
+) -> None:
+    """Show on a night's own page what its search found and what the gate decided.
+
+    Args:
+        state: The state folder.
+        model: Reference of the night's model.
+        sparsity: Its target share of zeros.
+        record: What the nightly flow returns.
+        outcome: The outcome in lines, the gate's verdict last.
+    """
+    shown = Publisher(model, sparsity, "nightly")
+    night = record["night"]
+    facts = [
+        ("date", night["date"]),
+        ("search", record["run"]),
+        ("best", record["best"] or "none"),
+        ("seed", str(night["seed"])),
+        ("split of the text", str(night["text_split"])),
+        *(("start from earlier nights", start) for start in night["starts"]),
+    ]
+    shown.figures(_table(facts), f"The night of {night['date']}")
+    *lines, verdict = (without_machine_paths(line, state.root) for line in outcome)
+    parts = [f"# Night of {night['date']}", f"**{in_markdown(verdict)}**"]
+    parts += [in_markdown(line) for line in lines]
+    parts.append("Leaderboard, report and figures: artifacts of the subflow runs below.")
+    shown.report("\n\n".join(parts))
 
 
 def _table(facts: Sequence[tuple[str, str]]) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.evaluation.suites.cleaning import Surroundings, clean
+from autoprune.evaluation.suites.cleaning import Resources, clean
 from autoprune.models.reference import RECORD_FILE, model_folder
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
@@ -88,6 +88,8 @@ def without_text(
     """
     if not held_out:
         return corpus, {"checked": 0, "note": "no held-out text was named"}
-    around = Surroundings(store, referenced_text(held_out, store))
-    found = clean(corpus.documents, around, what=f"the calibration text {corpus.name!r}", made=True)
+    resources = Resources(store, referenced_text(held_out, store))
+    found = clean(
+        corpus.documents, resources, what=f"the calibration text {corpus.name!r}", made=True
+    )
     return found.left(corpus), found.report

@@ -11,6 +11,7 @@ from autoprune.numerics import computed_by
 from autoprune.store import Store
 from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
+from tasks.switches import DEVICE_VARIABLE
 from tasks.workbench import Workbench
 
 
@@ -51,8 +52,8 @@ class SharedStore(Store):
     ) -> tuple[Path, dict[str, Any]]:
         """As :meth:`Store.file`; made only if neither copy exists."""
         path = self.path(key, suffix)
-        sheet = path.with_suffix(path.suffix + ".json")
-        names = (path, sheet)
+        sidecar = path.with_suffix(path.suffix + ".json")
+        names = (path, sidecar)
         if not all(place.exists() for place in names):
             with keeping_quiet(self._address):
                 self._fetch(names)
@@ -67,7 +68,7 @@ class SharedStore(Store):
     def _fetch(self, places: tuple[Path, Path]) -> None:
         if not all(self._files.exists(self._there(place)) for place in places):
             return
-        # The sheet last: a file without one counts as missing. Each is written whole or not at
+        # The sidecar last: a file without one counts as missing. Each is written whole or not at
         # all, since other workers of this machine look at the same folder.
         for place in places:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,7 @@ def open_store(state: State, shared: str | None) -> Store:
     return SharedStore(state.root / "shared" / digest_json(shared)[:16], shared)
 
 
-def common_sheet(bench: Workbench, shared: str | None) -> dict[str, Any]:
+def common_config(bench: Workbench, shared: str | None) -> dict[str, Any]:
     """What other processes need to open a workbench like this one, as plain JSON.
 
     Args:
@@ -116,6 +117,8 @@ def common_sheet(bench: Workbench, shared: str | None) -> dict[str, Any]:
         "seed": bench.seed,
         "dtype": bench.dtype,
         "shared": shared,
+        # Only if it was named; else each machine computes on what it has.
+        "device": os.environ.get(DEVICE_VARIABLE),
         # Sums depend on the number of threads that share them; the same number, the same figures.
         "threads": torch.get_num_threads(),
         "computed_by": computed_by(),

@@ -2,6 +2,8 @@
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from autoprune.errors import UsageError
 
@@ -75,3 +77,23 @@ def prices() -> tuple[float | None, float | None]:
         UsageError: If one is not a price.
     """
     return price(PROMPT_PRICE), price(ANSWER_PRICE)
+
+
+@contextmanager
+def computing_on(device: str | None) -> Iterator[None]:
+    """Load models onto a device while the body runs; None: the one chosen for this process.
+
+    The choice is an environment variable, which processes started in the body inherit.
+    """
+    if device is None:
+        yield
+        return
+    before = os.environ.get(DEVICE_VARIABLE)
+    os.environ[DEVICE_VARIABLE] = device
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[DEVICE_VARIABLE]
+        else:
+            os.environ[DEVICE_VARIABLE] = before

@@ -12,7 +12,7 @@ from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from tasks.ledger_file import locked_ledger
 from tasks.recorded import step
-from tasks.sealed_touches import is_unread, standing
+from tasks.sealed_looks import is_unread, standing
 from tasks.state import State
 
 if TYPE_CHECKING:

@@ -191,15 +191,29 @@ def _who(state: State, name: str) -> str:
 
 
 def _renew(lease: UUID, ended: threading.Event) -> None:
+    """Renew the lease until the work ends; note each outage once, and stop if it is gone."""
     from prefect.client.orchestration import get_client
 
+    silent = False
     while not ended.wait(RENEW_SECONDS):
         try:
             with get_client(sync_client=True) as client:
                 client.renew_concurrency_lease(lease, LEASE_SECONDS)
+            silent = False
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.GONE:
+                log.info("the slot was lost with its server; the work goes on without one")
+                return
+            silent = _noted(error, silent)
         except Exception as error:
-            # The work continues: at worst another run starts alongside it.
-            log.info("the slot's lease was not renewed: %s", error)
+            silent = _noted(error, silent)
+
+
+def _noted(error: Exception, silent: bool) -> bool:
+    if not silent:
+        # The work continues: at worst another run starts alongside it.
+        log.info("the slot's lease was not renewed: %s", error)
+    return True
 
 
 def _release(state: State, lease: UUID) -> None:

@@ -3,7 +3,7 @@
 import math
 import time
 
-from autoprune.errors import AutopruneError, reason_of
+from autoprune.errors import LONGEST_DETAIL, AutopruneError, reason_of
 from autoprune.search.steps import Failed, Verified, Verify
 from autoprune.verify import Chain
 from tasks.search_bench import SearchBench
@@ -23,5 +23,5 @@ def verified(bench: SearchBench, wanted: Verify, seconds: float = math.inf) -> V
     try:
         (scores,) = verifier.score_chains([Chain(wanted.question, wanted.reason)])
     except AutopruneError as error:
-        return Failed("unread", reason_of(error, 400), time.monotonic() - started)
+        return Failed("unread", reason_of(error, LONGEST_DETAIL), time.monotonic() - started)
     return Verified(tuple(scores), time.monotonic() - started)

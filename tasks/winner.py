@@ -10,10 +10,10 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.text import SELECTION
 from autoprune.errors import AutopruneError, reason_of
-from autoprune.evaluation.continuations import continuations
+from autoprune.evaluation.continuations import continuations, side_by_side
 from autoprune.models.record import source_record
 from autoprune.models.reference import RECORD_FILE
-from autoprune.models.saved_type import matrix_types, weight_bytes
+from autoprune.models.saved_type import changes_as, matrix_types, weight_bytes
 from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.data import read_report
@@ -96,6 +96,7 @@ def _kept(
         record["scored_again_in"] = bench.sandbox.image.tag
 
     dense, source = _written(bench), bench.loaded.source
+    kind = saved_type(bench, dtype)
     with bench.pruned(winner, bench.budget) as outcome:
         if outcome.mask_digest != masks:
             raise AutopruneError(
@@ -104,17 +105,15 @@ def _kept(
             )
         record["outcome"] = {
             "source_bytes": weight_bytes(source.folder, source.gguf_file),
-            "samples": [
-                {"prompt": prompt, "dense": one, "pruned": other}
-                for (prompt, one), (_, other) in zip(dense, _written(bench), strict=True)
-            ],
+            "samples": side_by_side(dense, _written(bench)),
+            "measured_in": bench.dtype if changes_as(bench.loaded.model, kind) else "",
         }
         pruned: int | None = outcome.zeros
         if isinstance(outcome, SmallerOutcome):
             pruned = None
             record |= outcome.shrunk.to_json() | {"scheme": outcome.scheme}
             record["notes"] = list(outcome.notes)
-        saved = save_bench(bench, folder, record, pruned, saved_type(bench, dtype))
+        saved = save_bench(bench, folder, record, pruned, kind)
     return saved_record(saved) | {"outcome": _outcome(folder, record)}
 
 

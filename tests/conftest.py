@@ -6,11 +6,13 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 # Asserts of what tests share say as much as those of a test.
 pytest.register_assert_rewrite("tests.support")
@@ -43,17 +45,39 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Import all tests without garbage collections, which later skip what was imported."""
     gc.disable()
     try:
-        return (yield)
+        with first_alone(session.config):
+            return (yield)
     finally:
         # Its plugins warn where they see no reference to an object, and a frozen one they do not.
         import hypothesis  # noqa: F401
 
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def first_alone(config: pytest.Config) -> Iterator[None]:
+    """In a new checkout, let one of several processes compile what all of them import.
+
+    Side by side they would all compile the same modules, while the linters wait for a processor.
+    """
+    # Written at the end of a run.
+    known = (config.rootpath / ".pytest_cache").exists()
+    if known or "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    # Each process has a folder of its own in that of the run.
+    run = Path(config.option.basetemp).parent
+    with FileLock(run / "collecting.lock"):
+        if not (run / "collected").exists():
+            yield
+            (run / "collected").touch()
+            return
+    yield
 
 
 @pytest.hookimpl(optionalhook=True)

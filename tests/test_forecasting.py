@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.search import Budget, Search
+from autoprune.search import Search, SearchBudget
 from autoprune.search.search import LOG_FILE
 from benchmarks import forecasting, known_log
 from benchmarks.forecasting import (
@@ -28,7 +28,7 @@ PAIRS = 20
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("log")
-    with Search.open(folder, make_spec(budget=Budget(evaluations=24))) as search:
+    with Search.open(folder, make_spec(budget=SearchBudget(evaluations=24))) as search:
         drive(search, Synthetic())
     return folder
 

@@ -16,18 +16,19 @@ PYTHONS = sys.stdlib_module_names
 # comes in at the top, by a lazy door (`autoprune.lazy`) or by `flows.cli.loading`, which alone
 # import what a text names.
 LATE_IMPORTS = {
-    "flows/checks.py: flows.designer_ready": "openai may be missing",
-    "flows/checks.py: sandbox.preflight": "docker may be missing",
-    "flows/designer_ready.py: autoprune.search.spec": "torch, seldom needed there",
-    "flows/designer_ready.py: tasks.design": "Prefect may be missing",
-    "flows/listings.py: tasks.mirror": "Prefect may be missing",
-    "flows/listings.py: tasks.report": "Prefect may be missing",
+    "flows/doctor/checks.py: flows.doctor.designer_ready": "openai may be missing",
+    "flows/doctor/checks.py: sandbox.preflight": "docker may be missing",
+    "flows/doctor/designer_ready.py: autoprune.search.spec": "torch, seldom needed there",
+    "flows/doctor/designer_ready.py: tasks.design": "Prefect may be missing",
+    "flows/ls/listings.py: tasks.mirror": "Prefect may be missing",
+    "flows/ls/listings.py: tasks.report": "Prefect may be missing",
     "flows/neighbours.py: sandbox.processors": "docker may be missing",
-    "flows/platform/launch.py: tasks.mirror": "`autoprune down` works without Prefect",
-    "flows/platform/nights.py: tasks.text_split": "`autoprune down` works without Prefect",
+    "flows/nightly/nights.py: tasks.text_split": "`autoprune down` works without Prefect",
+    "flows/platform/ghosts.py: tasks.mirror": "takes seconds, and is seldom needed",
     "flows/runners.py: flows.local_dask": "dask may be missing",
-    "flows/search.py: flows.searching.run": "who looks for the flow's hooks loads no torch",
-    "flows/stage.py: flows.searching.staging": "who looks for the flow's hooks loads no torch",
+    "flows/search/flow.py: flows.search.run": "who looks for the flow's hooks loads no torch",
+    "flows/stage/flow.py: flows.stage.staging": "who looks for the flow's hooks loads no torch",
+    "flows/up/launch.py: tasks.mirror": "`autoprune down` works without Prefect",
     "sandbox/client.py: sandbox.probe_blocks": "torch, which nothing else there needs",
     "sandbox/worker/zygote.py: .": "what fails there is sent to the broker",
     "sandbox/worker/zygote.py: .syscalls": "what fails there is sent to the broker",
@@ -36,7 +37,16 @@ LATE_IMPORTS = {
 BY_NAME = {
     "lazily(__name__": {
         "autoprune/__init__.py",
-        "flows/late.py",
+        "flows/calibrate/__init__.py",
+        "flows/compare/__init__.py",
+        "flows/demo/__init__.py",
+        "flows/evaluate/__init__.py",
+        "flows/nightly/__init__.py",
+        "flows/promote/__init__.py",
+        "flows/prune/__init__.py",
+        "flows/reproduce/__init__.py",
+        "flows/search/__init__.py",
+        "flows/stage/__init__.py",
         "flows/library.py",
         "tasks/track/__init__.py",
     },
@@ -131,7 +141,7 @@ def test_the_map_names_every_file_of_flows_that_is_in_no_folder() -> None:
     named = set(re.findall(r"`(\w+)`", " ".join(rows)))
     files = {path.stem for path in (ROOT / "flows").glob("[!_]*.py")}
     folders = {path.parent.name for path in (ROOT / "flows").glob("*/__init__.py")}
-    assert files | folders == named - {"flows", "doctor"}
+    assert files | folders == named - {"flows"}
 
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

@@ -98,6 +98,7 @@ class Bench(ModelBench):
         scorer: Scorer | None = None,
         programs: ProgramRunner | None = None,
         report: Report = silent,
+        dtype: str = "float32",
     ) -> "Iterator[Bench]":
         """Open a bench for the body of a ``with`` statement.
 
@@ -115,6 +116,7 @@ class Bench(ModelBench):
             scorer: Scores the weights; None: computed on the host.
             programs: Runs designed programs; None refuses them.
             report: Called with progress.
+            dtype: Type of the weights in memory, by torch's name.
         """
         counts: dict[str, int] = {CALIBRATION: windows, SELECTION: selection, SEALED: sealed}
         options: dict[str, str] = {CALIBRATION: "windows"}
@@ -123,8 +125,9 @@ class Bench(ModelBench):
             if cache is None:
                 cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             made = cls(
-                str(model), Store(cache), text, seed, report, scorer=scorer, programs=programs
-            )
+                str(model), Store(cache), text, seed, report, dtype, scorer=scorer,
+                programs=programs,
+            )  # fmt: skip
             yield stack.enter_context(made)
 
     @cached_property

@@ -119,6 +119,7 @@ def inspect_model(
     selection: int = 4,
     cache: Path | None = None,
     report: Report = silent,
+    dtype: str = "float32",
 ) -> Inspection:
     """Measure the shape of each matrix and the cost of pruning it alone; the model is unchanged.
 
@@ -135,6 +136,7 @@ def inspect_model(
         selection: Number of selection windows.
         cache: Folder for windows and statistics; None: a temporary one.
         report: Called with progress.
+        dtype: Type of the weights in memory, by torch's name.
 
     Raises:
         UsageError: If the sparsity or a block is out of range, or the text is too short.
@@ -149,6 +151,7 @@ def inspect_model(
         selection=selection,
         cache=cache,
         report=report,
+        dtype=dtype,
     ) as bench:
         return inspect_on(bench, sparsity, layers)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from autoprune.bench.bench import Bench
-from autoprune.evaluation.suites.cleaning import Surroundings, clean
+from autoprune.evaluation.suites.cleaning import Resources, clean
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
 from autoprune.text.generated import Generated, is_generated
@@ -46,8 +46,8 @@ def calibration_corpus(bench: Bench, ref: str, tokens: int) -> tuple[Corpus, dic
         ref, cache=bench.store, author=bench.author(tokens), tokenizer=bench.tokenizer
     )
     held_out = [*bench.splits.selection.documents, *bench.splits.sealed.documents]
-    around = Surroundings(bench.store, SeenText.of(held_out))
-    found = clean(text.documents, around, what=f"the calibration text {text.name!r}", made=True)
+    resources = Resources(bench.store, SeenText.of(held_out))
+    found = clean(text.documents, resources, what=f"the calibration text {text.name!r}", made=True)
     left = found.left(text)
     facts = {"corpus": text.name, "digest": text.digest, "overlap": found.report}
     # Generated documents are independent of each other; windows of other texts are spread out.

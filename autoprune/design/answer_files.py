@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoprune.design.chat import Reply, Usage
+from autoprune.errors import reason_of
 
 # Room for the longest accepted answer, with every character escaped in JSON.
 LARGEST_BYTES = 1 << 18
@@ -71,8 +72,9 @@ def read_json(text: str) -> Reply | Fault:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(f"{error}".split())[:120]
-        return Fault(f"is no JSON ({reason}); write one object, or text to the .txt file")
+        return Fault(
+            f"is no JSON ({reason_of(error, 120)}); write one object, or text to the .txt file"
+        )
     if not isinstance(value, dict):
         return Fault('holds no JSON object; write {"text": "..."}')
     counted = value.get("usage", {})

@@ -1,5 +1,6 @@
 """Greedy continuations of the beginnings of a few windows, for people to read."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autoprune.evaluation.generation import greedy_continuations
@@ -31,3 +32,18 @@ def continuations(loaded: "LoadedModel", windows: "Tensor") -> list[tuple[str, s
         ]
 
     return list(zip(text(prompts), text(new), strict=True))
+
+
+def side_by_side(
+    dense: Sequence[tuple[str, str]], pruned: Sequence[tuple[str, str]]
+) -> list[dict[str, str]]:
+    """Join what two models made of the same prompts, as plain JSON.
+
+    Args:
+        dense: What :func:`continuations` returned before pruning.
+        pruned: The same after it.
+    """
+    return [
+        {"prompt": prompt, "dense": one, "pruned": other}
+        for (prompt, one), (_, other) in zip(dense, pruned, strict=True)
+    ]

@@ -11,7 +11,7 @@ from autoprune.metrics.metric import METRICS, ParametricMetric
 
 
 @dataclass(frozen=True)
-class SparseGpt(ParametricMetric):
+class SparseGptScores(ParametricMetric):
     """``W_ij^2 / [H^-1]_jj``, the Optimal Brain Surgeon saliency (arXiv 2301.00774, equation 3).
 
     The static form, from the whole inverse Hessian; the sweep that updates weights between
@@ -34,4 +34,4 @@ class SparseGpt(ParametricMetric):
         return weight.float().square() * self.statistic(stats, "hessian_diag")
 
 
-METRICS.add("sparsegpt", SparseGpt())
+METRICS.add("sparsegpt", SparseGptScores())

@@ -16,14 +16,23 @@ def default_device() -> str:
         UsageError: If the variable does not name a device of this machine.
     """
     if named := os.environ.get(DEVICE_VARIABLE):
-        try:
-            torch.empty(0, device=named)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).strip().split("\n")[0][:160]
-            raise UsageError(
-                f"the device {named!r} cannot be used here ({reason}); allowed are cpu, cuda, "
-                "cuda:1, mps and others that torch sees"
-            ) from error
+        require_device(named)
         return named
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return str(accelerator or torch.device("cpu"))
+
+
+def require_device(name: str) -> None:
+    """Check that torch can compute on the device of this name.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().split("\n")[0][:160]
+        raise UsageError(
+            f"the device {name!r} cannot be used here ({reason}); allowed are cpu, cuda, "
+            "cuda:1, mps and others that torch sees"
+        ) from error

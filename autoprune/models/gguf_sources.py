@@ -33,7 +33,7 @@ _OWN = ("general.architecture", "general.file_type", "general.quantization_versi
 _RECORDS = 8
 
 
-class Checkpoint(Protocol):
+class GgufSource(Protocol):
     """The source of a GGUF file.
 
     Args:
@@ -66,7 +66,7 @@ class Checkpoint(Protocol):
         """A transformers model that computes with the weights of a written file."""
 
 
-def open_checkpoint(ref: str) -> Checkpoint:
+def open_checkpoint(ref: str) -> GgufSource:
     """The checkpoint that a reference names.
 
     Raises:

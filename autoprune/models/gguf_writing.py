@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models import llama_cpp
-from autoprune.models.gguf_sources import Checkpoint, open_checkpoint
+from autoprune.models.gguf_sources import GgufSource, open_checkpoint
 from autoprune.models.gguf_types import FileType, check_bound, dequantise, file_type, quantise
 from autoprune.models.reference import read_from
 from autoprune.progress import Progress, Report, silent
@@ -150,7 +150,7 @@ def export_gguf(
     return Exported(out, kinds.name, size, **counts, agreement=agreement, notes=notes)
 
 
-def _write(checkpoint: Checkpoint, kinds: FileType, file: Path, report: Report) -> None:
+def _write(checkpoint: GgufSource, kinds: FileType, file: Path, report: Report) -> None:
     writer = gguf.GGUFWriter(str(file), checkpoint.family.name)
     try:
         checkpoint.add_metadata(writer)
@@ -173,7 +173,7 @@ def _write(checkpoint: Checkpoint, kinds: FileType, file: Path, report: Report) 
         writer.close()
 
 
-def _read_back(checkpoint: Checkpoint, file: Path, report: Report) -> dict[str, Any]:
+def _read_back(checkpoint: GgufSource, file: Path, report: Report) -> dict[str, Any]:
     """Compare every tensor of the file with its source; return counts for the record."""
     tensors = gguf.GGUFReader(str(file)).tensors
     held = {tensor.name: tuple(int(n) for n in reversed(tensor.shape)) for tensor in tensors}
@@ -202,7 +202,7 @@ def _read_back(checkpoint: Checkpoint, file: Path, report: Report) -> dict[str, 
 
 
 @torch.inference_mode()
-def _compare(checkpoint: Checkpoint, file: Path, kinds: FileType) -> Agreement:
+def _compare(checkpoint: GgufSource, file: Path, kinds: FileType) -> Agreement:
     """Have llama.cpp and transformers continue the same prompts.
 
     Raises:

@@ -1,8 +1,16 @@
-"""The licence of a base model, as its own files state it, and the header of cards with it."""
+"""What every card says: the licence of the base model, the header with it, how to open a folder."""
 
 from pathlib import Path
 
 from autoprune.models.reference import CARD_FILE
+
+HOW_TO_OPEN = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(".")
+tokenizer = AutoTokenizer.from_pretrained(".")
+```"""
 
 
 def base_licence(folder: Path, gguf_file: str | None) -> str:

@@ -18,7 +18,7 @@ _SECONDS = 1800
 
 
 @dataclass(frozen=True)
-class Step:
+class NextToken:
     """What llama.cpp returns for the token that follows a prompt.
 
     Args:
@@ -56,7 +56,7 @@ def installed() -> bool:
 
 def next_tokens(
     file: Path, prompts: Sequence[Sequence[int]], *, texts: Sequence[str] = ()
-) -> tuple[list[Step | None], list[list[int]]]:
+) -> tuple[list[NextToken | None], list[list[int]]]:
     """The token that follows each prompt, and the tokens of texts.
 
     Args:
@@ -110,12 +110,12 @@ def measure_speed(
     )
 
 
-def _step(done: dict[str, Any]) -> Step | None:
+def _step(done: dict[str, Any]) -> NextToken | None:
     steps = (done["choices"][0].get("logprobs") or {}).get("content")
     if not steps:
         return None
     top = {int(entry["id"]): float(entry["logprob"]) for entry in steps[0]["top_logprobs"]}
-    return Step(int(steps[0]["id"]), top)
+    return NextToken(int(steps[0]["id"]), top)
 
 
 def _run(

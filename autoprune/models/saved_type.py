@@ -9,6 +9,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from autoprune.models.gguf_reading import quantisation
 from autoprune.models.reference import ModelSource
 
 # The names that `get_dtype` of a slice returns.
@@ -16,13 +17,15 @@ _HALF = {"BF16": torch.bfloat16, "F16": torch.float16}
 
 
 def checkpoint_type(source: ModelSource) -> torch.dtype | None:
-    """The half-precision type that all matrices of a checkpoint share.
+    """The half-precision type that a model made from a checkpoint is saved in.
 
-    Only headers are read. None for float32, for a mixture of types, and without safetensors files:
-    such a model is saved as it was loaded.
+    It is the type that all its matrices share. Weights of a quantised GGUF file are saved in
+    bfloat16: float16 is finer, but its range is narrow, and weights that a repair leaves below it
+    would become zeros. Only headers are read. None for float32, for a mixture of types, and without
+    safetensors files: such a model is saved as it was loaded.
     """
     if source.gguf_file is not None:
-        return None
+        return torch.bfloat16 if quantisation(source) else None
     kinds = matrix_types(source.folder)
     return _HALF.get(kinds.pop()) if len(kinds) == 1 else None
 
@@ -68,6 +71,12 @@ def weights_as(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[No
         for parameter, value in before:
             parameter.data = value
         model.config.dtype = configured
+
+
+def changes_as(model: PreTrainedModel, dtype: torch.dtype | None) -> bool:
+    """Whether a bit of the parameters is lost in files of this type; as for :func:`weights_as`."""
+    values = (parameter.detach() for parameter in model.parameters())
+    return any(not torch.equal(v.to(_saved_as(v, dtype)).to(v.dtype), v) for v in values)
 
 
 def bytes_as(tensors: Iterable[Tensor], dtype: torch.dtype | None) -> int:

@@ -44,7 +44,7 @@ class ProgramRunner(Protocol):
         """Try a program on something tiny before it meets a model.
 
         Raises:
-            CandidateRejectedError: If it is turned away.
+            CandidateRejectedError: If it is rejected.
         """
         ...
 
@@ -56,7 +56,7 @@ class ProgramRunner(Protocol):
             tasks: All that are pruned at one time; no call knows of another.
 
         Raises:
-            CandidateRejectedError: If the program is turned away.
+            CandidateRejectedError: If the program is rejected.
         """
         ...
 
@@ -66,7 +66,7 @@ class ProgramRunner(Protocol):
         """New matrices of some blocks by name in the block, as a block program gave them.
 
         Raises:
-            CandidateRejectedError: If the program is turned away.
+            CandidateRejectedError: If the program is rejected.
             UsageError: If the block that programs call is not the model's; see
                 :func:`autoprune.programs.require_same`.
         """

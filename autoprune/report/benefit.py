@@ -1,7 +1,10 @@
 """The benefit of a pruned model: its size beside the source's, sample text, who gains speed."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from autoprune.plain_text import in_markdown
 from autoprune.report.canvas import plain
 from autoprune.report.parts import Part
 
@@ -49,12 +52,43 @@ class Outcome(Part):
         saved_bytes: Size of the winner's weight files.
         dtype: Type of its matrices in the files.
         samples: A few continuations.
+        measured_in: Type in which its figures were measured, if rounding to that of the files
+            changed a weight; else empty.
     """
 
     source_bytes: int
     saved_bytes: int
     dtype: str
     samples: tuple[Sample, ...] = ()
+    measured_in: str = ""
+
+
+def samples_table(samples: Sequence[Sample], of: str = "selection") -> str:
+    """Greedy continuations by both models, as markdown.
+
+    Args:
+        samples: The continuations.
+        of: Part of the text that the prompts are from.
+    """
+    parts = [f"{of.capitalize()} text, continued by the most probable token."]
+    for sample in samples:
+        lines = (
+            ("text", sample.prompt),
+            ("unpruned", sample.dense),
+            ("this model", sample.pruned),
+        )
+        rows = [f"| {name} | {in_markdown(text, SHOWN)} |" for name, text in lines]
+        parts.append("\n".join(["|  |  |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def what_it_writes(record: Mapping[str, Any]) -> str:
+    """:func:`samples_table` of a folder's record, with its heading; empty if there are none."""
+    found = record.get("writes")
+    if found is None:
+        return ""
+    samples = [Sample(**sample) for sample in found["samples"]]
+    return f"## What it writes\n\n{samples_table(samples, found['part'])}"
 
 
 def sizes(outcome: Outcome, quantised: str) -> str:
@@ -65,6 +99,16 @@ def sizes(outcome: Outcome, quantised: str) -> str:
     return (
         f"Weights: {megabytes(outcome.source_bytes)}{kind} in, "
         f"{megabytes(outcome.saved_bytes)} ({outcome.dtype}) out, {beside}"
+    )
+
+
+def rounding(outcome: Outcome) -> str:
+    """Say that the figures are those of the weights before they were saved; empty if they agree."""
+    if not outcome.measured_in:
+        return ""
+    return (
+        f"Its figures were measured in {outcome.measured_in}, before its weights were rounded to "
+        f"{outcome.dtype} on saving; autoprune evaluate measures the files"
     )
 
 

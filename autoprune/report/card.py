@@ -5,11 +5,11 @@ from typing import Any
 
 from autoprune.candidate import Candidate
 from autoprune.design.parts import forgets_metric
-from autoprune.models.licence import card_header, terms_of
+from autoprune.models.licence import HOW_TO_OPEN, card_header, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.program_files import prunes_blocks
 from autoprune.recipe import Recipe
-from autoprune.report.benefit import SHOWN, Outcome, sizes, speed
+from autoprune.report.benefit import rounding, samples_table, sizes, speed
 from autoprune.report.canvas import number, percent, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import (
@@ -44,15 +44,13 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
         f"all). {_recount(counted)}"
         f"{dequantised(report, 'The weights it was made from are {}, a GGUF file. ')}"
         f"Stock transformers opens it. {_benefit(report)}",
-        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'model = AutoModelForCausalLM.from_pretrained(".")\n'
-        'tokenizer = AutoTokenizer.from_pretrained(".")\n```',
+        HOW_TO_OPEN,
         f"## How it was made\n\n{_how(report, record)}",
     ]
     if figures:
         parts.append(f"## Figures\n\n{figures}")
     if report.outcome is not None and report.outcome.samples:
-        parts.append(f"## What it writes\n\n{_samples(report.outcome)}")
+        parts.append(f"## What it writes\n\n{samples_table(report.outcome.samples)}")
     parts += [f"## Data\n\n{_data(report)}", f"## Limits\n\n{_limits(report, counted)}"]
     terms = terms_of(licence)
     parts.append(f"## Licence of the base model\n\n{terms[0].upper()}{terms[1:]}.")
@@ -68,14 +66,15 @@ def found_parts(report: RunReport, record: Mapping[str, Any]) -> list[str]:
     """
     parts, outcome = [], report.outcome
     if outcome is not None:
-        parts.append(f"{sizes(outcome, report.quantised)}.")
+        found = sizes(outcome, report.quantised), rounding(outcome)
+        parts += [f"{sentence}." for sentence in found if sentence]
     credit = f"{in_markdown(authorship(report))}.\n\n" if authorship(report) else ""
     table = _table(_search_rows(report, record, _entry(report, record)))
     parts.append(f"## How it was found\n\n{credit}{table}")
     if figures := figures_of(report, record):
         parts.append(f"## Figures\n\n{figures}")
     if outcome is not None and outcome.samples:
-        parts.append(f"## What it writes\n\n{_samples(outcome)}")
+        parts.append(f"## What it writes\n\n{samples_table(outcome.samples)}")
     return parts
 
 
@@ -87,22 +86,10 @@ def figures_of(report: RunReport, record: Mapping[str, Any]) -> str:
 
 def _benefit(report: RunReport) -> str:
     """Size before and after, and which runtime gains what."""
-    size = "" if report.outcome is None else f"{sizes(report.outcome, report.quantised)}. "
-    return f"{size}{speed(report.pattern)}."
-
-
-def _samples(outcome: Outcome) -> str:
-    """Greedy continuations of selection text."""
-    parts = ["Selection text, continued by the most probable token."]
-    for sample in outcome.samples:
-        lines = (
-            ("text", sample.prompt),
-            ("unpruned", sample.dense),
-            ("this model", sample.pruned),
-        )
-        rows = [f"| {name} | {in_markdown(text, SHOWN)} |" for name, text in lines]
-        parts.append("\n".join(["|  |  |", "|---|---|", *rows]))
-    return "\n\n".join(parts)
+    found = [speed(report.pattern)]
+    if report.outcome is not None:
+        found = [sizes(report.outcome, report.quantised), *found, rounding(report.outcome)]
+    return " ".join(f"{sentence}." for sentence in found if sentence)
 
 
 def _recount(counted: Mapping[str, Any]) -> str:

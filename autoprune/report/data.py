@@ -20,12 +20,12 @@ from autoprune.report.counted import Counted
 from autoprune.report.evidence import Check, Contrast, Margin
 from autoprune.report.parts import Part
 from autoprune.report.sealed import SealedSet
+from autoprune.search_settings import Verdict
 from autoprune.storage import write_json
 
 SCHEMA_VERSION = 1
 
 EntryKind = Literal["baseline", "candidate"]
-Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 
 
 @dataclass(frozen=True)
@@ -186,11 +186,13 @@ class Entry(Part):
     @property
     def measured(self) -> bool:
         """Whether it has a finite perplexity that may be compared with others."""
-        return (
-            self.verdict in ("winner", "accepted")
-            and self.perplexity is not None
-            and math.isfinite(self.perplexity)
-        )
+        ranked = self.verdict in ("winner", "accepted")
+        return ranked and self.perplexity is not None and math.isfinite(self.perplexity)
+
+    @property
+    def has_masks_alone(self) -> bool:
+        """Whether its only figure leaves out the repair, as it stopped after few windows."""
+        return bool(self.masks_alone) and set(self.rungs) == {self.masks_alone}
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from autoprune.design.formulas import expression_of
 from autoprune.design.parts import forgets_metric
 from autoprune.report.canvas import number
-from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
+from autoprune.report.data import Edge, Entry, Node, Point, RunReport
 from autoprune.report.evidence import Check, Contrast, Margin
 from autoprune.report.front import front
 from autoprune.report.origin import BEST_START, author, best_start
 from autoprune.report.words import rung_text
 from autoprune.search.chronicle import LAP
-from autoprune.search.leaderboard import prediction_text
 from autoprune.search.paired import paired_difference
+from autoprune.search_settings import Verdict
 
 if TYPE_CHECKING:
     from autoprune.design.graph import Graph
     from autoprune.design.graph import Node as GraphNode
     from autoprune.search.archive import Entry as Known
-    from autoprune.search.archive import Margin as Lead
-    from autoprune.search.leaderboard import Row
+    from autoprune.search.archive import Lead
     from autoprune.search.search import Search
     from autoprune.search.state import Lesson
 
@@ -46,15 +46,14 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
             Its entries, nodes, edges and specification are replaced.
         search: Open search.
     """
-    rows = search.leaderboard()
     talks = _conversations(search)
     known = {entry.alias: entry for entry in search.entries}
     graph, (correlation, pairs) = search.graph, search.rung_correlation
     layers, masks = search.layer_correlation
-    lessons = search.lessons
+    lessons, standings = search.lessons, search.archive.standings()
     found = replace(
         report,
-        entries=_ranked([_entry(row) for row in rows]),
+        entries=_ranked([_entry(known[alias], v) for alias, v in standings.items()]),
         margins=tuple(_margin(margin) for margin in search.margins),
         rung_correlation=correlation,
         rung_pairs=pairs,
@@ -76,11 +75,11 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
     return replace(found, contrasts=_contrasts(found, search))
 
 
-def _entry(row: "Row") -> Entry:
-    found = row.entry
-    recipe, measurement, change = found.recipe, found.measurement, row.change
+def _entry(found: "Known", verdict: Verdict) -> Entry:
+    recipe, measurement, change = found.recipe, found.measurement, found.change
     interval = change.interval if change else None
-    verdict, code, detail = _verdict(row)
+    expression = expression_of(recipe.metric) if recipe else None
+    code, detail = _reason(found, verdict)
     return Entry(
         id=found.alias,
         alias=found.alias,
@@ -88,19 +87,19 @@ def _entry(row: "Row") -> Entry:
         formula=found.formula,
         order=found.order,
         verdict=verdict,
-        latex=row.latex,
+        latex=expression.to_latex() if expression else "",
         source=recipe.metric.shown if recipe else "",
         language=recipe.metric.kind if recipe else "expression",
         group=recipe.group if recipe else "",
         allocation=recipe.allocation if recipe else "",
-        solver=_repair(row),
-        metric_counts=row.promised or recipe is None or not forgets_metric(recipe),
+        solver=_repair(found),
+        metric_counts=found.masks_alone or recipe is None or not forgets_metric(recipe),
         operator=found.operator,
         model=found.model or "",
         parents=found.parents,
         reasoning=found.because,
-        prediction=prediction_text(found),
-        perplexity=row.perplexity,
+        prediction=found.prediction.text if found.prediction else "",
+        perplexity=measurement.perplexity if measurement else None,
         rungs={
             _RUNG_NAMES.get(rung, str(rung)): item.perplexity
             for rung, item in sorted(found.results.items())
@@ -160,25 +159,19 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
     return tuple(found)
 
 
-def _repair(row: "Row") -> str:
+def _repair(found: "Known") -> str:
     """The recipe's repair; figures of masks alone must not pass for its result."""
-    recipe = row.entry.recipe
-    text = recipe.solver if recipe else "none"
-    return f"{text}, not applied" if row.promised else text
+    text = found.recipe.solver if found.recipe else "none"
+    return f"{text}, not applied" if found.masks_alone else text
 
 
-def _verdict(row: "Row") -> tuple[Verdict, str, str]:
-    """Verdict, rejection code and detail."""
-    entry = row.entry
-    if entry.status == "rejected":
-        return "rejected", entry.code or "rejected", entry.detail
-    if entry.status == "duplicate":
-        return "rejected", "duplicate", f"same as {entry.duplicate_of}"
-    if row.perplexity is None:
-        return "unmeasured", "", entry.detail
-    if row.verdict == "winner":
-        return "winner", "", ""
-    return ("accepted" if entry.rung >= _FULL_RUNG else "stopped"), "", entry.detail
+def _reason(found: "Known", verdict: Verdict) -> tuple[str, str]:
+    """Rejection code and detail."""
+    if found.status == "duplicate":
+        return "duplicate", f"same as {found.duplicate_of}"
+    if found.status == "rejected":
+        return found.code or "rejected", found.detail
+    return "", "" if verdict == "winner" else found.detail
 
 
 def _ranked(entries: list[Entry]) -> tuple[Entry, ...]:

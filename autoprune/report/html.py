@@ -52,7 +52,7 @@ _PLOT_TITLES = {
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One leaderboard line, ready to print.
 
     ``sort`` holds numbers by column name; a missing one sorts last.
@@ -135,7 +135,7 @@ def _in_order(report: RunReport) -> list[Entry]:
     return ranked + others
 
 
-def _row(report: RunReport, entry: Entry, limit: int) -> Row:
+def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
     mathml = to_mathml(entry.formula)
     blocks = by_block(entry.layer_sparsity, report.layer_numel)
     shares = [block.share for block in blocks]
@@ -148,12 +148,12 @@ def _row(report: RunReport, entry: Entry, limit: int) -> Row:
     ):
         if value is not None:
             sort[name] = value
-    return Row(
+    return TableRow(
         entry=entry,
         formula=plain(entry.formula, 240),
         mathml=Markup(mathml) if mathml else None,
         perplexity=number(entry.perplexity),
-        masks_alone=words.has_masks_alone(entry),
+        masks_alone=entry.has_masks_alone,
         sealed=words.sealed_figure(entry),
         change="reference"
         if entry == report.baseline(report.reference)

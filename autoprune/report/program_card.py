@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from autoprune.models.licence import card_header, terms_of
+from autoprune.models.licence import HOW_TO_OPEN, card_header, terms_of
 from autoprune.plain_text import in_fence, shell_line
 from autoprune.program_files import prunes_blocks
-from autoprune.report.benefit import speed
+from autoprune.report.benefit import speed, what_it_writes
 
 SOURCE_FILE = "program.py"
 _TEXT = """\
@@ -20,6 +20,8 @@ _TEXT = """\
 SHA-256 `{digest}`, on {samples} windows of {seqlen} tokens of {corpus}. Stock transformers opens
 it. {benefit}.
 
+{opens}
+
 {source}
 
 Again, to the bit on the same machine with the same versions:
@@ -31,7 +33,7 @@ Again, to the bit on the same machine with the same versions:
 
 `autoprune.json` holds the whole record, `{file}` the program. It is code that a model or a person
 wrote: AutoPrune runs it in a locked container and nowhere else.
-
+{writes}
 Licence of the base model: {terms}.
 """
 
@@ -64,6 +66,8 @@ def program_card(record: Mapping[str, Any], licence: str, size: str = "") -> str
         source=in_fence(program["source"]),
         again=f"{again} --corpus {shlex.quote(record['corpus'])}",
         more=more,
+        opens=HOW_TO_OPEN,
+        writes=f"\n{what_it_writes(record)}\n" if "writes" in record else "",
         file=SOURCE_FILE,
     )
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autoprune.models.licence import card_header, terms_of
+from autoprune.models.licence import HOW_TO_OPEN, card_header, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
-from autoprune.report.benefit import speed
+from autoprune.report.benefit import speed, what_it_writes
 from autoprune.report.canvas import number, percent
 
 
@@ -41,8 +41,10 @@ def prune_card(record: Mapping[str, Any], licence: str, size: str = "") -> str:
         f"{counted['zeros']:,} of {counted['prunable']:,} prunable weights are zero, recounted in "
         f"the saved files.{recount} Stock transformers opens it. {size}{'. ' if size else ''}"
         f"{speed(record['pattern'])}.",
+        HOW_TO_OPEN,
         f"{_worth(record)}\n\n{in_fence(record['metric'])}",
         f"|  |  |\n|---|---|\n{table}",
+        *filter(None, [what_it_writes(record)]),
         f"Licence of the base model: {terms_of(licence)}.",
     ]
     return "\n\n".join(parts) + "\n"

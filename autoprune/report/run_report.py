@@ -48,7 +48,7 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         model_digest=facts.get("model_digest", ""),
         pattern=spec.pattern,
         designer=facts.get("designer", spec.designer.kind),
-        splits=_splits(facts, facts.get("sealed_looks", search.touches)),
+        splits=_splits(facts, facts.get("sealed_looks", search.looks)),
         beginning_token=facts.get("beginning_token", ""),
         sealed_set=_sealed_set(facts),
         quantised=facts.get("quantised", ""),

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from autoprune.report.benefit import sizes, speed
+from autoprune.report.benefit import rounding, sizes, speed
 from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import against_start, authorship, bounds
@@ -34,7 +34,8 @@ def benefit(report: RunReport) -> list[str]:
     if report.outcome is None:
         return []
     size = sizes(report.outcome, report.quantised)
-    return [f"{size}.", f"{speed(report.pattern, scheme_of(report))}."]
+    found = [size, speed(report.pattern, scheme_of(report)), rounding(report.outcome)]
+    return [f"{sentence}." for sentence in found if sentence]
 
 
 def scheme_of(report: RunReport) -> str:
@@ -162,11 +163,6 @@ def tone(entry: Entry) -> str:
         return ""
     low, high = entry.change_interval
     return "better" if high < 0 else "worse" if low > 0 else ""
-
-
-def has_masks_alone(entry: Entry) -> bool:
-    """Whether its only figure leaves out the repair, as it stopped after few windows."""
-    return bool(entry.masks_alone) and set(entry.rungs) == {entry.masks_alone}
 
 
 def sealed_figure(entry: Entry) -> str:

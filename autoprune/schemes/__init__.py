@@ -4,18 +4,18 @@ from autoprune.schemes.depth import Depth
 from autoprune.schemes.experts import Experts
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.rotate import Rotate
-from autoprune.schemes.scheme import SCHEMES, Chain, Scheme, build_scheme, parts_of
+from autoprune.schemes.scheme import SCHEMES, Scheme, SchemeChain, build_scheme, parts_of
 from autoprune.schemes.shrink import Shrunk, require_share, shrink
 from autoprune.schemes.skip import Skip, skipped_experts
 from autoprune.schemes.width import Width
 
 __all__ = [
     "SCHEMES",
-    "Chain",
     "Depth",
     "Experts",
     "Rotate",
     "Scheme",
+    "SchemeChain",
     "SchemePlan",
     "Shrunk",
     "Skip",

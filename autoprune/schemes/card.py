@@ -3,16 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoprune.models.licence import card_header, terms_of
+from autoprune.models.licence import HOW_TO_OPEN, card_header, terms_of
 from autoprune.plain_text import in_code
-
-_OPEN = """\
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(".")
-tokenizer = AutoTokenizer.from_pretrained(".")
-```"""
 
 # What a share refers to, if not to the blocks' parameters.
 _OF_EXPERTS = {"experts": " of the experts", "skip": " of the expert computations"}
@@ -44,7 +36,7 @@ def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = (
         "removed",
         "A smaller model: it has fewer blocks, experts, rows or columns, no zeros in their place, "
         f"so that it is smaller{_faster(record)} wherever it runs. Stock transformers opens it:",
-        _OPEN,
+        HOW_TO_OPEN,
         f"|  |  |\n|---|---|\n{table}",
         *(f"Note: {note}." for note in record["notes"]),
         *more,

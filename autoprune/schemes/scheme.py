@@ -104,7 +104,7 @@ SCHEMES: Registry[type[Scheme]] = Registry("scheme", "autoprune.schemes")
 
 
 @dataclass(frozen=True)
-class Chain(Scheme):
+class SchemeChain(Scheme):
     """Schemes applied in sequence, each removing an equal part of what is still to be removed.
 
     ``depth+width``: blocks first, then the rest from all blocks that stay.
@@ -159,7 +159,7 @@ class Chain(Scheme):
 
 def parts_of(scheme: Scheme) -> tuple[Scheme, ...]:
     """The schemes of a chain, or the single one."""
-    return scheme.parts if isinstance(scheme, Chain) else (scheme,)
+    return scheme.parts if isinstance(scheme, SchemeChain) else (scheme,)
 
 
 def _joined(first: SchemePlan, then: SchemePlan) -> SchemePlan:
@@ -192,4 +192,4 @@ def build_scheme(text: str) -> Scheme:
         raise UsageError(f"scheme {text!r}: {alone[0]} acts while a model runs, and stands alone")
     if any(part.NARROWS for part in parts[:-1]):
         raise UsageError(f"scheme {text!r} makes blocks narrower before others; depth goes first")
-    return parts[0] if len(parts) == 1 else Chain(tuple(parts))
+    return parts[0] if len(parts) == 1 else SchemeChain(tuple(parts))

@@ -9,6 +9,7 @@ from autoprune.recipe import Recipe
 from autoprune.search.moves import mask_key
 from autoprune.search.paired import Difference, paired_difference
 from autoprune.search.steps import Measurement, Validation
+from autoprune.search_settings import Verdict
 
 Fitness = Literal["perplexity", "kl", "both"]
 Status = Literal["proposed", "valid", "measured", "duplicate", "skipped", "rejected"]
@@ -80,6 +81,12 @@ class Entry:
     model: str | None = None
 
     @property
+    def known_recipe(self) -> Recipe:
+        """The recipe of an entry whose answer could be read."""
+        assert self.recipe is not None
+        return self.recipe
+
+    @property
     def is_baseline(self) -> bool:
         """Whether it is hand-made."""
         return self.order == 0
@@ -110,6 +117,11 @@ class Entry:
         """Measurement of the recipe as it is, including its repair."""
         return self.results.get(2) or (None if self.proxied else self.results.get(1))
 
+    @property
+    def masks_alone(self) -> bool:
+        """Whether only its masks were measured, with the proxy's repair instead of its own."""
+        return self.measurement is not None and self.whole is None
+
     def share(self, owner: "Entry") -> None:
         """Take over the results of an older entry."""
         self.results, self.change, self.ranked = dict(owner.results), owner.change, owner.ranked
@@ -121,7 +133,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Margin:
+class Lead:
     """The winner's lead over another entry in the ranking fitness.
 
     Args:
@@ -221,10 +233,9 @@ class Archive:
 
     def note_cheap(self, entry: Entry, measurement: Measurement) -> None:
         """Remember the result of masks with the proxy's repair; more windows replace fewer."""
-        assert entry.recipe is not None
-        known = self._cheap.get(mask_key(entry.recipe))
+        known = self._cheap.get(mask_key(entry.known_recipe))
         if known is None or len(known.nll) < len(measurement.nll):
-            self._cheap[mask_key(entry.recipe)] = measurement
+            self._cheap[mask_key(entry.known_recipe)] = measurement
 
     def measured(self) -> list[Entry]:
         """Entries with a result of their own, best first; ties keep the older entry first.
@@ -233,6 +244,17 @@ class Archive:
         """
         found = [e for e in self if e.status == "measured" and e.change is not None]
         return sorted(found, key=lambda e: e.score)
+
+    def standings(self) -> dict[str, Verdict]:
+        """Return the verdict on each entry by alias, best first.
+
+        Entries without a result of their own come last: duplicates, then others, by ``order``.
+        """
+        measured, winner = self.measured(), self.winner()
+        ranked = {entry.alias for entry in measured}
+        others = [entry for entry in self if entry.alias not in ranked]
+        others.sort(key=lambda entry: (entry.status != "duplicate", entry.order))
+        return {e.alias: _verdict(e, is_winner=e is winner) for e in [*measured, *others]}
 
     def best(self, *, designed: bool = False) -> Entry | None:
         """Return the best entry measured on all selection windows; ``designed``: no baselines."""
@@ -252,7 +274,7 @@ class Archive:
             best = min(spread, key=self.robust_score)
         return best if best is not None and best.score < 0 else None
 
-    def margins(self) -> list[Margin]:
+    def margins(self) -> list[Lead]:
         """Return the winner's paired differences to the runner-up and the reference, if any."""
         winner, reference = self.winner(), self.reference_entry()
         if winner is None:
@@ -263,7 +285,7 @@ class Archive:
         for rival in {e.alias: e for e in (second, reference) if e is not None}.values():
             difference = self.compare(winner, rival)
             if difference is not None:
-                found.append(Margin(rival.alias, difference))
+                found.append(Lead(rival.alias, difference))
         return found
 
     def robust_score(self, entry: Entry) -> float:
@@ -297,6 +319,16 @@ class Archive:
         while entry.duplicate_of is not None:
             entry = self._entries[entry.duplicate_of]
         return entry
+
+
+def _verdict(entry: Entry, *, is_winner: bool) -> Verdict:
+    if entry.status in ("rejected", "duplicate"):
+        return "rejected"
+    if entry.measurement is None:
+        return "unmeasured"
+    if is_winner:
+        return "winner"
+    return "accepted" if entry.rung >= 2 else "stopped"
 
 
 def fitness_of(measurement: Measurement, kind: Fitness) -> Sequence[float]:

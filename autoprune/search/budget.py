@@ -35,7 +35,7 @@ def slots_in_time(state: State) -> float:
     """Number of slots of a generation that fit into the time left; infinite without a limit.
 
     One of the recipes is assumed to be measured on all windows, without repair; more are only if
-    they fit, see :class:`Purse`.
+    they fit, see :class:`TimeBudget`.
     """
     left = seconds_left(state)
     if math.isinf(left):
@@ -73,7 +73,7 @@ def generations_left(state: State) -> int:
         (budget.evaluations, spent.evaluations, float(slots)),
     ]
     if state.uses_designer:
-        prompt, answer = designer.prompt_tokens, designer.max_tokens
+        prompt, answer = designer.prompt_tokens, designer.answer_tokens
         limits += [
             (budget.tokens, spent.tokens, slots * float(prompt + answer)),
             (budget.money, spent.money, slots * budget.cost(prompt, answer)),
@@ -118,7 +118,7 @@ def reserve_seconds(state: State, winner: Recipe | None = None, *, draws: bool =
     # The dense model is also measured on sealed text.
     total += state.check_seconds + costs.windows(state.spec.sealed_windows)
     if winner is not None and draws:
-        total += (state.spec.calibration_draws - 1) * draw_seconds(state, winner)
+        total += (state.spec.draws - 1) * draw_seconds(state, winner)
     return total
 
 
@@ -135,7 +135,7 @@ def seconds_left(state: State) -> float:
     return limit - state.spent.seconds - reserve_seconds(state)
 
 
-class Purse:
+class TimeBudget:
     """Seconds available for whole measurements after reserving time for the end.
 
     A costlier winner makes the end costlier: it is pruned from every draw and then sealed.
@@ -150,8 +150,8 @@ class Purse:
         self.seconds = seconds
         self._end = reserve_seconds(state)
 
-    def pays(self, recipe: Recipe) -> bool:
-        """Whether there is time to measure a recipe and let it win; if so, deduct its cost."""
+    def charge(self, recipe: Recipe) -> bool:
+        """Deduct the cost of measuring a recipe and letting it win; False if time is too short."""
         end = max(self._end, reserve_seconds(self.state, recipe))
         cost = self.state.costs.whole(recipe) + end - self._end
         if cost > self.seconds:
@@ -177,9 +177,9 @@ def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]
     prompt = designer.prompt_tokens + repair * quoted
     left: dict[DoneReason, float] = {}
     if budget.tokens is not None:
-        left["tokens"] = (budget.tokens - state.spent.tokens) // (prompt + designer.max_tokens)
+        left["tokens"] = (budget.tokens - state.spent.tokens) // (prompt + designer.answer_tokens)
     if budget.money is not None:
-        dearest = budget.cost(prompt, designer.max_tokens)
+        dearest = budget.cost(prompt, designer.answer_tokens)
         left["money"] = (budget.money - state.spent.money) // dearest
     return left
 

@@ -30,7 +30,6 @@ def note_task(state: State) -> None:
 
 def note_proposal(state: State, entry: Entry) -> None:
     """Add hypothesis, mechanism and code of a readable entry, with their origins."""
-    assert entry.recipe is not None
     graph, alias = state.graph, entry.alias
     if entry.because or entry.prediction:
         claim: dict[str, Any] = {"claim": entry.because}
@@ -47,7 +46,7 @@ def note_proposal(state: State, entry: Entry) -> None:
         if entry.operator == "critique" and entry.parents:
             graph.add(f"{alias}.c", "critique", {"text": entry.because})
             graph.link(f"{alias}.c", "critiques", entry.parents[0])
-    recipe = entry.recipe
+    recipe = entry.known_recipe
     body: dict[str, Any] = {
         "formula": entry.formula,
         "group": recipe.group,

@@ -69,7 +69,7 @@ def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
     if step.rung == 2 and not step.draw:
         # If it wins, its repair or program runs again, however long it took: before the seal and
         # for each further draw.
-        again = state.spec.calibration_draws
+        again = state.spec.draws
         end = reserve_seconds(state, recipe) - again * added
         limit = min(limit, rest + (left - end - rest) / (1 + again))
     return limit if limit > 0.0 and limit >= added + rest else 0.0
@@ -88,9 +88,8 @@ def starts_in_time(state: State, entries: Sequence[Entry]) -> list[Entry]:
     costs, chosen, dearest = state.costs, [], 0.0
     generation = _one_design(state)
     for entry in entries:
-        assert entry.recipe is not None
-        draws = (state.spec.calibration_draws - 1) * draw_seconds(state, entry.recipe)
-        cost = costs.whole(entry.recipe) + costs.sealed(entry.recipe)
+        draws = (state.spec.draws - 1) * draw_seconds(state, entry.known_recipe)
+        cost = costs.whole(entry.known_recipe) + costs.sealed(entry.known_recipe)
         if cost + generation + max(dearest, draws) <= left:
             left, dearest = left - cost, max(dearest, draws)
             chosen.append(entry)
@@ -99,12 +98,11 @@ def starts_in_time(state: State, entries: Sequence[Entry]) -> list[Entry]:
 
 def draws_in_time(state: State, winner: Entry) -> int:
     """Number of further draws of calibration text that fit before the seal."""
-    wanted = state.spec.calibration_draws - 1
+    wanted = state.spec.draws - 1
     left = _left(state) - reserve_seconds(state, draws=False)
     if math.isinf(left):
         return wanted
-    assert winner.recipe is not None
-    return max(0, min(wanted, math.floor(left / draw_seconds(state, winner.recipe))))
+    return max(0, min(wanted, math.floor(left / draw_seconds(state, winner.known_recipe))))
 
 
 def slots_now(state: State) -> int:

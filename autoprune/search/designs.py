@@ -120,7 +120,7 @@ class Designs:
         """Ask, read, validate and repair until no slot gets another attempt."""
         active, steps, pair = list(opened.slots), opened.steps, opened.pair
         # One attempt more than repairs, since a duplicate is replaced without asking again.
-        for attempt in range(self.spec.repairs + 2):
+        for attempt in range(self.spec.repair_calls + 2):
             if attempt > 0:
                 active, _ = self._within_tokens(generation, active, attempt)
                 steps = self._questions(generation, active, attempt)
@@ -257,7 +257,6 @@ class Designs:
 
     def _share_order(self, entry: Entry) -> None:
         """Mark an entry as a duplicate, before measuring, if an older one orders rows the same."""
-        assert entry.recipe is not None
         owner = self.trials.same_order(entry)
         if owner is not None:
             self.trials.share(entry, owner)
@@ -311,7 +310,7 @@ class Designs:
             parents = () if drawn else (str(entry.duplicate_of),)
             slot.plan = Plan(slot.plan.slot, SPARE, parents, recipe=found)
             return True
-        if slot.plan.recipe is not None or slot.repaired >= self.spec.repairs:
+        if slot.plan.recipe is not None or slot.repaired >= self.spec.repair_calls:
             return False
         slot.repaired += 1
         return entry.code in REPAIRABLE

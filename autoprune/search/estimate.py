@@ -76,7 +76,7 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     baselines = sum(costs.whole(recipe) for recipe in made)
     sealed = sum(costs.sealed(recipe) for recipe in made)
     sealed += costs.windows(spec.sealed_windows) + program + repair
-    end = sealed + (spec.calibration_draws - 1) * (whole + DRAW_WHOLES * costs.plain())
+    end = sealed + (spec.draws - 1) * (whole + DRAW_WHOLES * costs.plain())
     fits = _fits(spec, candidate, baselines + end, asks)
     limit = min(fits, key=lambda name: fits[name])
     count = fits[limit]
@@ -93,9 +93,9 @@ def _fits(spec: SearchSpec, candidate: float, rest: float, asks: bool) -> dict[s
     if budget.seconds is not None:
         fits["seconds"] = max(0, math.floor((budget.seconds - rest) / candidate))
     if asks and budget.tokens is not None:
-        fits["tokens"] = budget.tokens // (designer.prompt_tokens + designer.max_tokens)
+        fits["tokens"] = budget.tokens // (designer.prompt_tokens + designer.answer_tokens)
     if asks and budget.money is not None:
-        dearest = budget.cost(designer.prompt_tokens, designer.max_tokens)
+        dearest = budget.cost(designer.prompt_tokens, designer.answer_tokens)
         fits["money"] = math.floor(budget.money / dearest)
     return fits
 

@@ -64,7 +64,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Grade:
+class JudgeGrade:
     """How well a judge foresaw which recipes come within reach of the best.
 
     Args:
@@ -102,7 +102,7 @@ class Judging:
     known: int
     good: int
     interval: tuple[float, float] | None
-    grades: tuple[Grade, ...]
+    grades: tuple[JudgeGrade, ...]
 
     @property
     def text(self) -> str:
@@ -202,7 +202,7 @@ class Jury:
         return place == stream(self.state.spec.seed, block, 0, "audit").randrange(AUDITED)
 
 
-def grades_of(archive: Archive, judgements: Sequence[Judgement]) -> list[Grade]:
+def grades_of(archive: Archive, judgements: Sequence[Judgement]) -> list[JudgeGrade]:
     """Grade each judge by the outcomes known so far; the verifier only if one is used."""
     verified = any(entry.trust is not None for entry in archive)
     names = [name for name in JUDGES if verified or name != VERIFIER]
@@ -225,7 +225,7 @@ def account(archive: Archive, judgements: Sequence[Judgement]) -> Judging:
     )
 
 
-def _graded(archive: Archive, judgements: Sequence[Judgement], name: str) -> Grade:
+def _graded(archive: Archive, judgements: Sequence[Judgement], name: str) -> JudgeGrade:
     chances: list[float] = []
     came: list[bool] = []
     for judgement in judgements:
@@ -234,13 +234,13 @@ def _graded(archive: Archive, judgements: Sequence[Judgement], name: str) -> Gra
             chances.append(judgement.forecasts[name].below(judgement.line))
             came.append(good)
     if not came:
-        return Grade(name, 0, None, None, False)
+        return JudgeGrade(name, 0, None, None, False)
     share = sum(came) / len(came)
     own = [(chance - good) ** 2 for chance, good in zip(chances, came, strict=True)]
     constant = [(share - good) ** 2 for good in came]
     used = len(came) >= OUTCOMES_NEEDED and paired_difference(own, constant).better
     count = len(came)
-    return Grade(name, count, sum(own) / count, sum(constant) / count, used)
+    return JudgeGrade(name, count, sum(own) / count, sum(constant) / count, used)
 
 
 def _came_good(archive: Archive, judgement: Judgement) -> bool | None:
@@ -252,7 +252,7 @@ def _came_good(archive: Archive, judgement: Judgement) -> bool | None:
     return None if outcome is None else outcome <= judgement.line
 
 
-def _grade_text(grade: Grade) -> str:
+def _grade_text(grade: JudgeGrade) -> str:
     if grade.brier is None or grade.base is None:
         return f"{grade.judge}: nothing to grade yet"
     use = "in use" if grade.used else "not used"

@@ -122,20 +122,18 @@ class Operators:
     def _mutate(self, slot: int, rng: Random) -> Plan | None:
         for _ in range(ATTEMPTS):
             first, second = (self._parent(rng, self.ranked) for _ in range(2))
-            assert first.recipe is not None and second.recipe is not None
             parents: tuple[str, ...] = (first.alias,)
             if first.alias != second.alias and rng.random() < 0.3:
-                recipe = crossed_recipe(first.recipe, second.recipe, rng)
+                recipe = crossed_recipe(first.known_recipe, second.known_recipe, rng)
                 parents = (first.alias, second.alias)
             else:
-                recipe = mutated_recipe(first.recipe, rng, self.choices)
+                recipe = mutated_recipe(first.known_recipe, rng, self.choices)
             if self._take(recipe):
                 return Plan(slot, "mutate", parents, recipe=recipe)
         for _ in range(ATTEMPTS):
             # With few entries, only changes of the formula may lead to unknown neighbours.
             best = self.ranked[0]
-            assert best.recipe is not None
-            recipe = mutated_metric(best.recipe, rng, self.choices)
+            recipe = mutated_metric(best.known_recipe, rng, self.choices)
             if self._take(recipe):
                 return Plan(slot, "mutate", (best.alias,), recipe=recipe)
         return None
@@ -153,8 +151,7 @@ class Operators:
             if i != j
         ]
         for one, other, _ in sorted(pairs, key=lambda pair: pair[2]):
-            assert one.recipe is not None and other.recipe is not None
-            recipe = recombined(one.recipe, other.recipe)
+            recipe = recombined(one.known_recipe, other.known_recipe)
             if self._take(recipe):
                 return Plan(slot, "recombine", (one.alias, other.alias), recipe=recipe)
         return None
@@ -163,9 +160,8 @@ class Operators:
         """Leave out a term of the best recipe, then of the next ones."""
         programs = [e for e in self.ranked if e.is_program]
         for entry in (programs if self.spec.written == "program" else self.formulas)[:3]:
-            assert entry.recipe is not None
-            for smaller in reduced(entry.recipe.metric):
-                recipe = replace(entry.recipe, metric=smaller.candidate)
+            for smaller in reduced(entry.known_recipe.metric):
+                recipe = replace(entry.known_recipe, metric=smaller.candidate)
                 if self._take(recipe):
                     parents = (entry.alias,)
                     return Plan(slot, "ablate", parents, recipe=recipe, term=smaller.dropped)
@@ -199,9 +195,8 @@ class Operators:
         return None
 
     def _shows_factors(self, entry: Entry) -> bool:
-        assert entry.recipe is not None
         known = self.state.archive.cheap(entry)
-        return known is not None and not forgets_metric(entry.recipe)
+        return known is not None and not forgets_metric(entry.known_recipe)
 
     def _compose(self, slot: int) -> Plan | None:
         """Use the mask of one repair with the weights of another, on the best masks so far.

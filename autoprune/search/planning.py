@@ -236,8 +236,7 @@ class _Planner(Operators):
         """Change the best recipe, one part at a time; parts without a choice are skipped."""
         done = self.state.exploited + self._slots_of("exploit")
         best = self.state.archive.best() or self.ranked[0]
-        recipe = best.recipe
-        assert recipe is not None
+        recipe = best.known_recipe
         for turn in range(len(EXPLOITED)):
             part = EXPLOITED[(done + turn) % len(EXPLOITED)]
             formula = expression_of(recipe.metric) is not None

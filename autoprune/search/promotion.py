@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from autoprune.design.parts import chain, family
 from autoprune.search.archive import Entry
-from autoprune.search.budget import Purse
+from autoprune.search.budget import TimeBudget
 from autoprune.search.randomness import stream
 from autoprune.search.state import State
 
@@ -48,15 +48,14 @@ def promoted(
         chance = stream(state.spec.seed, generation, entry.slot, "promotion").random()
         if chance < RANDOM_SHARE:
             chosen.setdefault(entry.alias, entry)
-    purse = Purse(state, seconds)
-    rising = [e for e in chosen.values() if e.recipe is not None and purse.pays(e.recipe)]
+    budget = TimeBudget(state, seconds)
+    rising = [e for e in chosen.values() if e.recipe is not None and budget.charge(e.recipe)]
     return sorted(rising, key=lambda entry: entry.order)
 
 
 def kind_of(entry: Entry) -> tuple[str, ...]:
     """Kind of an entry: comparison group, allocation family, chain of repairs."""
-    assert entry.recipe is not None
-    recipe = entry.recipe
+    recipe = entry.known_recipe
     return recipe.group, family(recipe.allocation), chain(recipe.solver)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from autoprune.design.parts import with_proxy
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
-from autoprune.search.budget import Purse, answer_seconds, evaluations_left, seconds_left
+from autoprune.search.budget import TimeBudget, answer_seconds, evaluations_left, seconds_left
 from autoprune.search.designs import Round
 from autoprune.search.judging import Jury
 from autoprune.search.moves import mask_key
@@ -166,25 +166,24 @@ class Race:
         wanted = [e for e in entries if e.direct or self._counted]
         if not wanted:
             return {}, 0.0
-        purse = Purse(self.state, left)
-        found = {e.alias: e for e in wanted if e.recipe is not None and purse.pays(e.recipe)}
-        return found, 0.0 if math.isinf(left) else left - purse.seconds
+        budget = TimeBudget(self.state, left)
+        found = {e.alias: e for e in wanted if e.recipe is not None and budget.charge(e.recipe)}
+        return found, 0.0 if math.isinf(left) else left - budget.seconds
 
     def _cheap_rung(self, entries: Sequence[Entry]) -> Course:
         """Measure masks on few windows, once for all recipes that differ only in their repair."""
         windows = self.state.rung_windows
         steps: dict[str, Measure] = {}
         for entry in entries:
-            assert entry.recipe is not None
-            entry.proxied = entry.recipe != with_proxy(entry.recipe, self.state.spec.proxy)
-            known, key = self.state.archive.cheap(entry), mask_key(entry.recipe)
+            recipe = entry.known_recipe
+            entry.proxied = recipe != with_proxy(recipe, self.state.spec.proxy)
+            known, key = self.state.archive.cheap(entry), mask_key(recipe)
             if (known is None or len(known.nll) < windows) and key not in steps:
                 steps[key] = self.trials.measure_step(entry, 1)
         outcomes = (yield list(steps.values())) if steps else {}
         self.state.charge(outcomes.values())
         for entry in entries:
-            assert entry.recipe is not None
-            step = steps.get(mask_key(entry.recipe))
+            step = steps.get(mask_key(entry.known_recipe))
             outcome: Outcome | None = self.state.archive.cheap(entry)
             if step is not None:
                 outcome = outcomes[step.step_id]

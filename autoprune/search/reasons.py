@@ -64,5 +64,4 @@ def question_of(spec: SearchSpec) -> str:
 
 
 def _recipe(entry: Entry) -> str:
-    assert entry.recipe is not None
-    return recipe_text(entry.recipe, formula_text(entry.recipe.metric))
+    return recipe_text(entry.known_recipe, formula_text(entry.known_recipe.metric))

@@ -76,10 +76,9 @@ def validation_again(search: Search, entry: Entry) -> tuple[Validate, Validation
     Raises:
         UsageError: If it was not validated yet.
     """
-    assert entry.recipe is not None
     for step, outcome in _recorded(search, "Validate"):
         recipe = Recipe.from_json(step["recipe"])
-        if recipe.validated_as == entry.recipe.validated_as:
+        if recipe.validated_as == entry.known_recipe.validated_as:
             assert isinstance(outcome, Validation | Failed)
             return Validate(f"{entry.alias}.again", 0, 0, entry.alias, recipe), outcome
     raise UsageError(
@@ -98,7 +97,7 @@ def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measuremen
     """
     found, spec = entry.measurement, search.spec
     if found is None or entry.recipe is None:
-        why = f"was turned away ({entry.code}: {entry.detail})" if entry.code else "is not measured"
+        why = f"was rejected ({entry.code}: {entry.detail})" if entry.code else "is not measured"
         raise UsageError(
             f"{entry.alias} {why}, so there is no figure to compare with; choose a measured "
             "candidate"

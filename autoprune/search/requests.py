@@ -112,7 +112,7 @@ class Requests:
         prompt = self._render(plan.operator, focus)
         request = ChatRequest(
             messages=prompt.messages,
-            max_tokens=self.spec.designer.max_tokens,
+            max_tokens=self.spec.designer.answer_tokens,
             temperature=self.spec.designer.temperature,
             seed=stream_seed(self.spec.seed, generation, plan.slot, "answer"),
             model=plan.model,
@@ -147,7 +147,7 @@ class Requests:
         constrained = self.spec.designer.grammar
         return ChatRequest(
             messages=self._render("reflect", Focus((better.alias, worse.alias))).messages,
-            max_tokens=self.spec.designer.max_tokens,
+            max_tokens=self.spec.designer.answer_tokens,
             temperature=self.spec.designer.temperature,
             seed=stream_seed(self.spec.seed, generation, 0, "lesson"),
             grammar=lesson_grammar() if constrained else None,

@@ -61,8 +61,8 @@ def sampled(state: State, generation: int, slot: int) -> Iterator[Recipe]:
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
         study = optuna.create_study(sampler=sampler)
         for entry in sorted(seen, key=lambda entry: entry.order):
-            assert entry.recipe is not None
-            values = state.sampled.get(recipe_key(entry.recipe)) or _of_start(entry.recipe, choices)
+            recipe = entry.known_recipe
+            values = state.sampled.get(recipe_key(recipe)) or _of_start(recipe, choices)
             if values is not None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")

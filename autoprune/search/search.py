@@ -8,15 +8,14 @@ from typing import Any, Self
 from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts, copy_templates
 from autoprune.errors import UsageError
-from autoprune.search.archive import Archive, Entry, Margin
+from autoprune.search.archive import Archive, Entry, Lead
 from autoprune.search.checking import checked
 from autoprune.search.deadline import allowance
 from autoprune.search.events import Event, EventLog
 from autoprune.search.forecasts import Forecasts, graded_forecasts
 from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
 from autoprune.search.judging import Judging
-from autoprune.search.leaderboard import Row, leaderboard
-from autoprune.search.script import Preview, Script
+from autoprune.search.loop import Preview, SearchLoop
 from autoprune.search.sentinels import Sentinel
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import Lesson, Spent
@@ -54,15 +53,15 @@ class Search:
         self.prompts = prompts
         self._log = log
         self._lock = RLock()
-        self._script = Script(spec, prompts)
-        self._course: Generator[Batch, Outcomes, DoneReason] = self._script.run()
+        self._loop = SearchLoop(spec, prompts)
+        self._course: Generator[Batch, Outcomes, DoneReason] = self._loop.run()
         self._batch: Batch = ()
         self._outcomes: dict[str, Outcome] = {}
         self._judgements: dict[str, dict[str, Any]] = {}
         self._judged = 0
         self._reason: DoneReason | None = None
-        self._touches = 0
-        self._touched = False
+        self._looks = 0
+        self._has_looked = False
         self._made_by = ""
         # Whether questions may be open during measurements (the designer runs elsewhere).
         self.overlapping = False
@@ -128,7 +127,7 @@ class Search:
             if asked and not self.overlapping:
                 waiting = list(asked)
             if isinstance(waiting[0], Seal):
-                self._touch()
+                self._note_look()
             return list(waiting[:limit])
 
     def record(self, step: Step, outcome: Outcome) -> None:
@@ -174,7 +173,7 @@ class Search:
         """
         with self._lock:
             kept = sum(charged_seconds(outcome) for outcome in self._outcomes.values())
-            return allowance(self._script.state, step, kept)
+            return allowance(self._loop.state, step, kept)
 
     def settle(self) -> None:
         """Decide what follows from everything on record."""
@@ -191,7 +190,7 @@ class Search:
     @property
     def ending(self) -> DoneReason | None:
         """Why designing has ended; the final measurement follows. None before that."""
-        return self._script.ending
+        return self._loop.ending
 
     @property
     def waiting(self) -> list[WorkStep]:
@@ -209,52 +208,52 @@ class Search:
     @property
     def graph(self) -> Graph:
         """The reasoning graph; its ``digest`` is the same for resumed and uninterrupted runs."""
-        return self._script.state.graph
+        return self._loop.state.graph
 
     @property
     def best(self) -> Entry | None:
         """The best entry on all selection windows that beats the reference, designed or not."""
-        return self._script.archive.winner()
+        return self._loop.archive.winner()
 
     @property
     def entries(self) -> list[Entry]:
         """All entries in order of creation."""
-        return list(self._script.archive)
+        return list(self._loop.archive)
 
     @property
     def archive(self) -> Archive:
         """All entries and the comparisons between them."""
-        return self._script.archive
+        return self._loop.archive
 
     @property
     def spent(self) -> Spent:
         """Budget used so far."""
-        return self._script.state.spent
+        return self._loop.state.spent
 
     @property
     def generation(self) -> int:
         """Number of finished generations."""
-        return self._script.state.generation
+        return self._loop.state.generation
 
     @property
-    def touches(self) -> int:
+    def looks(self) -> int:
         """How often the sealed split was opened; more than once only after a kill."""
-        return self._touches
+        return self._looks
 
     @property
     def lessons(self) -> dict[str, Lesson]:
         """How often each lesson helped and hurt, by its alias."""
-        return dict(self._script.state.lessons)
+        return dict(self._loop.state.lessons)
 
     @property
     def sentinels(self) -> list[Sentinel]:
         """Recipes measured again to detect drift, and how far their figures moved."""
-        return list(self._script.sentinels.known)
+        return list(self._loop.sentinels.known)
 
     @property
     def drift(self) -> str:
         """Which sentinel drifted and how far; empty if none did."""
-        return self._script.sentinels.drift
+        return self._loop.sentinels.drift
 
     @property
     def rung_correlation(self) -> tuple[float | None, int]:
@@ -262,27 +261,27 @@ class Search:
 
         Spearman's correlation within each repair; None before three recipes have both rungs.
         """
-        return self._script.state.rung_correlation()
+        return self._loop.state.rung_correlation()
 
     @property
     def layer_correlation(self) -> tuple[float | None, int]:
         """Rank agreement of the error on real layers with the whole model, and over how many."""
-        return self._script.state.layer_correlation()
+        return self._loop.state.layer_correlation()
 
     @property
     def forecasts(self) -> Forecasts | None:
         """How good the designer's forecasts were; None until one could be graded."""
-        return graded_forecasts(self._script.archive, self.graph)
+        return graded_forecasts(self._loop.archive, self.graph)
 
     @property
     def judging(self) -> Judging | None:
         """How much was skipped unmeasured, and how good the judges are; None if judging is off."""
-        return self._script.race.jury.account
+        return self._loop.race.jury.account
 
     @property
-    def margins(self) -> list[Margin]:
+    def margins(self) -> list[Lead]:
         """How the winner compares with the runner-up and the reference; empty without a winner."""
-        return self._script.archive.margins()
+        return self._loop.archive.margins()
 
     def preview(self, operator: str | None = None, prompts: Prompts | None = None) -> list[Preview]:
         """Return the prompts that come next as things stand, without asking or deciding anything.
@@ -295,11 +294,7 @@ class Search:
             open_now = [step for step in self._batch if isinstance(step, Propose)]
             if open_now and operator is None and prompts is None:
                 return [Preview(step.operator, step.request) for step in open_now]
-            return self._script.preview(operator, prompts)
-
-    def leaderboard(self) -> list[Row]:
-        """Return all entries, best first, rejected ones last."""
-        return leaderboard(self._script.archive)
+            return self._loop.preview(operator, prompts)
 
     def history(self) -> list[dict[str, Any]]:
         """Return every recorded step with its outcome: prompts, answers, verdicts, figures."""
@@ -322,11 +317,11 @@ class Search:
     def _replay(self, events: list[Event]) -> None:
         recorded = {e.key: e.body for e in events if e.kind == "outcome"}
         self._judgements = {e.key: e.body for e in events if e.kind == "judgement"}
-        self._touches = sum(1 for e in events if e.kind == "seal_touched")
+        self._looks = sum(1 for e in events if e.kind == "seal_touched")
         self._made_by = made_by(events)
         self._batch = next(self._course)
         self._advance(recorded)
-        judged = self._script.race.jury.known
+        judged = self._loop.race.jury.known
         others = [f"{alias}.judgement" for alias in self._judgements if alias not in judged]
         for first in (*recorded, *others):
             raise planned_otherwise(self._made_by, self._log.path.parent, first)
@@ -350,7 +345,7 @@ class Search:
 
     def _keep_judgements(self) -> None:
         """Record new judgements once; those already on record must be the same."""
-        made = list(self._script.race.jury.known.items())
+        made = list(self._loop.race.jury.known.items())
         for alias, judgement in made[self._judged :]:
             self._judged += 1
             body = judgement.to_json()
@@ -361,10 +356,10 @@ class Search:
                 folder = self._log.path.parent
                 raise planned_otherwise(self._made_by, folder, f"{alias}.judgement")
 
-    def _touch(self) -> None:
+    def _note_look(self) -> None:
         """Record that the sealed split is about to be read; once per opening of the search."""
-        if self._touched:
+        if self._has_looked:
             return
-        self._touched = True
-        self._touches += 1
-        self._log.append("seal_touched", str(self._touches), {})
+        self._has_looked = True
+        self._looks += 1
+        self._log.append("seal_touched", str(self._looks), {})

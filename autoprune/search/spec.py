@@ -33,9 +33,17 @@ from autoprune.search_settings import (
     with_text_split,
 )
 
+# Fields that records, and so digests and run names, have by another name.
+RECORDED = {"answer_tokens": "max_tokens", "draws": "calibration_draws", "repair_calls": "repairs"}
+
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: RECORDED.get(name, name),
+        populate_by_name=True,
+    )
 
 
 class DesignerSpec(_Frozen, DesignerSettings):
@@ -46,7 +54,7 @@ class DesignerSpec(_Frozen, DesignerSettings):
     ``random``. API keys are never part of a specification.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     kind: DesignerKind = "auto"
     model: str | None = None
@@ -54,7 +62,7 @@ class DesignerSpec(_Frozen, DesignerSettings):
         default=(),
         description="further models of the same endpoint, chosen among by what they gain",
     )
-    max_tokens: int = Field(default=160, ge=16, le=8192)
+    answer_tokens: int = Field(default=160, ge=16, le=8192)
     prompt_tokens: int = Field(default=768, ge=200, le=32768, description="tokens of one prompt")
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
@@ -81,7 +89,7 @@ class DesignerSpec(_Frozen, DesignerSettings):
         return self
 
 
-class Budget(_Frozen, BudgetSettings):
+class SearchBudget(_Frozen, BudgetSettings):
     """Limits at which a search stops.
 
     Baselines do not count as candidates, but their seconds do. Loading, calibration and saving the
@@ -97,7 +105,7 @@ class Budget(_Frozen, BudgetSettings):
     )
 
     @model_validator(mode="after")
-    def _check_price(self) -> "Budget":
+    def _check_price(self) -> "SearchBudget":
         if self.prices and self.price is None:
             raise ValueError(
                 f"prices of {', '.join(self.prices)} need a price for all that has none of its own"
@@ -158,7 +166,7 @@ class SearchSpec(_Frozen, SearchSettings):
     )
     pattern: str = Field(default="unstructured", pattern=r"^(unstructured|\d+:\d+)$")
     designer: DesignerSpec = DesignerSpec()
-    budget: Budget = Budget()
+    budget: SearchBudget = SearchBudget()
     text_split: int = Field(default=0, ge=0, description="number of the text split")
     solver: str = Field(default="none", description="repair of hand-made recipes that name none")
     solvers: tuple[str, ...] = Field(
@@ -170,7 +178,7 @@ class SearchSpec(_Frozen, SearchSettings):
         default="none",
         description="repair on the first rung, in place of the recipe's own",
     )
-    calibration_draws: int = Field(
+    draws: int = Field(
         default=1,
         ge=1,
         le=8,
@@ -179,7 +187,9 @@ class SearchSpec(_Frozen, SearchSettings):
     promote: float = Field(
         default=0.5, gt=0.0, le=1.0, description="share of a generation to promote"
     )
-    repairs: int = Field(default=1, ge=0, le=2, description="repair calls per candidate")
+    repair_calls: int = Field(
+        default=1, ge=0, le=2, description="calls to the designer to repair one candidate"
+    )
     sentinel_every: int = Field(
         default=1,
         ge=0,
@@ -327,7 +337,7 @@ class SearchSpec(_Frozen, SearchSettings):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; :meth:`recorded` reads it back."""
-        body = self.model_dump(mode="json")
+        body = self.model_dump(mode="json", by_alias=True)
         if not self.budget.prices:
             # Records and run names from before this field existed do not have it.
             del body["budget"]["prices"]

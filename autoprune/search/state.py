@@ -116,7 +116,7 @@ class State:
         budget, designer = self.spec.budget, self.spec.designer
         if reply.usage.total or (budget.tokens is None and budget.money is None):
             return reply.usage
-        return Usage(designer.prompt_tokens, designer.max_tokens)
+        return Usage(designer.prompt_tokens, designer.answer_tokens)
 
     @property
     def costs(self) -> Costs:
@@ -208,6 +208,6 @@ def _limits(spec: SearchSpec) -> Limits:
     budget, designer = spec.budget, spec.designer
     tokens = math.inf if budget.tokens is None else float(budget.tokens)
     if budget.money is not None:
-        answers = budget.money / budget.cost(designer.prompt_tokens, designer.max_tokens)
-        tokens = min(tokens, answers * (designer.prompt_tokens + designer.max_tokens))
+        answers = budget.money / budget.cost(designer.prompt_tokens, designer.answer_tokens)
+        tokens = min(tokens, answers * (designer.prompt_tokens + designer.answer_tokens))
     return Limits(budget.seconds, None if math.isinf(tokens) else tokens, budget.candidates)

@@ -41,8 +41,7 @@ def strength_trials(state: State, best: Entry, seconds: float) -> list[Trial]:
         best: Entry measured on all windows.
         seconds: Time left.
     """
-    assert best.recipe is not None
-    recipe, costs = best.recipe, state.costs
+    recipe, costs = best.known_recipe, state.costs
     cheap = _cheapest_repair(state)
     declared = allocation_numbers(recipe.allocation, state.spec.choices)
     if state.spec.proxy != "none" or recipe.solver == "none" or cheap is None or not declared:

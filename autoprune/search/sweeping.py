@@ -70,7 +70,6 @@ def _home(state: State) -> Entry | None:
 
 
 def _wanted(state: State, best: Entry) -> Iterator[Recipe]:
-    assert best.recipe is not None
     known = [
         e.recipe for e in state.archive if e.recipe and (2 in e.results or e.operator == SWEEP)
     ]
@@ -78,9 +77,9 @@ def _wanted(state: State, best: Entry) -> Iterator[Recipe]:
     choices = state.spec.choices
     for solver in map(canonical_solver, choices.solvers):
         if solver not in solvers:
-            yield replace(best.recipe, solver=solver)
+            yield replace(best.known_recipe, solver=solver)
     kinds = {(family(recipe.allocation), chain(recipe.solver)) for recipe in known}
-    even = replace(best.recipe, allocation=UNIFORM)
+    even = replace(best.known_recipe, allocation=UNIFORM)
     new = (UNIFORM, chain(even.solver)) not in kinds
     if new and UNIFORM in choices.allocations and not best.is_baseline:
         yield even

@@ -41,10 +41,9 @@ class Trials:
         """Get sandbox verdicts, one per (metric, group), then mark duplicates by behaviour."""
         steps: dict[str, Validate] = {}
         for entry in entries:
-            assert entry.recipe is not None
-            key = entry.recipe.validated_as
+            key = entry.known_recipe.validated_as
             if key not in self._validations and key not in steps:
-                where = (entry.generation, entry.slot, entry.alias, entry.recipe)
+                where = (entry.generation, entry.slot, entry.alias, entry.known_recipe)
                 steps[key] = Validate(f"{entry.alias}.validate", *where)
         if steps:
             outcomes = yield list(steps.values())
@@ -53,11 +52,9 @@ class Trials:
                 self._validations[key] = _as_validation(outcomes[step.step_id])
                 self.archive[step.recipe_id].seconds += self._validations[key].seconds
         for entry in entries:
-            assert entry.recipe is not None
-            self._judge_validation(entry, self._validations[entry.recipe.validated_as])
+            self._judge_validation(entry, self._validations[entry.known_recipe.validated_as])
 
     def _judge_validation(self, entry: Entry, validation: Validation) -> None:
-        assert entry.recipe is not None
         if validation.code == UNFINISHED:
             unfinished = Failed(validation.code, validation.detail)
             entry.unfinished, entry.detail = True, f"{UNFINISHED}: {validation.detail}"
@@ -71,10 +68,10 @@ class Trials:
         entry.status = "valid"
         if validation.signature is None:
             return
-        if entry.is_program and "position" in entry.recipe.metric.source:
+        if entry.is_program and "position" in entry.known_recipe.metric.source:
             # The same on three blocks may differ on others; the whole model's weights will tell.
             return
-        parts = [validation.signature, entry.recipe.allocation, entry.recipe.solver]
+        parts = [validation.signature, entry.known_recipe.allocation, entry.known_recipe.solver]
         owner = self.archive.claim("behaviour", digest_json(parts), entry)
         if not entry.is_baseline:
             self.share(entry, owner)
@@ -183,14 +180,13 @@ class Trials:
 
     def measure_step(self, entry: Entry, rung: int, *, role: Role = "candidate") -> Measure:
         """Build the step that measures an entry; on rung 1, its masks with the proxy's repair."""
-        assert entry.recipe is not None
         whole = rung > 1
         return Measure(
             f"{entry.alias}.rung{rung}",
             entry.generation,
             entry.slot,
             entry.alias,
-            entry.recipe if whole else with_proxy(entry.recipe, self.spec.proxy),
+            entry.known_recipe if whole else with_proxy(entry.known_recipe, self.spec.proxy),
             rung,
             self.spec.selection_windows if whole else self.state.rung_windows,
             self.spec.sparsity,
@@ -225,18 +221,17 @@ class Trials:
             entry.reject(outcome.code, outcome.detail)
             chronicle.note_rejection(self.state, entry)
             return False
-        assert entry.recipe is not None
         if known:
             assert entry.whole is not None
             outcome = entry.whole.followed_by(outcome)
         entry.results[rung] = outcome
         entry.few = entry.few or len(outcome.nll)
         entry.status = "measured"
-        if rung == 1 or entry.recipe.solver == self.spec.proxy:
+        if rung == 1 or entry.known_recipe.solver == self.spec.proxy:
             self.archive.note_cheap(entry, outcome)
         if not outcome.mask_digest or (rung > 1 and entry.proxied):
             return True
-        key = f"{outcome.mask_digest}\n{entry.recipe.solver}"
+        key = f"{outcome.mask_digest}\n{entry.known_recipe.solver}"
         owner = self.archive.claim("mask", key, entry)
         if rung == 1:
             self.share(entry, owner)

@@ -51,8 +51,7 @@ def _masks(state: State, ranked: Sequence[Entry], where: tuple[int, int]) -> Ite
     best, choices = state.archive.best(), state.spec.choices
     known = losses(state.archive, ranked)
     for entry in sorted(ranked, key=lambda e: (e is not best, e.score))[:TUNED]:
-        assert entry.recipe is not None
-        form = tunable_form(entry.recipe)
+        form = tunable_form(entry.known_recipe)
         if numbers(form, choices, MASKS):
             for seed in _seeds(state, where):
                 yield Trial(suggest(form, choices, known, seed, MASKS), (entry.alias,))
@@ -62,12 +61,11 @@ def _repair(
     state: State, best: Entry, ranked: Sequence[Entry], where: tuple[int, int]
 ) -> Iterator[Trial]:
     """Tune numbers of the repair on the same masks; only measurements with it can judge them."""
-    assert best.recipe is not None
     choices = state.spec.choices
-    if numbers(best.recipe, choices, REPAIR):
-        known = repaired_losses(best.recipe, ranked)
+    if numbers(best.known_recipe, choices, REPAIR):
+        known = repaired_losses(best.known_recipe, ranked)
         for seed in _seeds(state, where):
-            recipe = suggest(best.recipe, choices, known, seed, REPAIR)
+            recipe = suggest(best.known_recipe, choices, known, seed, REPAIR)
             yield Trial(recipe, (best.alias,), direct=True)
 
 

@@ -205,16 +205,16 @@ def collect_anew(
         none), and whether the store's file had to be written.
     """
     key = _key(loaded, windows, needs)
-    sheet = store.recorded(key)
-    if sheet is None:
+    recorded = store.recorded(key)
+    if recorded is None:
         made = stored_statistics(store, loaded, windows, needs=needs, report=report)
         return made.digest, made.digest, True
     now = collect_statistics(loaded.model, windows, needs=needs, report=report)
-    if now.digest != sheet["digest"] or store.holds(key):
-        return sheet["digest"], now.digest, False
+    if now.digest != recorded["digest"] or store.holds(key):
+        return recorded["digest"], now.digest, False
     store.path(key).unlink(missing_ok=True)
     store.get_or_make(key, now.to_stored)
-    return sheet["digest"], now.digest, True
+    return recorded["digest"], now.digest, True
 
 
 def verify_statistics(
@@ -234,8 +234,8 @@ def verify_statistics(
         DamagedStatisticsError: If their values changed, or the store records others.
     """
     now = _digest(statistics.tokens, statistics.layers)
-    sheet = store.recorded(_key(loaded, windows, needs))
-    stored = sheet["digest"] if sheet is not None else "nothing"
+    recorded = store.recorded(_key(loaded, windows, needs))
+    stored = recorded["digest"] if recorded is not None else "nothing"
     if now == statistics.digest == stored:
         return
     raise DamagedStatisticsError(

@@ -1,7 +1,7 @@
 """Prune models that do not fit in memory: one block at a time, from shards to shards."""
 
-from autoprune.streaming.estimate import Estimate, estimate
+from autoprune.streaming.estimate import StreamEstimate, estimate
 from autoprune.streaming.job import StreamJob
 from autoprune.streaming.prune import StreamedModel, prune_streamed
 
-__all__ = ["Estimate", "StreamJob", "StreamedModel", "estimate", "prune_streamed"]
+__all__ = ["StreamEstimate", "StreamJob", "StreamedModel", "estimate", "prune_streamed"]

@@ -37,7 +37,7 @@ _KEPT_BY_LIBRARIES = 60e6
 
 
 @dataclass(frozen=True)
-class Estimate:
+class StreamEstimate:
     """Cost of a streamed run.
 
     Args:
@@ -53,7 +53,7 @@ class Estimate:
     parts: Mapping[str, int]
 
 
-def estimate(job: StreamJob, scratch: Path) -> Estimate:
+def estimate(job: StreamJob, scratch: Path) -> StreamEstimate:
     """Estimate a run of :func:`autoprune.streaming.prune.prune_streamed`; nothing is kept.
 
     Args:
@@ -66,7 +66,7 @@ def estimate(job: StreamJob, scratch: Path) -> Estimate:
     opened = job.open()
     parts = memory_parts(opened)
     seconds = _Rehearsal(opened, scratch).seconds()
-    return Estimate(sum(parts.values()), disk_needed(opened), seconds, parts)
+    return StreamEstimate(sum(parts.values()), disk_needed(opened), seconds, parts)
 
 
 def memory_parts(opened: OpenJob) -> dict[str, int]:

@@ -41,7 +41,7 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorLocation:
     """Location of one tensor.
 
     Args:
@@ -279,7 +279,7 @@ def _shard_names(folder: Path) -> list[str]:
     return names
 
 
-def _entries(path: Path) -> Iterator[Entry]:
+def _entries(path: Path) -> Iterator[TensorLocation]:
     with path.open("rb", buffering=0) as stream:
         length = _header_length(path, stream)
         try:
@@ -291,7 +291,7 @@ def _entries(path: Path) -> Iterator[Entry]:
                 if stop > path.stat().st_size:
                     raise ValueError(f"{name} reaches past the end of the file")
                 shape = tuple(what["shape"])
-                yield Entry(name, path.name, what["dtype"], shape, start, stop)
+                yield TensorLocation(name, path.name, what["dtype"], shape, start, stop)
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedFileError(
                 f"{path} is no readable safetensors file ({error}); get it again"

@@ -20,7 +20,7 @@ TOP = 4
 
 
 @dataclass(frozen=True)
-class Step:
+class ReadStep:
     """One step as the reader sees it.
 
     Args:
@@ -43,7 +43,7 @@ def reader_digest(reader: LoadedModel) -> str:
 
 def read_steps(
     reader: LoadedModel, chains: Sequence[Chain], *, report: Report = silent
-) -> list[list[Step]]:
+) -> list[list[ReadStep]]:
     """Read each solution once, as it stands; the reader is not changed.
 
     Solutions are read one by one. Without padding, a step's score cannot depend on what is read
@@ -85,7 +85,7 @@ def _encode(reader: LoadedModel, chain: Chain) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def _read(reader: LoadedModel, pieces: list[list[int]]) -> list[Step]:
+def _read(reader: LoadedModel, pieces: list[list[int]]) -> list[ReadStep]:
     row = torch.tensor([token for piece in pieces for token in piece], device=reader.model.device)
     output = reader.model(input_ids=row[None], output_hidden_states=True, use_cache=False)
     blocks, start = len(output.hidden_states) - 1, len(pieces[0])
@@ -98,7 +98,7 @@ def _read(reader: LoadedModel, pieces: list[list[int]]) -> list[Step]:
             "nothing; take another reader or a wider type"
         )
     sizes = [len(piece) for piece in pieces[1:]]
-    return [Step(part[:, 0], part) for part in torch.split(features, sizes)]
+    return [ReadStep(part[:, 0], part) for part in torch.split(features, sizes)]
 
 
 def _doubts(logits: Tensor, tokens: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.verify.auroc import auroc
 from autoprune.verify.chains import CORRUPTED, Chain, draw_chains
 from autoprune.verify.head import UncertaintyHead, padded
-from autoprune.verify.reading import Step, read_steps, reader_digest
+from autoprune.verify.reading import ReadStep, read_steps, reader_digest
 from autoprune.verify.uhead import FORMAT, UHead, head_scores
 
 _LEARNING_RATE = 1e-3
@@ -79,7 +79,7 @@ def train_verifier(
 def train_on(
     reader: LoadedModel,
     chains: Sequence[Chain],
-    read: Sequence[Sequence[Step]],
+    read: Sequence[Sequence[ReadStep]],
     training: Training,
     report: Report = silent,
 ) -> UHead:
@@ -121,7 +121,7 @@ class _Part:
 
     @classmethod
     def of(
-        cls, chains: Sequence[Chain], read: Sequence[Sequence[Step]], some: Sequence[int]
+        cls, chains: Sequence[Chain], read: Sequence[Sequence[ReadStep]], some: Sequence[int]
     ) -> "_Part":
         right = [one for number in some for one in chains[number].right]
         if len(set(right)) < 2:

@@ -1,19 +1,13 @@
 """The result of a search for an agent to report: the winner against what it has to beat."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from autoprune.report.data import RunReport
 from autoprune.report.evidence import Contrast
 
 
-def outcome(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the winner's changes, how often its sealed text had been read, and who answered.
-
-    Args:
-        body: JSON form of a run's record.
-    """
-    report = RunReport.from_json(body)
+def outcome(report: RunReport) -> dict[str, Any]:
+    """Return the winner's changes, how often its sealed text had been read, and who answered."""
     winner, known = report.winner, report.sealed_set
     designer = report.spec.get("designer", {})
     models = [designer.get("model"), *designer.get("also_models", ())]

@@ -12,7 +12,7 @@ from autoprune.models.reference import known_models
 from autoprune.program_files import CODE_SUFFIX, PROGRAM_PREFIX
 from autoprune.spelling import split_list, split_outside
 from autoprune.text.rows import HUB
-from flows.runs import find_run, saved_params
+from flows.search.runs import find_run, saved_params
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 

@@ -9,6 +9,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 from autoprune.errors import AutopruneError, UsageError, reason_of
+from autoprune.report.data import RunReport
 from autoprune.report.sealed import FRESH
 from flows.agents.arguments import StrictServer
 from flows.agents.graph_reply import graph_reply
@@ -16,8 +17,8 @@ from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
 from flows.agents.outcome import outcome
 from flows.agents.project import Project
 from flows.agents.questions import give_answers, shared_once
-from flows.params import SearchParams
-from flows.searching.leaderboard import rows
+from flows.search.leaderboard import rows
+from flows.search.params import SearchParams
 from flows.terminal.options import settled
 
 P = ParamSpec("P")
@@ -234,14 +235,14 @@ class _Tools:
         intervals. change_vs_wanda in the leaderboard is a share: -0.1 is 10 % lower.
         """
         files = self.project.run(run)
-        report = self.project.report(files)
-        found = rows(report)[: max(1, min(rows_shown, 200))] if report else []
+        body = self.project.report(files)
+        report = RunReport.from_json(body) if body else None
         facts = files.read_facts()
         winner = {"winner_folder": str(files.winner)} if "checkpoint" in facts else {}
         return self._standing(run) | {
             "ended": self.project.ended(files),
             **(outcome(report) if report else {}),
-            "leaderboard": found,
+            "leaderboard": rows(report)[: max(1, min(rows_shown, 200))] if report else [],
             **winner,
         }
 
@@ -372,8 +373,8 @@ class _Tools:
         if run in self.project.runs() or job not in self.jobs.register.noted():
             return self.project.standing(run, alive=alive)
         # It starts, or ended before there was anything of the run: its log has the reason.
-        way_on = "it starts; call again" if alive else "read the log, then call start_search again"
-        return {"run": run} | self.jobs.wait(job, 0.0) | {"next": way_on}
+        follow = "it starts; call again" if alive else "read the log, then call start_search again"
+        return {"run": run} | self.jobs.wait(job, 0.0) | {"next": follow}
 
     def _has(self, run: str) -> bool:
         return bool(self.project.waiting(run))

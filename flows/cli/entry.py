@@ -52,11 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _printed(start(args))
     except KeyboardInterrupt as stop:
-        way_on = _way_on(stop) or f"{NEXT}{shell_line(*words)}"
+        follow = _next_command(stop) or f"{NEXT}{shell_line(*words)}"
         message = "interrupted; what is finished is kept"
         if args.json:
-            _print_record(message, INTERRUPTED, way_on)
-        tell(f"\n{message}\n{way_on}")
+            _print_record(message, INTERRUPTED, follow)
+        tell(f"\n{message}\n{follow}")
         return INTERRUPTED
     except BrokenPipeError:
         return _unread()
@@ -81,28 +81,28 @@ def _unread() -> int:
 
 def _fail(error: Exception, *, as_json: bool, verbose: bool = False) -> int:
     code = getattr(error, "exit_code", 1)
-    message, way_on = _message(error), _way_on(error)
+    message, follow = _message(error), _next_command(error)
     picture: str = getattr(error, "picture", "")
     if as_json:
-        _print_record(message, code, way_on)
+        _print_record(message, code, follow)
     if verbose:
         tell(traceback.format_exc(), end="")
     tell(f"autoprune: {message}")
     if picture:
         tell(picture)
-    if way_on:
-        tell(way_on)
+    if follow:
+        tell(follow)
     return int(code)
 
 
-def _print_record(message: str, code: int, way_on: str) -> None:
+def _print_record(message: str, code: int, follow: str) -> None:
     record = {"ok": False, "error": message, "exit_code": code}
-    if way_on:
-        record["next"] = way_on.removeprefix(NEXT)
+    if follow:
+        record["next"] = follow.removeprefix(NEXT)
     print(json.dumps(record))
 
 
-def _way_on(error: BaseException) -> str:
+def _next_command(error: BaseException) -> str:
     """Return the error's note on how to continue; empty if it has none."""
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(NEXT)]
     return notes[-1] if notes else ""

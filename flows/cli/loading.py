@@ -5,10 +5,11 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 from autoprune.lazy import uncollected
+from flows.cli.commands import module_of
 
 
 class Grammar(Protocol):
-    """The interface of a module of :mod:`flows.grammar`.
+    """The interface of a command's grammar.
 
     It may also have ``read(args)``, which turns what was typed into the command's parameters and
     refuses mistakes before the command's own module is imported.
@@ -25,9 +26,9 @@ def grammar(name: str) -> Grammar:
     """Import a command's grammar, which is light.
 
     Args:
-        name: The command's name, a key of :data:`flows.grammar.COMMANDS`.
+        name: The command's name, a key of :data:`flows.cli.commands.COMMANDS`.
     """
-    return cast(Grammar, _module("grammar", name))
+    return cast(Grammar, _module(name, "grammar"))
 
 
 def start(args: argparse.Namespace) -> int:
@@ -38,10 +39,10 @@ def start(args: argparse.Namespace) -> int:
     """
     read: Any = getattr(grammar(args.command), "read", None)
     made = () if read is None else (read(args),)
-    code: int = _module("commands", args.command).run(args, *made)
+    code: int = _module(args.command, "command").run(args, *made)
     return code
 
 
 @uncollected()
-def _module(room: str, name: str) -> Any:
-    return import_module(f"flows.{room}.{name.replace('-', '_')}")
+def _module(name: str, part: str) -> Any:
+    return import_module(module_of(name, part))

@@ -7,13 +7,15 @@ from typing import NoReturn
 
 from autoprune import __version__
 from autoprune.errors import UsageError
+from flows.cli.commands import COMMANDS, ON_DEVICE, SEEDED
 from flows.cli.loading import grammar
-from flows.grammar import COMMANDS, ON_DEVICE, SEEDED
 from flows.terminal.option_types import whole_number
 
 HELP, VERSION = "help", "version"
 # Options of every command, which may also precede it: without and with a value.
 SWITCHES, VALUED = ("--json", "-q", "--quiet", "-v", "--verbose"), ("--seed", "--device")
+# Commands that go on with a search.
+OF_A_SEARCH = ("resume", "stage")
 COMPLETION = "--print-completion"
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 wrong use, 3 rejected or nothing passed, 4 prerequisite missing,
@@ -106,11 +108,13 @@ def _shared_options(command: str) -> Parser:
             "--seed", type=whole_number, help="seed of every random choice (default 0)"
         )
     if command in ON_DEVICE:
+        usual = "AUTOPRUNE_DEVICE, else the accelerator where there is one"
+        if command in OF_A_SEARCH:
+            usual = "that which the search was started with"
         group.add_argument(
             "--device",
             metavar="NAME",
-            help="compute on this device of torch, such as cpu or cuda:1 (default: "
-            "AUTOPRUNE_DEVICE, else the accelerator where there is one)",
+            help=f"device of torch to compute on, such as cpu or cuda:1 (default: {usual})",
         )
     noise = group.add_mutually_exclusive_group()
     noise.add_argument("-q", "--quiet", action="store_true", help="no progress, only the result")

@@ -58,6 +58,9 @@ class Params(BaseModel):
     RENAMED: ClassVar[dict[str, str]] = {}
     # Field to its name in records and in what names of runs are made from, if that is another.
     RECORDED_AS: ClassVar[dict[str, str]] = {}
+    # Fields added later, left out of records while they have their default: names made from what
+    # is recorded then stay what they were.
+    LATER: ClassVar[tuple[str, ...]] = ("device",)
     # Earlier option to option, if no field had the earlier name.
     RENAMED_OPTIONS: ClassVar[dict[str, str]] = {}
     # Fields that come first; the others follow in source order, inherited ones before own.
@@ -122,7 +125,12 @@ class Params(BaseModel):
 
     def recorded(self) -> dict[str, Any]:
         """Plain JSON form under the names used in records."""
-        return {self.RECORDED_AS.get(name, name): value for name, value in self.to_json().items()}
+        fields = type(self).model_fields
+        return {
+            self.RECORDED_AS.get(name, name): value
+            for name, value in self.to_json().items()
+            if not (name in self.LATER and value == fields[name].default)
+        }
 
 
 Checked = TypeVar("Checked", bound=Params)

@@ -42,6 +42,15 @@ Pattern = Annotated[
 Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"], Field(description="Type of the weights in memory")
 ]
+Device = Annotated[
+    str | None,
+    Field(
+        description=(
+            "Device of torch to compute on, such as cpu or cuda:1 (default: AUTOPRUNE_DEVICE, else "
+            "the accelerator where there is one)"
+        )
+    ),
+]
 CalibrationWindows = Annotated[int, Field(ge=1, description="Calibration windows")]
 Seqlen = Annotated[int, Field(ge=2, description="Tokens per window")]
 Seed = Annotated[int, Field(ge=0, description="Seed")]
@@ -138,3 +147,8 @@ def require_used(runner: str, address: str | None, workers: int) -> None:
             "workers and runner_address are of the runners dask and ray; choose one of them, "
             "or leave both out"
         )
+
+
+def listed(text: str | None) -> list[str]:
+    """Split a comma-separated list."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]

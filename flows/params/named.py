@@ -79,16 +79,19 @@ def check_verifier(text: str) -> None:
     library.verifier_identity(text)
 
 
-def check_device() -> None:
-    """Check that the device chosen for this process exists; see :data:`DEVICE_VARIABLE`.
+def check_device(name: str | None = None) -> None:
+    """Check that the device to compute on exists.
+
+    Args:
+        name: Its name; None: that chosen for this process, see :data:`DEVICE_VARIABLE`.
 
     Raises:
         UsageError: If torch has no device of this name here.
     """
-    named = os.environ.get(DEVICE_VARIABLE)
+    named = name or os.environ.get(DEVICE_VARIABLE)
     if named and named != CPU:
         known("device", named.partition(":")[0])
-        library.default_device()
+        library.require_device(named)
 
 
 def check_pattern(pattern: str, sparsity: float | None = None) -> None:

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from flows import late
-from flows.platform.zombies import LATEST, crash
 from tasks.open_runs import left_open, process_is_gone, process_mark
 from tasks.state import State, folder_tag
 
@@ -13,6 +12,12 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
+GONE = (
+    "its process is gone; `autoprune resume` (a night: with --submit) goes on, finished work is "
+    "not done again"
+)
+# Runs read at once; the wanted one is among the latest.
+LATEST = 200
 PROCESS_TAG = "process:"
 # Task states reach the server as events, some seconds after the state of their run.
 LATE_SECONDS = 60.0
@@ -56,8 +61,32 @@ def mark_gone(client: "SyncPrefectClient", state: State) -> list[str]:
         crash(client, run)
     _mark_tasks(client)
     if left_open(state):
-        late.end_killed(state)
+        # Takes seconds, and is seldom needed.
+        from tasks.mirror import end_killed
+
+        end_killed(state)
     return [run.name for run in gone]
+
+
+def crash(client: "SyncPrefectClient", flow_run: "FlowRun") -> None:
+    """Mark an unfinished flow run, and its running tasks, as crashed."""
+    from prefect.states import Crashed
+
+    running = flow_run.state is not None and (
+        flow_run.state.is_running() or flow_run.state.is_pending()
+    )
+    if running:
+        client.set_flow_run_state(flow_run.id, Crashed(message=GONE), force=True)
+        for task_run in _running_tasks(client, flow_run.id):
+            client.set_task_run_state(task_run, Crashed(message=GONE), force=True)
+
+
+def _running_tasks(client: "SyncPrefectClient", flow_run_id: UUID) -> list[UUID]:
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    asked = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    found = client.read_task_runs(flow_run_filter=asked, limit=LATEST)
+    return [one.id for one in found if one.state is not None and one.state.is_running()]
 
 
 def _mark_tasks(client: "SyncPrefectClient") -> None:

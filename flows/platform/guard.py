@@ -3,7 +3,8 @@
 A server on 127.0.0.1 can be reached by every user of the machine and by every page open in a
 browser. So the ``Host`` must be one of our names (else a foreign name that resolves to 127.0.0.1
 passes the browser's same-origin rule), an ``Origin`` must be the server's own, and a login is
-required if the server behind requires none itself.
+required if the server behind requires none itself. Pages may ask their own server and no other:
+Prefect's load a tracker, which would report what people do to a service of its own.
 """
 
 import hmac
@@ -32,6 +33,8 @@ def own_origins(port: int) -> list[str]:
 class Guard:
     """ASGI middleware: 403 for a foreign ``Host`` or ``Origin``, 401 without the login.
 
+    Every answer tells the browser that its page may connect to the server itself alone.
+
     Args:
         app: The server behind.
         hosts: Names under which it may be addressed, without ports.
@@ -46,6 +49,7 @@ class Guard:
         self._hosts = {name.lower() for name in hosts}
         self._origins = set(origins)
         self._expected = basic(login).encode() if login else b""
+        self._policy = b"content-security-policy", _own_connections(self._origins).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve or refuse one connection."""
@@ -54,9 +58,19 @@ class Guard:
             return
         status, reason = self._verdict(scope)
         if status == 200:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, self._with_policy(send))
         else:
             await refuse(scope, send, status, reason)
+
+    def _with_policy(self, send: Send) -> Send:
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                # Beside a policy of the server's own: browsers keep to both.
+                headers = [*message.get("headers", ()), self._policy]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return answer
 
     def _verdict(self, scope: Scope) -> tuple[int, str]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -121,6 +135,13 @@ async def refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     words = {"detail": reason, "exception_message": reason, "message": reason}
     await send({"type": "http.response.body", "body": json.dumps(words).encode()})
+
+
+def _own_connections(origins: Iterable[str]) -> str:
+    """Policy by which a page connects to its server, under all of its names, and to no other."""
+    sockets = [origin.replace("http", "ws", 1) for origin in origins]
+    # A page may read what it made itself.
+    return " ".join(["connect-src 'self' data: blob:", *sorted([*origins, *sockets])])
 
 
 def _switches_off(body: bytes) -> bool:

@@ -5,8 +5,6 @@ They say what was wrong and what to do. Prefect logs each one twice, with forty 
 
 import logging
 
-from autoprune.errors import AutopruneError
-
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 _seen = "_autoprune_logged"
 
@@ -14,7 +12,8 @@ _seen = "_autoprune_logged"
 def shorten(record: logging.LogRecord) -> bool:
     """Replace the traceback of our own error by its message; drop it the second time."""
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-    if not isinstance(error, AutopruneError):
+    # Errors of the sandbox, which imports nothing of ours, have one too.
+    if not hasattr(error, "exit_code"):
         return True
     if getattr(error, _seen, False):
         return False

@@ -26,7 +26,7 @@ from flows.terminal.option_types import (
 
 MODEL = "model"
 # Options of every command (see flows.cli.parser).
-SHARED = ("seed",)
+SHARED = ("seed", "device")
 Settled = TypeVar("Settled", bound=Params)
 _WORD = "model_word"
 

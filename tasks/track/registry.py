@@ -18,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from autoprune.digest import digest_json
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import RECORD_FILE
 from autoprune.storage import atomic_folder
@@ -303,7 +303,7 @@ def _files_of(found: ModelVersion, role: str) -> Iterator[None]:
     except (MlflowException, OSError) as error:
         raise AutopruneError(
             f"the files of {found.name} version {found.version} ({role}) are gone from "
-            f"{found.source} ({' '.join(str(error).split())[:160]}); set the alias {role!r} to a "
+            f"{found.source} ({reason_of(error, 160)}); set the alias {role!r} to a "
             "version whose files are there, or register the checkpoint again with `autoprune "
             "search`"
         ) from error

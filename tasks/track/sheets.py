@@ -7,7 +7,7 @@ from typing import Any
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
-from autoprune.errors import UsageError
+from autoprune.errors import UsageError, reason_of
 from tasks.track.runs import SHEET_FILE, Tracker
 
 SCHEMA_VERSION = 1
@@ -27,7 +27,7 @@ def read_sheet(tracker: Tracker, mlflow_run: str) -> dict[str, Any]:
     except (MlflowException, OSError, ValueError) as error:
         raise UsageError(
             f"the MLflow run {mlflow_run!r} in {tracker.state.tracking_place} holds no "
-            f"{SHEET_FILE} ({' '.join(str(error).split())[:160]}); name the run of a "
+            f"{SHEET_FILE} ({reason_of(error, 160)}); name the run of a "
             "candidate that was measured"
         ) from error
     if sheet.get("schema_version") != SCHEMA_VERSION:

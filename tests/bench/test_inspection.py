@@ -29,7 +29,7 @@ from autoprune.report.inspection_plot import inspection_png
 from autoprune.search import Search, SearchSpec
 from autoprune.storage import write_json
 from autoprune.store import Store
-from flows.params import SearchParams
+from flows.search.params import SearchParams
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 from tests.support.tiny_models import random_windows, tiny_model
 from tests.support.tiny_subject import tiny_subject

@@ -21,7 +21,7 @@ from autoprune.pruning import PruningPlan
 from autoprune.recipe import Recipe
 from autoprune.search import Search
 from autoprune.search.moves import recipe_key
-from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.search.steps import Propose
 from benchmarks import arms, arms_table, found_recipe, searching, table
 from benchmarks.evidence.figures import figures_of
@@ -43,12 +43,12 @@ def spec(model: Path, text: Path, **changes: object) -> SearchSpec:
         "model": str(model),
         "corpus": str(text),
         "designer": DesignerSpec(kind="scripted"),
-        "budget": Budget(candidates=5),
+        "budget": SearchBudget(candidates=5),
         **SIZES,
         "solvers": ("none", "sparsegpt"),
         "fitness": "both",
         "also_sparsities": (0.5,),
-        "calibration_draws": 2,
+        "draws": 2,
     }
     return SearchSpec(**{**values, **changes})  # type: ignore[arg-type]
 

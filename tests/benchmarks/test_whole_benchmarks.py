@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.text.corpora import Corpus, load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
@@ -23,7 +23,7 @@ from benchmarks import (
     table,
     throughput,
 )
-from tasks.sealed_touches import touches
+from tasks.sealed_looks import count_looks
 from tasks.state import State
 from tests.support.small_search import SIZES
 
@@ -79,7 +79,7 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
         tiny_folder,
         text_file,
         designer=DesignerSpec(kind="genetic"),
-        budget=Budget(candidates=5),
+        budget=SearchBudget(candidates=5),
         solvers=("none", "sparsegpt"),
     )
     found = searching.run_search(tmp_path / "cell", wanted)
@@ -93,9 +93,9 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
         "3",
     ]
     sealed = split(load_corpus(str(text_file))).sealed.digest
-    before = touches(State.open(), sealed)
+    before = count_looks(State.open(), sealed)
     record = run(found_recipe, monkeypatch, out, *words)
-    looks = touches(State.open(), sealed) - before
+    looks = count_looks(State.open(), sealed) - before
     assert record["recipe"] == found["recipe"]
     searched = [row for row in record["rows"] if row["model"] == "searched"]
     assert len(searched) == 1 + 3 * len(found_recipe.SOLVERS)
@@ -122,7 +122,7 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
     monkeypatch.setattr(found_recipe, "evaluate_windows", None)
     again = run(found_recipe, monkeypatch, out, *words)
     assert again["rows"] == record["rows"]
-    assert touches(State.open(), sealed) - before == looks
+    assert count_looks(State.open(), sealed) - before == looks
 
 
 def test_the_plain_loop_and_the_search_try_one_list(
@@ -155,8 +155,8 @@ def test_repairs_row_systems_and_compact_forms_come_to_a_table(
     monkeypatch.setattr(recipes, "ROWS", recipes.ROWS[:2])
     assert len(run(recipes, monkeypatch, out, *few)["rows"]) == 3
     sealed = split(load_corpus(str(text_file))).sealed.digest
-    assert touches(State.open(), sealed) == 0
+    assert count_looks(State.open(), sealed) == 0
     run(recipes, monkeypatch, out, *few, "--part", "sealed")
-    assert touches(State.open(), sealed) == 3
+    assert count_looks(State.open(), sealed) == 3
     forms = run(compact, monkeypatch, out, "--model", str(tiny_folder))["rows"]
     assert [row["form"] for row in forms[1:]] == ["bitmask", "csr", "gzip -6"]

@@ -15,8 +15,8 @@ from autoprune.design.transports import OpenAIDesigner
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed, outcome_from_json
-from flows.designer_ready import local_designer
-from tasks.design import Drafting, propose
+from flows.doctor.designer_ready import local_designer
+from tasks.design import DesignerSession, propose
 from tasks.state import State
 from tests.support.chat_server import Answer, completion, obedient, serving
 
@@ -24,10 +24,10 @@ REQUEST = ChatRequest((Message("user", "hello"),), 20, 0.7, 5, grammar='root ::=
 
 
 @contextmanager
-def endpoint(answer: Any, tmp_path: Path) -> Iterator[Drafting]:
+def endpoint(answer: Any, tmp_path: Path) -> Iterator[DesignerSession]:
     with serving(answer) as chat:
         spec = DesignerSpec(kind="openai", base_url=chat.url, model="m")
-        yield Drafting(spec, State(tmp_path))
+        yield DesignerSession(spec, State(tmp_path))
 
 
 def test_a_refused_request_is_a_verdict_and_the_next_is_asked(tmp_path: Path) -> None:
@@ -37,16 +37,16 @@ def test_a_refused_request_is_a_verdict_and_the_next_is_asked(tmp_path: Path) ->
             return 400, {"error": {"message": words}}, {}
         return obedient(body)
 
-    with endpoint(answer, tmp_path) as draft:
-        draft.check()
-        assert [canary.enforcement for canary in draft.seen] == ["grammar"]
-        found = draft.answer(REQUEST)
+    with endpoint(answer, tmp_path) as session:
+        session.check()
+        assert [canary.enforcement for canary in session.seen] == ["grammar"]
+        found = session.answer(REQUEST)
         assert isinstance(found, Failed)
         assert found.code == "context_too_long" and "900 tokens" in found.detail
         other = ChatRequest((Message("user", "hi"),), 20, 0.7, 5)
-        assert isinstance(draft.answer(other), Reply)
-        with closing(draft):
-            record = propose(draft, "g1.s0.a0", "seed", REQUEST.to_json())
+        assert isinstance(session.answer(other), Reply)
+        with closing(session):
+            record = propose(session, "g1.s0.a0", "seed", REQUEST.to_json())
     assert (record["kind"], record["code"]) == ("Failed", "context_too_long")
 
 
@@ -60,14 +60,14 @@ def test_each_of_several_models_is_asked_in_the_form_that_it_enforces(tmp_path: 
         spec = DesignerSpec(
             kind="openai", base_url=chat.url, model="strict", also_models=("plain",)
         )
-        draft = Drafting(spec, State(tmp_path))
-        assert draft.label == "openai: strict, plain"
-        draft.check()
-        assert [canary.model for canary in draft.seen] == ["strict", "plain"]
-        assert [canary.enforcement for canary in draft.seen] == ["grammar", "none"]
+        session = DesignerSession(spec, State(tmp_path))
+        assert session.label == "openai: strict, plain"
+        session.check()
+        assert [canary.model for canary in session.seen] == ["strict", "plain"]
+        assert [canary.enforcement for canary in session.seen] == ["grammar", "none"]
         asked = len(chat.bodies)
         for model in (None, "strict", "plain"):
-            draft.answer(replace(REQUEST, model=model))
+            session.answer(replace(REQUEST, model=model))
         sent = [(body["model"], "grammar" in body) for body in chat.bodies[asked:]]
     assert sent == [("strict", True), ("strict", True), ("plain", False)]
 
@@ -76,16 +76,16 @@ def test_each_of_several_models_is_asked_in_the_form_that_it_enforces(tmp_path: 
 def test_a_designer_of_this_machine_serves_one_model(tmp_path: Path, kind: str) -> None:
     spec = DesignerSpec(kind=kind, model="a.gguf", also_models=("b.gguf",))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"serves one model and not also b\.gguf"):
-        Drafting(spec, State(tmp_path)).check()
+        DesignerSession(spec, State(tmp_path)).check()
 
 
 def test_an_endpoint_that_refuses_the_key_stops_the_search(tmp_path: Path) -> None:
     replies: list[Answer] = []
-    with endpoint(lambda body: replies.pop() if replies else obedient(body), tmp_path) as draft:
-        draft.check()
+    with endpoint(lambda body: replies.pop() if replies else obedient(body), tmp_path) as session:
+        session.check()
         replies.append((401, {"error": {"message": "expired"}}, {}))
         with pytest.raises(PrerequisiteError, match="OPENAI_API_KEY"):
-            draft.answer(REQUEST)
+            session.answer(REQUEST)
 
 
 def test_doctor_shows_what_the_local_designer_enforces(
@@ -120,11 +120,11 @@ def test_doctor_shows_what_the_local_designer_enforces(
     assert starts == [4096]
     # A search with long answers has room for them.
     with serving(lambda body: completion("Red.")) as chat:
-        spec = DesignerSpec(kind="local", max_tokens=4000)
-        assert Drafting(spec, state).designer().name == local.MODEL_NAME
+        spec = DesignerSpec(kind="local", answer_tokens=4000)
+        assert DesignerSession(spec, state).designer().name == local.MODEL_NAME
         assert "answers as plain text" in local_designer(state, False)
         own = str(tmp_path / "target.gguf")
-        assert Drafting(DesignerSpec(kind="self"), state, target=own).designer().name
+        assert DesignerSession(DesignerSpec(kind="self"), state, target=own).designer().name
     assert starts[-2:] == [4000 + 768 + 1024, 4096]
     assert "target: answers as plain text" in local_designer(state, False)
 
@@ -137,8 +137,8 @@ def test_an_answer_of_megabytes_is_rejected_as_too_long(tmp_path: Path) -> None:
             return completion(text, prompt_tokens=7, completion_tokens=9)
         return obedient(body)
 
-    with endpoint(answer, tmp_path) as draft, closing(draft):
-        record = propose(draft, "g1.s0.a0", "seed", REQUEST.to_json())
+    with endpoint(answer, tmp_path) as session, closing(session):
+        record = propose(session, "g1.s0.a0", "seed", REQUEST.to_json())
     found = outcome_from_json(record)
     assert isinstance(found, Reply) and found.usage.total == 16
     read = read_answer(found, AnswerForm("expression", ["row"], ["uniform"]))

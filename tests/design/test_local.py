@@ -29,7 +29,7 @@ from autoprune.models.reference import DEMO_MODEL
 from autoprune.recipe import Recipe
 from autoprune.search import SearchSpec
 from autoprune.search.spec import DesignerSpec
-from tasks.design import Drafting
+from tasks.design import DesignerSession
 from tasks.state import State
 
 
@@ -197,13 +197,13 @@ def test_the_target_itself_writes_what_can_be_read(small: Path, tmp_path: Path) 
     grammar = answer_grammar(gbnf(), choices, ("wanda",), part="metric", blank=blank)
     question = "Change the formula abs(W) * x_norm, which scores the weights of a network."
     request = ChatRequest((Message("user", question),), 96, 0.8, 1, grammar)
-    draft = Drafting(DesignerSpec(kind="self"), State(tmp_path), target=DEMO_MODEL)
-    draft.check()
+    session = DesignerSession(DesignerSpec(kind="self"), State(tmp_path), target=DEMO_MODEL)
+    session.check()
     try:
-        reply = draft.designer().complete(request)
-        assert draft.label == "self: SmolLM2-135M-Instruct.Q4_1"
+        reply = session.designer().complete(request)
+        assert session.label == "self: SmolLM2-135M-Instruct.Q4_1"
     finally:
-        draft.close()
+        session.close()
     form = AnswerForm(
         "expression", choices.groups, choices.allocations, ("wanda",),
         solvers=choices.solvers, ranges=choices.ranges, base=wanda, part="metric",

@@ -14,8 +14,9 @@ from prefect import flow
 from autoprune.errors import PrerequisiteError
 from flows import runners
 from flows.cli import main
-from flows.params import SearchParams, checked
+from flows.params import checked
 from flows.platform.api_server import private_api, set_prefect_environment
+from flows.search.params import SearchParams
 from tasks.state import State
 from tests.support.command_line import CommandLine
 from tests.support.small_search import LINE

@@ -9,15 +9,15 @@ import pytest
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.mailbox import Mailbox, Question
 from autoprune.models.reference import DEMO_MODEL
-from autoprune.search import Budget, Search
+from autoprune.search import Search, SearchBudget
 from autoprune.search.steps import Done
 from flows.agents import jobs
 from flows.agents.jobs import Jobs
 from flows.agents.project import Project
 from flows.agents.questions import shared_once
-from flows.params import SearchParams
-from flows.runs import save_params
-from flows.searching.posting import facts_for_designers
+from flows.search.params import SearchParams
+from flows.search.posting import facts_for_designers
+from flows.search.runs import save_params
 from tasks.run_files import RunFiles
 from tasks.run_record import RunRecord
 from tasks.state import State
@@ -132,7 +132,7 @@ def test_what_comes_next_says_how_far_the_search_is(project: Project) -> None:
     save_params(project.state, "night", SearchParams(model="m", designer="files", run="night"))
     files = RunFiles.of(project.state, "night")
     seen: list[dict[str, Any]] = []
-    spec = SPEC.model_copy(update={"budget": Budget(candidates=60, evaluations=5)})
+    spec = SPEC.model_copy(update={"budget": SearchBudget(candidates=60, evaluations=5)})
     with Search.open(files.folder, spec) as search:
         driver = Synthetic()
         while not isinstance(step := search.next_step(), Done):

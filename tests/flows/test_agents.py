@@ -22,10 +22,10 @@ from flows.agents import jobs
 from flows.agents.jobs import Jobs
 from flows.agents.project import Project
 from flows.agents.server import _options, build_server
-from flows.params import SearchParams
-from flows.runs import save_params
-from flows.searching import posting
-from flows.searching.posting import facts_for_designers
+from flows.search import posting
+from flows.search.params import SearchParams
+from flows.search.posting import facts_for_designers
+from flows.search.runs import save_params
 from tasks.run_files import RunFiles
 from tasks.run_record import RunRecord
 from tasks.state import State

@@ -21,15 +21,15 @@ from prefect.client.schemas.filters import (
 from prefect.states import Cancelling
 
 from autoprune.search.search import Search
-from flows.params import SearchParams
 from flows.platform.pools import POOL
 from flows.search import search
+from flows.search.params import SearchParams
 from sandbox.ownership import LABEL_RUN
 from tasks.run_files import RunFiles
 from tasks.state import State
 from tasks.track import Tracker
 from tests.support.held import Hold, hold
-from tests.support.prefect_stack import prefect_stack, until
+from tests.support.prefect_stack import RARELY, prefect_stack, until
 
 # On a quiet machine it takes a tenth; the measurement itself would never end.
 LOOSE_SECONDS = 120.0
@@ -112,7 +112,10 @@ def test_cancelled_from_the_ui(
         running = any(task.state and task.state.is_running() for task in found)
         return held.reached and containers(RUN) and running
 
-    until(measures, 120, "measurement")
+    def cancelled() -> Any:
+        return client.read_flow_run(run.id).state.is_cancelled()
+
+    until(measures, 120, "measurement", RARELY)
     seen, processes = containers(RUN), stack.run_processes()
     assert seen and processes
     state = State.open(home)
@@ -120,13 +123,17 @@ def test_cancelled_from_the_ui(
     client.set_flow_run_state(run.id, Cancelling())
     # The log is let go of when the evaluation has ended and the last figures are written.
     with FileLock(f"{RunFiles.of(state, RUN).log}.lock").acquire(timeout=LOOSE_SECONDS):
-        until(lambda: not containers(RUN), LOOSE_SECONDS, "end of the containers")
+        until(lambda: not containers(RUN), LOOSE_SECONDS, "end of the containers", RARELY)
     ended = time.monotonic() - asked
-    until(lambda: client.read_flow_run(run.id).state.is_cancelled(), LOOSE_SECONDS, "Cancelled")
+    until(cancelled, LOOSE_SECONDS, "Cancelled", RARELY)
     shown = time.monotonic() - asked
     print(f"work ended after {ended:.1f} s, Cancelled after {shown:.1f} s")
     assert not [process for process in processes if process.is_running()]
     assert stack.worker.is_running() and not stack.run_processes()
+    # The log of the worker has what the run's page shows.
+    assert (
+        f"press Retry here, or run autoprune resume {RUN}" in (tmp_path / "worker.log").read_text()
+    )
 
     with Search.open(state.run(RUN)) as stopped:
         before = [body["step"]["step_id"] for body in stopped.history()]

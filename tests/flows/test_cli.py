@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from flows import commands, grammar
-from flows.cli import loading
+from flows.calibrate.params import CalibrateParams
+from flows.calibrate.text import calibration_text
+from flows.cli import commands, loading
+from flows.cli.commands import COMMANDS
 from flows.cli.parser import parse
-from flows.commands import compact, reproduce, validate
-from flows.grammar import COMMANDS
-from flows.params import CalibrateParams, PruneParams
-from flows.terminal import evaluation_text
-from flows.terminal.calibration_text import calibration_text
+from flows.compact import command as compact
+from flows.evaluate import text as evaluation_text
+from flows.prune.params import PruneParams
+from flows.reproduce import command as reproduce
 from flows.terminal.options import given
+from flows.validate import command as validate
 from tests.support.command_line import PRUNE, CommandLine
 
 HEAVY = ("torch", "transformers", "prefect", "mlflow", "docker", "numpy", "pydantic", "rich")
@@ -28,7 +30,7 @@ HEAVY = ("torch", "transformers", "prefect", "mlflow", "docker", "numpy", "pydan
 STEPS = """
 import json, os, sys
 from flows.cli import main
-from flows.grammar import COMMANDS
+from flows.cli.commands import COMMANDS
 
 def loaded(heavy):
     return [name for name in heavy if name in sys.modules]
@@ -41,7 +43,7 @@ waits = [os.environ['OMP_WAIT_POLICY'], os.environ['KMP_BLOCKTIME']]
 for name in COMMANDS:
     assert main([name, '--help']) == 0
 print(json.dumps([loaded(some), waits]), file=sys.stderr)
-import flows.late, flows.library, tasks.track
+import flows.library, flows.prune, flows.search, tasks.track
 assert [main(['ls', what]) for what in ('runs', 'models', 'sealed')] == [0, 0, 0]
 print(json.dumps([loaded(lists), 0]), file=sys.stderr)
 """
@@ -80,10 +82,11 @@ def test_what_runs_a_command_is_imported_without_garbage_collections(
 
 
 def test_every_command_has_its_grammar_and_what_runs_it() -> None:
-    names = {name.replace("-", "_") for name in grammar.COMMANDS}
-    for room in (grammar, commands):
-        files = Path(str(room.__file__)).parent.glob("*.py")
-        assert {path.stem for path in files} == names | {"__init__"}
+    root = Path(str(commands.__file__)).parents[1]
+    for part in ("grammar", "command"):
+        files = [*root.glob(f"*/{part}.py"), *root.glob(f"*/*_{part}.py")]
+        found = {f"flows.{path.parent.name}.{path.stem}" for path in files}
+        assert found == {commands.module_of(name, part) for name in COMMANDS}
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -93,8 +96,8 @@ def test_help_teaches(name: str, cli: CommandLine) -> None:
     for option in ("--json", "--quiet", "--verbose"):
         assert option in shown
     # Shown where it has an effect.
-    assert ("--seed" in shown) == (name in grammar.SEEDED)
-    assert ("--device" in shown) == (name in grammar.ON_DEVICE)
+    assert ("--seed" in shown) == (name in commands.SEEDED)
+    assert ("--device" in shown) == (name in commands.ON_DEVICE)
 
 
 @pytest.mark.parametrize("words", ["--json", "-v", "--quiet --json", "-q --seed 3", "--seed=3"])

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
 from flows.cli.parser import parse
 from flows.compare import compare
+from flows.compare.params import CompareParams
 from flows.params import checked
-from flows.params.compare import CompareParams
 from flows.terminal import console
 from flows.terminal.options import given
 from tasks import compare as comparing
@@ -202,7 +202,7 @@ def test_the_command_prints_the_table_and_writes_every_form(
         ("--methods wanda --corpus self-generated", "written by the model itself"),
         ("--methods wanda --corpus wikipeda-sample", "did you mean wikipedia-sample"),
         # Known before the first one is measured.
-        ("--methods wanda --suite reasoning:items=5000,generators=digits", "5000"),
+        ("--methods wanda --suite reasoning:items=500,generators=digits", "500 were asked"),
         ("--methods wanda --calibration-text own", "calibration_text"),
         ("--calibration-text a=x.txt --calibration-text a=y.txt", "one name"),
         ("--calibration-text a=wikipedia-simple", "did you mean wikipedia-sample"),

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from autoprune.comparison.writing import FILES
-from flows.comparing import run as running
+from flows.compare import run as running
 from tasks import compare_cells as cells
 from tasks.mirror import tracker_of
 from tasks.state import PAGE_VARIABLE, State
@@ -119,7 +119,7 @@ def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
     cli: CommandLine, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr("flows.comparing.run.TABLE_SECONDS", 0.0)
+    monkeypatch.setattr("flows.compare.run.TABLE_SECONDS", 0.0)
     line = f"{LINE} --methods wanda --sparsity 0.5 --draws 1 --out {tmp_path / 'out'}"
     shown = cli(line.replace(" -q", "")).err
     assert PAGE_VARIABLE not in os.environ, "left behind by the command"

@@ -13,10 +13,10 @@ import pytest
 from pydantic import BaseModel, model_serializer
 
 from autoprune.errors import AutopruneError, UsageError
-from flows import compare as module
+from flows.compare import flow as module
+from flows.compare.params import CompareParams
 from flows.engine import Engine
 from flows.params import checked
-from flows.params.compare import CompareParams
 from flows.runners import Answers, Workers, workers
 from flows.terminal.console import Screen
 from tasks import remote
@@ -70,14 +70,14 @@ def own_ledger(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class InThisProcess:
     """Workers whose answers come last first, each job done as a worker does it."""
 
-    def __init__(self, sheet: dict[str, Any]) -> None:
-        self.sheet = sheet
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
         self.jobs: list[str] = []
 
     def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Answers:
         for name, call, step, arguments in reversed(jobs):
             self.jobs.append(step)
-            job = {"call": call, "step": step, "arguments": arguments, "bench": self.sheet}
+            job = {"call": call, "step": step, "arguments": arguments, "bench": self.config}
             yield name, remote.run_job(json.loads(json.dumps(job)))
 
 
@@ -86,8 +86,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[InThisProcess]]:
     made: list[InThisProcess] = []
 
     @contextmanager
-    def started(_kind: str, _count: int, _place: Any, sheet: Any) -> Iterator[InThisProcess]:
-        made.append(InThisProcess(sheet))
+    def started(_kind: str, _count: int, _place: Any, config: Any) -> Iterator[InThisProcess]:
+        made.append(InThisProcess(config))
         yield made[-1]
 
     monkeypatch.setattr(module, "workers", started)
@@ -187,15 +187,15 @@ def test_a_worker_with_other_text_or_another_model_refuses(
     compared: Compared, fake: list[InThisProcess]
 ) -> None:
     compared(methods="wanda", tune=0, draws=1, pattern=None)
-    sheet = fake[0].sheet
+    config = fake[0].config
     job = {"call": "cell", "step": "x", "arguments": []}
     for change, shown in (
-        ({"parts": sheet["parts"] | {"sealed": "00" * 32}}, "sealed windows .*digest differs"),
+        ({"parts": config["parts"] | {"sealed": "00" * 32}}, "sealed windows .*digest differs"),
         ({"model_digest": "00" * 32}, "model .*digest differs"),
-        ({"computed_by": sheet["computed_by"] | {"torch": "1"}}, "and the comparison by 1;"),
+        ({"computed_by": config["computed_by"] | {"torch": "1"}}, "and the comparison by 1;"),
     ):
         with pytest.raises(AutopruneError, match=shown):
-            remote.run_job(job | {"bench": sheet | change})
+            remote.run_job(job | {"bench": config | change})
         assert not remote._open
 
 

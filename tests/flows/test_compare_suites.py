@@ -15,8 +15,8 @@ from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import masters
-from flows.comparing.table import rendered
-from flows.params.compare import CompareParams
+from flows.compare.params import CompareParams
+from flows.compare.table import rendered
 from tasks import compare_cells, compare_suites
 from tasks.compare_bench import CompareBench
 from tasks.evaluation_parts import digests_of_files

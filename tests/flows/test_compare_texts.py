@@ -11,7 +11,7 @@ import pytest
 from autoprune.errors import AutopruneError
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
-from tasks.compare_remote import comparison_bench, comparison_sheet, require_same_work
+from tasks.compare_remote import comparison_bench, comparison_config, require_same_work
 from tasks.mirror import tracker_of
 from tasks.state import State
 from tests.support.command_line import CommandLine
@@ -127,9 +127,9 @@ def test_a_worker_has_the_same_draws_or_is_refused(
         "asked": "here", "expected": [], "peers": {}, "suites": [], "own_distance": {},
         "precision": "auto", "texts": {"two": str(other), "own": "self-generated"}, "seeds": 1,
     }  # fmt: skip
-    sheet = {"model": str(tiny_folder), "seed": 0, "dtype": "float32", "bench": own}
-    with comparison_bench(state, sheet) as bench:
-        sent = comparison_sheet(bench, None)
+    config = {"model": str(tiny_folder), "seed": 0, "dtype": "float32", "bench": own}
+    with comparison_bench(state, config) as bench:
+        sent = comparison_config(bench, None)
     with comparison_bench(state, sent) as bench:
         require_same_work(bench, sent)
         assert len(sent["text_draws"]["own"]) == 1

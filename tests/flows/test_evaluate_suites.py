@@ -14,7 +14,7 @@ from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import read_rows
 from autoprune.text.seen_text import FILE, SeenText
 from tasks.mirror import tracker_of
-from tasks.sealed_touches import sets_on_record
+from tasks.sealed_looks import sets_on_record
 from tasks.state import State
 from tests.support.command_line import PRUNE, CommandLine
 from tests.support.tiny_subject import broken_subject, byte_tokenizer, save_subject

@@ -81,6 +81,7 @@ def test_no_package_of_an_extra_is_needed_by_all() -> None:
 def test_install_takes_all_extras_but_ray() -> None:
     rule = (PROJECT / "Makefile").read_text(encoding="utf-8")
     wanted = rule.partition("-e '.[")[2].partition("]'")[0].split(",")
+    assert rule.count(f"'.[{','.join(wanted)}]'") == 2, "`make hashes` asks for the same"
     assert set(wanted) == set(project()["optional-dependencies"]) - {"ray"}
 
 
@@ -126,6 +127,44 @@ def test_both_pips_of_an_installation_wait_for_the_venv_and_not_for_each_other(
         assert len(list(tmp_path.glob("ran.*"))) == pips, done.stdout
         for ran in tmp_path.glob("ran.*"):
             ran.unlink()
+
+
+# Stands for the Python of the venv: its pip notes its arguments, and finds torch and the project.
+PIP_OF_VENV = r"""#!/bin/sh
+if [ "$1" != -m ]; then exec python3 "$@"; fi
+echo "$@" >> asked
+while [ $# -gt 0 ]; do
+    if [ "$1" = --report ]; then cat > "$2" <<END
+{"install": [
+  {"metadata": {"name": "torch", "version": "2.0+cpu", "summary": "{}"},
+   "download_info": {"url": "u", "archive_info": {"hashes": {"sha256": "aa"}}}},
+  {"metadata": {"name": "autoprune", "version": "1"},
+   "download_info": {"url": "file:///here", "dir_info": {}}}]}
+END
+    fi
+    shift
+done
+"""
+
+
+def test_an_installation_by_hash_takes_what_was_found_and_nothing_else(tmp_path: Path) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "requirements-demo.txt"):
+        shutil.copy(PROJECT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PIP_OF_VENV)
+    python.chmod(0o755)
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("M")}
+    for words in ("hashes", "install HASHES=hashes.txt"):
+        subprocess.run(["make", *words.split()], cwd=tmp_path, env=plain, check=True, timeout=60)
+    assert (tmp_path / "hashes.txt").read_text() == "torch==2.0+cpu --hash=sha256:aa\n"
+    found, *installed = (tmp_path / "asked").read_text().splitlines()
+    assert "--dry-run" in found and "-c constraints.txt" in found
+    assert "--no-deps --require-hashes -r hashes.txt" in installed[0]
+    # The project itself, without looking for anything further.
+    assert "--no-deps -e .[" in installed[1] and "constraints.txt" not in installed[1]
 
 
 def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:

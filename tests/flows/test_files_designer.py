@@ -14,8 +14,8 @@ import pytest
 from autoprune.design.mailbox import ANSWERED, Mailbox
 from autoprune.search import Search
 from flows.cli import main
-from flows.searching import posting
-from flows.searching.posting import OpenQuestionsError
+from flows.search import posting
+from flows.search.posting import OpenQuestionsError
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tests.support.answers_in_files import SPEC, answer_some, play, request_of

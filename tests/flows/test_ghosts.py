@@ -14,7 +14,6 @@ import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 
-from flows.platform import ghosts
 from flows.platform.ghosts import is_gone, left_behind, mark_gone, process_tag
 from tasks.open_runs import note_open, process_mark
 from tasks.state import State as StateFolder
@@ -58,7 +57,7 @@ def test_marking_killed_runs_ends_those_in_mlflow_too(
 ) -> None:
     state, ended = StateFolder.open(home), []
     client: Any = SimpleNamespace(read_flow_runs=lambda **_: [], read_task_runs=lambda **_: [])
-    monkeypatch.setattr(ghosts.late, "end_killed", ended.append, raising=False)
+    monkeypatch.setattr("tasks.mirror.end_killed", ended.append)
     assert mark_gone(client, state) == [] and not ended
     note_open(state, "1234")
     (note,) = (state.root / "open_runs").glob("*.json")

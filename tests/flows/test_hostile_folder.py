@@ -13,7 +13,7 @@ import pytest
 from autoprune.design.local import LocalServer
 from autoprune.errors import PrerequisiteError
 from benchmarks import measured
-from flows.grammar import COMMANDS
+from flows.cli.commands import COMMANDS
 from tests.support.started_command import record_by_prefect
 
 # Each writes a file when it is imported; the packages are ours, the files any program's.

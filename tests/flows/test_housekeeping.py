@@ -9,8 +9,8 @@ from filelock import FileLock
 
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.storage import write_json
-from flows.housekeeping import LEAST_BYTES, Room, collect, folder_bytes, garbage, remove_runs
-from flows.listings import listing
+from flows.housekeeping.disk import LEAST_BYTES, Room, collect, folder_bytes, garbage, remove_runs
+from flows.ls.listings import listing
 from tasks.in_use import caches_are_read, reading_caches
 from tasks.run_files import RunFiles
 from tasks.state import State
@@ -102,8 +102,8 @@ def test_only_what_was_freed_is_counted(tmp_path: Path, monkeypatch: pytest.Monk
         Room("folder", folder_bytes(tmp_path / "folder"), tmp_path / "folder"),
     ]
     with monkeypatch.context() as broken:
-        broken.setattr("flows.housekeeping.share_file", lambda *_: None)
-        broken.setattr("flows.housekeeping.shutil.rmtree", lambda *_, **__: None)
+        broken.setattr("flows.housekeeping.disk.share_file", lambda *_: None)
+        broken.setattr("flows.housekeeping.disk.shutil.rmtree", lambda *_, **__: None)
         assert collect(found) == 0
     assert collect(found) == 9 + found[1].bytes
 
@@ -111,9 +111,9 @@ def test_only_what_was_freed_is_counted(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("line", "work"),
     [
-        ("inspect MODEL --corpus TEXT", "flows.commands.inspect.inspect_model"),
-        ("validate FILE.py", "flows.commands.validate.validate_file"),
-        ("instruct bench RAW.jsonl --from 2024-01", "flows.commands.instruct.instruct"),
+        ("inspect MODEL --corpus TEXT", "flows.inspect.command.inspect_model"),
+        ("validate FILE.py", "flows.validate.command.validate_file"),
+        ("instruct bench RAW.jsonl --from 2024-01", "flows.instruct.command.instruct"),
     ],
 )
 def test_caches_stay_while_a_command_without_a_bench_reads_them(

@@ -20,7 +20,9 @@ def test_tables_are_printed_and_both_files_written_once(cli: CommandLine, tmp_pa
     cli.refuses(f"{line} --out {out}", "--overwrite")
     cli.refuses(f"{line} --layers 7 --json", "from 0 to 1")
     record = cli(f"{line} --layers 0 --out {out} --overwrite --json").record
-    assert set(record["blocks"]) == {"0"}
+    assert set(record["blocks"]) == {"0"} and record["dtype"] == "float32"
+    half = cli(f"{line} --layers 0 --dtype bfloat16 --json").record
+    assert half["dtype"] == "bfloat16" and half["loss"] != record["loss"]
 
 
 def test_a_file_in_the_way_is_found_out_first(cli: CommandLine, tmp_path: Path) -> None:
@@ -36,7 +38,7 @@ def test_tables_are_shown_where_their_files_cannot_be_written(
     def full(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("flows.commands.inspect.write_json", full)
+    monkeypatch.setattr("flows.inspect.command.write_json", full)
     line = f"inspect MODEL --corpus TEXT {SIZES} -q --layers last --out {tmp_path / 'inspected'}"
     shown = cli(line, code=1).err
     assert "model.layers.1.mlp.up_proj" in shown and "the disk is full" in shown

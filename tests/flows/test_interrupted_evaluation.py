@@ -8,7 +8,7 @@ import pytest
 
 from autoprune.evaluation.suites import reasoning
 from flows.evaluate import evaluate
-from flows.params.evaluate import EvaluateParams
+from flows.evaluate.params import EvaluateParams
 from tasks import evaluate as module
 from tests.support.tiny_subject import save_subject, tiny_subject
 

@@ -1,13 +1,23 @@
 """The leaderboard in a terminal: wide ones, narrow ones, figures far from the rest."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from flows.searching.leaderboard import rows, table
+from autoprune.report.data import Entry, RunReport
+from flows.search.leaderboard import rows, table
 from tasks.publish import table_row
 
 FORMULA = "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) * x_norm ** {exponent:0.5}"
+
+
+RUN = RunReport("run-1", "2026-11-29", "model", "corpus", 0.6, 13.0, ())
+
+
+def _recorded(alias: str, **others: Any) -> Entry:
+    return Entry(alias, alias, **{"kind": "candidate", "formula": "abs(W)"} | others)
 
 
 def _entry(candidate: str, **others: Any) -> dict[str, Any]:
@@ -72,11 +82,28 @@ def test_a_figure_of_masks_alone_says_so() -> None:
     alone = _entry("C4", verdict="stopped", masks_alone=True)
     assert "stopped, masks alone" in table([alone]) and "masks alone" not in table(ENTRIES)
     assert table_row(alone, "Wanda")["verdict"] == "stopped, masks alone"
-    entry = {"alias": "C4", "kind": "candidate", "order": 4, "detail": ""} | alone
-    entry |= {"masks_alone": "few windows", "rungs": {"few windows": 30.0}}
-    whole = entry | {"rungs": {"all windows": 31.0, "few windows": 30.0}}
-    found = [row["masks_alone"] for row in rows({"entries": [entry, whole]})]
+    few = {"few windows": 30.0}
+    stopped = _recorded("C4", verdict="stopped", masks_alone="few windows", rungs=few)
+    whole = replace(stopped, rungs=few | {"all windows": 31.0})
+    found = [row["masks_alone"] for row in rows(replace(RUN, entries=(stopped, whole)))]
     assert found == [True, False]
+
+
+def test_the_best_come_first_and_what_was_made_by_hand_is_named_so() -> None:
+    entries = (
+        _recorded("C1", verdict="rejected", code="non_finite"),
+        _recorded("wanda", kind="baseline", rank=2, perplexity=math.inf),
+        _recorded("ria", kind="baseline", rank=1, verdict="winner"),
+        _recorded("C2", verdict="unmeasured"),
+    )
+    found = rows(replace(RUN, entries=entries))
+    assert [(row["candidate"], row["verdict"]) for row in found] == [
+        ("ria", "winner"),
+        ("wanda", "baseline"),
+        ("C1", "rejected"),
+        ("C2", "unmeasured"),
+    ]
+    assert found[1]["perplexity"] is None
 
 
 def test_a_sealed_figure_that_failed_says_so() -> None:

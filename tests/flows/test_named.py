@@ -18,11 +18,14 @@ from autoprune.repair import SOLVERS
 from autoprune.schemes import SCHEMES
 from autoprune.text.corpora import CORPORA
 from autoprune.verify import VERIFIERS
+from flows.calibrate.params import CalibrateParams
 from flows.cli import main
-from flows.params import CalibrateParams, Params, PruneParams, SearchParams
-from flows.params.compare import CompareParams
-from flows.params.evaluate import EvaluateParams
+from flows.compare.params import CompareParams
+from flows.evaluate.params import EvaluateParams
+from flows.params import Params
+from flows.prune.params import PruneParams
 from flows.search import search
+from flows.search.params import SearchParams
 
 REGISTRIES: list[Registry] = [*(METRICS, ALLOCATORS, SOLVERS, SCHEMES, SUITES, CORPORA, VERIFIERS)]
 TYPOS = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
-from flows.params import SearchParams
+from flows.search.params import SearchParams
 
 
 def params(**changes: Any) -> SearchParams:

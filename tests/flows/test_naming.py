@@ -9,10 +9,10 @@ from prefect.context import FlowRunContext
 
 import tasks.recorded
 from flows.calibrate import calibrate
+from flows.calibrate.params import CalibrateParams
 from flows.compare import compare
 from flows.evaluate import evaluate
 from flows.nightly import nightly
-from flows.params import CalibrateParams
 from flows.promote import promote
 from flows.prune import prune
 from flows.search import search
@@ -34,6 +34,8 @@ MODEL = "/some/where/Tiny_Model.Q4_1.gguf"
         (promote, {"name": "autoprune.tiny.s50"}, "promote-autoprune-tiny-s50"),
         (promote, {"folder": "/some/where/pruned"}, "promote-pruned"),
         (promote, {}, "promote-challenger"),
+        (promote, {"rollback": True}, "promote-rollback"),
+        (promote, {"rollback": True, "name": "a.s50"}, "promote-rollback-a-s50"),
         (prune, {"model": MODEL}, "prune-tiny-model"),
         (search, {"model": MODEL, "run": "mine"}, "search-mine"),
         # What cannot be read is reported by the flow; a run without a name would stay RUNNING.

@@ -20,17 +20,20 @@ from autoprune.search.spec import SearchSpec
 from autoprune.search.starts import given_start
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
-from flows import nightly as module
 from flows.evaluate import evaluate
-from flows.nightly import dated, nightly
-from flows.params import NightlyParams, SearchParams
+from flows.nightly import flow as module
+from flows.nightly import nightly
+from flows.nightly.best_so_far import recipe_line, with_best_so_far
+from flows.nightly.flow import dated
+from flows.nightly.params import NightlyParams
 from flows.promote import promote
-from flows.runs import save_params
-from flows.searching.best_so_far import recipe_line, with_best_so_far
+from flows.search.params import SearchParams
+from flows.search.runs import save_params
 from tasks.ledger_file import Ledger, ledger_path
 from tasks.mirror import tracker_of
+from tasks.publish import Publisher
 from tasks.run_files import RunFiles
-from tasks.sealed_touches import touch
+from tasks.sealed_looks import record_look
 from tasks.state import State
 from tasks.track import register_checkpoint
 
@@ -95,7 +98,7 @@ class FoundEachNight:
     def __call__(self, tonight: SearchParams) -> dict[str, Any]:
         state, spec = State.open(), tonight.spec()
         splits = split(load_corpus(spec.corpus), spec.text_split)
-        touch(
+        record_look(
             state, splits.sealed.digest, f"search {tonight.run}", splits.whole,
             kind="search", splits=splits,
         )  # fmt: skip
@@ -115,7 +118,9 @@ class FoundEachNight:
         )
         return {
             "run": tonight.run, "passed": True, "best": "C1", "report": "", "checkpoint": str(out),
-            "registered": {"name": found.name, "version": found.version},
+            "registered": {"name": found.name, "version": found.version, "uri": "models:/tiny"},
+            "facts": [f"{recipe.solver} is best"], "notes": [],
+            "tracking_uri": "here", "next": "report",
         }  # fmt: skip
 
 
@@ -132,6 +137,8 @@ def test_the_gate_judges_on_text_that_no_night_before_looked_at(
             "promote": {"measured_windows": 2},
         }
     )
+    shown: list[str] = []
+    monkeypatch.setattr(Publisher, "report", lambda self, page: shown.append(self.key(page)))
     nights, before = [], []
     for day in (27, 28, 29):
         monkeypatch.setattr(module, "_started", lambda day=day: FIRST.replace(day=day))
@@ -155,6 +162,15 @@ def test_the_gate_judges_on_text_that_no_night_before_looked_at(
         assert "no earlier look" in line["detail"]
         assert gate["measured"]["champion"]["text"] == gate["measured"]["challenger"]["text"]
     assert [gate["text_split"] for gate in gates] == [0, 1]
+    # Each night's own page begins with the verdict, and has the search's facts and no path of here.
+    pages = [page for page in shown if page.startswith("nightly-# Night of")]
+    assert [day in page for day, page in zip(("27", "28", "29"), pages, strict=True)] == [True] * 3
+    assert (
+        f"**version 1 of {nights[0]['registered']['name']} is champion: it is the first**"
+        in pages[0]
+    )
+    assert all("mrp is best" in page for page in pages)
+    assert str(State.open().root) not in "".join(pages)
     # Two nights of one date, such as those of two models, have texts of their own.
     monkeypatch.setattr(module, "_started", lambda: FIRST.replace(hour=20))
     again = nightly.fn(params)["night"]

@@ -10,11 +10,11 @@ import yaml
 from prefect.client.schemas.schedules import CronSchedule
 
 from autoprune.errors import UsageError
-from flows.params import NightlyParams
-from flows.platform import orders
-from flows.platform.nights import Night, chosen_night, remember_night, scheduled, with_night
-from flows.platform.orders import deployments_text
+from flows.nightly.nights import Night, chosen_night, remember_night, scheduled, with_night
+from flows.nightly.params import NightlyParams
 from flows.platform.pools import POOL
+from flows.up import provisioning
+from flows.up.provisioning import deployments_text
 from tasks.state import State
 
 
@@ -105,7 +105,11 @@ def test_a_users_copy_of_a_deployment_stays_and_stands_for_none_of_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written: list[Path] = []
-    pairs = {*orders._listed(deployments_text(POOL)), ("nightly", "my-llama"), ("study", "manual")}
+    pairs = {
+        *provisioning._listed(deployments_text(POOL)),
+        ("nightly", "my-llama"),
+        ("study", "manual"),
+    }
     there = {f"{flow}/{name}": deployment(flow, name) for flow, name in pairs}
     variable = SimpleNamespace(value=None)
     client = SimpleNamespace(
@@ -115,14 +119,14 @@ def test_a_users_copy_of_a_deployment_stays_and_stands_for_none_of_ours(
         read_variable_by_name=lambda name: variable,
         update_variable=lambda made: variable.__dict__.update(value=made.value),
     )
-    monkeypatch.setattr(orders, "client_of", lambda *_: nullcontext(client))
-    monkeypatch.setattr(orders, "_deploy", lambda _api, file, _: written.append(file))
+    monkeypatch.setattr(provisioning, "client_of", lambda *_: nullcontext(client))
+    monkeypatch.setattr(provisioning, "_deploy", lambda _api, file, _: written.append(file))
     # What the UI's Duplicate makes has our tag and pool.
-    assert orders.delete_gone("api") == ["study/manual"] and "nightly/my-llama" in there
-    assert orders.deploy_all("api")[:2] == (8, True)
-    assert orders.deploy_all("api")[:2] == (8, False)
+    assert provisioning.delete_gone("api") == ["study/manual"] and "nightly/my-llama" in there
+    assert provisioning.deploy_all("api")[:2] == (8, True)
+    assert provisioning.deploy_all("api")[:2] == (8, False)
     del there["nightly/nightly"]
-    assert orders.deploy_all("api")[:2] == (8, True) and len(written) == 2
+    assert provisioning.deploy_all("api")[:2] == (8, True) and len(written) == 2
 
 
 def test_what_another_machine_scheduled_stays_until_somebody_asks(
@@ -144,26 +148,26 @@ def test_what_another_machine_scheduled_stays_until_somebody_asks(
         update_variable = create_variable
 
         def read_deployments(self, limit: int) -> list[Any]:
-            listed = orders._listed(deployments_text(POOL)) if self.written else set()
+            listed = provisioning._listed(deployments_text(POOL)) if self.written else set()
             return [deployment(*pair) for pair in listed]
 
         def read_flow(self, number: Any) -> Any:
             return SimpleNamespace(name=number)
 
     server = Server()
-    monkeypatch.setattr(orders, "client_of", lambda *_: nullcontext(server))
-    monkeypatch.setattr(orders, "_deploy", lambda _api, file, _: server.written.append(file))
+    monkeypatch.setattr(provisioning, "client_of", lambda *_: nullcontext(server))
+    monkeypatch.setattr(provisioning, "_deploy", lambda _api, file, _: server.written.append(file))
     night = Night({"model": "theirs"}, "23:05", "Europe/Berlin")
-    _, fresh, deployed = orders.deploy_all("api", night=night)
+    _, fresh, deployed = provisioning.deploy_all("api", night=night)
     assert fresh and deployed == night
     # A machine that never heard of it, then one whose folder remembers another one.
     for remembered in (None, Night({"model": "old"}, "02:00", "UTC")):
-        _, fresh, deployed = orders.deploy_all("api", night=remembered, asked=False)
+        _, fresh, deployed = provisioning.deploy_all("api", night=remembered, asked=False)
         assert not fresh and deployed == night
     # Off is off for all of them.
-    assert orders.deploy_all("api", night=None)[1:] == (True, None)
-    assert orders.deploy_all("api", night=night, asked=False)[1:] == (False, None)
+    assert provisioning.deploy_all("api", night=None)[1:] == (True, None)
+    assert provisioning.deploy_all("api", night=night, asked=False)[1:] == (False, None)
     # Earlier versions did not keep the night there.
     server.kept = "0123456789abcdef"
-    assert orders.deploy_all("api", night=night, asked=False)[1:] == (True, night)
+    assert provisioning.deploy_all("api", night=night, asked=False)[1:] == (True, night)
     assert len(server.written) == 3

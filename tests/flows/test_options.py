@@ -7,18 +7,15 @@ import pytest
 
 from autoprune.search.spec import SearchSpec
 from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
+from flows.calibrate.params import CalibrateParams
 from flows.cli.parser import build_parser, parse
-from flows.params import (
-    CalibrateParams,
-    NightlyParams,
-    Params,
-    PromoteParams,
-    PruneParams,
-    SearchParams,
-    checked,
-)
-from flows.params.compare import CompareParams
-from flows.params.evaluate import EvaluateParams
+from flows.compare.params import CompareParams
+from flows.evaluate.params import EvaluateParams
+from flows.nightly.params import NightlyParams
+from flows.params import Params, checked
+from flows.promote.params import PromoteParams
+from flows.prune.params import PruneParams
+from flows.search.params import SearchParams
 from flows.terminal.options import given
 from tests.support.command_line import CommandLine
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from autoprune.search.search import LOG_FILE, Search
-from flows.searching import run as searching
-from flows.searching.driver import Driver
+from flows.search import run as searching
+from flows.search.driver import Driver
 from tasks import design, remote, steps
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
@@ -76,18 +76,18 @@ class Inline:
 
     def __init__(self) -> None:
         self.done: list[str] = []
-        self.sheet: Any = None
+        self.config: Any = None
 
     @contextmanager
-    def started(self, sheet: Any) -> Iterator["Inline"]:
-        self.sheet = sheet
+    def started(self, config: Any) -> Iterator["Inline"]:
+        self.config = config
         yield self
         remote._close()
 
     def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Iterator[tuple[Any, Any]]:
         for name, call, step, arguments in jobs:
             self.done.append(step)
-            job = {"call": call, "step": step, "arguments": arguments, "bench": self.sheet}
+            job = {"call": call, "step": step, "arguments": arguments, "bench": self.config}
             yield name, remote.run_job(job)
 
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from flows.cli.parser import parse
-from flows.params import NightlyParams, SearchParams
+from flows.nightly.params import NightlyParams
+from flows.search.params import SearchParams
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 # The commands of the results are those of the versions that made them.

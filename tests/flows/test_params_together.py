@@ -12,11 +12,13 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.suites import build_suites
 from autoprune.search.spec import DesignerSpec
 from flows.cli.parser import build_parser
-from flows.grammar.search import search_settings as given
-from flows.params import Params, PruneParams, SearchParams, checked
-from flows.params.compare import CompareParams
-from flows.params.evaluate import EvaluateParams
+from flows.compare.params import CompareParams
+from flows.evaluate.params import EvaluateParams
+from flows.params import Params, checked
 from flows.prune import prune
+from flows.prune.params import PruneParams
+from flows.search.grammar import search_settings as given
+from flows.search.params import SearchParams
 from tests.support.command_line import CommandLine
 
 
@@ -47,7 +49,7 @@ def test_what_would_be_ignored_is_refused(fields: dict[str, Any], part: str) -> 
 def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
     sizes = {"answer_tokens": 2000, "language": "both"}
     designer = checked(SearchParams, sizes).spec().designer
-    assert (designer.max_tokens, designer.prompt_tokens) == (2000, 1600)
+    assert (designer.answer_tokens, designer.prompt_tokens) == (2000, 1600)
     assert checked(SearchParams, {"prompt_tokens": 900}).spec().designer.prompt_tokens == 900
     assert checked(SearchParams, {}).spec().designer == DesignerSpec()
 

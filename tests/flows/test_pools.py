@@ -8,9 +8,6 @@ import pytest
 import yaml
 
 from autoprune.errors import PrerequisiteError, UsageError
-from flows.platform import launch, zombies
-from flows.platform.launch import Platform
-from flows.platform.orders import deployments_file, deployments_text
 from flows.platform.pools import (
     POOL,
     POOL_VARIABLE,
@@ -20,6 +17,10 @@ from flows.platform.pools import (
     worker_path,
 )
 from flows.platform.processes import Running
+from flows.resume import zombies
+from flows.up import launch
+from flows.up.launch import Platform
+from flows.up.provisioning import deployments_file, deployments_text
 from tasks.state import State, folder_tag
 
 

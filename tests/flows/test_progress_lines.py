@@ -11,9 +11,9 @@ from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.steps import Measurement
-from flows.searching.driver import Driver
+from flows.search.driver import Driver
 from flows.terminal import console
-from tasks.design import Drafting
+from tasks.design import DesignerSession
 from tasks.search_bench import SearchBench
 from tasks.state import State
 
@@ -32,7 +32,7 @@ def test_more_windows_of_a_candidate_make_one_line(
     search: Any = SimpleNamespace(
         entries=[entry], best=None, spec=SimpleNamespace(reference="wanda")
     )
-    others = cast(SearchBench, None), cast(Drafting, None)
+    others = cast(SearchBench, None), cast(DesignerSession, None)
     driver = Driver(cast(Search, search), State(tmp_path), "s1", *others)
     for windows in (2, 6, 6):
         entry.results[1] = Measurement((3.0,) * windows, 511 * windows, 20.0)

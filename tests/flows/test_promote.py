@@ -14,9 +14,9 @@ from autoprune.masking.quotas import budget_zeros
 from autoprune.models.saving import save_model
 from autoprune.models.structure import prunable_linears
 from flows.cli.parser import parse
-from flows.commands.promote import _next
-from flows.params import PromoteParams
 from flows.promote import promote
+from flows.promote.command import _next
+from flows.promote.params import PromoteParams
 from flows.terminal import console
 from flows.terminal.options import given
 from tasks import promotion
@@ -113,6 +113,10 @@ def test_a_better_challenger_is_promoted_and_rolled_back(
     assert shown["passed"] and not shown["moved"] and shown["text_split"] == 1
     assert aliases_of(tracker, NAME) == {"champion": poor, "challenger": good}
     assert "autoprune.decision" not in _tags(tracker, good)
+
+    half = _promote(state, dry_run=True, dtype="bfloat16")
+    figures = [found["measured"]["challenger"]["perplexity"] for found in (shown, half)]
+    assert half["dtype"] == "bfloat16" and figures[0] != figures[1]
 
     done = _promote(state)
     assert done["moved"]

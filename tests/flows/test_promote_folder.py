@@ -16,8 +16,8 @@ from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saving import save_model
 from autoprune.schemes import build_scheme, shrink
 from autoprune.text.seen_text import FILE, SeenText
-from flows.params import PromoteParams
 from flows.promote import promote
+from flows.promote.params import PromoteParams
 from tasks.mirror import tracker_of
 from tasks.promotion import inspect_checkpoint
 from tasks.register_folder import register_folder

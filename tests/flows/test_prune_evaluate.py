@@ -12,13 +12,16 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from autoprune.models.gguf_writing import export_gguf
 from autoprune.models.loading import load_model
+from autoprune.models.saved_type import matrix_types
 from autoprune.models.structure import prunable_linears
 from autoprune.repair import Mrp
 from autoprune.text.corpora import CORPORA, load_corpus
 from autoprune.text.windows import token_windows
-from flows.params import PruneParams
 from flows.prune import prune
+from flows.prune.params import PruneParams
+from tests.support import exportable
 from tests.support.command_line import PRUNE, CommandLine
 from tests.support.whole_model import inputs_of
 
@@ -89,6 +92,12 @@ def test_record_and_saved_folder(pruned: Prune, cli: CommandLine, tmp_path: Path
     kept = json.loads((out / "autoprune.json").read_text())
     assert kept["metric"] == "wanda" and kept["checkpoint"]["zeros"] == record["zeros"]
     AutoTokenizer.from_pretrained(out)
+    card = (out / "README.md").read_text()
+    assert 'from_pretrained(".")' in card and "Calibration text, continued" in card
+    first, second = kept["writes"]["samples"]
+    assert (
+        first["dense"] != first["pruned"] and second["prompt"] and card.count("| unpruned |") == 2
+    )
     # Pruned once more, by chance: what stays is zero in six of ten places already.
     cli.places["MODEL"] = out
     line = f"{PRUNE} --metric random --sparsity 0.5 --seqlen 32"
@@ -180,6 +189,28 @@ def test_rows_are_judged_in_the_type_that_is_saved(
     monkeypatch.setattr(Mrp, "repair", noted)
     pruned(model=str(half), repair="mrp", dtype=dtype, out=str(tmp_path / "out"))
     assert set(judged) == {saved}
+
+
+def test_a_quantised_source_is_saved_in_bfloat16_with_the_same_zeros(
+    pruned: Prune, tmp_path: Path
+) -> None:
+    source = tmp_path / "tiny.gguf"
+    export_gguf(exportable.saved(tmp_path / "model"), source, "q8_0", compute=False)
+    asked = {"model": str(source), "metric": "magnitude", "statistics": "dense"}
+    asked["corpus"] = str(tmp_path / "text.txt")
+    (tmp_path / "text.txt").write_text("the hen in the hall " * 400)
+    made = {}
+    for dtype, kind in (("auto", "BF16"), ("float32", "F32")):
+        made[dtype] = pruned(**asked, repair="mrp", dtype=dtype, out=str(tmp_path / dtype))
+        assert matrix_types(tmp_path / dtype) == {kind}
+    narrow, wide = made["auto"], made["float32"]
+    # Recounted in the files.
+    assert narrow["zeros"] == narrow["pruned"] == wide["zeros"]
+    assert narrow["mask_digest"] == wide["mask_digest"] and narrow["recount"] is None
+    assert any(
+        "quantised to Q8_0" in note and "--dtype float32" in note for note in narrow["notes"]
+    )
+    assert not any("quantised" in note for note in wide["notes"])
 
 
 @pytest.mark.docker

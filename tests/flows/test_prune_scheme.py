@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 import autoprune
 from autoprune.comparison.plan import Target
 from autoprune.errors import UsageError
-from flows.params import PruneParams
 from flows.prune import prune
+from flows.prune.params import PruneParams
+from flows.reproduce.folder import request_of
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
 
@@ -91,3 +93,24 @@ def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> 
         params = PruneParams.model_validate(plain | more | {"model": str(tmp_path / "nothing")})
         with pytest.raises(UsageError, match=f"reads no text, so that {options} would"):
             prune.fn(params)
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "again"),
+    [
+        # As earlier versions saved what came from a GGUF file.
+        (torch.float32, "auto", "float32"),
+        (torch.bfloat16, "auto", "auto"),
+        (torch.float16, "float16", "float16"),
+    ],
+)
+def test_a_folder_is_reproduced_in_the_type_of_its_files(
+    tmp_path: Path, kind: torch.dtype, asked: str, again: str
+) -> None:
+    save_file({"w": torch.ones(2, 2, dtype=kind)}, tmp_path / "model.safetensors")
+    record = {
+        "model": "m", "scheme": "depth", "parameters_target": 0.2, "seed": 0, "dtype_asked": asked,
+        "checkpoint": {"files": {"model.safetensors": "0"}},
+    }  # fmt: skip
+    (tmp_path / "autoprune.json").write_text(json.dumps(record))
+    assert request_of(tmp_path, None, tmp_path / "new")[1].dtype == again

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from autoprune.errors import AutopruneError, PrerequisiteError
-from flows.params import PruneParams
 from flows.prune import prune
+from flows.prune.params import PruneParams
 from tests.support.command_line import CommandLine
 from tests.support.fake_hub import CALLS, fake_hub
 

@@ -8,8 +8,7 @@ from pydantic import ValidationError
 
 from autoprune.quality import USUAL_MINUTES, presets
 from autoprune.recipe_text import read_recipe
-from flows.params import PruneParams
-from flows.params.prune import RECIPE
+from flows.prune.params import RECIPE, PruneParams
 from tests.support.command_line import CommandLine
 
 _, KNOWN = presets()

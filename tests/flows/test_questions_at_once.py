@@ -11,7 +11,7 @@ import pytest
 from autoprune.design.chat import ChatRequest, Message, Reply
 from autoprune.errors import AutopruneError, PrerequisiteError
 from autoprune.search.steps import Failed, Outcome, Propose
-from flows.searching.asking import AT_ONCE, Asking
+from flows.search.asking import AT_ONCE, Asking
 from tests.support.prefect_stack import until
 
 REQUEST = ChatRequest((Message("user", "well?"),), 8, 0.0, 0)

@@ -7,10 +7,10 @@ import pytest
 
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
-from flows.params import SearchParams
-from flows.searching.run import run_search
+from flows.search.params import SearchParams
+from flows.search.run import run_search
 from sandbox.errors import SandboxUnavailableError
-from tasks.design import Drafting
+from tasks.design import DesignerSession
 from tasks.mirror import tracker_of
 from tasks.state import State
 
@@ -30,6 +30,7 @@ def test_nothing_is_left(
 ) -> None:  # fmt: skip
     if docker:
         monkeypatch.setenv("DOCKER_HOST", docker)
+    monkeypatch.setattr("autoprune.design.transports.LONGEST_PAUSE", 0.01)
     params = SearchParams(model=str(tiny_folder), corpus=str(text_file), run="typo", **settings)
     with pytest.raises((PrerequisiteError, SandboxUnavailableError, UsageError)) as caught:
         run_search(params)
@@ -42,10 +43,10 @@ def test_nothing_is_left(
 def test_a_missing_key_is_named_before_anybody_is_asked(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draft = Drafting(DesignerSpec(kind="openai"), State.open())
-    monkeypatch.setattr(draft, "designer", lambda *_: pytest.fail("the endpoint was asked"))
+    session = DesignerSession(DesignerSpec(kind="openai"), State.open())
+    monkeypatch.setattr(session, "designer", lambda *_: pytest.fail("the endpoint was asked"))
     with pytest.raises(PrerequisiteError, match="OPENAI_API_KEY is not set"):
         # Before the model is looked for.
         SearchParams(model="no/such-model", designer="openai").check()
     with pytest.raises(PrerequisiteError, match="OPENAI_API_KEY is not set"):
-        draft.check()
+        session.check()

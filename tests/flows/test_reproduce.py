@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.saved_type import matrix_types
-from flows.params import SearchParams
 from flows.search import search
+from flows.search.params import SearchParams
 from tasks.mirror import tracker_of
 from tasks.reproduce import reproduce
 from tasks.state import State
@@ -101,6 +101,9 @@ def test_the_command_says_match_and_saves(
     assert record["mlflow_run"] == runs["C1"].info.run_id
     sheet = out / "autoprune.json"
     assert json.loads(sheet.read_text())["mask_digest"] == tags[MASKS_TAG]
+    assert matrix_types(out) == {"BF16"}
+    cli(f"{again} {tmp_path / 'wide'} --dtype float32 -q")
+    assert matrix_types(tmp_path / "wide") == {"F32"}
     kept = sheet.stat().st_mtime_ns
     cli.refuses(f"{again} {out}", "--overwrite")
     assert sheet.stat().st_mtime_ns == kept

@@ -11,11 +11,12 @@ import psutil
 import pytest
 
 from autoprune.errors import PrerequisiteError
-from flows.grammar.up import DESCRIPTION
-from flows.platform import launch, orders, pools, processes, services
-from flows.platform.launch import Platform, bring_down, changing
+from flows.platform import pools, processes, services
 from flows.platform.processes import Running
 from flows.platform.services import Service
+from flows.up import launch, provisioning
+from flows.up.grammar import DESCRIPTION
+from flows.up.launch import Platform, bring_down, changing
 from tasks.state import State
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -162,10 +163,10 @@ def test_a_deploy_that_takes_too_long_is_no_fault_of_the_program(
     def nobody(_api: str, _login: str) -> Iterator[Nothing]:
         yield Nothing()
 
-    monkeypatch.setattr(orders, "client_of", nobody)
-    monkeypatch.setattr(orders, "DEPLOY_SECONDS", 0.01)
+    monkeypatch.setattr(provisioning, "client_of", nobody)
+    monkeypatch.setattr(provisioning, "DEPLOY_SECONDS", 0.01)
     with pytest.raises(PrerequisiteError, match="`prefect deploy --all` was not done after"):
-        orders.deploy_all("http://127.0.0.1:9/api")
+        provisioning.deploy_all("http://127.0.0.1:9/api")
 
 
 def test_a_pool_whose_folder_is_another_machine_s_is_named(tmp_path: Path) -> None:

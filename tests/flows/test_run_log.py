@@ -6,6 +6,7 @@ import pytest
 
 from autoprune.errors import UsageError
 from flows.platform.run_log import RUN_LOGGERS, shorten_own_errors
+from sandbox.errors import SandboxUnavailableError
 
 
 def logged(name: str, error: Exception, caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -31,6 +32,8 @@ def test_our_own_error_is_one_line_and_a_fault_keeps_its_traceback(
     shorten_own_errors()
     lines = logged(name, UsageError("sparsity 2 is no share; take 0 to 1"), caplog)
     assert lines == ["sparsity 2 is no share; take 0 to 1"]
+    away = SandboxUnavailableError("no Docker Engine answers; start it")
+    assert logged(name, away, caplog) == ["no Docker Engine answers; start it"]
     fault = logged(name, ValueError("a fault of ours"), caplog)
     assert len(fault) == 2 and all("Traceback" in line for line in fault)
 

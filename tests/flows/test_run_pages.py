@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from flows.calibrate import calibrate
+from flows.calibrate.params import CalibrateParams
 from flows.evaluate import evaluate
-from flows.params import CalibrateParams, PruneParams
-from flows.params.evaluate import EvaluateParams
+from flows.evaluate.params import EvaluateParams
 from flows.prune import prune
+from flows.prune.params import PruneParams
 from tasks.keep_evaluation import base_model
 from tasks.mirror import tracker_of
 from tasks.publish import Publisher

@@ -8,9 +8,9 @@ import pytest
 
 from autoprune.errors import AutopruneError, PrerequisiteError
 from autoprune.search.spec import SearchSpec
-from flows.params import SearchParams
 from flows.runners import RUNNERS, workers
 from flows.search import search
+from flows.search.params import SearchParams
 from flows.terminal import console
 from tasks import remote, steps
 from tasks.search_bench import SearchBench
@@ -46,15 +46,19 @@ def test_a_worker_with_other_text_or_versions_refuses(
     spec = SearchSpec(model=str(tiny_folder), corpus=str(text_file), **SIZES)
     place = str(tiny_folder), State.open(home)
     with SearchBench(*place, spec=spec, run_id="there", designs_in="off") as bench:
-        sheet = remote.bench_sheet(bench, None)
-    assert remote._opened(sheet).run_id.startswith("there")
+        config = remote.bench_config(bench, None)
+    assert remote._opened(config).run_id.startswith("there")
     for change, shown in (
-        ({"parts": sheet["parts"] | {"selection": "00" * 32}}, "selection windows .*of the search"),
-        ({"parts": sheet["parts"] | {"calibration": "00" * 32}}, "calibration windows .*differs"),
-        ({"computed_by": sheet["computed_by"] | {"torch": "1"}}, "and the search by 1;"),
+        (
+            {"parts": config["parts"] | {"selection": "00" * 32}},
+            "selection windows .*of the search",
+        ),
+        ({"parts": config["parts"] | {"calibration": "00" * 32}}, "calibration windows .*differs"),
+        ({"computed_by": config["computed_by"] | {"torch": "1"}}, "and the search by 1;"),
+        ({"device": "nonsense"}, "the device 'nonsense' cannot be used"),
     ):
         with pytest.raises(AutopruneError, match=shown):
-            remote._opened(sheet | change)
+            remote._opened(config | change)
         assert not remote._open
 
 

@@ -6,11 +6,11 @@ import pytest
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from flows.listings import listing
-from flows.params import SearchParams
+from flows.ls.listings import listing
+from flows.nightly.best_so_far import with_best_so_far
 from flows.search import search
-from flows.searching.best_so_far import with_best_so_far
-from flows.searching.leaderboard import closing_text
+from flows.search.leaderboard import closing_text
+from flows.search.params import SearchParams
 from tasks.promotion import inspect_checkpoint
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State

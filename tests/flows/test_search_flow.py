@@ -16,16 +16,16 @@ from autoprune.errors import UsageError
 from autoprune.progress import silent
 from autoprune.search.spec import SearchSpec
 from autoprune.text.corpora import load_corpus
-from flows.params import SearchParams
 from flows.search import search
-from flows.searching.leaderboard import closing_text
+from flows.search.leaderboard import closing_text
+from flows.search.params import SearchParams
 from flows.text_split import settled
 from sandbox.outcomes import Accepted, Rejected
 from tasks import mirror, steps
 from tasks.mirror import tracker_of
 from tasks.provenance import code_commit
 from tasks.run_files import RunFiles, read_object
-from tasks.sealed_touches import touch
+from tasks.sealed_looks import record_look
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tests.support.command_line import CommandLine
@@ -81,7 +81,7 @@ def test_a_search_ends_with_everything_in_place(
     make: Make, text_file: Path, cli: CommandLine, tmp_path: Path
 ) -> None:
     # Somebody has read the whole text before; the report says so.
-    touch(State.open(), load_corpus(str(text_file)).digest, "an evaluation")
+    record_look(State.open(), load_corpus(str(text_file)).digest, "an evaluation")
     wish = make(text_split="fresh")
     assert settled(wish, wish.model, wish.corpus) == make()
     record = search.fn(make())

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from flows import second_model as second
-from flows.commands import demo
-from flows.params import SearchParams
+from flows.demo import command as demo
+from flows.demo import flow as second
+from flows.search.params import SearchParams
 from tasks.run_files import RunFiles
 from tasks.state import State
 

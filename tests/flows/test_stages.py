@@ -11,13 +11,15 @@ import pytest
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.search.search import Search
 from flows.cli import main
-from flows.params import SearchParams, StageParams, checked
+from flows.params import checked
 from flows.search import search
+from flows.search.params import SearchParams
 from flows.stage import stage
+from flows.stage.params import StageParams
 from flows.terminal import console
 from tasks import steps
 from tasks.run_files import RunFiles
-from tasks.sealed_touches import sets_on_record
+from tasks.sealed_looks import sets_on_record
 from tasks.state import State
 from tests.support.small_search import ANSWERS, SIZES, graph, script
 
@@ -33,6 +35,8 @@ def params(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTOPRUNE_HOME", str(folder))
         patch.setenv("AUTOPRUNE_PREFECT", "off")
+        # Stages compute on the search's device, whatever this process would choose.
+        patch.setenv("AUTOPRUNE_DEVICE", "nonsense")
         patch.setenv("AUTOPRUNE_LEDGER", str(folder / "ledger.jsonl"))
         for name in ("OPENAI_BASE_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
             patch.delenv(name, raising=False)
@@ -40,7 +44,7 @@ def params(
             model=str(tiny_folder), corpus=str(text_file), designer="scripted", script=answers,
             sandbox="off", **SIZES, candidates=2, slots=2, draws=1, repairs="none", run="whole",
             # Which answer a question gets follows from the seed; here the one that holds no metric.
-            seed=1,
+            seed=1, device="cpu",
         )  # fmt: skip
 
 
@@ -85,7 +89,7 @@ def test_stages_lead_a_broken_search_to_the_end_of_an_unbroken_one(
     state = State.open()
     assert graph("cut") == graph("whole")
     with Search.open(state.run("cut")) as found:
-        assert found.touches == 1
+        assert found.looks == 1
     # Sealed, but its winner is not saved: a resumed search does that too, as the next stage would.
     assert not RunFiles.of(state, "cut").winner.exists()
     again = search.fn(cut)
@@ -98,7 +102,7 @@ def test_a_finished_stage_is_compared_and_leaves_the_log_alone(
     heard: list[str] = []
     monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
     before, facts = events("whole"), RunFiles.of(State.open(), "whole").read_facts()
-    assert facts["calibration"]["cached"] is False
+    assert facts["calibration"]["cached"] is False and facts["machine"]["device"] == "cpu"
     for name, more in (
         ("measure", {}), ("measure", {"candidate": "C1"}), ("validate", {"candidate": "C1"}),
         ("validate", {"candidate": "wanda"}), ("calibrate", {}), ("register", {}),

@@ -13,12 +13,13 @@ from autoprune.storage import write_json
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from flows.cli.parser import parse
-from flows.params import PromoteParams, SearchParams
-from flows.runs import saved_params
+from flows.promote.params import PromoteParams
+from flows.search.params import SearchParams
+from flows.search.runs import saved_params
 from flows.terminal import console
 from flows.text_split import forget_split, settled
 from tasks.run_files import RunFiles
-from tasks.sealed_touches import touch
+from tasks.sealed_looks import record_look
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tests.support.command_line import CommandLine
@@ -42,7 +43,7 @@ def spend(rows: Path, *numbers: int) -> None:
     for number in numbers:
         parts = split(corpus, number)
         digest, whole = parts.sealed.digest, parts.whole
-        touch(State.open(), digest, f"search {number}", whole, kind="search", splits=parts)
+        record_look(State.open(), digest, f"search {number}", whole, kind="search", splits=parts)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -191,7 +192,7 @@ def test_fresh_reads_conversations_by_the_template_of_the_model(
     splits = bench.splits
     assert "[ask " in splits.sealed.text
     # The set that the run looks at is the one that was chosen, so the next run takes another.
-    touch(State.open(), splits.sealed.digest, "search r", splits.whole, splits=splits)
+    record_look(State.open(), splits.sealed.digest, "search r", splits.whole, splits=splits)
     forget_split(wish)
     assert (found.text_split, settled(wish, str(model), corpus).text_split) == (0, 1)
 

@@ -21,6 +21,11 @@ def test_train_then_score(cli: CommandLine, tmp_path: Path) -> None:
     found = cli(f"{score} --json").record
     assert [len(one["scores"]) for one in found["solutions"]] == [len(c.steps) for c in chains]
     assert 0.0 <= found["auroc"] <= 1.0
+    # Another type of the weights is another reader.
+    cli.refuses(f"{score} --dtype bfloat16", "the model that it was trained with")
+    surprisal = score.replace(str(out), "surprisal")
+    read = [cli(f"{surprisal} --dtype {dtype} --json").record for dtype in ("float32", "bfloat16")]
+    assert read[0]["solutions"] != read[1]["solutions"]
     named = score.replace("MODEL", "--model MODEL")
     assert "AUROC" in cli(named).out
     listed = cli("ls verifiers --json").record["verifiers"]

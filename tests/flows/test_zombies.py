@@ -13,11 +13,11 @@ import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from autoprune.errors import AutopruneError
-from flows.commands import resume
-from flows.params import SearchParams
-from flows.platform import zombies
-from flows.platform.zombies import STARTING_SECONDS, retry, settle, starting_seconds
-from flows.runs import save_params
+from flows.resume import command as resume
+from flows.resume import zombies
+from flows.resume.zombies import STARTING_SECONDS, retry, settle, starting_seconds
+from flows.search.params import SearchParams
+from flows.search.runs import save_params
 from tasks import state
 from tasks.run_files import RunFiles
 

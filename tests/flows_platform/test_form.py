@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
 from tests.support.platform_live import Live
@@ -30,9 +31,8 @@ def test_a_search_is_started_from_the_form(live: Live, tiny_folder: Path) -> Non
         pytest.skip("chromium and chromedriver are not installed")
     from tests.support.browser import browser
 
-    with live.client() as client:
+    with live.client() as client, browser(height=1600) as page:
         manual = client.read_deployment_by_name("search/manual")
-    with browser(height=1600) as page:
         address = f"http://127.0.0.1:{live.prefect}/v2/deployments/deployment/{manual.id}/run"
         page.open(address, "Login")
         page.log_in(live.login)
@@ -46,17 +46,17 @@ def test_a_search_is_started_from_the_form(live: Live, tiny_folder: Path) -> Non
         page.fill("Sparsity", "1.5")
         page.press("Submit")
         page.see("maximum of 1")
-        assert not _runs(live)
+        assert not _runs(client)
         page.fill("Sparsity", "0.5")
         page.gone("maximum of 1")
         page.press("Submit")
         deadline = time.monotonic() + WAIT_SECONDS
-        while not _runs(live):
+        while not _runs(client):
             assert time.monotonic() < deadline, page.text
             time.sleep(0.5)
         # Prefect's page would be drawn again and again while the search runs.
         page.open("about:blank", "")
-        while not (found := _runs(live))[0].state.is_final():
+        while not (found := _runs(client))[0].state.is_final():
             assert time.monotonic() < deadline, found[0].state
             time.sleep(0.5)
         (run,) = found
@@ -66,7 +66,6 @@ def test_a_search_is_started_from_the_form(live: Live, tiny_folder: Path) -> Non
         page.see("search-leaderboard")
 
 
-def _runs(live: Live) -> list[Any]:
-    with live.client() as client:
-        named = FlowRunFilter(name=FlowRunFilterName(any_=["search-by-hand"]))
-        return list(client.read_flow_runs(flow_run_filter=named))
+def _runs(client: SyncPrefectClient) -> list[Any]:
+    named = FlowRunFilter(name=FlowRunFilterName(any_=["search-by-hand"]))
+    return list(client.read_flow_runs(flow_run_filter=named))

@@ -15,8 +15,8 @@ import pytest
 
 from flows.platform.api_server import ApiServer, private_api
 from flows.platform.login import basic, login_file, own_login
-from flows.platform.orders import client_of
 from flows.platform.pools import COMMAND, worker_path
+from flows.up.provisioning import client_of
 from tasks.state import State
 from tests.support.platform_live import MARKER, make_hostile
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.doctor.health import platform_findings
 from flows.platform.api_server import ApiServer
-from flows.platform.health import platform_findings
-from flows.platform.orders import client_of, prepare_server
+from flows.up.provisioning import client_of, prepare_server
 from tasks.slots import local_slots, notes, unheld
 from tasks.state import State
 from tasks.turns import machine_limit
@@ -26,13 +26,16 @@ WAIT_SECONDS = 120.0
 
 
 @pytest.fixture(scope="session")
-def limited(tmp_path_factory: pytest.TempPathFactory, prefect_template: Path) -> Path:
+def limited(
+    tmp_path_factory: pytest.TempPathFactory, prefect_template: Path, empty_store: Path
+) -> Path:
     """A state folder in which ``up`` has made the limits and ``down`` has ended the servers."""
 
     def make(folder: Path) -> None:
         found = State.open(folder)
         found.prefect.mkdir()
         shutil.copy(prefect_template, found.prefect / "prefect.db")
+        shutil.copy(empty_store, found.tracking_database)
         server = ApiServer(found)
         try:
             assert server.wait()

@@ -14,9 +14,10 @@ from prefect.client.schemas.filters import (
 from prefect.exceptions import PrefectHTTPStatusError
 
 from autoprune.search.search import Search
-from flows.params import SearchParams
-from flows.runs import save_params
+from flows.search.params import SearchParams
+from flows.search.runs import save_params
 from tests.support.platform_live import Live
+from tests.support.prefect_stack import RARELY
 
 WAIT_SECONDS = 180.0
 
@@ -46,7 +47,7 @@ def test_a_stage_of_a_broken_search_is_done_by_the_worker(live: Live, tiny_folde
         deadline = time.monotonic() + WAIT_SECONDS
         while not (found := client.read_flow_run(run.id)).state.is_final():
             assert time.monotonic() < deadline, found.state
-            time.sleep(0.2)
+            time.sleep(RARELY)
         assert found.state.is_completed(), found.state.message
         assert found.name == "stage-calibrate-staged"
         mine = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))

@@ -23,7 +23,7 @@ from autoprune.instruct import (
     write_window,
 )
 from autoprune.instruct.rules import untestable_reason
-from flows.evaluate import _notes
+from flows.evaluate.flow import _notes
 from tests.support.forum import BENCHMARK, PLANTED, Counting, write_forum
 from tests.support.tiny_subject import tiny_subject
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+import torch
 
 from autoprune.models.gguf_reading import quantisation
 from autoprune.models.reference import ModelSource
+from autoprune.models.saved_type import checkpoint_type
 
 Kind = gguf.GGMLQuantizationType
 
@@ -34,7 +36,9 @@ def write(path: Path, kind: Kind) -> ModelSource:
 def test_the_type_of_most_weights_in_blocks_is_named(
     tmp_path: Path, kind: Kind, shown: str
 ) -> None:
-    assert quantisation(write(tmp_path / "tiny.gguf", kind)) == shown
+    source = write(tmp_path / "tiny.gguf", kind)
+    assert quantisation(source) == shown
+    assert checkpoint_type(source) == (torch.bfloat16 if shown else None)
 
 
 def test_a_folder_is_not_quantised(tmp_path: Path) -> None:

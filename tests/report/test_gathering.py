@@ -13,7 +13,7 @@ from autoprune.report.gathering import with_search
 from autoprune.report.html import render
 from autoprune.report.plots import names
 from autoprune.report.words import summary, trust
-from autoprune.search import Budget, Search, designs
+from autoprune.search import Search, SearchBudget, designs
 from tests.support.html_page import assert_inert, packed
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
@@ -23,7 +23,7 @@ BARE = RunReport("r", "2026-04-12T22:10:04+00:00", "synthetic", "none", 0.6, 20.
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
     spec = make_spec(
-        fitness="kl", also_sparsities=(0.5,), calibration_draws=2, budget=Budget(candidates=26)
+        fitness="kl", also_sparsities=(0.5,), draws=2, budget=SearchBudget(candidates=26)
     )
     with (
         pytest.MonkeyPatch.context() as patched,

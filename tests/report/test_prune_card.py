@@ -6,7 +6,7 @@ import shlex
 from autoprune.report.program_card import program_card
 from autoprune.report.prune_card import prune_card
 from flows.cli.parser import parse
-from flows.params import PruneParams
+from flows.prune.params import PruneParams
 from flows.terminal.options import given
 from tests.support.checkpoint_record import RECORD
 
@@ -27,6 +27,12 @@ def test_what_how_and_what_is_not_known() -> None:
     assert "opens it. Weights: 2 MB in, 1 MB out. Zeros alone" in prune_card(
         MADE, "", "Weights: 2 MB in, 1 MB out"
     )
+    assert 'from_pretrained(".")' in card and "What it writes" not in card
+    sample = {"prompt": "The capital", "dense": "of France", "pruned": "of <b>of</b>"}
+    writes = {"writes": {"part": "calibration", "samples": [sample]}}
+    card = prune_card(MADE | writes, "")
+    assert "Calibration text, continued" in card and "| unpruned | of France |" in card
+    assert "<b>" not in card
     without = {key: value for key, value in MADE.items() if key not in ("samples", "corpus")}
     assert "no text was read" in prune_card(without, "")
 
@@ -48,6 +54,10 @@ def test_a_programs_card_repeats_every_setting() -> None:
     }  # fmt: skip
     card = program_card(record, "", "Weights: 2 MB in, 1 MB out")
     assert "opens\nit. Weights: 2 MB in, 1 MB out. Zeros alone make it no faster" in card
+    assert 'from_pretrained(".")' in card and "What it writes" not in card
+    sample = {"prompt": "The capital", "dense": "of France", "pruned": "of of"}
+    more = record | {"writes": {"part": "calibration", "samples": [sample]}}
+    assert "| this model | of of |\n\nLicence" in program_card(more, "")
     (block,) = re.findall(r"```\n(autoprune prune .*?)\n```", card, re.DOTALL)
     typed = given(parse(shlex.split(block.replace("\\\n", " "))[1:]), PruneParams)
     assert typed == {

@@ -18,7 +18,7 @@ from autoprune.progress import Progress
 from autoprune.report.card import model_card
 from autoprune.report.html import render
 from flows.cli import main
-from flows.searching import leaderboard
+from flows.search import leaderboard
 from flows.terminal.console import LiveScreen, PlainScreen
 from flows.terminal.output import emit, pairs
 from tasks.publish import table_row

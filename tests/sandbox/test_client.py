@@ -41,7 +41,15 @@ def score(W, stats, params):
     relative = m / m.sum(0, keepdim=True) + m / m.sum(1, keepdim=True)
     return relative * stats["x_norm"] ** params.get("a", 0.5)
 """
-SLOW = "import time\ndef score(W, stats, params):\n    time.sleep(1)\n    return W.abs()\n"
+# In its first call; a probe makes more than ten.
+SLOW = """
+import time
+slept = []
+def score(W, stats, params):
+    if not slept:
+        slept.append(time.sleep(2))
+    return W.abs()
+"""
 
 
 def on_host(source: str, file: Path, params: dict[str, float]) -> np.ndarray:
@@ -139,7 +147,7 @@ def test_twenty_clients_of_two_searches_do_not_collide(
     layer_folder: Path, layers: list[LayerInput]
 ) -> None:
     limits = Limits(probe_s=60, score_s=60, jobs_at_once=2, warm=1)
-    most = [0]
+    most, engine = [0], Engine()
     with (
         Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as one,
         Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as two,
@@ -150,9 +158,10 @@ def test_twenty_clients_of_two_searches_do_not_collide(
             for i in range(20)
         ]
         while not all(job.done() for job in jobs):
-            most.append(len(containers("threads")))
+            most.append(len(engine.list(f"{LABEL_RUN}=threads")))
             time.sleep(0.2)
         outcomes = [job.result() for job in jobs]
+    engine.close()
     # Each gets its own numbers: its layer and its constant, nobody else's.
     for i, outcome in enumerate(outcomes):
         assert isinstance(outcome, Accepted), outcome

@@ -1,6 +1,6 @@
 """The contract of a scoring function: each property has a code, and honest designs keep to all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,10 @@ from sandbox.cell import Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
 from sandbox.contract import VARIANTS, judge_contract, uses_position
+from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.probe_layers import SHAPES, probe_tensors
+from tests.support.shared_container import SharedPool
 
 HEAD = "import torch\n\n\ndef score(W, stats, params):\n"
 WANDA = "    return W.abs() * stats['x_norm']\n"
@@ -118,6 +120,15 @@ def test_a_second_try_that_ends_otherwise_names_no_cause(
     assert box._named_cause(order, first) is first
     monkeypatch.setattr(box, "_settled", lambda _: Rejected(Code.NOT_EQUIVARIANT, "", 1.0))
     assert box._named_cause(order, first).code is Code.DEPENDS_ON_BATCH
+
+
+@pytest.fixture(scope="module")
+def box(layer_folder: Path) -> Iterator[Sandbox]:
+    """One container for all candidates: none does anything to it."""
+    limits = Limits(probe_s=20, score_s=30, warm=0)
+    with Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="contract") as made:
+        SharedPool(made)
+        yield made
 
 
 @pytest.mark.docker

@@ -16,8 +16,8 @@ from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError, UsageError
 from autoprune.program_files import handed_constants
 from autoprune.programs import LayerBudget, LayerTask
-from flows.params import PruneParams
 from flows.prune import prune
+from flows.prune.params import PruneParams
 from sandbox.cell import Cell, LayerInput, Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code

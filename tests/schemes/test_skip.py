@@ -16,7 +16,7 @@ from autoprune.names import MEASURED
 from autoprune.schemes import SCHEMES, Skip, build_scheme, shrink, skipped_experts
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.skip import ratios, threshold
-from flows.params import PruneParams
+from flows.prune.params import PruneParams
 from tests.support.tiny_models import random_windows, tiny_model
 
 WINDOWS, TEXT = random_windows(4, 24), random_windows(3, 10, seed=5)

@@ -12,9 +12,9 @@ from autoprune.candidate import Candidate
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.detail import observation
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, chronicle
+from autoprune.search import SearchBudget, chronicle
 from autoprune.search.archive import Archive, Entry
-from autoprune.search.budget import Purse, reason_to_stop, reserve_seconds
+from autoprune.search.budget import TimeBudget, reason_to_stop, reserve_seconds
 from autoprune.search.paired import paired_difference
 from autoprune.search.state import CORRELATION_WANTED, State
 from autoprune.search.steps import Measurement, Validation
@@ -51,22 +51,20 @@ def with_repair(alias: str, order: int, solver: str, few: float, whole: float) -
 
 def test_a_dear_winner_makes_the_end_dearer() -> None:
     # Worse than the reference, so that the end is still as cheap as can be.
-    state = state_with(
-        with_repair("C1", 1, "sparsegpt", 4.5, 4.5), calibration_draws=3, sealed_windows=6
-    )
+    state = state_with(with_repair("C1", 1, "sparsegpt", 4.5, 4.5), draws=3, sealed_windows=6)
     dear = Recipe(Candidate("builtin", "ria"), solver="sparsegpt")
     # It is measured, measured sealed, and pruned from two other draws: 4 s dearer than Wanda.
     assert reserve_seconds(state, dear) - reserve_seconds(state) == pytest.approx(8.0)
-    assert not Purse(state, 12.9).pays(dear)
-    purse = Purse(state, 5.0 + 8.0 + 5.0)
+    assert not TimeBudget(state, 12.9).charge(dear)
+    budget = TimeBudget(state, 5.0 + 8.0 + 5.0)
     # Only one of them can win.
-    assert purse.pays(dear) and purse.pays(dear) and not purse.pays(dear)
+    assert budget.charge(dear) and budget.charge(dear) and not budget.charge(dear)
 
 
 def test_a_generation_starts_while_one_recipe_could_still_be_measured() -> None:
     dear = with_repair("C1", 1, "sparsegpt", 4.5, 4.5)
     dear.results[2] = measurement(4.5, 20.0)
-    state = state_with(dear, budget=Budget(candidates=90, seconds=100.0))
+    state = state_with(dear, budget=SearchBudget(candidates=90, seconds=100.0))
     state.generation, state.check_seconds, state.asking_seconds = 2, 1.5, 8.0
     # Sentinels, a generation's answers, four candidates on half of the windows, and one on all.
     least = 1.5 + 8.0 / 2 + 4 * 0.5 + 1.0
@@ -165,10 +163,10 @@ def test_real_layers_are_compared_among_masks_of_one_allocation() -> None:
 
 
 def test_an_answer_that_a_server_does_not_count_costs_the_most_it_may() -> None:
-    state = state_with(budget=Budget(money=1.0, price=(1.0, 3.0)))
+    state = state_with(budget=SearchBudget(money=1.0, price=(1.0, 3.0)))
     state.charge([Reply("x", Usage(1000, 100)), Reply("y")])
     designer = state.spec.designer
-    most = (designer.prompt_tokens + 3 * designer.max_tokens) / 1e6
+    most = (designer.prompt_tokens + 3 * designer.answer_tokens) / 1e6
     assert state.spent.money == pytest.approx(0.0013 + most)
     # Without a limit nothing is made up.
     free = state_with()
@@ -179,7 +177,7 @@ def test_an_answer_that_a_server_does_not_count_costs_the_most_it_may() -> None:
 @pytest.mark.parametrize("price", [None, (0.0, 0.0)])
 def test_a_limit_in_money_needs_a_price(price: tuple[float, float] | None) -> None:
     with pytest.raises(ValidationError, match="money 2 needs a price above zero"):
-        Budget(money=2.0, price=price)
+        SearchBudget(money=2.0, price=price)
 
 
 def test_a_term_that_changes_no_mask_becomes_a_fact() -> None:

@@ -15,7 +15,7 @@ from autoprune.design.parts import canonical_solver
 from autoprune.design.sections import ranked
 from autoprune.design.shown import change_in, dealt, permuted
 from autoprune.design.transports import ScriptedDesigner
-from autoprune.search import Budget, DesignerSpec, Search, SearchSpec
+from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec
 from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import take
 from autoprune.search.sampling import _of_start
@@ -35,7 +35,7 @@ def arm_spec(arm: Arm, **changes: object) -> SearchSpec:
 
 @pytest.mark.parametrize("arm", ["whole", *ASKING_ARMS, *SILENT_ARMS])
 def test_every_arm_makes_exactly_the_evaluations_it_was_given(tmp_path: Path, arm: Arm) -> None:
-    spec = arm_spec(arm, budget=Budget(evaluations=7), slots=3)
+    spec = arm_spec(arm, budget=SearchBudget(evaluations=7), slots=3)
     assert spec.budget.candidates == 140
     driver = Synthetic()
     with Search.open(tmp_path, spec) as search:
@@ -71,9 +71,8 @@ def test_silent_arms_need_no_designer_and_contradictions_are_refused() -> None:
 
 
 def test_the_grid_is_the_catalogue_in_order_and_then_nothing_is_left(tmp_path: Path) -> None:
-    spec = arm_spec(
-        "grid", budget=Budget(candidates=500), allocations=("uniform", "ramp"), solvers=("none",)
-    )
+    budget = SearchBudget(candidates=500)
+    spec = arm_spec("grid", budget=budget, allocations=("uniform", "ramp"), solvers=("none",))
     with Search.open(tmp_path, spec) as search:
         assert drive(search, Synthetic()) == Done("exhausted")
         made = [e.recipe for e in search.entries if e.operator == "grid"]
@@ -85,7 +84,7 @@ def test_the_grid_is_the_catalogue_in_order_and_then_nothing_is_left(tmp_path: P
 
 
 def test_optuna_learns_from_whole_measurements_over_the_same_space(tmp_path: Path) -> None:
-    spec = arm_spec("tuned", budget=Budget(evaluations=22), solvers=MORE, slots=2)
+    spec = arm_spec("tuned", budget=SearchBudget(evaluations=22), solvers=MORE, slots=2)
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
         made = [e for e in search.entries if e.operator == "sample" and e.recipe]
@@ -103,7 +102,7 @@ def test_optuna_learns_from_whole_measurements_over_the_same_space(tmp_path: Pat
 def test_optuna_is_not_taught_starts_outside_of_its_space(tmp_path: Path, start: str) -> None:
     metric, allocation = start.split("+")
     starts = (RecipeSpec(metric=metric, allocation=allocation),)
-    spec = arm_spec("tuned", budget=Budget(evaluations=3), solvers=("none",), starts=starts)
+    spec = arm_spec("tuned", budget=SearchBudget(evaluations=3), solvers=("none",), starts=starts)
     with Search.open(tmp_path, spec) as search:
         assert drive(search, Synthetic()) == Done("evaluations")
         found = {
@@ -137,7 +136,9 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
     designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
     shown = {}
     for arm in ASKING_ARMS:
-        spec = make_spec(arm=arm, designer=designer, budget=Budget(evaluations=12), repairs=0)
+        spec = make_spec(
+            arm=arm, designer=designer, budget=SearchBudget(evaluations=12), repair_calls=0
+        )
         search, prompts, graphs = questions(tmp_path / arm, spec)
         last, graph = prompts[-1], graphs[-1]
         real = {m.alias: change_in(graph, m.alias) for m in graph.of_kind("mechanism")}
@@ -164,7 +165,7 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
 
 
 def test_a_permuted_graph_holds_the_same_results_and_judges_by_them(tmp_path: Path) -> None:
-    spec = arm_spec("whole", budget=Budget(candidates=30))
+    spec = arm_spec("whole", budget=SearchBudget(candidates=30))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic(ScriptedDesigner(write_answer)))
         graph = search.graph
@@ -220,8 +221,8 @@ def test_a_recipe_alone_in_its_generation_repeats_a_result_that_is_shown() -> No
 
 def test_what_a_placebo_shows_of_a_recipe_stays_in_later_questions(tmp_path: Path) -> None:
     designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
-    budget = Budget(evaluations=16)
-    spec = make_spec(arm="graph-permuted", designer=designer, budget=budget, repairs=0)
+    budget = SearchBudget(evaluations=16)
+    spec = make_spec(arm="graph-permuted", designer=designer, budget=budget, repair_calls=0)
     _, prompts, _ = questions(tmp_path, spec)
     tables = [table_of(prompt) for prompt in prompts]
     assert len(tables[-1]) > len(tables[0]) > 3
@@ -238,12 +239,12 @@ def test_a_placebo_draws_lessons_from_the_shown_results_and_retires_none(tmp_pat
             return write_answer(request)
         return f"lesson: large inputs matter {'so ' * len(pairs)}much"
 
-    spec = arm_spec("graph-permuted", budget=Budget(evaluations=26), repairs=0)
+    spec = arm_spec("graph-permuted", budget=SearchBudget(evaluations=26), repair_calls=0)
     driver, shown = Synthetic(ScriptedDesigner(answer)), []
     with Search.open(tmp_path, spec) as search:
         while not isinstance(step := search.next_step(), Done):
             if isinstance(step, Propose) and step.operator == "reflect":
-                graph = search._script._requests.graph
+                graph = search._loop._requests.graph
                 designed = [name for name in ranked(graph) if name.startswith("C")]
                 pairs.append([designed[0], designed[len(designed) // 2]])
                 shown.append(step.request.messages[-1].content)
@@ -253,7 +254,7 @@ def test_a_placebo_draws_lessons_from_the_shown_results_and_retires_none(tmp_pat
         for lesson, pair, prompt in zip(graph.of_kind("lesson"), pairs, shown, strict=True):
             assert [n.alias for n in graph.targets(lesson.alias, "derives_from")] == pair
             assert re.findall(r"^(?:Better|Worse): (C\d+): ", prompt, re.MULTILINE) == pair[::-1]
-        for tally in search._script.state.lessons.values():
+        for tally in search._loop.state.lessons.values():
             tally.harmful += 9
         (preview,) = search.preview("explore")
     assert "large inputs matter" in preview.request.messages[1].content
@@ -275,7 +276,7 @@ def test_what_is_hidden_leaves_no_trace(tmp_path: Path, arm: Arm) -> None:
             return "because: it is so\nmetric: abs(W)\nallocation: formula:0.1 * width\n"
         return str(write_answer(request))
 
-    spec = arm_spec(arm, budget=Budget(candidates=28), solvers=MORE, hide=HIDDEN)
+    spec = arm_spec(arm, budget=SearchBudget(candidates=28), solvers=MORE, hide=HIDDEN)
     word = re.compile(rf"(?<!\w)({'|'.join(HIDDEN)})(?!\w)", re.IGNORECASE)
     driver = Synthetic(ScriptedDesigner(answer))
     with Search.open(tmp_path, spec) as search:
@@ -296,10 +297,10 @@ def test_what_is_hidden_leaves_no_trace(tmp_path: Path, arm: Arm) -> None:
 
 
 def test_no_words_on_record_bring_a_hidden_name_back(tmp_path: Path) -> None:
-    spec = arm_spec("whole", budget=Budget(candidates=0), hide=("ebft",))
+    spec = arm_spec("whole", budget=SearchBudget(candidates=0), hide=("ebft",))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
         state.graph.add("L1", "lesson", {"text": "EBFT helps most", "asked": "g3.lesson"})
         state.lessons["L1"] = Lesson()
         (preview,) = search.preview("explore")
@@ -313,7 +314,7 @@ def test_only_what_exists_and_can_be_spared_is_hidden() -> None:
 
 
 def test_two_repairs_are_joined_and_measured_with_all_windows(tmp_path: Path) -> None:
-    spec = arm_spec("none", budget=Budget(candidates=30), solvers=MORE)
+    spec = arm_spec("none", budget=SearchBudget(candidates=30), solvers=MORE)
     assert set(spec.choices.compositions) == {
         *("mrp:select=own+sparsegpt", "mrp:select=own+ebft:epochs=2"),
         *("sparsegpt+ebft:epochs=2", "mrp+ebft:epochs=2"),
@@ -337,7 +338,7 @@ def test_forecasts_are_numbers_against_the_best_line_and_graded(tmp_path: Path) 
         text = str(write_answer(request))
         return re.sub(r"expect: .*", f"expect: -4 % against {bar[1]}", text)
 
-    spec = arm_spec("list", budget=Budget(evaluations=12))
+    spec = arm_spec("list", budget=SearchBudget(evaluations=12))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic(ScriptedDesigner(answer)))
         found = search.forecasts
@@ -349,7 +350,7 @@ def test_forecasts_are_numbers_against_the_best_line_and_graded(tmp_path: Path) 
         hits = 0
         for entry in stated:
             assert entry.prediction is not None
-            versus = search._script.archive[entry.prediction.versus]
+            versus = search._loop.archive[entry.prediction.versus]
             hits += entry.score < versus.score
             assert versus.order < entry.order or versus.is_baseline
         assert (found.hits, found.forecast) == (hits, pytest.approx(-0.04))
@@ -370,7 +371,7 @@ def test_formulas_in_disguise_are_named_before_they_are_measured(tmp_path: Path)
     text = f"because: rows\nmetric: {formula}\ngroup: row\nallocation: uniform\nrepair: none\n"
     whole = text.replace("group: row", "group: matrix")
     driver = Synthetic(ScriptedDesigner(lambda request: (text, whole)[request.seed % 2]))
-    spec = arm_spec("list", budget=Budget(candidates=8), repairs=0)
+    spec = arm_spec("list", budget=SearchBudget(candidates=8), repair_calls=0)
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         first = next(e for e in search.entries if e.recipe and e.recipe.group == "row" and e.order)
@@ -383,7 +384,9 @@ def test_formulas_in_disguise_are_named_before_they_are_measured(tmp_path: Path)
 
 def test_slots_of_a_generation_get_different_ideas(tmp_path: Path) -> None:
     designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
-    spec = make_spec(arm="best-of-n", designer=designer, budget=Budget(evaluations=12), repairs=0)
+    spec = make_spec(
+        arm="best-of-n", designer=designer, budget=SearchBudget(evaluations=12), repair_calls=0
+    )
     _, prompts, _ = questions(tmp_path, spec)
     ideas = [re.findall(r"Idea to try: (.*)\.", prompt)[0] for prompt in prompts]
     slots = spec.slots

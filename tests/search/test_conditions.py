@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.search import Budget, Search
+from autoprune.search import Search, SearchBudget
 from autoprune.search.steps import Done, Failed, Measure, Outcome, Step
 from tests.support.synthetic import Synthetic, drive, make_spec
 
@@ -62,6 +62,6 @@ def test_only_a_designer_that_sees_lessons_is_asked_for_them(
     tmp_path: Path, arm: str, asked: bool
 ) -> None:
     driver = Synthetic()
-    with Search.open(tmp_path, make_spec(arm=arm, budget=Budget(candidates=40))) as search:
+    with Search.open(tmp_path, make_spec(arm=arm, budget=SearchBudget(candidates=40))) as search:
         drive(search, driver)
     assert any(step.endswith(".lesson") for step in driver.asked) == asked

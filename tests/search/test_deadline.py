@@ -10,7 +10,7 @@ import pytest
 
 from autoprune.design.chat import Reply
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.deadline import MARGIN, UNFINISHED
 from autoprune.search.steps import (
     Done,
@@ -65,7 +65,7 @@ class Slow(Synthetic):
 
 def run(folder: Path, driver: Slow, seconds: float, **settings: object) -> Search:
     """A search to its end under a limit of so many seconds."""
-    spec = make_spec(budget=Budget(candidates=200, seconds=seconds), **settings)
+    spec = make_spec(budget=SearchBudget(candidates=200, seconds=seconds), **settings)
     search = Search.open(folder, spec)
     while not isinstance(step := search.next_step(), Done):
         search.record(step, driver.within(step, search.seconds_for(step)))
@@ -76,10 +76,10 @@ def run(folder: Path, driver: Slow, seconds: float, **settings: object) -> Searc
 @pytest.mark.parametrize("draws", [1, 3])
 def test_six_minutes_end_within_six_and_a_half(tmp_path: Path, repair: float, draws: int) -> None:
     driver = Slow(repair=repair)
-    with run(tmp_path, driver, 360.0, calibration_draws=draws) as search:
+    with run(tmp_path, driver, 360.0, draws=draws) as search:
         assert search.finished == "seconds"
         assert 60.0 < search.spent.seconds <= 390.0
-        assert search.generation > 0 and search.touches == 1
+        assert search.generation > 0 and search.looks == 1
         best = search.best
         assert best is not None and best.sealed is not None
         assert search.archive.reference_entry().sealed is not None  # type: ignore[union-attr]
@@ -123,7 +123,7 @@ def test_a_candidate_that_no_container_tried_in_time_is_not_rejected(tmp_path: P
         assert all(f"{e.alias}.unfinished" in search.graph.nodes for e in late)
     # The hand-made starts are tried whatever the time: without them nothing is compared.
     with Search.open(
-        tmp_path / "short", make_spec(budget=Budget(candidates=4, seconds=1e-6))
+        tmp_path / "short", make_spec(budget=SearchBudget(candidates=4, seconds=1e-6))
     ) as search:
         assert search.seconds_for(search.next_step()) == float("inf")
 
@@ -132,7 +132,7 @@ def test_a_killed_search_with_a_limit_ends_as_an_uninterrupted_one(tmp_path: Pat
     driver = Slow(repair=40.0)
     with run(tmp_path / "whole", driver, 200.0) as whole:
         digest, spent = whole.graph.digest, whole.spent.seconds
-    spec = make_spec(budget=Budget(candidates=200, seconds=200.0))
+    spec = make_spec(budget=SearchBudget(candidates=200, seconds=200.0))
     done = 0
     while True:
         with Search.open(tmp_path / "cut", spec) as search:

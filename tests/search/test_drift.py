@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Outcome, Step
 from tests.support.synthetic import REPAIRS, Synthetic, drive, make_spec
 
@@ -41,7 +41,7 @@ def test_drift_of_a_sentinel_stops_the_search(tmp_path: Path, name: str) -> None
                 outcome = replace(outcome, nll=tuple(n + moved for n in outcome.nll))
             search.record(step, outcome)
         assert step == Done("drift")
-        assert search.touches == 0
+        assert search.looks == 0
         assert search.drift == f"{name} differs by 0.01 nats per token"
         assert search.drift in search.graph.nodes["drift"].body["text"]
 
@@ -73,11 +73,11 @@ def test_a_winner_that_gives_other_figures_is_not_sealed(tmp_path: Path) -> None
     end, search, step = repeated(tmp_path / "drifts", moved(0.01), usual)
     best = search.best
     assert best is not None and (step.recipe_id, step.recipe) == (best.alias, best.recipe)
-    assert end == Done("drift") and search.touches == 0
+    assert end == Done("drift") and search.looks == 0
     assert search.drift == f"{best.alias} differs by 0.01 nats per token"
     # It is charged like everything else.
     sound, other, _ = repeated(tmp_path / "sound", moved(0.0), usual)
-    assert sound != Done("drift") and other.touches == 1
+    assert sound != Done("drift") and other.looks == 1
     assert search.spent.seconds == pytest.approx(other.spent.seconds - 2.0)
 
     def broken(found: Measurement) -> Outcome:
@@ -97,7 +97,7 @@ def test_a_tuned_winner_may_differ_as_processors_do(
     monkeypatch.setitem(REPAIRS, "sparsegpt", (0.0, 4.0))
     end, search, step = repeated(tmp_path, moved(by), ("none", "ebft:epochs=2"))
     assert step.recipe is not None and step.recipe.solver.startswith("ebft")
-    assert (end == Done("drift")) is stops and search.touches == (not stops)
+    assert (end == Done("drift")) is stops and search.looks == (not stops)
 
 
 def test_no_sentinels_no_repetition(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_machine_on_which_a_dense_pass_is_slow_makes_it_in_turn(tmp_path: Path
         def answer(self, step: Step) -> Outcome:
             return replace(super().answer(step), seconds=3.0)
 
-    driver, spec = Slow(), make_spec(budget=Budget(candidates=4))
+    driver, spec = Slow(), make_spec(budget=SearchBudget(candidates=4))
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
     assert [s for s in driver.asked if s.startswith("end.")] == ["end.dense.sentinel"]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from autoprune.search import Budget, DesignerSpec
+from autoprune.search import DesignerSpec, SearchBudget
 from autoprune.search.estimate import estimate
 from autoprune.search.starts import given_start
-from flows.searching.foreseeing import foreseen
+from flows.search.foreseeing import foreseen
 from flows.terminal.console import clock
 from tests.support.synthetic import make_spec
 
@@ -15,14 +15,14 @@ WINDOW = 0.7
 @pytest.mark.parametrize(
     ("budget", "limit", "count"),
     [
-        (Budget(candidates=7), "candidates", 7),
-        (Budget(candidates=900, tokens=7400), "tokens", 7),
-        (Budget(candidates=900, money=0.01, price=(0.5, 2.0)), "money", 14),
-        (Budget(evaluations=9), "evaluations", 9),
-        (Budget(candidates=900, seconds=1.0), "seconds", 0),
+        (SearchBudget(candidates=7), "candidates", 7),
+        (SearchBudget(candidates=900, tokens=7400), "tokens", 7),
+        (SearchBudget(candidates=900, money=0.01, price=(0.5, 2.0)), "money", 14),
+        (SearchBudget(evaluations=9), "evaluations", 9),
+        (SearchBudget(candidates=900, seconds=1.0), "seconds", 0),
     ],
 )
-def test_the_limit_that_ends_it_is_named(budget: Budget, limit: str, count: int) -> None:
+def test_the_limit_that_ends_it_is_named(budget: SearchBudget, limit: str, count: int) -> None:
     spec = make_spec(budget=budget)
     found = estimate(spec, WINDOW)
     assert (found.limit, found.candidates) == (limit, count)
@@ -32,20 +32,20 @@ def test_the_limit_that_ends_it_is_named(budget: Budget, limit: str, count: int)
 
 
 def test_what_fits_into_a_time_fits_into_its_estimate() -> None:
-    whole = estimate(make_spec(budget=Budget(candidates=20)), WINDOW)
-    limited = Budget(candidates=900, seconds=whole.total + 0.1)
+    whole = estimate(make_spec(budget=SearchBudget(candidates=20)), WINDOW)
+    limited = SearchBudget(candidates=900, seconds=whole.total + 0.1)
     assert estimate(make_spec(budget=limited), WINDOW).candidates == 20
     # Nothing but answers takes no longer on a slower machine.
-    slow = estimate(make_spec(budget=Budget(candidates=20)), 2 * WINDOW)
+    slow = estimate(make_spec(budget=SearchBudget(candidates=20)), 2 * WINDOW)
     assert slow.baselines == pytest.approx(2 * whole.baselines)
-    genetic = make_spec(budget=Budget(candidates=20), designer=DesignerSpec(kind="genetic"))
+    genetic = make_spec(budget=SearchBudget(candidates=20), designer=DesignerSpec(kind="genetic"))
     assert estimate(genetic, WINDOW).candidate == pytest.approx(whole.candidate - whole.answer)
-    dear = make_spec(solvers=("none", "ebft:epochs=2"), calibration_draws=3)
+    dear = make_spec(solvers=("none", "ebft:epochs=2"), draws=3)
     assert estimate(dear, WINDOW).end > 2 * whole.end
 
 
 def test_a_program_costs_more_than_masks() -> None:
-    given = {"budget": Budget(evaluations=9), "designer": DesignerSpec(kind="files")}
+    given = {"budget": SearchBudget(evaluations=9), "designer": DesignerSpec(kind="files")}
     masks, spec = estimate(make_spec(**given), WINDOW), make_spec(**given, language="program")
     found = estimate(spec, WINDOW)
     assert found.candidate > masks.candidate and found.end > masks.end
@@ -59,14 +59,16 @@ def test_a_program_costs_more_than_masks() -> None:
 
 
 def test_its_words_state_what_the_limits_leave_out() -> None:
-    spec = make_spec(budget=Budget(candidates=900, seconds=900.0, money=1.0, price=(0.5, 2.0)))
+    spec = make_spec(
+        budget=SearchBudget(candidates=900, seconds=900.0, money=1.0, price=(0.5, 2.0))
+    )
     shown = "\n".join(foreseen(spec, estimate(spec, WINDOW), 48.0))
     assert "dense pass 0.70 s a window, 8 s an answer assumed" in shown
     assert "of at most 900 candidates fit, the time ends the search" in shown
     assert "900 candidates, 15:00 of work, $1" in shown
     assert "loading, calibration and saving come on top (0:48 before the start)" in shown
     assert "too short" not in shown
-    hasty = make_spec(budget=Budget(candidates=900, seconds=9.0))
+    hasty = make_spec(budget=SearchBudget(candidates=900, seconds=9.0))
     found = estimate(hasty, WINDOW)
     least = found.baselines + found.candidate + found.end
     line = foreseen(hasty, found, 48.0)[0]

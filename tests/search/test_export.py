@@ -15,9 +15,10 @@ from autoprune.search.export import export_log
 from benchmarks.evidence.records import read_record
 from flows.cli import main
 from flows.cli.parser import parse
-from flows.grammar.search import search_settings
-from flows.params import SearchParams, checked
-from flows.runs import save_params
+from flows.params import checked
+from flows.search.grammar import search_settings
+from flows.search.params import SearchParams
+from flows.search.runs import save_params
 from tasks.run_files import RunFiles
 from tasks.state import State
 from tests.support.synthetic import Synthetic, drive, make_spec

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
-from autoprune.search import Search, identity
+from autoprune.search import DesignerSpec, Search, SearchSpec, identity
 from autoprune.search.archive import Entry
 from autoprune.search.steps import Measure
 from autoprune.search.trials import Trials
@@ -22,6 +22,15 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
         Search.open(tmp_path, make_spec(sparsity=0.7))
     with pytest.raises(UsageError, match="no search"):
         Search.open(tmp_path / "elsewhere")
+
+
+def test_a_record_has_the_names_of_earlier_versions() -> None:
+    designer = DesignerSpec(kind="scripted", answer_tokens=99)
+    spec = make_spec(draws=2, repair_calls=0, designer=designer)
+    body = spec.to_json()
+    found = (body["calibration_draws"], body["repairs"], body["designer"]["max_tokens"])
+    assert found == (2, 0, 99) and body.keys().isdisjoint(("draws", "repair_calls"))
+    assert SearchSpec.recorded(body) == spec
 
 
 CURRENT = identity.planners()

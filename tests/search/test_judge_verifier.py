@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
-from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, judges, judging
+from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec, judges, judging
 from autoprune.search.judges import JUDGES, outcome_of, verifier
 from autoprune.search.steps import Done, Failed, Measurement, Outcome, Step, Verified, Verify
 from tests.support.synthetic import Synthetic, drive, make_spec
@@ -17,7 +17,7 @@ from tests.support.synthetic import Synthetic, drive, make_spec
 def spec_of(**changes: Any) -> SearchSpec:
     values: dict[str, Any] = {
         "arm": "list", "judge": "on", "judge_verifier": "surprisal", "repairs": 0,
-        "budget": Budget(candidates=6, evaluations=900),
+        "budget": SearchBudget(candidates=6, evaluations=900),
     }  # fmt: skip
     return make_spec(**{**values, **changes})
 
@@ -59,7 +59,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_scores_are_calibrated_whatever_they_look_like(tmp_path: Path) -> None:
     driver = Scoring()
-    search = run(tmp_path, spec_of(budget=Budget(candidates=16, evaluations=900)), driver)
+    search = run(tmp_path, spec_of(budget=SearchBudget(candidates=16, evaluations=900)), driver)
     archive = search.archive
     known = [e for e in archive if e.trust is not None and e.whole and e.duplicate_of is None]
     assert len(known) >= 6
@@ -78,8 +78,8 @@ def test_scores_are_calibrated_whatever_they_look_like(tmp_path: Path) -> None:
 
 def test_only_what_a_designer_gave_reasons_for_is_read(tmp_path: Path) -> None:
     driver = Scoring()
-    search = run(tmp_path, spec_of(arm="whole", budget=Budget(candidates=12)), driver)
-    known = search._script.race.jury.known
+    search = run(tmp_path, spec_of(arm="whole", budget=SearchBudget(candidates=12)), driver)
+    known = search._loop.race.jury.known
     assert (
         {e.alias for e in search.entries if e.trust is not None}
         == {step.recipe_id for step in driver.seen}
@@ -100,11 +100,11 @@ def test_killed_at_every_boundary_a_search_reads_no_reason_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In use from the start, so that its scores decide something.
-    used = [judging.Grade("verifier", 9, 0.1, 0.2, True)]
+    used = [judging.JudgeGrade("verifier", 9, 0.1, 0.2, True)]
     monkeypatch.setattr(judging, "grades_of", lambda archive, judgements: used)
     monkeypatch.setattr(judging, "UNLIKELY", 2.0)
     monkeypatch.setattr(judges, "FEWEST", 2)
-    spec = spec_of(budget=Budget(candidates=9, evaluations=900))
+    spec = spec_of(budget=SearchBudget(candidates=9, evaluations=900))
     whole = run(tmp_path / "whole", spec, Scoring())
     assert whole.judging is not None and whole.judging.skipped
     done, asked, driver = None, list[str](), Scoring()

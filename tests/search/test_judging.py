@@ -13,7 +13,7 @@ from autoprune.errors import UsageError
 from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
 from autoprune.report.words import trust
-from autoprune.search import Budget, DesignerSpec, Entry, Search, SearchSpec, judging
+from autoprune.search import DesignerSpec, Entry, Search, SearchBudget, SearchSpec, judging
 from autoprune.search.archive import Archive
 from autoprune.search.judges import Judge, calibrated, designer, past
 from autoprune.search.randomness import stream
@@ -27,7 +27,7 @@ SEEDS = (0, 1)
 
 def drawn(**changes: Any) -> SearchSpec:
     """A search whose recipes are drawn, and which measures all of them on all windows."""
-    limits = Budget(candidates=40, evaluations=900)
+    limits = SearchBudget(candidates=40, evaluations=900)
     values: dict[str, Any] = {"designer": DesignerSpec(kind="random"), "budget": limits, "seed": 0}
     return make_spec(**{**values, **changes})
 
@@ -58,7 +58,7 @@ def trusted(
 ) -> None:
     """Put judges in the place of ours, the last of them in use from the start."""
     monkeypatch.setattr(judging, "JUDGES", dict(judges))
-    used = [judging.Grade(list(judges)[-1], 9, 0.1, 0.2, True)]
+    used = [judging.JudgeGrade(list(judges)[-1], 9, 0.1, 0.2, True)]
     monkeypatch.setattr(judging, "grades_of", lambda archive, judgements: used)
 
 
@@ -79,7 +79,7 @@ def test_killed_at_every_boundary_a_judged_search_ends_the_same(
 ) -> None:
     trusted(monkeypatch, {"past": past, "only": lambda archive: calibrated(archive, truth)})
     monkeypatch.setattr(judging, "AUDITED", 2)
-    spec = drawn(judge="on", budget=Budget(candidates=14, evaluations=900))
+    spec = drawn(judge="on", budget=SearchBudget(candidates=14, evaluations=900))
     whole, _ = run(tmp_path / "whole", spec)
     assert whole.judging is not None and whole.judging.skipped and whole.judging.audited
     done, openings = None, 0
@@ -95,7 +95,7 @@ def test_killed_at_every_boundary_a_judged_search_ends_the_same(
         assert again.graph.digest == whole.graph.digest
         assert again.judging == whole.judging
         kept = {e.key: e.body for e in again._log if e.kind == "judgement"}
-        assert kept == {a: j.to_json() for a, j in whole._script.race.jury.known.items()}
+        assert kept == {a: j.to_json() for a, j in whole._loop.race.jury.known.items()}
         assert all(set(body["forecasts"]) <= {"past", "only"} for body in kept.values())
     # Judges that decide otherwise would put figures down to other recipes.
     monkeypatch.setattr(judging, "UNLIKELY", 0.0)
@@ -131,16 +131,16 @@ def test_a_useless_judge_is_never_used(
     found = search.judging
     assert found is not None and found.judged > 30 and found.grades[0].outcomes >= 8
     assert not found.skipped + found.audited
-    assert not any(j.used for j in search._script.race.jury.known.values())
+    assert not any(j.used for j in search._loop.race.jury.known.values())
 
 
 def test_one_of_each_ten_skipped_is_measured_and_tells_what_skipping_costs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted(monkeypatch, {"only": lambda archive: Fixed(lambda entry: Forecast(5.0, 1.0))})
-    genetic = {"designer": DesignerSpec(kind="genetic"), "budget": Budget(candidates=60)}
+    genetic = {"designer": DesignerSpec(kind="genetic"), "budget": SearchBudget(candidates=60)}
     search, measured = run(tmp_path, drawn(judge="on", **genetic))
-    known = list(search._script.race.jury.known.values())
+    known = list(search._loop.race.jury.known.values())
     turned = [j for j in known if j.decision != "measure"]
     for start in range(0, len(turned) - 9, 10):
         block = [j.decision for j in turned[start : start + 10]]
@@ -179,13 +179,13 @@ def test_one_of_each_ten_skipped_is_measured_and_tells_what_skipping_costs(
 
 def test_off_is_what_it_was_and_neither_is_taken_for_the_other(tmp_path: Path) -> None:
     assert "judge" not in drawn().to_json()
-    search, _ = run(tmp_path / "off", drawn(budget=Budget(candidates=4)))
+    search, _ = run(tmp_path / "off", drawn(budget=SearchBudget(candidates=4)))
     assert search.judging is None
     with pytest.raises(UsageError, match="judge"):
-        Search.open(tmp_path / "off", drawn(judge="on", budget=Budget(candidates=4)))
-    run(tmp_path / "on", drawn(judge="on", budget=Budget(candidates=4)))
+        Search.open(tmp_path / "off", drawn(judge="on", budget=SearchBudget(candidates=4)))
+    run(tmp_path / "on", drawn(judge="on", budget=SearchBudget(candidates=4)))
     with pytest.raises(UsageError, match="judge"):
-        Search.open(tmp_path / "on", drawn(budget=Budget(candidates=4)))
+        Search.open(tmp_path / "on", drawn(budget=SearchBudget(candidates=4)))
 
 
 def test_past_results_foretell_formulas_that_share_words_with_bad_ones(tmp_path: Path) -> None:

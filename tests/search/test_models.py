@@ -6,7 +6,7 @@ import pytest
 
 from autoprune.design.chat import ChatRequest
 from autoprune.design.transports import ScriptedDesigner
-from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.archive import Archive
 from autoprune.search.arms import DESIGN_OPERATORS, arm_of, sources_of
 from autoprune.search.planning import plan_generation
@@ -46,7 +46,7 @@ def test_each_model_has_arms_of_its_own_and_moves_without_one_have_one() -> None
 @pytest.mark.parametrize("seed", range(4))
 def test_slots_go_to_the_model_that_gains(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     plan_without_entries(monkeypatch)
-    state = State(make_spec(designer=BOTH, budget=Budget(candidates=200)), Archive("wanda"))
+    state = State(make_spec(designer=BOTH, budget=SearchBudget(candidates=200)), Archive("wanda"))
     rng, asked = stream(seed, 0, 0, "gains"), {"wise": 0, "mute": 0}
     for generation in range(1, 17):
         for plan in plan_generation(state, generation, 4, [], set()):
@@ -63,7 +63,7 @@ def test_a_model_that_costs_more_tokens_gets_fewer_slots_where_tokens_are_limite
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan_without_entries(monkeypatch)
-    budget = Budget(candidates=200, tokens=40_000)
+    budget = SearchBudget(candidates=200, tokens=40_000)
     state, asked = State(make_spec(designer=BOTH, budget=budget), Archive("w")), [0, 0]
     for generation in range(1, 17):
         for plan in plan_generation(state, generation, 4, [], set()):
@@ -78,7 +78,7 @@ def test_a_model_that_costs_more_tokens_gets_fewer_slots_where_tokens_are_limite
 def test_a_search_asks_both_repairs_with_the_one_that_erred_and_resumes_to_the_same(
     tmp_path: Path,
 ) -> None:
-    spec = make_spec(designer=BOTH, budget=Budget(candidates=24))
+    spec = make_spec(designer=BOTH, budget=SearchBudget(candidates=24))
     driver = Synthetic(ScriptedDesigner(answered))
     with Search.open(tmp_path / "whole", spec) as search:
         drive(search, driver)
@@ -126,7 +126,7 @@ def test_lists_of_results_and_lessons_ask_the_first_model(tmp_path: Path) -> Non
             return super().answer(step)
 
     with Search.open(
-        tmp_path, make_spec(designer=BOTH, arm="list", budget=Budget(candidates=6))
+        tmp_path, make_spec(designer=BOTH, arm="list", budget=SearchBudget(candidates=6))
     ) as search:
         drive(search, Heard())
     assert requests and set(requests) == {None}

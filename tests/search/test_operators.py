@@ -13,7 +13,7 @@ from autoprune.design.bandit import Bandit
 from autoprune.design.graph import worth_of_factors
 from autoprune.metrics.language import parse
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, Search, planning
+from autoprune.search import Search, SearchBudget, planning
 from autoprune.search.archive import Entry
 from autoprune.search.arms import OPERATORS, sources_of
 from autoprune.search.moves import (
@@ -92,10 +92,12 @@ def test_numbers_of_a_metric_that_its_repair_forgets_are_not_tuned() -> None:
 def test_a_designer_is_asked_for_metrics_where_they_count(tmp_path: Path) -> None:
     own = "mrp:select=own"
     made = tuple(RecipeSpec(metric="wanda", solver=solver) for solver in ("none", own))
-    spec = make_spec(baselines=made, solvers=("none", "mrp", own), budget=Budget(candidates=0))
+    spec = make_spec(
+        baselines=made, solvers=("none", "mrp", own), budget=SearchBudget(candidates=0)
+    )
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
         best = state.archive.best()
         assert best is not None and best.recipe is not None and best.recipe.solver == own
         asked = {
@@ -207,9 +209,9 @@ def test_recombining_takes_the_metric_of_one_and_the_rest_of_the_other() -> None
 def test_what_is_worse_than_the_reference_is_recombined_with_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=24))) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
         bad = [e.alias for e in state.archive.measured() if e.score > 0]
         assert bad
         monkeypatch.setattr(planning, "FREE_OPERATORS", ("recombine",))
@@ -243,9 +245,9 @@ def test_bandit_shifts_from_a_weak_designer_to_what_pays_and_back() -> None:
 
 
 def test_plans_are_repeatable_and_distinct(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=12))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=12))) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
         first, second = (plan_generation(state, 9, 8, ["a", "b"], set()) for _ in range(2))
         assert first == second
         made = [recipe_key(plan.recipe) for plan in first if plan.recipe]
@@ -259,7 +261,7 @@ def test_ablations_become_facts_in_the_graph(
 ) -> None:
     monkeypatch.setattr(planning, "FREE_OPERATORS", ("ablate",))
     monkeypatch.setattr(planning, "DESIGN_OPERATORS", ())
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=6))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=6))) as search:
         drive(search, Synthetic())
         assert {e.operator for e in search.entries if not e.is_baseline} >= {"ablate"}
         facts = [n.body for n in search.graph.of_kind("observation") if "text" in n.body]
@@ -274,9 +276,9 @@ def only_extend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("only_extend")
 def test_extensions_become_facts_in_the_graph(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=16))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=16))) as search:
         drive(search, Synthetic())
-        terms = search._script.state.terms
+        terms = search._loop.state.terms
         made = [e for e in search.entries if e.operator == "extend"]
         assert len(made) >= 8
         bodies = [n.body for n in search.graph.of_kind("observation") if n.body.get("added")]
@@ -292,9 +294,9 @@ def test_extensions_become_facts_in_the_graph(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("only_extend")
 def test_what_helped_is_added_first_and_what_hurt_the_other_way(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=0))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=0))) as search:
         drive(search, Synthetic())
-        state = search._script.state
+        state = search._loop.state
 
         def added_next() -> str | None:
             plan = plan_generation(state, 1, 1, [], set())[0]
@@ -321,10 +323,10 @@ def test_no_factor_is_the_first_of_every_search(tmp_path: Path) -> None:
     """A fixed order would decide what a search finds before it knows a fact."""
 
     def first_of(seed: int, folder: str) -> str | None:
-        spec = make_spec(seed=seed, budget=Budget(candidates=0))
+        spec = make_spec(seed=seed, budget=SearchBudget(candidates=0))
         with Search.open(tmp_path / folder, spec) as search:
             drive(search, Synthetic())
-            return plan_generation(search._script.state, 1, 1, [], set())[0].term
+            return plan_generation(search._loop.state, 1, 1, [], set())[0].term
 
     found = [first_of(seed, f"s{seed}") for seed in range(8)]
     assert len(set(found)) >= 4

@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.design.chat import Reply
 from autoprune.errors import UsageError
-from autoprune.search import Budget, Search, SearchSpec
+from autoprune.search import Search, SearchBudget, SearchSpec
 from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import (
     Course,
@@ -25,7 +25,7 @@ from autoprune.search.steps import (
 )
 from tests.support.synthetic import Synthetic, drive, make_spec
 
-SPEC = make_spec(budget=Budget(candidates=20))
+SPEC = make_spec(budget=SearchBudget(candidates=20))
 MEANWHILE = 3.0
 
 
@@ -167,7 +167,7 @@ def test_time_that_nobody_waited_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_free_answers_leave_time_for_more_candidates(tmp_path: Path) -> None:
-    spec = make_spec(budget=Budget(candidates=60, seconds=150.0))
+    spec = make_spec(budget=SearchBudget(candidates=60, seconds=150.0))
     counts = {}
     for name, waited in (("waited", None), ("free", 0.0)):
         with timed(spec, tmp_path / name, waited) as search:
@@ -180,7 +180,7 @@ def test_answers_are_left_their_time(tmp_path: Path) -> None:
     """What is measured before the answers are there leaves them the seconds that they take."""
     went_on = 0
     for seconds in range(60, 150, 15):
-        spec = make_spec(budget=Budget(candidates=60, seconds=float(seconds)))
+        spec = make_spec(budget=SearchBudget(candidates=60, seconds=float(seconds)))
         with timed(spec, tmp_path / str(seconds), None) as search:
             went_on += search.generation > 1
             assert search.spent.seconds <= seconds

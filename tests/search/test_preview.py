@@ -13,7 +13,7 @@ from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.parts import drawn_terms
 from autoprune.design.prompts import Prompts
 from autoprune.errors import UnknownNameError
-from autoprune.search import Budget, DesignerSpec, Search, SearchSpec
+from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec
 from autoprune.search.events import EventLog
 from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import Done, Measure, Propose
@@ -34,14 +34,14 @@ def test_preview_is_what_is_asked_next(tmp_path: Path) -> None:
                 asked = [s.request for s in search.open_steps() if isinstance(s, Propose)]
                 assert [preview.request for preview in shown] == asked
             search.record(step, driver.answer(step))
-        before = (search.graph.digest, len(driver.asked), search.touches)
+        before = (search.graph.digest, len(driver.asked), search.looks)
         coming = search.preview()
         assert coming == search.preview() and coming
-        assert (search.graph.digest, len(driver.asked), search.touches) == before
+        assert (search.graph.digest, len(driver.asked), search.looks) == before
 
 
 def test_an_exploit_asks_for_one_part_and_fixes_the_rest(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=4))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=4))) as search:
         drive(search, Synthetic())
         found = {p.request.grammar.partition("\n")[0]: p for p in search.preview("exploit")}  # type: ignore[union-attr]
         lines = ("metric", "group", "allocation", "repair")
@@ -57,7 +57,7 @@ def test_an_exploit_asks_for_one_part_and_fixes_the_rest(tmp_path: Path) -> None
 
 def system_prompt(folder: Path, seed: int) -> str:
     """What never changes in a search's prompts."""
-    spec = make_spec(seed=seed, budget=Budget(candidates=0))
+    spec = make_spec(seed=seed, budget=SearchBudget(candidates=0))
     with Search.open(folder, spec) as search:
         drive(search, Synthetic())
         return search.preview("explore")[0].request.messages[0].content
@@ -73,7 +73,7 @@ def test_the_example_of_an_allocation_formula_is_drawn_by_the_seed(tmp_path: Pat
 
 def test_a_value_that_is_asked_for_is_offered_and_may_be_read(tmp_path: Path) -> None:
     assert "values" not in make_spec().to_json()
-    spec = make_spec(budget=Budget(candidates=0), values=("hessian_diag",))
+    spec = make_spec(budget=SearchBudget(candidates=0), values=("hessian_diag",))
     assert SearchSpec.recorded(spec.to_json()) == spec
     assert spec.choices.statistics[-1] == "hessian_diag"
     with Search.open(tmp_path, spec) as search:
@@ -123,7 +123,7 @@ def test_without_hints_no_question_holds_one(tmp_path: Path, arm: str) -> None:
 
 
 def test_no_designer_no_prompts(tmp_path: Path) -> None:
-    spec = make_spec(designer=DesignerSpec(kind="genetic"), budget=Budget(candidates=2))
+    spec = make_spec(designer=DesignerSpec(kind="genetic"), budget=SearchBudget(candidates=2))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
         assert search.preview() == []
@@ -134,7 +134,7 @@ def test_own_templates_stay_with_the_search(tmp_path: Path) -> None:
     (own / "operators").mkdir(parents=True)
     (own / "operators" / "seed.j2").write_text("Beat {{ reference }} now!")
     (own / "notes.txt").write_text("not a template")
-    spec = make_spec(budget=Budget(candidates=2))
+    spec = make_spec(budget=SearchBudget(candidates=2))
     with Search.open(tmp_path / "run", spec, prompts=own) as search:
         digest = search.prompts.digest
         (own / "operators" / "seed.j2").write_text("changed")

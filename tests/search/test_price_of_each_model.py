@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from autoprune.errors import UsageError
-from autoprune.search import Budget, DesignerSpec, Search
-from flows.params import SearchParams, checked
+from autoprune.search import DesignerSpec, Search, SearchBudget
+from flows.params import checked
+from flows.search.params import SearchParams
 from tasks.calls import call_totals, designer_calls
 from tests.support.synthetic import Synthetic, drive, make_spec
 
@@ -15,7 +16,7 @@ PRICES = {"small": (0.1, 0.5), "large": (3.0, 15.0)}
 
 def test_each_answer_costs_what_its_model_costs(tmp_path: Path) -> None:
     designer = DesignerSpec(kind="scripted", model="small", also_models=("large",))
-    budget = Budget(candidates=20, price=(3.0, 15.0), prices=PRICES)
+    budget = SearchBudget(candidates=20, price=(3.0, 15.0), prices=PRICES)
     with Search.open(tmp_path, make_spec(designer=designer, budget=budget)) as search:
         drive(search, Synthetic())
         spent, history = search.spent, search.history()

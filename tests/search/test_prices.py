@@ -7,7 +7,7 @@ import pytest
 from autoprune.candidate import Candidate
 from autoprune.design.bandit import Bandit, Limits
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, DesignerSpec
+from autoprune.search import DesignerSpec, SearchBudget
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.arms import sources_of
 from autoprune.search.costs import Costs
@@ -40,8 +40,8 @@ def test_a_price_holds_what_is_limited_and_blames_no_arm_for_promotion() -> None
     assert preferred(Limits(seconds=600, tokens=5000), wordy, plain) == "cheap"
     assert Limits(100.0, 1000, 20).share(5.0, 100) == pytest.approx(0.05 + 0.1 + 0.05)
     # Money counts as the tokens that it buys, where these are fewer.
-    budget = Budget(tokens=20000, money=0.01, price=(0.0, 10.0))
-    designer = DesignerSpec(kind="scripted", prompt_tokens=300, max_tokens=100)
+    budget = SearchBudget(tokens=20000, money=0.01, price=(0.0, 10.0))
+    designer = DesignerSpec(kind="scripted", prompt_tokens=300, answer_tokens=100)
     limits = State(make_spec(budget=budget, designer=designer), Archive("wanda")).bandit.limits
     assert limits.tokens == pytest.approx(10 * 400)
 
@@ -55,7 +55,7 @@ def designed(monkeypatch: pytest.MonkeyPatch, rate: float, seed: int, answer: fl
     """
 
     plan_without_entries(monkeypatch)
-    budget = Budget(candidates=200, seconds=1800.0)
+    budget = SearchBudget(candidates=200, seconds=1800.0)
     state = State(make_spec(budget=budget), Archive("wanda"))
     state.spent.seconds, chosen = 120.0, Counter[str]()
     rng = stream(seed, 0, 0, "gains")

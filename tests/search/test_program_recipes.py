@@ -12,7 +12,7 @@ from autoprune.design.formulas import reduced
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.program_files import program_source
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec
+from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchBudget, SearchSpec
 from autoprune.search.deadline import UNFINISHED
 from autoprune.search.features import features_of
 from autoprune.search.judges import outcome_of
@@ -43,7 +43,7 @@ HEAD = "because: a\ngroup: row\nallocation: uniform\n"
 def program_spec(**changes: object) -> SearchSpec:
     usual: dict[str, object] = {
         "language": "program",
-        "designer": DesignerSpec(kind="scripted", prompt_tokens=6000, max_tokens=2000),
+        "designer": DesignerSpec(kind="scripted", prompt_tokens=6000, answer_tokens=2000),
         "baselines": (RecipeSpec(metric="wanda"), given_start("program:ria")),
     }
     return make_spec(**{**usual, **changes})
@@ -225,8 +225,8 @@ def test_a_program_that_cannot_end_in_time_does_not_begin(tmp_path: Path, limit:
                 return replace(found, seconds=1.0)
             return found
 
-    budget = Budget(candidates=200, seconds=limit)
-    spec = program_spec(budget=budget, calibration_draws=1)
+    budget = SearchBudget(candidates=200, seconds=limit)
+    spec = program_spec(budget=budget, draws=1)
     stopped = []
     with Search.open(tmp_path, spec) as search:
         while not isinstance(step := search.next_step(), Done):

@@ -151,7 +151,7 @@ def test_the_prompt_states_the_text_and_the_limit_of_a_search(tmp_path: Path) ->
         return code(PROGRAM.format(power=0.2))
 
     spec = limited.model_copy(
-        update={"designer": DesignerSpec(kind="scripted", prompt_tokens=6000, max_tokens=2000)}
+        update={"designer": DesignerSpec(kind="scripted", prompt_tokens=6000, answer_tokens=2000)}
     )
     with Search.open(tmp_path, spec) as search:
         drive(search, Programs(ScriptedDesigner(write)))
@@ -165,7 +165,7 @@ def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
         language="program",
         hide=("ebft",),
         starts=starts,
-        designer=DesignerSpec(kind="scripted", prompt_tokens=6000, max_tokens=2000),
+        designer=DesignerSpec(kind="scripted", prompt_tokens=6000, answer_tokens=2000),
     )
     assert [made.metric for made in spec.hand_made()][-1] == "program:sparsegpt"
     prompts: list[str] = []
@@ -176,7 +176,7 @@ def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
 
     with Search.open(tmp_path, spec) as search:
         drive(search, Programs(ScriptedDesigner(write)))
-        entries = [row.entry for row in search.leaderboard()]
+        entries = search.entries
     assert not re.search(r"descend_block|ebft", prompts[0], re.IGNORECASE)
     assert "block(weights, x)" in prompts[0] and "| `descend(" in prompts[0]
     assert "hidden" in {entry.code for entry in entries}
@@ -196,7 +196,7 @@ def test_a_program_may_be_tried_on_three_blocks_before_it_counts(tmp_path: Path)
 
     spec = make_spec(
         language="program",
-        designer=DesignerSpec(kind="files", prompt_tokens=6000, max_tokens=2000),
+        designer=DesignerSpec(kind="files", prompt_tokens=6000, answer_tokens=2000),
         baselines=(RecipeSpec(metric="wanda"), given_start("program:ria")),
     )
     driver = Programs(ScriptedDesigner(write))
@@ -227,13 +227,13 @@ def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
 
     spec = make_spec(
         language="program",
-        designer=DesignerSpec(kind="scripted", prompt_tokens=6000, max_tokens=2000),
+        designer=DesignerSpec(kind="scripted", prompt_tokens=6000, answer_tokens=2000),
         baselines=(RecipeSpec(metric="wanda"), RecipeSpec(metric="program:ria", solver="none")),
     )
     driver = Programs(ScriptedDesigner(write))
     with Search.open(tmp_path, spec) as search:
         assert drive(search, driver) == Done("candidates")
-        entries = [row.entry for row in search.leaderboard()]
+        entries = search.entries
         best = search.best
         # What one costs is learned from those that are on record, and not taken for a repair.
         costs = Costs(spec, search.archive)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, promotion, racing
+from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec, promotion, racing
 from autoprune.search.starts import RecipeSpec
 from autoprune.search.steps import Done, Failed, Measure, Measurement
 from tests.support.synthetic import Synthetic, drive, make_spec
@@ -17,7 +17,7 @@ def long_spec(**changes: object) -> SearchSpec:
     """Few repairs, many windows; without a bandit nothing is decided by seconds."""
     usual = {
         "designer": DesignerSpec(kind="genetic"),
-        "budget": Budget(candidates=24),
+        "budget": SearchBudget(candidates=24),
         "rung_windows": 2,
         "selection_windows": 20,
         "solvers": ("none",),
@@ -79,7 +79,7 @@ def test_no_window_is_measured_twice_and_losers_stop_early(tmp_path: Path) -> No
         for alias in laps.keys() - wholes.keys():
             # Stopped by someone of its generation or before, beyond doubt.
             rivals = [e for e in entries.values() if e.generation <= entries[alias].generation]
-            differences = [search._script.archive.compare(entries[alias], e) for e in rivals]
+            differences = [search._loop.archive.compare(entries[alias], e) for e in rivals]
             assert any(found is not None and found.worse for found in differences)
 
 
@@ -91,7 +91,7 @@ def test_the_lap_changes_who_is_measured_and_not_who_wins(
         if name == "without":
             monkeypatch.setattr(racing, "lap_windows", lambda few, whole: None)
         # One generation, so that both race the same recipes.
-        spec = long_spec(budget=Budget(candidates=24), slots=24)
+        spec = long_spec(budget=SearchBudget(candidates=24), slots=24)
         search, steps = steps_of(tmp_path / name, spec)
         with search:
             assert search.best is not None and search.best.recipe is not None
@@ -108,7 +108,7 @@ def test_who_is_behind_the_reference_rises_only_while_nothing_is_ahead_of_it(
     monkeypatch.setattr(promotion, "RANDOM_SHARE", 0.0)
     sdsa = RecipeSpec(metric="wanda", allocation="sdsa")
     spec = long_spec(
-        budget=Budget(candidates=8),
+        budget=SearchBudget(candidates=8),
         selection_windows=5,
         baselines=(RecipeSpec(metric="wanda"), *((sdsa,) if ahead else ())),
         promote=1.0,
@@ -136,7 +136,7 @@ def test_few_windows_are_compared_with_more_of_who_was_stopped_too(tmp_path: Pat
 def test_a_repaired_recipe_goes_to_all_windows_at_once(tmp_path: Path) -> None:
     search, steps = steps_of(
         tmp_path,
-        long_spec(solvers=("none", "sparsegpt"), promote=1.0, budget=Budget(candidates=48)),
+        long_spec(solvers=("none", "sparsegpt"), promote=1.0, budget=SearchBudget(candidates=48)),
     )
     with search:
         dear = [s for s in steps if s.recipe is not None and s.recipe.solver != "none"]
@@ -152,7 +152,7 @@ def test_a_failed_measurement_is_no_evaluation(tmp_path: Path) -> None:
             return Failed("exception", "it broke") if fails else found
 
     number = count()
-    spec = long_spec(budget=Budget(evaluations=7), slots=3)
+    spec = long_spec(budget=SearchBudget(evaluations=7), slots=3)
     with Search.open(tmp_path, spec) as search:
         assert drive(search, Failing()) == Done("evaluations")
         failed = [e for e in search.entries if e.code == "exception"]

@@ -21,7 +21,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from autoprune.schemes import build_scheme
-from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec
+from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchBudget, SearchSpec
 from autoprune.search.reasons import question_of
 from autoprune.search.starts import given_start
 from autoprune.search.steps import Done, Measurement, Validation
@@ -167,4 +167,4 @@ def test_schemes_are_not_mixed_with_what_leaves_zeros() -> None:
         with pytest.raises(ValueError, match=says):
             scheme_spec(**changes)
     with pytest.raises(ValueError, match="starts of the one kind"):
-        make_spec(starts=(start,), budget=Budget(candidates=1))
+        make_spec(starts=(start,), budget=SearchBudget(candidates=1))

@@ -12,10 +12,10 @@ from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.recipe import Recipe
 from autoprune.search import (
-    Budget,
     DesignerSpec,
     RecipeSpec,
     Search,
+    SearchBudget,
     SearchSpec,
     planning,
     sweeping,
@@ -32,7 +32,7 @@ from tests.support.synthetic import (
 EVERYTHING = {
     "fitness": "both",
     "also_sparsities": (0.5, 0.7),
-    "calibration_draws": 3,
+    "draws": 3,
     "sentinel_every": 2,
 }
 LONG = {"rung_windows": 2, "selection_windows": 20, "fitness": "both"}
@@ -46,23 +46,23 @@ def finished(
     driver, spec = Synthetic(), make_spec(**request.param)
     with Search.open(tmp_path_factory.mktemp("whole"), spec) as search:
         assert drive(search, driver) == Done("candidates")
-        aliases = [row.entry.alias for row in search.leaderboard()]
-        return spec, search.graph.digest, driver.asked, aliases
+        return spec, search.graph.digest, driver.asked, list(search.archive.standings())
 
 
 def test_search_ends_with_a_winner(tmp_path: Path) -> None:
     with Search.open(tmp_path, make_spec()) as search:
         drive(search, Synthetic())
-        rows = search.leaderboard()
+        rows = [search.archive[alias] for alias in search.archive.standings()]
         assert search.best is not None
-        assert rows[0].entry.status == "measured"
+        assert rows[0].status == "measured"
         assert search.spent.candidates == 14
-        assert search.touches == 1
-        sealed = {row.entry.alias for row in rows if row.entry.sealed}
+        assert search.looks == 1
+        sealed = {entry.alias for entry in rows if entry.sealed}
         assert {"wanda", "magnitude", "ria", search.best.alias} <= sealed
-        means = [row.change.mean for row in rows if row.rank and row.change]
-        assert means == sorted(means)
-        assert [row.rank for row in rows if row.rank] == list(range(1, len(means) + 1))
+        measured = [entry for entry in rows if entry.status == "measured"]
+        assert rows[: len(measured)] == measured
+        means = [entry.change.mean for entry in measured if entry.change]
+        assert means == sorted(means) and len(means) == len(measured)
 
 
 def test_killed_at_every_event_boundary_ends_the_same(
@@ -82,7 +82,7 @@ def test_killed_at_every_event_boundary_ends_the_same(
     with Search.open(tmp_path) as again:
         assert again.next_step() == done
         assert again.graph.digest == digest
-        assert [row.entry.alias for row in again.leaderboard()] == aliases
+        assert list(again.archive.standings()) == aliases
     assert driver.asked == asked
     assert len(set(driver.asked)) == len(driver.asked)
 
@@ -127,7 +127,7 @@ def test_timings_do_not_change_the_graph(tmp_path: Path) -> None:
 def test_repairs_are_measured_for_the_promoted_only(tmp_path: Path) -> None:
     driver = Synthetic()
     steps: list[Measure] = []
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=24))) as search:
         while not isinstance(step := search.next_step(), Done):
             if isinstance(step, Measure) and step.role == "candidate":
                 steps.append(step)
@@ -135,14 +135,13 @@ def test_repairs_are_measured_for_the_promoted_only(tmp_path: Path) -> None:
         assert {s.recipe.solver for s in steps if s.rung == 1} == {"none"}
         dear = [s for s in steps if s.recipe.solver != "none"]
         assert dear and {s.rung for s in dear} == {2}
-        promised = [row for row in search.leaderboard() if row.promised]
-        assert promised and all(row.entry.rung == 1 for row in promised)
+        masks_alone = [entry for entry in search.entries if entry.masks_alone]
+        assert masks_alone and all(entry.rung == 1 for entry in masks_alone)
         # A prompt says so of their figures, and of no other.
-        alone = {row.entry.alias for row in promised}
-        for row in search.leaderboard():
-            if row.entry.status == "measured":
-                shown = change_of(search.graph, row.entry.alias)
-                assert shown.endswith("masks alone") == (row.entry.alias in alone), shown
+        for entry in search.entries:
+            if entry.status == "measured":
+                shown = change_of(search.graph, entry.alias)
+                assert shown.endswith("masks alone") == (entry in masks_alone), shown
         # Again only where the first rung was given more windows.
         masks = [(mask_key(s.recipe), s.windows) for s in steps if s.rung == 1]
         assert len(set(masks)) == len(masks)
@@ -151,11 +150,11 @@ def test_repairs_are_measured_for_the_promoted_only(tmp_path: Path) -> None:
 
 
 def test_time_limit_keeps_dear_repairs_out(tmp_path: Path) -> None:
-    spec = make_spec(budget=Budget(candidates=900, seconds=110.0))
+    spec = make_spec(budget=SearchBudget(candidates=900, seconds=110.0))
     with Search.open(tmp_path, spec) as search:
         assert drive(search, Synthetic()) == Done("seconds")
         assert search.spent.seconds <= 110.0
-        assert search.touches == 1
+        assert search.looks == 1
 
 
 def test_the_winner_is_drawn_again_and_holds_elsewhere(tmp_path: Path) -> None:
@@ -182,7 +181,7 @@ def test_duplicates_become_mutations_without_another_question(
     plan_without_entries(monkeypatch, "seed")
     text = "metric: x_norm * abs(W)\ngroup: row\nallocation: uniform\nrepair: none\n"
     driver = Synthetic(ScriptedDesigner([text]))
-    spec = make_spec(budget=Budget(candidates=4))
+    spec = make_spec(budget=SearchBudget(candidates=4))
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         asked = [step for step in driver.asked if ".a" in step]
@@ -208,7 +207,7 @@ def test_random_draws_anew_in_the_place_of_a_duplicate(
     monkeypatch.setattr(planning, "random_recipe", recorded)
     # With few other parts the masks decide what is known.
     few = {"allocations": ("uniform",), "solvers": ("none",)}
-    spec = make_spec(designer=DesignerSpec(kind="random"), budget=Budget(candidates=8), **few)
+    spec = make_spec(designer=DesignerSpec(kind="random"), budget=SearchBudget(candidates=8), **few)
     with Search.open(tmp_path, spec) as search:
         drive(search, SameMasks())
         spares = [e for e in search.entries if e.operator == "spare"]
@@ -218,12 +217,12 @@ def test_random_draws_anew_in_the_place_of_a_duplicate(
 def test_duplicates_share_results_and_are_not_measured(tmp_path: Path) -> None:
     text = "because: why not\nexpect: better than wanda\nmetric: x_norm * abs(W)\ngroup: row\n"
     driver = Synthetic(ScriptedDesigner([text]))
-    spec = make_spec(budget=Budget(candidates=4), repairs=0)
+    spec = make_spec(budget=SearchBudget(candidates=4), repair_calls=0)
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         copies = [e for e in search.entries if e.duplicate_of == "wanda"]
         assert copies
-        assert all(e.results == search._script.archive["wanda"].results for e in copies)
+        assert all(e.results == search._loop.archive["wanda"].results for e in copies)
         assert not any(s.startswith(f"{e.alias}.") for e in copies for s in driver.asked)
         edges = [e for e in search.graph.edges if e.kind == "duplicates"]
         assert {e.target for e in edges} >= {"wanda"}
@@ -231,7 +230,7 @@ def test_duplicates_share_results_and_are_not_measured(tmp_path: Path) -> None:
 
 def test_same_masks_are_a_duplicate_even_if_the_text_differs(tmp_path: Path) -> None:
     text = "metric: exp(abs(W) * x_norm * 0.01)\ngroup: row\nallocation: uniform\n"
-    spec = make_spec(budget=Budget(candidates=1), repairs=0, slots=1)
+    spec = make_spec(budget=SearchBudget(candidates=1), repair_calls=0, slots=1)
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic(ScriptedDesigner([text])))
         entry = next(e for e in search.entries if not e.is_baseline)
@@ -244,16 +243,16 @@ def test_a_bad_metric_that_the_repair_forgets_does_not_sink_its_recipe(tmp_path:
     text = f"metric: {metric}\ngroup: row\nallocation: sdsa\nrepair: {own}\n"
     driver = Synthetic(ScriptedDesigner([text]))
     spec = make_spec(
-        budget=Budget(candidates=1),
+        budget=SearchBudget(candidates=1),
         arm="list",
         solvers=("none", own),
-        repairs=0,
+        repair_calls=0,
         slots=1,
     )
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         entry = next(e for e in search.entries if not e.is_baseline)
-        reference = search._script.state.reference().recipe
+        reference = search._loop.state.reference().recipe
         assert entry.recipe is not None and reference is not None
         assert entry.recipe == replace(reference, allocation="sdsa", solver=own)
         assert entry.status == "measured" and entry.formula == "abs(W) * x_norm"
@@ -267,7 +266,7 @@ def test_bad_answers_are_repaired_or_stay_on_record(tmp_path: Path) -> None:
         return good if len(request.messages) > 2 else "metric: abs(W"
 
     driver = Synthetic(ScriptedDesigner(answer))
-    spec = make_spec(budget=Budget(candidates=2), slots=1, repairs=1)
+    spec = make_spec(budget=SearchBudget(candidates=2), slots=1, repair_calls=1)
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         broken, mended = search.entries[-2:]
@@ -295,20 +294,20 @@ def test_search_without_a_designer_asks_none(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("budget", "reason"),
     [
-        (Budget(candidates=0), "candidates"),
-        (Budget(candidates=900, tokens=3000), "tokens"),
-        (Budget(candidates=900, seconds=60.0), "seconds"),
-        (Budget(candidates=900, money=0.0005, price=(0.1, 0.4)), "money"),
+        (SearchBudget(candidates=0), "candidates"),
+        (SearchBudget(candidates=900, tokens=3000), "tokens"),
+        (SearchBudget(candidates=900, seconds=60.0), "seconds"),
+        (SearchBudget(candidates=900, money=0.0005, price=(0.1, 0.4)), "money"),
     ],
 )
-def test_budget_is_kept(tmp_path: Path, budget: Budget, reason: str) -> None:
+def test_budget_is_kept(tmp_path: Path, budget: SearchBudget, reason: str) -> None:
     with Search.open(tmp_path, make_spec(budget=budget)) as search:
         assert drive(search, Synthetic()) == Done(reason)  # type: ignore[arg-type]
         assert search.spent.candidates <= budget.candidates
         assert budget.tokens is None or search.spent.tokens <= budget.tokens
         assert budget.seconds is None or search.spent.seconds <= budget.seconds
         assert 0 < search.spent.money <= budget.money if budget.money else not search.spent.money
-        assert search.touches == 1
+        assert search.looks == 1
 
 
 def test_nan_is_a_verdict(tmp_path: Path) -> None:
@@ -334,7 +333,7 @@ def test_no_baseline_no_search(tmp_path: Path) -> None:
 
 def test_designer_that_fails_is_on_record(tmp_path: Path) -> None:
     driver = Synthetic()
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=3))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=3))) as search:
         while not isinstance(step := search.next_step(), Done):
             failed = isinstance(step, Propose)
             search.record(step, Failed("timeout") if failed else driver.answer(step))
@@ -378,14 +377,14 @@ def test_wrong_outcomes_are_refused(tmp_path: Path) -> None:
 
 def test_baselines_of_ones_own(tmp_path: Path) -> None:
     own = RecipeSpec(metric="expr: abs(W) * x_max", allocation="ramp:half_width=0.2")
-    spec = make_spec(baselines=(RecipeSpec(metric="wanda"), own), budget=Budget(candidates=0))
+    spec = make_spec(baselines=(RecipeSpec(metric="wanda"), own), budget=SearchBudget(candidates=0))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
         assert [e.formula for e in search.entries] == ["abs(W) * x_norm", "abs(W) * x_max"]
 
 
 def test_predictions_are_graded_by_measurements(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=40))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=40))) as search:
         drive(search, Synthetic())
         kinds = {edge.kind for edge in search.graph.edges}
         assert {"supports", "refutes", "tests", "derives_from", "duplicates"} <= kinds

@@ -13,9 +13,8 @@ from autoprune.design.transports import ScriptedDesigner
 from autoprune.recipe import Recipe
 from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
-from autoprune.search import Budget, DesignerSpec, Search, chronicle, planning
+from autoprune.search import DesignerSpec, Search, SearchBudget, chronicle, planning
 from autoprune.search.archive import Entry
-from autoprune.search.leaderboard import prediction_text
 from autoprune.search.starts import RecipeSpec
 from autoprune.search.state import State
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
@@ -37,18 +36,18 @@ def silent(request: ChatRequest) -> str:
 
 
 def state_of(search: Search) -> State:
-    return search._script.state
+    return search._loop.state
 
 
 def test_a_prediction_that_is_left_out_is_assumed_and_graded(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=24))) as search:
         drive(search, Synthetic(ScriptedDesigner(silent)))
         graph = search.graph
         hypotheses = list(graph.of_kind("hypothesis"))
         assert hypotheses
         assert all(prediction_of(node).endswith("(assumed)") for node in hypotheses)
         claimed = [e for e in search.entries if e.prediction is not None]
-        assert prediction_text(claimed[0]).endswith(" (assumed)")
+        assert claimed[0].prediction.text.endswith(" (assumed)")
         verdicts = {e.alias: verdict_of(graph, e.alias) for e in claimed}
         # Not one of the scripted answers beats the best line of its day.
         assert "wrong" in verdicts.values()
@@ -65,7 +64,7 @@ def test_who_repeats_what_it_compares_with_is_wrong(tmp_path: Path) -> None:
     # Of three the ramp is the bar, and what repeats Wanda is worse than that.
     made = {1: (RecipeSpec(metric="wanda"), RecipeSpec(metric="wanda", allocation="ramp"))}
     for number, (answer, kind) in enumerate(zip(answers, ("refutes", "supports"), strict=True)):
-        one = {"budget": Budget(candidates=1), "repairs": 0, "slots": 1, "solvers": ("none",)}
+        one = {"budget": SearchBudget(candidates=1), "repairs": 0, "slots": 1, "solvers": ("none",)}
         starts = made.get(number, (RecipeSpec(metric="wanda"),))
         spec = make_spec(baselines=starts, **one)
         with Search.open(tmp_path / str(number), spec) as search:
@@ -77,7 +76,7 @@ def test_who_repeats_what_it_compares_with_is_wrong(tmp_path: Path) -> None:
 
 
 def test_a_repeated_lesson_is_evidence_and_answers_only_where_it_was_shown(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=40))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=40))) as search:
         drive(search, Synthetic(ScriptedDesigner(teach)))
         graph, state = search.graph, state_of(search)
         (lesson,) = graph.of_kind("lesson")
@@ -101,15 +100,15 @@ def test_a_repeated_lesson_is_evidence_and_answers_only_where_it_was_shown(tmp_p
 def test_a_lesson_that_no_prompt_had_room_for_is_not_blamed(tmp_path: Path) -> None:
     designer = DesignerSpec(kind="scripted", prompt_tokens=400)
     with Search.open(
-        tmp_path, make_spec(budget=Budget(candidates=24), designer=designer)
+        tmp_path, make_spec(budget=SearchBudget(candidates=24), designer=designer)
     ) as search:
         drive(search, Synthetic(ScriptedDesigner(teach)))
         assert [(tally.helpful, tally.harmful) for tally in search.lessons.values()] == [(0, 0)]
 
 
-@pytest.mark.parametrize("budget", [Budget(candidates=24), Budget(evaluations=24)])
+@pytest.mark.parametrize("budget", [SearchBudget(candidates=24), SearchBudget(evaluations=24)])
 def test_results_say_what_was_gained_over_the_parent_and_terms_what_they_are_worth(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: Budget
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: SearchBudget
 ) -> None:
     monkeypatch.setattr(planning, "FREE_OPERATORS", ("ablate", "mutate"))
     with Search.open(tmp_path, make_spec(budget=budget)) as search:
@@ -136,7 +135,7 @@ def test_results_say_what_was_gained_over_the_parent_and_terms_what_they_are_wor
 
 def test_a_duplicate_is_graded_by_its_owner_s_newest_result_alone(tmp_path: Path) -> None:
     verdicts, driver = [], Synthetic()
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=0))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=0))) as search:
         drive(search, driver)
         state = state_of(search)
         base = state.reference().results[2]
@@ -148,7 +147,7 @@ def test_a_duplicate_is_graded_by_its_owner_s_newest_result_alone(tmp_path: Path
         )
         for entry in (owner, again):
             chronicle.note_proposal(state, entry)
-        search._script.trials.share(again, owner)
+        search._loop.trials.share(again, owner)
         for shift in (-0.2, 0.0, 0.2, -0.2):
             wave = (0.01 * (-1) ** place for place in range(len(base.nll)))
             nll = tuple(nats + shift + more for nats, more in zip(base.nll, wave, strict=True))
@@ -162,7 +161,7 @@ def test_a_duplicate_is_graded_by_its_owner_s_newest_result_alone(tmp_path: Path
 
 
 def test_a_mutation_in_a_duplicate_s_place_repairs_nothing(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=24))) as search:
         drive(search, Synthetic())
         spares = {e.alias for e in search.entries if e.operator == "spare"}
         repaired = {e.source for e in search.graph.edges if e.kind == "repairs"}

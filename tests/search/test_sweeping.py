@@ -6,7 +6,7 @@ import pytest
 
 from autoprune.design.claims import verdict_of
 from autoprune.design.transports import ScriptedDesigner
-from autoprune.search import Budget, DesignerSpec, Search, planning, promotion, racing
+from autoprune.search import DesignerSpec, Search, SearchBudget, planning, promotion, racing
 from autoprune.search.arms import DESIGN_OPERATORS
 from autoprune.search.starts import RecipeSpec
 from tests.support.synthetic import Synthetic, drive, make_spec, plan_without_entries
@@ -19,7 +19,7 @@ def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody
     solvers = ("none", "mrp", "sparsegpt", "walk:mrp", "ebft:epochs=2")
     designer = DesignerSpec(kind=kind)  # type: ignore[arg-type]
     spec = make_spec(
-        budget=Budget(candidates=14),
+        budget=SearchBudget(candidates=14),
         solvers=solvers,
         designer=designer,
         allocations=("ramp", "sdsa", "formula"),
@@ -30,7 +30,7 @@ def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody
         hand_made = {e.recipe.solver for e in search.entries if e.is_baseline and e.recipe}
         swept = [e for e in search.entries if e.operator == "sweep"]
         first = [e for e in search.entries if e.generation == 1 and e.operator != "spare"]
-        known = search._script.state.bandit.known
+        known = search._loop.state.bandit.known
     missing = [solver for solver in solvers if solver not in hand_made]
     assert len(missing) >= 2
     # A mutation may have been quicker.
@@ -72,12 +72,12 @@ def test_the_best_that_the_search_made_is_measured_with_equal_budgets_once(
         baselines=(RecipeSpec(metric="wanda"), ramped),
         solvers=solvers,
         designer=DesignerSpec(kind="none"),
-        budget=Budget(candidates=12),
+        budget=SearchBudget(candidates=12),
     )
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
         swept = [e for e in search.entries if e.operator == "sweep" and e.recipe]
-        later = planning.plan_generation(search._script.state, 50, 4, [], set())
+        later = planning.plan_generation(search._loop.state, 50, 4, [], set())
     even = [e for e in swept if e.recipe and e.recipe.allocation == "uniform"]
     # Only what the search itself made best, after the repairs, and measured whole at once.
     assert len(even) == 1 and even[0].generation > 1 and even[0].results.keys() == {2}
@@ -112,7 +112,7 @@ def test_equal_budgets_that_the_designer_wrote_are_measured_whole_too(
     spec = make_spec(
         baselines=(RecipeSpec(metric="wanda"), RecipeSpec(metric="wanda", allocation="ramp")),
         solvers=repairs,
-        budget=Budget(candidates=4 * slots),
+        budget=SearchBudget(candidates=4 * slots),
         slots=slots,
     )
     with Search.open(tmp_path, spec) as search:

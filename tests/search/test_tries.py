@@ -10,7 +10,7 @@ from autoprune.design.chat import ChatRequest
 from autoprune.design.sections import bar
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.steps import Done, Propose
 from autoprune.search.tries import tried_formulas
 from autoprune.search_settings import Arm
@@ -18,7 +18,7 @@ from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
 TRIES = "try: abs(W) * x_max\n- **Try**: `W * 0`\ntry: abs(V)\ntry: W\n"
 SPEC = make_spec(
-    designer=DesignerSpec(kind="files", prompt_tokens=4000), budget=Budget(candidates=8)
+    designer=DesignerSpec(kind="files", prompt_tokens=4000), budget=SearchBudget(candidates=8)
 )
 
 
@@ -95,14 +95,16 @@ def test_what_is_hidden_is_not_tried(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arm", ["graph", "best-of-n", "graph-permuted"])
 def test_a_reply_to_a_try_knows_no_more_than_the_question(tmp_path: Path, arm: Arm) -> None:
     designer = DesignerSpec(kind="files", prompt_tokens=4000)
-    spec = make_spec(arm=arm, designer=designer, budget=Budget(evaluations=12), repairs=0)
+    spec = make_spec(
+        arm=arm, designer=designer, budget=SearchBudget(evaluations=12), repair_calls=0
+    )
     driver, named, real, true = Synthetic(designer=ScriptedDesigner(try_first)), [], [], []
     with Search.open(tmp_path, spec) as search:
         while not isinstance(step := search.next_step(), Done):
             if isinstance(step, Propose) and step.step_id.endswith(".tried"):
                 text = step.request.messages[-1].content
                 named.append(re.findall(r"(\S+) has [0-9.]", text))
-                shown, reference = search._script._requests.graph, search.spec.reference
+                shown, reference = search._loop._requests.graph, search.spec.reference
                 assert named[-1] == list(dict.fromkeys([reference, bar(shown, reference)]))
                 for alias, error in re.findall(r"(\S+) has ([0-9.e-]*[0-9])", text):
                     body = shown.newest_result(alias).body
@@ -128,7 +130,7 @@ def test_a_reply_to_a_try_knows_no_more_than_the_question(tmp_path: Path, arm: A
 
 def test_nobody_else_is_offered_a_try(tmp_path: Path) -> None:
     driver = Synthetic(designer=ScriptedDesigner(lambda request: TRIES))
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=4))) as search:
+    with Search.open(tmp_path, make_spec(budget=SearchBudget(candidates=4))) as search:
         drive(search, driver)
         asked = [e["step"] for e in search.history() if e["step"]["kind"] == "Propose"]
         assert asked and not any(step["step_id"].endswith("tried") for step in asked)

@@ -8,7 +8,7 @@ import pytest
 
 from autoprune.design.parts import allocation_numbers
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, Search, planning
+from autoprune.search import Search, SearchBudget, planning
 from autoprune.search.moves import mask_key
 from autoprune.search.steps import Failed, Measurement
 from autoprune.search.strength import STEP, lowest_of_three
@@ -53,7 +53,7 @@ def test_tuning_measures_what_masks_do_not_show_with_a_repair(
     monkeypatch.setattr(planning, "DESIGN_OPERATORS", ())
     driver = Repaired()
     spec = make_spec(
-        budget=Budget(candidates=14),
+        budget=SearchBudget(candidates=14),
         solvers=("none", "sparsegpt", "mrp"),
         allocations=("ramp", "sdsa", "formula"),
     )

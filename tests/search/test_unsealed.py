@@ -9,7 +9,7 @@ from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
 from autoprune.report.html import render
 from autoprune.report.words import summary, trust
-from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.steps import Done, Failed, Measurement, Outcome, Seal, Sealed, Step
 from tests.support.synthetic import Synthetic, drive, make_spec
 
@@ -74,12 +74,12 @@ def test_the_winner_says_why_it_has_no_sealed_figure(tmp_path: Path, loses: str,
     # The text is not read once more, and the record says the same.
     with Search.open(tmp_path) as again:
         assert again.next_step() == Done("candidates")
-        assert again.graph.digest == digest and again.touches == 1
+        assert again.graph.digest == digest and again.looks == 1
         assert again.best is not None and again.best.unsealed == why
 
 
 def test_after_drift_the_winner_says_that_nothing_was_sealed(tmp_path: Path) -> None:
-    spec = make_spec(designer=DesignerSpec(kind="genetic"), budget=Budget(candidates=8))
+    spec = make_spec(designer=DesignerSpec(kind="genetic"), budget=SearchBudget(candidates=8))
     driver = Synthetic()
     with Search.open(tmp_path, spec) as search:
         while not isinstance(step := search.next_step(), Done):

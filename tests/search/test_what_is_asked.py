@@ -11,7 +11,7 @@ import pytest
 from autoprune.design.chat import ChatRequest
 from autoprune.design.claims import prediction_of
 from autoprune.design.transports import ScriptedDesigner
-from autoprune.search import Budget, DesignerSpec, Search, planning
+from autoprune.search import DesignerSpec, Search, SearchBudget, planning
 from autoprune.search.budget import generation_in_words, generations_left
 from autoprune.search.operators import Plan
 from autoprune.search.planning import plan_generation
@@ -44,7 +44,7 @@ def test_the_named_recipe_decides_and_one_that_is_not_measured_is_named_on_recor
         bars.extend(BAR.findall(request.messages[1].content))
         return f"because: why not\nexpect: {next(words)}\n{RECIPE.format(next(names))}"
 
-    spec = make_spec(arm="list", slots=1, repairs=0, budget=Budget(candidates=4))
+    spec = make_spec(arm="list", slots=1, repair_calls=0, budget=SearchBudget(candidates=4))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic(ScriptedDesigner(answer)))
         made = [entry for entry in search.entries if entry.order]
@@ -70,7 +70,7 @@ def test_a_repaired_answer_is_graded_against_the_recipe_that_its_question_named(
             return "metric:"
         return re.sub(r"expect: .*", "expect: -1 %", write_answer(request))
 
-    spec = make_spec(repairs=2, budget=Budget(evaluations=16))
+    spec = make_spec(repair_calls=2, budget=SearchBudget(evaluations=16))
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic(ScriptedDesigner(answer)))
         asked = {
@@ -101,10 +101,12 @@ def test_the_bar_is_the_best_of_the_search_and_forecasts_are_of_perplexity(
                 found = replace(found, kl=tuple(20.0 - 3.0 * nats for nats in found.nll))
             return found
 
-    spec = make_spec(arm="graph", fitness=fitness, repairs=0, budget=Budget(evaluations=12))
+    spec = make_spec(
+        arm="graph", fitness=fitness, repair_calls=0, budget=SearchBudget(evaluations=12)
+    )
     driver, bars = Contrary(), []
     with Search.open(tmp_path, spec) as search:
-        archive = search._script.archive
+        archive = search._loop.archive
         while not isinstance(step := search.next_step(), Done):
             if isinstance(step, Propose) and step.operator == "propose":
                 text, best = step.request.messages[1].content, archive.best()
@@ -130,7 +132,7 @@ def test_the_bar_is_the_best_of_the_search_and_forecasts_are_of_perplexity(
 def test_one_repair_alone_is_asked_for_neither_by_the_form_nor_by_the_schema(
     tmp_path: Path, solvers: tuple[str, ...]
 ) -> None:
-    spec = make_spec(designer=WIDE, arm="list", solvers=solvers, budget=Budget(candidates=2))
+    spec = make_spec(designer=WIDE, arm="list", solvers=solvers, budget=SearchBudget(candidates=2))
     first = played(tmp_path, spec)[0]
     several = len(solvers) > 1
     assert first.schema is not None and first.grammar is not None
@@ -152,7 +154,7 @@ def test_one_generation_asks_the_same_of_the_same_pair_once(
 
     with Search.open(tmp_path, make_spec()) as search:
         drive(search, Synthetic(), stop=lambda count: bool(search.archive.reference_entry()))
-        state = search._script.state
+        state = search._loop.state
         monkeypatch.setattr(planning._Planner, "_make", make)
         monkeypatch.setattr(planning, "FREE_OPERATORS", ())
         monkeypatch.setattr(planning, "DESIGN_OPERATORS", ("combine", "explore"))
@@ -177,7 +179,7 @@ def replace_bandit(state: State):  # type: ignore[no-untyped-def]
 def test_a_question_says_which_generation_it_is_and_whether_numbers_are_tuned_later(
     tmp_path: Path,
 ) -> None:
-    spec = make_spec(designer=WIDE, slots=4, repairs=0, budget=Budget(candidates=12))
+    spec = make_spec(designer=WIDE, slots=4, repair_calls=0, budget=SearchBudget(candidates=12))
     asked = [r for r in played(tmp_path, spec) if "lesson:" not in r.messages[-1].content]
     lines = [r.messages[1].content.partition("Left:")[0].splitlines()[-1].strip() for r in asked]
     assert list(dict.fromkeys(lines)) == [
@@ -197,7 +199,7 @@ def test_a_question_says_which_generation_it_is_and_whether_numbers_are_tuned_la
 
 def test_generations_left_are_counted_by_the_limit_that_ends_first(tmp_path: Path) -> None:
     def left(done: int, used: tuple[int, int], **limits: object) -> int:
-        state = State(make_spec(slots=4, budget=Budget(**limits)), search.archive)  # type: ignore[arg-type]
+        state = State(make_spec(slots=4, budget=SearchBudget(**limits)), search.archive)  # type: ignore[arg-type]
         state.generation = done
         state.spent = replace(state.spent, candidates=used[0], evaluations=used[1])
         assert ("may be the last" in generation_in_words(state)) == (generations_left(state) == 1)

@@ -5,7 +5,6 @@ import pytest
 from autoprune.candidate import Candidate
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Archive, Entry
-from autoprune.search.leaderboard import leaderboard
 from autoprune.search.paired import paired_difference
 from autoprune.search.steps import Measurement
 
@@ -42,5 +41,5 @@ def test_the_better_one_wins(by_hand: float, designed: float, winner: str | None
     else:
         second = "C1" if winner == "wanda+ramp" else "wanda+ramp"
         assert margins == pytest.approx({second: -0.1, "wanda": -0.2})
-    named = [row.entry.alias for row in leaderboard(archive) if row.verdict == "winner"]
+    named = [alias for alias, verdict in archive.standings().items() if verdict == "winner"]
     assert named == ([winner] if winner else [])

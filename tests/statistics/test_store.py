@@ -73,12 +73,12 @@ def test_damage_is_named(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DamagedFileError, match=path.name):
         store.get_or_make({"a": 1}, lambda: Stored({}))
-    sheet = path.with_suffix(".safetensors.json")
-    good = json.loads(sheet.read_text())
+    sidecar = path.with_suffix(".safetensors.json")
+    good = json.loads(sidecar.read_text())
     others = [{"meta": 5}, {"meta": None}, {"meta": [1]}, {"sha256": 5}, {"sha256": None}]
-    for text in ("{", "[]", "5", "null", '"sheet"', *(json.dumps(good | one) for one in others)):
-        sheet.write_text(text)
-        with pytest.raises(DamagedFileError, match=sheet.name):
+    for text in ("{", "[]", "5", "null", '"sidecar"', *(json.dumps(good | one) for one in others)):
+        sidecar.write_text(text)
+        with pytest.raises(DamagedFileError, match=sidecar.name):
             store.get_or_make({"a": 1}, lambda: Stored({}))
 
 
@@ -87,7 +87,7 @@ def test_an_interrupted_making_is_made_again(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         store.get_or_make({"a": 1}, lambda: (_ for _ in ()).throw(RuntimeError()))
     assert not store.path({"a": 1}).exists()
-    store.path({"a": 1}).write_bytes(b"a file whose sheet was never written")
+    store.path({"a": 1}).write_bytes(b"a file whose sidecar was never written")
     found = store.get_or_make({"a": 1}, lambda: Stored({"x": torch.ones(1)}))
     assert found.tensors["x"].item() == 1
 

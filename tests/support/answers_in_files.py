@@ -6,7 +6,7 @@ from autoprune.design.chat import ChatRequest, Reply
 from autoprune.design.mailbox import Mailbox
 from autoprune.search import DesignerSpec, Search
 from autoprune.search.steps import Done, Outcome, Propose
-from flows.searching.posting import Posting, budget_left
+from flows.search.posting import Posting, budget_left
 from tests.support.synthetic import Synthetic, make_spec, write_answer
 
 SPEC = make_spec(designer=DesignerSpec(kind="files", model="Ada"))

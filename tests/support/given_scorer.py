@@ -36,7 +36,7 @@ class GivenScorer:
 
     def probe(self, candidate: Candidate) -> None:
         if self.refuses:
-            raise CandidateRejectedError(self.refuses, "turned away by a test")
+            raise CandidateRejectedError(self.refuses, "rejected by a test")
 
     def score(
         self, bench: Bench, candidate: Candidate, layers: Sequence[PrunableLinear], draw: int

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.platform.login import own_login
-from flows.platform.orders import client_of
+from flows.up.provisioning import client_of
 from tasks.state import State
 
 if TYPE_CHECKING:

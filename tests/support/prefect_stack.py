@@ -14,21 +14,30 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from flows.platform import services
-from flows.platform.orders import prepare_server
 from flows.platform.ports import free_port
+from flows.up.provisioning import prepare_server
 from tasks.state import State
 
 PREFECT = (sys.executable, "-m", "prefect")
+# Ten questions a second would keep a third of a core busy.
+RARELY = 0.5
 
 
-def until(ready: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Wait for something, and say what it was when it does not come."""
+def until(ready: Callable[[], Any], seconds: float, what: str, every: float = 0.1) -> Any:
+    """Wait for something, and say what it was when it does not come.
+
+    Args:
+        ready: Truthy once it is there.
+        seconds: To wait at most.
+        what: Its name.
+        every: Seconds between two looks; :data:`RARELY` where a look is work for a server.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = ready()
         if found:
             return found
-        time.sleep(0.1)
+        time.sleep(every)
     raise AssertionError(f"no {what} within {seconds:.0f} s")
 
 

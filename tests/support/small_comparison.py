@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.compare import compare
-from flows.params.compare import CompareParams
+from flows.compare.params import CompareParams
 
 # As the fixture gives it: for the tiny model and its text, where a test names no others.
 Compared = Callable[..., dict[str, Any]]

@@ -12,7 +12,7 @@ from autoprune.design.formulas import expression_of
 from autoprune.design.transports import Designer, ScriptedDesigner
 from autoprune.digest import digest_bytes, digest_json
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, planning
+from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec, planning
 from autoprune.search.randomness import stream
 from autoprune.search.steps import (
     Done,
@@ -48,7 +48,7 @@ def make_spec(**changes: object) -> SearchSpec:
         "model": "synthetic",
         "corpus": "none",
         "designer": DesignerSpec(kind="scripted"),
-        "budget": Budget(candidates=14),
+        "budget": SearchBudget(candidates=14),
         "rung_windows": 3,
         "selection_windows": 6,
         "sealed_windows": 4,

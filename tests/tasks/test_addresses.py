@@ -12,7 +12,7 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.search.spec import DesignerSpec
 from tasks import addresses
 from tasks.addresses import is_of_this_machine, keeping_quiet, opened_address
-from tasks.design import Drafting
+from tasks.design import DesignerSession
 from tasks.state import State
 
 SECRET = "very-secret-indeed"
@@ -63,12 +63,12 @@ def test_a_variable_says_it_where_addresses_do_not(
     printed: str, kind: Any, address: str | None, elsewhere: bool, home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    draft = Drafting(DesignerSpec(kind=kind, base_url=address), State(home))
+    session = DesignerSession(DesignerSpec(kind=kind, base_url=address), State(home))
     monkeypatch.setenv("AUTOPRUNE_OVERLAP", printed)
-    assert draft.elsewhere is elsewhere
+    assert session.elsewhere is elsewhere
     monkeypatch.setenv("AUTOPRUNE_OVERLAP", "perhaps")
     with pytest.raises(UsageError, match="AUTOPRUNE_OVERLAP is 'perhaps'"):
-        _ = draft.elsewhere
+        _ = session.elsewhere
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_who_designs_elsewhere(
     kind: Any, address: str | None, elsewhere: bool, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = DesignerSpec(kind=kind, base_url=address)
-    assert Drafting(spec, State(home)).elsewhere is elsewhere
+    assert DesignerSession(spec, State(home)).elsewhere is elsewhere
     if address is not None:
         monkeypatch.setenv("OPENAI_BASE_URL", address)
-        assert Drafting(DesignerSpec(kind=kind), State(home)).elsewhere is elsewhere
+        assert DesignerSession(DesignerSpec(kind=kind), State(home)).elsewhere is elsewhere
 
 
 def test_variables_are_filled_in_or_named(monkeypatch: pytest.MonkeyPatch) -> None:

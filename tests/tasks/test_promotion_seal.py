@@ -8,7 +8,7 @@ import pytest
 
 from autoprune.comparison.gate import judge
 from tasks.promotion import cut_part, find_split
-from tasks.sealed_touches import touch
+from tasks.sealed_looks import record_look
 from tasks.state import State
 from tasks.workbench import Workbench, opened
 
@@ -25,7 +25,7 @@ def test_only_the_sealed_part_is_touched(
         with opened(Workbench(str(tiny_folder), state)) as bench:
             cut_part(bench, "text", str(text_file), part, 2, 32, 0, [], "gate", "champion")
     text = getattr(split(load_corpus(str(text_file)), seed=0), part).digest
-    assert touch(state, text, "another run") == before + 1
+    assert record_look(state, text, "another run") == before + 1
 
 
 def test_what_a_contender_has_seen_is_left_out_of_the_sealed_part(
@@ -75,7 +75,7 @@ def test_a_gate_says_how_often_its_text_was_looked_at_before(
     state = State.open(tmp_path / "state")
     parts = split(load_corpus(str(text_file)), seed=4)
     for run in ("search a", "search b"):
-        touch(state, parts.sealed.digest, run, parts.whole, splits=parts)
+        record_look(state, parts.sealed.digest, run, parts.whole, splits=parts)
     asked = ("text", str(text_file), "sealed", 2, 32, 4, [], "promotion of tiny version 2")
     found = []
     # Champion and challenger are one use of the text: the second does not count the first.

@@ -46,10 +46,10 @@ def test_in_a_flow_objects_pass_and_names_are_shown(
         assert out is lock and tensor is weights
         with pytest.raises(KeyError):
             recorded("measure", "measure two", lambda: {}["missing"])
-        assert held(lock, str(tmp_path / "tiny")) is lock
+        assert held(lock, [str(tmp_path / "tiny"), "hub"]) is lock
 
     @step("hold", "hold {where} {times} times")
-    def held(lock: object, where: str, times: int = 2) -> object:
+    def held(lock: object, where: list[str], times: int = 2) -> object:
         from prefect.context import TaskRunContext
 
         context = TaskRunContext.get()
@@ -60,7 +60,7 @@ def test_in_a_flow_objects_pass_and_names_are_shown(
     with private_api(state) as server:
         assert server is not None and server.wait()
         searching()
-    assert seen == ["measure", "measure {x} in tiny", "hold", "hold tiny 2 times"]
+    assert seen == ["measure", "measure {x} in tiny", "hold", "hold tiny, hub 2 times"]
 
 
 @pytest.mark.parametrize(

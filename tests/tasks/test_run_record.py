@@ -10,7 +10,7 @@ from autoprune.report.data import read_report
 from autoprune.report.run_report import build_report
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
-from flows.searching.driver import Driver
+from flows.search.driver import Driver
 from tasks.mirror import mirrored, tracker_of
 from tasks.run_files import RunFiles, read_object
 from tasks.run_record import RunRecord

@@ -9,7 +9,7 @@ from tasks import steps
 from tasks.search_bench import SearchBench
 
 WANDA = Recipe(Candidate("builtin", "wanda"))
-# Where the sandbox is off, code is turned away as a container's timeout would turn it away.
+# Where the sandbox is off, code is rejected as by a container's timeout.
 REJECTED = Recipe(Candidate("python", "def score(W, stats, params):\n    return W.abs()\n"))
 SENSELESS = Recipe(Candidate("builtin", "wanda"), solver="no-such-repair")
 

@@ -13,7 +13,7 @@ from autoprune.text.corpora import Corpus
 from autoprune.text.splits import Splits, split
 from tasks import ledger_file
 from tasks.ledger_file import OLD_FILE, TAKEN, VARIABLE, ledger_path
-from tasks.sealed_touches import Looks, sets_on_record, standing, touch, touches
+from tasks.sealed_looks import Looks, count_looks, record_look, sets_on_record, standing
 from tasks.state import State
 from tasks.text_split import fresh_split, known_looks
 from tests.support.forked import ended, start
@@ -38,7 +38,7 @@ def corpus() -> Corpus:
 
 def look(state: State, splits: Splits, run: str, **more: str) -> int:
     text, whole = splits.sealed.digest, splits.whole
-    return touch(state, text, run, whole, splits=splits, **more)  # type: ignore[arg-type]
+    return record_look(state, text, run, whole, splits=splits, **more)  # type: ignore[arg-type]
 
 
 def test_a_look_is_recorded_with_set_number_text_run_kind_date_and_documents(
@@ -89,9 +89,9 @@ def test_entries_of_the_state_folder_are_taken_over_once(
     (state.root / OLD_FILE).write_text("".join(json.dumps(line) + "\n" for line in old))
     # One of them was taken over already when its process was killed.
     ledger_path().write_text(json.dumps(old[0]) + "\n")
-    assert touches(state, text) == 3
+    assert count_looks(state, text) == 3
     assert not (state.root / OLD_FILE).exists() and (state.root / TAKEN).is_file()
-    assert touches(State.open(tmp_path / "other"), text) == 3
+    assert count_looks(State.open(tmp_path / "other"), text) == 3
     assert look(state, splits, "search new") == 4
     assert len(ledger_path().read_text().splitlines()) == 5
 
@@ -131,7 +131,7 @@ def test_documents_that_other_sets_share_are_counted_honestly(state: State, corp
     assert (again.earlier, again.shared) == (1, again.documents)
     assert "looked at once before" in again.warning and "--text-split fresh" in again.warning
     # A look of an earlier version has no list of documents, so that the share is a lower bound.
-    touch(state, "ab" * 32, "old search", first.whole)
+    record_look(state, "ab" * 32, "old search", first.whole)
     assert standing(state, second).facts.count("at least") == 1
 
 
@@ -161,7 +161,7 @@ def test_fresh_is_the_lowest_number_that_nobody_looked_at(state: State, tmp_path
     found = fresh_split(str(state.root), [file])
     assert found["number"] == 2 and SealedSet(**found["sets"][0]).earlier == 0
     # The same text in a ledger without numbers, as earlier versions wrote it.
-    touch(state, split(corpus, 2).sealed.digest, "old search", corpus.digest)
+    record_look(state, split(corpus, 2).sealed.digest, "old search", corpus.digest)
     assert fresh_split(str(state.root), [file])["number"] == 4
     # Whoever reads the whole text spends no single set, and is counted.
     Looks(state, "evaluation").note(corpus.digest, corpus.digest)
@@ -218,7 +218,7 @@ def test_a_text_without_another_split_is_refused(
 def test_sets_on_record_are_listed_the_latest_look_first(state: State, corpus: Corpus) -> None:
     look(state, split(corpus, 7), "search a", kind="search")
     look(state, split(corpus, 7), "promotion b", kind="promote")
-    touch(state, "ab" * 32, "old search", "cd" * 32)
+    record_look(state, "ab" * 32, "old search", "cd" * 32)
     (known, old) = sorted(sets_on_record(state), key=lambda entry: entry["number"] is None)
     assert (known["number"], known["corpus"], known["looks"]) == (7, "own text", 2)
     assert known["kinds"] == {"search": 1, "promote": 1} and known["first"] <= known["last"]

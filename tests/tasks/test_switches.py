@@ -3,8 +3,8 @@
 import pytest
 
 from autoprune.errors import UsageError
-from flows.params import SearchParams
-from flows.searching.run import run_search
+from flows.search.params import SearchParams
+from flows.search.run import run_search
 from tasks.switches import RECORD_VARIABLE, TRACES_VARIABLE, price, switched_on
 
 

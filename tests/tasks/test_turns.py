@@ -20,7 +20,7 @@ from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search.spec import DesignerSpec
 from tasks import slots, turns
-from tasks.design import Drafting, propose
+from tasks.design import DesignerSession, propose
 from tasks.run_files import read_object
 from tasks.slots import notes, remove_note, write_note
 from tasks.state import State
@@ -36,7 +36,7 @@ class Limits(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answers)
         self.refusals, self.dies = refusals, dies
         self.taken: list[str] = []
-        self.given_back = self.unanswered = 0
+        self.given_back = self.unanswered = self.renewals = 0
 
     @property
     def api(self) -> str:
@@ -59,6 +59,10 @@ class Answers(BaseHTTPRequestHandler):
         if "decrement" in self.path:
             self.server.given_back += 1
             self.say(204, None)
+        elif "renew" in self.path:
+            self.server.renewals += 1
+            # A server that fails twice, and has lost the lease afterwards.
+            self.say(500 if self.server.renewals <= 2 else 410, {})
         elif self.server.refusals > 0:
             self.server.refusals -= 1
             self.say(423, {"detail": "taken"})
@@ -173,16 +177,27 @@ def test_a_run_that_waited_gets_its_slot_and_gives_it_back(tmp_path: Path) -> No
         assert server.given_back == 1 and not list((tmp_path / "turns").iterdir())
 
 
+def test_a_lost_lease_is_noted_once_and_no_longer_renewed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(turns, "RENEW_SECONDS", 0.01)
+    with caplog.at_level(logging.INFO), serving() as server, in_a_run(server.api):
+        # It returns by itself: nobody sets the event.
+        turns._renew(uuid4(), threading.Event())
+    assert server.renewals == 3
+    assert caplog.text.count("not renewed") == 1 and caplog.text.count("without one") == 1
+
+
 @pytest.mark.parametrize(("kind", "taken"), [("local", ["llm"]), ("scripted", [])])
 def test_only_a_designer_of_this_machine_takes_a_slot(
     tmp_path: Path, kind: str, taken: list[str]
 ) -> None:
-    draft = Drafting(DesignerSpec(kind=kind), State(tmp_path))  # type: ignore[arg-type]
-    draft._designers[None] = ScriptedDesigner(["yes"])
+    session = DesignerSession(DesignerSpec(kind=kind), State(tmp_path))  # type: ignore[arg-type]
+    session._designers[None] = ScriptedDesigner(["yes"])
     request = ChatRequest((Message("user", "well?"),), 8, 0.0, 0).to_json()
-    with serving() as server, in_a_run(server.api), closing(draft):
+    with serving() as server, in_a_run(server.api), closing(session):
         # Its own task run would ask the server for more than slots.
-        answer = unwrap(propose)(draft, "s1", "explore", request)
+        answer = unwrap(propose)(session, "s1", "explore", request)
         assert answer["text"] == "yes"
         assert server.taken == taken and server.given_back == len(taken)
 

@@ -11,11 +11,12 @@ from autoprune.bench.text import SEALED, SELECTION
 from autoprune.errors import UsageError
 from autoprune.search.spec import SearchSpec
 from autoprune.text.windows import WINDOWS_VERSION
-from flows.grammar.demo import DEFAULTS
-from flows.params import PromoteParams, SearchParams
-from flows.params.compare import CompareParams
-from flows.params.evaluate import EvaluateParams
-from flows.searching.run import about_windows, require_same_windows
+from flows.compare.params import CompareParams
+from flows.demo.grammar import DEFAULTS
+from flows.evaluate.params import EvaluateParams
+from flows.promote.params import PromoteParams
+from flows.search.params import SearchParams
+from flows.search.run import about_windows, require_same_windows
 from tasks.compare_bench import CompareBench
 from tasks.measure import prepare
 from tasks.search_bench import SearchBench

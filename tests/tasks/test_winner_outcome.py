@@ -44,12 +44,21 @@ def test_the_files_have_the_sources_type_or_the_one_asked_for(
     assert matrices == {torch.bfloat16 if kind == "BF16" else torch.float16}
     outcome = kept["outcome"]
     assert outcome["dtype"] == kind
+    # What is bfloat16 already loses nothing.
+    assert kind != "BF16" or outcome["measured_in"] == ""
     assert outcome["source_bytes"] == (source / "model.safetensors").stat().st_size
     assert outcome["saved_bytes"] == (folder / "model.safetensors").stat().st_size
     first, second = outcome["samples"]
     assert first["prompt"] and first["dense"] != first["pruned"] and second["prompt"]
     # A resumed search keeps the winner again, and what was written with it.
     assert keep_winner(bench, "C1", WANDA, kept_masks(folder), 1.0)["outcome"] == outcome
+
+
+def test_rounding_is_on_record_and_makes_no_zeros(bench: SearchBench) -> None:
+    prepare(bench)
+    kept = keep_winner(bench, "C1", WANDA, masks_of(bench), 1.0, dtype="bfloat16")
+    assert kept["outcome"]["measured_in"] == "float32"
+    assert kept["zeros"] == round(bench.spec.sparsity * bench.prunable)
 
 
 def kept_masks(folder: Path) -> str:
@@ -62,7 +71,11 @@ def test_card_and_report_state_size_speed_and_samples() -> None:
     report = dataclasses.replace(make_report(), outcome=outcome, quantised="Q4_1")
     shown = " ".join(summary(report))
     assert "98.0 MB (Q4_1) in, 269.0 MB (F16) out, 2.7 times the source" in shown
-    assert "no faster in transformers" in shown
+    assert "no faster in transformers" in shown and "rounded" not in shown
+    rounded = dataclasses.replace(outcome, measured_in="float32")
+    rounded_report = dataclasses.replace(report, outcome=rounded)
+    for text in (" ".join(summary(rounded_report)), model_card(rounded_report, RECORD, "")):
+        assert "measured in float32, before its weights were rounded to F16" in text
     as_before = dataclasses.replace(report, outcome=Outcome(200_000, 200_400, "F32"))
     assert "0.2 MB (F32) out, as large as the source." in " ".join(summary(as_before))
     card = model_card(report, RECORD, "")

@@ -1,5 +1,6 @@
 """The fingerprint of seen text: exact on planted n-grams, the same on every machine, readable."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.errors import DamagedFileError
-from autoprune.evaluation.suites.cleaning import Surroundings, clean
+from autoprune.evaluation.suites.cleaning import Resources, clean
 from autoprune.text.hygiene import ContaminationError, overlap
 from autoprune.text.seen_text import SeenText
 
@@ -47,10 +48,10 @@ def test_a_text_shorter_than_an_n_gram_is_seen_as_a_whole() -> None:
         (1, 1), (1, 1), (0, 0), (0, 1), (0, 1),
     ]  # fmt: skip
     assert SeenText.of([" ".join(WORDS)]).shared([inside], 10) == [(1, 1)]
-    around = Surroundings(seen=seen, overlap="refuse")
+    resources = Resources(seen=seen, overlap="refuse")
     with pytest.raises(ContaminationError, match=r"1 of 2 parts .* or all they have"):
-        clean([nine, " ".join(WORDS[10:19])], around, what="the text")
-    assert clean([nine, inside], Surroundings(seen=seen), what="the text").kept == (1,)
+        clean([nine, " ".join(WORDS[10:19])], resources, what="the text")
+    assert clean([nine, inside], Resources(seen=seen), what="the text").kept == (1,)
 
 
 def test_hashes_do_not_depend_on_the_process() -> None:
@@ -76,16 +77,16 @@ def test_file_there_and_back_and_damage(tmp_path: Path) -> None:
 def test_one_phrase_is_reported_and_a_copied_document_is_dropped() -> None:
     phrase, copied = " ".join(WORDS[:10]), " ".join(WORDS[10:40])
     long = " ".join(f"x{i}" for i in range(400))
-    around = Surroundings(seen=SeenText.of([" ".join(WORDS)]))
-    found = clean([f"{long} {phrase}", f"a {copied} b", long], around, what="the text")
+    resources = Resources(seen=SeenText.of([" ".join(WORDS)]))
+    found = clean([f"{long} {phrase}", f"a {copied} b", long], resources, what="the text")
     assert found.kept == (0, 2)
     assert found.report == {
         "checked": 3, "shared_8": 2, "shared_10": 2, "contaminated": 1, "dropped": 1,
         "policy": "drop",
     }  # fmt: skip
     with pytest.raises(ContaminationError, match="2 of 3 parts of the text share 10 words"):
-        clean([f"{long} {phrase}", copied, long], Surroundings(around.cache, around.seen, "refuse"),
+        clean([f"{long} {phrase}", copied, long], replace(resources, overlap="refuse"),
               what="the text")  # fmt: skip
     with pytest.raises(ContaminationError, match="all 1 parts"):
-        clean([copied], around, what="the text")
-    assert clean([copied], Surroundings(), what="the text").kept == (0,)
+        clean([copied], resources, what="the text")
+    assert clean([copied], Resources(), what="the text").kept == (0,)

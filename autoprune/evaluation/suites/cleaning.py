@@ -31,7 +31,7 @@ def _anew(name: str, make: Callable[[], list[Any]]) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Resources:
     """What a suite may use besides the model.
 
     Args:
@@ -55,7 +55,7 @@ class Surroundings:
     keep: Callable[[str, Callable[[], list[Any]]], list[Any]] = _anew
 
 
-ALONE = Surroundings()
+NO_RESOURCES = Resources()
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Cleaned:
 
 def clean(
     texts: Sequence[str],
-    around: Surroundings,
+    resources: Resources,
     *,
     what: str,
     items: bool = False,
@@ -94,19 +94,19 @@ def clean(
 
     Args:
         texts: Documents of running text, or test items.
-        around: Fingerprint and policy.
+        resources: Fingerprint and policy.
         what: What the texts are, for messages.
         items: Whether each text is one test item: then 8 shared words are enough.
-        made: Whether the texts are for calibration and ``around.seen`` is what will be measured on.
+        made: Whether the texts are for calibration, and ``resources.seen`` is the held-out text.
 
     Raises:
         ContaminationError: With the policy ``refuse`` at the first overlap, and with ``drop`` when
             nothing would be left.
     """
     everything = tuple(range(len(texts)))
-    if around.seen is None:
+    if resources.seen is None:
         return Cleaned(everything, {"checked": 0, "note": "no record of the calibration text"})
-    counts = {n: around.seen.shared(texts, n) for n in SIZES}
+    counts = {n: resources.seen.shared(texts, n) for n in SIZES}
     deciding = counts[ITEM_WORDS if items else TEXT_WORDS]
     touched = [number for number, (hits, _) in enumerate(deciding) if hits]
     seen = {number for number in touched if items or _is_seen(*deciding[number])}
@@ -114,17 +114,17 @@ def clean(
         "checked": len(texts),
         **{f"shared_{n}": sum(hits > 0 for hits, _ in found) for n, found in counts.items()},
         "contaminated": len(seen),
-        "dropped": len(seen) if around.overlap == "drop" else 0,
-        "policy": around.overlap,
+        "dropped": len(seen) if resources.overlap == "drop" else 0,
+        "policy": resources.overlap,
     }
-    if around.overlap == "refuse" and touched:
+    if resources.overlap == "refuse" and touched:
         raise ContaminationError(
             f"{len(touched)} of {len(texts)} parts of {what} share "
             f"{ITEM_WORDS if items else TEXT_WORDS} words or more, or all they have, with the text "
             "the model was calibrated on; measure on other text, or use --overlap drop to leave "
             "them out"
         )
-    if around.overlap != "drop":
+    if resources.overlap != "drop":
         return Cleaned(everything, report)
     if texts and len(seen) == len(texts) and made:
         raise ContaminationError(

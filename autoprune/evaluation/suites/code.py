@@ -15,7 +15,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.generation import check_length, greedy_replies
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.code_problems import PROBLEMS, Problem
 from autoprune.evaluation.suites.code_reading import ASK, program_of
 from autoprune.evaluation.suites.code_running import CodeRunner, CodeSandbox
@@ -68,7 +68,7 @@ class CodeSuite:
         for name in self.problems:
             PROBLEMS.get(name)
 
-    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+    def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Check that there is a sandbox, and that prompts fit the model.
 
         See :class:`autoprune.evaluation.suites.suite.Suite`.
@@ -78,14 +78,14 @@ class CodeSuite:
             UsageError: If a prompt and its completion are longer than the model's positions, or
                 a chat is requested without a chat template.
         """
-        _sandbox(around).require()
+        _sandbox(resources).require()
         check_length(loaded, self._prompts(loaded), self._longest)
 
     def run(
-        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+        self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
-        self.check(loaded, around=around)
+        self.check(loaded, resources=resources)
         problems = self._problems()
         prompts = self._prompts(loaded)
         data = [[p.prompt, p.calls, p.expected] for p in problems]
@@ -105,7 +105,7 @@ class CodeSuite:
         except NotFiniteError as error:
             return [context.missing("problems", "pass@1", str(error), status="not_finite")]
         verdicts = []
-        with _sandbox(around).open() as runner:
+        with _sandbox(resources).open() as runner:
             for problem, completion in zip(problems, written, strict=True):
                 source = program_of(problem, completion) if self.chat else None
                 verdicts.append(verdict_of(problem, completion, runner, self.seconds, source))
@@ -173,10 +173,10 @@ def _is_same(text: str, value: Any) -> bool:
     return bool(found == value) and (type(found) is bool) == (type(value) is bool)
 
 
-def _sandbox(around: Surroundings) -> CodeSandbox:
-    if around.code is None:
+def _sandbox(resources: Resources) -> CodeSandbox:
+    if resources.code is None:
         raise PrerequisiteError(
             "the suite code runs what a model writes, in the sandbox alone, and there is none "
             "here; measure it by `autoprune evaluate --suite code`, which needs Docker"
         )
-    return around.code
+    return resources.code

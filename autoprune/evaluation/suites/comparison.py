@@ -24,7 +24,7 @@ class ProtocolMismatchError(UsageError):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RowComparison:
     """Second row minus first row, item by item.
 
     Args:
@@ -94,7 +94,7 @@ def compare_runs(first: Row, second: Row, *, seed: int = 0) -> RunComparison:
     return RunComparison(ratio, interval, (len(first.items), len(second.items)))
 
 
-def compare_rows(first: Row, second: Row, *, seed: int = 0) -> Comparison:
+def compare_rows(first: Row, second: Row, *, seed: int = 0) -> RowComparison:
     """Compare two figures of the same kind.
 
     Raises:
@@ -123,7 +123,7 @@ def compare_rows(first: Row, second: Row, *, seed: int = 0) -> Comparison:
     lower = sum(value < 0 for value in differences)
     # A perplexity is the exponential of the mean of its items, so their difference is its ratio.
     ratio = math.exp(mean) if first.metric == "perplexity" else None
-    return Comparison(mean, interval, len(differences), higher, lower, ratio)
+    return RowComparison(mean, interval, len(differences), higher, lower, ratio)
 
 
 def _require_figures(first: Row, second: Row) -> None:

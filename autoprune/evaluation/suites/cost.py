@@ -12,7 +12,7 @@ import torch
 from autoprune.checkpoint.compact import require_equal, write_compact
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.evaluation.intervals import Interval, bootstrap_median
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.comparison import LEAST_RUNS
 from autoprune.evaluation.suites.latency import (
     NEW,
@@ -82,7 +82,7 @@ class CostSuite:
             if kind not in FILE_TYPES:
                 raise UnknownNameError("GGUF type", kind, FILE_TYPES)
 
-    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+    def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Check that prompts and replies fit; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
@@ -91,7 +91,7 @@ class CostSuite:
         require_room(loaded.model, self.prompt, self.new)
 
     def run(
-        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+        self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
 

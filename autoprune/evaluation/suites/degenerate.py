@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.generation import greedy_continuations
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.passages import PassageSuite
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.evaluation.suites.texts import Text
@@ -54,7 +54,7 @@ class DegenerateSuite(PassageSuite[Tensor]):
                 f"{self.batch} is not possible; name a corpus, prompt is at least 2, others 1"
             )
 
-    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+    def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Cut all passages; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
@@ -68,7 +68,7 @@ class DegenerateSuite(PassageSuite[Tensor]):
                 f"a prompt of {self.prompt} tokens and {NEW_TOKENS} new ones do not fit the "
                 f"model's {limit} positions; lower prompt"
             )
-        self.texts(loaded, around)
+        self.texts(loaded, resources)
 
     def protocol(self) -> dict[str, Any]:
         """See :class:`PassageSuite`."""
@@ -76,10 +76,10 @@ class DegenerateSuite(PassageSuite[Tensor]):
         asked = {"least_distinct": LEAST_DISTINCT, "batch": self.batch}
         return {"version": VERSION, **sizes, **asked}
 
-    def passages(self, loaded: LoadedModel, text: Text, around: Surroundings) -> Tensor:
+    def passages(self, loaded: LoadedModel, text: Text, resources: Resources) -> Tensor:
         """See :class:`PassageSuite`; token ids, int64 [passages, prompt]."""
         sizes = (self.items, self.prompt)
-        return token_windows(text.corpus, loaded.tokenizer, *sizes, cache=around.cache)
+        return token_windows(text.corpus, loaded.tokenizer, *sizes, cache=resources.cache)
 
     def data(self, passages: Tensor) -> Any:
         """See :class:`PassageSuite`."""

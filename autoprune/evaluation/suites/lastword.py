@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from autoprune.errors import UsageError
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.last_words import (
     CONTEXT_WORDS,
     LEAST_LETTERS,
@@ -29,7 +29,7 @@ _SAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Question:
+class LastWord:
     """A passage as tokens: what the model reads and what must follow."""
 
     context: list[int]
@@ -56,7 +56,7 @@ class LastWordSuite(PassageSuite[list[Passage]]):
                 "name a corpus, the others are at least 1"
             )
 
-    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+    def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Find all passages; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
@@ -64,7 +64,7 @@ class LastWordSuite(PassageSuite[list[Passage]]):
                 model's positions.
             ContaminationError: If a corpus was seen and the policy is ``refuse``.
         """
-        texts, _ = self.texts(loaded, around)
+        texts, _ = self.texts(loaded, resources)
         limit = getattr(loaded.model.config, "max_position_embeddings", None)
         for _, passages in texts:
             asked = (question_of(loaded.tokenizer, passage) for passage in passages)
@@ -80,7 +80,7 @@ class LastWordSuite(PassageSuite[list[Passage]]):
         sizes = {"context_words": CONTEXT_WORDS, "least_letters": LEAST_LETTERS}
         return {"version": VERSION, **sizes}
 
-    def passages(self, loaded: LoadedModel, text: Text, around: Surroundings) -> list[Passage]:
+    def passages(self, loaded: LoadedModel, text: Text, resources: Resources) -> list[Passage]:
         """See :class:`PassageSuite`."""
         found = last_word_passages(text.corpus, self.items)
         if not found:
@@ -117,7 +117,7 @@ class LastWordSuite(PassageSuite[list[Passage]]):
         return right, details
 
 
-def question_of(tokenizer: Any, passage: Passage) -> Question:
+def question_of(tokenizer: Any, passage: Passage) -> LastWord:
     """Tokens of a passage and of its last word, with the beginning token if there is one.
 
     Both are encoded as one text, as a model meets them. The word is what follows the tokens that
@@ -127,11 +127,11 @@ def question_of(tokenizer: Any, passage: Passage) -> Question:
     whole = prompt_ids(tokenizer, f"{passage.context} {passage.word}")
     pairs = zip(context, whole, strict=False)
     common = next((n for n, (one, other) in enumerate(pairs) if one != other), len(context))
-    return Question(whole[:common], whole[common:])
+    return LastWord(whole[:common], whole[common:])
 
 
 @torch.inference_mode()
-def _right(loaded: LoadedModel, questions: list[Question]) -> list[bool]:
+def _right(loaded: LoadedModel, questions: list[LastWord]) -> list[bool]:
     rows = [one.context + one.word for one in questions]
     width = max(map(len, rows))
     # Padding is at the end, where no token attends to it.

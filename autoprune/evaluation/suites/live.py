@@ -18,7 +18,7 @@ from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.generation import check_length, greedy_replies
 from autoprune.evaluation.grading.grader import Grade, Grader
 from autoprune.evaluation.intervals import bootstrap_slope
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings, clean
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources, clean
 from autoprune.evaluation.suites.dated import (
     DatedItem,
     last_day,
@@ -87,7 +87,7 @@ class LiveSuite:
         # Resolved here: a record names the window, not the folder it was in.
         object.__setattr__(self, "items", str(newest_window(Path(self.items).expanduser())))
 
-    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+    def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Read the items and make the prompts; see :class:`~autoprune.evaluation.suites.Suite`.
 
         Raises:
@@ -96,12 +96,12 @@ class LiveSuite:
             ContaminationError: If all items were seen, or any with the policy ``refuse``.
         """
         self._declared_cutoff(loaded)
-        items, _, _ = self._chosen(around)
+        items, _, _ = self._chosen(resources)
         prompts = [self._prompt(loaded, item.question) for item in items]
         check_length(loaded, prompts, self.new_tokens)
 
     def run(
-        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+        self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
@@ -109,7 +109,7 @@ class LiveSuite:
             UsageError: If the model has no declared cutoff or the file is not usable.
         """
         cutoff = self._declared_cutoff(loaded)
-        items, notes, path = self._chosen(around)
+        items, notes, path = self._chosen(resources)
         with Grader() as grader:
             protocol: dict[str, Any] = {
                 "version": VERSION, "cutoff": cutoff.isoformat(), "file": digest_file(path),
@@ -138,11 +138,11 @@ class LiveSuite:
             ]
         return self._rows(items, grades, cutoff, context, notes)
 
-    def _chosen(self, around: Surroundings) -> tuple[list[DatedItem], dict[str, Any], Path]:
+    def _chosen(self, resources: Resources) -> tuple[list[DatedItem], dict[str, Any], Path]:
         """The items to measure on, what is known about them, and the file they come from."""
         path = Path(self.items).expanduser()
         read = load_dated_items(path)
-        items, notes = self._clean(read.items, around)
+        items, notes = self._clean(read.items, resources)
         items = items[-self.limit :] if self.limit else items
         notes |= {"unusable_rows": read.skipped, "tied_rows": read.ties}
         newest = read.items[-1].date
@@ -160,15 +160,15 @@ class LiveSuite:
         return last_day(str(declared))
 
     def _clean(
-        self, items: Sequence[DatedItem], around: Surroundings
+        self, items: Sequence[DatedItem], resources: Resources
     ) -> tuple[list[DatedItem], dict[str, Any]]:
-        found = clean([i.question for i in items], around, what="the dated items", items=True)
+        found = clean([i.question for i in items], resources, what="the dated items", items=True)
         left = [items[index] for index in found.kept]
         notes = {"overlap": found.report, "contaminated": found.dropped}
         if not self.references:
             return left, notes
 
-        loaded = [load_corpus(ref, cache=around.cache) for ref in self.references]
+        loaded = [load_corpus(ref, cache=resources.cache) for ref in self.references]
         texts = [text for corpus in loaded for text in corpus.documents]
         known = decontaminate([item.question for item in left], texts, OVERLAP_WORDS)
         notes["contaminated"] = found.dropped + len(known.dropped)

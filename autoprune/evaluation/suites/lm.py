@@ -11,7 +11,7 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.intervals import bootstrap_mean
 from autoprune.evaluation.kl import DEFAULT_TOP, dense_predictions
 from autoprune.evaluation.perplexity import Evaluation, evaluate_windows
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
@@ -93,17 +93,17 @@ class LanguageSuite:
                 f"{self.batch} is not possible; name a corpus, seqlen is at least 2, others 1"
             )
 
-    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+    def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Cut all windows; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
             UsageError: If a corpus is unknown, or shorter than one window.
             ContaminationError: If a corpus was seen and the policy is ``refuse``.
         """
-        self._texts(loaded, around)
+        self._texts(loaded, resources)
 
     def run(
-        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+        self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
@@ -115,7 +115,7 @@ class LanguageSuite:
             "version": VERSION, "part": self.part, "seqlen": self.seqlen, "seed": self.seed,
         }  # fmt: skip
         context = RowContext(self.name, shared, model_provenance(loaded), self.seed)
-        prepared, lacking = self._texts(loaded, around)
+        prepared, lacking = self._texts(loaded, resources)
         rows = missing_rows(lacking, "perplexity", context)
         dense, reason = self._load_dense(loaded) if prepared else (None, "")
         distances = []
@@ -139,21 +139,21 @@ class LanguageSuite:
             loaded.model, windows, report=report, batch=self.batch, dense=wanted
         )
 
-    def _texts(self, loaded: LoadedModel, around: Surroundings) -> tuple[list[Prepared], Lacking]:
+    def _texts(self, loaded: LoadedModel, resources: Resources) -> tuple[list[Prepared], Lacking]:
         """The texts to measure on, and the reason for each reference that is unavailable."""
         prepared, lacking = read_each(
-            self.corpora, around, lambda ref: self._prepare(loaded, ref, around)
+            self.corpora, resources, lambda ref: self._prepare(loaded, ref, resources)
         )
         texts = distinct_names([entry.text for entry in prepared])
         named = [replace(e, text=text) for e, text in zip(prepared, texts, strict=True)]
         return named, lacking
 
-    def _prepare(self, loaded: LoadedModel, ref: str, around: Surroundings) -> "Prepared":
-        text = read_text(loaded, ref, self.part, self.text_split, around, seed=self.seed)
+    def _prepare(self, loaded: LoadedModel, ref: str, resources: Resources) -> "Prepared":
+        text = read_text(loaded, ref, self.part, self.text_split, resources, seed=self.seed)
         count = self.windows or _ALL_WINDOWS
         try:
             windows = token_windows(
-                text.corpus, loaded.tokenizer, count, self.seqlen, cache=around.cache
+                text.corpus, loaded.tokenizer, count, self.seqlen, cache=resources.cache
             )
         except UsageError as error:
             raise not_enough(text, error) from error

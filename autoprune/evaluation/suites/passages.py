@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.texts import (
@@ -54,7 +54,7 @@ class PassageSuite(Generic[Passages]):
         """The suite's own protocol entries, version first."""
 
     @abstractmethod
-    def passages(self, loaded: LoadedModel, text: Text, around: Surroundings) -> Passages:
+    def passages(self, loaded: LoadedModel, text: Text, resources: Resources) -> Passages:
         """The passages of a text; ``UsageError`` if it is too short."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class PassageSuite(Generic[Passages]):
         """One answer per passage, and further details for the row."""
 
     def run(
-        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+        self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
@@ -80,23 +80,23 @@ class PassageSuite(Generic[Passages]):
         shared = {"version": own.pop("version"), "part": self.part, **own, "seed": self.seed}
         protocol = model_protocol(loaded) | shared
         context = RowContext(self.name, protocol, model_provenance(loaded), self.seed)
-        texts, lacking = self.texts(loaded, around)
+        texts, lacking = self.texts(loaded, resources)
         rows = missing_rows(lacking, self.metric, context)
         return rows + [self._row(loaded, *entry, context, report) for entry in texts]
 
     def texts(
-        self, loaded: LoadedModel, around: Surroundings
+        self, loaded: LoadedModel, resources: Resources
     ) -> tuple[list[tuple[Text, Passages]], Lacking]:
         """Each text with its passages, and the reason for each reference that is unavailable."""
 
         def prepared(ref: str) -> tuple[Text, Passages]:
-            text = read_text(loaded, ref, self.part, self.text_split, around, seed=self.seed)
+            text = read_text(loaded, ref, self.part, self.text_split, resources, seed=self.seed)
             try:
-                return text, self.passages(loaded, text, around)
+                return text, self.passages(loaded, text, resources)
             except UsageError as error:
                 raise not_enough(text, error) from error
 
-        found, lacking = read_each(self.corpora, around, prepared)
+        found, lacking = read_each(self.corpora, resources, prepared)
         names = distinct_names([text for text, _ in found])
         return [(text, own) for text, (_, own) in zip(names, found, strict=True)], lacking
 

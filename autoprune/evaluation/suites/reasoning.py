@@ -10,7 +10,7 @@ from autoprune.evaluation.best_of import best_replies
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.generation import check_length, greedy_replies, sampled_replies
 from autoprune.evaluation.grading.grader import Grader
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.generators import GENERATORS, Item, draw_items
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
@@ -83,7 +83,7 @@ class ReasoningSuite:
         if self.verifier:
             find_verifier(self.verifier)
 
-    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+    def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Draw all items, check that they fit, and open the verifier.
 
         See :class:`autoprune.evaluation.suites.suite.Suite`.
@@ -99,7 +99,7 @@ class ReasoningSuite:
             check_length(loaded, prompts, self.new_tokens)
 
     def run(
-        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+        self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         names = self._names()
@@ -132,7 +132,7 @@ class ReasoningSuite:
                     note = f"{name}: {inner.stage} {inner.done} of {inner.total}"
                     report(Progress(self.name, begun, total, note))
 
-                rows += self._measure(loaded, name, context, grader, verifier, inside, around)
+                rows += self._measure(loaded, name, context, grader, verifier, inside, resources)
                 report(Progress(self.name, done, total, rows[-1].describe()[:80]))
         if len(names) > 1:
             for metric in dict.fromkeys(row.metric for row in rows):
@@ -157,7 +157,7 @@ class ReasoningSuite:
         grader: Grader,
         verifier: StepVerifier | None,
         report: Report,
-        around: Surroundings,
+        resources: Resources,
     ) -> list[Row]:
         items, prompts = self._drawn(name)
         protocol = {"data": digest_json(prompts)}
@@ -171,7 +171,7 @@ class ReasoningSuite:
                 # A single step is answered right after the marker, which the prompt already holds.
                 replies = [
                     [reply if item.solution else _MARKER + reply for reply in some]
-                    for item, some in zip(items, around.keep(name, written), strict=True)
+                    for item, some in zip(items, resources.keep(name, written), strict=True)
                 ]
                 chosen = [0] * len(items)
                 if verifier is not None:

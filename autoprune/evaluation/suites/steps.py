@@ -6,7 +6,7 @@ from pathlib import Path
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
@@ -70,7 +70,7 @@ class StepsSuite:
                 "rename folders that are called the same"
             )
 
-    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+    def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Draw the solutions and open the trained verifiers.
 
         See :class:`autoprune.evaluation.suites.suite.Suite`.
@@ -86,7 +86,7 @@ class StepsSuite:
                 open_verifier(text, loaded)
 
     def run(
-        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+        self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         chains = self._chains()

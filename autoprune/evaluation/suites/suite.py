@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from autoprune.errors import UsageError
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report
@@ -16,7 +16,7 @@ from autoprune.textform import parameters, read_settings
 class Suite(Protocol):
     """Measures a model; a frozen dataclass whose fields are its settings.
 
-    A suite may have a method ``check(loaded, *, around)``, which raises what :meth:`run` would
+    A suite may have a method ``check(loaded, *, resources)``, which raises what :meth:`run` would
     raise for this request and this model but measures nothing; see :func:`check_suite`.
     """
 
@@ -25,34 +25,34 @@ class Suite(Protocol):
         """Its name in the registry."""
 
     def run(
-        self, loaded: LoadedModel, *, report: Report, around: Surroundings = ALONE
+        self, loaded: LoadedModel, *, report: Report, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
         """Measure the model and leave it unchanged.
 
         Args:
             loaded: The model.
             report: Callback, called with progress.
-            around: Cache, what the model has seen, and what to do about it.
+            resources: Cache, what the model has seen, and what to do about it.
 
         Returns:
             Rows with protocol and provenance; what could not be measured is a row with the reason.
         """
 
 
-def check_suite(suite: Suite, loaded: LoadedModel, around: Surroundings = ALONE) -> None:
+def check_suite(suite: Suite, loaded: LoadedModel, resources: Resources = NO_RESOURCES) -> None:
     """Let a suite check its request first: a wrong one must not cost other suites their figures.
 
     Args:
         suite: The suite; one without a ``check`` method is skipped.
         loaded: The model that it will measure.
-        around: The surroundings that it will get.
+        resources: The resources that it will get.
 
     Raises:
         AutopruneError: If the suite refuses the request.
     """
     check = getattr(suite, "check", None)
     if check is not None:
-        check(loaded, around=around)
+        check(loaded, resources=resources)
 
 
 SUITES: Registry[Callable[..., Suite]] = Registry("suite", "autoprune.suites")

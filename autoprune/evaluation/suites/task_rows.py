@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.digest import digest_json
-from autoprune.evaluation.suites.cleaning import Surroundings, clean
+from autoprune.evaluation.suites.cleaning import Resources, clean
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.task_names import GROUPS
 from autoprune.text.hygiene import ContaminationError
@@ -21,7 +21,7 @@ def rows_of(
     results: Mapping[str, Any],
     groups: Mapping[str, Any],
     context: RowContext,
-    around: Surroundings,
+    resources: Resources,
 ) -> list[Row]:
     """Rows of all tasks of one run, and of the lm-eval groups they belong to.
 
@@ -29,7 +29,7 @@ def rows_of(
         results: What ``lm_eval.evaluate`` returned, with samples.
         groups: lm-eval groups by name, as its task manager loaded them.
         context: What all rows share.
-        around: What the model has seen, and what to do about it.
+        resources: What the model has seen, and what to do about it.
 
     Raises:
         ContaminationError: If items were seen and the policy is ``refuse``.
@@ -39,7 +39,7 @@ def rows_of(
         row
         for name in results["results"]
         if name not in groups
-        for row in _task_rows(name, results, context, around)
+        for row in _task_rows(name, results, context, resources)
     ]
     return rows + [
         row for group in groups.values() for row in _group_rows(group, results, rows, context)
@@ -54,16 +54,16 @@ def group_mean(group: str, rows: Sequence[Row], context: RowContext) -> Row:
 
 
 def _task_rows(
-    name: str, results: Mapping[str, Any], context: RowContext, around: Surroundings
+    name: str, results: Mapping[str, Any], context: RowContext, resources: Resources
 ) -> list[Row]:
     measured = results["samples"].get(name, [])
     # One sample per document and filter; a document is checked and counted once.
     documents = {sample["doc_id"]: sample["doc"] for sample in measured}
     texts = [_text_of(document) for document in documents.values()]
     try:
-        found = clean(texts, around, what=f"the task {name!r}", items=True)
+        found = clean(texts, resources, what=f"the task {name!r}", items=True)
     except ContaminationError as error:
-        if around.overlap == "refuse":
+        if resources.overlap == "refuse":
             raise
         # Nothing is left of this task; the other tasks are still measured.
         return [context.missing(name, AVERAGED, str(error))]

@@ -14,7 +14,7 @@ from typing import Any
 
 from autoprune.errors import PrerequisiteError, UnknownNameError, UsageError, reason_of
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import PASSING, Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
@@ -59,7 +59,7 @@ class TasksSuite:
         if self.folder is not None and not Path(self.folder).is_dir():
             raise UsageError(f"{self.folder!r} is no folder; pass one with lm-eval task files")
 
-    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+    def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Look every name up; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
@@ -70,7 +70,7 @@ class TasksSuite:
             self._task_names(self._manager())
 
     def run(
-        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+        self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
@@ -95,7 +95,7 @@ class TasksSuite:
                 if reason:
                     rows.append(context.missing(task, AVERAGED, reason))
                 else:
-                    rows += self._measure(task, model, manager, context, around)
+                    rows += self._measure(task, model, manager, context, resources)
                 report(Progress(self.name, number, len(wanted), task))
         return rows + [group_mean(name, rows, context) for name in self.names if name in MEANS]
 
@@ -123,7 +123,7 @@ class TasksSuite:
         return UNAVAILABLE[task].format(version=version("lm_eval"))
 
     def _measure(
-        self, task: str, model: Any, manager: Any, context: RowContext, around: Surroundings
+        self, task: str, model: Any, manager: Any, context: RowContext, resources: Resources
     ) -> list[Row]:
         from lm_eval import evaluate
 
@@ -142,7 +142,7 @@ class TasksSuite:
             # Whatever a task file or its data set raises, the other tasks are still measured.
             reason = f"{type(error).__name__}: {reason_of(error)}"
             return [context.missing(task, AVERAGED, reason, details={PASSING: True})]
-        return rows_of(results, found["groups"], context, around)
+        return rows_of(results, found["groups"], context, resources)
 
 
 def _ships(task: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from autoprune.errors import PrerequisiteError, UsageError
-from autoprune.evaluation.suites.cleaning import Cleaned, Surroundings, clean
+from autoprune.evaluation.suites.cleaning import Cleaned, Resources, clean
 from autoprune.evaluation.suites.rows import PASSING, Row, RowContext
 from autoprune.models.loading import LoadedModel
 from autoprune.text.corpora import Corpus, load_corpus
@@ -46,7 +46,7 @@ def read_text(
     ref: str,
     part: TextPart,
     text_split: int,
-    around: Surroundings,
+    resources: Resources,
     *,
     seed: int = 0,
 ) -> Text:
@@ -60,7 +60,7 @@ def read_text(
         ref: Reference of the corpus.
         part: The whole corpus, or one of the three parts of :func:`autoprune.text.splits`.
         text_split: Number of the split that a part belongs to; it also orders the part's windows.
-        around: Cache, what the model has seen, and what to do about it.
+        resources: Cache, what the model has seen, and what to do about it.
         seed: Seed of the order of a whole text's windows.
 
     Raises:
@@ -68,7 +68,7 @@ def read_text(
         PrerequisiteError: If it is unavailable.
         ContaminationError: If it was seen and the policy is ``refuse``, or nothing is left.
     """
-    corpus = load_corpus(ref, cache=around.cache, tokenizer=loaded.tokenizer).measures()
+    corpus = load_corpus(ref, cache=resources.cache, tokenizer=loaded.tokenizer).measures()
     whole, drawn, splits = corpus.digest, {}, None
     if part != "all":
         splits = split(corpus, text_split)
@@ -77,8 +77,8 @@ def read_text(
     elif not corpus.test:
         corpus = corpus.spread_by(f"{seed} whole")
     if part in ("all", "sealed"):
-        around.look(corpus.digest, whole, splits)
-    found = clean(corpus.documents, around, what=f"the text {corpus.name!r}")
+        resources.look(corpus.digest, whole, splits)
+    found = clean(corpus.documents, resources, what=f"the text {corpus.name!r}")
     return Text(found.left(corpus), found, corpus.digest, drawn)
 
 
@@ -94,7 +94,7 @@ def not_enough(text: Text, error: UsageError) -> UsageError | ContaminationError
 
 
 def read_each(
-    refs: Sequence[str], around: Surroundings, read: Callable[[str], Read]
+    refs: Sequence[str], resources: Resources, read: Callable[[str], Read]
 ) -> tuple[list[Read], Lacking]:
     """Apply ``read`` to each reference, and collect the reason for each that is unavailable.
 
@@ -110,7 +110,7 @@ def read_each(
         except PrerequisiteError as error:
             lacking[ref] = error
         except ContaminationError as error:
-            if around.overlap == "refuse":
+            if resources.overlap == "refuse":
                 raise
             # Nothing is left of this text; the others are still measured.
             lacking[ref] = error

@@ -9,7 +9,7 @@ import pytest
 
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.evaluation.suites import build_suite
-from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.code import CodeSuite, verdict_of
 from autoprune.evaluation.suites.code_problems import PROBLEMS
 from autoprune.evaluation.suites.code_running import Returned
@@ -66,7 +66,7 @@ def test_pass_at_1_counts_right_results_alone() -> None:
         }
     )
     suite = CodeSuite(FEW, new_tokens=3)
-    (row,) = suite.run(tiny_subject(), around=Surroundings(code=given))
+    (row,) = suite.run(tiny_subject(), resources=Resources(code=given))
     # 6.0 is 6; 1 is not True; ["a", "bb", "cc"] has two longest, the first one counts.
     assert (row.metric, row.items, row.value) == ("pass@1", (0.0, 0.0, 1.0), pytest.approx(1 / 3))
     assert row.interval is not None and row.interval[0] <= 1 / 3 <= row.interval[1]
@@ -74,10 +74,10 @@ def test_pass_at_1_counts_right_results_alone() -> None:
     prompt = PROBLEMS.get("digit_sum").prompt
     assert given.sources[0].startswith(prompt) and "expected" not in given.sources[0]
     short = Given(dict.fromkeys(FEW, Returned("ok", ("0",))))
-    assert suite.run(tiny_subject(), around=Surroundings(code=short))[0].value == 0.0
+    assert suite.run(tiny_subject(), resources=Resources(code=short))[0].value == 0.0
     deep = Given(dict.fromkeys(FEW, Returned("ok", ("[" * 4096,) * 4)))
-    assert suite.run(tiny_subject(), around=Surroundings(code=deep))[0].value == 0.0
-    (row,) = suite.run(broken_subject(), around=Surroundings(code=given))
+    assert suite.run(tiny_subject(), resources=Resources(code=deep))[0].value == 0.0
+    (row,) = suite.run(broken_subject(), resources=Resources(code=given))
     assert row.status == "not_finite"
 
 
@@ -86,7 +86,7 @@ def test_without_a_sandbox_nothing_runs(tmp_path: Path, monkeypatch: pytest.Monk
         CodeSuite().run(tiny_subject())
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(SandboxUnavailableError, match="no Docker Engine answers") as caught:
-        CodeSuite().run(tiny_subject(), around=Surroundings(code=DockerCode(tmp_path)))
+        CodeSuite().run(tiny_subject(), resources=Resources(code=DockerCode(tmp_path)))
     assert caught.value.exit_code == 4
     with pytest.raises(UsageError, match="did you mean digit_sum"):
         build_suite("code:problems=digit_sums")

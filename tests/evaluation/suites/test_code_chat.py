@@ -10,7 +10,7 @@ from tokenizers import AddedToken
 from autoprune.errors import UsageError
 from autoprune.evaluation.generation import greedy_replies
 from autoprune.evaluation.suites import build_suite
-from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.code import CodeSuite, verdict_of
 from autoprune.evaluation.suites.code_problems import PROBLEMS
 from autoprune.evaluation.suites.code_reading import program_of
@@ -121,7 +121,7 @@ def test_a_chat_asks_through_the_template_and_runs_what_was_read() -> None:
     results = Returned("ok", tuple(map(str, DIGITS.expected)))
     given, subject = Given({"digit_sum": results}), chatty()
     suite = build_suite("code:problems=digit_sum,chat=true,new_tokens=3")
-    (row,) = suite.run(subject, around=Surroundings(code=given), report=lambda progress: None)
+    (row,) = suite.run(subject, resources=Resources(code=given), report=lambda progress: None)
     assert row.value == 1.0 and row.protocol["chat"] is True and row.protocol["new_tokens"] == 3
     assert CodeSuite(chat=True)._longest == 512 and CodeSuite()._longest == 192
     (prompt,) = CodeSuite(("digit_sum",), chat=True)._prompts(subject)
@@ -129,4 +129,4 @@ def test_a_chat_asks_through_the_template_and_runs_what_was_read() -> None:
     verdict_of(DIGITS, "", given, 1.0, program_of(DIGITS, REPLIES["another name"]))
     assert ast.parse(given.sources[-1]) and "digit_sum = sum_of_digits" in given.sources[-1]
     with pytest.raises(UsageError, match="no chat template; use chat=false"):
-        CodeSuite(chat=True).check(tiny_subject(), around=Surroundings(code=given))
+        CodeSuite(chat=True).check(tiny_subject(), resources=Resources(code=given))

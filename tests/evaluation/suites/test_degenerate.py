@@ -8,7 +8,7 @@ import pytest
 from autoprune.errors import UsageError
 from autoprune.evaluation.intervals import wilson
 from autoprune.evaluation.suites import build_suite
-from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.degenerate import DegenerateSuite, distinct_share
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel
@@ -68,7 +68,7 @@ def test_some_passages_loop_and_others_do_not(text_file: str) -> None:
     from autoprune.evaluation.suites.texts import read_text
     from autoprune.text.windows import token_windows
 
-    text = read_text(subject, text_file, "sealed", 0, Surroundings())
+    text = read_text(subject, text_file, "sealed", 0, Resources())
     windows = token_windows(text.corpus, tokenizer, 60, 8)
     expected = []
     for last in windows[:, -1].tolist():
@@ -93,9 +93,9 @@ def test_the_end_token_ends_no_continuation(text_file: str) -> None:
 
 def test_protocol_states_the_rule_and_the_look_is_counted(text_file: str) -> None:
     looks: list[tuple[str, int]] = []
-    around = Surroundings(look=lambda text, _, of: looks.append((text, of.number)))
+    resources = Resources(look=lambda text, _, of: looks.append((text, of.number)))
     suite = DegenerateSuite((text_file,), items=1000, prompt=16, seed=5, text_split=3)
-    (row,) = suite.run(looping(3), around=around)
+    (row,) = suite.run(looping(3), resources=resources)
     rule = {"gram": 4, "least_distinct": 0.5, "new_tokens": 64, "prompt": 16, "part": "sealed"}
     assert rule.items() <= row.protocol.items()
     assert {"beginning_token", "data", "corpus", "version"} <= row.protocol.keys()

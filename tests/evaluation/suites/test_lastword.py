@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.suites import build_suite
-from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.comparison import compare_rows
 from autoprune.evaluation.suites.last_words import Passage, last_word_passages
 from autoprune.evaluation.suites.lastword import LastWordSuite, question_of
@@ -78,12 +78,12 @@ def test_the_share_right_is_exact(text_file: str, batch: int, begins: bool) -> N
 
 def test_a_part_is_looked_at_and_its_documents_alone_are_asked(text_file: str) -> None:
     looks: list[tuple[str, str, int]] = []
-    around = Surroundings(look=lambda text, whole, of: looks.append((text, whole, of.number)))
+    resources = Resources(look=lambda text, whole, of: looks.append((text, whole, of.number)))
     corpus = Corpus.of("text.jsonl", TEXTS)
     sealed = split(corpus, 3).sealed
     assert sealed.digest != split(corpus).sealed.digest
     # The number of the split decides, whatever the seed is.
-    (row,) = LastWordSuite((text_file,), seed=5, text_split=3).run(knowing(), around=around)
+    (row,) = LastWordSuite((text_file,), seed=5, text_split=3).run(knowing(), resources=resources)
     assert looks == [(sealed.digest, corpus.digest, 3)]
     assert len(row.items) == len(sealed.documents)
     assert sum(row.items) == sum(f" {KNOWN} " in text for text in sealed.documents)
@@ -159,6 +159,6 @@ def test_mistakes_and_findings(text_file: str, tmp_path: Path) -> None:
         LastWordSuite((text_file,), part="all").check(small)
     (row,) = LastWordSuite((text_file,), part="all", items=2).run(broken_subject())
     assert row.status == "not_finite"
-    around = Surroundings(seen=SeenText.of(TEXTS))
-    (row,) = LastWordSuite((text_file,), part="all").run(knowing(), around=around)
+    resources = Resources(seen=SeenText.of(TEXTS))
+    (row,) = LastWordSuite((text_file,), part="all").run(knowing(), resources=resources)
     assert row.status == "unavailable" and "calibrated on" in row.reason

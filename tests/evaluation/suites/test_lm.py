@@ -11,7 +11,7 @@ import torch
 from autoprune.errors import UsageError
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.evaluation.suites import build_suite
-from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
 from autoprune.evaluation.suites.lm import LanguageSuite
 from autoprune.evaluation.suites.rows import Row
@@ -86,7 +86,7 @@ def test_losses_and_distance_come_of_one_pass(text_file: str, tmp_path: Path) ->
     subject = tiny_subject(seed=1)
     save_model(tiny_subject().model, subject.tokenizer, tmp_path / "dense", {})
     alone = LanguageSuite((text_file,), seqlen=32, windows=5, batch=2)
-    windows = alone._prepare(subject, text_file, ALONE).windows
+    windows = alone._prepare(subject, text_file, NO_RESOURCES).windows
     apart = kl_to_dense(
         subject.model, dense_predictions(tiny_subject().model, windows, batch=2), batch=2
     )
@@ -130,7 +130,7 @@ def test_a_look_is_noted_before_anything_is_measured(
     def noted(text: str, whole: str, splits: Splits | None = None) -> None:
         looks.append((text, whole, splits.number if splits is not None else None))
 
-    around = Surroundings(look=noted)
+    resources = Resources(look=noted)
 
     def killed(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
@@ -139,7 +139,7 @@ def test_a_look_is_noted_before_anything_is_measured(
     for part in ("all", "selection", "sealed"):
         suite = build_suite(f"lm:corpora={text_file},part={part},seqlen=32,text_split=3,seed=5")
         with pytest.raises(KeyboardInterrupt):
-            suite.run(tiny_subject(), report=lambda progress: None, around=around)
+            suite.run(tiny_subject(), report=lambda progress: None, resources=resources)
     corpus = load_corpus(text_file)
     whole = corpus.digest
     assert looks == [(whole, whole, None), (split(corpus, 3).sealed.digest, whole, 3)]
@@ -187,10 +187,10 @@ def test_a_corpus_that_was_seen_whole_does_not_end_the_others(
     corpora = (str(tmp_path / "seen.txt"), text_file)
     suite = LanguageSuite(corpora, seqlen=16, windows=2)
     seen = SeenText.of(known.split("\n\n"))
-    lacking, *others = suite.run(tiny_subject(), around=Surroundings(seen=seen))
+    lacking, *others = suite.run(tiny_subject(), resources=Resources(seen=seen))
     assert (lacking.status, lacking.value) == ("unavailable", None)
     assert "all 9 parts of the text" in lacking.reason and "says nothing" in lacking.reason
     alone = LanguageSuite((text_file,), seqlen=16, windows=2).run(tiny_subject())
     assert [row.value for row in others] == [row.value for row in alone]
     with pytest.raises(ContaminationError, match="9 of 9 parts"):
-        suite.run(tiny_subject(), around=Surroundings(seen=seen, overlap="refuse"))
+        suite.run(tiny_subject(), resources=Resources(seen=seen, overlap="refuse"))

@@ -191,7 +191,7 @@ def test_tasks_of_lm_eval_beside_those_of_a_folder_are_indexed_once(
 
 
 def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_path: Path) -> None:
-    from autoprune.evaluation.suites.cleaning import Surroundings
+    from autoprune.evaluation.suites.cleaning import Resources
     from autoprune.text.hygiene import ContaminationError
     from autoprune.text.seen_text import SeenText
 
@@ -205,7 +205,7 @@ def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_pa
     suite, subject = TasksSuite(("local_long",), str(own)), tiny_subject()
     everything = suite.run(subject)[0]
     seen = SeenText.of(["zero one two three four five six seven eight ten"])
-    dropped = suite.run(subject, around=Surroundings(seen=seen))[0]
+    dropped = suite.run(subject, resources=Resources(seen=seen))[0]
     assert dropped.items == everything.items[:4] and len(everything.items) == 5
     assert dropped.value == sum(dropped.items) / 4
     assert (dropped.details["overlap"]["dropped"], dropped.details["overlap"]["shared_10"]) == (
@@ -214,17 +214,17 @@ def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_pa
     )
     with pytest.raises(ProtocolMismatchError, match="data is"):
         compare_rows(everything, dropped)
-    reported = suite.run(subject, around=Surroundings(seen=seen, overlap="report"))[0]
+    reported = suite.run(subject, resources=Resources(seen=seen, overlap="report"))[0]
     assert reported.items == everything.items and reported.details["overlap"]["contaminated"] == 1
     with pytest.raises(ContaminationError, match="1 of 5"):
-        suite.run(subject, around=Surroundings(seen=seen, overlap="refuse"))
+        suite.run(subject, resources=Resources(seen=seen, overlap="refuse"))
     # A task of which nothing is left does not end the others.
     alone = tmp_path / "alone.jsonl"
     alone.write_text(json.dumps(long) + "\n")
     text = text.replace("local_long", "local_alone")
     (own / "alone.yaml").write_text(text.format(data=alone))
     both = TasksSuite(("local_alone", "local_long"), str(own))
-    lacking, *others = both.run(subject, around=Surroundings(seen=seen))
+    lacking, *others = both.run(subject, resources=Resources(seen=seen))
     assert lacking.value is None and "all 1 parts" in lacking.reason
     assert others[0].items == dropped.items
 
@@ -232,7 +232,7 @@ def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_pa
 def test_a_document_counts_once_however_many_filters_read_its_answer(
     folder: str, tmp_path: Path
 ) -> None:
-    from autoprune.evaluation.suites.cleaning import Surroundings
+    from autoprune.evaluation.suites.cleaning import Resources
     from autoprune.text.seen_text import SeenText
 
     long = {**QUESTIONS[0], "question": "one two three four five six seven eight nine the sky is"}
@@ -242,7 +242,7 @@ def test_a_document_counts_once_however_many_filters_read_its_answer(
     (tmp_path / "filters.yaml").write_text(text.format(data=data) + FILTERS)
     seen = SeenText.of(["zero one two three four five six seven eight ten"])
     suite = TasksSuite(("local_filters",), str(tmp_path))
-    rows = suite.run(tiny_subject(), around=Surroundings(seen=seen))
+    rows = suite.run(tiny_subject(), resources=Resources(seen=seen))
     assert {row.protocol["filter"] for row in rows} == {"first", "whole"}
     for row in rows:
         overlap = row.details["overlap"]
@@ -253,7 +253,7 @@ def test_a_document_counts_once_however_many_filters_read_its_answer(
 def test_a_group_of_lm_eval_is_a_row_of_the_items_that_are_left(
     folder: str, tmp_path: Path
 ) -> None:
-    from autoprune.evaluation.suites.cleaning import Surroundings
+    from autoprune.evaluation.suites.cleaning import Resources
     from autoprune.text.seen_text import SeenText
 
     long = {**QUESTIONS[3], "question": "one two three four five six seven eight nine two and two"}
@@ -264,7 +264,7 @@ def test_a_group_of_lm_eval_is_a_row_of_the_items_that_are_left(
         text = CHOICE.replace("local_choice", name) + SHARED
         (tmp_path / f"{name}.yaml").write_text(text.format(data=file))
     subject = tiny_subject()
-    seen = Surroundings(seen=SeenText.of(["zero one two three four five six seven eight ten"]))
+    seen = Resources(seen=SeenText.of(["zero one two three four five six seven eight ten"]))
     for weighted in (True, False):
         (tmp_path / "group.yaml").write_text(GROUP.format(weighted=weighted))
         suite = TasksSuite(("local_group",), str(tmp_path))
@@ -275,14 +275,14 @@ def test_a_group_of_lm_eval_is_a_row_of_the_items_that_are_left(
         wanted = sum(part * share for part, share in zip(parts, shares, strict=True))
         assert group.value == pytest.approx(wanted)
         assert compare_rows(group, group).items == 6
-        *_, left = _accuracies(suite.run(subject, around=seen))
+        *_, left = _accuracies(suite.run(subject, resources=seen))
         assert len(left.items) == 5
         with pytest.raises(ProtocolMismatchError, match="tasks_digest"):
             compare_rows(group, left)
     # A mean without a task of which nothing is left would be another group's.
     data[1].write_text(json.dumps(long) + "\n")
     (tmp_path / "group.yaml").write_text(GROUP.format(weighted=True).replace("acc,", "acc_norm,"))
-    rows = TasksSuite(("local_group",), str(tmp_path)).run(subject, around=seen)
+    rows = TasksSuite(("local_group",), str(tmp_path)).run(subject, resources=seen)
     (group,) = [row for row in rows if (row.name, row.metric) == ("local_group", "acc_norm")]
     assert group.value is None and "no figure for local_second" in (group.reason or "")
 

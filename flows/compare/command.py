@@ -1,0 +1,22 @@
+"""``autoprune compare``: many methods, one model, one fair table and a recommendation."""
+
+import argparse
+from typing import Any
+
+from flows import compare
+from flows.compare.params import CompareParams
+from flows.compare.table import rendered
+from flows.engine import open_engine
+from flows.terminal.output import emit
+
+
+def run(args: argparse.Namespace, params: CompareParams | dict[str, Any]) -> int:
+    """Compare and print the table, or print the tables of a record."""
+    if isinstance(params, CompareParams):
+        with open_engine(args) as engine:
+            record = engine.call(compare.compare, params)
+    else:
+        wanted = params.get("baseline"), params.get("out")
+        record = compare.tables_of_record(args.from_record, *wanted)
+    emit(args, record, "" if args.json else rendered(record))
+    return 0

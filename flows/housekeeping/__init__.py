@@ -1,0 +1,1 @@
+"""What fills the disk: searches deleted, copies and caches freed."""

@@ -1,0 +1,1 @@
+"""What a model's matrices look like, and what pruning each one costs."""

@@ -1,0 +1,1 @@
+"""Training sets and dated test sets from forum threads."""

@@ -1,0 +1,1 @@
+"""Lists of runs, candidates, models and other names."""

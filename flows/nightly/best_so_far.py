@@ -1,0 +1,93 @@
+"""The starting point of a night: the best recipe of earlier searches of the same model."""
+
+import logging
+from typing import Any
+
+from autoprune.candidate import FORMULA_PREFIX
+from autoprune.errors import AutopruneError
+from autoprune.metrics.language import parse
+from autoprune.models.reference import RECORD_FILE
+from autoprune.recipe import Recipe
+from autoprune.recipe_text import RecipeText
+from flows.search.params import SearchParams
+from flows.search.runs import saved_params
+from flows.terminal import console
+from tasks.mirror import tracker_of
+from tasks.run_files import RunFiles, read_object
+from tasks.state import State
+from tasks.track import registry
+from tasks.track.models import registry_name, smaller_name
+
+log = logging.getLogger(__name__)
+
+
+def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
+    """Add the registry's champion, else the latest winner, to the starts of a search.
+
+    A search that has begun keeps its original starts, so that a retry can resume it.
+
+    Args:
+        state: The state folder.
+        params: The search of a night, with the name of its run.
+    """
+    if params.run is not None and RunFiles.of(state, params.run).params.exists():
+        starts = saved_params(state, params.run).starts
+    else:
+        found = _champion(state, params) or _latest(state, params)
+        line = recipe_line(found) if found is not None else ""
+        if found is not None and not line:
+            console.screen().event(
+                "the best recipe so far is code, or scored block by block, which no line holds: "
+                "tonight does not start from it"
+            )
+        new = (line,) if line and line not in params.starts else ()
+        starts = (*params.starts, *new)
+    return params.model_copy(update={"starts": starts})
+
+
+def recipe_line(recipe: dict[str, Any]) -> str:
+    """Format a recipe as ``METRIC+PART+...``; empty for code, which no line can hold."""
+    found = Recipe.from_json(recipe)
+    if found.metric.kind in ("python", "program") or found.scoring != "dense":
+        return ""
+    metric = found.metric.source
+    if found.metric.kind == "scheme":
+        return metric if found.solver == "none" else f"{metric}+{found.solver}"
+    if found.metric.kind == "expression":
+        formula = parse(metric).with_constants(found.metric.params)
+        metric = f"{FORMULA_PREFIX}({formula.text})"
+    return RecipeText(metric, found.group, found.allocation, found.solver).text
+
+
+def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
+    try:
+        own = smaller_name if params.schemes else registry_name
+        tracker, name = tracker_of(state), own(params.model, params.share)
+        number = registry.aliases_of(tracker, name)[registry.CHAMPION]
+        record = registry.version_record(tracker, name, number, registry.CHAMPION)
+    except Exception:
+        # No registry, no champion, or its files are gone: look at earlier runs instead.
+        log.info("no champion to start from", exc_info=True)
+        return None
+    return _recipe(record, params)
+
+
+def _latest(state: State, params: SearchParams) -> dict[str, Any] | None:
+    for run in state.run_ids():
+        record = RunFiles.of(state, run).winner / RECORD_FILE
+        try:
+            if record.is_file() and (found := _recipe(read_object(record), params)):
+                return found
+        except AutopruneError:
+            log.info("the winner of %s cannot be read", run, exc_info=True)
+    return None
+
+
+def _recipe(record: dict[str, Any], params: SearchParams) -> dict[str, Any] | None:
+    """Return a winner's recipe if its model, sparsity and pattern match."""
+    same = (record.get("model"), record.get("target"), record.get("pattern"))
+    if same != (params.model, params.share, params.pattern):
+        return None
+    recipe: dict[str, Any] | None = record.get("recipe")
+    is_scheme = recipe is not None and recipe["metric"]["kind"] == "scheme"
+    return recipe if is_scheme == bool(params.schemes) else None

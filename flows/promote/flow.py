@@ -1,0 +1,193 @@
+"""The promotion flow: measure both versions on the same windows, then move the alias."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from prefect import flow
+
+from autoprune.errors import AutopruneError
+from autoprune.report.sealed import SealedSet
+from flows.naming import run_name
+from flows.on_device import on_its_device
+from flows.params.fields import split_number
+from flows.promote.params import PromoteParams
+from flows.promote.verdict import verdict_line
+from flows.terminal import console
+from flows.text_split import forget_split, settled
+from tasks.calibrate import load_model
+from tasks.evaluate import evaluate_model
+from tasks.promotion import (
+    cut_part,
+    find_contenders,
+    find_split,
+    inspect_checkpoint,
+    judge_contenders,
+    roll_back,
+    settle,
+    try_reload,
+)
+from tasks.publish import Publisher
+from tasks.register_folder import register_folder
+from tasks.state import State, folder_tag, model_slug
+from tasks.workbench import Workbench, opened
+
+TEXT = "promotion"
+
+
+def _subject(params: PromoteParams) -> str:
+    if params.rollback:
+        return f"rollback-{model_slug(params.name)}" if params.name else "rollback"
+    return model_slug(params.name or params.folder or "challenger")
+
+
+NAME = run_name("promote", PromoteParams, _subject)
+
+
+@flow(name="promote", flow_run_name=NAME, persist_result=False)
+@on_its_device
+def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
+    """Move the champion if the challenger passes the gate; record the reason either way."""
+    state = State.open()
+    root = str(state.root)
+    if params.rollback:
+        done = roll_back(root, params.name, params.dry_run)
+        done |= {"passed": True, "rollback": True, "dry_run": params.dry_run}
+        console.screen().outcome([verdict_line(done)])
+        return done
+    if params.folder is not None:
+        made = register_folder(root, params.folder, params.name)
+        params = params.model_copy(update=made)
+    found = find_contenders(root, params.name, params.version, params.dry_run)
+    name, champion, challenger = found["name"], found["champion"], found["challenger"]
+    unsettled = params
+    params = settled(params, challenger["folder"], params.corpus)
+    # Another split could seal text that the search calibrated on; such text is left out then.
+    drawn = params.text_split
+    if drawn is None:
+        drawn = find_split(challenger["folder"])["number"] or 0
+    number = split_number(drawn)
+    # Another state folder, or this one made anew, may number a promotion of its own the same.
+    asked = f"promotion of {name} version {challenger['version']}, {folder_tag(state)}"
+    if found["note"]:
+        console.screen().event(found["note"])
+    contenders = {"champion": champion, "challenger": challenger}
+    folders = [version["folder"] for version in contenders.values() if version is not None]
+    measured = {}
+    for role, version in contenders.items():
+        if version is not None:
+            console.screen().event(f"measure {role}: {name} version {version['version']}")
+            measured[role] = _measured(state, version, params, number, folders, asked, role)
+    if len({figures["text"] for figures in measured.values()}) > 1:
+        raise AutopruneError(
+            f"version {champion['version']} and version {challenger['version']} of {name} cut the "
+            "text into different tokens, so their perplexities cannot be compared; they are of "
+            "different base models; register them under different names"
+        )
+    challenged = measured["challenger"]
+    challenged |= inspect_checkpoint(challenger["folder"])
+    tried = try_reload(root, name, challenger["version"], challenger["folder"])
+    challenged |= {"reload": tried}
+    if champion is not None:
+        measured["champion"] |= inspect_checkpoint(champion["folder"])
+    verdict = judge_contenders(
+        name, measured.get("champion"), challenged, params.accept_tie, params.larger_by
+    )
+    before = None if champion is None else champion["version"]
+    record = {
+        "name": name,
+        "challenger": challenger["version"],
+        "champion": before,
+        "windows": challenged["windows"],
+        "seqlen": params.seqlen,
+        "dtype": params.dtype,
+        "beginning_token": challenged["beginning_token"],
+        "corpus": params.corpus,
+        "part": params.part,
+        "text_split": number,
+        "split_digest": challenged["split"]["digest"],
+        "overlap": challenged["overlap"],
+        "sealed_looks": challenged["sealed_looks"],
+        "sealed_set": challenged["sealed_set"],
+        "passed": verdict["passed"],
+        "reason": verdict["reason"],
+        "checks": verdict["checks"],
+        "measured": measured,
+        "dry_run": params.dry_run,
+        "rollback": False,
+        "moved": False,
+        "note": found["note"],
+    }
+    if not params.dry_run:
+        done = settle(root, name, challenger["version"], before, verdict, text_of(record))
+        record |= {"moved": done["moved"]}
+    _show(record)
+    forget_split(unsettled)
+    return record
+
+
+def _show(record: Mapping[str, Any]) -> None:
+    """Log the verdict and put the gate's table on the run's page."""
+    line = verdict_line(record)
+    console.screen().outcome([line])
+    rows = [
+        {
+            "check": check["name"],
+            "gate": "pass" if check["ok"] else "FAIL",
+            "champion": check["champion"],
+            "challenger": check["challenger"],
+            "detail": check["detail"],
+        }
+        for check in record["checks"]
+    ]
+    Publisher(record["name"], None, "promote").figures(rows, line)
+
+
+def text_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe, for the version's tags, the text that a promotion was measured on."""
+    kept = {key: record[key] for key in ("corpus", "part", "text_split", "beginning_token")}
+    known = record["sealed_set"]
+    earlier = None if known is None else known["earlier"]
+    looks = {"sealed_looks": record["sealed_looks"], "earlier_looks": earlier}
+    return kept | {"split": record["split_digest"]} | looks
+
+
+def _measured(
+    state: State,
+    version: dict[str, Any],
+    params: PromoteParams,
+    number: int,
+    models: list[str],
+    asked: str,
+    role: str,
+) -> dict[str, Any]:
+    """Return one version's loss per window, and free the model afterwards."""
+    bench = Workbench(version["folder"], state, report=console.report, dtype=params.dtype)
+    with opened(bench):
+        load_model(bench, version["folder"])
+        text = cut_part(
+            bench,
+            TEXT,
+            params.corpus,
+            params.part,
+            params.measured_windows,
+            params.seqlen,
+            number,
+            models,
+            asked,
+            role,
+        )
+        if text["fewer_windows"]:
+            console.screen().event(text["fewer_windows"])
+        if text["sealed_set"] is not None:
+            known = SealedSet(**text["sealed_set"])
+            console.screen().event(known.warning or known.facts)
+        figure = evaluate_model(bench, TEXT)
+    return {
+        "nll": [value if math.isfinite(value) else None for value in figure["nll"]],
+        "perplexity": figure["perplexity"],
+        "windows": text["windows"],
+        "text": text["digest"],
+        **{key: text[key] for key in ("split", "overlap", "sealed_looks", "sealed_set")},
+        "beginning_token": text["beginning_token"],
+    }

@@ -1,0 +1,63 @@
+"""The pruning flow for schemes, which shrink the model instead of zeroing weights."""
+
+from typing import Any
+
+from autoprune.budget import Budget
+from autoprune.errors import UsageError
+from autoprune.evaluation.continuations import side_by_side
+from autoprune.models.record import source_record, text_record
+from flows.params.fields import listed
+from flows.prune.params import PruneParams
+from flows.terminal import console
+from tasks.calibrate import cut_windows, load_model
+from tasks.card import write_folder_card
+from tasks.prune import rounding_note
+from tasks.samples import sample_text
+from tasks.scheme import check_scheme, save_smaller, shrink_model
+from tasks.state import State
+from tasks.workbench import Workbench, opened
+
+CALIBRATION = "calibration"
+
+
+def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
+    """Shrink a model and save it; return the record of ``autoprune.json``.
+
+    Raises:
+        UsageError: If the scheme or the share does not fit this model, or options of calibration
+            text are given to a scheme that reads none.
+    """
+    assert params.scheme is not None
+    request = check_scheme(params.scheme)
+    if not request["reads_text"] and params.text_options:
+        raise UsageError(
+            f"the scheme {request['scheme']} reads no text, so that {params.text_options} would "
+            f"change nothing; leave out {params.text_options}"
+        )
+    budget = Budget(params.sparsity, None, params.bytes, params.faster)
+    memory = "float32" if params.dtype == "auto" else params.dtype
+    bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=memory)
+    with opened(bench):
+        model = load_model(bench, params.model)
+        record = source_record(params.model, model["digest"], params.seed)
+        record |= {"dtype": memory, "out": None, "notes": []}
+        record |= {"dtype_asked": params.dtype, "held_out": params.held_out}
+        windows = None
+        if request["reads_text"]:
+            windows = CALIBRATION
+            size = params.windows, params.seqlen
+            fresh, known = request["fresh_windows"], listed(params.held_out)
+            text = cut_windows(bench, windows, params.corpus, *size, known, fresh)
+            record |= text_record(text["corpus"], text["digest"], text["windows"], params.seqlen)
+            record |= {"overlap": text["overlap"], "notes": text["notes"]}
+        written = sample_text(bench, windows) if params.out and windows else []
+        made = shrink_model(bench, request["scheme"], windows, budget, params.dtype)
+        record |= made | {"notes": [*record["notes"], *made["notes"]]}
+        if written and windows:
+            both = side_by_side(written, sample_text(bench, windows))
+            record["writes"] = {"part": windows, "samples": both}
+        if params.out is not None:
+            record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
+            record |= save_smaller(bench, params.out, record, params.dtype)
+            record["size"] = write_folder_card(params.out, params.model, {})["size"]
+    return record

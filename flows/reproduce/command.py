@@ -1,0 +1,67 @@
+"""``autoprune reproduce``: a candidate of a search, pruned again from its MLflow record."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from autoprune.plain_text import shell_line
+from flows.engine import open_engine
+from flows.prune.flow import prune
+from flows.reproduce.folder import reproduce_folder
+from flows.terminal.console import open_screen
+from flows.terminal.output import emit, pairs
+from tasks.reproduce import MasksDifferError, find_candidate, reproduce
+from tasks.state import State
+
+
+def run(args: argparse.Namespace, out: Path | None) -> int:
+    """Prune again and print whether the masks, or a folder's files, are the same."""
+    state = State.open()
+    if args.candidate is None:
+        return _folder(args, state.root, out)
+    with open_screen(quiet=args.quiet):
+        mlflow_run = find_candidate(state, args.run_name, args.candidate)
+        record: dict[str, Any] = {"run": args.run_name, "candidate": args.candidate}
+        try:
+            place = None if out is None else str(out)
+            done = reproduce(str(state.root), mlflow_run, place, args.overwrite, args.dtype)
+            record |= done | {"match": True}
+        except MasksDifferError as differ:
+            record |= {"mlflow_run": mlflow_run, "match": False, "out": None}
+            record |= {"mask_digest": differ.wanted, "found": differ.found}
+    emit(args, record, _text(record))
+    return 0 if record["match"] else 1
+
+
+def _folder(args: argparse.Namespace, root: Path, out: Path | None) -> int:
+    with open_engine(args) as engine:
+        folder = Path(args.run_name).expanduser()
+        record = reproduce_folder(
+            folder, args.corpus, out, root, lambda params: engine.call(prune, params)
+        )
+    same = [name for name, digest in record["files"].items() if record["found"].get(name) == digest]
+    rows = [("match" if record["match"] else "mismatch", f"{folder}, by {record['scheme']}")]
+    rows.append(("files", f"{len(same)} of {len(record['files'])} weight files are the same"))
+    if not record["match"]:
+        rows.append(("next", "use the versions and the processor that made it"))
+    elif record["out"] is not None:
+        rows.append(("saved", record["out"]))
+    emit(args, record, pairs(*rows))
+    return 0 if record["match"] else 1
+
+
+def _text(record: dict[str, Any]) -> str:
+    name = f"{record['candidate']} of {record['run']}"
+    rows = [("match" if record["match"] else "mismatch", name), ("masks", record["mask_digest"])]
+    rows.append(("MLflow run", record["mlflow_run"]))
+    if not record["match"]:
+        rows += [
+            ("here", record["found"]),
+            ("next", "use the versions and the processor that the MLflow run's tags name"),
+        ]
+    elif record["out"] is not None:
+        rows += [("saved", record["out"]), ("next", shell_line("evaluate", record["out"]))]
+    else:
+        again = f"autoprune reproduce {record['run']} {record['candidate']} --out DIR"
+        rows.append(("next", f"{again} to save the model"))
+    return pairs(*rows)

@@ -1,0 +1,123 @@
+"""Remakes a folder that a scheme made, from its record alone, and compares the files."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.reference import RECORD_FILE
+from autoprune.storage import atomic_folder
+from flows import library
+from flows.params.fields import listed
+from flows.prune.params import PruneParams
+from tasks.run_files import read_object
+
+
+def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, Any], PruneParams]:
+    """Return what a folder records, and the request that remakes it.
+
+    Args:
+        folder: A model that a scheme made.
+        corpus: Reference of its calibration text; None: the name in the record.
+        out: Where to write the new one.
+
+    Raises:
+        UsageError: If it was not made by a scheme, or by a search or beside one.
+    """
+    place = folder / RECORD_FILE
+    record = read_object(place) if place.is_file() else {}
+    if not ("scheme" in record and record.get("checkpoint", {}).get("files")):
+        raise UsageError(
+            f"{folder} has no {RECORD_FILE} of a model that a scheme made; name such a folder, or "
+            "a search and one of its candidates: autoprune reproduce RUN CANDIDATE"
+        )
+    if "run" in record:
+        raise UsageError(
+            f"{folder} is {record['candidate']} of the search {record['run']}, whose record says "
+            f"how: autoprune reproduce {record['run']} {record['candidate']}"
+        )
+    if "text_split" in record:
+        raise UsageError(
+            f"{folder} was made beside a search, on its part {record['corpus']} of split "
+            f"{record['text_split']}, which this command cannot draw; name a folder that "
+            "`autoprune prune --scheme` wrote"
+        )
+    asked = {
+        "model": record["model"],
+        "scheme": record["scheme"],
+        "sparsity": record["parameters_target"],
+        "seed": record["seed"],
+        "dtype": _asked_type(folder, record.get("dtype_asked", "auto")),
+        "out": str(out),
+        # The command has checked the folder already.
+        "overwrite": True,
+    }
+    if "samples" in record:
+        asked |= {"corpus": corpus or record["corpus"], "seqlen": record["seqlen"]}
+        asked |= {"calibration_windows": record["samples"], "held_out": record.get("held_out")}
+    return record, PruneParams.model_validate(asked)
+
+
+def _asked_type(folder: Path, asked: str) -> str:
+    """The option that gives the type of the files: earlier versions saved GGUF in float32."""
+    wide = asked == "auto" and library.matrix_types(folder) == {"F32"}
+    return "float32" if wide else asked
+
+
+def reproduce_folder(
+    folder: Path,
+    corpus: str | None,
+    out: Path | None,
+    root: Path,
+    prune: Callable[[PruneParams], dict[str, Any]],
+) -> dict[str, Any]:
+    """Shrink a model again as its record says, and compare the weight files.
+
+    Args:
+        folder: A model that a scheme made.
+        corpus: Reference of its calibration text; None: the name in the record.
+        out: Folder for the new model, written only if its files are the same; None: compare only.
+        root: The state folder, which holds the new model until it is compared.
+        prune: Runs the prune flow.
+
+    Raises:
+        UsageError: If it was not made by a scheme, its text is not found, or ``out`` overlaps what
+            is read.
+        AutopruneError: If the model or the text differs from the record.
+    """
+    with tempfile.TemporaryDirectory(dir=root, prefix="reproduce-") as temporary:
+        new = Path(temporary) / "made"
+        record, params = request_of(folder, corpus, new)
+        if out is not None:
+            # The command has checked the folder already, but not against what is read.
+            read = (params.corpus, *listed(params.held_out))
+            library.check_target(str(out), params.model, read, overwrite=True)
+        try:
+            params.check()
+        except UsageError as error:
+            hint = "; name the calibration text with --corpus" if corpus is None else ""
+            raise UsageError(f"{error}{hint}") from error
+        made = prune(params)
+        for key in ("model_digest", "corpus_digest"):
+            found, wanted = made.get(key), record.get(key)
+            if found != wanted:
+                what = "model" if key == "model_digest" else "calibration text"
+                raise AutopruneError(
+                    f"the {what} has digest {str(found)[:16]}… here and {str(wanted)[:16]}… in the "
+                    "record; only the same gives the same files; use the one that was recorded"
+                )
+        wanted = record["checkpoint"]["files"]
+        match = made["files"] == wanted
+        if match and out is not None:
+            with atomic_folder(out) as place:
+                shutil.copytree(new, place, dirs_exist_ok=True)
+    return {
+        "folder": str(folder),
+        "scheme": record["scheme"],
+        "files": wanted,
+        "found": made["files"],
+        "match": match,
+        "out": str(out) if match and out is not None else None,
+    }

@@ -1,0 +1,57 @@
+"""What a search needs on this machine before its first step, checked before anything is created."""
+
+from pathlib import Path
+from typing import Protocol
+
+from autoprune.design.given import read_script
+from autoprune.design.mailbox import Mailbox
+from autoprune.errors import AutopruneError
+from flows import library
+from flows.params.fields import FILES
+from tasks.run_files import RunFiles
+from tasks.state import State
+
+
+class _Beginning(Protocol):
+    """The fields of :class:`flows.search.params.SearchParams` that are read here."""
+
+    # Read only: settings are frozen.
+    @property
+    def run(self) -> str | None: ...
+    @property
+    def designer(self) -> str: ...
+    @property
+    def script(self) -> str | None: ...
+    @property
+    def prompt_folder(self) -> Path | None: ...
+    def run_id(self) -> str: ...
+
+
+def require_beginning(params: _Beginning) -> None:
+    """Check the run's name, and the files and folders that a search begins with.
+
+    A search that has begun may have lost them: it has a copy of its templates, and may be finished.
+
+    Raises:
+        UsageError: If the name is not allowed, or a file or folder does not exist.
+        PrerequisiteError: If the folder of the designer ``files`` cannot be written.
+    """
+    if params.run is not None:
+        State.at().run(params.run)
+    try:
+        if params.script is not None:
+            read_script(Path(params.script))
+        if params.prompt_folder is not None and not params.prompt_folder.is_dir():
+            library.Prompts(params.prompt_folder)
+        if params.designer.startswith(FILES):
+            Mailbox(Path(params.designer.removeprefix(FILES)), params.run or "").probe()
+    except AutopruneError:
+        if not has_begun(params):
+            raise
+
+
+def has_begun(params: _Beginning) -> bool:
+    """Whether a search with these settings is in the state folder."""
+    state = State.at()
+    # The name is made from the specification, for which torch is imported.
+    return bool(state.run_ids()) and RunFiles.of(state, params.run_id()).log.exists()

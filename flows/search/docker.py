@@ -1,0 +1,22 @@
+"""Whether a search has the Docker Engine that its designs run in."""
+
+from flows.search.beginning import has_begun
+from flows.search.params import SearchParams
+from sandbox.engine import Engine
+from sandbox.errors import SandboxUnavailableError
+
+
+def require_docker(params: SearchParams) -> None:
+    """Refuse a new search that needs Docker where there is none, before a run is on record.
+
+    Raises:
+        SandboxUnavailableError: If no daemon answers, it is too old, or it runs elsewhere.
+    """
+    if params.designs_in != "docker":
+        return
+    try:
+        Engine().close()
+    except SandboxUnavailableError:
+        # A search that has begun may be finished, and then needs none.
+        if not has_begun(params):
+            raise

@@ -1,0 +1,365 @@
+"""Executes the steps of a search, and shows and mirrors their outcomes."""
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autoprune.bench.text import SEALED
+from autoprune.design.chat import Reply
+from autoprune.design.mailbox import Mailbox
+from autoprune.progress import Progress
+from autoprune.report.counted import for_people
+from autoprune.search.archive import Entry
+from autoprune.search.search import Search
+from autoprune.search.steps import (
+    Done,
+    Measure,
+    Outcome,
+    Propose,
+    Seal,
+    Sealed,
+    Validate,
+    Verify,
+    WorkStep,
+    outcome_from_json,
+)
+from flows.runners import Workers
+from flows.search.asking import Asking
+from flows.search.leaderboard import rows
+from flows.search.posting import Posting, budget_left, facts_for_designers
+from flows.terminal import console
+from tasks import steps
+from tasks.design import DesignerSession, propose
+from tasks.measure import measure_dense, no_time, note_look
+from tasks.mirror import mirror, mirrored
+from tasks.publish import Publisher
+from tasks.run_files import RunFiles
+from tasks.run_record import RunRecord
+from tasks.search_bench import SearchBench
+from tasks.state import State
+
+# Seconds a stopped run may spend on its last MLflow update; the log is complete without it.
+# Its worker checks every three seconds whether it has ended, and only then calls it Cancelled.
+STOP_SECONDS = 2.0
+
+
+@dataclass
+class Driver:
+    """Executes the steps of one search through tasks.
+
+    Args:
+        search: The open search.
+        state: Where files are kept.
+        run_id: Its name.
+        bench: Its bench.
+        session: Its designer.
+    """
+
+    search: Search
+    state: State
+    run_id: str
+    bench: SearchBench
+    session: DesignerSession
+    notes: list[str] = field(default_factory=list)
+    parent: str | None = None
+    place: str = ""
+    workers: Workers | None = None
+    # For the designer ``files``: its folder, the answers so far, and whether to wait for answers.
+    mailbox: Mailbox | None = None
+    received: dict[str, Reply] = field(default_factory=dict)
+    waits: bool = True
+    _seen: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _mirrored: bool = True
+    _best: str = ""
+    _shown: Publisher | None = None
+    _record: RunRecord | None = None
+    _settled_before: int = -1
+
+    @property
+    def files(self) -> RunFiles:
+        """The run's files."""
+        return RunFiles.of(self.state, self.run_id)
+
+    def run(self, only: type[WorkStep] | None = None) -> int:
+        """Work until the search is done, or until no step of a kind is open.
+
+        Args:
+            only: The kind; steps of other kinds stay open. None: all.
+
+        Returns:
+            Number of steps whose outcomes were recorded.
+        """
+        self._look(aloud=False)
+        count = 0
+        while self.search.finished is None and (only is None or self._waits_for(only)):
+            started = time.monotonic()
+            for step in self._done(only):
+                count += 1
+                self.search.settle()
+                if self.mailbox is not None:
+                    # For a designer in another process.
+                    self.files.add_facts(**facts_for_designers(self.search))
+                self._add_time(step, time.monotonic() - started)
+                started = time.monotonic()
+                self._look()
+                self.write_record()
+                self.mirror("RUNNING")
+                self.publish()
+        return count
+
+    def _waits_for(self, kind: type[WorkStep]) -> bool:
+        return any(isinstance(step, kind) for step in self.search.waiting)
+
+    def _done(self, only: type[WorkStep] | None) -> Iterator[WorkStep]:
+        """Do everything that can be done now, and yield each step once its outcome is on record."""
+        if only in (None, Propose, Seal):
+            open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
+        else:
+            # Include steps beside open questions, which nobody asks meanwhile.
+            open_steps = self.search.waiting
+        if only is not None:
+            open_steps = [step for step in open_steps if isinstance(step, only)]
+        asked = [step for step in open_steps if isinstance(step, Propose)]
+        if not asked or not self.search.overlapping:
+            yield from self._worked(open_steps)
+            return
+        others = [step for step in open_steps if not isinstance(step, Propose)]
+        with self._asking(asked) as asking:
+            for step in self._worked(others):
+                yield step
+                yield from asking.arrived()
+            if self.mailbox is None:
+                console.report(self._progress("waiting for the designer"))
+            yield from asking.rest()
+
+    def _asking(
+        self, asked: Sequence[Propose]
+    ) -> AbstractContextManager[Asking[Propose, Outcome] | Posting]:
+        if self.mailbox is None:
+            return Asking(asked, self._ask, self.search.keep)
+        posting = Posting(
+            asked,
+            self.mailbox,
+            budget_left(self.search),
+            self._received,
+            self.search.keep,
+            wait=self.waits,
+            note=console.screen().event,
+        )
+        return nullcontext(posting)
+
+    def _received(self, question: Propose, reply: Reply) -> Outcome:
+        self.received[question.request.digest] = reply
+        return self._ask(question)
+
+    def _worked(self, todo: Sequence[WorkStep]) -> Iterator[WorkStep]:
+        """Do steps here in sequence, or all at once if there are workers that can."""
+        if self.workers is None or any(isinstance(s, Propose | Verify | Seal) for s in todo):
+            for step in todo:
+                self.search.keep(step, self._execute(step))
+                yield step
+            return
+        limits = {s.step_id: self.search.seconds_for(s) for s in todo}
+        for step in todo:
+            if limits[step.step_id] <= 0.0:
+                self.search.keep(step, no_time())
+                yield step
+        open_now = [
+            s for s in todo if isinstance(s, Validate | Measure) and limits[s.step_id] > 0.0
+        ]
+        jobs = [(s, *steps.call_of(s, limits[s.step_id])) for s in open_now]
+        if jobs:
+            console.report(self._progress(f"{len(jobs)} steps on workers"))
+        for step, answer in self.workers.run(jobs):
+            self.search.keep(step, outcome_from_json(answer))
+            yield step
+
+    def _ask(self, question: Propose) -> Outcome:
+        if self.search.seconds_for(question) <= 0.0:
+            return no_time()
+        asked = (question.step_id, question.operator, question.request.to_json())
+        return outcome_from_json(propose(self.session, *asked))
+
+    def write_record(self) -> None:
+        """Write the run's record as it stands; it is the one shown from now on."""
+        self._record = RunRecord.of(self.search, self.files, self.run_id)
+        self._record.write(self.files)
+
+    @property
+    def record(self) -> RunRecord:
+        """The record last written; rebuilt if the search had already finished."""
+        if self._record is None:
+            self._record = RunRecord.of(self.search, self.files, self.run_id)
+        return self._record
+
+    @property
+    def shown(self) -> Publisher:
+        """The run in Prefect's UI."""
+        if self._shown is None:
+            self._shown = Publisher(self.search.spec.model, self.search.spec.sparsity)
+        return self._shown
+
+    def stop(self, status: str) -> None:
+        """Write the last record and tell MLflow, within seconds and without creating a task run."""
+        self.write_record()
+        words = (self.state, self.record, status, self._settled())
+        last = threading.Thread(target=mirrored, args=words, daemon=True)
+        last.start()
+        last.join(STOP_SECONDS)
+
+    def publish(self) -> None:
+        """Update Prefect's UI: the progress always, the table when it has grown."""
+        note, left = self._standing(), seconds_left(self.search)
+        spent = self.search.spent.seconds
+        if self.search.finished is not None:
+            self.shown.progress(1, 1, note)
+        elif left is not None:
+            self.shown.progress(spent, spent + left, note)
+        settled = self._settled()
+        if settled != self._settled_before or self.search.finished is not None:
+            self._settled_before = settled
+            reference = for_people(self.search.spec.reference)
+            self.shown.leaderboard(rows(self.record.report), reference, note)
+
+    def mirror(self, status: str) -> bool:
+        """Bring MLflow up to date with the record; report an unreachable store once."""
+        done = mirror(self.state, self.record, status, self._settled())
+        if done["ok"]:
+            self.parent, self.place = done["parent"], done["place"]
+            self._mirrored = True
+        elif self._mirrored:
+            self._mirrored = False
+            console.screen().event(
+                f"MLflow does not take the results ({done['error']}); the search goes on and they "
+                "are written with the next ones"
+            )
+        return self._mirrored
+
+    def _execute(self, step: WorkStep) -> Outcome:
+        match step:
+            case Propose():
+                console.report(self._progress(f"{step.operator}: asking the designer"))
+                return self._ask(step)
+            case Validate():
+                console.report(self._progress(f"{step.recipe_id}: in the sandbox"))
+            case Verify():
+                console.report(self._progress(f"{step.recipe_id}: its reason is verified"))
+            case Measure():
+                console.report(self._progress(f"{step.recipe_id}: {step.windows} windows"))
+            case Seal():
+                console.screen().event(
+                    f"sealed text: {len(step.recipes)} recipes and the dense model, once"
+                )
+                self.files.add_facts(**note_look(self.bench))
+                dense = measure_dense(self.bench, SEALED)
+                self.files.add_facts(dense_sealed_perplexity=dense.perplexity)
+                seconds = max(0.0, self.search.seconds_for(step) - dense.seconds)
+                outcome = steps.do(self.bench, step, seconds)
+                return self._with_failures(outcome, dense.seconds)
+        return steps.do(self.bench, step, self.search.seconds_for(step))
+
+    def _with_failures(self, outcome: Outcome, dense_seconds: float) -> Outcome:
+        """Say which recipes have no sealed figure; also count the dense model's pass."""
+        if isinstance(outcome, Sealed):
+            for alias, failed in outcome.failures.items():
+                console.screen().event(
+                    f"{alias} has no sealed figure: {failed.code} ({failed.detail}); it is left out"
+                )
+        return replace(outcome, seconds=outcome.seconds + dense_seconds)
+
+    def _progress(self, note: str) -> Progress:
+        budget = self.search.spec.budget.candidates
+        return Progress("search", min(self.search.spent.candidates, budget - 1), budget, note)
+
+    @property
+    def _reference(self) -> str:
+        return for_people(self.search.spec.reference)
+
+    def _settled(self) -> int:
+        finished = self.search.generation
+        orders = [e.order for e in self.search.entries if e.generation <= finished]
+        return max(orders, default=0)
+
+    def _look(self, *, aloud: bool = True) -> None:
+        """Report what changed, and the estimated time left."""
+        screen = console.screen()
+        for entry in self.search.entries:
+            found = entry.measurement if entry.duplicate_of is None else None
+            now = (entry.status, len(found.nll) if found else 0)
+            before = self._seen.get(entry.alias)
+            self._seen[entry.alias] = now
+            line = describe(entry, self._reference) if now != before else ""
+            if line and aloud:
+                screen.event(line)
+        best = self.search.best
+        if best is not None and best.measurement is not None:
+            change = (
+                f" ({best.change.perplexity_change:+.1%} vs {self._reference})"
+                if best.change
+                else ""
+            )
+            text = f"{best.alias} {best.measurement.perplexity:.2f}{change}"
+            if text != self._best:
+                self._best = text
+                screen.best(text)
+        screen.remaining(seconds_left(self.search))
+
+    def _standing(self) -> str:
+        """Summarize in one line the progress, the best figure and the time left."""
+        spec, left = self.search.spec, seconds_left(self.search)
+        parts = [f"{self.search.spent.candidates} of {spec.budget.candidates} designed"]
+        if self._best:
+            parts.append(f"best {self._best}")
+        if left is not None and self.search.finished is None:
+            parts.append(f"about {console.clock(left)} left")
+        return "; ".join(parts)
+
+    def _add_time(self, step: WorkStep, seconds: float) -> None:
+        if self.mailbox is not None and isinstance(step, Propose):
+            # The time went into someone's thinking, not into work here.
+            return
+        names = {Propose: "design", Measure: "measuring", Seal: "sealed"}
+        name = names.get(type(step), "validation")
+        stages: dict[str, Any] = dict(self.files.read_facts().get("stages", {}))
+        stages[name] = stages.get(name, 0.0) + seconds
+        self.files.add_facts(stages=stages)
+
+
+def describe(entry: Entry, reference: str = "Wanda") -> str:
+    """Describe an entry in one line: what it is, and its result against the reference."""
+    what = f"{entry.alias} {entry.formula}".strip()
+    if entry.status == "rejected":
+        return f"{what}: rejected, {entry.code} ({entry.detail})"
+    if entry.status == "duplicate":
+        return f"{what}: same as {entry.duplicate_of}"
+    if entry.status == "skipped":
+        return f"{what}: {entry.detail}"
+    found = entry.measurement
+    if found is None:
+        return ""
+    change = f", {entry.change.perplexity_change:+.1%} vs {reference}" if entry.change else ""
+    if entry.masks_alone:
+        change += ", masks alone"
+    return f"{what}: perplexity {found.perplexity:.2f} on {len(found.nll)} windows{change}"
+
+
+def seconds_left(search: Search) -> float | None:
+    """Estimate the seconds left from the median candidate; None before the first."""
+    spec = search.spec
+    baselines = [e for e in search.entries if e.is_baseline]
+    measured = [e.seconds for e in baselines if e.status == "measured"]
+    if not measured:
+        return None
+    each = statistics.median(measured)
+    designed = [e.seconds for e in search.entries if not e.is_baseline and e.seconds > 0]
+    candidate = statistics.median(designed) if designed else each
+    left = candidate * max(0, spec.budget.candidates - search.spent.candidates)
+    if spec.budget.seconds is not None:
+        left = min(left, max(0.0, spec.budget.seconds - search.spent.seconds))
+    waiting = each * (len(baselines) - len(measured))
+    sealed = each * spec.sealed_windows / spec.selection_windows * (len(baselines) + 2)
+    return waiting + left + (0.0 if search.finished else sealed)

@@ -1,1 +1,0 @@
-"""The work of a search, from its form to its report."""

@@ -1,0 +1,1 @@
+"""The servers, the worker and the deployments, started and stopped."""

@@ -1,0 +1,1 @@
+"""A metric or program tried in the sandbox."""

@@ -1,0 +1,1 @@
+"""A verifier of reasoning steps, trained or used."""
