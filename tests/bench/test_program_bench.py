@@ -177,11 +177,12 @@ def test_the_kept_search_gives_the_figures_that_are_quoted_of_it(tmp_path: Path)
 def test_the_search_with_block_tuning_hidden_gives_the_figures_that_are_quoted_of_it(
     tmp_path: Path,
 ) -> None:
-    rows = searched(programs_search(tmp_path, "hidden-begun").parent)
-    assert len(rows) == 13 and round(agreement(rows)["all"], 2) == 0.96
+    rows = searched(programs_search(tmp_path, "hidden").parent)
+    assert len(rows) == 17 and round(agreement(rows)["all"], 2) == 0.98
     best = [(row["program"], round(math.exp(row["loss"]), 2)) for row in rows if row["new best"]]
     assert best == [
-        ("program:sparsegpt", 90.08), ("C10", 73.28), ("C11", 65.24), ("C12", 63.78)
+        ("program:sparsegpt", 90.08), ("C10", 73.28), ("C11", 65.24), ("C12", 63.78),
+        ("C13", 60.13),
     ]  # fmt: skip
     worst = max(row["loss"] for row in rows)
-    assert round(math.exp(worst)) == 4178 and 65 < math.exp(worst) / 63.78 < 66
+    assert round(math.exp(worst)) == 4178 and 69 < math.exp(worst) / 60.13 < 70

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
-from flows import nightly
 from flows.calibrate import calibrate
 from flows.calibrate.params import CalibrateParams
 from flows.compare import compare
@@ -16,6 +15,7 @@ from flows.demo.flow import second_model
 from flows.evaluate import evaluate
 from flows.evaluate.params import EvaluateParams
 from flows.inspect.params import InspectParams
+from flows.nightly import flow as nightly
 from flows.nightly.params import NightlyParams
 from flows.on_device import on_its_device
 from flows.params import Params, checked
@@ -101,7 +101,8 @@ def test_a_night_measures_and_promotes_on_the_device_of_its_search(
     heard: list[Any] = []
     found = {
         "run": "r", "passed": True, "best": "C1", "report": "", "checkpoint": "./m",
-        "registered": {"name": "autoprune.m.s60", "version": "2"},
+        "registered": {"name": "autoprune.m.s60", "version": "2", "uri": "models:/m"},
+        "facts": [], "notes": [], "tracking_uri": "here", "next": "report",
     }  # fmt: skip
     monkeypatch.setattr(nightly, "search", lambda _: found)
     monkeypatch.setattr(nightly, "evaluate", heard.append)

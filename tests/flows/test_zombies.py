@@ -138,7 +138,7 @@ def test_resume_of_a_nights_search_names_the_command_that_asks_the_gate(
         "search_with": lambda *_: 0,
     }.items():
         monkeypatch.setattr(resume, name, stand_in)
-    words = argparse.Namespace(run_name="demo", verbose=False, submit=False)
+    words = argparse.Namespace(run_name="demo", verbose=False, submit=False, device=None)
     assert resume.run(words, "demo") == 0
     printed = capsys.readouterr().err
     assert ("next  autoprune resume demo --submit" in printed) == shown

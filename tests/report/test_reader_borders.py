@@ -158,9 +158,9 @@ def test_what_is_seen_while_a_command_runs() -> None:
 
 def test_the_leaderboard(report: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    quiet(leaderboard.table(leaderboard.rows(report.to_json())))
+    quiet(leaderboard.table(leaderboard.rows(report)))
     record = {
-        "leaderboard": leaderboard.rows(report.to_json()),
+        "leaderboard": leaderboard.rows(report),
         "model": HOSTILE,
         "sparsity": 0.6,
         "dense_perplexity": 20.0,
