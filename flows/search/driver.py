@@ -17,6 +17,7 @@ from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.steps import (
     Done,
+    Failed,
     Measure,
     Outcome,
     Propose,
@@ -78,6 +79,8 @@ class Driver:
     _shown: Publisher | None = None
     _record: RunRecord | None = None
     _settled_before: int = -1
+    # Seconds that records took since the last outcome, not yet counted against the limit.
+    _unpaid: float = 0.0
 
     @property
     def files(self) -> RunFiles:
@@ -160,8 +163,12 @@ class Driver:
         """Do steps here in sequence, or all at once if there are workers that can."""
         if self.workers is None or any(isinstance(s, Propose | Verify | Seal) for s in todo):
             for step in todo:
-                self.search.keep(step, self._execute(step))
+                began = time.monotonic()
+                outcome = self._execute(step)
+                self.search.keep(step, self._counted(step, outcome, time.monotonic() - began))
+                kept = time.monotonic()
                 yield step
+                self._unpaid += time.monotonic() - kept
             return
         limits = {s.step_id: self.search.seconds_for(s) for s in todo}
         for step in todo:
@@ -177,6 +184,14 @@ class Driver:
         for step, answer in self.workers.run(jobs):
             self.search.keep(step, outcome_from_json(answer))
             yield step
+
+    def _counted(self, step: WorkStep, outcome: Outcome, took: float) -> Outcome:
+        """Count all the time of a step against the limit, and that of the records before it."""
+        if isinstance(step, Propose) or isinstance(outcome, Failed):
+            # An answer's seconds are its own; what did not start or was stopped has its limit's.
+            return outcome
+        unpaid, self._unpaid = self._unpaid, 0.0
+        return replace(outcome, seconds=max(outcome.seconds, took) + unpaid)
 
     def _ask(self, question: Propose) -> Outcome:
         if self.search.seconds_for(question) <= 0.0:
