@@ -187,8 +187,8 @@ class Driver:
 
     def _counted(self, step: WorkStep, outcome: Outcome, took: float) -> Outcome:
         """Count all the time of a step against the limit, and that of the records before it."""
-        if isinstance(step, Propose) or isinstance(outcome, Failed):
-            # An answer's seconds are its own; what did not start or was stopped has its limit's.
+        if isinstance(step, Propose) or (isinstance(outcome, Failed) and not outcome.seconds):
+            # An answer's seconds are its own; what did not start took none.
             return outcome
         unpaid, self._unpaid = self._unpaid, 0.0
         return replace(outcome, seconds=max(outcome.seconds, took) + unpaid)
@@ -274,17 +274,17 @@ class Driver:
                 self.files.add_facts(dense_sealed_perplexity=dense.perplexity)
                 seconds = max(0.0, self.search.seconds_for(step) - dense.seconds)
                 outcome = steps.do(self.bench, step, seconds)
-                return self._with_failures(outcome, dense.seconds)
+                self._name_failures(outcome)
+                return outcome
         return steps.do(self.bench, step, self.search.seconds_for(step))
 
-    def _with_failures(self, outcome: Outcome, dense_seconds: float) -> Outcome:
-        """Say which recipes have no sealed figure; also count the dense model's pass."""
+    def _name_failures(self, outcome: Outcome) -> None:
+        """Say which recipes have no sealed figure."""
         if isinstance(outcome, Sealed):
             for alias, failed in outcome.failures.items():
                 console.screen().event(
                     f"{alias} has no sealed figure: {failed.code} ({failed.detail}); it is left out"
                 )
-        return replace(outcome, seconds=outcome.seconds + dense_seconds)
 
     def _progress(self, note: str) -> Progress:
         budget = self.search.spec.budget.candidates
