@@ -1,4 +1,4 @@
-"""Makes a flow compute on the device that its parameters name, whoever starts it."""
+"""Makes a flow compute on the device that its parameters name, however it is started."""
 
 import functools
 import inspect

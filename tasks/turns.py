@@ -200,20 +200,17 @@ def _renew(lease: UUID, ended: threading.Event) -> None:
             with get_client(sync_client=True) as client:
                 client.renew_concurrency_lease(lease, LEASE_SECONDS)
             silent = False
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code == httpx.codes.GONE:
+        except Exception as error:
+            gone = isinstance(error, httpx.HTTPStatusError) and (
+                error.response.status_code == httpx.codes.GONE
+            )
+            # The work continues: at worst another run starts alongside it.
+            if gone:
                 log.info("the slot was lost with its server; the work goes on without one")
                 return
-            silent = _noted(error, silent)
-        except Exception as error:
-            silent = _noted(error, silent)
-
-
-def _noted(error: Exception, silent: bool) -> bool:
-    if not silent:
-        # The work continues: at worst another run starts alongside it.
-        log.info("the slot's lease was not renewed: %s", error)
-    return True
+            if not silent:
+                log.info("the slot's lease was not renewed: %s", error)
+            silent = True
 
 
 def _release(state: State, lease: UUID) -> None:
