@@ -41,6 +41,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import LoadedModel
 from autoprune.models.reference import ModelSource
+from autoprune.pruning.masters import products_type
 from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measure, Propose, Seal, Validate, step_to_json
@@ -125,12 +126,14 @@ RECIPES = (
 
 
 def machine() -> str:
-    """What decides the last bits of a product: processor, torch, and whether it has bfloat16."""
+    """What decides the last bits of a product: processor, torch, and the type of tuning's."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
     capability = torch.backends.cpu.get_cpu_capability()
-    return ", ".join([platform.machine(), model, torch.__version__, capability])
+    # Processors of one name differ in this: some have no instructions for bfloat16.
+    tuned = str(products_type(torch.device("cpu"), torch.float32)).removeprefix("torch.")
+    return ", ".join([platform.machine(), model, torch.__version__, capability, tuned])
 
 
 def sha(model: PreTrainedModel) -> str:
