@@ -46,7 +46,8 @@ class Master:
                 # Fused Adam follows memory order, not indices.
                 gradient = torch.empty_like(self.master).copy_(gradient)
             if self.pruned is not None:
-                gradient.masked_fill_(self.pruned, 0.0)
+                # On a CPU a product of one type is vectorised, and faster than masked_fill_.
+                gradient.mul_((~self.pruned).to(gradient.dtype))
         self.master.grad = gradient
 
     def publish(self) -> None:
