@@ -31,6 +31,19 @@ SILENT_ARMS: tuple[Arm, ...] = ("none", "tuned", "genetic", "random", "grid")
 # Designed candidates per full measurement: at most one in this many has to be worth it.
 CANDIDATES_PER_EVALUATION = 20
 
+# Least calibration windows of a program's first rung by default, which takes a quarter of all.
+FEW_CALIBRATION = 4
+
+
+def left_out(language: str) -> str:
+    """What a figure of the first rung leaves out, in words.
+
+    Args:
+        language: Kind of the candidate, such as ``expression`` or ``program``.
+    """
+    return "fewer calibration windows" if language == "program" else "masks alone"
+
+
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 # Prefect stores form input before any of our code sees it, so the form must refuse logins too.
 NO_LOGIN = r"^[^/?#@]*(//[^/?#@]*)?(/([^/].*)?|[?#].*)?$"
@@ -49,6 +62,15 @@ class SearchSettings(BaseModel):
         default=4,
         ge=2,
         description="Selection windows of the first, cheap measurement",
+        json_schema_extra={"group": "what"},
+    )
+    rung_calibration_windows: int | None = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Calibration windows that a program prunes with on the first rung (default: a quarter "
+            f"of all, at least {FEW_CALIBRATION})"
+        ),
         json_schema_extra={"group": "what"},
     )
     selection_windows: int = Field(
@@ -146,6 +168,27 @@ class SearchSettings(BaseModel):
         json_schema_extra={"group": "budget"},
     )
     seed: int = Field(default=0, ge=0, description="Seed of every random choice")
+
+    @model_validator(mode="after")
+    def _check_first_rung(self) -> Self:
+        few = self.rung_calibration_windows
+        if few is not None and self.language != "program":
+            raise ValueError(
+                f"rung_calibration_windows {few} is for programs: masks of a score are cheap from "
+                "all windows; leave it out, or take the language program"
+            )
+        if few is not None and few > self.calibration_windows:
+            raise ValueError(
+                f"rung_calibration_windows {few} is more than all {self.calibration_windows} "
+                "calibration windows; take at most as many"
+            )
+        return self
+
+    @property
+    def first_calibration(self) -> int:
+        """Calibration windows that a program prunes with on the first rung."""
+        usual = max(FEW_CALIBRATION, self.calibration_windows // 4)
+        return min(self.rung_calibration_windows or usual, self.calibration_windows)
 
     @model_validator(mode="after")
     def _check_judge(self) -> Self:

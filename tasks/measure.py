@@ -136,6 +136,7 @@ def measured(
             draw=wanted.draw,
             kl=wanted.kl,
             memory=memory,
+            calibration=wanted.calibration,
         )
         if wanted.role == "repeat":
             bench.masks.adopt(memory)
@@ -207,6 +208,7 @@ def measure(
     known: int = 0,
     role: Any = "candidate",
     seconds: float | None = None,
+    calibration: int | None = None,
 ) -> dict[str, Any]:
     """:func:`measured` for another process: plain JSON in and out.
 
@@ -221,10 +223,11 @@ def measure(
         known: Number of these windows to leave out, from the first.
         role: See :class:`autoprune.search.steps.Measure`.
         seconds: As for :func:`measured`; None: no limit.
+        calibration: Prune with this many of the first calibration windows; None: with all.
     """
     read = None if recipe is None else Recipe.from_json(recipe)
     made = Measure(
-        step_id, 0, 0, "", read, 1, windows, sparsity, role, draw=draw, kl=kl, known=known
+        step_id, 0, 0, "", read, 1, windows, sparsity, role, draw, kl, known, calibration
     )
     limit = math.inf if seconds is None else seconds
     return outcome_to_json(measured(bench, made, limit))

@@ -231,7 +231,8 @@ def verdict_text(row: Mapping[str, Any]) -> str:
     """A leaderboard row's verdict, with the reason of a rejection or what its figure leaves out."""
     if row["code"]:
         return f"{row['verdict']}: {row['code']}"
-    return f"{row['verdict']}, masks alone" if row.get("masks_alone") else str(row["verdict"])
+    left_out = row.get("left_out")
+    return f"{row['verdict']}, {left_out}" if left_out else str(row["verdict"])
 
 
 def _figure(value: float | None) -> str:

@@ -50,5 +50,6 @@ def call_of(step: Validate | Measure, seconds: float = math.inf) -> tuple[str, s
     if isinstance(step, Validate):
         return "validate", step.step_id, [recipe]
     where = [step.windows, step.sparsity, step.draw, step.kl, step.known, step.role]
-    limit = [] if math.isinf(seconds) else [seconds]
-    return "measure", step.step_id, [recipe, *where, *limit]
+    limit = None if math.isinf(seconds) else seconds
+    more = [limit] if step.calibration is None else [limit, step.calibration]
+    return "measure", step.step_id, [recipe, *where, *([] if more == [None] else more)]

@@ -277,6 +277,7 @@ class Bench(ModelBench):
         *,
         draw: int = 0,
         memory: MaskMemory | None = None,
+        calibration: int | None = None,
     ) -> Iterator[PruneOutcome]:
         """Prune the model by a recipe for the body of a ``with``; it is always restored afterwards.
 
@@ -285,6 +286,9 @@ class Bench(ModelBench):
             budget: Share of zeros, or a budget.
             draw: Draw of calibration text.
             memory: Where masks are looked up and kept; None: the bench's own.
+            calibration: Send this many of the draw's first windows through the blocks, for a quick
+                figure; None: all. Statistics of the dense model are of all windows, and a scheme
+                reads them all.
 
         Raises:
             CandidateRejectedError: If the scorer rejects the metric.
@@ -297,7 +301,7 @@ class Bench(ModelBench):
             return
         memory = self.masks if memory is None else memory
         with self.dense:
-            yield prune_on(self, recipe, budget, draw, memory)
+            yield prune_on(self, recipe, budget, draw, memory, calibration)
 
     def measure(
         self,
@@ -309,6 +313,7 @@ class Bench(ModelBench):
         draw: int = 0,
         kl: bool = False,
         memory: MaskMemory | None = None,
+        calibration: int | None = None,
     ) -> Measurement:
         """Measure losses under a recipe.
 
@@ -320,7 +325,7 @@ class Bench(ModelBench):
             part: Part of the text.
             draw: Draw of calibration text.
             kl: Also measure the distance to the dense model.
-            memory: As for :meth:`pruned`.
+            memory: As for :meth:`pruned`, like ``calibration``.
 
         Raises:
             CandidateRejectedError: If the scorer rejects the metric.
@@ -333,7 +338,8 @@ class Bench(ModelBench):
         if kl:
             # Compute these on the dense model, before a scheme changes its shape.
             self.predictions(part)
-        with self.pruned(recipe, budget, draw=draw, memory=memory) as outcome:
+        how: dict[str, Any] = {"draw": draw, "memory": memory, "calibration": calibration}
+        with self.pruned(recipe, budget, **how) as outcome:
             found = self.evaluate(part, windows, kl=kl)
         return Measurement(
             nll=tuple(found.nll),

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def prune_on(
-    bench: "Bench", recipe: "Recipe", budget: "Budget", draw: int, memory: "MaskMemory"
+    bench: "Bench",
+    recipe: "Recipe",
+    budget: "Budget",
+    draw: int,
+    memory: "MaskMemory",
+    calibration: int | None = None,
 ) -> PruneOutcome:
     """Prune in place: from memory, by a recipe, or by masks kept from another repair.
 
@@ -29,12 +34,13 @@ def prune_on(
         budget: How many weights to prune.
         draw: Draw of calibration text.
         memory: Where masks are looked up and kept.
+        calibration: Windows of the draw to send through the blocks, from the first; None: all.
 
     Raises:
         CandidateRejectedError: If the scorer rejects the metric.
         UsageError: If the recipe or its scores are invalid.
     """
-    key = _key(recipe, budget, draw)
+    key = _key(recipe, budget, draw, calibration)
     known = memory.apply(key, bench.layers, bench.vectors)
     if known is not None:
         return known
@@ -55,7 +61,7 @@ def prune_on(
             bench.loaded.model,
             masks,
             plan,
-            windows=bench.drawn_windows(draw),
+            windows=bench.drawn_windows(draw)[:calibration],
             fresh=bench.fresh_windows(plan.repair.fresh_windows, draw),
             layers=bench.layers,
             statistics=None if plan.runs_blocks else bench.calibrated(plan.needs, draw),
@@ -68,7 +74,7 @@ def prune_on(
         )
     else:
         # Masks and repair together, since those of a block depend on the blocks before it.
-        outcome = prune_by(bench, recipe.metric, plan, draw)
+        outcome = prune_by(bench, recipe.metric, plan, draw, calibration)
     if outcome.weights_digest:
         # Programs with the same masks but different weights count as two.
         outcome = replace(outcome, mask_digest=outcome.weights_digest)
@@ -77,7 +83,9 @@ def prune_on(
     return outcome
 
 
-def prune_by(bench: "Bench", metric: Candidate, plan: PruningPlan, draw: int) -> PruneOutcome:
+def prune_by(
+    bench: "Bench", metric: Candidate, plan: PruningPlan, draw: int, calibration: int | None = None
+) -> PruneOutcome:
     """Prune in place by a metric's scores or by a program; nothing is remembered.
 
     Args:
@@ -85,6 +93,7 @@ def prune_by(bench: "Bench", metric: Candidate, plan: PruningPlan, draw: int) ->
         metric: For the bench's scorer, or a program for its runner.
         plan: Budget, group, allocation, repair and their order.
         draw: Draw of calibration text.
+        calibration: As for :func:`prune_on`.
 
     Raises:
         CandidateRejectedError: If the scorer or the runner rejects designed code.
@@ -100,7 +109,7 @@ def prune_by(bench: "Bench", metric: Candidate, plan: PruningPlan, draw: int) ->
         bench.loaded.model,
         by,
         plan,
-        windows=bench.drawn_windows(draw),
+        windows=bench.drawn_windows(draw)[:calibration],
         fresh=bench.fresh_windows(plan.repair.fresh_windows, draw),
         layers=bench.layers,
         # Those shared by a comparison hold nothing until a method reads some.
@@ -110,5 +119,6 @@ def prune_by(bench: "Bench", metric: Candidate, plan: PruningPlan, draw: int) ->
     )
 
 
-def _key(recipe: "Recipe", budget: "Budget", draw: int) -> str:
-    return digest_json([recipe.to_json(), budget.sparsity, budget.pattern, draw])
+def _key(recipe: "Recipe", budget: "Budget", draw: int, calibration: int | None = None) -> str:
+    few = [] if calibration is None else [calibration]
+    return digest_json([recipe.to_json(), budget.sparsity, budget.pattern, draw, *few])

@@ -89,7 +89,8 @@ def change_of(graph: Graph, alias: str) -> str:
     if result["status"] != "measured" or result.get("change") is None:
         return str(result.get("code") or result["status"])
     text = in_percent(float(result["change"]))
-    return f"{text}, masks alone" if result.get("masks_alone") else text
+    left_out = "masks alone" if result.get("masks_alone") else result.get("left_out")
+    return f"{text}, {left_out}" if left_out else text
 
 
 def in_percent(change: float) -> str:

@@ -120,7 +120,8 @@ class Entry(Part):
         prediction: What the designer expected to measure.
         perplexity: On the selection split, at the highest rung reached.
         rungs: Perplexity by rung name, in order.
-        masks_alone: The rung in ``rungs`` that left out the recipe's repair; empty for none.
+        masks_alone: The rung in ``rungs`` that left out the recipe's repair, or calibration windows
+            of a program; empty for none.
         change_vs_wanda: Relative change of perplexity; -0.1 is 10 % lower than the reference's.
         change_interval: 95 % interval of ``change_vs_wanda`` from paired windows.
         sparsity: Share of zeros among prunable weights, counted.
@@ -191,7 +192,7 @@ class Entry(Part):
 
     @property
     def has_masks_alone(self) -> bool:
-        """Whether its only figure leaves out the repair, as it stopped after few windows."""
+        """Whether its only figure leaves something out, as it stopped after few windows."""
         return bool(self.masks_alone) and set(self.rungs) == {self.masks_alone}
 
 

@@ -93,7 +93,7 @@ def _entry(found: "Known", verdict: Verdict) -> Entry:
         group=recipe.group if recipe else "",
         allocation=recipe.allocation if recipe else "",
         solver=_repair(found),
-        metric_counts=found.masks_alone or recipe is None or not forgets_metric(recipe),
+        metric_counts=bool(found.left_out) or recipe is None or not forgets_metric(recipe),
         operator=found.operator,
         model=found.model or "",
         parents=found.parents,
@@ -162,7 +162,7 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
 def _repair(found: "Known") -> str:
     """The recipe's repair; figures of masks alone must not pass for its result."""
     text = found.recipe.solver if found.recipe else "none"
-    return f"{text}, not applied" if found.masks_alone else text
+    return f"{text}, not applied" if found.left_out and not found.is_program else text
 
 
 def _reason(found: "Known", verdict: Verdict) -> tuple[str, str]:
@@ -215,7 +215,8 @@ def _label(node: "GraphNode", entry: "Known | None") -> str:
     if node.kind == "result" and "perplexity" in body:
         rung = body.get("rung", "")
         alone = rung == 1 and entry is not None and entry.proxied
-        name = rung_text(_RUNG_NAMES.get(rung, str(rung)), masks_alone=alone)
+        what = entry.recipe.metric.kind if alone and entry and entry.recipe else ""
+        name = rung_text(_RUNG_NAMES.get(rung, str(rung)), what)
         return f"{number(body['perplexity'])}, {name}"
     found = (str(body[name]) for name in _LABEL_FIELDS if body.get(name))
     return next(found, node.kind).strip()

@@ -8,6 +8,7 @@ from autoprune.report.benefit import rounding, sizes, speed
 from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import against_start, authorship, bounds
+from autoprune.search_settings import left_out
 
 PERPLEXITY = "perplexity"
 RANKING = {
@@ -170,9 +171,14 @@ def sealed_figure(entry: Entry) -> str:
     return "failed" if entry.sealed_failure else number(entry.sealed_perplexity)
 
 
-def rung_text(name: str, *, masks_alone: bool) -> str:
-    """Name of a rung; a figure of masks alone must not pass for the recipe's result."""
-    return f"{name}, masks alone" if masks_alone else name
+def rung_text(name: str, language: str) -> str:
+    """Name of a rung, with what its figure leaves out, which must not pass for the recipe's result.
+
+    Args:
+        name: Of the rung.
+        language: Of the candidate; empty if nothing was left out.
+    """
+    return f"{name}, {left_out(language)}" if language else name
 
 
 def duration(seconds: float) -> str:

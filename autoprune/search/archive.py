@@ -9,7 +9,7 @@ from autoprune.recipe import Recipe
 from autoprune.search.moves import mask_key
 from autoprune.search.paired import Difference, paired_difference
 from autoprune.search.steps import Measurement, Validation
-from autoprune.search_settings import Verdict
+from autoprune.search_settings import Verdict, left_out
 
 Fitness = Literal["perplexity", "kl", "both"]
 Status = Literal["proposed", "valid", "measured", "duplicate", "skipped", "rejected"]
@@ -31,7 +31,8 @@ class Entry:
         results: Measurements by rung; a duplicate holds its owner's.
         few: Windows of the first rung; its result grows when the entry races on from there.
         direct: Few windows and masks alone cannot judge it: it goes to all if time allows.
-        proxied: The first rung measured the masks with the proxy's repair instead of the recipe's.
+        proxied: The first rung measured the masks with the proxy's repair instead of the recipe's,
+            or a program with fewer calibration windows.
         elsewhere: Measurements at other sparsities.
         fails_elsewhere: It could not be measured at one of them, so it cannot be the best.
         draws: Measurements with other draws of calibration text.
@@ -118,9 +119,11 @@ class Entry:
         return self.results.get(2) or (None if self.proxied else self.results.get(1))
 
     @property
-    def masks_alone(self) -> bool:
-        """Whether only its masks were measured, with the proxy's repair instead of its own."""
-        return self.measurement is not None and self.whole is None
+    def left_out(self) -> str:
+        """What its only figure leaves out, as in ``masks alone``; empty if it is the recipe's."""
+        if self.recipe is None or self.measurement is None or self.whole is not None:
+            return ""
+        return left_out(self.recipe.metric.kind)
 
     def share(self, owner: "Entry") -> None:
         """Take over the results of an older entry."""

@@ -130,8 +130,8 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
         "seconds": measurement.seconds,
     }
     if entry.proxied and rung not in (2, "sealed"):
-        # The recipe's own repair was not applied, so this must not be taken for its figure.
-        body["masks_alone"] = True
+        # The recipe was not applied as it is, so this must not be taken for its figure.
+        body |= {"left_out": entry.left_out} if entry.is_program else {"masks_alone": True}
     if entry.validation is not None and entry.validation.reconstruction_error is not None:
         body["reconstruction_error"] = entry.validation.reconstruction_error
         if entry.validation.errors:

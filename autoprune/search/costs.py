@@ -39,7 +39,10 @@ class Costs:
 
     def designed(self, windows: int) -> float:
         """Seconds of a designed recipe without repair on this many windows, pruning included."""
-        program = self.program() if self.spec.written == "program" else 0.0
+        spec = self.spec
+        first = windows < spec.selection_windows
+        share = spec.first_calibration / spec.calibration_windows if first else 1.0
+        program = share * self.program() if spec.written == "program" else 0.0
         return program + self.cheap(windows)
 
     def windows(self, count: int) -> float:

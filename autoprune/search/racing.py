@@ -27,7 +27,7 @@ from autoprune.search.steps import (
     together,
 )
 from autoprune.search.sweeping import overlooked
-from autoprune.search.trials import Trials
+from autoprune.search.trials import Trials, first_calibration
 
 
 class Race:
@@ -171,12 +171,14 @@ class Race:
         return found, 0.0 if math.isinf(left) else left - budget.seconds
 
     def _cheap_rung(self, entries: Sequence[Entry]) -> Course:
-        """Measure masks on few windows, once for all recipes that differ only in their repair."""
+        """Measure on few windows, once for all recipes that differ only in their repair."""
         windows = self.state.rung_windows
         steps: dict[str, Measure] = {}
         for entry in entries:
             recipe = entry.known_recipe
-            entry.proxied = recipe != with_proxy(recipe, self.state.spec.proxy)
+            spec = self.state.spec
+            few = first_calibration(spec, recipe) is not None
+            entry.proxied = few or recipe != with_proxy(recipe, spec.proxy)
             known, key = self.state.archive.cheap(entry), mask_key(recipe)
             if (known is None or len(known.nll) < windows) and key not in steps:
                 steps[key] = self.trials.measure_step(entry, 1)

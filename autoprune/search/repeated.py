@@ -26,6 +26,7 @@ from autoprune.search.steps import (
     Validation,
     outcome_from_json,
 )
+from autoprune.search.trials import first_calibration
 
 # Relative tolerance of the error on a few layers, whose sums may have another order.
 ERROR_TOLERANCE = 1e-3
@@ -106,6 +107,7 @@ def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measuremen
     step = Measure(
         f"{entry.alias}.again", 0, 0, entry.alias, recipe, entry.rung, len(found.nll),
         spec.sparsity, "sentinel", kl=bool(found.kl),
+        calibration=None if entry.whole is not None else first_calibration(spec, entry.recipe),
     )  # fmt: skip
     return step, found
 

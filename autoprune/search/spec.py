@@ -145,6 +145,8 @@ TUNABLE: dict[str, dict[str, tuple[float, float]]] = {
 def _of_earlier_versions(value: Mapping[str, Any]) -> dict[str, Any]:
     """Convert fields that became an arm; see also :func:`with_text_split`."""
     found = with_text_split(value)
+    if found.get("language") == "program":
+        found.setdefault("rung_calibration_windows", found.get("calibration_windows"))
     found.pop("replace_duplicates", None)
     designer = dict(found.get("designer", {}))
     if designer.pop("context", "graph") == "list" and designer.get("kind") not in SILENT:
@@ -355,6 +357,9 @@ class SearchSpec(_Frozen, SearchSettings):
         for name, nothing in {**unset, "facts": [], "schemes": []}.items():
             if body[name] == nothing:
                 del body[name]
+        # Omitted where all windows are read, as in records from before this field existed.
+        if self.language != "program" or self.first_calibration == self.calibration_windows:
+            del body["rung_calibration_windows"]
         return body
 
     @classmethod

@@ -70,6 +70,7 @@ class Measure:
             or ``spread`` (the same recipe under other conditions).
         draw: Which draw of calibration text the statistics come from.
         kl: Also measure the distance to the dense model.
+        calibration: Prune with this many of the first calibration windows; None: with all.
     """
 
     step_id: str
@@ -84,6 +85,7 @@ class Measure:
     draw: int = 0
     kl: bool = False
     known: int = 0
+    calibration: int | None = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,7 @@ def step_to_json(step: WorkStep) -> dict[str, Any]:
             body |= {"recipe_id": step.recipe_id, "recipe": recipe}
             body |= {"rung": step.rung, "windows": step.windows, "sparsity": step.sparsity}
             body |= {"role": step.role, "draw": step.draw, "kl": step.kl, "known": step.known}
+            body |= {} if step.calibration is None else {"calibration": step.calibration}
         case Seal():
             body |= {"recipe_ids": [recipe_id for recipe_id, _ in step.recipes]}
             body |= {"windows": step.windows, "sparsity": step.sparsity}

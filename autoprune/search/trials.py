@@ -6,10 +6,12 @@ from dataclasses import replace
 from autoprune.design.disguise import row_order
 from autoprune.design.parts import canonical_allocation, canonical_solver, with_proxy
 from autoprune.digest import digest_json
+from autoprune.recipe import Recipe
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
 from autoprune.search.budget import seconds_left
 from autoprune.search.deadline import UNFINISHED, draws_in_time, is_unfinished
+from autoprune.search.spec import SearchSpec
 from autoprune.search.state import State
 from autoprune.search.steps import (
     Course,
@@ -179,7 +181,11 @@ class Trials:
         chronicle.note_draws(self.state, winner)
 
     def measure_step(self, entry: Entry, rung: int, *, role: Role = "candidate") -> Measure:
-        """Build the step that measures an entry; on rung 1, its masks with the proxy's repair."""
+        """Build the step that measures an entry.
+
+        On rung 1 it has the proxy's repair instead of its own, and a program prunes with fewer
+        calibration windows.
+        """
         whole = rung > 1
         return Measure(
             f"{entry.alias}.rung{rung}",
@@ -192,6 +198,7 @@ class Trials:
             self.spec.sparsity,
             role,
             kl=self.spec.fitness != "perplexity",
+            calibration=None if whole else first_calibration(self.spec, entry.known_recipe),
         )
 
     def accept(self, entry: Entry, rung: int, outcome: Outcome, *, known: int = 0) -> bool:
@@ -227,7 +234,9 @@ class Trials:
         entry.results[rung] = outcome
         entry.few = entry.few or len(outcome.nll)
         entry.status = "measured"
-        if rung == 1 or entry.known_recipe.solver == self.spec.proxy:
+        recipe = entry.known_recipe
+        alike = recipe.solver == self.spec.proxy and first_calibration(self.spec, recipe) is None
+        if rung == 1 or alike:
             self.archive.note_cheap(entry, outcome)
         if not outcome.mask_digest or (rung > 1 and entry.proxied):
             return True
@@ -272,6 +281,13 @@ class Trials:
         if owner is not entry and (new or owner.results.keys() != entry.results.keys()):
             entry.share(owner)
             chronicle.grade_duplicate(self.state, entry, owner)
+
+
+def first_calibration(spec: SearchSpec, recipe: Recipe) -> int | None:
+    """Calibration windows that a recipe prunes with on the first rung; None: all of them."""
+    few = spec.first_calibration
+    is_program = recipe.metric.kind == "program"
+    return few if is_program and few < spec.calibration_windows else None
 
 
 def _as_validation(outcome: Outcome) -> Validation:

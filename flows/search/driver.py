@@ -357,8 +357,8 @@ def describe(entry: Entry, reference: str = "Wanda") -> str:
     if found is None:
         return ""
     change = f", {entry.change.perplexity_change:+.1%} vs {reference}" if entry.change else ""
-    if entry.masks_alone:
-        change += ", masks alone"
+    if entry.left_out:
+        change += f", {entry.left_out}"
     return f"{what}: perplexity {found.perplexity:.2f} on {len(found.nll)} windows{change}"
 
 

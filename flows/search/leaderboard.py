@@ -8,6 +8,7 @@ from typing import Any
 
 from autoprune.plain_text import one_line, printable
 from autoprune.report.data import Entry, RunReport
+from autoprune.search_settings import left_out
 from tasks.publish import verdict_text
 
 LONGEST_FORMULA = 44
@@ -106,7 +107,7 @@ def _row(entry: Entry, body: Mapping[str, Any]) -> dict[str, Any]:
         "sparsity": body["sparsity"],
         "written_by": body["author"],
         "verdict": "baseline" if by_hand else entry.verdict,
-        "masks_alone": entry.has_masks_alone,
+        "left_out": left_out(entry.language) if entry.has_masks_alone else "",
         "code": body["code"],
         "detail": body["detail"],
     }

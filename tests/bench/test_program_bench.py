@@ -8,6 +8,7 @@ import torch
 
 from autoprune import Bench, Recipe
 from autoprune.bench.block_programs import held_out
+from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.programs import ByProgram
 from autoprune.budget import Budget
 from autoprune.candidate import CandidateRejectedError
@@ -63,6 +64,23 @@ def test_a_validation_tells_programs_apart_by_their_weights_and_their_error(
     assert not torch.allclose(gram, bench.calibrated({"gram"}).of(own.members[0].name)["gram"])
     for layer, weight in zip(bench.layers, before, strict=True):
         assert torch.equal(layer.read(), weight)
+
+
+def test_a_quick_figure_prunes_with_the_first_windows_alone(
+    bench: Bench, runner: GivenRunner
+) -> None:
+    whole, few = (bench.measure(of(WANDA), 0.5, calibration=n) for n in (None, 1))
+    assert few.sparsity == whole.sparsity and few.mask_digest != whole.mask_digest
+    ran = len(runner.tasks)
+    # Remembered apart from each other.
+    assert [bench.measure(of(WANDA), 0.5, calibration=n).nll for n in (None, 1)] == [
+        whole.nll,
+        few.nll,
+    ]
+    assert len(runner.tasks) == ran
+    bench.masks = MaskMemory()
+    bench.windows["calibration"] = bench.drawn_windows()[:1]
+    assert bench.measure(of(WANDA), 0.5).nll == few.nll
 
 
 def test_a_program_is_measured_like_a_metric_and_remembered(

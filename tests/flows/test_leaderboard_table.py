@@ -79,14 +79,14 @@ def test_a_figure_far_from_the_rest_takes_no_more_room_than_they_do(
 
 
 def test_a_figure_of_masks_alone_says_so() -> None:
-    alone = _entry("C4", verdict="stopped", masks_alone=True)
+    alone = _entry("C4", verdict="stopped", left_out="masks alone")
     assert "stopped, masks alone" in table([alone]) and "masks alone" not in table(ENTRIES)
     assert table_row(alone, "Wanda")["verdict"] == "stopped, masks alone"
     few = {"few windows": 30.0}
     stopped = _recorded("C4", verdict="stopped", masks_alone="few windows", rungs=few)
     whole = replace(stopped, rungs=few | {"all windows": 31.0})
-    found = [row["masks_alone"] for row in rows(replace(RUN, entries=(stopped, whole)))]
-    assert found == [True, False]
+    found = [row["left_out"] for row in rows(replace(RUN, entries=(stopped, whole)))]
+    assert found == ["masks alone", ""]
 
 
 def test_the_best_come_first_and_what_was_made_by_hand_is_named_so() -> None:

@@ -135,7 +135,7 @@ def test_repairs_are_measured_for_the_promoted_only(tmp_path: Path) -> None:
         assert {s.recipe.solver for s in steps if s.rung == 1} == {"none"}
         dear = [s for s in steps if s.recipe.solver != "none"]
         assert dear and {s.rung for s in dear} == {2}
-        masks_alone = [entry for entry in search.entries if entry.masks_alone]
+        masks_alone = [entry for entry in search.entries if entry.left_out == "masks alone"]
         assert masks_alone and all(entry.rung == 1 for entry in masks_alone)
         # A prompt says so of their figures, and of no other.
         for entry in search.entries:
