@@ -11,7 +11,7 @@ PROCESSES ?= 3
 PIP_OPTIONS ?=
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 
-# A file of `make hashes`, from which alone `make install` then takes packages.
+# A file of hashes, hashes-linux-x86_64-cp311.txt or one of `make hashes`: `make install` then takes no other files.
 HASHES ?=
 
 .PHONY: help install hashes docker demo up test tests lint docs bench clean
@@ -29,11 +29,12 @@ $(BIN)/python:
 # written. The demo's packages lack requirements on purpose.
 $(PACKAGES): pyproject.toml constraints.txt | $(BIN)/python
 	$(if $(HASHES),$(PIP) --no-deps --require-hashes -r $(HASHES))
+	$(if $(HASHES),$(PIP) --no-deps -c constraints.txt torch)
 	$(PIP) --no-warn-conflicts $(if $(HASHES),--no-deps,-c constraints.txt) -e '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
 	@touch $@
 
 # Wheels differ by platform, Python and index, and torch's CPU and CUDA builds have one version: hashes are of what pip,
-# as it is set up here, would install.
+# as it is set up here, would install. The file that comes along leaves torch out, so that each machine has its own build.
 hashes: $(BIN)/python ## Write hashes.txt, what pip would install here by hash, for HASHES=hashes.txt
 	$(PIP) --dry-run --ignore-installed --report $(VENV)/found.json -c constraints.txt '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
 	@$(BIN)/python -c 'import json, sys; found = json.load(open(sys.argv[1]))["install"]; print(*sorted("{name}=={version} --hash=sha256:{0}".format(one["download_info"]["archive_info"]["hashes"]["sha256"], **one["metadata"]) for one in found if "archive_info" in one["download_info"]), sep="\n")' $(VENV)/found.json > hashes.txt

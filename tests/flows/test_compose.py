@@ -1,6 +1,7 @@
 """``compose.yaml``: Docker's own reader accepts it, and nothing is open or guessable by default."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,12 +28,16 @@ def test_services_stores_and_order() -> None:
     assert ports and all(port.startswith("${AUTOPRUNE_BIND:-127.0.0.1}:") for port in ports)
 
 
-def test_images_that_are_pulled_can_be_held_to_a_digest() -> None:
-    services = FILE["services"]
+def test_images_that_are_pulled_are_held_to_a_digest_of_which_one_can_be_chosen() -> None:
+    services, digest = FILE["services"], r"@sha256:[0-9a-f]{64}"
     built = FILE["x-image"]["build"]["dockerfile_inline"].splitlines()[0]
-    assert built == "FROM ${AUTOPRUNE_BASE_IMAGE:-python:3.11-slim}"
-    pulled = {s["image"] for s in services.values() if "build" not in s}
-    assert pulled == {"${AUTOPRUNE_POSTGRES_IMAGE:-postgres:16}"}
+    base = re.fullmatch(rf"FROM \$\{{AUTOPRUNE_BASE_IMAGE:-(python:3\.11-slim{digest})\}}", built)
+    assert base is not None
+    (pulled,) = {s["image"] for s in services.values() if "build" not in s}
+    assert re.fullmatch(rf"\$\{{AUTOPRUNE_POSTGRES_IMAGE:-postgres:16{digest}\}}", pulled)
+    dockerfile = (ROOT / "sandbox" / "Dockerfile").read_text(encoding="utf-8")
+    assert f"ARG BASE_IMAGE={base[1]}\n" in dockerfile
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.M)) == {"${BASE_IMAGE}"}
 
 
 def test_both_servers_stand_behind_the_guard_and_ask_for_a_login_that_must_be_set() -> None:

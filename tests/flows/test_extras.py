@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -163,8 +164,19 @@ def test_an_installation_by_hash_takes_what_was_found_and_nothing_else(tmp_path:
     found, *installed = (tmp_path / "asked").read_text().splitlines()
     assert "--dry-run" in found and "-c constraints.txt" in found
     assert "--no-deps --require-hashes -r hashes.txt" in installed[0]
-    # The project itself, without looking for anything further.
-    assert "--no-deps -e .[" in installed[1] and "constraints.txt" not in installed[1]
+    # Torch where the file has none, and the project itself; nothing further is looked for.
+    assert installed[1].endswith("--no-deps -c constraints.txt torch")
+    assert "--no-deps -e .[" in installed[2] and "constraints.txt" not in installed[2]
+
+
+def test_the_file_of_hashes_is_of_the_versions_that_are_proved() -> None:
+    def versions(file: str) -> dict[str, str]:
+        lines = [line for line in (PROJECT / file).read_text().splitlines() if "==" in line]
+        pairs = (line.split()[0].split("==") for line in lines)
+        return {re.sub("[-_.]+", "-", name).lower(): version for name, version in pairs}
+
+    hashed = versions("hashes-linux-x86_64-cp311.txt")
+    assert hashed == {k: v for k, v in versions("constraints.txt").items() if k != "torch"}
 
 
 def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:
