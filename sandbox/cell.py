@@ -61,6 +61,7 @@ class Order:
         contract: The layers are those of the probe with their variants; judge the variants too.
         entry: Function of the source to call.
         cpu_s: Processor seconds of one process; None: as many as ``wall_s``.
+        threads: Threads of torch in each process.
         keep: The container stays for the next job of the same program.
     """
 
@@ -73,6 +74,7 @@ class Order:
     contract: bool = False
     entry: str = SCORE
     cpu_s: float | None = None
+    threads: int = 1
     keep: bool = False
 
     @property
@@ -319,6 +321,7 @@ class Cell:
             syscall_filter=self._limits.syscall_filter,
             entry=order.entry,
             cpu_s=order.cpu_s,
+            threads=order.threads,
         )
 
 

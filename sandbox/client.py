@@ -219,6 +219,7 @@ class Sandbox:
         *,
         wall_s: float,
         cpu_s: float | None = None,
+        threads: int = 1,
     ) -> Accepted | Rejected:
         """Have a program prune real layers or blocks, each in its own process.
 
@@ -230,6 +231,7 @@ class Sandbox:
             params: Constants handed to it.
             wall_s: Time limit for all of them, seconds.
             cpu_s: Limit of each on the processor's time, seconds; None: ``wall_s``.
+            threads: Threads of torch, at most ``limits.cpus``; another number may change last bits.
 
         Raises:
             SandboxBrokenError: If the sandbox itself fails.
@@ -243,6 +245,7 @@ class Sandbox:
                 check_inputs=True,
                 wall_s=wall_s,
                 cpu_s=cpu_s,
+                threads=threads,
                 entry=entry_of(source, PROGRAM),
                 keep=True,
             )

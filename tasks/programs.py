@@ -69,6 +69,7 @@ class SandboxPrograms:
             memory_bytes=BASE_BYTES,
             memory_per_input=INPUTS,
             warm=self.warm,
+            cpus=PROCESSORS,
             jobs_at_once=PROCESSORS,
         )
         return Sandbox(inputs=self.inputs, limits=limits, run_id=self.run_id).__enter__()
@@ -138,12 +139,13 @@ class SandboxPrograms:
                 layers.append(block_input(path, task, budgets, dict(task.position)))
                 shapes = [(w.shape[0], w.shape[1]) for w in task.weights.values()]
                 seconds += ProgramLimits.of(shapes, task.inputs[..., 0].numel()).seconds
-            rows = self._prune(program, layers, seconds)
+            threads = PROCESSORS if len(tasks) == 1 and tasks[0].quick else 1
+            rows = self._prune(program, layers, seconds, threads)
         pairs = zip(rows, tasks, strict=True)
         return [matrices(_tensor(row), task.weights) for row, task in pairs]
 
     def _prune(
-        self, program: Candidate, layers: Sequence[LayerInput], seconds: float
+        self, program: Candidate, layers: Sequence[LayerInput], seconds: float, threads: int = 1
     ) -> "list[Scores]":
         """New weights in the order of the layers."""
         if seconds > self._seconds:
@@ -154,15 +156,17 @@ class SandboxPrograms:
 
         def part(numbers: Sequence[int]) -> "Sequence[Scores]":
             own = [layers[number] for number in numbers]
-            answer = box.prune_layers(program.source, own, params, wall_s=seconds, cpu_s=self.most)
+            answer = box.prune_layers(
+                program.source, own, params, wall_s=seconds, cpu_s=self.most, threads=threads
+            )
             return self._accepted(answer).scores
 
         shares = shared_out([_work(layer) for layer in layers], PROCESSORS)
         if len(shares) == 1:
             return list(part(shares[0]))
-        with ThreadPoolExecutor(len(shares)) as threads:
+        with ThreadPoolExecutor(len(shares)) as pool:
             try:
-                found = list(threads.map(part, shares))
+                found = list(pool.map(part, shares))
             except Exception:
                 raise
             except BaseException:

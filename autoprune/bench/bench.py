@@ -287,8 +287,9 @@ class Bench(ModelBench):
             draw: Draw of calibration text.
             memory: Where masks are looked up and kept; None: the bench's own.
             calibration: Send this many of the draw's first windows through the blocks, for a quick
-                figure; None: all. Statistics of the dense model are of all windows, and a scheme
-                reads them all.
+                figure, and let block programs compute products in bfloat16 where the processor is
+                fast with them; None: all, in float32. Statistics of the dense model are of all
+                windows, and a scheme reads them all.
 
         Raises:
             CandidateRejectedError: If the scorer rejects the metric.

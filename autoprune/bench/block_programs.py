@@ -15,7 +15,9 @@ from autoprune.programs import (
     names_in_block,
 )
 from autoprune.pruning import SeenBlock
+from autoprune.pruning.masters import products_type
 from autoprune.pruning.tuning import relative_error
+from autoprune.repair import BlockTuning
 
 # Share of the calibration windows that a program does not see.
 HELD_OUT = 0.25
@@ -27,11 +29,20 @@ class ProgramBlocks(AppliedProgram):
 
     The program's source defines ``prune_block``.
 
+    Args:
+        quick: Products in bfloat16 where the processor is fast with them, and all of its threads.
+
     Attributes:
         errors: Relative error of each pruned block on windows that the program did not see.
     """
 
+    quick: bool = False
     errors: list[float] = field(default_factory=list, init=False)
+
+    @property
+    def tuning(self) -> BlockTuning:
+        """Targets as for block tuning; see :class:`autoprune.pruning.NewBlocks`."""
+        return BlockTuning(passes="bfloat16" if self.quick else "float32")
 
     def seen(self, batches: int) -> int:
         """All batches but a quarter; a single batch is seen."""
@@ -76,6 +87,8 @@ class ProgramBlocks(AppliedProgram):
     ) -> BlockTask:
         replay = seen.replay
         form, rest = block_form(replay.block, names, replay.calls[0])
+        if self.quick and products_type(torch.device("cpu"), torch.float32) == torch.bfloat16:
+            form["products"] = "bfloat16"
         ends = sorted({0, len(replay.hidden) - 1})
         # A block in half precision rounds its outputs, and what is handed out is float32.
         parts = (replay.part(end, end + 1).in_float32() for end in ends)
@@ -96,6 +109,7 @@ class ProgramBlocks(AppliedProgram):
             inputs=_together(replay.hidden),
             targets=_together(seen.goals),
             checks=(_together([replay.hidden[end] for end in ends]), _together(outputs)),
+            quick=self.quick,
         )
 
 

@@ -54,10 +54,13 @@ class ByProgram:
     Args:
         program: A candidate of kind ``program``.
         runner: Runs it; None is refused, since designed code never runs in our own process.
+        quick: The products of blocks that it computes may be in bfloat16, where the processor is
+            fast with them; for a first figure.
     """
 
     program: Candidate
     runner: ProgramRunner | None
+    quick: bool = False
     needs: frozenset[str] = frozenset()
 
     def check(self, plan: PruningPlan) -> None:
@@ -80,8 +83,10 @@ class ByProgram:
         self.check(plan)
         assert self.runner is not None
         group = cast(Literal["row", "matrix"], plan.group)
-        kind = ProgramBlocks if prunes_blocks(self.program.source) else ProgramWeights
-        return kind(self.runner, self.program, quotas, group, plan.pattern, plan.saved, blocks)
+        given = self.runner, self.program, quotas, group, plan.pattern, plan.saved, blocks
+        if prunes_blocks(self.program.source):
+            return ProgramBlocks(*given, quick=self.quick)
+        return ProgramWeights(*given)
 
     @contextmanager
     def making(

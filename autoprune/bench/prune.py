@@ -101,7 +101,7 @@ def prune_by(
     """
     by: Score | ByProgram
     if metric.kind == "program":
-        by = ByProgram(metric, bench.programs)
+        by = ByProgram(metric, bench.programs, quick=calibration is not None)
     else:
         by = bench.scorer.score(bench, metric, bench.layers, draw)
     statistics = bench.calibrated(plan.dense_needs(by.needs), draw)

@@ -289,12 +289,12 @@ class BlockPruner:
 
     @property
     def _rounds(self) -> bool:
-        how = self._plan.repair.block
+        how = tuning_of(self._plan, self._make)
         return how is not None and how.passes == "bfloat16"
 
     def notes(self) -> list[str]:
-        """Notes on whether passes meant for bfloat16 used it."""
-        if not self._rounds:
+        """Notes on whether passes of block tuning meant for bfloat16 used it."""
+        if self._plan.repair.block is None or not self._rounds:
             return []
         model = self.stream.model
         found = products_type(model.device, model.dtype, self._plan.precision)
@@ -314,7 +314,7 @@ class BlockPruner:
 
 def tuning_of(plan: PruningPlan, make: NewWeights | NewBlocks) -> BlockTuning | None:
     """The tuning that sets the windows per step and block targets; None if nothing needs it."""
-    return plan.repair.block or (BlockTuning() if isinstance(make, NewBlocks) else None)
+    return plan.repair.block or (make.tuning if isinstance(make, NewBlocks) else None)
 
 
 def same_as_sequential(plan: PruningPlan) -> list[str]:

@@ -14,6 +14,7 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.pruning.masks import Score, StatsOf, beside, masks_from_scores
 from autoprune.pruning.outcome import PruneOutcome
 from autoprune.pruning.plan import PruningPlan
+from autoprune.repair import BlockTuning
 
 Masks = Callable[[Sequence[PrunableLinear], StatsOf], Mapping[str, Tensor]]
 
@@ -68,6 +69,11 @@ class NewBlocks(Protocol):
     @property
     def needs(self) -> frozenset[str]:
         """Statistics of each layer's input that it reads, on the windows it may see."""
+        ...
+
+    @property
+    def tuning(self) -> BlockTuning:
+        """How the targets of its blocks are made: windows per batch, anchor, type of products."""
         ...
 
     def seen(self, batches: int) -> int:

@@ -23,7 +23,8 @@ class Block:
     """A block with its dense weights; call it with others to see what it would give.
 
     Args:
-        form: ``head`` (size of a head), ``scale`` (of attention scores), ``eps`` by norm.
+        form: ``head`` (size of a head), ``scale`` (of attention scores), ``eps`` by norm, and
+            ``products``, the type of matrix products: ``float32`` where it is missing.
         weights: Prunable matrices by name, [out, in].
         rest: Norms and biases by name, ``cos`` and ``sin`` [1, s, head] and, where not all earlier
             tokens are seen, ``mask`` [1, 1, s, s], bool or added.
@@ -57,6 +58,11 @@ class Block:
             x: Hidden states that it receives.
         """
         own = {**self.weights, **weights}
+        fast = self._form.get("products") == "bfloat16"
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
+            return self._output(own, x)
+
+    def _output(self, own: Mapping[str, Tensor], x: Tensor) -> Tensor:
         x = x + self._attention(own, self._norm("input_layernorm", x))
         y = self._norm("post_attention_layernorm", x)
         gate, up = (self._linear(f"mlp.{name}_proj", own, y) for name in ("gate", "up"))

@@ -60,6 +60,8 @@ def run(job: Job, fds: tuple[int, int, int], syscall_filter: Filter | None) -> N
     write, leave = os.write, os._exit
     try:
         _restrict(job, fds)
+        if job.threads > 1:
+            torch.set_num_threads(job.threads)
         torch.manual_seed(int.from_bytes(os.urandom(7), "little"))
         if syscall_filter is not None:
             syscall_filter.install()

@@ -167,6 +167,7 @@ class Job:
             ``prune_block``, each call of which has a process of its own, so that nothing is kept.
         cpu_s: Processor seconds of one process, which work beside it does not use up; None: as many
             as ``wall_s``.
+        threads: Threads of torch.
     """
 
     source: str
@@ -180,6 +181,7 @@ class Job:
     syscall_filter: bool = True
     entry: str = "score"
     cpu_s: float | None = None
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in self.params.values()):

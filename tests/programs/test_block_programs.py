@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from autoprune.bench import block_programs
 from autoprune.bench.block_programs import ProgramBlocks, mean_error
 from autoprune.bench.programs import ByProgram
 from autoprune.candidate import Candidate, CandidateRejectedError
@@ -97,6 +98,39 @@ def test_the_block_that_programs_call_is_the_model_s(family: str) -> None:
         hidden = model.model(WINDOWS[:SEEN], output_hidden_states=True).hidden_states
     for task, states in zip(runner.blocks, hidden, strict=False):
         torch.testing.assert_close(task.inputs, states)
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_first_figure_may_compute_in_bfloat16_where_the_processor_is_fast_with_it(
+    quick: bool, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = torch.bfloat16 if native else torch.float32
+    monkeypatch.setattr(block_programs, "products_type", lambda *_: fast)
+    model, runner = tiny_model("llama"), GivenRunner()
+    by = ByProgram(Candidate.parse("program:ebft"), runner, quick=quick)
+    plan = PruningPlan.build(0.5, scoring="sequential")
+    made = prune(model, by, plan, windows=WINDOWS, layers=prunable_linears(model))
+    assert made.zeros == made.prunable // 2 and not made.notes
+    wanted = {"bfloat16"} if quick and native else {None}
+    assert {task.form.get("products") for task in runner.blocks} == wanted
+    assert {task.quick for task in runner.blocks} == {quick}
+    maker = by.maker({}, plan, 3)
+    assert isinstance(maker, ProgramBlocks)
+    assert maker.tuning.passes == ("bfloat16" if quick else "float32")
+
+
+def test_products_in_bfloat16_change_a_block_by_no_more_than_they_round() -> None:
+    model, runner = tiny_model("llama"), GivenRunner()
+    plan = PruningPlan.build(0.5, scoring="sequential")
+    prune(model, ByProgram(program(MAGNITUDE), runner), plan, windows=WINDOWS)
+    task = runner.blocks[0]
+    exact, rounded = (
+        Block({**task.form, **products}, task.weights, task.rest)({}, task.inputs)
+        for products in ({}, {"products": "bfloat16"})
+    )
+    off = (rounded - exact).norm() / exact.norm()
+    assert rounded.dtype is torch.float32 and 1e-6 < float(off) < 2e-2
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

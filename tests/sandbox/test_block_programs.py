@@ -23,6 +23,7 @@ from sandbox.probe_blocks import tiny_block, write_tiny_blocks
 from sandbox.screen import BLOCK, PROGRAM, SCORE, entry_of, screen
 from sandbox.verdicts import judge_weights
 from sandbox.worker.block import NAMES, packed
+from tasks import programs
 from tasks.program_limits import ProgramLimits, limits_of
 from tasks.programs import SandboxPrograms, matrices
 from tasks.validate import validate_file
@@ -59,6 +60,28 @@ def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread
             for name, weight in made.items():
                 assert torch.equal(weight, here[name]), name
     assert list((tmp_path / "inputs").iterdir()) == []
+
+
+@pytest.mark.docker
+def test_a_first_figure_takes_all_threads_and_stays_near(
+    tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, prune_layers = [], Sandbox.prune_layers
+
+    def noting(self: Sandbox, *args: Any, **limits: Any) -> Accepted | Rejected:
+        threads.append(limits["threads"])
+        return prune_layers(self, *args, **limits)
+
+    monkeypatch.setattr(Sandbox, "prune_layers", noting)
+    monkeypatch.setattr(programs, "PROCESSORS", 2)
+    task, program = tiny_task(0), Candidate.parse("program:ebft")
+    quick = replace(task, quick=True, form={**task.form, "products": "bfloat16"})
+    with SandboxPrograms(tmp_path / "inputs", "tests", warm=0) as runner:
+        (plain,), (made,) = (runner.run_blocks(program, [one]) for one in (task, quick))
+    assert threads == [1, 2]
+    for name, weight in made.items():
+        assert torch.equal(weight == 0, plain[name] == 0), name
+        assert 0 < float((weight - plain[name]).norm() / plain[name].norm()) < 0.1, name
 
 
 def test_a_family_is_refused_before_anything_runs(tmp_path: Path) -> None:
