@@ -1,9 +1,10 @@
-"""How well the error of three blocks foretells the whole model's loss, over many programs.
+"""How well a search's first figures of a program foretell the whole model's loss.
 
 The catalogue with other numbers, by row and by matrix: each program is validated as a search would
 (new weights of the first, middle and last block, their error on calibration windows that it did not
-see), then prunes the whole model, whose loss is measured on selection windows. ``--log FOLDER``
-reads both of the programs of a search instead, and measures nothing.
+see), prunes the whole model with a quarter of the calibration windows, as on a search's first rung,
+and then with all of them. ``--log FOLDER`` reads error and loss of the programs of a search
+instead, and measures nothing.
 """
 
 import argparse
@@ -15,10 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from autoprune import Bench, Recipe
+from autoprune.bench.outcomes import Measurement
+from autoprune.bench.text import CALIBRATION
 from autoprune.candidate import Candidate
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.program_files import PROGRAM_PREFIX, catalogue, prunes_blocks
 from autoprune.search.paired import rank_correlation
+from autoprune.search_settings import SearchSettings
 from benchmarks.known_log import read_log
 from benchmarks.table import publish
 from tasks.program_limits import limits_of
@@ -35,6 +39,8 @@ VARIANTS: dict[str, dict[str, tuple[float, ...]]] = {
     "sparsegpt_ebft": {"epochs": (1,), "rate": (0.003,)},
 }
 GROUPS = ("row", "matrix")
+# Behind the name of a correlation: that of the first rung's loss.
+FIRST = ", first rung"
 
 
 def main() -> None:
@@ -47,6 +53,7 @@ def main() -> None:
     parser.add_argument("--selection", type=int, default=10, help="windows")
     parser.add_argument("--seqlen", type=int, default=512)
     parser.add_argument("--first", type=int, help="only so many programs")
+    parser.add_argument("--only", help="names of programs, separated by commas, as they are")
     parser.add_argument("--log", type=Path, help="folder of a search to read instead")
     args = parser.parse_args()
     rows = searched(args.log) if args.log else _validated(args)
@@ -91,7 +98,14 @@ def _validated(args: argparse.Namespace) -> list[dict[str, Any]]:
             whole = limits_of(bench.layers, args.calibration, args.seqlen)
             # Three blocks are pruned in one call.
             runner.limits = lambda: type(whole)(3 * whole.seconds, whole.memory_bytes)
-            return measured(bench, args.sparsity, list(recipes())[: args.first])
+            return measured(bench, args.sparsity, _chosen(args))
+
+
+def _chosen(args: argparse.Namespace) -> list[tuple[str, Recipe]]:
+    if not args.only:
+        return list(recipes())[: args.first]
+    wanted = [f"{name.strip()} {GROUPS[0]}" for name in args.only.split(",")]
+    return [(title, recipe) for title, recipe in recipes() if title in wanted]
 
 
 def recipes() -> Iterator[tuple[str, Recipe]]:
@@ -111,18 +125,27 @@ def recipes() -> Iterator[tuple[str, Recipe]]:
 def measured(
     bench: Bench, sparsity: float, programs: list[tuple[str, Recipe]]
 ) -> list[dict[str, Any]]:
-    """Error of three blocks and loss of the whole model of each program, with seconds."""
+    """Of each program the error of three blocks, the first rung's loss, the loss; and seconds."""
     rows = []
     for title, recipe in programs:
         row = _row(title, recipe)
         probed = bench.validate(recipe, sparsity)
         row |= {"three blocks": probed.reconstruction_error, "s": probed.seconds}
         if probed.ok:
+            size = bench.text.counts[CALIBRATION]
+            few = SearchSettings(language="program", calibration_windows=size)
+            windows = slice(few.rung_windows)
+            first = bench.measure(recipe, sparsity, windows, calibration=few.first_calibration)
+            row |= {"first loss": _loss(first), "s, first": first.seconds}
             made = bench.measure(recipe, sparsity)
-            row |= {"loss": sum(made.nll) / len(made.nll), "s, whole": made.seconds}
+            row |= {"loss": _loss(made), "s, whole": made.seconds}
             rows.append(row)
         print(title, probed.code, row, file=sys.stderr, flush=True)
     return rows
+
+
+def _loss(found: Measurement) -> float:
+    return sum(found.nll) / len(found.nll)
 
 
 def _row(title: str, recipe: Recipe) -> dict[str, Any]:
@@ -131,7 +154,10 @@ def _row(title: str, recipe: Recipe) -> dict[str, Any]:
 
 
 def agreement(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Rank correlation of error and loss over all programs, and over those of each form."""
+    """How the three blocks' error, and the loss of the first rung, rank as the loss does.
+
+    Spearman's correlations over all programs, and over those of each form.
+    """
     found = {}
     for name in ("all", "layer", "block"):
         own = [row for row in rows if name in ("all", row["form"])]
@@ -139,4 +165,8 @@ def agreement(rows: list[dict[str, Any]]) -> dict[str, float]:
         value = rank_correlation(pairs)
         if value is not None:
             found[name] = value
+        first = [row["first loss"] for row in own if "first loss" in row]
+        value = rank_correlation((first, pairs[1])) if len(first) == len(own) else None
+        if value is not None:
+            found[name + FIRST] = value
     return found

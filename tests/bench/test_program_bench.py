@@ -15,7 +15,7 @@ from autoprune.candidate import CandidateRejectedError
 from autoprune.errors import InfiniteActivationError, UsageError
 from autoprune.pruning import PruningPlan, prune
 from autoprune.recipe import Candidate
-from benchmarks.programs import agreement, measured, recipes, searched
+from benchmarks.programs import FIRST, agreement, measured, recipes, searched
 from sandbox.screen import entry_of, screen
 from tests.support.given_runner import GivenRunner
 from tests.support.kept_search import programs_search
@@ -171,7 +171,8 @@ def test_the_benchmark_of_the_rungs_has_thirty_programs_and_ranks_them(
     rows = measured(bench, 0.5, [(name, known[name]) for name in names])
     assert [row["form"] for row in rows] == ["layer", "layer", "layer", "block"]
     found = agreement(rows)
-    assert found.keys() <= {"all", "layer"} and "all" in found
+    assert found.keys() <= {f"{of}{rung}" for of in ("all", "layer") for rung in ("", FIRST)}
+    assert found["all" + FIRST] > 0.0 and "all" in found
     worse = [row | {"loss": -row["three blocks"]} for row in rows]
     assert agreement(worse)["all"] == -1.0
 
