@@ -8,11 +8,10 @@ from typing import Any
 from autoprune.bench.allocations import choose_allocation as choose
 from autoprune.bench.text import CALIBRATION as CALIBRATION
 from autoprune.bench.text import SELECTION as SELECTION
+from autoprune.bench.text import BenchText
+from autoprune.candidate import Candidate
 from autoprune.errors import NothingPassedError
-from autoprune.metrics import build_metric
 from autoprune.pruning import PruningPlan
-from autoprune.text.corpora import load_corpus
-from autoprune.text.splits import split
 from autoprune.text.windows import fewer_than_asked
 from tasks.calibrate import cut
 from tasks.recorded import step
@@ -42,10 +41,9 @@ def split_windows(
     Raises:
         UsageError: If the text is too short, or was written by the model.
     """
-    author = bench.author((samples + fresh) * seqlen)
-    parts = split(
-        load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer), seed
-    )
+    counts: dict[str, int] = {CALIBRATION: samples, SELECTION: WINDOWS}
+    bench.text = BenchText(corpus, seqlen, counts, seed)
+    parts = bench.splits
     known = cut(bench, CALIBRATION, parts.calibration, samples, seqlen, fresh)
     measured = cut(bench, SELECTION, parts.selection, WINDOWS, seqlen)
     what = f"the calibration part of {known['corpus']}"
@@ -79,7 +77,7 @@ def choose_allocation(
     """
     started = time.monotonic()
     uniform = PruningPlan.build(**{**plan, "allocation": "uniform"})
-    choice = choose(bench, build_metric(metric), uniform, grid)
+    choice = choose(bench, Candidate.parse(metric), uniform, grid)
     decisive = choice.finals or choice.losses
     if not any(math.isfinite(loss) for _, loss in decisive):
         raise NothingPassedError(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from autoprune.bench.calibration import StoredStatistics
+from autoprune.bench.calibration import StoredStatistics, fresh_name
 from autoprune.bench.text import CALIBRATION
 from autoprune.plain_text import in_code
 from autoprune.text.corpora import load_corpus
@@ -55,7 +55,7 @@ def cut_windows(
         count: Number of windows.
         seqlen: Tokens in a window.
         held_out: Texts that figures will be measured on; their documents are left out.
-        fresh: Further windows after these, as many as there are, named ``NAME fresh``.
+        fresh: Further windows after these, as many as there are, for ``bench.fresh_windows``.
 
     Returns:
         What the text is; ``notes``: what users of a model calibrated on it must know.
@@ -80,7 +80,7 @@ def cut(
     whole = token_windows(text, bench.tokenizer, count + fresh, seqlen, cache=bench.store)
     windows = bench.windows[name] = whole[:count]
     if fresh:
-        bench.windows[f"{name} fresh"] = whole[count:]
+        bench.windows[fresh_name(fresh)] = whole[count:]
     return {
         "corpus": text.name,
         "digest": text.digest,

@@ -5,20 +5,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.bench.scoring import HostScorer
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
 from autoprune.progress import Report, silent
-from autoprune.statistics.statistics import ALL
 from autoprune.text.windows import rendering_digest
 from tasks.evaluation_parts import digests_of_files
 from tasks.program_limits import limits_of
 from tasks.programs import SandboxPrograms
 from tasks.seen import seen_in_windows
 from tasks.state import State
-from tasks.workbench import TextWorkbench
+from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from autoprune.comparison.plan import Cell
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 OPTIONS = {SELECTION: "--selection-windows", SEALED: "--sealed-windows", "seqlen": "--seqlen"}
 
 
-class CompareBench(TextWorkbench):
+class CompareBench(Workbench):
     """A bench with everything that the cells of a comparison need.
 
     Args:
@@ -80,9 +78,10 @@ class CompareBench(TextWorkbench):
         runner = SandboxPrograms(
             state.inputs, "compare", lambda: limits_of(self.layers, samples, seqlen)
         )
-        shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
-        shared |= {"scorer": HostScorer(ALL), "calibration": self.draws, "programs": runner}
-        super().__init__(model_ref, state, text, **shared)
+        super().__init__(
+            model_ref, state, seed, report, dtype, text=text, calibration=self.draws,
+            programs=runner,
+        )  # fmt: skip
         self.asked = asked
         self.peers = peers or {}
         self.suites = suites or []

@@ -18,7 +18,7 @@ from tasks.compare_bench import CompareBench
 from tasks.compare_cells import cell_key, is_kept, keep_cell, note_look
 from tasks.shared import common_config
 from tasks.state import State
-from tasks.workbench import TextWorkbench
+from tasks.workbench import Workbench
 
 # Purpose named in a config; the config of a search names none.
 COMPARISON = "comparison"
@@ -64,7 +64,7 @@ def text_draws(bench: CompareBench) -> dict[str, list[str]]:
     return {name: facts.get("draw_digests", []) for name, facts in bench.texts.items()}
 
 
-def require_same_work(bench: TextWorkbench, config: Mapping[str, Any]) -> None:
+def require_same_work(bench: Workbench, config: Mapping[str, Any]) -> None:
     """Check that a worker uses the same versions and windows as the comparison or search.
 
     Raises:

@@ -167,7 +167,7 @@ def prune_model(
                 by,
                 built,
                 windows=bench.windows.get(windows),
-                fresh=bench.windows.get(f"{windows} fresh"),
+                fresh=bench.fresh_windows(built.repair.fresh_windows),
                 layers=bench.layers,
                 statistics=known,
                 report=bench.report,

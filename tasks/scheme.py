@@ -41,11 +41,12 @@ def shrink_model(
         budget: How much to remove; a share refers to the parameters of the blocks.
         dtype: Type of the weights in the saved folder, since a budget may be in bytes.
     """
-    made = Shrinking.parse(scheme).apply(
+    how = Shrinking.parse(scheme)
+    made = how.apply(
         bench.loaded.model,
         SchemeBudget(budget, saved_type(bench, dtype)),
         None if windows is None else bench.windows[windows],
-        fresh=bench.windows.get(f"{windows} fresh"),
+        fresh=bench.fresh_windows(how.fresh_windows),
         seed=bench.seed,
         report=bench.report,
     )

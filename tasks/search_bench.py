@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from autoprune.bench.calibration import DocumentDraws
 from autoprune.bench.scoring import HostScorer
@@ -16,7 +16,7 @@ from tasks.program_limits import ProgramLimits, limits_of
 from tasks.programs import SandboxPrograms
 from tasks.sandbox_scorer import SandboxScorer
 from tasks.state import State
-from tasks.workbench import TextWorkbench
+from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from sandbox.client import Sandbox
@@ -29,7 +29,7 @@ OPTIONS = {
 }
 
 
-class SearchBench(TextWorkbench):
+class SearchBench(Workbench):
     """A bench with everything that the steps of a search need.
 
     Args:
@@ -68,10 +68,11 @@ class SearchBench(TextWorkbench):
             SandboxScorer(state.inputs, run_id, spec.values) if boxed else HostScorer(spec.values)
         )
         programs = SandboxPrograms(state.inputs, run_id, self._largest, most=spec.program_seconds)
-        shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
-        shared |= {"scorer": designs, "calibration": DocumentDraws(designs.offered | foreseen)}
-        shared["programs"] = programs if boxed else None
-        super().__init__(model_ref, state, text, **shared)
+        super().__init__(
+            model_ref, state, seed, report, dtype, text=text, scorer=designs,
+            calibration=DocumentDraws(designs.offered | foreseen),
+            programs=programs if boxed else None,
+        )  # fmt: skip
         self.spec = spec
         self.run_id = run_id
         self.designs_in = designs_in

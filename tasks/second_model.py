@@ -60,7 +60,7 @@ def second_model(
         smaller,
         share,
         bench.windows[CALIBRATION],
-        fresh=bench.windows.get(f"{CALIBRATION} fresh"),
+        fresh=bench.fresh_windows(how.fresh_windows),
         seed=bench.seed,
         report=bench.report,
     )

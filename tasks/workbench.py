@@ -5,20 +5,23 @@ Only one run of a machine has a bench open at a time, as all would spin on the s
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from autoprune.bench.bench import Bench
-from autoprune.bench.model import ModelBench
+from autoprune.bench.calibration import Calibration, DocumentDraws
+from autoprune.bench.scoring import HostScorer, Scorer
 from autoprune.bench.text import BenchText
+from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
+from autoprune.statistics.statistics import ALL
 from autoprune.store import Store
 from tasks.in_use import reading_caches
 from tasks.state import State
 from tasks.turns import turn
 
 
-class Workbench(ModelBench):
-    """A model on a bench, in a state folder.
+class Workbench(Bench):
+    """A bench in a state folder.
 
     Args:
         model_ref: Reference of the model.
@@ -26,6 +29,11 @@ class Workbench(ModelBench):
         seed: Seed of the run.
         report: Where the library reports progress.
         dtype: Type of the weights in memory, by torch's name.
+        text: Corpus, split and windows of each part; None while there are only windows by name.
+        scorer: Scores the weights; None: on the host, from any statistics.
+        calibration: How draws of calibration text are cut and their statistics kept; None: by
+            document, each statistic at the first request.
+        programs: Runs designed programs; None refuses them.
     """
 
     def __init__(
@@ -35,29 +43,17 @@ class Workbench(ModelBench):
         seed: int = 0,
         report: Report = silent,
         dtype: str = "float32",
+        *,
+        text: BenchText | None = None,
+        scorer: Scorer | None = None,
+        calibration: Calibration | None = None,
+        programs: ProgramRunner | None = None,
     ) -> None:
-        super().__init__(model_ref, Store(state.store), seed, report, dtype)
-        self.state = state
-
-
-class TextWorkbench(Workbench, Bench):
-    """A model with its text in parts on a bench, in a state folder.
-
-    Args:
-        model_ref: Reference of the model.
-        state: Where caches are kept.
-        text: Corpus, split and windows of each part.
-        shared: Seed, report, dtype, scorer and calibration, as for a bench.
-    """
-
-    def __init__(
-        self,
-        model_ref: str,
-        state: State,
-        text: BenchText,
-        **shared: Any,
-    ) -> None:
-        Bench.__init__(self, model_ref, Store(state.store), text, **shared)
+        super().__init__(
+            model_ref, Store(state.store), text or BenchText("", 0, {}), seed, report, dtype,
+            scorer=scorer or HostScorer(ALL), calibration=calibration or DocumentDraws(),
+            programs=programs,
+        )  # fmt: skip
         self.state = state
 
 

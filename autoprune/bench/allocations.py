@@ -2,19 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from autoprune.allocation import Choice, ModelContext, build_allocator, choose_allocator
-from autoprune.bench.model import ModelBench
-from autoprune.bench.text import CALIBRATION, SELECTION
-from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.metrics.metric import Metric
-from autoprune.progress import Progress, Report, silent
-from autoprune.pruning import MetricScore, PruningPlan, prune
+from autoprune.allocation import Choice, build_allocator, choose_allocator
+from autoprune.bench.prune import prune_by
+from autoprune.bench.text import SELECTION
+from autoprune.candidate import Candidate
+from autoprune.metrics import candidate_metric
+from autoprune.progress import Progress
+from autoprune.pruning import PruningPlan
 from autoprune.repair import Repair
+
+if TYPE_CHECKING:
+    from autoprune.bench.bench import Bench
 
 
 def choose_allocation(
-    bench: ModelBench, metric: Metric, plan: PruningPlan, texts: Sequence[str]
+    bench: "Bench", metric: Candidate, plan: PruningPlan, texts: Sequence[str]
 ) -> Choice:
     """Choose the allocator with the lowest loss on the selection split.
 
@@ -24,7 +28,7 @@ def choose_allocation(
     repaired block by block and measured again, and the lower loss decides.
 
     Args:
-        bench: Holds windows named ``calibration`` and ``selection``; dense before and after.
+        bench: Scores by the metric; dense before and after.
         metric: Scores the weights.
         plan: Budget, group, seed and repair; its allocation is not used.
         texts: Allocators to compare; uniform always competes.
@@ -33,30 +37,16 @@ def choose_allocation(
         UsageError: If an N:M pattern or the group ``global`` leaves nothing to choose, or a
             candidate is invalid; raised before anything is measured.
     """
-    for text in texts:
-        replace(plan, allocation=build_allocator(text))
-    needs = metric.needs.union(*(build_allocator(text).needs for text in texts))
-    statistics = bench.statistics(CALIBRATION, needs) if needs else None
-    context = ModelContext(bench.layers, statistics, plan.seed)
-    score = MetricScore(metric)
+    plans = [replace(plan, allocation=build_allocator(text), scoring="dense") for text in texts]
+    # One pass of the model collects what any of them reads.
+    bench.calibrated(candidate_metric(metric).needs.union(*(one.allocation.needs for one in plans)))
     done = 0
 
-    def loss(text: str, repair: Repair, report: Report = silent) -> float:
-        part = build_allocator(text)
-        candidate = replace(plan, allocation=part, repair=repair, scoring="dense")
+    def loss(text: str, repair: Repair) -> float:
         with bench.dense:
-            prune(
-                bench.loaded.model,
-                score,
-                candidate,
-                windows=bench.windows[CALIBRATION],
-                fresh=bench.windows.get(f"{CALIBRATION} fresh"),
-                layers=bench.layers,
-                statistics=statistics,
-                context=context,
-                report=report,
-            )
-            found = evaluate_windows(bench.loaded.model, bench.windows[SELECTION])
+            how = replace(plan, allocation=build_allocator(text), repair=repair, scoring="dense")
+            prune_by(bench, metric, how, 0)
+            found = bench.evaluate(SELECTION)
         return sum(found.nll) / len(found.nll)
 
     def bare(text: str) -> float:
@@ -70,4 +60,4 @@ def choose_allocation(
         return choose_allocator(texts, bare)
     # One block's statistics at a time, as in the pruning that the choice is for.
     repair = replace(plan.repair, order="block by block") if plan.repair.needs else plan.repair
-    return choose_allocator(texts, bare, lambda text: loss(text, repair, bench.report))
+    return choose_allocator(texts, bare, lambda text: loss(text, repair))

@@ -13,7 +13,7 @@ from torch import Tensor
 from autoprune.allocation.context import ModelContext
 from autoprune.bench.behaviour import behaviour
 from autoprune.bench.block_probe import BlockProbe
-from autoprune.bench.calibration import Calibration, DocumentDraws, DrawStatistics
+from autoprune.bench.calibration import Calibration, DocumentDraws, DrawStatistics, fresh_name
 from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.model import ModelBench
 from autoprune.bench.outcomes import Measurement, Validation
@@ -186,8 +186,7 @@ class Bench(ModelBench):
         """
         if count == 0:
             return None
-        # Saved models record the text of all windows named "calibration ...".
-        name = f"{CALIBRATION} {draw} fresh {count}"
+        name = fresh_name(count, draw)
         if name not in self.windows:
             self.windows[name] = self.calibration.fresh(self, draw, count)
         return self.windows[name]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from autoprune.bench.text import CALIBRATION
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report
 from autoprune.statistics.statistics import (
@@ -18,6 +19,11 @@ from autoprune.text.windows import token_windows
 
 if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
+
+
+def fresh_name(count: int, draw: int = 0) -> str:
+    """Name of windows outside a draw; saved models record the text of all "calibration ..."."""
+    return f"{CALIBRATION} {draw} fresh {count}"
 
 
 class DrawStatistics(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.plain_text import one_line, printable, shell_line
-from flows.cli.loading import start
+from flows.cli.loading import command, grammar
 from flows.cli.parser import parse
 from flows.ending import end_fast
 from flows.extras import with_extra
@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ[DEVICE_VARIABLE] = device
     end_fast()
     try:
-        return _printed(start(args))
+        read = getattr(grammar(args.command), "read", None)
+        made = () if read is None else (read(args),)
+        return _printed(command(args.command).run(args, *made))
     except KeyboardInterrupt as stop:
         follow = _next_command(stop) or f"{NEXT}{shell_line(*words)}"
         message = "interrupted; what is finished is kept"

@@ -31,16 +31,16 @@ def grammar(name: str) -> Grammar:
     return cast(Grammar, _module(name, "grammar"))
 
 
-def start(args: argparse.Namespace) -> int:
-    """Run the chosen command; ``run`` also gets the result of ``read``, if there is one.
+def command(name: str) -> Any:
+    """Import what runs a command.
 
-    Returns:
-        The exit code.
+    Its ``run`` takes the arguments, and what the grammar's ``read`` made of them if it has one; it
+    returns the exit code.
+
+    Args:
+        name: As for :func:`grammar`.
     """
-    read: Any = getattr(grammar(args.command), "read", None)
-    made = () if read is None else (read(args),)
-    code: int = _module(args.command, "command").run(args, *made)
-    return code
+    return _module(name, "command")
 
 
 @uncollected()

@@ -5,14 +5,12 @@ from typing import Any
 from prefect import flow
 
 from flows.naming import run_name
-from flows.on_device import on_its_device
 from flows.search.params import SearchParams
 
 NAME = run_name("search", SearchParams, lambda params: params.run_id())
 
 
 @flow(name="search", flow_run_name=NAME, persist_result=False)
-@on_its_device
 def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Search for the best way to prune a model; the same parameters resume where it stopped."""
     # Also for a run of the form: a wrong name creates no folder and no experiment.

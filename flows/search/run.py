@@ -42,7 +42,7 @@ from tasks.run_markdown import run_markdown
 from tasks.search_bench import SearchBench
 from tasks.shared import open_store
 from tasks.state import State, without_machine_paths
-from tasks.switches import prices, tracing_wanted
+from tasks.switches import computing_on, prices, tracing_wanted
 from tasks.winner import keep_winner, register_winner
 from tasks.workbench import opened
 
@@ -67,6 +67,8 @@ def run_search(params: SearchParams) -> dict[str, Any]:
 def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSession]]:
     """Open a new search or resume one, with its bench and a designer that is not yet started.
 
+    Until the context ends, models compute on the search's device.
+
     Args:
         params: Its settings; a search that exists already must have the same.
 
@@ -85,7 +87,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
     mailbox = params.mailbox(run_id, files)
     session = DesignerSession(params.spec().designer, state, script, params.model, mailbox)
     # From the first file on: a search that cannot begin leaves nothing behind.
-    with nothing_left(files), _opened(files, params, session) as found:
+    with computing_on(params.device), nothing_left(files), _opened(files, params, session) as found:
         if found.finished is None or params.device is not None:
             require_same_device(files, run_id, default_device())
         save_params(state, run_id, params)

@@ -41,7 +41,6 @@ from tasks.publish import Publisher
 from tasks.report import write_report
 from tasks.shared import open_store
 from tasks.state import State
-from tasks.switches import computing_on
 from tasks.workbench import opened
 
 # Stages by the kind of step that they do, in the order of a search.
@@ -125,7 +124,7 @@ def run_stage(params: StageParams) -> dict[str, Any]:
     """
     state = State.open()
     settings = going_on(state, find_run(state, params.run), params.device)
-    with computing_on(settings.device), opened_search(settings) as (driver, session):
+    with opened_search(settings) as (driver, session):
         done = WORK[params.stage](Stage(driver, session, settings, params))
         if done.steps and driver.search.finished is None:
             # The search rests until its next stage.

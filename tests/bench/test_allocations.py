@@ -5,26 +5,25 @@ import torch
 
 from autoprune import Bench
 from autoprune.bench.allocations import choose_allocation
+from autoprune.candidate import Candidate
 from autoprune.errors import UsageError
-from autoprune.metrics import build_metric
 from autoprune.pruning import PruningPlan
 
 
 def test_it_is_refused_where_there_is_nothing_to_choose(bench: Bench) -> None:
     for plan in (PruningPlan(0.5, group="global"), PruningPlan.build(None, pattern="2:4")):
         with pytest.raises(UsageError, match="'sdsa' can change nothing"):
-            choose_allocation(bench, build_metric("magnitude"), plan, ["sdsa"])
+            choose_allocation(bench, Candidate("builtin", "magnitude"), plan, ["sdsa"])
     assert "loaded" not in vars(bench)
 
 
 def test_the_least_loss_wins_and_the_model_is_dense_again(bench: Bench) -> None:
-    bench.part("selection")
-    bench.drawn_windows()
     before = [layer.read().clone() for layer in bench.layers]
     plan = PruningPlan.build(0.6, solver="mrp")
-    found = choose_allocation(bench, build_metric("wanda"), plan, ["uniform", "ramp", "sdsa"])
+    wanda, texts = Candidate("builtin", "wanda"), ["uniform", "ramp", "sdsa"]
+    found = choose_allocation(bench, wanda, plan, texts)
     assert found.best == min(found.finals, key=lambda pair: pair[1])[0]
-    assert {text for text, _ in found.losses} == {"uniform", "ramp", "sdsa"}
+    assert {text for text, _ in found.losses} == set(texts)
     for text, loss in found.losses:
         extra = "" if text == "uniform" else f"+{text}"
         nll = bench.measure(f"wanda{extra}", 0.6).nll

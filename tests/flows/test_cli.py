@@ -232,6 +232,6 @@ def test_json_is_printed_for_wrong_use_and_for_an_interrupt(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flows.cli.entry.start", stop)
+    monkeypatch.setattr("flows.cli.entry.command", stop)
     kept = {"error": "interrupted; what is finished is kept", "next": "autoprune ls runs --json"}
     assert cli("ls runs --json", code=130).record == kept | {"ok": False, "exit_code": 130}

@@ -23,7 +23,6 @@ from flows.promote import promote
 from flows.promote.params import PromoteParams
 from flows.prune import prune
 from flows.prune.params import PruneParams
-from flows.search import search
 from flows.search.params import SearchParams
 from flows.search.runs import going_on, save_params
 from flows.stage.params import StageParams
@@ -59,11 +58,10 @@ def test_names_of_runs_stay_as_they_were() -> None:
     assert CompareParams().folder_name() != CompareParams(device="cpu").folder_name()
 
 
-@pytest.mark.parametrize(
-    "flow", [search, prune, evaluate, compare, calibrate, promote, second_model]
-)
+@pytest.mark.parametrize("flow", [prune, evaluate, compare, calibrate, promote, second_model])
 def test_every_flow_computes_on_its_device(flow: Any) -> None:
-    # As :func:`flows.on_device.on_its_device` leaves it; what that does is tested below.
+    # As :func:`flows.on_device.on_its_device` leaves it; what that does is tested below. A search
+    # and its stages set the device where they open the search: tests/flows/test_stages.py.
     assert flow.fn.__code__ is on_its_device(lambda params: params).__code__
     assert "params" in flow.parameters.properties
 
