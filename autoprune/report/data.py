@@ -120,8 +120,7 @@ class Entry(Part):
         prediction: What the designer expected to measure.
         perplexity: On the selection split, at the highest rung reached.
         rungs: Perplexity by rung name, in order.
-        masks_alone: The rung in ``rungs`` that left out the recipe's repair, or calibration windows
-            of a program; empty for none.
+        masks_alone: The rung in ``rungs`` that left out the repair, or text of a program, if any.
         change_vs_wanda: Relative change of perplexity; -0.1 is 10 % lower than the reference's.
         change_interval: 95 % interval of ``change_vs_wanda`` from paired windows.
         sparsity: Share of zeros among prunable weights, counted.
