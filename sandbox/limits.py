@@ -21,9 +21,7 @@ class Limits(BaseModel):
     lifetime_s: float = Field(default=3600, gt=0, description="A container ends itself after.")
     memory_bytes: int = Field(default=768 * MIB, ge=192 * MIB, description="Base memory, no swap.")
     memory_per_input: float = Field(default=5, ge=1, description="Times the largest input file.")
-    cpus: float = Field(
-        default=1, gt=0, description="CPU share; threads of torch are a job's own."
-    )
+    cpus: float = Field(default=1, gt=0, description="CPU share; threads of torch are a job's own.")
     pids: int = Field(default=64, ge=8, description="Processes and threads.")
     open_files: int = Field(default=64, ge=16, description="Open descriptors of the child.")
     output_bytes: int = Field(default=MIB, ge=4096, description="Printed bytes, then ended.")
