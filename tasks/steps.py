@@ -51,5 +51,4 @@ def call_of(step: Validate | Measure, seconds: float = math.inf) -> tuple[str, s
         return "validate", step.step_id, [recipe]
     where = [step.windows, step.sparsity, step.draw, step.kl, step.known, step.role]
     limit = None if math.isinf(seconds) else seconds
-    more = [limit] if step.calibration is None else [limit, step.calibration]
-    return "measure", step.step_id, [recipe, *where, *([] if more == [None] else more)]
+    return "measure", step.step_id, [recipe, *where, limit, step.calibration]

@@ -338,8 +338,8 @@ class Bench(ModelBench):
         if kl:
             # Compute these on the dense model, before a scheme changes its shape.
             self.predictions(part)
-        how: dict[str, Any] = {"draw": draw, "memory": memory, "calibration": calibration}
-        with self.pruned(recipe, budget, **how) as outcome:
+        pruned = self.pruned(recipe, budget, draw=draw, memory=memory, calibration=calibration)
+        with pruned as outcome:
             found = self.evaluate(part, windows, kl=kl)
         return Measurement(
             nll=tuple(found.nll),

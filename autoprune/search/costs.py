@@ -39,11 +39,14 @@ class Costs:
 
     def designed(self, windows: int) -> float:
         """Seconds of a designed recipe without repair on this many windows, pruning included."""
-        spec = self.spec
-        first = windows < spec.selection_windows
-        share = spec.first_calibration / spec.calibration_windows if first else 1.0
-        program = share * self.program() if spec.written == "program" else 0.0
+        share = self.first_share if windows < self.spec.selection_windows else 1.0
+        program = share * self.program() if self.spec.written == "program" else 0.0
         return program + self.cheap(windows)
+
+    @property
+    def first_share(self) -> float:
+        """Share of the calibration windows that a program prunes with on the first rung."""
+        return self.spec.first_calibration / self.spec.calibration_windows
 
     def windows(self, count: int) -> float:
         """Seconds of a pass over this many windows; an overestimate that includes pruning."""

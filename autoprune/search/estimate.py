@@ -69,8 +69,8 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     checks = 2 * costs.windows(WINDOWS) / spec.slots if spec.sentinel_every else 0.0
     candidate = answer + SANDBOX_SECONDS
     if spec.budget.evaluations is None:
-        first = program * spec.first_calibration / spec.calibration_windows
-        candidate += costs.windows(spec.rung_windows) + first + spec.promote * whole
+        candidate += costs.windows(spec.rung_windows) + spec.promote * whole
+        candidate += costs.first_share * program
     else:
         candidate += whole
     candidate += checks
