@@ -34,16 +34,6 @@ CANDIDATES_PER_EVALUATION = 20
 # Least calibration windows of a program's first rung by default, which takes a quarter of all.
 FEW_CALIBRATION = 4
 
-
-def left_out(language: str) -> str:
-    """What a figure of the first rung leaves out, in words.
-
-    Args:
-        language: Kind of the candidate, such as ``expression`` or ``program``.
-    """
-    return "fewer calibration windows" if language == "program" else "masks alone"
-
-
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 # Prefect stores form input before any of our code sees it, so the form must refuse logins too.
 NO_LOGIN = r"^[^/?#@]*(//[^/?#@]*)?(/([^/].*)?|[?#].*)?$"

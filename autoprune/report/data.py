@@ -120,7 +120,8 @@ class Entry(Part):
         prediction: What the designer expected to measure.
         perplexity: On the selection split, at the highest rung reached.
         rungs: Perplexity by rung name, in order.
-        masks_alone: The rung in ``rungs`` that left out the repair, or text of a program, if any.
+        masks_alone: The rung in ``rungs`` that left something out; empty for none.
+        left_out: What it left out, in words: the repair, or calibration windows of a program.
         change_vs_wanda: Relative change of perplexity; -0.1 is 10 % lower than the reference's.
         change_interval: 95 % interval of ``change_vs_wanda`` from paired windows.
         sparsity: Share of zeros among prunable weights, counted.
@@ -161,6 +162,7 @@ class Entry(Part):
     perplexity: float | None = None
     rungs: Mapping[str, float] = field(default_factory=dict)
     masks_alone: str = ""
+    left_out: str = "masks alone"
     change_vs_wanda: float | None = None
     change_interval: tuple[float, float] | None = None
     sparsity: float | None = None
@@ -321,7 +323,8 @@ class RunReport(Part, Counted):
     @property
     def candidates(self) -> tuple[Entry, ...]:
         """Designed entries, in the order they were designed."""
-        return tuple(sorted((e for e in self.entries if e.kind == "candidate"), key=_by_order))
+        found = (entry for entry in self.entries if entry.kind == "candidate")
+        return tuple(sorted(found, key=lambda entry: (entry.order, entry.id)))
 
     @property
     def winner(self) -> Entry | None:
@@ -394,7 +397,3 @@ def _by_rank(entry: Entry) -> tuple[float, float, int, str]:
     rank = math.inf if entry.rank is None else float(entry.rank)
     perplexity = math.inf if entry.perplexity is None else entry.perplexity
     return (rank, perplexity, entry.order, entry.id)
-
-
-def _by_order(entry: Entry) -> tuple[int, str]:
-    return (entry.order, entry.id)

@@ -104,7 +104,8 @@ def _entry(found: "Known", verdict: Verdict) -> Entry:
             _RUNG_NAMES.get(rung, str(rung)): item.perplexity
             for rung, item in sorted(found.results.items())
         },
-        masks_alone=_RUNG_NAMES[1] if found.proxied and 1 in found.results else "",
+        masks_alone=_RUNG_NAMES[1] if found.partial and 1 in found.results else "",
+        left_out=found.partial,
         change_vs_wanda=change.perplexity_change if change else None,
         change_interval=(math.expm1(interval[0]), math.expm1(interval[1])) if interval else None,
         sparsity=measurement.sparsity if measurement else None,
@@ -162,7 +163,7 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
 def _repair(found: "Known") -> str:
     """The recipe's repair; figures of masks alone must not pass for its result."""
     text = found.recipe.solver if found.recipe else "none"
-    return f"{text}, not applied" if found.left_out and not found.is_program else text
+    return f"{text}, not applied" if found.left_out and found.proxied else text
 
 
 def _reason(found: "Known", verdict: Verdict) -> tuple[str, str]:
@@ -214,9 +215,8 @@ def _label(node: "GraphNode", entry: "Known | None") -> str:
     body = node.body
     if node.kind == "result" and "perplexity" in body:
         rung = body.get("rung", "")
-        alone = rung == 1 and entry is not None and entry.proxied
-        what = entry.recipe.metric.kind if alone and entry and entry.recipe else ""
-        name = rung_text(_RUNG_NAMES.get(rung, str(rung)), what)
+        left_out = entry.partial if rung == 1 and entry is not None else ""
+        name = rung_text(_RUNG_NAMES.get(rung, str(rung)), left_out)
         return f"{number(body['perplexity'])}, {name}"
     found = (str(body[name]) for name in _LABEL_FIELDS if body.get(name))
     return next(found, node.kind).strip()

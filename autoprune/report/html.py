@@ -32,7 +32,6 @@ from autoprune.report.origin import (
 )
 from autoprune.report.proposals import proposals
 from autoprune.report.sealed import looks
-from autoprune.search_settings import left_out
 from autoprune.storage import write_text
 
 # Longest text of one entry, and of one field of all entries together. With these, a search of
@@ -154,7 +153,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
         formula=plain(entry.formula, 240),
         mathml=Markup(mathml) if mathml else None,
         perplexity=number(entry.perplexity),
-        left_out=left_out(entry.language) if entry.has_masks_alone else "",
+        left_out=entry.left_out if entry.has_masks_alone else "",
         sealed=words.sealed_figure(entry),
         change="reference"
         if entry == report.baseline(report.reference)
@@ -167,7 +166,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
         spark=_spark(shares, report.sparsity),
         spark_note=f"{percent(min(shares))} to {percent(max(shares))}" if shares else "",
         rungs=[
-            (words.rung_text(name, entry.language * (name == entry.masks_alone)), number(value))
+            (words.rung_text(name, entry.left_out * (name == entry.masks_alone)), number(value))
             for name, value in entry.rungs.items()
         ],
         more=_more(entry),

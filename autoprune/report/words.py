@@ -8,7 +8,6 @@ from autoprune.report.benefit import rounding, sizes, speed
 from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import against_start, authorship, bounds
-from autoprune.search_settings import left_out
 
 PERPLEXITY = "perplexity"
 RANKING = {
@@ -171,14 +170,9 @@ def sealed_figure(entry: Entry) -> str:
     return "failed" if entry.sealed_failure else number(entry.sealed_perplexity)
 
 
-def rung_text(name: str, language: str) -> str:
-    """Name of a rung, with what its figure leaves out, which must not pass for the recipe's result.
-
-    Args:
-        name: Of the rung.
-        language: Of the candidate; empty if nothing was left out.
-    """
-    return f"{name}, {left_out(language)}" if language else name
+def rung_text(name: str, left_out: str) -> str:
+    """Name of a rung, with what its figure leaves out: it must not pass for the recipe's result."""
+    return f"{name}, {left_out}" if left_out else name
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from autoprune.recipe import Recipe
 from autoprune.search.moves import mask_key
 from autoprune.search.paired import Difference, paired_difference
 from autoprune.search.steps import Measurement, Validation
-from autoprune.search_settings import Verdict, left_out
+from autoprune.search_settings import Verdict
 
 Fitness = Literal["perplexity", "kl", "both"]
 Status = Literal["proposed", "valid", "measured", "duplicate", "skipped", "rejected"]
@@ -31,8 +31,8 @@ class Entry:
         results: Measurements by rung; a duplicate holds its owner's.
         few: Windows of the first rung; its result grows when the entry races on from there.
         direct: Few windows and masks alone cannot judge it: it goes to all if time allows.
-        proxied: The first rung measured the masks with the proxy's repair instead of the recipe's,
-            or a program with fewer calibration windows.
+        proxied: The first rung measured the masks with the proxy's repair instead of the recipe's.
+        shortened: On the first rung its program pruned with fewer calibration windows.
         elsewhere: Measurements at other sparsities.
         fails_elsewhere: It could not be measured at one of them, so it cannot be the best.
         draws: Measurements with other draws of calibration text.
@@ -67,6 +67,7 @@ class Entry:
     few: int = 0
     direct: bool = False
     proxied: bool = False
+    shortened: bool = False
     elsewhere: dict[float, Measurement] = field(default_factory=dict)
     fails_elsewhere: bool = False
     draws: dict[int, Measurement] = field(default_factory=dict)
@@ -116,19 +117,23 @@ class Entry:
     @property
     def whole(self) -> Measurement | None:
         """Measurement of the recipe as it is, including its repair."""
-        return self.results.get(2) or (None if self.proxied else self.results.get(1))
+        return self.results.get(2) or (None if self.partial else self.results.get(1))
+
+    @property
+    def partial(self) -> str:
+        """What the first rung left out, in words; empty: it measured the recipe as it is."""
+        words = ["masks alone"] * self.proxied + ["fewer calibration windows"] * self.shortened
+        return ", ".join(words)
 
     @property
     def left_out(self) -> str:
-        """What its only figure leaves out, as in ``masks alone``; empty if it is the recipe's."""
-        if self.recipe is None or self.measurement is None or self.whole is not None:
-            return ""
-        return left_out(self.recipe.metric.kind)
+        """What its only figure leaves out; empty if it has the recipe's, or none."""
+        return self.partial if self.measurement is not None and self.whole is None else ""
 
     def share(self, owner: "Entry") -> None:
         """Take over the results of an older entry."""
         self.results, self.change, self.ranked = dict(owner.results), owner.change, owner.ranked
-        self.proxied, self.few = owner.proxied, owner.few
+        self.proxied, self.shortened, self.few = owner.proxied, owner.shortened, owner.few
 
     def reject(self, code: str, detail: str) -> None:
         """Record a verdict; it never becomes a number."""

@@ -129,9 +129,9 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
         "mask_digest": measurement.mask_digest,
         "seconds": measurement.seconds,
     }
-    if entry.proxied and rung not in (2, "sealed"):
+    if entry.partial and rung not in (2, "sealed"):
         # The recipe was not applied as it is, so this must not be taken for its figure.
-        body |= {"left_out": entry.left_out} if entry.is_program else {"masks_alone": True}
+        body |= {"left_out": entry.partial} if entry.shortened else {"masks_alone": True}
     if entry.validation is not None and entry.validation.reconstruction_error is not None:
         body["reconstruction_error"] = entry.validation.reconstruction_error
         if entry.validation.errors:

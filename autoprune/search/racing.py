@@ -176,9 +176,8 @@ class Race:
         steps: dict[str, Measure] = {}
         for entry in entries:
             recipe = entry.known_recipe
-            spec = self.state.spec
-            few = first_calibration(spec, recipe) is not None
-            entry.proxied = few or recipe != with_proxy(recipe, spec.proxy)
+            entry.proxied = recipe != with_proxy(recipe, self.state.spec.proxy)
+            entry.shortened = first_calibration(self.state.spec, recipe) is not None
             known, key = self.state.archive.cheap(entry), mask_key(recipe)
             if (known is None or len(known.nll) < windows) and key not in steps:
                 steps[key] = self.trials.measure_step(entry, 1)

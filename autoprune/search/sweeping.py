@@ -58,7 +58,7 @@ def overlooked(state: State) -> list[Entry]:
     wanted = [archive.holder("text", recipe_key(recipe)) for recipe in _wanted(state, best)]
     wanted += [entry for entry in archive if entry.operator == SWEEP]
     known = [archive.original(entry) for entry in wanted if entry is not None]
-    few = [e for e in known if e.status == "measured" and e.proxied and 2 not in e.results]
+    few = [e for e in known if e.status == "measured" and e.partial and 2 not in e.results]
     return list({entry.alias: entry for entry in few}.values())
 
 

@@ -238,7 +238,7 @@ class Trials:
         alike = recipe.solver == self.spec.proxy and first_calibration(self.spec, recipe) is None
         if rung == 1 or alike:
             self.archive.note_cheap(entry, outcome)
-        if not outcome.mask_digest or (rung > 1 and entry.proxied):
+        if not outcome.mask_digest or (rung > 1 and entry.partial):
             return True
         key = f"{outcome.mask_digest}\n{entry.known_recipe.solver}"
         owner = self.archive.claim("mask", key, entry)

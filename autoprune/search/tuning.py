@@ -135,7 +135,7 @@ def losses(archive: Archive, entries: Sequence[Entry]) -> list[tuple[Entry, floa
     found = []
     for entry in entries:
         known = gains.get(chain(entry.recipe.solver), []) if entry.recipe else []
-        promised = entry.proxied and 2 not in entry.results
+        promised = entry.partial and 2 not in entry.results
         gain = sum(known) / len(known) if known and promised else 0.0
         found.append((entry, entry.score - gain))
     return found

@@ -8,7 +8,6 @@ from typing import Any
 
 from autoprune.plain_text import one_line, printable
 from autoprune.report.data import Entry, RunReport
-from autoprune.search_settings import left_out
 from tasks.publish import verdict_text
 
 LONGEST_FORMULA = 44
@@ -107,7 +106,7 @@ def _row(entry: Entry, body: Mapping[str, Any]) -> dict[str, Any]:
         "sparsity": body["sparsity"],
         "written_by": body["author"],
         "verdict": "baseline" if by_hand else entry.verdict,
-        "left_out": left_out(entry.language) if entry.has_masks_alone else "",
+        "left_out": entry.left_out if entry.has_masks_alone else "",
         "code": body["code"],
         "detail": body["detail"],
     }

@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from autoprune.design.chat import ChatRequest
 from autoprune.design.detail import change_of
 from autoprune.design.transports import ScriptedDesigner
+from autoprune.report.gathering import with_search
 from autoprune.search import Search, SearchSpec
 from autoprune.search.archive import Archive
 from autoprune.search.costs import Costs
 from autoprune.search.repeated import measurement_again
 from autoprune.search.steps import Measure, Outcome, Step
+from flows.search.leaderboard import rows
+from tests.report.test_gathering import BARE
 from tests.search.test_program_recipes import program_spec, written
 from tests.support.synthetic import drive, make_spec
 from tests.support.synthetic_programs import Programs
@@ -79,3 +83,25 @@ def test_the_first_rung_of_a_program_costs_its_share_of_the_text() -> None:
     costs.plain = lambda: 6.0  # type: ignore[method-assign]
     assert costs.designed(spec.rung_windows) == 25.0 + 3.0
     assert costs.designed(spec.selection_windows) == 106.0
+
+
+def test_a_program_with_a_repair_leaves_out_both_and_with_all_text_only_the_repair(
+    tmp_path: Path,
+) -> None:
+    def tuned(request: ChatRequest) -> str:
+        return written(request).replace("```python", "repair: ebft\n```python")
+
+    for windows, wanted in ((16, "masks alone, fewer calibration windows"), (4, "masks alone")):
+        spec = program_spec(calibration_windows=windows, solvers=("none", "ebft"))
+        with Search.open(tmp_path / str(windows), spec) as search:
+            drive(search, Programs(ScriptedDesigner(tuned)))
+            few = [e for e in search.entries if e.is_program and e.rung == 1 and e.proxied]
+            report = with_search(BARE, search)
+            assert few and {entry.left_out for entry in few} == {wanted}
+            shown = {entry.id: entry for entry in report.entries}
+            for entry in few:
+                assert change_of(search.graph, entry.alias).endswith(f", {wanted}")
+                assert shown[entry.alias].solver.endswith(", not applied")
+                assert shown[entry.alias].left_out == wanted
+            listed = {row["candidate"]: row["left_out"] for row in rows(report)}
+            assert {listed[entry.alias] for entry in few} == {wanted}
