@@ -139,9 +139,11 @@ async def refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
 
 def _own_connections(origins: Iterable[str]) -> str:
     """Policy by which a page connects to its server, under all of its names, and to no other."""
-    sockets = [origin.replace("http", "ws", 1) for origin in origins]
+    # The grammar of policies has no IPv6 addresses; for a page opened at one, 'self' is its server.
+    named = [origin for origin in origins if "[" not in origin]
+    sockets = [origin.replace("http", "ws", 1) for origin in named]
     # A page may read what it made itself.
-    return " ".join(["connect-src 'self' data: blob:", *sorted([*origins, *sockets])])
+    return " ".join(["connect-src 'self' data: blob:", *sorted([*named, *sockets])])
 
 
 def _switches_off(body: bytes) -> bool:

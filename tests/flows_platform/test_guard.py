@@ -31,7 +31,8 @@ def test_pages_may_connect_to_their_own_server_alone() -> None:
     assert headers[b"content-type"] == b"text/html" and sent[1]["body"] == b"<p>"
     rule, *places = headers[b"content-security-policy"].decode().split()
     assert rule == "connect-src" and "'self'" in places
-    for name in ("127.0.0.1", "localhost", "[::1]"):
+    for name in ("127.0.0.1", "localhost"):
         assert {f"http://{name}:4200", f"ws://{name}:4200"} <= set(places)
-    # The rest of what a page may read without asking anybody.
-    assert len(places) == 9 and not any("amplitude" in place or "*" in place for place in places)
+    # Browsers ignore an IPv6 address with a warning. The rest is what a page made itself.
+    assert len(places) == 7
+    assert not any(part in place for part in ("amplitude", "*", "[") for place in places)
