@@ -20,6 +20,7 @@ from autoprune.models.record import source_record, text_record
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import SavedModel, save_model
 from autoprune.models.target import check_target
+from autoprune.models.widths import opened_by
 from autoprune.names import require_saved
 from autoprune.program_files import PROGRAM_PREFIX
 from autoprune.programs import ProgramRunner
@@ -254,7 +255,7 @@ def _smaller(
         return made
     record = _of_source(loaded, seed) | shrunk.to_json()
     record |= {"scheme": how.text, "notes": list(notes)}
-    record |= _of_text(text, tokens)
+    record |= _of_text(text, tokens) | opened_by(loaded.model.config)
     # What recovery trained on has been seen too.
     card = scheme_card(record, base_licence(loaded.source.folder, loaded.source.gguf_file))
     saved = _save(loaded, Path(out), record, whole, dtype, card=card)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from autoprune.errors import UsageError
+from autoprune.spelling import split_outside
 
 # Larger whole numbers are not plausible counts, and some are too large for a float.
 LARGEST_WHOLE = 10**9
@@ -89,7 +90,7 @@ def parameters(kind: Any) -> dict[str, Any]:
 
 
 def read_settings(title: str, text: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse ``key=value,key=value``; a tuple is written ``a+b``.
+    """Parse ``key=value,key=value``; a tuple is written ``a+b``, a value with commas in brackets.
 
     Args:
         title: What the settings belong to, for messages.
@@ -100,7 +101,7 @@ def read_settings(title: str, text: str, allowed: Mapping[str, Any]) -> dict[str
         UsageError: If a name is unknown or a value is invalid.
     """
     values: dict[str, Any] = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
+    for item in filter(None, split_outside(text, ",")):
         key, equals, value = (part.strip() for part in item.partition("="))
         if key not in allowed:
             listing = ", ".join(allowed) if allowed else "none"

@@ -32,6 +32,7 @@ LATE_IMPORTS = {
     "sandbox/client.py: sandbox.probe_blocks": "torch, which nothing else there needs",
     "sandbox/worker/zygote.py: .": "what fails there is sent to the broker",
     "sandbox/worker/zygote.py: .syscalls": "what fails there is sent to the broker",
+    "tasks/track/served_model.py: autoprune.models.widths": "AutoPrune may be missing",
 }
 # Files that import by a name in a variable: the lazy doors, the commands, and packages of others.
 BY_NAME = {

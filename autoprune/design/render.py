@@ -22,6 +22,7 @@ from autoprune.design.parsing import LONGEST_LESSON, Language
 from autoprune.design.parts import FORMULA, allocation_meaning, family, program_fault
 from autoprune.design.prompts import Prompts
 from autoprune.design.repairs import meaning
+from autoprune.design.scheme_moves import BLOCK_WORDS, RATES
 from autoprune.design.sections import Tally
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 from autoprune.metrics.language.vocabulary import OPERATIONS
@@ -236,6 +237,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
     is_program = scene.language == "program"
     groups = [g for g in scene.groups if not (is_program and program_fault(g, NONE))]
     solvers = [s for s in scene.solvers if not (is_program and program_fault(groups[0], s))]
+    rated = any(f"{RATES}=" in genes for _, genes in scene.schemes)
     return prompts.render(
         "pair_system" if scene.pair else "scheme_system" if scene.schemes else "system",
         language=scene.language,
@@ -256,6 +258,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
         tuned=scene.tuned,
         composed=scene.composed,
         schemes=scene.schemes,
+        rates=[(w, DESCRIPTORS[w]) for w in BLOCK_WORDS if w in scene.words and rated],
     )
 
 

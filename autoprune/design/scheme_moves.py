@@ -1,12 +1,16 @@
 """Moves of a search on schemes: families, changeable parameters, changes without an LLM."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from random import Random
 
+from autoprune.allocation import Given, build_allocator
 from autoprune.candidate import Candidate
+from autoprune.design.parts import FORMULA, NUDGES, Choices, mutated_allocation
 from autoprune.errors import UsageError
-from autoprune.schemes import SCHEMES, Scheme, build_scheme, parts_of
+from autoprune.schemes import SCHEMES, Scheme, Width, build_scheme, parts_of
+from autoprune.schemes.width import UNIFORM, unbracketed
 
 # Text parameters have no list of values; these make sense for any number of blocks.
 WRITTEN: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -15,6 +19,20 @@ WRITTEN: Mapping[str, Mapping[str, Sequence[str]]] = {
 # Learning which units to keep takes thousands of steps per candidate.
 LEFT_OUT: Mapping[str, Sequence[str]] = {"width": ("search",)}
 OTHER_FAMILY = 0.2
+# Schemes with rates by block are a family of their own, "width:rates", so that they are proposed
+# only where a start has rates. A move changes numbers and words of these texts.
+RATES = "rates"
+SPREADS = (
+    "ramp",
+    "ramp:half_width=0.05",
+    "ramp:half_width=0.2",
+    "(ramp:half_width=0.2,relax_last=1)",
+    "sdsa",
+    "formula:-0.1 * depth",
+    "formula:-0.2 * first - 0.2 * last",
+)
+# Words that differ from block to block and are known without running the model.
+BLOCK_WORDS = ("depth", "first", "last", "tail", "skew")
 
 Genes = dict[tuple[str, str], Sequence[str]]
 
@@ -25,15 +43,17 @@ def candidate_of(scheme: Scheme) -> Candidate:
 
 
 def family_of(scheme: Scheme) -> str:
-    """Return the names of the parts: ``depth+width``."""
-    return "+".join(part.NAME for part in parts_of(scheme))
+    """Return the names of the parts: ``depth+width``; ``depth+width:rates`` if rates are set."""
+    return "+".join(f"{p.NAME}:{RATES}" if _rated(p) else p.NAME for p in parts_of(scheme))
 
 
 def genes_of(family: str) -> Genes:
     """Return the values of all parameters that a search may change, by part and parameter."""
     found: Genes = {}
-    for name in family.split("+"):
+    for part in family.split("+"):
+        name, _, rates = part.partition(":")
         values = {**SCHEMES.get(name).allowed(), **WRITTEN.get(name, {})}
+        values |= {RATES: SPREADS} if rates else {}
         known = SCHEMES.get(name).defaults()
         for key in known:
             if key in values and key not in LEFT_OUT.get(name, ()):
@@ -51,9 +71,12 @@ def scheme_from(family: str, values: Mapping[tuple[str, str], str], like: str = 
     """
     before = {part.NAME: part for part in parts_of(build_scheme(like))} if like else {}
     texts = []
-    for name in family.split("+"):
+    for named in family.split("+"):
+        name, _, rates = named.partition(":")
         part = before.get(name) or build_scheme(name)
         settings = {k: _written(v) for k, v in part.params.items() if v is not None}
+        if _rated(part) != bool(rates):
+            settings[RATES] = SPREADS[0] if rates else UNIFORM
         settings |= {key: value for (owner, key), value in values.items() if owner == name}
         texts.append(f"{name}:{','.join(f'{key}={value}' for key, value in settings.items())}")
     return build_scheme("+".join(texts))
@@ -72,17 +95,36 @@ def random_scheme(rng: Random, families: Sequence[str]) -> Candidate:
     return candidate_of(scheme_from(family, {gene: rng.choice(list(v)) for gene, v in genes}))
 
 
-def mutated_scheme(metric: Candidate, rng: Random, families: Sequence[str]) -> Candidate:
+def mutated_scheme(metric: Candidate, rng: Random, choices: Choices) -> Candidate:
     """Change one parameter, or the family while keeping the common parts."""
     scheme = build_scheme(metric.source)
     family = family_of(scheme)
-    others = [name for name in families if name != family]
+    others = [name for name in choices.schemes if name != family]
     if others and rng.random() < OTHER_FAMILY:
         return candidate_of(scheme_from(rng.choice(others), {}, metric.source))
     now = values_of(scheme)
     gene = rng.choice(list(now))
-    value = rng.choice([v for v in genes_of(family)[gene] if v != now[gene]])
+    if gene == (Width.NAME, RATES):
+        value = _mutated_rates(now[gene], rng, choices)
+    else:
+        value = rng.choice([v for v in genes_of(family)[gene] if v != now[gene]])
     return candidate_of(scheme_from(family, {gene: value}, metric.source))
+
+
+def _mutated_rates(rates: str, rng: Random, choices: Choices) -> str:
+    """Move some of one block's share to another, or change rates as budgets of layers are."""
+    allocator = build_allocator(unbracketed(rates))
+    if isinstance(allocator, Given) and len(allocator.shares) > 1:
+        shares = list(allocator.shares)
+        giver, taker = rng.sample(range(len(shares)), 2)
+        moved = min(rng.choice(NUDGES), shares[giver], 1.0 - shares[taker])
+        shares[giver] -= moved
+        shares[taker] += moved
+        return replace(allocator, shares=tuple(shares)).text
+    words = [word for word in BLOCK_WORDS if word in choices.words]
+    families = ("ramp", "sdsa", *([FORMULA] if words else []))
+    own = replace(choices, allocations=families, words=words)
+    return f"({mutated_allocation(allocator.text, rng, own)})"
 
 
 def crossed_schemes(first: Candidate, second: Candidate, rng: Random) -> Candidate:
@@ -97,7 +139,7 @@ def all_schemes(families: Sequence[str]) -> Iterator[Candidate]:
     """Yield every scheme of the families, those with default values first."""
     for family in families:
         genes = genes_of(family)
-        usual = values_of(build_scheme(family))
+        usual = values_of(scheme_from(family, {}))
         ordered = [dict.fromkeys((usual[gene], *values)) for gene, values in genes.items()]
         for values in product(*ordered):
             yield candidate_of(scheme_from(family, dict(zip(genes, values, strict=True))))
@@ -112,10 +154,16 @@ def read_scheme(text: str, families: Sequence[str]) -> Candidate:
     scheme = build_scheme(text)
     family = family_of(scheme)
     if family not in families:
-        raise UsageError(f"scheme is one of: {', '.join(families)}, with parameters")
+        known = ", ".join(map(usual_text, families))
+        raise UsageError(f"scheme is one of: {known}, with parameters")
     if scheme != scheme_from(family, values_of(scheme)):
         raise UsageError(f"parameters of {family} that may change: {genes_text(family)}")
     return candidate_of(scheme)
+
+
+def usual_text(family: str) -> str:
+    """Text of a family's scheme with usual values."""
+    return scheme_from(family, {}).text
 
 
 def genes_text(family: str) -> str:
@@ -123,6 +171,10 @@ def genes_text(family: str) -> str:
     return "; ".join(
         f"{part}:{key}={'|'.join(values)}" for (part, key), values in genes_of(family).items()
     )
+
+
+def _rated(part: Scheme) -> bool:
+    return isinstance(part, Width) and part.rates != UNIFORM
 
 
 def _written(value: object) -> str:

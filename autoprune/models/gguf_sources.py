@@ -26,6 +26,7 @@ from autoprune.models.gguf_tokenizer import add_tokenizer, copy_fields
 from autoprune.models.gguf_types import Floats, dequantise
 from autoprune.models.loading import load_model, load_tokenizer
 from autoprune.models.reference import RECORD_FILE, ModelSource, local_path, resolve
+from autoprune.models.widths import widths_of
 
 _ROPE = "rope_freqs.weight"
 # Fields that a new file sets itself, or that belong only to the old one.
@@ -194,7 +195,14 @@ def _configuration(folder: Path) -> tuple[Family, PretrainedConfig]:
     try:
         # Checked first: transformers may not know a family that we know.
         family = family_of(str(json.loads(path.read_text(encoding="utf-8")).get("model_type")))
-        return family, AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if widths_of(config):
+            raise UsageError(
+                f"the blocks of {folder} have MLPs of different widths, and llama.cpp's "
+                f"{family.name} takes one for all; make it smaller without rates of its own to "
+                "export it: --scheme width"
+            )
+        return family, config
     except AutopruneError:
         raise
     except Exception as error:

@@ -1,16 +1,41 @@
 """What every card says: the licence of the base model, the header with it, how to open a folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from autoprune.models.reference import CARD_FILE
 
-HOW_TO_OPEN = """\
+_STOCK = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained(".")
 tokenizer = AutoTokenizer.from_pretrained(".")
 ```"""
+_OURS = """\
+```python
+import autoprune
+
+loaded = autoprune.load(".")
+model, tokenizer = loaded.model, loaded.tokenizer
+```"""
+
+
+def opener(record: Mapping[str, Any]) -> str:
+    """What opens a folder, in a sentence without its full stop.
+
+    Args:
+        record: Its ``autoprune.json``, as of :func:`how_to_open` and :func:`card_header`.
+    """
+    if "opened_by" in record:
+        return "AutoPrune opens it; stock transformers refuses it, since its blocks differ in width"
+    return "Stock transformers opens it"
+
+
+def how_to_open(record: Mapping[str, Any]) -> str:
+    """Code that opens the folder."""
+    return _OURS if "opened_by" in record else _STOCK
 
 
 def base_licence(folder: Path, gguf_file: str | None) -> str:
@@ -39,9 +64,10 @@ def _one_word(text: str) -> str:
     return word if word and len(word) <= 60 and word.isprintable() and "`" not in word else ""
 
 
-def card_header(licence: str) -> str:
+def card_header(licence: str, record: Mapping[str, Any]) -> str:
     """The metadata at the top of a card, which model hubs read."""
-    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
+    library = record.get("opened_by", "transformers")
+    lines = ["---", f"library_name: {library}", "pipeline_tag: text-generation"]
     lines += [f"license: {licence}"] if licence else []
     return "\n".join([*lines, "tags:", "- pruned", "- autoprune", "---"])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from autoprune.checkpoint.compact import is_compact
 from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError, UsageError
@@ -13,6 +13,7 @@ from autoprune.models.device import default_device
 from autoprune.models.gguf_reading import shared_gguf_parsing
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import ModelSource, resolve
+from autoprune.models.widths import open_causal
 
 _QUANTISATION_MARKS = ("hf_quantizer", "is_quantized", "quantization_method")
 
@@ -58,7 +59,7 @@ def load_model(
         )
     with quiet_transformers(), shared_gguf_parsing():
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
+            model = open_causal(folder, dtype=dtype, **options)
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         except Exception as error:
             raise _load_error(source, error) from error

@@ -1,4 +1,4 @@
-"""Write a pruned model as a folder that stock transformers opens, and count its zeros again."""
+"""Write a pruned model as a folder that opens again, and count its zeros there."""
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
@@ -17,6 +17,7 @@ from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import CARD_FILE, RECORD_FILE
 from autoprune.models.saved_type import weights_as
 from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.models.widths import open_causal, opened_by
 from autoprune.storage import atomic_folder, remove_leftovers, write_json, write_text
 
 
@@ -133,7 +134,8 @@ def save_model(
         zeros = count_zeros(temporary, linears)
         files = {p.name: digest_file(p) for p in sorted(temporary.glob("*.safetensors"))}
         saved = SavedModel(folder, zeros, files, pruned)
-        write_json(temporary / RECORD_FILE, {**record, "checkpoint": saved.to_json()})
+        made = {**record, **opened_by(model.config), "checkpoint": saved.to_json()}
+        write_json(temporary / RECORD_FILE, made)
         if card:
             write_text(temporary / CARD_FILE, card)
         for name, write in more.items():
@@ -186,7 +188,7 @@ def count_zeros(folder: Path, linears: Iterable[PrunableLinear] | None = None) -
 
 def _count_by_opening(folder: Path, total: int) -> ZeroCount:
     with quiet_transformers():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
+        model = open_causal(folder, dtype="auto", trust_remote_code=False)
     zeros = prunable = 0
     for linear in prunable_linears(model):
         zeros += _zeros(linear.read())

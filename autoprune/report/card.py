@@ -5,7 +5,7 @@ from typing import Any
 
 from autoprune.candidate import Candidate
 from autoprune.design.parts import forgets_metric
-from autoprune.models.licence import HOW_TO_OPEN, card_header, terms_of
+from autoprune.models.licence import card_header, how_to_open, opener, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.program_files import prunes_blocks
 from autoprune.recipe import Recipe
@@ -37,14 +37,14 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     counted = record["checkpoint"]
     figures = figures_of(report, record)
     parts = [
-        card_header(licence),
+        card_header(licence, record),
         f"# {name}, {percent(counted['sparsity'], digits=1)} of its linear weights zero",
         f"{in_code(report.model)} with {counted['zeros']:,} of {counted['prunable']:,} prunable "
         f"weights set to zero (recounted in the saved files; {counted['total']:,} parameters in "
         f"all). {_recount(counted)}"
         f"{dequantised(report, 'The weights it was made from are {}, a GGUF file. ')}"
-        f"Stock transformers opens it. {_benefit(report)}",
-        HOW_TO_OPEN,
+        f"{opener(record)}. {_benefit(report)}",
+        how_to_open(record),
         f"## How it was made\n\n{_how(report, record)}",
     ]
     if figures:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from autoprune.models.licence import HOW_TO_OPEN, card_header, terms_of
+from autoprune.models.licence import card_header, how_to_open, opener, terms_of
 from autoprune.plain_text import in_fence, shell_line
 from autoprune.program_files import prunes_blocks
 from autoprune.report.benefit import speed, what_it_writes
@@ -17,8 +17,8 @@ _TEXT = """\
 
 {sparsity:.2%} of the prunable weights are zero ({pattern}, compared by {group}, allocation
 {allocation}), repair {solver}. The weights were chosen and moved by the {form} program `{name}`,
-SHA-256 `{digest}`, on {samples} windows of {seqlen} tokens of {corpus}. Stock transformers opens
-it. {benefit}.
+SHA-256 `{digest}`, on {samples} windows of {seqlen} tokens of {corpus}. {opener}.
+{benefit}.
 
 {opens}
 
@@ -57,7 +57,7 @@ def program_card(record: Mapping[str, Any], licence: str, size: str = "") -> str
     known = {key: record[key] for key in _KEYS}
     return _TEXT.format(
         **known,
-        header=card_header(licence),
+        header=card_header(licence, record),
         terms=terms_of(licence),
         benefit=". ".join(filter(None, (size, speed(record["pattern"])))),
         name=program["name"],
@@ -66,7 +66,8 @@ def program_card(record: Mapping[str, Any], licence: str, size: str = "") -> str
         source=in_fence(program["source"]),
         again=f"{again} --corpus {shlex.quote(record['corpus'])}",
         more=more,
-        opens=HOW_TO_OPEN,
+        opener=opener(record),
+        opens=how_to_open(record),
         writes=f"\n{what_it_writes(record)}\n" if "writes" in record else "",
         file=SOURCE_FILE,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autoprune.models.licence import HOW_TO_OPEN, card_header, terms_of
+from autoprune.models.licence import card_header, how_to_open, opener, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.report.benefit import speed, what_it_writes
 from autoprune.report.canvas import number, percent
@@ -36,12 +36,12 @@ def prune_card(record: Mapping[str, Any], licence: str, size: str = "") -> str:
     cells = ((key, value.replace("|", "\\|")) for key, value in rows.items())
     table = "\n".join(f"| {key} | {value} |" for key, value in cells)
     parts = [
-        card_header(licence),
+        card_header(licence, record),
         f"# {percent(counted['sparsity'], digits=1)} of the linear weights zero",
         f"{counted['zeros']:,} of {counted['prunable']:,} prunable weights are zero, recounted in "
-        f"the saved files.{recount} Stock transformers opens it. {size}{'. ' if size else ''}"
+        f"the saved files.{recount} {opener(record)}. {size}{'. ' if size else ''}"
         f"{speed(record['pattern'])}.",
-        HOW_TO_OPEN,
+        how_to_open(record),
         f"{_worth(record)}\n\n{in_fence(record['metric'])}",
         f"|  |  |\n|---|---|\n{table}",
         *filter(None, [what_it_writes(record)]),

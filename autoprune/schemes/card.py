@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoprune.models.licence import HOW_TO_OPEN, card_header, terms_of
+from autoprune.models.licence import card_header, how_to_open, opener, terms_of
 from autoprune.plain_text import in_code
 
 # What a share refers to, if not to the blocks' parameters.
@@ -31,12 +31,12 @@ def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = (
         rows["calibration text"] = f"{in_code(record['corpus'])}, {size}"
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     parts = [
-        card_header(licence),
+        card_header(licence, record),
         f"# {in_code(record['model'])}, {record['share_removed']:.1%} of its blocks' parameters "
         "removed",
         "A smaller model: it has fewer blocks, experts, rows or columns, no zeros in their place, "
-        f"so that it is smaller{_faster(record)} wherever it runs. Stock transformers opens it:",
-        HOW_TO_OPEN,
+        f"so that it is smaller{_faster(record)} wherever it runs. {opener(record)}:",
+        how_to_open(record),
         f"|  |  |\n|---|---|\n{table}",
         *(f"Note: {note}." for note in record["notes"]),
         *more,
@@ -61,7 +61,10 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
             rows.append(("blocks removed", ", ".join(map(str, step["blocks_removed"]))))
     for name, what in (("neurons", "neurons of a block"), ("groups", "attention groups of one")):
         before, after = record["facts"].get("width", {}).get(name, (0, 0))
-        if before != after:
+        if isinstance(after, list):
+            each = ", ".join(map(str, after))
+            rows.append((what, f"{min(after):,} to {max(after):,} of {before:,}: {each}"))
+        elif before != after:
             rows.append((what, f"{after:,} of {before:,}"))
     before, after = record["facts"].get("experts", {}).get("experts", (0, 0))
     if before != after:

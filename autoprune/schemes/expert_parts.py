@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from autoprune.errors import AutopruneError
 from autoprune.models.structure import expert_parameters, find_blocks
 from autoprune.schemes.plan import Kept
-from autoprune.schemes.surgery import require_stock
+from autoprune.schemes.surgery import require_reopens
 
 # Attributes with the number of experts, in modules and configurations.
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -138,7 +138,7 @@ def slice_experts(model: PreTrainedModel, kept: Kept) -> None:
     for name in _COUNTS:
         if getattr(config, name, None) == before:
             setattr(config, name, after)
-    require_stock(model)
+    require_reopens(model)
 
 
 def _part(number: int, block: nn.Module) -> ExpertPart | None:

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from autoprune.errors import AutopruneError
 from autoprune.models.structure import find_blocks
 from autoprune.precision import in_float64, where_float64_is
-from autoprune.schemes.surgery import require_stock, written
+from autoprune.schemes.surgery import require_reopens, written
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _READERS = {
@@ -210,7 +210,7 @@ def slice_hidden(model: PreTrainedModel, directions: Tensor | None) -> None:
     if parts.tied and not stays_tied:
         config.tie_word_embeddings = False
         model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
-    require_stock(model)
+    require_reopens(model)
 
 
 def _gains(norm: nn.Module) -> Tensor:

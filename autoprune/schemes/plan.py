@@ -1,6 +1,6 @@
 """The decisions of a scheme: what to remove, and the new weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,11 @@ from torch import Tensor
 
 # Kept units of every block.
 Kept = tuple[tuple[int, ...], ...]
+
+
+def alike(counts: Sequence[int]) -> int | list[int]:
+    """One number where it is that of all blocks, else one for each block."""
+    return counts[0] if len(set(counts)) == 1 else list(counts)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Step:
         """What is removed and how much of a block stays; without weights."""
         record: dict[str, Any] = {"blocks_removed": list(self.blocks)}
         if self.neurons:
-            record["neurons_kept"] = len(self.neurons[0])
+            record["neurons_kept"] = alike([len(kept) for kept in self.neurons])
         if self.groups:
             record["groups_kept"] = len(self.groups[0])
         if self.experts:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.structure import find_blocks
+from autoprune.models.widths import narrow_blocks
 
 # Lists of block numbers, and a count of leading blocks of another kind.
 _NUMBERS = ("mlp_only_layers",)
@@ -38,7 +39,7 @@ def remove_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> None:
     """
     undo = _take_out(model, numbers)
     try:
-        require_stock(model)
+        require_reopens(model)
     except AutopruneError:
         undo()
         raise
@@ -74,8 +75,10 @@ def write(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
         parameters[name].copy_(value)
 
 
-def require_stock(model: PreTrainedModel) -> None:
-    """Check that stock transformers builds the same tensors from the model's configuration.
+def require_reopens(model: PreTrainedModel) -> None:
+    """Check that the model's configuration builds the same tensors when its folder is opened.
+
+    Stock transformers builds them, or our loader where the configuration states widths by block.
 
     Raises:
         AutopruneError: If not; names the first tensor that differs.
@@ -89,6 +92,7 @@ def require_stock(model: PreTrainedModel) -> None:
         ) from error
     with quiet_transformers(), torch.device("meta"):
         twin = type(model)._from_config(config)
+        narrow_blocks(twin)
     built = {name: tuple(value.shape) for name, value in twin.state_dict().items()}
     have = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for name in sorted(built.keys() | have.keys()):

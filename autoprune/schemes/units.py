@@ -1,8 +1,9 @@
 """Neurons of an MLP and key-value groups of attention: find them, count them, cut them out.
 
 A neuron is a row of gate and up and a column of down. A group is a key-value head: its rows of k
-and v, the rows of q and the columns of o of the query heads that read it. All blocks keep the same
-shape, since a stock configuration describes only one.
+and v, the rows of q and the columns of o of the query heads that read it. All blocks keep as many
+groups, since a stock configuration has one number for all; of neurons, too, unless a scheme has
+rates by block.
 """
 
 import copy
@@ -17,10 +18,10 @@ from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError
 from autoprune.models.structure import find_blocks
+from autoprune.models.widths import MLP, WIDTHS
 from autoprune.schemes.plan import Kept
-from autoprune.schemes.surgery import require_stock
+from autoprune.schemes.surgery import require_reopens
 
-_MLP = ("gate_proj", "up_proj", "down_proj")
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
@@ -53,7 +54,7 @@ class BlockUnits:
         return self._names(kind)[:-1]
 
     def _names(self, kind: str) -> tuple[str, ...]:
-        path, parts = (self.mlp_path, _MLP) if kind == "mlp" else (self.attention_path, _ATTENTION)
+        path, parts = (self.mlp_path, MLP) if kind == "mlp" else (self.attention_path, _ATTENTION)
         return tuple(f"{self.prefix}.{path}.{part}" for part in parts)
 
 
@@ -106,8 +107,8 @@ def unit_layout(model: PreTrainedModel, *, attention: bool = True) -> UnitLayout
     found = tuple(_units(model, names[id(block)], block, attention) for block in blocks)
     if len({_shape(entry) for entry in found}) > 1:
         raise AutopruneError(
-            f"the blocks of {type(model).__name__} differ in shape, and a stock configuration "
-            "says one for all; remove whole blocks instead: --scheme depth"
+            f"the blocks of {type(model).__name__} differ in shape, and width is cut where they "
+            "are alike; remove whole blocks instead: --scheme depth"
         )
     mlp, heads = found[0].mlp, found[0].attention
     down = _linear(mlp, "down_proj").weight
@@ -138,7 +139,7 @@ def slice_units(model: PreTrainedModel, neurons: Kept, groups: Kept) -> None:
         groups: Groups to keep in each block; empty for all.
 
     Raises:
-        AutopruneError: If stock transformers would build another model from the configuration.
+        AutopruneError: If another model would be built from the configuration.
     """
     if not neurons and not groups:
         return
@@ -160,10 +161,13 @@ def slice_units(model: PreTrainedModel, neurons: Kept, groups: Kept) -> None:
             count = len(groups[number])
             _say(entry.attention, num_key_value_heads=count, num_heads=count * layout.heads)
     if neurons:
-        config.intermediate_size = len(neurons[0])
+        widths = [len(kept) for kept in neurons]
+        config.intermediate_size = max(widths)
+        if len(set(widths)) > 1:
+            setattr(config, WIDTHS, widths)
     if groups:
         _say_heads(config, len(groups[0]), layout.heads, layout.head_dim)
-    require_stock(model)
+    require_reopens(model)
 
 
 def _say_heads(config: Any, groups: int, queries: int, head_dim: int) -> None:
@@ -184,7 +188,7 @@ def _can_say(config: Any, groups: int, queries: int, head_dim: int) -> bool:
 
 
 def _units(model: PreTrainedModel, prefix: str, block: nn.Module, attention: bool) -> BlockUnits:
-    mlp_path, mlp = _holder(model, prefix, block, _MLP)
+    mlp_path, mlp = _holder(model, prefix, block, MLP)
     if not attention:
         return BlockUnits(prefix, block, mlp, mlp_path)
     path, heads = _holder(model, prefix, block, _ATTENTION)

@@ -1,6 +1,6 @@
-"""Narrower blocks: remove neurons and attention groups, one shape for all blocks."""
+"""Narrower blocks: remove neurons and attention groups, of one share or of rates by block."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -8,31 +8,41 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from autoprune.allocation import Allocator, ModelContext, build_allocator, project
 from autoprune.errors import UsageError
+from autoprune.masking.quotas import layer_quotas
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
-from autoprune.schemes.plan import SchemePlan, Step
+from autoprune.schemes.plan import SchemePlan, Step, alike
 from autoprune.schemes.policy import learn, masked_loss, start_from
 from autoprune.schemes.scheme import SCHEMES, Scheme
 from autoprune.schemes.surgery import block_parameters, written
 from autoprune.schemes.taylor import taylor_products
 from autoprune.schemes.units import BlockUnits, UnitLayout, unit_layout
+from autoprune.spelling import split_outside
 from autoprune.statistics.recorder import BlockRecorder
 
 Score = Literal["wanda", "flap", "magnitude", "taylor", "random"]
 # Scores from the inputs of the matrix that reads the units; others use the units' weights.
 _BY_INPUTS = ("wanda", "flap")
 _DAMPING = 0.01
+UNIFORM = "uniform"
+UNEQUAL = (
+    "its blocks have MLPs of different widths, which no stock configuration expresses: autoprune "
+    "opens the folder, and stock transformers refuses it"
+)
 
 
 @SCHEMES.register("width")
 @dataclass(frozen=True)
 class Width(Scheme):
-    """Remove neurons and attention groups, equally many in every block.
+    """Remove neurons and attention groups, equally many in every block unless rates say otherwise.
 
     Groups are few, so their share is rounded down to whole ones, and neurons make up the rest.
+    Rates differ for neurons alone. Stock transformers does not open what they give, so it is saved
+    with a configuration that our loader reads (:mod:`autoprune.models.widths`).
 
     Args:
         score: ``wanda``: mean ``|W|`` of the unit's columns times the norm of their input
@@ -46,6 +56,9 @@ class Width(Scheme):
         steps: Number of learning steps; a model of 100M parameters needs thousands.
         samples: Masks drawn per step, at least 2.
         rate: Initial step size.
+        rates: Allocator of the neurons' share over the blocks, ``ramp:half_width=0.2``,
+            ``given:0.1/0.3``, a formula; in brackets if it holds a comma or a plus sign. It reads
+            the matrices that read neurons, and no statistics (Self-Pruner, arXiv 2502.14413).
     """
 
     NAME: ClassVar[str] = "width"
@@ -59,11 +72,23 @@ class Width(Scheme):
     steps: int = 300
     samples: int = 4
     rate: float = 0.02
+    rates: str = UNIFORM
 
     def __post_init__(self) -> None:
+        allocator = self.allocator
+        reads_weights = "ramp, formula, given, or another that reads weights"
+        self._require("rates", not allocator.needs, reads_weights)
+        text = allocator.text
+        separable = len(split_outside(text, "+")) == len(split_outside(text, ",")) == 1
+        object.__setattr__(self, "rates", text if separable else f"({text})")
         self._require("steps", self.steps >= 1, "1 or above")
         self._require("samples", self.samples >= 2, "2 or above")
         self._require("rate", self.rate > 0.0, "above 0")
+
+    @property
+    def allocator(self) -> Allocator:
+        """What :attr:`rates` names."""
+        return build_allocator(unbracketed(self.rates))
 
     @property
     def reads_text(self) -> bool:
@@ -74,7 +99,7 @@ class Width(Scheme):
     @property
     def stochastic(self) -> bool:
         """Whether the seed matters."""
-        return self.score == "random" or self.search == "policy"
+        return self.score == "random" or self.search == "policy" or "shuffled" in self.rates
 
     def shapes_only(self) -> Scheme:
         """See :meth:`Scheme.shapes_only`."""
@@ -93,18 +118,22 @@ class Width(Scheme):
         layout = unit_layout(model, attention=self.parts == "both")
         before = sum(block_parameters(model))
         neurons, groups = self.shape(layout, before, target)
-        lost = (layout.neurons - neurons) * layout.neuron_parameters
-        lost += (layout.groups - groups) * layout.group_parameters
-        facts = {"neurons": [layout.neurons, neurons], "groups": [layout.groups, groups]}
+        kept = [neurons] * len(layout.blocks)
+        if self.rates != UNIFORM:
+            kept = self._spread(model, layout, target * before, groups, seed)
+        lost = (len(kept) * layout.neurons - sum(kept)) * layout.neuron_parameters
+        lost += len(kept) * (layout.groups - groups) * layout.group_parameters
+        facts = {"neurons": [layout.neurons, alike(kept)], "groups": [layout.groups, groups]}
+        after = before - lost
+        notes = () if len(set(kept)) == 1 else (UNEQUAL,)
         steps: tuple[Step, ...] = ()
         if lost:
-            chooser = _Chooser(self, model, windows, layout, neurons, groups, seed, report)
+            chooser = _Chooser(self, model, windows, layout, kept, groups, seed, report)
             step = chooser.step()
             if self.search == "policy":
                 step = chooser.learned_step()
             steps = (step,)
-        after = before - len(layout.blocks) * lost
-        return SchemePlan(self.text, target, steps, before, after, {"width": facts})
+        return SchemePlan(self.text, target, steps, before, after, {"width": facts}, notes)
 
     def shape(self, layout: UnitLayout, parameters: int, target: float) -> tuple[int, int]:
         """Numbers of neurons and groups to keep in each block.
@@ -132,6 +161,20 @@ class Width(Scheme):
             "or remove blocks too: --scheme depth+width"
         )
 
+    def _spread(
+        self, model: PreTrainedModel, layout: UnitLayout, goal: float, groups: int, seed: int
+    ) -> list[int]:
+        """Neurons that each block keeps; with the groups, they meet the goal to half a neuron."""
+        goal -= len(layout.blocks) * (layout.groups - groups) * layout.group_parameters
+        names = {entry.reader("mlp") for entry in layout.blocks}
+        readers = [linear for linear in prunable_linears(model) if linear.name in names]
+        numels = {linear.name: layout.neurons for linear in readers}
+        share = max(round(goal / layout.neuron_parameters), 0) / sum(numels.values())
+        raw = self.allocator.rates(ModelContext(readers, seed=seed), share)
+        # At least one neuron stays in every block.
+        rates = project(raw, numels, share, upper=1.0 - 1.0 / layout.neurons)
+        return [layout.neurons - gone for gone in layer_quotas(rates, numels, share).values()]
+
 
 class _Chooser:
     """Walks the blocks once: scores, choice, new weights."""
@@ -142,7 +185,7 @@ class _Chooser:
         model: PreTrainedModel,
         windows: Tensor | None,
         layout: UnitLayout,
-        neurons: int,
+        neurons: Sequence[int],
         groups: int,
         seed: int,
         report: Report,
@@ -151,14 +194,19 @@ class _Chooser:
         self.model = model
         self.windows = windows
         self.layout = layout
-        self.count = {"mlp": neurons, "attention": groups}
+        # Units to keep in each block.
+        self.count = {"mlp": neurons, "attention": [groups] * len(neurons)}
         self.report = report
         self.generator = torch.Generator().manual_seed(seed)
         self.linears = {linear.name: linear for linear in prunable_linears(model)}
         # By reader: scores that decided, and scores given to decide.
         self.seen: dict[str, Tensor] = {}
         self.given: Mapping[str, Tensor] = {}
-        self.kind_of = {e.reader(kind): kind for e in layout.blocks for kind in self._kinds()}
+        self.count_of = {
+            entry.reader(kind): count
+            for kind in self._kinds()
+            for entry, count in zip(layout.blocks, self.count[kind], strict=True)
+        }
         self.values: Mapping[str, Tensor] = {}
         if scheme.score == "taylor":
             assert windows is not None
@@ -181,7 +229,7 @@ class _Chooser:
         with written(self.model, held):
             for number, entry in enumerate(self.layout.blocks):
                 for kind in kinds:
-                    kept[kind].append(self._narrow(entry, kind))
+                    kept[kind].append(self._narrow(entry, kind, self.count[kind][number]))
                 if self.stream is not None:
                     self.stream.advance()
                 self.report(Progress("width", number + 1, len(self.layout.blocks)))
@@ -192,7 +240,7 @@ class _Chooser:
         """Learn which units to keep, starting from the last step's scores, and choose again."""
         assert self.windows is not None
         names = list(self.seen)
-        counts = [self.count[self.kind_of[name]] for name in names]
+        counts = [self.count_of[name] for name in names]
         start = [start_from(self.seen[n].double(), c) for n, c in zip(names, counts, strict=True)]
         loss_of = masked_loss(self.model, self.windows, [self.linears[n].owner for n in names])
         scheme = self.scheme
@@ -211,19 +259,19 @@ class _Chooser:
 
     def _kinds(self) -> list[str]:
         """What gets narrower: attention first, then neurons, given the narrower attention."""
-        return [k for k in ("attention", "mlp") if self.count[k] < self._units(k)]
+        return [k for k in ("attention", "mlp") if min(self.count[k]) < self._units(k)]
 
     def _units(self, kind: str) -> int:
         return self.layout.neurons if kind == "mlp" else self.layout.groups
 
-    def _narrow(self, entry: BlockUnits, kind: str) -> tuple[int, ...]:
+    def _narrow(self, entry: BlockUnits, kind: str, count: int) -> tuple[int, ...]:
         """Zero the columns of removed units in the matrix that reads them, and fit the rest."""
         linear = self.linears[entry.reader(kind)]
         stats = self._stats(linear)
         scores = self.given.get(linear.name)
         if scores is None:
             scores = self.seen[linear.name] = self._scores(entry, kind, linear, stats)
-        chosen = scores.topk(self.count[kind]).indices.sort().values
+        chosen = scores.topk(count).indices.sort().values
         keep = tuple(chosen.tolist())
         columns = chosen if kind == "mlp" else self.layout.query_rows(keep)
         linear.write(narrowed(linear.read(), columns, stats.get("gram")))
@@ -263,6 +311,12 @@ class _Chooser:
             total += values.reshape(len(total), -1).sum(1)
         values = self.values[f"{reader}.weight"].cpu().double().sum(0)
         return total + values.reshape(len(total), -1).sum(1)
+
+
+def unbracketed(rates: str) -> str:
+    """The allocator's text in rates that may be in brackets."""
+    text = rates.strip()
+    return text[1:-1] if text[:1] + text[-1:] == "()" else text
 
 
 def narrowed(weight: Tensor, columns: Tensor, gram: Tensor | None) -> Tensor:

@@ -86,7 +86,7 @@ def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
 def mutated_metric(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
     """Mutate the formula, or draw one if the metric is not a formula; keep the other parts."""
     if choices.schemes:
-        return replace(recipe, metric=mutated_scheme(recipe.metric, rng, choices.schemes))
+        return replace(recipe, metric=mutated_scheme(recipe.metric, rng, choices))
     metric = mutated(recipe.metric, rng, choices.statistics)
     scoring = "dense" if recipe.metric.kind == "program" else recipe.scoring
     return replace(recipe, metric=metric or invented(rng, choices.statistics), scoring=scoring)

@@ -13,7 +13,7 @@ from autoprune.design.prompts import Prompts
 from autoprune.design.render import Focus, Rendered, Scene, render_prompt
 from autoprune.design.repairs import example
 from autoprune.design.schema import answer_schema, lesson_schema
-from autoprune.design.scheme_moves import genes_text
+from autoprune.design.scheme_moves import genes_text, usual_text
 from autoprune.design.sections import bar, ranked
 from autoprune.design.shown import permuted
 from autoprune.errors import LONGEST_DETAIL
@@ -195,7 +195,7 @@ class Requests:
             left=left_in_words(self.state),
             generation=generation_in_words(self.state),
             composed=bool(self.choices.compositions),
-            schemes=[(name, genes_text(name)) for name in self.choices.schemes],
+            schemes=[(usual_text(name), genes_text(name)) for name in self.choices.schemes],
             text=(self.spec.calibration_windows, self.spec.seqlen),
             seconds=self.spec.program_seconds,
             hidden=self.hidden,

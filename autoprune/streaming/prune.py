@@ -15,6 +15,7 @@ from autoprune.errors import AutopruneError
 from autoprune.masking import joint_digest, pack_mask
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saving import SavedModel, ZeroCount
+from autoprune.models.widths import opened_by
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import BlockPruner, PruneFigures, layer_budgets
 from autoprune.pruning.engine import same_as_sequential
@@ -103,6 +104,7 @@ def prune_streamed(
             "mask_digest": mask_digest,
             "layer_sparsity": shares,
             "notes": [*(record or {}).get("notes", ()), *notes],
+            **opened_by(opened.skeleton.model.config),
             "checkpoint": saved.to_json(),
         }
         # Not written in place: a kill would leave an unfinished file in the model folder.

@@ -24,6 +24,7 @@ from autoprune.models.capture import tuple_length
 from autoprune.models.loading import needs_own_code, own_code_error
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.structure import PrunableLinear, find_blocks, prunable_linears
+from autoprune.models.widths import narrow_blocks
 from autoprune.streaming.shards import Checkpoint
 
 
@@ -252,6 +253,7 @@ def _build(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrained
                 model: PreTrainedModel = AutoModelForCausalLM.from_config(
                     config, dtype=dtype, trust_remote_code=False
                 )
+                narrow_blocks(model)
         except (ValueError, OSError) as error:
             if needs_own_code(error):
                 raise own_code_error(folder) from error

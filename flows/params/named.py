@@ -157,7 +157,7 @@ def check_scheme(text: str) -> None:
     Raises:
         UsageError: If one is not.
     """
-    for part in text.split("+"):
+    for part in split_outside(text, "+"):
         require_saved(name := part.partition(":")[0].strip())
         if name != RECOVER:
             _check_name("scheme", part.strip())

@@ -1,10 +1,11 @@
 """What MLflow runs when it opens a logged checkpoint (`mlflow.pyfunc.load_model`).
 
 MLflow copies this file into the model and executes it there, without AutoPrune: it may import only
-what the model's requirements name.
+what the model's requirements name. AutoPrune itself is needed by models that it alone opens.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -20,12 +21,23 @@ class PrunedModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
     """A pruned causal language model: texts in, continuations and losses out."""
 
     def load_context(self, context: Any) -> None:
-        """Open the checkpoint folder with stock transformers."""
+        """Open the checkpoint folder with stock transformers, or with AutoPrune if only that can.
+
+        Raises:
+            ImportError: If AutoPrune is needed and not installed.
+        """
         folder = context.artifacts["checkpoint"]
+        opened = AutoModelForCausalLM.from_pretrained
+        if "layer_intermediate_sizes" in Path(folder, "config.json").read_text(encoding="utf-8"):
+            try:
+                from autoprune.models.widths import open_causal as opened
+            except ImportError as error:
+                raise ImportError(
+                    f"the blocks of {folder} have MLPs of different widths, which autoprune opens; "
+                    "install it beside transformers"
+                ) from error
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        self.model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype="auto", trust_remote_code=False
-        ).eval()
+        self.model = opened(folder, dtype="auto", trust_remote_code=False).eval()
 
     # MLflow turns a frame with one column into the list that this hint names.
     def predict(

@@ -53,7 +53,7 @@ def test_a_programs_card_repeats_every_setting() -> None:
         "corpus": "my text.txt", "dtype_asked": "bfloat16", "held_out": "a.txt,b c.txt",
     }  # fmt: skip
     card = program_card(record, "", "Weights: 2 MB in, 1 MB out")
-    assert "opens\nit. Weights: 2 MB in, 1 MB out. Zeros alone make it no faster" in card
+    assert "opens it.\nWeights: 2 MB in, 1 MB out. Zeros alone make it no faster" in card
     assert 'from_pretrained(".")' in card and "What it writes" not in card
     sample = {"prompt": "The capital", "dense": "of France", "pruned": "of of"}
     more = record | {"writes": {"part": "calibration", "samples": [sample]}}

@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError
 from autoprune.schemes import Width, build_scheme, shrink
-from autoprune.schemes.surgery import require_stock
+from autoprune.schemes.surgery import require_reopens
 from autoprune.schemes.units import unit_layout
 from autoprune.schemes.width import narrowed
 from tests.support.tiny_models import random_windows, tiny_model
@@ -90,10 +90,10 @@ def test_heads_that_a_configuration_cannot_say_stay() -> None:
     assert unit_layout(model).group_counts == (8, 4, 2, 1)
     made = shrink(model, Width(), 0.4, WINDOWS)
     assert model.config.num_attention_heads == 8 and abs(made.plan.share - 0.4) < 0.02
-    require_stock(model)
+    require_reopens(model)
     model.config.num_attention_heads = 3
     with pytest.raises(AutopruneError, match="LlamaConfig refuses this shape"):
-        require_stock(model)
+        require_reopens(model)
 
 
 def test_the_fit_is_the_least_squares_one() -> None:

@@ -1,13 +1,17 @@
 """A search of schemes: what is proposed, who varies it, and that the same loop holds it."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest, Reply, Usage
 from autoprune.design.parsing import AnswerForm, Proposal, Unreadable, read_answer
+from autoprune.design.parts import Choices
 from autoprune.design.scheme_moves import (
+    SPREADS,
     all_schemes,
     crossed_schemes,
     family_of,
@@ -29,6 +33,7 @@ from autoprune.search_settings import Arm
 from tests.support.synthetic import Synthetic, drive, make_spec
 
 FAMILIES = ("depth", "width", "depth+width")
+CHOICES = Choices(("row",), ("uniform",), ("none",), schemes=FAMILIES)
 BEST = {
     ("depth", "criterion"): "influence",
     ("depth", "protect"): "1-1",
@@ -51,6 +56,8 @@ class Shapes(Synthetic):
         scheme = build_scheme(recipe.metric.source)
         found = values_of(scheme)
         loss = 3.0 - 0.1 * sum(found.get(gene) == value for gene, value in BEST.items())
+        # Rates are worth as much as their text is long.
+        loss -= 0.001 * len(found.get(("width", "rates"), ""))
         loss -= 0.2 * (recipe.solver != "none")
         nll = tuple(loss + 0.01 * w for w in range(windows))
         digest = digest_json(scheme.text)
@@ -118,7 +125,7 @@ def test_changes_stay_in_the_space_and_crossing_takes_from_both() -> None:
     rng = random.Random(1)
     scheme, seen = random_scheme(rng, FAMILIES), set[str]()
     for _ in range(60):
-        before, scheme = scheme, mutated_scheme(scheme, rng, FAMILIES)
+        before, scheme = scheme, mutated_scheme(scheme, rng, CHOICES)
         old, new = (build_scheme(one.source) for one in (before, scheme))
         changed = [g for g, v in values_of(new).items() if values_of(old).get(g, v) != v]
         assert len(changed) == (family_of(old) == family_of(new))
@@ -130,6 +137,61 @@ def test_changes_stay_in_the_space_and_crossing_takes_from_both() -> None:
     for _ in range(20):
         child = values_of(build_scheme(crossed_schemes(*both, rng).source))
         assert all(v in (ones[g], others.get(g)) for g, v in child.items())
+
+
+def test_rates_are_a_family_of_their_own_that_moves_stay_in() -> None:
+    spec = make_spec(schemes=("width", "width:rates=ramp"))
+    assert spec.choices.schemes == ("width", "width:rates")
+    assert ("width", "rates") not in genes_of("width")
+    own = replace(spec.choices, schemes=("width:rates",))
+    rng = random.Random(2)
+    scheme, seen = Candidate("scheme", "width:rates=ramp"), set[str]()
+    for _ in range(60):
+        scheme = mutated_scheme(scheme, rng, own)
+        assert family_of(build_scheme(scheme.source)) == "width:rates"
+        seen.add(values_of(build_scheme(scheme.source))["width", "rates"])
+    assert len(seen) > 10 and {text.strip("(").partition(":")[0] for text in seen} > {"formula"}
+    # A list of shares keeps its sum: some of one block's goes to another.
+    given = Candidate("scheme", "width:rates=given:0.1/0.2/0.3")
+    for _ in range(30):
+        given = mutated_scheme(given, rng, own)
+        shares = values_of(build_scheme(given.source))["width", "rates"].partition(":")[2]
+        found = [float(share) for share in shares.split("/")]
+        assert abs(sum(found) - 0.6) < 1e-9 and min(found) >= 0.0
+    # From one family to the other, and back to one without rates.
+    there = {mutated_scheme(given, rng, spec.choices).source for _ in range(60)}
+    assert {family_of(build_scheme(text)) for text in there} == {"width", "width:rates"}
+    both = crossed_schemes(Candidate("scheme", "width:rates=sdsa"), given, rng)
+    assert values_of(build_scheme(both.source))["width", "rates"][:4] in ("sdsa", "give")
+    texts = [found.source for found in all_schemes(["width:rates"])]
+    assert texts[0] == "width:rates=ramp" and len(texts) == len(set(texts)) == 20 * len(SPREADS)
+
+
+def rated(request: ChatRequest) -> str:
+    rng = random.Random(request.digest)
+    good = ["given:0.1/0.2/0.3", f"(formula:{rng.random():.2f}*depth + 0.1*first)", "ramp", "sdsa"]
+    garbage = ["owl", "given:1e9/x", "__import__('os')", "formula:0.1*dep", "(" * 50, "0.1/0.2", ""]
+    return f"because: a try\nscheme: width:rates={rng.choice(good + garbage)}\n"
+
+
+@pytest.mark.parametrize("arm", ["whole", "genetic", "tuned", "random", "grid"])
+def test_every_arm_varies_rates_and_garbage_is_a_coded_rejection(tmp_path: Path, arm: Arm) -> None:
+    designer = DesignerSpec(kind="scripted") if arm == "whole" else DesignerSpec()
+    spec = make_spec(schemes=("width:rates=ramp",), arm=arm, designer=designer)
+    with Search.open(tmp_path, spec) as search:
+        driver = Shapes(designer=ScriptedDesigner(rated))
+        assert drive(search, driver) in (Done("candidates"), Done("exhausted"))
+        entries = list(search.entries)
+        text = "\n".join(str(h["step"].get("request")) for h in search.history())
+        assert search.best is not None and search.best.score <= entries[0].score
+    made = [e.recipe for e in entries if e.recipe is not None]
+    rates = {values_of(build_scheme(r.metric.source)).get(("width", "rates")) for r in made}
+    assert len(rates) > 2 and None not in rates
+    codes = {e.code for e in entries if e.recipe is None}
+    assert ("added to the share" in text) == (arm == "whole") and codes <= {"bad_choice"}
+    assert bool(codes) == (arm == "whole")
+    with Search.open(tmp_path) as again:
+        assert again.graph.digest == search.graph.digest
 
 
 def test_answers_are_read_and_what_a_search_leaves_alone_is_refused() -> None:
