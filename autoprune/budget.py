@@ -1,6 +1,7 @@
 """How much to prune: a share of zeros, or how much smaller or faster a scheme makes a model."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -71,6 +72,35 @@ class Budget:
     @property
     def _pattern(self) -> NM | None:
         return parse_pattern(self.pattern or UNSTRUCTURED)
+
+    @classmethod
+    def chosen(
+        cls, sparsity: float | None, pattern: str, units: Mapping[str, float | None]
+    ) -> "Budget":
+        """The budget of schemes if one is given, else the share in its pattern.
+
+        Args:
+            sparsity: As for the class; unused if a budget of schemes is given, like ``pattern``.
+            pattern: ``unstructured`` or N:M.
+            units: Budgets of schemes by unit; None for one that is not given.
+        """
+        if all(value is None for value in units.values()):
+            return cls(sparsity, pattern)
+        return cls(bytes=units.get("bytes"), faster=units.get("faster"))
+
+    @property
+    def tag(self) -> str:
+        """Short form for names: ``s60``, ``b25`` or, for 1.3 times the speed, ``x130``."""
+        if self.bytes is not None:
+            return f"b{round(100 * self.bytes)}"
+        if self.faster is not None:
+            return f"x{round(100 * self.faster)}"
+        return f"s{round(100 * self.share)}"
+
+    @property
+    def goal(self) -> str:
+        """What a model is brought to, in words; for a share, the number alone."""
+        return str(self) if self.bytes is None else f"{100 * self.bytes:g} % fewer bytes"
 
     def __str__(self) -> str:
         if self.bytes is not None:

@@ -24,7 +24,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
         "autoprune.solvers",
         ("alps", "dsnot", "ebft", "mrp", "none", "recover", "sparsegpt", "sparseswaps", "walk"),
     ),
-    "scheme": ("autoprune.schemes", ("depth", "experts", "rotate", "skip", "width")),
+    "scheme": ("autoprune.schemes", ("depth", "experts", "rotate", "router", "skip", "width")),
     "suite": (
         "autoprune.suites",
         ("code", "cost", "degenerate", "lastword", "live", "lm", "reasoning", "steps", "tasks"),
@@ -65,7 +65,7 @@ _NEAR: dict[str, str] = {
 
 
 # Schemes that act while a model runs, which a saved folder cannot express.
-MEASURED = ("skip",)
+MEASURED = ("router", "skip")
 
 
 def require_saved(scheme: str) -> None:

@@ -87,6 +87,26 @@ class SearchSettings(BaseModel):
         description="Other shares of zeros, 0 to 1, at which the best must hold too",
         json_schema_extra={"group": "what"},
     )
+    bytes: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description=(
+            "With schemes, instead of a share of the blocks' parameters: share of the bytes of the "
+            "saved weights to remove, embeddings included"
+        ),
+        json_schema_extra={"group": "what", "metavar": "B"},
+    )
+    faster: float | None = Field(
+        default=None,
+        gt=1.0,
+        description=(
+            "With schemes, instead of a share: minimum speed, in multiples of the dense model's "
+            "tokens per second on this machine (batch 1); shapes are timed once, and what was "
+            "found stays on record"
+        ),
+        json_schema_extra={"group": "what", "metavar": "X"},
+    )
     language: Literal["expression", "python", "both", "program"] = Field(
         default="expression",
         description=(
@@ -179,6 +199,19 @@ class SearchSettings(BaseModel):
         """Calibration windows that a program prunes with on the first rung."""
         usual = max(FEW_CALIBRATION, self.calibration_windows // 4)
         return min(self.rung_calibration_windows or usual, self.calibration_windows)
+
+    @model_validator(mode="after")
+    def _check_units(self) -> Self:
+        if self.bytes is not None and self.faster is not None:
+            raise ValueError(
+                f"bytes {self.bytes:g} and faster {self.faster:g} are two budgets; give one of them"
+            )
+        if (self.bytes or self.faster) and self.also_sparsities:
+            raise ValueError(
+                "also_sparsities are other shares of what sparsity counts, and a budget in bytes "
+                "or speed is no such share; leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_judge(self) -> Self:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from autoprune.allocation import auto_grid as auto_grid
     from autoprune.allocation import build_allocator as build_allocator
     from autoprune.bench.smaller import Shrinking as Shrinking
+    from autoprune.budget import Budget as Budget
     from autoprune.comparison.methods import PEER as PEER
     from autoprune.comparison.methods import PEER_METHODS as PEER_METHODS
     from autoprune.comparison.methods import crossed as crossed
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "ALLOCATORS": "autoprune.allocation",
+    "Budget": "autoprune.budget",
     "SearchBudget": "autoprune.search.spec",
     "CORPORA": "autoprune.text.corpora",
     "DesignerSpec": "autoprune.search.spec",

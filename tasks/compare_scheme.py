@@ -8,7 +8,7 @@ from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.digest import digest_json
 from autoprune.models.saved_type import checkpoint_type
-from autoprune.schemes import skipped_experts
+from autoprune.schemes import skipped_computations
 from autoprune.schemes.card import removed
 from tasks.compare_bench import CompareBench
 
@@ -39,7 +39,7 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
             "notes": kept,
             "note_count": len(notes),
         }
-        skipped = skipped_experts(bench.loaded.model)
+        skipped = skipped_computations(bench.loaded.model)
         if skipped is not None:
             # How many are skipped depends on the text: known once everything is measured.
             kept.insert(0, skipped.text)

@@ -9,6 +9,7 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.outcomes import Measurement
 from autoprune.bench.scoring import CandidateRejectedError
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, Part
+from autoprune.budget import Budget
 from autoprune.errors import LONGEST_DETAIL, DamagedStatisticsError, UsageError, reason_of
 from autoprune.models.gguf_reading import quantisation
 from autoprune.recipe import Recipe
@@ -159,10 +160,10 @@ def sealed(bench: SearchBench, wanted: Seal, seconds: float = math.inf) -> Seale
     started = time.monotonic()
     found: dict[str, Measurement] = {}
     failures: dict[str, Failed] = {}
-    budget = bench.budget_of(wanted.sparsity)
     for recipe_id, recipe in wanted.recipes:
+        budget = bench.budget_of(wanted.share_of(recipe_id))
 
-        def work(recipe: Recipe = recipe) -> Measurement:
+        def work(recipe: Recipe = recipe, budget: Budget = budget) -> Measurement:
             return bench.measure(recipe, budget, slice(wanted.windows), SEALED)
 
         owed = recipe_id in (wanted.recipes[0][0], bench.spec.reference)

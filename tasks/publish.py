@@ -1,6 +1,6 @@
 """What Prefect's UI shows of a run: progress, tables, a report, a link to MLflow.
 
-Artifacts have one key per model and sparsity, so the history of a key is one line per night. In a
+Artifacts have one key per model and budget, so the history of a key is one line per night. In a
 flow run each exists once and is updated in place, however often the run is retried. Outside a flow
 run nothing is written, and an API that does not answer costs the run one short attempt.
 """
@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from autoprune.budget import Budget
 from autoprune.plain_text import in_code, in_markdown, one_line, shell_line
 from tasks.state import model_slug, without_login
 
@@ -49,13 +50,14 @@ class Publisher:
 
     Args:
         model: Reference of the model.
-        sparsity: Target share of zeros; None if a run has none.
+        budget: Target share of zeros, or a budget; None if a run has none.
         kind: Kind of run, the first word of its keys.
     """
 
-    def __init__(self, model: str, sparsity: float | None, kind: str = "search") -> None:
+    def __init__(self, model: str, budget: Budget | float | None, kind: str = "search") -> None:
         slug = model_slug(model)[:LONGEST_SLUG].rstrip("-")
-        self._subject = slug if sparsity is None else f"{slug}-s{round(100 * sparsity)}"
+        asked = Budget(budget) if isinstance(budget, float) else budget
+        self._subject = slug if asked is None else f"{slug}-{asked.tag}"
         self._kind = kind
         self._known: dict[str, UUID] = {}
         self._written: dict[str, str] = {}

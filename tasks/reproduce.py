@@ -113,7 +113,9 @@ def reproduce(
         _require(bench.loaded.source.digest, sheet["model_digest"], f"the model {spec.model}")
         text = bench.splits.calibration.digest
         _require(text, sheet["calibration_digest"], f"the calibration part of {spec.corpus}")
-        with bench.pruned(recipe, bench.budget) as outcome:
+        # What was timed once is not timed again.
+        share = sheet.get("budget", {}).get("share", spec.sparsity)
+        with bench.pruned(recipe, bench.budget_of(share)) as outcome:
             if outcome.mask_digest != sheet["mask_digest"]:
                 raise MasksDifferError(mlflow_run, outcome.mask_digest, sheet["mask_digest"])
             if out is not None:
@@ -124,6 +126,7 @@ def reproduce(
         "candidate": sheet["candidate"],
         "mask_digest": sheet["mask_digest"],
         "out": out,
+        **({"asked": str(spec.target), **sheet["budget"]} if "budget" in sheet else {}),
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from autoprune.budget import Budget
 from autoprune.plain_text import in_code, in_markdown, one_line, shell_line
 from autoprune.report.canvas import BLUE, new_canvas
 from autoprune.report.layers import by_block
@@ -94,18 +95,18 @@ def show_evaluation(state: State, record: Mapping[str, Any], where: str, base: s
 
 
 def show_night(
-    state: State, model: str, sparsity: float, record: Mapping[str, Any], outcome: Sequence[str]
+    state: State, model: str, budget: Budget, record: Mapping[str, Any], outcome: Sequence[str]
 ) -> None:
     """Show on a night's own page what its search found and what the gate decided.
 
     Args:
         state: The state folder.
         model: Reference of the night's model.
-        sparsity: Its target share of zeros.
+        budget: What its search prunes to.
         record: What the nightly flow returns.
         outcome: The outcome in lines, the gate's verdict last.
     """
-    shown = Publisher(model, sparsity, "nightly")
+    shown = Publisher(model, budget, "nightly")
     night = record["night"]
     facts = [
         ("date", night["date"]),

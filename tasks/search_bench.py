@@ -86,7 +86,7 @@ class SearchBench(Workbench):
     @property
     def budget(self) -> Budget:
         """The budget that the search prunes to."""
-        return self.budget_of(self.spec.sparsity)
+        return self.spec.target
 
     def budget_of(self, sparsity: float) -> Budget:
         """This share of zeros in the search's pattern."""

@@ -16,7 +16,8 @@ Work = Validate | Verify | Measure | Seal
 
 
 def _validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) -> Validation:
-    return bench.validate(wanted.recipe, bench.budget)
+    known = wanted.share
+    return bench.validate(wanted.recipe, bench.budget if known is None else bench.budget_of(known))
 
 
 # Functions that do a step in this process, by the kind that groups task runs.

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.mask_memory import MaskMemory
+from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.text import SELECTION
+from autoprune.budget import Budget
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.continuations import continuations, side_by_side
 from autoprune.models.record import source_record
@@ -18,6 +20,7 @@ from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.data import read_report
 from autoprune.report.words import summary
+from autoprune.search.spec import SearchSpec
 from tasks import track
 from tasks.mirror import tracker_of
 from tasks.prune import AUTO, save_bench, saved_record, saved_type
@@ -38,6 +41,7 @@ def keep_winner(
     seconds: float,
     unsealed: str = "",
     dtype: str = AUTO,
+    found: Mapping[str, Any] = {},
 ) -> dict[str, Any]:
     """Prune with the winning recipe once more and save the checkpoint, recounting the zeros.
 
@@ -52,13 +56,14 @@ def keep_winner(
         seconds: Duration of the search so far, for the record.
         unsealed: Why it has no sealed figure; the promotion gate then refuses it. Empty: it has.
         dtype: Type of the weights in the files; ``auto``: that of the checkpoint they came from.
+        found: How it reaches a budget in bytes or speed, with its ``share``; empty for others.
 
     Raises:
         AutopruneError: If the masks differ from those measured, or the disk is full.
     """
 
     def kept() -> dict[str, Any]:
-        return _kept(bench, alias, winner, masks, seconds, unsealed, dtype)
+        return _kept(bench, alias, winner, masks, seconds, unsealed, dtype, found)
 
     return recorded("keep winner", f"keep {alias} of {bench.run_id}", kept)
 
@@ -71,14 +76,16 @@ def _kept(
     seconds: float,
     unsealed: str,
     dtype: str,
+    found: Mapping[str, Any],
 ) -> dict[str, Any]:
+    share: float = found.get("share", bench.spec.sparsity)
     folder = RunFiles.of(bench.state, bench.run_id).winner
     record = source_record(bench.model_ref, bench.loaded.source.digest, bench.seed)
     record |= {
         "run": bench.run_id,
         "candidate": alias,
         "recipe": winner.to_json(),
-        "target": bench.spec.sparsity,
+        "target": share,
         "pattern": bench.spec.pattern,
         "text_split": bench.spec.text_split,
         "mask_digest": masks,
@@ -97,7 +104,9 @@ def _kept(
 
     dense, source = _written(bench), bench.loaded.source
     kind = saved_type(bench, dtype)
-    with bench.pruned(winner, bench.budget) as outcome:
+    asked = SchemeBudget(bench.budget, kind)
+    dense_bytes = asked.bytes_of(bench.loaded.model)
+    with bench.pruned(winner, bench.budget_of(share)) as outcome:
         if outcome.mask_digest != masks:
             raise AutopruneError(
                 f"{alias} gave masks {outcome.mask_digest[:16]}… now and {masks[:16]}… when it was "
@@ -112,9 +121,19 @@ def _kept(
         if isinstance(outcome, SmallerOutcome):
             pruned = None
             record |= outcome.shrunk.to_json() | {"scheme": outcome.scheme}
+            if found:
+                reached = asked.reached(bench.loaded.model, dense_bytes)
+                record["budget"] = {"asked": str(bench.budget), **found, **reached}
             record["notes"] = list(outcome.notes)
         saved = save_bench(bench, folder, record, pruned, kind)
     return saved_record(saved) | {"outcome": _outcome(folder, record)}
+
+
+def _asked(files: RunFiles, record: Mapping[str, Any]) -> Budget:
+    """What the search pruned to; a winner's own share is only part of that."""
+    if "budget" not in record:
+        return Budget(record["target"])
+    return SearchSpec.recorded(read_report(files.report).spec).target
 
 
 def _counts(record: Mapping[str, Any]) -> dict[str, str]:
@@ -185,6 +204,7 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
     files = RunFiles.of(state, run_id)
     record = read_object(files.winner / RECORD_FILE)
     try:
+        budget = _asked(files, record)
         found = track.register_checkpoint(
             tracker_of(state),
             parent,
@@ -201,9 +221,8 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
             | ({"autoprune.unsealed": record["unsealed"]} if "unsealed" in record else {}),
             may_lead="unsealed" not in record,
             description=_description(files, record),
-            name=track.models.smaller_name(record["model"], record["target"])
-            if "scheme" in record
-            else None,
+            name=track.models.budget_name(record["model"], budget, smaller="scheme" in record),
+            goal="" if budget.unit == "sparsity" else budget.goal,
         )
     except Exception as error:
         # The checkpoint is in the run's folder; the next run updates the registry.

@@ -247,8 +247,9 @@ class Bench(ModelBench):
             signature: str | None
             error: float | None
             errors: Mapping[str, float] = {}
+            reached: Mapping[str, Any] = {}
             if recipe.metric.kind == "scheme":
-                check_shapes(self, recipe, budget)
+                reached = check_shapes(self, recipe, budget)
                 signature = error = None
             elif recipe.metric.kind == "program":
                 if self.programs is not None:
@@ -264,7 +265,7 @@ class Bench(ModelBench):
             code, detail = "invalid", reason_of(fault, LONGEST_DETAIL)
         else:
             seconds = time.monotonic() - started
-            return Validation(True, "ok", "", signature, error, seconds, errors)
+            return Validation(True, "ok", "", signature, error, seconds, errors, reached)
         seconds = time.monotonic() - started
         return Validation(False, code, detail[:LONGEST_DETAIL], seconds=seconds)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Validation:
         reconstruction_error: Relative output error on the probe layers, if computed; for a
             program, on the three blocks and calibration windows that it did not see.
         errors: The same error for each probe layer, by kind of matrix and block.
+        budget: For a scheme at a budget in bytes or speed: ``share`` of the blocks' parameters
+            that it takes, and what was timed to find it; else empty.
     """
 
     ok: bool
@@ -27,6 +30,7 @@ class Validation:
     reconstruction_error: float | None = None
     seconds: float = 0.0
     errors: Mapping[str, float] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -58,14 +58,25 @@ class SchemeBudget:
         """
         if self.budget.unit == "sparsity":
             return self.budget.share, {}
+        share, found = self.of_parameters(model, scheme, windows, report=report)
+        return scheme.own_share(model, share), found
+
+    def of_parameters(
+        self,
+        model: PreTrainedModel,
+        scheme: Scheme,
+        windows: Tensor | None = None,
+        *,
+        report: Report = silent,
+    ) -> tuple[float, dict[str, Any]]:
+        """As :meth:`share`, for every scheme as a share of the blocks' parameters."""
+        if self.budget.unit == "sparsity":
+            return self.budget.share, {}
         reach = _Reach(model, scheme.shapes_only(), windows)
         if self.budget.bytes is not None:
-            return scheme.own_share(
-                model, self._by_bytes(reach, self.budget.bytes, scheme.text)
-            ), {}
+            return self._by_bytes(reach, self.budget.bytes, scheme.text), {}
         assert self.budget.faster is not None
-        share, found = self._by_speed(reach, self.budget.faster, scheme.text, report)
-        return scheme.own_share(model, share), found
+        return self._by_speed(reach, self.budget.faster, scheme.text, report)
 
     def reached(self, model: PreTrainedModel, before: int) -> dict[str, Any]:
         """Bytes of the smaller model and of the dense one.

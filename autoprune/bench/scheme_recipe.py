@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.budget import Budget
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.saved_type import checkpoint_type
 from autoprune.pruning import PruneOutcome
 from autoprune.recipe import Recipe
 from autoprune.repair import Repair
@@ -47,11 +49,15 @@ def shrinking_of(recipe: Recipe) -> Shrinking:
     return Shrinking(scheme, Repair.parse(recipe.solver).recovery)
 
 
-def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> None:
+def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> dict[str, Any]:
     """Check that a scheme supports the model, without planning the actual removal.
 
+    Returns:
+        For a budget in bytes or speed, the ``share`` of the blocks' parameters that it takes, and
+        what was timed to find it; else nothing.
+
     Raises:
-        UsageError: If it does not, or removes nothing at this share.
+        UsageError: If it does not, removes nothing at this share, or cannot reach the budget.
     """
     model, scheme = bench.loaded.model, shrinking_of(recipe).scheme
     shapes = scheme.shapes_only()
@@ -60,10 +66,13 @@ def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> None:
     # Drawn first: a text or a store that fails is no fault of the scheme.
     windows = bench.drawn_windows() if shapes.reads_text else None
     with _as_usage({quick.text: asked.text for quick, asked in names}):
-        share = shapes.own_share(model, budget.share)
-        plan = shapes.plan(model, windows, share)
+        asked = SchemeBudget(budget, checkpoint_type(bench.loaded.source))
+        share, found = asked.of_parameters(model, scheme, windows, report=bench.report)
+        plan = shapes.plan(model, windows, shapes.own_share(model, share))
     if plan.after == plan.before:
-        raise UsageError(f"a share of {budget.share:g} is too small for {scheme.text!r}")
+        what = f"a share of {share:g}" if budget.unit == "sparsity" else str(budget)
+        raise UsageError(f"{what} is too small for {scheme.text!r}")
+    return {} if budget.unit == "sparsity" else {"share": share, **found}
 
 
 @contextmanager

@@ -239,7 +239,7 @@ class RunReport(Part, Counted):
         created: When it started, ISO 8601.
         model: Reference of the pruned model.
         corpus: Reference of the text.
-        sparsity: Target share of zeros among prunable weights.
+        sparsity: Target share of zeros among prunable weights; None beside a goal.
         dense_perplexity: Perplexity of the model before pruning, selection split.
         entries: Leaderboard, including baselines and rejected entries.
         dense_sealed_perplexity: The same on the sealed split.
@@ -267,14 +267,14 @@ class RunReport(Part, Counted):
             masks, or programs, of one allocation (Spearman).
         layer_pairs: Number of these behind it.
         checks: What was measured again to detect drift.
-        beginning_token: What stands before every window, ``none`` for nothing; empty if the record
-            does not say.
+        beginning_token: What stands before every window, ``none`` for nothing; empty if unknown.
         sealed_set: The sealed set and the looks at it before this search; None if unknown.
         quantised: Type that the model's file is quantised to, such as ``Q4_1``; empty if it is not.
         outcome: What was saved of the winner; None before that, and in earlier records.
         forecasts: How good the designer's forecasts were, on one line; empty without any.
         judging: What was skipped unmeasured and how good the judges are, on one line; empty without
             judges.
+        goal: A budget in bytes or speed, in words such as ``25 % fewer bytes``; empty: a share.
         schema_version: Version of this format.
     """
 
@@ -282,7 +282,7 @@ class RunReport(Part, Counted):
     created: str
     model: str
     corpus: str
-    sparsity: float
+    sparsity: float | None
     dense_perplexity: float | None
     entries: tuple[Entry, ...]
     dense_sealed_perplexity: float | None = None
@@ -313,6 +313,7 @@ class RunReport(Part, Counted):
     outcome: Outcome | None = None
     forecasts: str = ""
     judging: str = ""
+    goal: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property

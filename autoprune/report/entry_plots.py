@@ -64,10 +64,12 @@ def draw_layers(report: RunReport, canvas: Canvas) -> str:
     """Bars from the target to each block's share; other budgets as step lines."""
     axes = canvas.axes()
     first, *others = layer_entries(report)
+    # Only zeros are counted by layer, and they have a target.
+    wanted = report.sparsity or 0.0
     blocks = by_block(first.layer_sparsity, report.layer_numel)
     for item in blocks:
         bar = axes.bar(
-            item.block, item.share - report.sparsity, bottom=report.sparsity, width=0.74,
+            item.block, item.share - wanted, bottom=wanted, width=0.74,
             color=c.GREEN, alpha=0.85, label=_budget(first) if item is blocks[0] else None,
         )[0]  # fmt: skip
         parts = ", ".join(f"{name} {percent(share)}" for name, share in item.projections.items())
@@ -79,8 +81,8 @@ def draw_layers(report: RunReport, canvas: Canvas) -> str:
             [b.share for b in line], edges, baseline=None, color=colour, linestyle=dash,
             linewidth=1.5, label=_budget(entry),
         )  # fmt: skip
-    target = f"uniform = target {percent(report.sparsity)}"
-    axes.axhline(report.sparsity, color=c.INK, linestyle=(0, (4, 3)), linewidth=1, label=target)
+    target = f"uniform = target {percent(wanted)}"
+    axes.axhline(wanted, color=c.INK, linestyle=(0, (4, 3)), linewidth=1, label=target)
     axes.margins(y=0.12)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.3g} %")
     axes.set_ylabel("zeros in the block")
@@ -103,7 +105,7 @@ def draw_layers(report: RunReport, canvas: Canvas) -> str:
         ncols=1 if canvas.narrow or max(map(len, labels)) > 36 else 2,
         labelcolor=c.MUTED,
     )
-    return f"Share of zeros by block, target {percent(report.sparsity)}. {text}."
+    return f"Share of zeros by block, target {percent(wanted)}. {text}."
 
 
 def layer_entries(report: RunReport) -> list[Entry]:

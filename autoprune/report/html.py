@@ -163,7 +163,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
         sparsity=percent(entry.sparsity, digits=2),
         reasoning=_fitted(entry.reasoning, limit),
         source=_fitted(entry.source, limit),
-        spark=_spark(shares, report.sparsity),
+        spark=_spark(shares, report.sparsity or 0.0),
         spark_note=f"{percent(min(shares))} to {percent(max(shares))}" if shares else "",
         rungs=[
             (words.rung_text(name, entry.left_out * (name == entry.masks_alone)), number(value))

@@ -41,7 +41,8 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         created=facts.get("created", ""),
         model=spec.model,
         corpus=spec.corpus,
-        sparsity=spec.sparsity,
+        sparsity=spec.size.get("sparsity"),
+        goal="" if "sparsity" in spec.size else spec.target.goal,
         dense_perplexity=facts.get("dense_perplexity"),
         entries=(),
         dense_sealed_perplexity=facts.get("dense_sealed_perplexity"),
@@ -105,6 +106,7 @@ def recipe_sheets(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict
             "candidate": entry.alias,
             "recipe": _measured(entry, search.spec.proxy).to_json(),
             "mask_digest": entry.measurement.mask_digest,
+            **({"budget": dict(found)} if (found := search.budget_of(entry.alias)) else {}),
         }
         for entry in search.entries
         if entry.recipe is not None and entry.measurement is not None

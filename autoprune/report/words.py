@@ -218,12 +218,13 @@ def _counts(report: RunReport) -> str:
         parts.append(f"{stopped} stopped early")
     if rejected:
         parts.append(f"{rejected} rejected")
+    target = report.goal or f"{percent(report.sparsity, digits=0)} {report.gone}"
     recipes = "recipe" if len(candidates) == 1 else "recipes"
     was = "was" if len(candidates) == 1 else "were"
     return (
         f"{len(candidates)} {recipes} beside the starts {was} made for pruning "
         f"{short_model(report.model)}{dequantised(report, ' ({})')} to "
-        f"{percent(report.sparsity, digits=0)} {report.gone}: {', '.join(parts)}."
+        f"{target}: {', '.join(parts)}."
     )
 
 

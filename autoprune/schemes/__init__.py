@@ -2,18 +2,21 @@
 
 from autoprune.schemes.depth import Depth
 from autoprune.schemes.experts import Experts
-from autoprune.schemes.plan import SchemePlan, Step
+from autoprune.schemes.plan import Gate, SchemePlan, Step
 from autoprune.schemes.rotate import Rotate
+from autoprune.schemes.router import Router
 from autoprune.schemes.scheme import SCHEMES, Scheme, SchemeChain, build_scheme, parts_of
 from autoprune.schemes.shrink import Shrunk, require_share, shrink
-from autoprune.schemes.skip import Skip, skipped_experts
+from autoprune.schemes.skip import Skip, skipped_computations
 from autoprune.schemes.width import Width
 
 __all__ = [
     "SCHEMES",
     "Depth",
     "Experts",
+    "Gate",
     "Rotate",
+    "Router",
     "Scheme",
     "SchemeChain",
     "SchemePlan",
@@ -25,5 +28,5 @@ __all__ = [
     "parts_of",
     "require_share",
     "shrink",
-    "skipped_experts",
+    "skipped_computations",
 ]

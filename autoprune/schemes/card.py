@@ -7,7 +7,11 @@ from autoprune.models.licence import card_header, how_to_open, opener, terms_of
 from autoprune.plain_text import in_code
 
 # What a share refers to, if not to the blocks' parameters.
-_OF_EXPERTS = {"experts": " of the experts", "skip": " of the expert computations"}
+_OF_OTHERS = {
+    "experts": " of the experts",
+    "skip": " of the expert computations",
+    "router": " of the computations of attentions and MLPs",
+}
 
 
 def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = ()) -> str:
@@ -95,7 +99,7 @@ def share_is_of(scheme: str) -> str:
         scheme: Its text, recovery included; schemes that are combined share the parameters.
     """
     own = scheme.partition("+recover")[0]
-    return "" if "+" in own else _OF_EXPERTS.get(own.partition(":")[0], "")
+    return "" if "+" in own else _OF_OTHERS.get(own.partition(":")[0], "")
 
 
 def _reached(budget: Mapping[str, Any]) -> list[tuple[str, str]]:

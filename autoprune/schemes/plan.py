@@ -16,6 +16,19 @@ def alike(counts: Sequence[int]) -> int | list[int]:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """When a part of a block runs for a token.
+
+    Args:
+        weights: Weights and bias of its router, float32 [hidden + 1].
+        threshold: Lowest score that runs; infinite: none does.
+    """
+
+    weights: Tensor
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Step:
     """One change of a model's shape; numbers refer to the model before the step.
 
@@ -32,6 +45,7 @@ class Step:
             None for all.
         skip_below: Ratio of weights below which a block's tokens skip experts, None for a block
             without; empty to skip none.
+        gates: Gates of each block's attention and MLP; empty to run both always.
     """
 
     blocks: tuple[int, ...] = ()
@@ -41,6 +55,7 @@ class Step:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     directions: Tensor | None = None
     skip_below: tuple[float | None, ...] = ()
+    gates: tuple[tuple[Gate, Gate], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What is removed and how much of a block stays; without weights."""
@@ -55,6 +70,9 @@ class Step:
             record["hidden_kept"] = self.directions.shape[1]
         if self.skip_below:
             record["experts_skipped_below"] = list(self.skip_below)
+        if self.gates:
+            # As text, since JSON holds no infinite number.
+            record["gates_at"] = [[f"{one.threshold:.6g}" for one in pair] for pair in self.gates]
         return record | ({"weights_changed": sorted(self.weights)} if self.weights else {})
 
 

@@ -22,7 +22,7 @@ from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.scheme import SCHEMES, Scheme
 from autoprune.schemes.surgery import block_parameters
 
-_COUNTS = "skipped_experts"
+_COUNTS = "skipped_computations"
 
 
 @SCHEMES.register("skip")
@@ -112,15 +112,19 @@ class Skip(Scheme):
             yield
 
     def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
-        """Skip experts from now on; :func:`skipped_experts` counts them."""
-        model.__dict__[_COUNTS] = counts = Skipped()
-        _attached(model, plan, counts)
+        """Skip experts from now on; :func:`skipped_computations` counts them."""
+        _attached(model, plan, count_skipped(model, "expert"))
 
 
 @dataclass
 class Skipped:
-    """How many experts were chosen for tokens, and how many of them were skipped."""
+    """How many computations of tokens there were to do, and how many of them were skipped.
 
+    Args:
+        what: What computes: ``expert`` or ``block part``.
+    """
+
+    what: str = "expert"
     taken: int = 0
     skipped: int = 0
 
@@ -128,11 +132,18 @@ class Skipped:
     def text(self) -> str:
         """The share, in words."""
         share = self.skipped / self.taken if self.taken else 0.0
-        return f"{share:.2%} of {self.taken:,} expert computations skipped while it was measured"
+        done = f"{self.taken:,} {self.what} computations"
+        return f"{share:.2%} of {done} skipped while it was measured"
 
 
-def skipped_experts(model: PreTrainedModel) -> Skipped | None:
-    """Counts of a model that :meth:`Skip.apply` changed; None for any other."""
+def count_skipped(model: PreTrainedModel, what: str) -> Skipped:
+    """Let a model that skips while it runs carry its counts, from zero."""
+    counts = model.__dict__[_COUNTS] = Skipped(what)
+    return counts
+
+
+def skipped_computations(model: PreTrainedModel) -> Skipped | None:
+    """Counts of a model that a scheme changed so that it skips while it runs; None for others."""
     return cast("Skipped | None", model.__dict__.get(_COUNTS))
 
 

@@ -1,8 +1,8 @@
 """What the search knows of each candidate, folded from recorded outcomes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from autoprune.design.parsing import Prediction
 from autoprune.recipe import Recipe
@@ -81,6 +81,11 @@ class Entry:
     tokens: int = 0
     trust: float | None = None
     model: str | None = None
+
+    @property
+    def budget(self) -> Mapping[str, Any]:
+        """How its scheme reaches a budget in bytes or speed; empty otherwise."""
+        return {} if self.validation is None else self.validation.budget
 
     @property
     def known_recipe(self) -> Recipe:

@@ -21,7 +21,7 @@ LAP = "lap"
 def note_task(state: State) -> None:
     """Add the first nodes: the task and the known facts about the model."""
     spec = state.spec
-    body = {"model": spec.model, "corpus": spec.corpus, "sparsity": spec.sparsity}
+    body = {"model": spec.model, "corpus": spec.corpus, **spec.size}
     state.graph.add(TASK, "task", {**body, "pattern": spec.pattern, "seed": spec.seed})
     for number, text in enumerate(spec.facts, 1):
         state.graph.add(f"F{number}", "observation", {"text": text})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from autoprune.budget import Budget
 from autoprune.digest import digest_file
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.search.events import Event
@@ -59,7 +60,7 @@ def export_log(
         LOSSES: _lines(_losses(events)),
         QUESTIONS: _lines(_questions(events)),
         SEARCH: _text(search),
-        SEALED: _text({"methods": _sealed(events, opened.body["spec"]["pattern"])}),
+        SEALED: _text({"methods": _sealed(events, _budget(opened.body["spec"]))}),
     }
     with atomic_folder(folder) as made:
         for name, text in texts.items():
@@ -126,13 +127,16 @@ def _loss(event: Event, step: Mapping[str, Any], found: Mapping[str, Any]) -> di
     return {"event": event.seq, "step": event.key, "part": part, "asked": dict(step), **kept}
 
 
-def _sealed(events: list[Event], pattern: str) -> dict[str, Any]:
+def _budget(spec: Mapping[str, Any]) -> str:
+    units = {unit: spec.get(unit) for unit in Budget.OF_SCHEMES}
+    return str(Budget.chosen(spec.get("sparsity"), spec["pattern"], units))
+
+
+def _sealed(events: list[Event], budget: str) -> dict[str, Any]:
     """Loss of each sealed window, nats per token, by recipe, budget and draw."""
     methods: dict[str, Any] = {}
     for event in events:
-        step, outcome = event.body.get("step", {}), event.body.get("outcome", {})
-        for name, found in outcome.get("measurements", {}).items():
-            budget = f"{100 * step['sparsity']:g} %" if pattern == "unstructured" else pattern
+        for name, found in event.body.get("outcome", {}).get("measurements", {}).items():
             methods[name] = {budget: {"0": found["nll"]}}
     return methods
 

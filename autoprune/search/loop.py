@@ -236,7 +236,9 @@ class SearchLoop:
         wanted += [e for e in self.archive if e.is_baseline and e.status == "measured"]
         chosen = {e.alias: e for e in wanted if e is not None}
         recipes = tuple((e.alias, e.recipe) for e in chosen.values() if e.recipe is not None)
-        step = Seal("sealed", recipes, self.spec.sealed_windows, self.spec.sparsity)
+        shares = {alias: self.state.share_of(alias) for alias, _ in recipes}
+        each = self.spec.sparsity if self.spec.target.unit == "sparsity" else shares
+        step = Seal("sealed", recipes, self.spec.sealed_windows, each)
         outcomes = yield [step]
         self.state.charge(outcomes.values())
         outcome = outcomes["sealed"]

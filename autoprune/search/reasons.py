@@ -57,6 +57,8 @@ def _question(state: State, entry: Entry) -> Verify:
 
 def question_of(spec: SearchSpec) -> str:
     """The question of a search, as put to a verifier."""
+    if spec.target.unit != "sparsity":
+        return f"How is a language model brought to {spec.target.goal} with the least loss?"
     share = f"{100 * spec.sparsity:g} %"
     if spec.schemes:
         return f"How is a language model made {share} smaller with the least loss?"

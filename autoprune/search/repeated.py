@@ -26,7 +26,7 @@ from autoprune.search.steps import (
     Validation,
     outcome_from_json,
 )
-from autoprune.search.trials import first_calibration
+from autoprune.search.trials import first_calibration, validated_as
 
 # Relative tolerance of the error on a few layers, whose sums may have another order.
 ERROR_TOLERANCE = 1e-3
@@ -71,17 +71,21 @@ def known_entry(search: Search, alias: str) -> Entry:
 def validation_again(search: Search, entry: Entry) -> tuple[Validate, Validation | Failed]:
     """Return the step that validates an entry once more, and the outcome on record.
 
-    One validation serves all recipes of a metric and group, so the step has the recipe that was
-    validated.
+    One validation serves all recipes of a metric and group, or all of the same shapes, so the step
+    has the recipe that was validated.
 
     Raises:
         UsageError: If it was not validated yet.
     """
     for step, outcome in _recorded(search, "Validate"):
         recipe = Recipe.from_json(step["recipe"])
-        if recipe.validated_as == entry.known_recipe.validated_as:
+        spec, own = search.spec, entry.known_recipe
+        if validated_as(spec, recipe) == validated_as(spec, own):
             assert isinstance(outcome, Validation | Failed)
-            return Validate(f"{entry.alias}.again", 0, 0, entry.alias, recipe), outcome
+            # A speed is never timed again: it would scatter.
+            known = search.budget_of(entry.alias) if spec.target.unit == "faster" else {}
+            where = (f"{entry.alias}.again", 0, 0, entry.alias)
+            return Validate(*where, recipe, known.get("share")), outcome
     raise UsageError(
         f"{entry.alias} was not validated yet, so there is nothing to compare with; leave out the "
         "candidate to do what is open"
@@ -106,7 +110,7 @@ def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measuremen
     recipe = entry.recipe if entry.whole is not None else with_proxy(entry.recipe, spec.proxy)
     step = Measure(
         f"{entry.alias}.again", 0, 0, entry.alias, recipe, entry.rung, len(found.nll),
-        spec.sparsity, "sentinel", kl=bool(found.kl),
+        search.share_of(entry.alias), "sentinel", kl=bool(found.kl),
         calibration=None if entry.whole is not None else first_calibration(spec, entry.recipe),
     )  # fmt: skip
     return step, found
@@ -136,6 +140,9 @@ def compare_validations(recorded: Outcome, now: Outcome) -> list[Compared]:
         return rows
     if recorded.signature is not None or now.signature is not None:
         rows.append(_same("signature", _short(recorded.signature), _short(now.signature)))
+    if recorded.budget and now.budget:
+        found = [f"{one.budget['share']:.6%}" for one in (recorded, now)]
+        rows.append(_same("share of the blocks", *found))
     first, second = recorded.reconstruction_error, now.reconstruction_error
     if first is not None and second is not None:
         close = math.isclose(first, second, rel_tol=ERROR_TOLERANCE)

@@ -170,7 +170,15 @@ class Requests:
         )
         # Facts, errors and a designer's own words may contain hidden names.
         messages = [replace(m, content=self.hidden.blanked(m.content)) for m in found.messages]
+        if self.spec.target.unit != "sparsity":
+            # Templates are part of what identifies a search, so that their words stay.
+            words, goal = f"{self._percent:g} % sparsity", self.spec.target.goal
+            messages = [replace(m, content=m.content.replace(words, goal)) for m in messages]
         return replace(found, messages=tuple(messages))
+
+    @property
+    def _percent(self) -> float:
+        return 100 * self.state.share_of(self.state.reference().alias)
 
     def _scene(self) -> Scene:
         return Scene(
@@ -180,7 +188,7 @@ class Requests:
             allocations=self.choices.allocations,
             solvers=self.choices.repairs,
             reference=self.state.reference().alias,
-            percent=100 * self.spec.sparsity,
+            percent=self._percent,
             budget=self.spec.designer.prompt_tokens,
             allocation_forms=[self._form(name) for name in self.choices.allocations],
             repair_form=example(

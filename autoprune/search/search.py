@@ -1,6 +1,6 @@
 """An ask/tell search that resumes after a crash at any moment."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import Any, Self
@@ -224,6 +224,14 @@ class Search:
     def archive(self) -> Archive:
         """All entries and the comparisons between them."""
         return self._loop.archive
+
+    def budget_of(self, alias: str) -> Mapping[str, Any]:
+        """How an entry reaches a budget in bytes or speed, with its ``share``; else empty."""
+        return self._loop.state.budget_of(alias)
+
+    def share_of(self, alias: str) -> float:
+        """Share that an entry is pruned to."""
+        return self._loop.state.share_of(alias)
 
     @property
     def spent(self) -> Spent:

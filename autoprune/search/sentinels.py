@@ -174,6 +174,7 @@ class Sentinels:
             chronicle.note_drift(self.state, self.drift)
 
     def _step(self, where: str, name: str, recipe: Recipe | None) -> Measure:
+        alias = self.state.reference().alias if name == self.spec.reference else name
         return Measure(
             f"{where}.{name}.sentinel",
             self.state.generation,
@@ -182,7 +183,7 @@ class Sentinels:
             recipe,
             rung=1,
             windows=WINDOWS,
-            sparsity=0.0 if recipe is None else self.spec.sparsity,
+            sparsity=0.0 if recipe is None else self.state.share_of(alias),
             role="sentinel",
         )
 

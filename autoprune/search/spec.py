@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from autoprune.allocation.formula import DESCRIPTORS
+from autoprune.budget import Budget
 from autoprune.candidate import SCHEME_PREFIX, Group
 from autoprune.design.hiding import Hidden, require_hidable
 from autoprune.design.kinds import SILENT, DesignerKind
@@ -164,7 +165,10 @@ class SearchSpec(_Frozen, SearchSettings):
     model: str
     corpus: str
     sparsity: float = Field(
-        default=0.6, ge=0.0, lt=1.0, description="share of zeros, not a percentage"
+        default=0.6,
+        ge=0.0,
+        lt=1.0,
+        description="share of zeros, not a percentage; unused with bytes or faster",
     )
     pattern: str = Field(default="unstructured", pattern=r"^(unstructured|\d+:\d+)$")
     designer: DesignerSpec = DesignerSpec()
@@ -264,7 +268,24 @@ class SearchSpec(_Frozen, SearchSettings):
                 f"schemes leave no zeros: the pattern is unstructured and not {self.pattern}, and "
                 f"repairs are none and recover{', not ' + ', '.join(wrong) if wrong else ''}"
             )
+        if not self.schemes and self.target.unit != "sparsity":
+            raise ValueError(
+                f"{self.target.goal}: zeros bring neither fewer bytes nor speed; give schemes, or "
+                "a share of zeros"
+            )
         return self
+
+    @property
+    def target(self) -> Budget:
+        """What every recipe is brought to."""
+        units = {unit: getattr(self, unit) for unit in Budget.OF_SCHEMES}
+        return Budget.chosen(self.sparsity, self.pattern, units)
+
+    @property
+    def size(self) -> dict[str, float]:
+        """The same as a number, by its unit."""
+        unit = self.target.unit
+        return {unit: getattr(self, unit)}
 
     @property
     def written(self) -> Language:
@@ -353,10 +374,14 @@ class SearchSpec(_Frozen, SearchSettings):
             "judge": "off",
             "judge_verifier": None,
             "program_seconds": None,
+            "bytes": None,
+            "faster": None,
         }
         for name, nothing in {**unset, "facts": [], "schemes": []}.items():
             if body[name] == nothing:
                 del body[name]
+        if self.target.unit != "sparsity":
+            del body["sparsity"]
         # Omitted where all windows are read, as in records from before this field existed.
         if self.language != "program" or self.first_calibration == self.calibration_windows:
             del body["rung_calibration_windows"]

@@ -1,7 +1,7 @@
 """The search's state: folded from outcomes, never stored."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain as chain_of
 from itertools import repeat
@@ -131,6 +131,19 @@ class State:
         if pairs >= PAIRS_NEEDED and correlation is not None and correlation < CORRELATION_WANTED:
             wanted *= 2
         return min(wanted, whole)
+
+    def budget_of(self, alias: str) -> Mapping[str, Any]:
+        """How an entry reaches a budget in bytes or speed, with its ``share``; else empty."""
+        if alias not in self.archive:
+            return {}
+        entry = self.archive[alias]
+        # What repeats a known recipe is not validated.
+        return entry.budget or self.archive.original(entry).budget
+
+    def share_of(self, alias: str) -> float:
+        """Share that an entry is pruned to: its own, if its shapes determine it."""
+        found: float = self.budget_of(alias).get("share", self.spec.sparsity)
+        return found
 
     def reference(self) -> Entry:
         """Return the entry that changes are relative to; it is measured before any design."""

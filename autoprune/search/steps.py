@@ -46,6 +46,10 @@ class Validate:
 
     Issued once for each (metric, group). Built-in metrics are included, since their signature
     shows which candidate merely rediscovers one; they need no sandbox.
+
+    Args:
+        share: Share of the blocks' parameters by which a scheme reached a budget in speed before;
+            None: not known.
     """
 
     step_id: str
@@ -53,6 +57,7 @@ class Validate:
     slot: int
     recipe_id: str
     recipe: Recipe
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,19 @@ class Seal:
     Args:
         recipes: Recipe id and recipe, the winner first.
         windows: Number of sealed windows.
+        sparsity: Share of zeros; for schemes at a budget in bytes or speed, the share of each, by
+            recipe id.
     """
 
     step_id: str
     recipes: tuple[tuple[str, Recipe], ...]
     windows: int
-    sparsity: float
+    sparsity: float | Mapping[str, float]
+
+    def share_of(self, recipe_id: str) -> float:
+        """Share that a recipe is measured at."""
+        shares = self.sparsity
+        return shares[recipe_id] if isinstance(shares, Mapping) else shares
 
 
 @dataclass(frozen=True)
@@ -213,7 +225,11 @@ def is_finite(measurement: Measurement) -> bool:
 
 def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
     """Plain JSON form with the outcome's kind."""
-    return {"kind": type(outcome).__name__, **asdict(outcome)}
+    body = {"kind": type(outcome).__name__, **asdict(outcome)}
+    if isinstance(outcome, Validation) and not outcome.budget:
+        # Logs from before this field existed do not have it.
+        del body["budget"]
+    return body
 
 
 def outcome_from_json(value: Mapping[str, Any]) -> Outcome:

@@ -7,6 +7,7 @@ from autoprune.design.disguise import row_order
 from autoprune.design.parts import canonical_allocation, canonical_solver, with_proxy
 from autoprune.digest import digest_json
 from autoprune.recipe import Recipe
+from autoprune.schemes import build_scheme
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
 from autoprune.search.budget import seconds_left
@@ -36,14 +37,14 @@ class Trials:
         self.state = state
         self.spec = state.spec
         self.archive = state.archive
-        self._validations: dict[str, Validation] = {}
+        self._validations: dict[str, tuple[Validate, Validation]] = {}
         self._held: set[str] = set()
 
     def validate(self, entries: Sequence[Entry]) -> Course:
         """Get sandbox verdicts, one per (metric, group), then mark duplicates by behaviour."""
         steps: dict[str, Validate] = {}
         for entry in entries:
-            key = entry.known_recipe.validated_as
+            key = validated_as(self.spec, entry.known_recipe)
             if key not in self._validations and key not in steps:
                 where = (entry.generation, entry.slot, entry.alias, entry.known_recipe)
                 steps[key] = Validate(f"{entry.alias}.validate", *where)
@@ -51,10 +52,16 @@ class Trials:
             outcomes = yield list(steps.values())
             self.state.charge(outcomes.values())
             for key, step in steps.items():
-                self._validations[key] = _as_validation(outcomes[step.step_id])
-                self.archive[step.recipe_id].seconds += self._validations[key].seconds
+                found = _as_validation(outcomes[step.step_id])
+                self._validations[key] = step, found
+                self.archive[step.recipe_id].seconds += found.seconds
         for entry in entries:
-            self._judge_validation(entry, self._validations[entry.known_recipe.validated_as])
+            step, found = self._validations[validated_as(self.spec, entry.known_recipe)]
+            if self.spec.target.unit != "sparsity":
+                # It may name another scheme of the same shapes.
+                known, own = (repr(one.metric.source) for one in (step.recipe, entry.known_recipe))
+                found = replace(found, detail=found.detail.replace(known, own))
+            self._judge_validation(entry, found)
 
     def _judge_validation(self, entry: Entry, validation: Validation) -> None:
         if validation.code == UNFINISHED:
@@ -195,7 +202,7 @@ class Trials:
             entry.known_recipe if whole else with_proxy(entry.known_recipe, self.spec.proxy),
             rung,
             self.spec.selection_windows if whole else self.state.rung_windows,
-            self.spec.sparsity,
+            self.state.share_of(entry.alias),
             role,
             kl=self.spec.fitness != "perplexity",
             calibration=None if whole else first_calibration(self.spec, entry.known_recipe),
@@ -281,6 +288,16 @@ class Trials:
         if owner is not entry and (new or owner.results.keys() != entry.results.keys()):
             entry.share(owner)
             chronicle.grade_duplicate(self.state, entry, owner)
+
+
+def validated_as(spec: SearchSpec, recipe: Recipe) -> str:
+    """What a validation of this search is of; all recipes with the same share it.
+
+    A budget in bytes or speed follows from shapes alone, so equal shapes are timed once.
+    """
+    if spec.target.unit == "sparsity":
+        return recipe.validated_as
+    return build_scheme(recipe.metric.source).shapes_only().text
 
 
 def first_calibration(spec: SearchSpec, recipe: Recipe) -> int | None:

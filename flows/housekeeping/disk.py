@@ -133,6 +133,7 @@ def _run(state: State, run: str) -> dict[str, Any]:
         "status": status,
         "model": report.get("model", ""),
         "sparsity": report.get("sparsity"),
+        "goal": report.get("goal", ""),
         "created": report.get("created", ""),
         "candidates": sum(entry.get("kind") == "candidate" for entry in entries),
         "best": best.get("alias"),

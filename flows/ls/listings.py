@@ -244,7 +244,8 @@ def _runs(state: State) -> Listing:
     for item in found:
         what = [item["status"], item["created"][:10]]
         if item["model"]:
-            what.append(f"{short_model(item['model'])} at {percent(item['sparsity'], digits=0)}")
+            aim = item["goal"] or percent(item["sparsity"], digits=0)
+            what.append(f"{short_model(item['model'])} {'with' if item['goal'] else 'at'} {aim}")
         if item["best"] is not None:
             what.append(f"best {item['best']} {number(item['perplexity'])}")
         what += [f"{item['candidates']} candidates", megabytes(item["bytes"])]

@@ -16,7 +16,7 @@ from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tasks.track import registry
-from tasks.track.models import registry_name, smaller_name
+from tasks.track.models import budget_name
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ def recipe_line(recipe: dict[str, Any]) -> str:
 
 def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
     try:
-        own = smaller_name if params.schemes else registry_name
-        tracker, name = tracker_of(state), own(params.model, params.share)
+        tracker = tracker_of(state)
+        name = budget_name(params.model, params.budget, smaller=bool(params.schemes))
         number = registry.aliases_of(tracker, name)[registry.CHAMPION]
         record = registry.version_record(tracker, name, number, registry.CHAMPION)
     except Exception:
@@ -84,9 +84,13 @@ def _latest(state: State, params: SearchParams) -> dict[str, Any] | None:
 
 
 def _recipe(record: dict[str, Any], params: SearchParams) -> dict[str, Any] | None:
-    """Return a winner's recipe if its model, sparsity and pattern match."""
-    same = (record.get("model"), record.get("target"), record.get("pattern"))
-    if same != (params.model, params.share, params.pattern):
+    """Return a winner's recipe if its model, budget and pattern match."""
+    budget = params.budget
+    # A share found for bytes or speed is no target.
+    target = record.get("budget", {}).get("asked", record.get("target"))
+    wanted = params.share if budget.unit == "sparsity" else str(budget)
+    same = (record.get("model"), target, record.get("pattern"))
+    if same != (params.model, wanted, params.pattern):
         return None
     recipe: dict[str, Any] | None = record.get("recipe")
     is_scheme = recipe is not None and recipe["metric"]["kind"] == "scheme"

@@ -33,7 +33,7 @@ EPOCH = date(2000, 1, 1)
 
 
 def _model_and_sparsity(params: NightlyParams) -> str:
-    return f"{model_slug(params.search.model)}-s{round(100 * params.search.share)}"
+    return f"{model_slug(params.search.model)}-{params.search.budget.tag}"
 
 
 NAME = run_name("nightly", NightlyParams, _model_and_sparsity)
@@ -89,7 +89,7 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
         record["promotion"], verdict = _promotion(params, tonight, found["registered"])
     lines = [*outcome_lines(found), verdict]
     console.screen().outcome(lines)
-    show_night(State.open(), tonight.model, tonight.share, record, lines)
+    show_night(State.open(), tonight.model, tonight.budget, record, lines)
     return record
 
 
@@ -109,7 +109,7 @@ def dated(search_params: SearchParams, started: datetime) -> SearchParams:
     slug = model_slug(search_params.model)[:40]
     # In UTC, no two nights have the same name when the clocks go back.
     night = started.astimezone(UTC).strftime("%Y%m%d-%H%M")
-    name = f"{slug}-s{round(100 * search_params.share)}-{night}"
+    name = f"{slug}-{search_params.budget.tag}-{night}"
     return search_params.model_copy(update=update | {"run": name})
 
 

@@ -129,7 +129,9 @@ def scheduled(client: "SyncPrefectClient", pool: str) -> str:
     limit = "no time limit" if search.minutes is None else f"up to {search.minutes:g} minutes"
     after = "promotes what passes the gate" if params.get("promote_winner", True) else ""
     model = f"{search.model}{' (the demo)' if search.model == DEMO_MODEL else ''}"
-    parts = (f"searches {model} at {search.share:.0%} zeros", f"cron {times}", limit, after)
+    share = search.budget.unit == "sparsity"
+    aim = f"at {search.share:.0%} zeros" if share else f"for {search.budget.goal}"
+    parts = (f"searches {model} {aim}", f"cron {times}", limit, after)
     return f"{', '.join(part for part in parts if part)}; {TURN_OFF}"
 
 

@@ -53,6 +53,9 @@ def _folder(args: argparse.Namespace, root: Path, out: Path | None) -> int:
 def _text(record: dict[str, Any]) -> str:
     name = f"{record['candidate']} of {record['run']}"
     rows = [("match" if record["match"] else "mismatch", name), ("masks", record["mask_digest"])]
+    if "asked" in record:
+        share = f"{record['share']:.2%} of the blocks' parameters"
+        rows.append(("budget", f"{record['asked']}: {share}"))
     rows.append(("MLflow run", record["mlflow_run"]))
     if not record["match"]:
         rows += [

@@ -215,7 +215,7 @@ class Driver:
     def shown(self) -> Publisher:
         """The run in Prefect's UI."""
         if self._shown is None:
-            self._shown = Publisher(self.search.spec.model, self.search.spec.sparsity)
+            self._shown = Publisher(self.search.spec.model, self.search.spec.target)
         return self._shown
 
     def stop(self, status: str) -> None:

@@ -123,10 +123,8 @@ def _recipe(entry: Mapping[str, Any]) -> str:
 
 def _headline(record: Mapping[str, Any]) -> str:
     dense = _figure(record["dense_perplexity"])
-    return (
-        f" {record['model']}   target {record['sparsity']:.1%}   dense perplexity {dense}   "
-        f"run {record['run']}"
-    )
+    target = record.get("goal") or f"{record['sparsity']:.1%}"
+    return f" {record['model']}   target {target}   dense perplexity {dense}   run {record['run']}"
 
 
 def _number(value: Any) -> float | None:

@@ -59,6 +59,7 @@ from flows.search.rules import (
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
+    from autoprune.budget import Budget
     from autoprune.search.spec import SearchSpec
     from tasks.run_files import RunFiles
 
@@ -73,21 +74,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "windows": "selection_windows",
         "solver": "repairs",
     }
+    LATER: ClassVar[tuple[str, ...]] = (*Params.LATER, "bytes", "faster")
     RENAMED_OPTIONS: ClassVar[dict[str, str]] = {
         "--also": "--also-sparsities",
         "--no-register": "--no-register-winner",
     }
     FIRST: ClassVar[tuple[str, ...]] = (
-        "model",
-        "corpus",
-        "sparsity",
-        "pattern",
-        "repairs",
-        "designer",
-        "base_url",
-        "designer_model",
-        "candidates",
-        "minutes",
+        *("model", "corpus", "sparsity", "pattern", "repairs"),
+        *("designer", "base_url", "designer_model", "candidates", "minutes"),
     )
 
     model: ModelRef = setting(DEMO_MODEL, group="what", metavar="MODEL", positional=True)
@@ -110,7 +104,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         None,
         "Search schemes, which make the model smaller, instead of recipes that leave zeros, such "
         "as depth,width,depth+width (`autoprune ls schemes`); varies their parameters, all at "
-        "--sparsity as a share of the blocks' parameters; repairs are none and recover",
+        "--sparsity as a share of the blocks' parameters, at --bytes or at --faster; repairs are "
+        "none and recover",
         group="what",
         metavar="LIST",
     )
@@ -287,8 +282,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     @property
     def share(self) -> float:
-        """The share of zeros, or of the blocks' parameters, to reach."""
+        """The share of zeros, or of the blocks' parameters, to reach without another budget."""
         return share_of(self.sparsity, self.pattern)
+
+    @property
+    def budget(self) -> "Budget":
+        """What the model is pruned to."""
+        units = {"bytes": self.bytes, "faster": self.faster}
+        return library.Budget.chosen(self.share, self.pattern, units)
 
     @property
     def designer_kind(self) -> DesignerKind:
@@ -396,4 +397,4 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         # A fresh split is chosen when the run starts.
         wished = self.text_split == FRESH
         tail = FRESH if wished else self.spec().digest[:8]
-        return f"{slug}-s{round(100 * self.share)}-{tail}"
+        return f"{slug}-{self.budget.tag}-{tail}"

@@ -139,14 +139,38 @@ class _SchemeChoice(Protocol):
     def pattern(self) -> str: ...
     @property
     def repairs(self) -> str: ...
+    @property
+    def sparsity(self) -> float | None: ...
+    @property
+    def bytes(self) -> float | None: ...
+    @property
+    def faster(self) -> float | None: ...
+    @property
+    def runner(self) -> str: ...
 
 
 def require_schemes_together(params: _SchemeChoice) -> None:
-    """Refuse settings that are meaningless if nothing is set to zero.
+    """Refuse settings that are meaningless if nothing is set to zero, or if zeros are.
 
     Raises:
         ValueError: If there is one.
     """
+    unit = "bytes" if params.bytes is not None else "faster"
+    asked = getattr(params, unit)
+    if asked is not None and params.schemes is None:
+        raise ValueError(
+            f"{unit} {asked:g}: zeros bring neither fewer bytes nor speed; add --schemes "
+            "depth,width"
+        )
+    if asked is not None and params.sparsity is not None:
+        raise ValueError(
+            f"sparsity {params.sparsity:g} and {unit} {asked:g} are two budgets; give one of them"
+        )
+    if params.faster is not None and params.runner != "thread":
+        raise ValueError(
+            f"faster {params.faster:g} is timed on this machine, and workers of {params.runner} "
+            "would share it; leave out runner, or take --bytes"
+        )
     if params.schemes is None:
         return
     if not split_list(params.schemes):

@@ -277,6 +277,7 @@ def keep(driver: Driver, dtype: str) -> None:
             found.spent.seconds,
             best.unsealed,
             dtype,
+            found.budget_of(best.alias),
         )
         what = f"{kept['zeros']:,} of {kept['prunable']:,} weights are zero"
         if found.spec.schemes:
@@ -347,14 +348,14 @@ def _closing(
     """Build the result that the command prints."""
     files, facts = driver.files, driver.files.read_facts()
     report, shown = driver.record.body, driver.record.report
-    found = driver.search.best
-    checkpoint = facts.get("checkpoint")
+    found, checkpoint = driver.search.best, facts.get("checkpoint")
     saved = None if checkpoint is None else checkpoint["out"]
     return {
         "run": driver.run_id,
         "model": params.model,
         "corpus": params.corpus,
-        "sparsity": params.share,
+        "sparsity": shown.sparsity,
+        "goal": shown.goal,
         "passed": any(e.status == "measured" for e in driver.search.entries if not e.is_baseline),
         "ended": report["ended"],
         "dense_perplexity": report["dense_perplexity"],

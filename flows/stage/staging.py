@@ -139,7 +139,7 @@ def run_stage(params: StageParams) -> dict[str, Any]:
             "open": _waiting(driver),
             "next": _next(driver),
         }
-    page = Publisher(settings.model, settings.share, f"{params.stage}-stage")
+    page = Publisher(settings.model, settings.budget, f"{params.stage}-stage")
     page.report(stage_markdown(record))
     found = f": {verdict(record)}" if record["compared"] else ""
     console.screen().outcome([f"{record['what']}{found}"])

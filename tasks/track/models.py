@@ -13,6 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
+from autoprune.budget import Budget
 from autoprune.digest import digest_file
 from autoprune.models.quiet import quiet_transformers
 from autoprune.plain_text import in_code
@@ -58,6 +59,20 @@ def smaller_name(model: str, share: float) -> str:
     return f"autoprune.{model_slug(model)}.p{round(share * 100)}"
 
 
+def budget_name(model: str, budget: Budget, *, smaller: bool) -> str:
+    """Registered model in which winners of a search with this budget compete.
+
+    Besides the two above: ``autoprune.<model>.b25`` for 25 % of the bytes, ``.x130`` for 1.3 times
+    the speed.
+
+    Args:
+        smaller: Whether schemes are searched.
+    """
+    if budget.unit != "sparsity":
+        return f"autoprune.{model_slug(model)}.{budget.tag}"
+    return smaller_name(model, budget.share) if smaller else registry_name(model, budget.share)
+
+
 def register_checkpoint(
     tracker: Tracker,
     parent_id: str,
@@ -70,6 +85,7 @@ def register_checkpoint(
     may_lead: bool = True,
     description: str = "",
     name: str | None = None,
+    goal: str = "",
 ) -> Registered:
     """Log a saved folder as a model of a run, register it, and set its alias.
 
@@ -88,6 +104,7 @@ def register_checkpoint(
         may_lead: False: a challenger even as the first, since something counts against it.
         description: Description of the version, markdown.
         name: Registered model; None: that of the model and its share of zeros.
+        goal: A budget in bytes or speed in words, which the name stands for; empty: a share.
     """
     name = name or registry_name(model, sparsity)
     client = tracker.client
@@ -109,16 +126,18 @@ def register_checkpoint(
         )
         # Keep what a person wrote in the meantime.
         if not client.get_registered_model(name).description:
-            client.update_registered_model(name, _about(name, model, sparsity))
+            client.update_registered_model(name, _about(name, model, sparsity, goal))
     alias = _present(tracker, name, str(known.version), may_lead)
     at = f"@{alias}" if alias else f"/{known.version}"
     return Registered(name, str(known.version), f"models:/{name}{at}")
 
 
-def _about(name: str, model: str, share: float) -> str:
+def _about(name: str, model: str, share: float, goal: str) -> str:
     made = f"with {share:.0%} of its prunable weights set to zero, as searches found"
     if name == smaller_name(model, share):
         made = f"made smaller by schemes: {share:.0%} of its blocks' parameters are gone"
+    if goal:
+        made = f"made smaller by schemes, each to {goal}"
     return (
         f"{in_code(model)} {made}. Alias `champion`: the best that passed the gate of `autoprune "
         "promote`; `challenger`: the latest winner; `previous`: the champion before."

@@ -1,17 +1,23 @@
 """A recipe that is a scheme, on a bench: its real shapes are measured and the model comes back."""
 
+import copy
+import functools
 from collections.abc import Callable
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
+from autoprune.bench import scheme_recipe
 from autoprune.bench.bench import Bench
+from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.candidate import Candidate
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.structure import find_blocks
 from autoprune.recipe import Recipe
 
@@ -79,3 +85,32 @@ def test_a_store_that_fails_is_no_fault_of_the_scheme(
         with pytest.raises(AutopruneError, match="no space left") as caught:
             call()
         assert not isinstance(caught.value, UsageError)
+
+
+def test_a_budget_in_bytes_or_speed_is_a_share_found_from_shapes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bench.loaded.model
+    text = "width:score=magnitude,fit=false"
+    asked = SchemeBudget(Budget(bytes=0.1), checkpoint_type(bench.loaded.source))
+    found = bench.validate(recipe(text), asked.budget)
+    alone = Shrinking.parse(text).apply(copy.deepcopy(model), asked)
+    with bench.pruned(recipe(text), found.budget["share"]) as outcome:
+        assert isinstance(outcome, SmallerOutcome)
+        assert outcome.shrunk.plan.to_json() == alone.plan.to_json()
+        assert asked.bytes_of(bench.loaded.model) == alone.budget["bytes"]
+    assert bench.validate(recipe(text), 0.5).budget == {}
+    refused = bench.validate(recipe("depth:criterion=taylor"), Budget(bytes=0.99))
+    assert refused.code == "invalid" and "'depth:criterion=taylor' cannot take" in refused.detail
+    whole = model.num_parameters()
+
+    def speed(smaller: PreTrainedModel) -> float:
+        return 100.0 * whole / smaller.num_parameters()
+
+    timed = functools.partial(SchemeBudget, speed=speed)
+    monkeypatch.setattr(scheme_recipe, "SchemeBudget", timed)
+    quick = bench.validate(recipe(text), Budget(faster=1.1)).budget
+    assert quick["faster"] >= 1.1 and quick["tokens_per_second_dense"] == 100.0
+    with bench.pruned(recipe(text), quick["share"]):
+        assert speed(bench.loaded.model) / 100.0 == quick["faster"]
+    assert bench.loaded.model is model

@@ -1,6 +1,7 @@
 """A whole search of schemes on a tiny model: record, smaller winner, registry, gate's facts."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from flows.search import search
 from flows.search.leaderboard import closing_text
 from flows.search.params import SearchParams
 from tasks.promotion import inspect_checkpoint
+from tasks.reproduce import find_candidate, reproduce
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tests.support.small_search import SIZES
@@ -61,6 +63,54 @@ def test_a_search_of_schemes_ends_with_a_smaller_model(
     assert again.starts == (made["scheme"],) and again.spec().starts
     plain = params.model_copy(update={"run": None, "schemes": None})
     assert with_best_so_far(State.open(), plain).starts == ()
+
+
+def test_a_search_in_bytes_says_so_everywhere_and_is_made_again(
+    tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    asked = {"model": str(tiny_folder), "corpus": str(text_file), "designer": "random"}
+    params = SearchParams(
+        **SIZES | asked,
+        schemes="width:score=magnitude,fit=false",
+        bytes=0.1,
+        fitness="kl",
+        candidates=3,
+        slots=3,
+    )
+    assert "-b10-" in params.run_id() and "--bytes 0.1" in params.command()
+    record = search.fn(params)
+    state, run = State.open(), params.run_id()
+    files = RunFiles.of(state, run)
+    assert record["passed"] and record["sparsity"] is None
+    assert "target 10 % fewer bytes" in closing_text(record)
+    assert "with 10 % fewer bytes" in files.page.read_text()
+    assert "with 10 % fewer bytes" in listing("runs", None)[1]
+    made = read_object(files.winner / "autoprune.json")
+    budget = made["budget"]
+    assert budget["asked"] == "10 % of the bytes" and budget["share"] == made["target"]
+    assert abs(budget["bytes_removed"] - 0.1) < 0.02
+    assert files.read_facts()["registered"]["name"].endswith(".b10")
+    mlflow_run = find_candidate(state, run, record["best"])
+    again = reproduce(str(state.root), mlflow_run)
+    assert again["mask_digest"] == made["mask_digest"] and again["share"] == made["target"]
+    later = params.model_copy(update={"run": "later"})
+    assert with_best_so_far(state, later).starts == (made["scheme"],)
+    other = later.model_copy(update={"bytes": None, "sparsity": made["target"]})
+    assert with_best_so_far(state, other).starts == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"bytes": 0.2}, "bytes 0.2: zeros bring neither"),
+        ({"faster": 1.3}, "faster 1.3: zeros bring neither"),
+        ({"schemes": "depth", "bytes": 0.2, "sparsity": 0.2}, "two budgets"),
+        ({"schemes": "depth", "faster": 1.3, "runner": "dask"}, "workers of dask"),
+    ],
+)
+def test_budgets_that_do_not_go_together_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        SearchParams.model_validate(wrong)
 
 
 def test_what_leaves_zeros_is_refused_beside_schemes() -> None:

@@ -13,7 +13,7 @@ from autoprune.bench.smaller import Shrinking
 from autoprune.errors import UsageError
 from autoprune.models.structure import find_blocks
 from autoprune.names import MEASURED
-from autoprune.schemes import SCHEMES, Skip, build_scheme, shrink, skipped_experts
+from autoprune.schemes import SCHEMES, Skip, build_scheme, shrink, skipped_computations
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.skip import ratios, threshold
 from flows.prune.params import PruneParams
@@ -68,7 +68,7 @@ def test_nothing_half_and_all_of_the_lesser_experts(family: str) -> None:
     made = copy.deepcopy(model)
     plan = shrink(made, Skip(), 0.25, WINDOWS).plan
     logits(made, WINDOWS)
-    counts = skipped_experts(made)
+    counts = skipped_computations(made)
     assert counts is not None and counts.taken == sum(
         2 * WINDOWS.numel() for beta in plan.steps[0].skip_below if beta is not None
     )
@@ -80,7 +80,7 @@ def test_nothing_half_and_all_of_the_lesser_experts(family: str) -> None:
     with Skip().masked(model, Skip().plan(model, WINDOWS, 0.5)):
         alone = logits(model)
     torch.testing.assert_close(alone, skipping(model, 1.0 + 1e-9))
-    assert torch.equal(logits(model), dense) and skipped_experts(model) is None
+    assert torch.equal(logits(model), dense) and skipped_computations(model) is None
 
 
 def test_of_several_experts_the_lesser_ones_go_together() -> None:

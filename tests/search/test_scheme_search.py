@@ -27,13 +27,16 @@ from autoprune.recipe import Recipe
 from autoprune.schemes import build_scheme
 from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchBudget, SearchSpec
 from autoprune.search.reasons import question_of
+from autoprune.search.repeated import validation_again
 from autoprune.search.starts import given_start
-from autoprune.search.steps import Done, Measurement, Validation
+from autoprune.search.steps import Done, Measurement, Validation, outcome_from_json
 from autoprune.search_settings import Arm
 from tests.support.synthetic import Synthetic, drive, make_spec
 
 FAMILIES = ("depth", "width", "depth+width")
 CHOICES = Choices(("row",), ("uniform",), ("none",), schemes=FAMILIES)
+# Share of the blocks' parameters by which each family reaches a budget.
+SHARES = {"depth": 0.3, "width": 0.4, "depth+width": 0.5}
 BEST = {
     ("depth", "criterion"): "influence",
     ("depth", "protect"): "1-1",
@@ -97,6 +100,59 @@ def test_every_arm_varies_schemes_and_resumes(tmp_path: Path, arm: Arm) -> None:
     assert ("depth:criterion=perplexity|taylor" in text) == asks and "x_norm" not in text
     with Search.open(tmp_path) as again:
         assert again.graph.digest == search.graph.digest
+
+
+class Timed(Shapes):
+    """The same, where each family takes another share; without its attention none is as fast."""
+
+    def validate(self, recipe: Recipe) -> Validation:
+        text = recipe.metric.source
+        if values_of(build_scheme(text)).get(("width", "parts")) == "mlp":
+            return Validation(False, "invalid", f"{text!r} makes the model at most 1.02 times")
+        share = SHARES[family_of(build_scheme(text))]
+        return Validation(True, seconds=0.1, budget={"share": share, "faster": 1.31})
+
+
+def test_a_speed_is_timed_once_for_all_of_the_same_shapes(tmp_path: Path) -> None:
+    spec = scheme_spec(arm="genetic", designer=DesignerSpec(), faster=1.3)
+    driver = Timed()
+    with Search.open(tmp_path, spec) as search:
+        assert drive(search, driver) == Done("candidates")
+        steps = [body["step"] for body in search.history()]
+        outcomes = [outcome_from_json(body["outcome"]) for body in search.history()]
+        entries = [e for e in search.entries if e.recipe is not None]
+        shapes = {build_scheme(e.known_recipe.metric.source).shapes_only().text for e in entries}
+        timed = [step for step in steps if step["kind"] == "Validate"]
+        assert len(entries) > len(shapes) == len(timed)
+        for step in steps:
+            if step["kind"] == "Measure" and step["recipe"] is not None:
+                family = family_of(build_scheme(step["recipe"]["metric"]["source"]))
+                assert step["sparsity"] == SHARES[family]
+        sealed = next(step for step in steps if step["kind"] == "Seal")["sparsity"]
+        assert sealed == {alias: search.share_of(alias) for alias in sealed} and len(sealed) >= 3
+        refused = [e for e in entries if e.code == "invalid"]
+        assert refused and all(repr(e.known_recipe.metric.source) in e.detail for e in refused)
+        again, known = validation_again(search, search.archive["width"])
+        assert again.share == 0.4 and known in outcomes
+        digest, count = search.graph.digest, len(driver.asked)
+    with Search.open(tmp_path) as after:
+        assert after.graph.digest == digest and len(driver.asked) == count
+        assert after.share_of("depth+width") == 0.5
+
+
+def test_a_budget_of_schemes_is_on_record_and_no_share_beside_it() -> None:
+    for unit, value, goal in (("bytes", 0.2, "20 % fewer bytes"), ("faster", 1.3, "1.3 times")):
+        spec = scheme_spec(**{unit: value})
+        body = spec.to_json()
+        assert body[unit] == value and "sparsity" not in body and spec.size == {unit: value}
+        assert SearchSpec.recorded(body) == spec and goal in question_of(spec)
+        with pytest.raises(ValueError, match="zeros bring neither"):
+            make_spec(**{unit: value})
+        with pytest.raises(ValueError, match="no such share"):
+            scheme_spec(**{unit: value}, also_sparsities=(0.5,))
+    assert not {"bytes", "faster"} & scheme_spec().to_json().keys()
+    with pytest.raises(ValueError, match="two budgets"):
+        scheme_spec(bytes=0.2, faster=1.3)
 
 
 def test_a_scheme_that_is_only_measured_is_refused_before_a_search() -> None:

@@ -129,7 +129,7 @@ class Synthetic:
                 return found
             case Seal():
                 found = {
-                    alias: self.measure(recipe, step.windows, step.sparsity, "sealed")
+                    alias: self.measure(recipe, step.windows, step.share_of(alias), "sealed")
                     for alias, recipe in step.recipes
                 }
                 return Sealed(

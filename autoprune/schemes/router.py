@@ -1,0 +1,301 @@
+"""Dynamic depth: small routers skip attention or MLP of a block for tokens that need them least.
+
+No stock configuration can express this, so it is measured and not saved.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from autoprune.errors import AutopruneError
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import find_blocks
+from autoprune.precision import in_float64
+from autoprune.progress import Progress, Report, silent
+from autoprune.schemes.plan import Gate, SchemePlan, Step
+from autoprune.schemes.scheme import SCHEMES, Scheme
+from autoprune.schemes.skip import Skipped, count_skipped
+from autoprune.schemes.surgery import block_parameters
+
+# Names of the two parts in a block, by family.
+_NAMES = (("self_attn", "self_attention", "attention", "attn"), ("mlp", "feed_forward"))
+# Weight of the distance to the target share, as in SkipGPT.
+_PULL = 20.0
+# Which tokens of [b, s] run attention and MLP: 1 or 0; None: all, unchanged.
+Decide = Callable[[Tensor], "tuple[Tensor, Tensor] | None"]
+
+
+@SCHEMES.register("router")
+@dataclass(frozen=True)
+class Router(Scheme):
+    """Skip attention or MLP of a block, token by token: measured by compare, never saved.
+
+    A linear router for each part reads the block's input. The model stays as it is; the routers
+    learn from its predictions. The share is of the computations of attentions and MLPs, all counted
+    alike, and a threshold for each part then skips it on the calibration tokens.
+
+    Args:
+        steps: Steps of training, one window each; 0: routers stay random, a control.
+        rate: Learning rate.
+    """
+
+    NAME: ClassVar[str] = "router"
+    SOURCE: ClassVar[str] = "after SkipGPT, arXiv 2506.04179, with linear routers and thresholds"
+
+    steps: int = 60
+    rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        self._require("steps", self.steps >= 0, "at least 0")
+        self._require("rate", 0.0 < self.rate <= 1.0, "above 0 and at most 1")
+
+    @property
+    def stochastic(self) -> bool:
+        """The routers start at random."""
+        return True
+
+    def plan(
+        self,
+        model: PreTrainedModel,
+        windows: Tensor | None,
+        target: float,
+        *,
+        seed: int = 0,
+        report: Report = silent,
+    ) -> SchemePlan:
+        """Train the routers, then find their thresholds from block to block.
+
+        Raises:
+            AutopruneError: If a block is more than the sum of its input, attention and MLP.
+        """
+        steps: tuple[Step, ...] = ()
+        facts: dict[str, Any] = {}
+        notes: tuple[str, ...] = ()
+        if target:
+            assert windows is not None
+            _require_sums(model, windows)
+            weights = self._trained(model, windows, 1.0 - target, seed, report)
+            gates, runs = _calibrated(model, windows, weights, 1.0 - target, report)
+            steps = (Step(gates=tuple(gates)),)
+            facts = {"router": {"runs": runs}}
+            notes = (
+                "attention and MLP are skipped while the model runs; its size stays, and "
+                "transformers computes them all the same, so that no time is saved here",
+            )
+        before = sum(block_parameters(model))
+        return SchemePlan(self.text, target, steps, before, before, facts, notes)
+
+    def _trained(
+        self, model: PreTrainedModel, windows: Tensor, share: float, seed: int, report: Report
+    ) -> Tensor:
+        """Router weights with a bias at the end, float32 [blocks, 2, hidden + 1]."""
+        blocks, draw = find_blocks(model), torch.Generator().manual_seed(seed)
+        width = model.get_input_embeddings().weight.shape[1]
+        weights = torch.randn(len(blocks), 2, width + 1, generator=draw)
+        weights[..., -1] = math.log((share + 0.01) / (1.01 - share))
+        weights = weights.to(model.device).requires_grad_()
+        optimizer = torch.optim.Adam([weights], lr=self.rate)
+        ran: list[Tensor] = []
+
+        def deciding(number: int) -> Decide:
+            def decide(hidden: Tensor) -> tuple[Tensor, Tensor] | None:
+                if not torch.is_grad_enabled():
+                    return None
+                scores = torch.stack([score(hidden, one) for one in weights[number]])
+                # Logistic noise: each gate is a fair draw with the router's probability.
+                noise = torch.rand(scores.shape, generator=draw).clamp(1e-6, 1 - 1e-6).logit()
+                soft = (scores + noise.to(scores.device)).sigmoid()
+                # Straight through: hard forwards, soft backwards.
+                gates = (soft > 0.5).float() + soft - soft.detach()
+                ran.append(gates.mean())
+                return gates[0], gates[1]
+
+            return decide
+
+        with _gated(blocks, [deciding(number) for number in range(len(blocks))]):
+            for step in range(self.steps):
+                at = int(torch.randint(len(windows), (1,), generator=draw))
+                ids = windows[at : at + 1].to(model.device)
+                with torch.no_grad():
+                    dense = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+                ran.clear()
+                with torch.enable_grad():
+                    found = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+                    lost = nn.functional.kl_div(found, dense, log_target=True, reduction="none")
+                    loss = lost.sum(-1).mean() + _PULL * (torch.stack(ran).mean() - share).abs()
+                    # The model's own weights get no gradient.
+                    weights.grad = torch.autograd.grad(loss, weights)[0]
+                optimizer.step()
+                report(Progress("router", step + 1, self.steps, f"loss {float(loss.detach()):.3f}"))
+        return weights.detach()
+
+    @contextmanager
+    def masked(self, model: PreTrainedModel, plan: SchemePlan) -> Iterator[None]:
+        """Skip inside the context."""
+        counts = Skipped("block part")
+        decisions = [_fixed(pair, counts) for step in plan.steps for pair in step.gates]
+        with _gated(find_blocks(model), decisions):
+            yield
+
+    def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
+        """Skip from now on; :func:`autoprune.schemes.skip.skipped_computations` counts."""
+        counts = count_skipped(model, "block part")
+        for step in plan.steps:
+            for block, pair in zip(find_blocks(model), step.gates, strict=True):
+                _attach(block, _fixed(pair, counts))
+
+
+def score(hidden: Tensor, weights: Tensor) -> Tensor:
+    """A router's score of each token, which depends on its own hidden state alone.
+
+    Args:
+        hidden: Inputs of the block, [b, s, d].
+        weights: Weights and bias, float32 [d + 1].
+
+    Returns:
+        float32 [b, s].
+    """
+    x = hidden.float()
+    # Of mean square 1, so that blocks with large states learn as fast as others.
+    x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+    return (x * weights[:-1]).sum(-1) / math.sqrt(len(weights) - 1) + weights[-1]
+
+
+@torch.no_grad()
+def _calibrated(
+    model: PreTrainedModel, windows: Tensor, weights: Tensor, share: float, report: Report
+) -> tuple[list[tuple[Gate, Gate]], list[list[float]]]:
+    """Gates by block, and the share of calibration tokens that each runs.
+
+    The routers' own rates are shifted alike until their mean is the share. What equal tokens cost
+    in one part, such as repeated words in the first block, the next parts make up for.
+    """
+    count = windows.numel()
+    rates = _rates(model, windows, weights)
+    wanted = shifted(rates.flatten(), share).reshape(rates.shape) * count
+    gates: list[tuple[Gate, Gate]] = []
+    runs: list[list[float]] = []
+    stream, due, ran = BlockStream(model, windows), 0.0, 0
+    blocks = find_blocks(model)
+    with ExitStack() as stack:
+        for number, block in enumerate(blocks):
+            pair: list[Gate] = []
+            shares: list[float] = []
+            for one, own in zip(weights[number], wanted[number], strict=True):
+                scores = torch.cat([score(hidden, one).flatten() for hidden in stream.hidden])
+                due += float(own)
+                pair.append(Gate(one, cut(scores, round(due) - ran)))
+                here = int((in_float64(scores) >= pair[-1].threshold).sum())
+                ran += here
+                shares.append(here / count)
+            runs.append(shares)
+            gates.append((pair[0], pair[1]))
+            stack.enter_context(_gated([block], [_fixed(gates[-1], Skipped("block part"))]))
+            stream.advance()
+            report(Progress("thresholds", number + 1, len(blocks)))
+    return gates, runs
+
+
+def cut(scores: Tensor, count: int) -> float:
+    """The threshold that this many scores reach, more where some are equal; amid a gap.
+
+    Args:
+        scores: Of all tokens, [t].
+        count: Below 1: none; at least t: all.
+    """
+    if count < 1:
+        return math.inf
+    if count >= len(scores):
+        return -math.inf
+    ordered = in_float64(scores).sort(descending=True).values
+    return float((ordered[count - 1] + ordered[count]) / 2)
+
+
+def shifted(rates: Tensor, mean: float) -> Tensor:
+    """Rates moved by one number and clipped to 0 and 1, float64, so that this is their mean."""
+    low, high = -1.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        short = float((in_float64(rates) + middle).clamp(0, 1).mean()) < mean
+        low, high = (middle, high) if short else (low, middle)
+    return (in_float64(rates) + high).clamp(0, 1)
+
+
+def _rates(model: PreTrainedModel, windows: Tensor, weights: Tensor) -> Tensor:
+    """Mean probability with which each router runs its part, on the dense model, [blocks, 2]."""
+    stream, found = BlockStream(model, windows), []
+    for own in weights:
+        seen = [torch.stack([score(h, one).sigmoid().mean() for one in own]) for h in stream.hidden]
+        found.append(torch.stack(seen).mean(0))
+        stream.advance()
+    return torch.stack(found).cpu()
+
+
+def _fixed(pair: tuple[Gate, Gate], counts: Skipped) -> Decide:
+    def decide(hidden: Tensor) -> tuple[Tensor, Tensor]:
+        scores = [score(hidden, one.weights.to(hidden.device)) for one in pair]
+        runs = [in_float64(s) >= one.threshold for s, one in zip(scores, pair, strict=True)]
+        counts.taken += sum(part.numel() for part in runs)
+        counts.skipped += sum(int((~part).sum()) for part in runs)
+        return runs[0], runs[1]
+
+    return decide
+
+
+@contextmanager
+def _gated(blocks: Iterable[nn.Module], decisions: Sequence[Decide]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for block, decide in zip(blocks, decisions, strict=bool(decisions)):
+            for handle in _attach(block, decide):
+                stack.callback(handle.remove)
+        yield
+
+
+def _attach(block: nn.Module, decide: Decide) -> list[RemovableHandle]:
+    now: list[tuple[Tensor, Tensor] | None] = [None]
+
+    def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        now[0] = decide(given[0] if given else named["hidden_states"])
+
+    def after(index: int) -> Any:
+        def gate(_: nn.Module, __: Any, output: Any) -> Any:
+            if now[0] is None:
+                return output
+            first = output[0] if isinstance(output, tuple) else output
+            runs = now[0][index].reshape(*first.shape[:-1], 1).to(first.dtype)
+            return (first * runs, *output[1:]) if isinstance(output, tuple) else first * runs
+
+        return gate
+
+    parts = [next((n for n in names if hasattr(block, n)), "") for names in _NAMES]
+    if not all(parts):
+        raise _unsuited(block)
+    hooks = [block.register_forward_pre_hook(before, with_kwargs=True)]
+    for index, name in enumerate(parts):
+        hooks.append(block.get_submodule(name).register_forward_hook(after(index)))
+    return hooks
+
+
+@torch.no_grad()
+def _require_sums(model: PreTrainedModel, windows: Tensor) -> None:
+    """Check that a block without attention and MLP gives its input."""
+    stream = BlockStream(model, windows[:1])
+    for block in find_blocks(model):
+        with _gated([block], [lambda hidden: (torch.zeros_like(hidden[..., 0]),) * 2]):
+            if not torch.equal(stream.output(0), stream.hidden[0]):
+                raise _unsuited(block)
+        stream.advance()
+
+
+def _unsuited(block: nn.Module) -> AutopruneError:
+    return AutopruneError(
+        f"{type(block).__name__} is more than the sum of its input, an attention and an MLP, so "
+        "that no router can skip these; take another scheme"
+    )
