@@ -1,24 +1,17 @@
 """Commands and comparisons over a tiny model, a text file and a state folder of the test's own."""
 
-import base64
 import json
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from autoprune.report.canvas import Canvas
 from tasks.state import State
 from tests.support import small_comparison
 from tests.support.command_line import PRUNE, CommandLine
+from tests.support.sketched import sketch
 from tests.support.small_comparison import Compared
-
-# A picture in the form of PNG.
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 
 
 @pytest.fixture
@@ -37,14 +30,7 @@ def sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     Rendering is matplotlib's work, and a third of a tiny search's.
     """
     if "pictures" not in request.keywords:
-        monkeypatch.setattr(Canvas, "_save", _outline)
-
-
-def _outline(_: Canvas, stream: Any, **options: object) -> None:
-    if options["format"] == "svg":
-        stream.write('<svg width="1pt" height="1pt" viewBox="0 0 1 1"></svg>')
-    else:
-        stream.write(PIXEL)
+        sketch(monkeypatch)
 
 
 @pytest.fixture

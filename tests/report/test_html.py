@@ -16,6 +16,7 @@ from autoprune.report.markup import graph_picture
 from tests.support.browser import browser
 from tests.support.html_page import Page, assert_inert, packed
 from tests.support.sample_run import make_report
+from tests.support.sketched import sketch
 
 PAYLOADS = [
     "<script>document.title='pwned'</script>",
@@ -64,6 +65,19 @@ def poisoned(report: RunReport) -> RunReport:
     return RunReport.from_json({**hostile, "edges": edges})
 
 
+@pytest.fixture(scope="module")
+def page() -> str:
+    """The page of the sample run; eight pictures are most of the time that it takes."""
+    return render(make_report())
+
+
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words beside pictures that nobody looks at."""
+    sketch(monkeypatch)
+
+
+@pytest.mark.usefixtures("sketched")
 def test_a_metric_without_a_part_in_the_recipe_is_not_claimed() -> None:
     report = make_report()
     printed = "the metric has no part in it"
@@ -76,6 +90,7 @@ def test_a_metric_without_a_part_in_the_recipe_is_not_claimed() -> None:
     assert printed in render(replace(report, entries=entries))
 
 
+@pytest.mark.usefixtures("sketched")
 @pytest.mark.parametrize(
     ("interval", "shown"),
     [((-0.3, -0.1), "better"), ((0.1, 0.3), "worse"), ((-0.4, 0.2), ""), (None, "")],
@@ -89,6 +104,7 @@ def test_a_change_is_coloured_only_where_its_interval_leaves_no_doubt(
     assert classes == {shown}
 
 
+@pytest.mark.usefixtures("sketched")
 def test_a_figure_of_masks_alone_is_marked() -> None:
     report = make_report(4)
     assert "<small>masks alone</small>" not in render(report)
@@ -99,24 +115,23 @@ def test_a_figure_of_masks_alone_is_marked() -> None:
     assert text.count('class="num ppl alone"') == text.count("<small>masks alone</small>") == 1
 
 
-def test_self_contained() -> None:
-    assert_inert(render(make_report()))
+def test_self_contained(page: str) -> None:
+    assert_inert(page)
 
 
-def test_only_our_script_may_run() -> None:
-    text = render(make_report())
-    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+def test_only_our_script_may_run(page: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None
     assert "default-src 'none'" in policy.group(1)
     assert "script-src 'sha256-" in policy.group(1)
     assert "unsafe-eval" not in policy.group(1)
 
 
-def test_hostile_text_in_every_field_stays_text() -> None:
+def test_hostile_text_in_every_field_stays_text(page: str) -> None:
     hostile = poisoned(make_report())
     text = render(hostile)
     assert_inert(text)
-    assert render(make_report()).count("<script") == text.count("<script")
+    assert page.count("<script") == text.count("<script")
     words = "".join(Page(text).words)
     assert "<script>document.title='pwned'</script>" in words, "shown, not dropped"
     assert "{{ 7 * 7 }}" in words
@@ -128,10 +143,9 @@ def test_hostile_text_in_every_field_stays_text() -> None:
     assert not [key for key in keys if key.startswith("on") or "href" in key]
 
 
-def test_what_people_look_for_is_there() -> None:
+def test_what_people_look_for_is_there(page: str) -> None:
     report = make_report()
-    text = render(report)
-    words = "".join(Page(text).words)
+    words = "".join(Page(page).words)
     assert report.winner is not None
     for entry in report.entries:
         assert entry.alias in words
@@ -142,7 +156,7 @@ def test_what_people_look_for_is_there() -> None:
     assert shared in words
     assert report.command in words
     assert all(command.text in words for command in report.next_commands)
-    nodes = packed(text)
+    nodes = packed(page)
     prompt = next(n.body["prompt"] for n in report.nodes if "prompt" in n.body)
     assert any(node["body"].get("prompt") == prompt for node in nodes)
     assert all(isinstance(link[2], int) for node in nodes for link in node["links"])
@@ -167,6 +181,7 @@ def test_under_two_megabytes_with_long_texts_of_a_hundred_candidates() -> None:
     assert "more recipes are in the JSON record" in many
 
 
+@pytest.mark.usefixtures("sketched")
 def test_honest_words_when_nothing_is_better() -> None:
     report = make_report(6)
     nothing = replace(report, entries=tuple(e for e in report.entries if e.kind == "baseline"))

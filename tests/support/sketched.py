@@ -1,0 +1,25 @@
+"""Pictures that are drawn but not rendered, for tests that look at the words beside them."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from autoprune.report.canvas import Canvas
+
+# A picture in the form of PNG.
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the work of matplotlib's renderer until the test ends."""
+    monkeypatch.setattr(Canvas, "_save", _outline)
+
+
+def _outline(_: Canvas, stream: Any, **options: object) -> None:
+    if options["format"] == "svg":
+        stream.write('<svg width="1pt" height="1pt" viewBox="0 0 1 1"></svg>')
+    else:
+        stream.write(PIXEL)
