@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -44,3 +45,14 @@ def lazily(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
         return value
 
     return find
+
+
+def require(*modules: str) -> None:
+    """Check that packages that are imported later, or by other processes, are installed.
+
+    Raises:
+        ModuleNotFoundError: If one is not installed.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)

@@ -1,7 +1,6 @@
 """Packages that only our extras install, and the error if one is missing."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from autoprune.errors import PrerequisiteError
 
@@ -64,14 +63,3 @@ def with_extra(error: Exception, command: str) -> Exception:
         f"the package {missing.module!r} is not installed, and `autoprune {command}` needs it; "
         f"type: {missing.install}"
     )
-
-
-def require(*modules: str) -> None:
-    """Check that packages which other processes will import are installed.
-
-    Raises:
-        ModuleNotFoundError: If one is not installed.
-    """
-    for module in modules:
-        if find_spec(module) is None:
-            raise ModuleNotFoundError(f"No module named {module!r}", name=module)

@@ -4,11 +4,12 @@ A refused request would be refused again, so it fails its slot instead of ending
 """
 
 import re
-from typing import Any
-
-import openai
+from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import AutopruneError
+
+if TYPE_CHECKING:
+    import openai
 
 # Statuses that concern the request, not the endpoint, the model's name or the key.
 OF_THE_REQUEST = frozenset({400, 413, 422})
@@ -37,12 +38,12 @@ class RefusedError(AutopruneError):
         self.field = field
 
 
-def is_of_the_request(error: openai.APIStatusError) -> bool:
+def is_of_the_request(error: "openai.APIStatusError") -> bool:
     """Whether the refusal concerns only this request."""
     return error.status_code in OF_THE_REQUEST
 
 
-def meaning_of(error: openai.APIStatusError) -> str:
+def meaning_of(error: "openai.APIStatusError") -> str:
     """Return the code of a refusal."""
     if error.status_code == 413:
         return "context_too_long"
@@ -50,7 +51,7 @@ def meaning_of(error: openai.APIStatusError) -> str:
     return next((code for code, form in MEANINGS if re.search(form, words)), "request_refused")
 
 
-def refused_field(error: openai.APIStatusError, body: dict[str, Any]) -> str:
+def refused_field(error: "openai.APIStatusError", body: dict[str, Any]) -> str:
     """Return the field of ``body`` that the endpoint does not support; empty if there is none."""
     words = f"{error.code or ''} {error.message}"
     if not UNSUPPORTED.search(words):

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
 
-import openai
-
 from autoprune.design.chat import ChatRequest, FinishReason, Reply, Usage
 from autoprune.design.refusals import (
     OTHER_LIMIT,
@@ -20,15 +18,14 @@ from autoprune.design.refusals import (
     refused_field,
 )
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
+from autoprune.lazy import require
+
+# Imported where a server is asked, for it takes a second; said here where it is missing.
+require("openai")
 
 # How the form of an answer is sent to a server, strictest first; ``none``: not at all.
 Enforcement = Literal["grammar", "structured_outputs", "json_schema", "none"]
 
-RETRIED = (
-    openai.APIConnectionError,  # time-outs are of this kind too
-    openai.RateLimitError,
-    openai.InternalServerError,
-)
 # Longest pause unless the server asks for a longer one.
 LONGEST_PAUSE = 30.0
 # An attempt with less time is not started; timeouts must not be zero.
@@ -77,6 +74,8 @@ class OpenAIDesigner:
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:
+        import openai
+
         self._key = self.api_key or os.environ.get("OPENAI_API_KEY") or "none"
         self.base_url = self.base_url or os.environ.get("OPENAI_BASE_URL") or None
         # This endpoint's names for the fields of a request; None: it does not accept the field.
@@ -162,12 +161,16 @@ class OpenAIDesigner:
 
     def _repeat(self, body: dict[str, Any] | None) -> Any:
         """Retry a call until there is an answer; ``body`` None: request the list of models."""
+        import openai
+
+        # Time-outs are errors of the connection.
+        retried = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
         deadline = time.monotonic() + self.patience
         for attempt in range(1, self.attempts + 1):
             left = deadline - time.monotonic()
             try:
                 return self._call(body, min(self.timeout, max(left, SHORTEST_ATTEMPT)))
-            except RETRIED as error:
+            except retried as error:
                 left = deadline - time.monotonic() - SHORTEST_ATTEMPT
                 asked = _asked_pause(error)
                 if asked is not None and asked > left:

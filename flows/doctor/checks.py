@@ -97,7 +97,7 @@ def _demo_corpus() -> Finding:
 
 
 def _answering(state: State, ask: bool) -> str:
-    # Imports openai, which may not be installed.
+    # Needs openai, which may not be installed.
     from flows.doctor.designer_ready import endpoint, local_designer
 
     if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"):

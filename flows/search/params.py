@@ -8,6 +8,7 @@ from pydantic import BaseModel, field_validator, model_validator
 from autoprune.design.given import read_facts
 from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.mailbox import Mailbox
+from autoprune.lazy import require
 from autoprune.report.sealed import FRESH
 from autoprune.search_settings import (
     BudgetSettings,
@@ -17,7 +18,6 @@ from autoprune.search_settings import (
 )
 from autoprune.spelling import split_list
 from flows import library
-from flows.extras import require
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,

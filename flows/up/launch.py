@@ -11,7 +11,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
-from flows.extras import require
+from autoprune.lazy import require
 from flows.nightly.nights import Night, remember_night
 from flows.platform import processes, services
 from flows.platform.api_server import log_tail
