@@ -20,7 +20,7 @@ from autoprune.design.refusals import (
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from autoprune.lazy import require
 
-# Imported where a server is asked, for it takes a second; said here where it is missing.
+# Imported where a server is asked, since that takes a second; a missing package is found here.
 require("openai")
 
 # How the form of an answer is sent to a server, strictest first; ``none``: not at all.
