@@ -28,6 +28,9 @@ from autoprune.schemes.surgery import block_parameters
 _NAMES = (("self_attn", "self_attention", "attention", "attn"), ("mlp", "feed_forward"))
 # Weight of the distance to the target share, as in SkipGPT.
 _PULL = 20.0
+# Windows on which each part is left out once, and how steeply what that costs decides at first.
+_TRIED = 2
+_STEEP = 20.0
 # Which tokens of [b, s] run attention and MLP: 1 or 0; None: all, unchanged.
 Decide = Callable[[Tensor], "tuple[Tensor, Tensor] | None"]
 
@@ -37,12 +40,13 @@ Decide = Callable[[Tensor], "tuple[Tensor, Tensor] | None"]
 class Router(Scheme):
     """Skip attention or MLP of a block, token by token: measured by compare, never saved.
 
-    A linear router for each part reads the block's input. The model stays as it is; the routers
-    learn from its predictions. The share is of the computations of attentions and MLPs, all counted
-    alike, and a threshold for each part then skips it on the calibration tokens.
+    A linear router for each part reads the block's input. It starts from what the model's
+    predictions lose without the part, the same for all tokens, and learns from these predictions
+    to tell tokens apart. The model stays as it is. The share is of the computations of attentions
+    and MLPs, all counted alike; a threshold for each part then skips it on the calibration tokens.
 
     Args:
-        steps: Steps of training, one window each; 0: routers stay random, a control.
+        steps: Steps of training, one window each; 0: every token skips the same parts, a control.
         rate: Learning rate.
     """
 
@@ -58,8 +62,8 @@ class Router(Scheme):
 
     @property
     def stochastic(self) -> bool:
-        """The routers start at random."""
-        return True
+        """Windows and gates of the training are drawn."""
+        return self.steps > 0
 
     def plan(
         self,
@@ -98,8 +102,8 @@ class Router(Scheme):
         """Router weights with a bias at the end, float32 [blocks, 2, hidden + 1]."""
         blocks, draw = find_blocks(model), torch.Generator().manual_seed(seed)
         width = model.get_input_embeddings().weight.shape[1]
-        weights = torch.randn(len(blocks), 2, width + 1, generator=draw)
-        weights[..., -1] = math.log((share + 0.01) / (1.01 - share))
+        weights = torch.zeros(len(blocks), 2, width + 1)
+        weights[..., -1] = first_scores(_losses(model, windows[:_TRIED], report), share)
         weights = weights.to(model.device).requires_grad_()
         optimizer = torch.optim.Adam([weights], lr=self.rate)
         ran: list[Tensor] = []
@@ -166,6 +170,42 @@ def score(hidden: Tensor, weights: Tensor) -> Tensor:
     # Of mean square 1, so that blocks with large states learn as fast as others.
     x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
     return (x * weights[:-1]).sum(-1) / math.sqrt(len(weights) - 1) + weights[-1]
+
+
+def first_scores(losses: Tensor, share: float) -> Tensor:
+    """Scores by rank: parts whose loss is below that of this share of all parts are skipped.
+
+    Args:
+        losses: What each part's absence costs, [blocks, 2].
+        share: Share of the parts to run, 0 to 1.
+    """
+    ranks = losses.flatten().argsort().argsort().reshape(losses.shape)
+    return _STEEP * ((ranks + 0.5) / losses.numel() - (1.0 - share))
+
+
+@torch.no_grad()
+def _losses(model: PreTrainedModel, windows: Tensor, report: Report) -> Tensor:
+    """KL of the model without each part to the whole one, nats per token, [blocks, 2]."""
+    blocks, ids = find_blocks(model), windows.to(model.device)
+    dense = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+    found = torch.zeros(len(blocks), 2)
+    for number, block in enumerate(blocks):
+        for index in range(2):
+            with _gated([block], [_without(index)]):
+                other = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+            lost = nn.functional.kl_div(other, dense, log_target=True, reduction="none")
+            found[number, index] = lost.sum(-1).mean()
+        report(Progress("parts", number + 1, len(blocks)))
+    return found
+
+
+def _without(index: int) -> Decide:
+    def decide(hidden: Tensor) -> tuple[Tensor, Tensor]:
+        runs = [torch.ones_like(hidden[..., 0]) for _ in range(2)]
+        runs[index] = torch.zeros_like(runs[index])
+        return runs[0], runs[1]
+
+    return decide
 
 
 @torch.no_grad()
