@@ -11,12 +11,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autoprune.budget import Budget
 from autoprune.plain_text import in_code, in_markdown, one_line, shell_line
 from tasks.state import model_slug, without_login
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    # It imports torch, and lists of runs import this file.
+    from autoprune.budget import Budget
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +56,12 @@ class Publisher:
         kind: Kind of run, the first word of its keys.
     """
 
-    def __init__(self, model: str, budget: Budget | float | None, kind: str = "search") -> None:
+    def __init__(self, model: str, budget: "Budget | float | None", kind: str = "search") -> None:
         slug = model_slug(model)[:LONGEST_SLUG].rstrip("-")
-        asked = Budget(budget) if isinstance(budget, float) else budget
-        self._subject = slug if asked is None else f"{slug}-{asked.tag}"
+        self._subject = slug
+        if budget is not None:
+            tag = f"s{round(100 * budget)}" if isinstance(budget, float) else budget.tag
+            self._subject += f"-{tag}"
         self._kind = kind
         self._known: dict[str, UUID] = {}
         self._written: dict[str, str] = {}

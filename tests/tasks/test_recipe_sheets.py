@@ -19,5 +19,5 @@ def test_before_the_last_rung_the_repair_was_the_proxys(rung: int, solver: str) 
     found = Measurement((1.0,), 10, 2.7, mask_digest="d")
     entry = Entry("C1", 1, "exploit", recipe, results={rung: found}, proxied=True)
     spec = SearchSpec(model="m", corpus="c", proxy="none")
-    search: Any = SimpleNamespace(spec=spec, entries=[entry])
+    search: Any = SimpleNamespace(spec=spec, entries=[entry], budget_of=lambda _: {})
     assert recipe_sheets(search, "demo", {})["C1"]["recipe"]["solver"] == solver
