@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from autoprune.allocation import project
 from autoprune.errors import AutopruneError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import find_blocks
@@ -128,12 +129,11 @@ class Router(Scheme):
                 at = int(torch.randint(len(windows), (1,), generator=draw))
                 ids = windows[at : at + 1].to(model.device)
                 with torch.no_grad():
-                    dense = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+                    dense = _predicted(model, ids)
                 ran.clear()
                 with torch.enable_grad():
-                    found = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
-                    lost = nn.functional.kl_div(found, dense, log_target=True, reduction="none")
-                    loss = lost.sum(-1).mean() + _PULL * (torch.stack(ran).mean() - share).abs()
+                    loss = _distance(_predicted(model, ids), dense)
+                    loss = loss + _PULL * (torch.stack(ran).mean() - share).abs()
                     # The model's own weights get no gradient.
                     weights.grad = torch.autograd.grad(loss, weights)[0]
                 optimizer.step()
@@ -187,16 +187,26 @@ def first_scores(losses: Tensor, share: float) -> Tensor:
 def _losses(model: PreTrainedModel, windows: Tensor, report: Report) -> Tensor:
     """KL of the model without each part to the whole one, nats per token, [blocks, 2]."""
     blocks, ids = find_blocks(model), windows.to(model.device)
-    dense = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+    dense = _predicted(model, ids)
     found = torch.zeros(len(blocks), 2)
     for number, block in enumerate(blocks):
         for index in range(2):
             with _gated([block], [_without(index)]):
-                other = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
-            lost = nn.functional.kl_div(other, dense, log_target=True, reduction="none")
-            found[number, index] = lost.sum(-1).mean()
+                found[number, index] = _distance(_predicted(model, ids), dense)
         report(Progress("parts", number + 1, len(blocks)))
     return found
+
+
+def _predicted(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """Log-probabilities of the next token, float32 [b, s, vocabulary]."""
+    found: Tensor = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+    return found
+
+
+def _distance(found: Tensor, dense: Tensor) -> Tensor:
+    """Mean KL(dense || found) of log-probabilities, nats per token."""
+    lost = nn.functional.kl_div(found, dense, log_target=True, reduction="none")
+    return lost.sum(-1).mean()
 
 
 def _without(index: int) -> Decide:
@@ -260,12 +270,9 @@ def cut(scores: Tensor, count: int) -> float:
 
 def shifted(rates: Tensor, mean: float) -> Tensor:
     """Rates moved by one number and clipped to 0 and 1, float64, so that this is their mean."""
-    low, high = -1.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        short = float((in_float64(rates) + middle).clamp(0, 1).mean()) < mean
-        low, high = (middle, high) if short else (low, middle)
-    return (in_float64(rates) + high).clamp(0, 1)
+    raw = {str(number): value for number, value in enumerate(rates.tolist())}
+    found = project(raw, dict.fromkeys(raw, 1), mean, upper=1.0)
+    return torch.tensor(list(found.values()), dtype=torch.float64)
 
 
 def _rates(model: PreTrainedModel, windows: Tensor, weights: Tensor) -> Tensor:
