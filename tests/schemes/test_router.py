@@ -12,7 +12,7 @@ import autoprune
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.schemes import Gate, Router, build_scheme, shrink, skipped_computations
 from autoprune.schemes.plan import SchemePlan, Step
-from autoprune.schemes.router import cut, shifted
+from autoprune.schemes.router import cut, first_scores, shifted
 from autoprune.schemes.surgery import without_blocks
 from tests.support.tiny_models import random_windows, tiny_model
 
@@ -95,6 +95,15 @@ def test_training_pulls_the_share_and_lowers_the_distance() -> None:
         return float((dense.exp() * (dense - found)).sum(-1).mean())
 
     assert distance(60) < distance(0)
+
+
+def test_the_parts_whose_absence_costs_least_start_below_zero() -> None:
+    losses = torch.tensor([[9.0, 0.3], [0.1, 0.2], [0.4, 0.5]])
+    found = first_scores(losses, 2 / 3)
+    assert ((found < 0) == (losses < 0.25)).all()
+    # In the order of the losses, whatever their size.
+    assert torch.equal(found.flatten().argsort(), losses.flatten().argsort())
+    assert torch.equal(found, first_scores(losses**3, 2 / 3))
 
 
 def test_thresholds_lie_amid_gaps_and_rates_are_shifted_to_their_mean() -> None:
