@@ -3,22 +3,24 @@
 Every GGUF file is written by `autoprune export`; its perplexity is that of the dequantised weights
 through our own evaluation, its speed that of llama.cpp. Zeros are in bfloat16, as many as make the
 compact checkpoint as large as the dense file beside it; it computes nothing until it is turned back
-into a folder of the dense size. The pruned model is a folder (--pruned), or --model without six of
-its blocks, as the cut leaves it. Each row is a process of its own; --resume goes on after a stop.
+into a folder of the dense size. The smaller model is a folder (--smaller), or --model by --scheme.
+Each row is a process of its own; --resume goes on after a stop.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
+from autoprune.digest import digest_json
+from benchmarks.evidence.records import LOSSES
+from benchmarks.evidence.writing import write_record
 from benchmarks.measured import OUT, Rounds, run_fresh
 from benchmarks.table import publish
 
 ROW = "benchmarks.equal_bytes_row"
-# Chosen by the perplexity without each block alone, on six windows.
-DROPPED = "4,5,7,12,14,17"
+BUDGET = "equal bytes"
 _NAME = "equal_bytes"
-_UNUSED = ("-", "1", "selection", "1", "-")
 
 
 def main() -> None:
@@ -27,40 +29,46 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=DEMO_MODEL, help="dense model")
-    parser.add_argument("--pruned", action="append", help="pruned folder; may be repeated")
-    parser.add_argument("--drop", default=DROPPED, help="blocks to leave out where none is given")
-    parser.add_argument("--dense-types", default="q8_0,q5_0,q4_0", help="types of the dense files")
-    parser.add_argument("--types", default="q8_0,q5_1,q5_0", help="types of the pruned files")
-    parser.add_argument(
-        "--measured-windows", dest="windows", type=int, default=20, help="of 512 tokens"
-    )
-    parser.add_argument(
-        "--calibration-windows", dest="samples", type=int, default=16, help="of 512 tokens"
-    )
+    parser.add_argument("--smaller", action="append", help="smaller folder; may be repeated")
+    parser.add_argument("--scheme", default="depth+recover", help="of a folder made here")
+    parser.add_argument("--share", type=float, default=0.2, help="of the blocks' parameters")
+    parser.add_argument("--dense-types", default="f16,q8_0,q5_0,q4_0", help="of the dense files")
+    parser.add_argument("--types", default="q8_0,q5_1,q5_0", help="of the smaller model's files")
+    parser.add_argument("--measured-windows", type=int, default=20)
+    parser.add_argument("--calibration-windows", type=int, default=16)
+    parser.add_argument("--seqlen", type=int, default=512, help="tokens of each window")
     parser.add_argument("--recipe", default="wanda+sparsegpt:select=own", help="of the zeros")
+    parser.add_argument("--corpus", default="wikipedia-sample")
     parser.add_argument("--part", choices=("selection", "sealed"), default="selection")
+    parser.add_argument("--text-split", type=int, default=0, help="number of the sealed set")
+    parser.add_argument("--record", type=Path, help="folder for the raw record")
     parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")
     args = parser.parse_args()
-    options = [f"{key}={value}" for key, value in sorted(vars(args).items()) if key != "resume"]
+    shared = {key: value for key, value in vars(args).items() if key not in ("resume", "record")}
+    options = [f"{key}={value}" for key, value in sorted(shared.items())]
     rounds = Rounds(_NAME, options, resume=args.resume)
-    shared = (str(args.windows), args.part, str(args.samples), args.recipe)
 
-    def measure(what: str, ref: str, how: str, name: str) -> dict[str, Any]:
-        rounds.run(name, "process_s", ROW, what, ref, how, *shared)
+    def measure(name: str, ref: str, **asked: Any) -> dict[str, Any]:
+        rounds.run(name, "process_s", ROW, json.dumps({**shared, **asked, "ref": ref}))
         return {"form": name, **rounds.runs[name][0]}
 
-    sizes = run_fresh(ROW, "sizes", args.model, *_UNUSED)
+    sizes = run_fresh(ROW, json.dumps({"what": "sizes", "ref": args.model}))
     found: list[dict[str, Any]] = []
     for kind in args.dense_types.split(","):
-        dense = measure("gguf", args.model, kind, f"dense {kind}")
-        share = zero_share(sizes["matrices"], sizes["rest"], dense["bytes"])
-        zeros = measure("zeros", args.model, str(share), f"zeros {share:.1%} compact, of {kind}")
-        found += [dense, zeros]
-    for place in args.pruned or [str(_dropped(args.model, args.drop))]:
+        dense = measure(f"dense {kind}", args.model, what="gguf", type=kind)
+        found.append(dense)
+        if kind.startswith("q"):
+            share = zero_share(sizes["matrices"], sizes["rest"], dense["bytes"])
+            name = f"zeros, as large as {kind}"
+            zeros = measure(name, args.model, what="zeros", share=share)
+            found.append({**zeros, "zeros": share})
+    for place in args.smaller or [_made(args, shared)]:
         label = Path(place).name
         for kind in args.types.split(","):
-            found.append(measure("gguf", place, kind, f"{label} {kind}"))
+            found.append(measure(f"{label} {kind}", str(place), what="gguf", type=kind))
     publish(_NAME, _title(args), rows(found), runs=rounds.runs)
+    if args.record:
+        _write(args.record, found)
 
 
 def zero_share(matrices: int, rest: int, target: int) -> float:
@@ -89,6 +97,7 @@ def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
             {
                 "form": row["form"],
                 "bytes": f"{row['bytes']:,}",
+                "zeros": row.get("zeros", "-"),
                 "perplexity": row["perplexity"],
                 "beside": beside["form"] if beside else "-",
                 "x perplexity": row["perplexity"] / beside["perplexity"] if beside else "-",
@@ -99,15 +108,33 @@ def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return made
 
 
-def _dropped(model: str, drop: str) -> Path:
-    folder = OUT / f"without-{drop.replace(',', '-')}"
+def _made(args: argparse.Namespace, shared: dict[str, Any]) -> Path:
+    """The smaller model, made once for these options."""
+    scheme = args.scheme.replace("+", " + ")
+    folder = OUT / _NAME / digest_json(shared)[:16] / f"{scheme} {args.share:.0%}"
     if not (folder / "config.json").is_file():
-        run_fresh(ROW, "drop", model, f"{drop}:{folder}", *_UNUSED[1:])
+        asked = {**shared, "what": "smaller", "ref": args.model, "folder": str(folder)}
+        run_fresh(ROW, json.dumps(asked))
     return folder
+
+
+def _write(folder: Path, found: list[dict[str, Any]]) -> None:
+    """Losses of each window; bytes, zeros and speed of each form stand in ``record.json``."""
+    losses = {row["form"]: {BUDGET: {"0": row["nll"]}} for row in found}
+    kept = ("bytes", "zeros", "prefill", "decode", "others")
+    write_record(
+        folder,
+        LOSSES,
+        "python -m benchmarks equal_bytes --record evidence/equal-bytes",
+        ("losses.json", {"methods": losses}),
+        private=("--smaller",),
+        forms={row["form"]: {key: row[key] for key in kept if key in row} for row in found},
+    )
 
 
 def _title(args: argparse.Namespace) -> str:
     return (
-        f"{Path(args.model).name} at equal bytes; perplexity on {args.windows} x 512 tokens of the "
-        f"{args.part} split, tokens/s of llama.cpp for a prompt of 128 and 32 new tokens"
+        f"{Path(args.model).name} at equal bytes; perplexity on {args.measured_windows} x "
+        f"{args.seqlen} tokens of the {args.part} part of split {args.text_split}, "
+        "tokens/s of llama.cpp for a prompt of 128 and 32 new tokens"
     )

@@ -9,10 +9,9 @@ from safetensors.torch import save_file
 
 from autoprune.checkpoint.compact import write_compact
 from benchmarks import __main__ as benchmarks_main
-from benchmarks import equal_bytes, equal_bytes_row, measured, table
+from benchmarks import equal_bytes, measured, table
 from benchmarks.measured import Rounds
 from benchmarks.table import Goal, publish
-from tests.support.tiny_models import random_windows, tiny_model
 
 SUBJECT = """
 import os, sys, time
@@ -154,15 +153,3 @@ def test_each_form_stands_beside_the_smallest_dense_file_that_is_as_large() -> N
         ("cut q5_0", "dense q4_0", 1.5),
         ("dense q4_0", "-", "-"),
     ]
-
-
-def test_blocks_that_are_left_out_leave_a_model_that_generates() -> None:
-    model = tiny_model("llama")
-    first, last = model.model.layers[0], model.model.layers[2]
-    equal_bytes_row.drop_blocks(model, [1])
-    assert list(model.model.layers) == [first, last] and model.config.num_hidden_layers == 2
-    ids = random_windows(1)
-    plain = model.generate(ids, max_new_tokens=4, do_sample=False, use_cache=False)
-    assert torch.equal(
-        model.generate(ids, max_new_tokens=4, do_sample=False, use_cache=True), plain
-    )

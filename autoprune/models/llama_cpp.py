@@ -150,4 +150,8 @@ def _run(
             f"{first.partition(' E ')[2] or first:.300})"
         )
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    for completion in result["completions"]:
+        if "error" in completion:
+            reason = completion["error"].get("message", completion["error"])
+            raise AutopruneError(f"llama.cpp refused a prompt for {file.name}: {reason}")
     return result

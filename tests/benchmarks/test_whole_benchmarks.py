@@ -1,6 +1,7 @@
 """Benchmarks from their first line to their table, on a tiny model with short windows."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,10 @@ from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from benchmarks import (
     compact,
+    equal_bytes,
+    equal_bytes_row,
     found_recipe,
+    measured,
     recipes,
     repairs,
     row_systems,
@@ -23,8 +27,10 @@ from benchmarks import (
     table,
     throughput,
 )
+from benchmarks.evidence.records import read_record
 from tasks.sealed_looks import count_looks
 from tasks.state import State
+from tests.support.exportable import saved
 from tests.support.small_search import SIZES
 
 
@@ -160,3 +166,43 @@ def test_repairs_row_systems_and_compact_forms_come_to_a_table(
     assert count_looks(State.open(), sealed) == 3
     forms = run(compact, monkeypatch, out, "--model", str(tiny_folder))["rows"]
     assert [row["form"] for row in forms[1:]] == ["bitmask", "csr", "gzip -6"]
+
+
+def test_forms_of_equal_bytes_come_to_a_table_and_a_record(
+    home: Path, text_file: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: dict[str, Any] = {}
+    monkeypatch.setattr(equal_bytes_row, "report", figures.update)
+    monkeypatch.setattr(equal_bytes_row, "PROMPT", range(3, 19))
+
+    def here(_: str, asked: str, **__: Any) -> dict[str, Any]:
+        figures.clear()
+        monkeypatch.setattr(sys, "argv", ["row", asked])
+        equal_bytes_row.main()
+        return {"peak_mb": 1.0, "process_s": 1.0, "others": 0.0, **figures}
+
+    for module in (measured, equal_bytes):
+        monkeypatch.setattr(module, "run_fresh", here)
+        monkeypatch.setattr(module, "OUT", out)
+    few = ["--measured-windows", "3", "--calibration-windows", "4", "--seqlen", "48"]
+    few += [
+        "--model",
+        str(saved(out / "dense", layers=3)),
+        "--corpus",
+        str(text_file),
+        "--scheme",
+        "depth",
+    ]
+    few += ["--dense-types", "f16,q8_0", "--types", "f16", "--share", "0.34", "--part", "sealed"]
+    record = out / "record"
+    made = run(equal_bytes, monkeypatch, out, *few, "--record", str(record))["rows"]
+    forms = {row["form"]: row for row in made}
+    assert 0 < forms["zeros, as large as q8_0"]["zeros"] < 1
+    smaller = [row for form, row in forms.items() if form.startswith("depth")]
+    assert len(forms) == 4 and int(smaller[0]["bytes"].replace(",", "")) > 0
+    sealed = split(load_corpus(str(text_file))).sealed.digest
+    assert count_looks(State.open(), sealed) == 4
+    kept = read_record(record)
+    for form, row in forms.items():
+        nll = kept.of(form, equal_bytes.BUDGET)[0]
+        assert len(nll) == 3 and row["perplexity"] == pytest.approx(math.exp(nll.mean()))

@@ -135,6 +135,13 @@ def test_rows_in_a_wrong_order_are_found(
     assert list(tmp_path.iterdir()) == []
 
 
+@asks_llama_cpp
+def test_a_prompt_that_llama_cpp_refuses_is_an_error(llama: Path, tmp_path: Path) -> None:
+    made = export_gguf(llama, tmp_path / "model.gguf", "f32")
+    with pytest.raises(AutopruneError, match=r"refused a prompt for model\.gguf: .*tokens"):
+        llama_cpp.measure_speed(made.file, [10**6], 2, repeats=1, threads=1)
+
+
 def test_llama_3_positions_are_written(tmp_path: Path) -> None:
     rope = {
         "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
