@@ -47,7 +47,8 @@ class Router(Scheme):
     and MLPs, all counted alike; a threshold for each part then skips it on the calibration tokens.
 
     Args:
-        steps: Steps of training, one window each; 0: every token skips the same parts, a control.
+        steps: Steps of training, one window each; 0: every token skips the same whole parts, a
+            control.
         rate: Learning rate.
     """
 
@@ -225,8 +226,11 @@ def _calibrated(
     """Gates by block, and the share of calibration tokens that each runs.
 
     The routers' own rates are shifted alike until their mean is the share. What equal tokens cost
-    in one part, such as repeated words in the first block, the next parts make up for.
+    in one part, such as repeated words in the first block, the next parts make up for. Routers
+    that tell no tokens apart run whole parts.
     """
+    if not weights[..., :-1].any():
+        return whole_parts(weights, share)
     count = windows.numel()
     rates = _rates(model, windows, weights)
     wanted = shifted(rates.flatten(), share).reshape(rates.shape) * count
@@ -251,6 +255,22 @@ def _calibrated(
             stream.advance()
             report(Progress("thresholds", number + 1, len(blocks)))
     return gates, runs
+
+
+def whole_parts(weights: Tensor, share: float) -> tuple[list[tuple[Gate, Gate]], list[list[float]]]:
+    """Gates that run the parts of the highest scores for every token and skip all others.
+
+    Args:
+        weights: Router weights that are zero but for the bias, [blocks, 2, hidden + 1].
+        share: Share of the parts to run, 0 to 1, rounded to whole ones.
+    """
+    scores = weights[..., -1]
+    best = scores.flatten().argsort(descending=True)[: round(share * scores.numel())]
+    flat = torch.zeros(scores.numel()).index_fill_(0, best.cpu(), 1.0)
+    runs: list[list[float]] = flat.reshape(scores.shape).tolist()
+    at = {1.0: -math.inf, 0.0: math.inf}
+    pairs = zip(weights, runs, strict=True)
+    return [(Gate(w[0], at[r[0]]), Gate(w[1], at[r[1]])) for w, r in pairs], runs
 
 
 def cut(scores: Tensor, count: int) -> float:
