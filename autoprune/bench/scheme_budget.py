@@ -14,8 +14,9 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.suites.latency import tokens_per_second
 from autoprune.models.saved_type import bytes_as
 from autoprune.models.structure import find_blocks
+from autoprune.names import MEASURED
 from autoprune.progress import Progress, Report, silent
-from autoprune.schemes import Scheme, SchemePlan
+from autoprune.schemes import Scheme, SchemePlan, parts_of
 
 # Measures tokens per second of a model.
 Speed = Callable[[PreTrainedModel], float]
@@ -72,6 +73,10 @@ class SchemeBudget:
         """As :meth:`share`, for every scheme as a share of the blocks' parameters."""
         if self.budget.unit == "sparsity":
             return self.budget.share, {}
+        if any(part.NAME in MEASURED for part in parts_of(scheme)):
+            raise UsageError(
+                f"{scheme.text!r} leaves bytes and time as they are; compare it at --sparsity"
+            )
         reach = _Reach(model, scheme.shapes_only(), windows)
         if self.budget.bytes is not None:
             return self._by_bytes(reach, self.budget.bytes, scheme.text), {}

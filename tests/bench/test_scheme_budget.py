@@ -121,6 +121,17 @@ def test_what_is_out_of_reach_is_refused_with_the_most(
     assert len(find_blocks(model)) == BLOCKS
 
 
+@pytest.mark.parametrize("budget", [Budget(bytes=0.2), Budget(faster=1.2)])
+@pytest.mark.parametrize(("family", "text"), [("llama", "router"), ("mixtral", "skip")])
+def test_what_removes_nothing_has_no_budget_in_bytes_or_speed(
+    family: str, text: str, budget: Budget
+) -> None:
+    asked = SchemeBudget(budget, speed=clock([]))
+    # Without text: refused before anything is planned, trained or timed.
+    with pytest.raises(UsageError, match=f"'{text}' leaves bytes and time as they are"):
+        asked.share(model_of(family), Shrinking.parse(text).scheme)
+
+
 def test_budgets_are_checked_and_read() -> None:
     for wrong, says in (
         ({"bytes": 1.0}, "no share that can go"),
