@@ -154,13 +154,9 @@ def shrunken(
     """
     windows = bench.drawn_windows(draw) if how.reads_text else None
     fresh = bench.fresh_windows(how.fresh_windows, draw)
-    dense = bench.loaded.model
-    smaller = copy.deepcopy(dense)
+    smaller = copy.deepcopy(bench.loaded.model)
     made = how.apply(
         smaller, target, windows, fresh=fresh, seed=seed, precision=precision, report=bench.report
     )
-    bench.loaded.model = smaller
-    try:
+    with bench.holding(smaller):
         yield made
-    finally:
-        bench.loaded.model = dense
