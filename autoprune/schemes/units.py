@@ -224,7 +224,8 @@ def _require_separable(
     odd = [
         f"{name} {tuple(p.shape)}"
         for name, p in attention.named_parameters()
-        if id(p) not in known and tuple(p.shape) != (head_dim,)
+        # One norm serves the features of every head; other vectors may belong to pairs of heads.
+        if id(p) not in known and not ("norm" in name and tuple(p.shape) == (head_dim,))
     ]
     rows = projections[0].weight.shape[0]
     if odd or rows != heads * head_dim:
