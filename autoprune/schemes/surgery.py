@@ -40,7 +40,8 @@ def remove_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> None:
     undo = _take_out(model, numbers)
     try:
         require_reopens(model)
-    except AutopruneError:
+    except BaseException:
+        # Ctrl-C too.
         undo()
         raise
 
