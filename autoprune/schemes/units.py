@@ -166,6 +166,9 @@ def slice_units(model: PreTrainedModel, neurons: Kept, groups: Kept) -> None:
         config.intermediate_size = max(widths)
         if len(set(widths)) > 1:
             setattr(config, WIDTHS, widths)
+        elif hasattr(config, WIDTHS):
+            # The blocks that differed are gone, and stock transformers opens one width.
+            delattr(config, WIDTHS)
     if groups:
         _say_heads(config, len(groups[0]), layout.heads, layout.head_dim)
     require_reopens(model)
