@@ -20,6 +20,7 @@ from autoprune.models.capture import BlockStream
 from autoprune.models.structure import find_blocks
 from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
+from autoprune.schemes.importance import received_by, standing_in
 from autoprune.schemes.plan import Gate, SchemePlan, Step
 from autoprune.schemes.scheme import SCHEMES, Scheme
 from autoprune.schemes.skip import Skipped, count_skipped
@@ -105,7 +106,9 @@ class Router(Scheme):
         blocks, draw = find_blocks(model), torch.Generator().manual_seed(seed)
         width = model.get_input_embeddings().weight.shape[1]
         weights = torch.zeros(len(blocks), 2, width + 1)
-        weights[..., -1] = first_scores(_losses(model, windows[:_TRIED], report), share)
+        weights[..., -1] = first_scores(
+            losses_without_parts(model, windows[:_TRIED], report), share
+        )
         weights = weights.to(model.device).requires_grad_()
         optimizer = torch.optim.Adam([weights], lr=self.rate)
         ran: list[Tensor] = []
@@ -185,14 +188,26 @@ def first_scores(losses: Tensor, share: float) -> Tensor:
 
 
 @torch.no_grad()
-def _losses(model: PreTrainedModel, windows: Tensor, report: Report) -> Tensor:
-    """KL of the model without each part to the whole one, nats per token, [blocks, 2]."""
+def losses_without_parts(
+    model: PreTrainedModel, windows: Tensor, report: Report = silent
+) -> Tensor:
+    """KL of the model without each part to the whole one, nats per token, [blocks, 2].
+
+    What a block receives does not depend on its parts, so the blocks before it run only once.
+
+    Args:
+        model: In eval mode.
+        windows: Token ids, int64 [n, s].
+        report: Callback, called after each block.
+    """
     blocks, ids = find_blocks(model), windows.to(model.device)
+    received = received_by(model, blocks, ids)
     dense = _predicted(model, ids)
     found = torch.zeros(len(blocks), 2)
     for number, block in enumerate(blocks):
         for index in range(2):
-            with _gated([block], [_without(index)]):
+            start = standing_in(blocks[:number], received, number)
+            with start, _gated([block], [_without(index)]):
                 found[number, index] = _distance(_predicted(model, ids), dense)
         report(Progress("parts", number + 1, len(blocks)))
     return found

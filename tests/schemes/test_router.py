@@ -11,9 +11,16 @@ from transformers import PreTrainedModel
 
 import autoprune
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.structure import find_blocks
 from autoprune.schemes import Gate, Router, build_scheme, shrink, skipped_computations
 from autoprune.schemes.plan import SchemePlan, Step
-from autoprune.schemes.router import cut, first_scores, shifted, whole_parts
+from autoprune.schemes.router import (
+    cut,
+    first_scores,
+    losses_without_parts,
+    shifted,
+    whole_parts,
+)
 from autoprune.schemes.surgery import without_blocks
 from tests.support.tiny_models import random_windows, tiny_model
 
@@ -89,11 +96,13 @@ def without_part(
     model: PreTrainedModel, windows: torch.Tensor, number: int, index: int
 ) -> torch.Tensor:
     """Log-probabilities of the model without one part, which gives zeros."""
-    block = model.model.layers[number]
-    part = block.mlp if index else block.self_attn
+    block = find_blocks(model)[number]
+    names = ("mlp",) if index else ("self_attn", "attention", "attn")
+    part = next(getattr(block, name) for name in names if hasattr(block, name))
 
     def nothing(_: object, __: object, output: Any) -> Any:
-        return output * 0.0 if index else (output[0] * 0.0, *output[1:])
+        whole = isinstance(output, torch.Tensor)
+        return output * 0.0 if whole else (output[0] * 0.0, *output[1:])
 
     handle = part.register_forward_hook(nothing)
     try:
@@ -104,13 +113,24 @@ def without_part(
 
 def parts_losses(model: PreTrainedModel, windows: torch.Tensor) -> torch.Tensor:
     """What leaving out each part costs, by whole passes of the model."""
-    found = torch.zeros(len(model.model.layers), 2)
+    found = torch.zeros(len(find_blocks(model)), 2)
     dense = logits(model, windows).log_softmax(-1)
     for number in range(len(found)):
         for index in range(2):
             lost = without_part(model, windows, number, index)
             found[number, index] = (dense.exp() * (dense - lost)).sum(-1).mean()
     return found
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "gpt_neox"])
+def test_losses_are_those_of_whole_passes_without_a_part(family: str) -> None:
+    model, seen = tiny_model(family), list[int]()
+    for number, block in enumerate(find_blocks(model)):
+        block.get_submodule("mlp").register_forward_hook(lambda *_, n=number: seen.append(n))
+    found = losses_without_parts(model, WINDOWS[:2])
+    # Blocks before a part run for the dense model alone.
+    assert [seen.count(n) for n in range(3)] == [4, 6, 8]
+    torch.testing.assert_close(found, parts_losses(model, WINDOWS[:2]), rtol=1e-4, atol=1e-6)
 
 
 def test_training_pulls_the_share_and_lowers_the_distance() -> None:
