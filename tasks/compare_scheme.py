@@ -8,12 +8,22 @@ from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.digest import digest_json
 from autoprune.models.saved_type import checkpoint_type
-from autoprune.schemes import skipped_computations
+from autoprune.schemes import parts_of, skipped_computations
 from autoprune.schemes.card import removed
 from tasks.compare_bench import CompareBench
 
 if TYPE_CHECKING:
+    from autoprune.comparison.methods import Method
     from autoprune.comparison.plan import Cell
+
+
+def scheme_versions(method: "Method | None") -> dict[str, Any]:
+    """What a cell's key adds for schemes whose figures have changed; nothing for all others."""
+    if method is None or not method.scheme:
+        return {}
+    parts = parts_of(Shrinking.parse(method.scheme).scheme)
+    changed = {part.NAME: part.VERSION for part in parts if part.VERSION}
+    return {"schemes": changed} if changed else {}
 
 
 @contextmanager

@@ -55,6 +55,8 @@ class Router(Scheme):
 
     NAME: ClassVar[str] = "router"
     SOURCE: ClassVar[str] = "after SkipGPT, arXiv 2506.04179, with linear routers and thresholds"
+    # 1: routers start from what each part's absence costs; those without steps skip whole parts.
+    VERSION: ClassVar[int] = 1
 
     steps: int = 60
     rate: float = 0.02
