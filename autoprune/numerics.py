@@ -6,7 +6,8 @@ from autoprune import __version__
 
 # Increase this when a code change alters a figure of a comparison: scores, budgets, masks,
 # repairs, statistics, windows or losses. Figures and statistics kept under another number are made
-# again. tests/comparison/test_numerics.py fails if that was forgotten.
+# again. tests/comparison/test_numerics.py fails if that was forgotten. What one scheme alone gives
+# has a number of its own, autoprune.schemes.Scheme.VERSION.
 NUMERICS = 3
 # Packages that compute figures besides our own code.
 PACKAGES = ("torch", "transformers")

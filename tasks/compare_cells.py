@@ -16,7 +16,7 @@ from autoprune.evaluation.suites.provenance import hardware
 from autoprune.numerics import computed_by
 from autoprune.pruning.masters import products_type
 from tasks.compare_bench import CompareBench
-from tasks.compare_scheme import shrunk
+from tasks.compare_scheme import same_removed, scheme_versions, shrunk
 from tasks.compare_suites import (
     is_whole,
     measure_suites,
@@ -133,6 +133,7 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "kind": "comparison cell",
         "version": CELL_VERSION,
         **computed_by(),
+        **scheme_versions(cell.method),
         "model": bench.loaded.source.digest,
         "dtype": str(bench.loaded.model.dtype),
         "device": bench.loaded.model.device.type,
@@ -170,7 +171,7 @@ def _measure(
         if known is None:
             losses, distance = _losses(bench, cell, key, suites or [])
             record = _facts(bench, cell) | record | losses
-        elif record["mask_digest"] != known["mask_digest"]:
+        elif not same_removed(record, known):
             raise AutopruneError(
                 f"{cell.title}: pruned again for further suites, its masks differ from those of "
                 "the kept figures; delete the kept cell and measure both anew"

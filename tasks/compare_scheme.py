@@ -1,6 +1,6 @@
 """A cell of a comparison whose method makes the model smaller."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +8,35 @@ from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.digest import digest_json
 from autoprune.models.saved_type import checkpoint_type
-from autoprune.schemes import skipped_computations
+from autoprune.schemes import parts_of, skipped_computations
 from autoprune.schemes.card import removed
 from tasks.compare_bench import CompareBench
 
 if TYPE_CHECKING:
+    from autoprune.comparison.methods import Method
     from autoprune.comparison.plan import Cell
+
+UNITS = "units_digest"
+
+
+def same_removed(record: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether masks, or what a scheme removed, are those of a kept cell.
+
+    Args:
+        record: What was pruned again.
+        known: The kept cell; one of an earlier version has no digest of units.
+    """
+    names = ["mask_digest"] + [UNITS] * (UNITS in known)
+    return all(record.get(name) == known[name] for name in names)
+
+
+def scheme_versions(method: "Method | None") -> dict[str, Any]:
+    """What a cell's key adds for schemes whose figures have changed; nothing for all others."""
+    if method is None or not method.scheme:
+        return {}
+    parts = parts_of(Shrinking.parse(method.scheme).scheme)
+    changed = {part.NAME: part.VERSION for part in parts if part.VERSION}
+    return {"schemes": changed} if changed else {}
 
 
 @contextmanager
@@ -21,7 +44,7 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
     """Let the bench hold a smaller copy of its model, in its real shapes, inside the body.
 
     Yields:
-        What a cell records about pruning: no zeros, the digest of what was removed, notes.
+        What a cell records about pruning: no zeros, digests of what was removed, notes.
     """
     method, target = cell.method, cell.target
     assert method is not None and target is not None
@@ -35,7 +58,9 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
         yield {
             "zeros": 0,
             "prune_seconds": made.seconds,
+            # Counts of units, as cells were kept first; which ones stands beside it.
             "mask_digest": digest_json([found["steps"], cell.seed]),
+            UNITS: digest_json(made.plan.units),
             "notes": kept,
             "note_count": len(notes),
         }

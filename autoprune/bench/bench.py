@@ -197,10 +197,11 @@ class Bench(ModelBench):
         If they had to be collected, the model is dense afterwards.
         """
         statistics = self.statistics_of(draw)
-        if not statistics.covers(needs):
-            # Weights may be pruned at this point, but statistics are of the dense model.
-            self.dense.restore()
-        return statistics.require(needs)
+        with self.holding(self.whole_model):
+            if not statistics.covers(needs):
+                # Weights may be pruned at this point, but statistics are of the dense model.
+                self.dense.restore()
+            return statistics.require(needs)
 
     def statistics_of(self, draw: int) -> DrawStatistics:
         """Statistics of one draw; those of the previous draw are released."""
@@ -337,7 +338,7 @@ class Bench(ModelBench):
             return Measurement(found.nll, found.tokens, found.perplexity, seconds=found.seconds)
         started = time.monotonic()
         if kl:
-            # Compute these on the dense model, before a scheme changes its shape.
+            # Before a scheme makes a second model in memory.
             self.predictions(part)
         pruned = self.pruned(recipe, budget, draw=draw, memory=memory, calibration=calibration)
         with pruned as outcome:
@@ -374,7 +375,7 @@ class Bench(ModelBench):
             dense, pruned = self.dense, self.copy()
             dense.restore()
             self._predictions[part] = dense_predictions(
-                self.loaded.model, self.part(part), report=self.report
+                self.whole_model, self.part(part), report=self.report
             )
             pruned.restore()
         return self._predictions[part]

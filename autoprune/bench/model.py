@@ -1,10 +1,12 @@
 """A model by reference and what belongs to it: layers, windows, statistics, dense weights."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Self
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel, load_model, load_tokenizer
@@ -45,6 +47,8 @@ class ModelBench:
         self.dtype = dtype
         # Token windows by name, int64 [windows, seqlen].
         self.windows: dict[str, Tensor] = {}
+        # The model while another stands in its place.
+        self._whole: PreTrainedModel | None = None
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -52,6 +56,24 @@ class ModelBench:
         import torch
 
         return load_model(self.model_ref, dtype=getattr(torch, self.dtype))
+
+    @property
+    def whole_model(self) -> PreTrainedModel:
+        """The model itself, also while a smaller one stands in its place."""
+        return self.loaded.model if self._whole is None else self._whole
+
+    @contextmanager
+    def holding(self, model: PreTrainedModel) -> Iterator[None]:
+        """Let another model stand in place of the bench's for the body of a ``with`` statement.
+
+        What belongs to the whole model stays so: layers, dense weights, statistics, predictions.
+        """
+        before = self.loaded.model, self._whole
+        self.loaded.model, self._whole = model, self.whole_model
+        try:
+            yield
+        finally:
+            self.loaded.model, self._whole = before
 
     @property
     def tokenizer(self) -> Any:
@@ -71,7 +93,7 @@ class ModelBench:
     @cached_property
     def layers(self) -> list[PrunableLinear]:
         """The prunable linears in block order."""
-        return prunable_linears(self.loaded.model)
+        return prunable_linears(self.whole_model)
 
     @property
     def prunable(self) -> int:
@@ -90,7 +112,7 @@ class ModelBench:
     @cached_property
     def vectors(self) -> dict[str, nn.Parameter]:
         """Norms and biases by name, which some repairs move."""
-        return vectors_of(self.loaded.model)
+        return vectors_of(self.whole_model)
 
     def statistics(self, windows: str, needs: Collection[str]) -> Statistics:
         """Statistics of the dense model on the named windows, from the cache where possible."""

@@ -14,8 +14,9 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.suites.latency import tokens_per_second
 from autoprune.models.saved_type import bytes_as
 from autoprune.models.structure import find_blocks
+from autoprune.names import MEASURED
 from autoprune.progress import Progress, Report, silent
-from autoprune.schemes import Scheme, SchemePlan
+from autoprune.schemes import Scheme, SchemePlan, parts_of
 
 # Measures tokens per second of a model.
 Speed = Callable[[PreTrainedModel], float]
@@ -72,6 +73,10 @@ class SchemeBudget:
         """As :meth:`share`, for every scheme as a share of the blocks' parameters."""
         if self.budget.unit == "sparsity":
             return self.budget.share, {}
+        if any(part.NAME in MEASURED for part in parts_of(scheme)):
+            raise UsageError(
+                f"{scheme.text!r} leaves bytes and time as they are; compare it at --sparsity"
+            )
         reach = _Reach(model, scheme.shapes_only(), windows)
         if self.budget.bytes is not None:
             return self._by_bytes(reach, self.budget.bytes, scheme.text), {}
@@ -97,10 +102,13 @@ class SchemeBudget:
         held = bytes_as(blocks, self.saved) / self.bytes_of(reach.model)
         share = asked / held
         if share >= 1.0 or reach.plan(share) is None:
+            most = reach.most
+            # A scheme that also narrows the embedding might take more than is ever tried.
+            limit = "the most that it takes" if most + 1 < STEPS else "the most to ask it for"
             raise UsageError(
                 f"{text!r} cannot take {asked:.1%} of the bytes: the blocks hold "
-                f"{held:.1%} of them, and the most that it takes is about "
-                f"{reach.most * held / STEPS:.1%}; ask for less, or for another scheme"
+                f"{held:.1%} of them, and {limit} is about "
+                f"{most * held / STEPS:.1%}; ask for less, or for another scheme"
             )
         return share
 

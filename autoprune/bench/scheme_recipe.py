@@ -111,17 +111,13 @@ def smaller_by(
 
 
 def _digest(scheme: Scheme, shrunk: Shrunk) -> str:
-    units = [
-        [s.blocks, s.neurons, s.groups, s.experts, s.to_json().get("hidden_kept")]
-        for s in shrunk.plan.steps
-    ]
     moves = [
         {key: value for key, value in part.params.items() if key in MOVES}
         if type(part).__module__.startswith("autoprune.")
         else part.text
         for part in parts_of(scheme)
     ]
-    return digest_json([units, moves])
+    return digest_json([shrunk.plan.units, moves])
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.errors import UsageError
 from autoprune.models.structure import prunable_linears
+from autoprune.names import MEASURED
 from autoprune.progress import Report, silent
 from autoprune.pruning import Precision, masters_of, movable, recover, teach
 from autoprune.repair import RECOVER, ModelRecovery
-from autoprune.schemes import SCHEMES, Scheme, Shrunk, build_scheme, shrink
+from autoprune.schemes import SCHEMES, Scheme, Shrunk, build_scheme, parts_of, shrink
 from autoprune.spelling import split_outside
 
 if TYPE_CHECKING:
@@ -34,13 +35,22 @@ class Shrinking:
     scheme: Scheme
     recovery: ModelRecovery | None = None
 
+    def __post_init__(self) -> None:
+        alone = [part.NAME for part in parts_of(self.scheme) if part.NAME in MEASURED]
+        if alone and self.recovery is not None:
+            raise UsageError(
+                f"{self.text!r}: {alone[0]} acts while a model runs and changes no weight, so that "
+                "no recovery follows it; it stands alone"
+            )
+
     @classmethod
     def parse(cls, text: str) -> "Shrinking":
         """Read ``SCHEME`` or ``SCHEME+recover:key=value,...``.
 
         Raises:
             UnknownNameError: If there is no such scheme.
-            UsageError: If a parameter is invalid, or ``recover`` is not last.
+            UsageError: If a parameter is invalid, ``recover`` is not last, or the scheme stands
+                alone.
         """
         *before, last = split_outside(text.strip(), "+")
         name, _, rest = last.partition(":")
@@ -154,13 +164,9 @@ def shrunken(
     """
     windows = bench.drawn_windows(draw) if how.reads_text else None
     fresh = bench.fresh_windows(how.fresh_windows, draw)
-    dense = bench.loaded.model
-    smaller = copy.deepcopy(dense)
+    smaller = copy.deepcopy(bench.loaded.model)
     made = how.apply(
         smaller, target, windows, fresh=fresh, seed=seed, precision=precision, report=bench.report
     )
-    bench.loaded.model = smaller
-    try:
+    with bench.holding(smaller):
         yield made
-    finally:
-        bench.loaded.model = dense

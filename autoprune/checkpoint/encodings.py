@@ -117,11 +117,15 @@ def bits_equal(first: Tensor, second: Tensor) -> bool:
     """Same shape, type and bits; NaN equals itself, ``-0.0`` differs from ``0.0``."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
-    return bool(np.array_equal(_flat_bits(first), _flat_bits(second)))
+    return bool(np.array_equal(_flat(first).view(torch.uint8), _flat(second).view(torch.uint8)))
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous().reshape(-1)
 
 
 def _flat_bits(tensor: Tensor) -> NDArray[np.generic]:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    flat = _flat(tensor)
     if flat.dtype == torch.bool or flat.dtype.is_complex:
         raise ValueError(f"{flat.dtype} tensors are stored dense only")
     array: NDArray[np.generic] = flat.view(_BITS[flat.element_size()]).numpy()

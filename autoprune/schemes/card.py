@@ -36,8 +36,7 @@ def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = (
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     parts = [
         card_header(licence, record),
-        f"# {in_code(record['model'])}, {record['share_removed']:.1%} of its blocks' parameters "
-        "removed",
+        f"# {in_code(record['model'])}, {_share_removed(record)} removed",
         "A smaller model: it has fewer blocks, experts, rows or columns, no zeros in their place, "
         f"so that it is smaller{_faster(record)} wherever it runs. {opener(record)}:",
         how_to_open(record),
@@ -49,6 +48,13 @@ def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = (
         f"Licence of the base model: {terms_of(licence)}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _share_removed(record: Mapping[str, Any]) -> str:
+    share = f"{record['share_removed']:.1%} of its blocks'"
+    # The hidden size also shrinks embedding and head; all removals are relative to the blocks.
+    outside = record.get("parameters_removed_outside")
+    return f"parameters worth {share}" if outside else f"{share} parameters"
 
 
 def _faster(record: Mapping[str, Any]) -> str:
@@ -80,7 +86,6 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     of_experts = share_is_of(record["scheme"])
     budget = record.get("budget")
     asked = f", {record['parameters_target']:.2%}{of_experts} asked" if budget is None else ""
-    # The hidden size also shrinks embedding and head; all removals are relative to the blocks.
     of = "as a share of" if record.get("parameters_removed_outside") else "of"
     rows.append(
         (

@@ -5,7 +5,7 @@ in ShortGPT (arXiv 2403.03853); SLEB (arXiv 2402.09025) measures perplexity agai
 removal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -42,9 +42,9 @@ def losses_without(
     parts = torch.split(windows, BATCH)
     for count, part in enumerate(parts):
         ids = part.to(model.device)
-        received = _received(model, blocks, ids)
+        received = received_by(model, blocks, ids)
         for done, number in enumerate(numbers, 1):
-            with _starting_after(blocks, number, received):
+            with standing_in(blocks[: number + 1], received, number):
                 logits = model(input_ids=ids, use_cache=False).logits
             for row, target in zip(logits, ids, strict=True):
                 sums[number] += window_loss(row[:-1], target[1:])
@@ -91,7 +91,8 @@ def magnitudes(model: PreTrainedModel) -> dict[int, float]:
     }
 
 
-def _received(
+@torch.no_grad()
+def received_by(
     model: PreTrainedModel, blocks: nn.ModuleList, ids: Tensor
 ) -> list[tuple[Tensor, int]]:
     """Each block's input in the dense model, and the length of the tuple that it returns."""
@@ -110,16 +111,22 @@ def _received(
 
 
 @contextmanager
-def _starting_after(
-    blocks: nn.ModuleList, number: int, received: Sequence[tuple[Tensor, int]]
+def standing_in(
+    blocks: Iterable[nn.Module], received: Sequence[tuple[Tensor, int]], number: int
 ) -> Iterator[None]:
-    """Skip the blocks up to this one, as if it had returned its input in the dense model."""
+    """Skip the first blocks of a model, as if the last of them gave what a block received.
+
+    Args:
+        blocks: The blocks to skip, from the first on.
+        received: See :func:`received_by`, of all blocks.
+        number: Number of the block whose input goes on.
+    """
 
     def stand_in(hidden: Tensor, length: int) -> Any:
         result = (hidden, *([None] * (length - 1))) if length else hidden
         return lambda *_, **__: result
 
-    chosen = blocks[: number + 1]
+    chosen = list(blocks)
     try:
         for block, (_, length) in zip(chosen, received, strict=False):
             # An instance attribute hides the class's method until it is deleted again.

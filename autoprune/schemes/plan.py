@@ -105,6 +105,14 @@ class SchemePlan:
         """What the model loses, as a share of the block parameters."""
         return 1.0 - (self.after - self.outside) / self.before
 
+    @property
+    def units(self) -> list[list[Any]]:
+        """What stays and what goes, by step: whole numbers alone, the same on every machine."""
+        return [
+            [s.blocks, s.neurons, s.groups, s.experts, s.to_json().get("hidden_kept")]
+            for s in self.steps
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form, without weights."""
         return {

@@ -20,6 +20,7 @@ from autoprune.models.capture import BlockStream
 from autoprune.models.structure import find_blocks
 from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
+from autoprune.schemes.importance import received_by, standing_in
 from autoprune.schemes.plan import Gate, SchemePlan, Step
 from autoprune.schemes.scheme import SCHEMES, Scheme
 from autoprune.schemes.skip import Skipped, count_skipped
@@ -47,12 +48,15 @@ class Router(Scheme):
     and MLPs, all counted alike; a threshold for each part then skips it on the calibration tokens.
 
     Args:
-        steps: Steps of training, one window each; 0: every token skips the same parts, a control.
+        steps: Steps of training, one window each; 0: every token skips the same whole parts, a
+            control.
         rate: Learning rate.
     """
 
     NAME: ClassVar[str] = "router"
     SOURCE: ClassVar[str] = "after SkipGPT, arXiv 2506.04179, with linear routers and thresholds"
+    # 1: routers start from what each part's absence costs; those without steps skip whole parts.
+    VERSION: ClassVar[int] = 1
 
     steps: int = 60
     rate: float = 0.02
@@ -104,7 +108,9 @@ class Router(Scheme):
         blocks, draw = find_blocks(model), torch.Generator().manual_seed(seed)
         width = model.get_input_embeddings().weight.shape[1]
         weights = torch.zeros(len(blocks), 2, width + 1)
-        weights[..., -1] = first_scores(_losses(model, windows[:_TRIED], report), share)
+        weights[..., -1] = first_scores(
+            losses_without_parts(model, windows[:_TRIED], report), share
+        )
         weights = weights.to(model.device).requires_grad_()
         optimizer = torch.optim.Adam([weights], lr=self.rate)
         ran: list[Tensor] = []
@@ -184,14 +190,26 @@ def first_scores(losses: Tensor, share: float) -> Tensor:
 
 
 @torch.no_grad()
-def _losses(model: PreTrainedModel, windows: Tensor, report: Report) -> Tensor:
-    """KL of the model without each part to the whole one, nats per token, [blocks, 2]."""
+def losses_without_parts(
+    model: PreTrainedModel, windows: Tensor, report: Report = silent
+) -> Tensor:
+    """KL of the model without each part to the whole one, nats per token, [blocks, 2].
+
+    What a block receives does not depend on its parts, so the blocks before it run only once.
+
+    Args:
+        model: In eval mode.
+        windows: Token ids, int64 [n, s].
+        report: Callback, called after each block.
+    """
     blocks, ids = find_blocks(model), windows.to(model.device)
+    received = received_by(model, blocks, ids)
     dense = _predicted(model, ids)
     found = torch.zeros(len(blocks), 2)
     for number, block in enumerate(blocks):
         for index in range(2):
-            with _gated([block], [_without(index)]):
+            start = standing_in(blocks[:number], received, number)
+            with start, _gated([block], [_without(index)]):
                 found[number, index] = _distance(_predicted(model, ids), dense)
         report(Progress("parts", number + 1, len(blocks)))
     return found
@@ -225,8 +243,11 @@ def _calibrated(
     """Gates by block, and the share of calibration tokens that each runs.
 
     The routers' own rates are shifted alike until their mean is the share. What equal tokens cost
-    in one part, such as repeated words in the first block, the next parts make up for.
+    in one part, such as repeated words in the first block, the next parts make up for. Routers
+    that tell no tokens apart run whole parts.
     """
+    if not weights[..., :-1].any():
+        return whole_parts(weights, share)
     count = windows.numel()
     rates = _rates(model, windows, weights)
     wanted = shifted(rates.flatten(), share).reshape(rates.shape) * count
@@ -251,6 +272,22 @@ def _calibrated(
             stream.advance()
             report(Progress("thresholds", number + 1, len(blocks)))
     return gates, runs
+
+
+def whole_parts(weights: Tensor, share: float) -> tuple[list[tuple[Gate, Gate]], list[list[float]]]:
+    """Gates that run the parts of the highest scores for every token and skip all others.
+
+    Args:
+        weights: Router weights that are zero but for the bias, [blocks, 2, hidden + 1].
+        share: Share of the parts to run, 0 to 1, rounded to whole ones.
+    """
+    scores = weights[..., -1]
+    best = scores.flatten().argsort(descending=True)[: round(share * scores.numel())]
+    flat = torch.zeros(scores.numel()).index_fill_(0, best.cpu(), 1.0)
+    runs: list[list[float]] = flat.reshape(scores.shape).tolist()
+    at = {1.0: -math.inf, 0.0: math.inf}
+    pairs = zip(weights, runs, strict=True)
+    return [(Gate(w[0], at[r[0]]), Gate(w[1], at[r[1]])) for w, r in pairs], runs
 
 
 def cut(scores: Tensor, count: int) -> float:

@@ -29,6 +29,9 @@ class Scheme(TextForm, ABC):
     KIND: ClassVar[str] = "scheme"
     # Whether it changes the shape of blocks; such a scheme comes last in a chain.
     NARROWS: ClassVar[bool] = False
+    # Increased when a change alters what the scheme gives, so that its kept figures are made again,
+    # and those of others stay; what alters all figures raises autoprune.numerics.NUMERICS.
+    VERSION: ClassVar[int] = 0
 
     @property
     def reads_text(self) -> bool:

@@ -40,7 +40,8 @@ def remove_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> None:
     undo = _take_out(model, numbers)
     try:
         require_reopens(model)
-    except AutopruneError:
+    except BaseException:
+        # Ctrl-C too.
         undo()
         raise
 
@@ -76,12 +77,13 @@ def write(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
 
 
 def require_reopens(model: PreTrainedModel) -> None:
-    """Check that the model's configuration builds the same tensors when its folder is opened.
+    """Check that the model's configuration builds the same model when its folder is opened.
 
-    Stock transformers builds them, or our loader where the configuration states widths by block.
+    Stock transformers builds it, or our loader where the configuration states widths by block.
+    Compared are the shapes of all tensors, and the numbers that modules hold beside them.
 
     Raises:
-        AutopruneError: If not; names the first tensor that differs.
+        AutopruneError: If not; names the first tensor or number that differs.
     """
     config = copy.deepcopy(model.config)
     try:
@@ -102,6 +104,22 @@ def require_reopens(model: PreTrainedModel) -> None:
                 f"{have.get(name, 'absent')} here and {built.get(name, 'absent')} where stock "
                 "transformers opens it; this family cannot be made smaller so"
             )
+    _require_constants(model, twin)
+
+
+def _require_constants(model: PreTrainedModel, twin: PreTrainedModel) -> None:
+    """Check the numbers that modules computed when they were made: no file holds them."""
+    others = dict(twin.named_modules())
+    for path, module in model.named_modules():
+        built = vars(others[path]) if path in others else {}
+        for name, here in vars(module).items():
+            there = built.get(name)
+            if isinstance(here, float) and isinstance(there, float) and here != there:
+                raise AutopruneError(
+                    f"{path}.{name} of {type(model).__name__} is {here:g} here and {there:g} where "
+                    "stock transformers opens it: it is computed from the number of its block, so "
+                    "that blocks of this model cannot be removed"
+                )
 
 
 def _take_out(model: PreTrainedModel, numbers: Sequence[int]) -> Any:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError
 from autoprune.models.structure import find_blocks
-from autoprune.models.widths import MLP, WIDTHS
+from autoprune.models.widths import MLP, WIDTHS, widths_of
 from autoprune.schemes.plan import Kept
 from autoprune.schemes.surgery import require_reopens
 
@@ -110,6 +110,7 @@ def unit_layout(model: PreTrainedModel, *, attention: bool = True) -> UnitLayout
             f"the blocks of {type(model).__name__} differ in shape, and width is cut where they "
             "are alike; remove whole blocks instead: --scheme depth"
         )
+    _require_said(model, found[0])
     mlp, heads = found[0].mlp, found[0].attention
     down = _linear(mlp, "down_proj").weight
     per_neuron = _per_row(mlp, "gate_proj") + _per_row(mlp, "up_proj") + down.shape[0]
@@ -165,6 +166,9 @@ def slice_units(model: PreTrainedModel, neurons: Kept, groups: Kept) -> None:
         config.intermediate_size = max(widths)
         if len(set(widths)) > 1:
             setattr(config, WIDTHS, widths)
+        elif hasattr(config, WIDTHS):
+            # The blocks that differed are gone, and stock transformers opens one width.
+            delattr(config, WIDTHS)
     if groups:
         _say_heads(config, len(groups[0]), layout.heads, layout.head_dim)
     require_reopens(model)
@@ -212,6 +216,23 @@ def _holder(
     return holders[0]
 
 
+def _require_said(model: PreTrainedModel, entry: BlockUnits) -> None:
+    """Check that the configuration's ``intermediate_size`` is the width of these MLPs alone."""
+    said = getattr(model.config.get_text_config(decoder=True), "intermediate_size", None)
+    width = _linear(entry.mlp, "down_proj").in_features
+    outer = entry.block.get_submodule(entry.mlp_path.partition(".")[0])
+    # Beside routed experts, such as qwen2_moe's shared one, its width has another name.
+    beside = sum(1 for _ in outer.parameters()) - sum(1 for _ in entry.mlp.parameters())
+    # Where the configuration states widths by block, those that stay may be equal.
+    if beside or (width != said and not widths_of(model.config)):
+        what = f"stands beside {beside} other tensors" if beside else f"has {width} neurons"
+        raise AutopruneError(
+            f"{entry.prefix}.{entry.mlp_path} of {type(model).__name__} {what}, and width is cut "
+            f"from an MLP whose width the configuration's intermediate_size ({said}) states; "
+            "remove whole blocks instead: --scheme depth"
+        )
+
+
 def _shape(entry: BlockUnits) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(p.shape) for _, p in sorted(entry.block.named_parameters()))
 
@@ -224,7 +245,8 @@ def _require_separable(
     odd = [
         f"{name} {tuple(p.shape)}"
         for name, p in attention.named_parameters()
-        if id(p) not in known and tuple(p.shape) != (head_dim,)
+        # One norm serves the features of every head; other vectors may belong to pairs of heads.
+        if id(p) not in known and not ("norm" in name and tuple(p.shape) == (head_dim,))
     ]
     rows = projections[0].weight.shape[0]
     if odd or rows != heads * head_dim:

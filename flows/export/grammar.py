@@ -61,8 +61,8 @@ def read(args: argparse.Namespace) -> Path | None:
     """Return the saved folder to send unchanged; None if a file is written first.
 
     Raises:
-        UsageError: If the model or an option is missing, there is no such model, or what is sent
-            as it is is not a saved folder.
+        UsageError: If the model or an option is missing or of no use, there is no such model, or
+            what is sent as it is is not a saved folder.
     """
     args.model = model_of(args)
     if not (args.gguf or args.push_to_hub):
@@ -71,6 +71,13 @@ def read(args: argparse.Namespace) -> Path | None:
         )
     if bool(args.gguf) != bool(args.out):
         raise UsageError("--gguf TYPE and --out FILE go together: the type and the file to write")
+    given = [("--overwrite", args.overwrite), ("--no-compute", args.no_compute)]
+    idle = [option for option, wanted in given if wanted]
+    if idle and not args.gguf:
+        raise UsageError(
+            "nothing is written without --gguf TYPE --out FILE: add these, or leave out "
+            f"{' and '.join(idle)}"
+        )
     check_models(args.model)
     if args.gguf:
         return None

@@ -1,5 +1,6 @@
 """Budgets of schemes in bytes, by closed form, and in speed, by a clock that the test brings."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from autoprune.comparison.plan import Target, parse_targets
 from autoprune.errors import UsageError
 from autoprune.models.saving import save_model
 from autoprune.models.structure import find_blocks
+from autoprune.schemes import build_scheme, shrink
 from tests.support.tiny_models import random_windows, tiny_model
 
 BLOCKS = 10
@@ -119,6 +121,27 @@ def test_what_is_out_of_reach_is_refused_with_the_most(
     with pytest.raises(UsageError, match=says):
         Shrinking.parse(text).apply(model, SchemeBudget(budget, speed=clock([])), WINDOWS)
     assert len(find_blocks(model)) == BLOCKS
+
+
+def test_the_most_that_is_tried_is_not_called_the_most_that_a_scheme_takes() -> None:
+    model = tiny_model("llama")
+    rotate = build_scheme("rotate:directions=random")
+    # The embedding gets narrower, too: more than the blocks hold goes.
+    assert shrink(copy.deepcopy(model), rotate, 0.99).plan.share > 1.0
+    says = r"the blocks hold \d\d\.\d% of them, and the most to ask it for is about"
+    with pytest.raises(UsageError, match=says):
+        SchemeBudget(Budget(bytes=0.8)).share(model, rotate)
+
+
+@pytest.mark.parametrize("budget", [Budget(bytes=0.2), Budget(faster=1.2)])
+@pytest.mark.parametrize(("family", "text"), [("llama", "router"), ("mixtral", "skip")])
+def test_what_removes_nothing_has_no_budget_in_bytes_or_speed(
+    family: str, text: str, budget: Budget
+) -> None:
+    asked = SchemeBudget(budget, speed=clock([]))
+    # Without text: refused before anything is planned, trained or timed.
+    with pytest.raises(UsageError, match=f"'{text}' leaves bytes and time as they are"):
+        asked.share(model_of(family), Shrinking.parse(text).scheme)
 
 
 def test_budgets_are_checked_and_read() -> None:

@@ -3,6 +3,8 @@
 import copy
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from autoprune.bench import scheme_recipe
 from autoprune.bench.bench import Bench
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.scheme_recipe import SmallerOutcome
-from autoprune.bench.smaller import Shrinking
+from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.budget import Budget
 from autoprune.candidate import Candidate
 from autoprune.errors import AutopruneError, UsageError
@@ -67,6 +69,33 @@ def test_a_scheme_is_measured_in_its_real_shapes(bench: Bench) -> None:
     assert alone.plan.share == found.sparsity
     with pytest.raises(UsageError, match="zeros bring neither"):
         bench.measure(Recipe.parse("magnitude"), Budget(bytes=0.2))
+
+
+def test_what_is_dense_stays_so_while_a_smaller_model_is_held(
+    place: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def opened(cache: str) -> AbstractContextManager[Bench]:
+        sizes = {"windows": 2, "selection": 3, "sealed": 2}
+        return Bench.open(place[0], corpus=place[1], seqlen=32, cache=tmp_path / cache, **sizes)
+
+    how = Shrinking.parse("depth:criterion=influence")
+    with opened("one") as bench:
+        wanted = bench.measure(recipe(how.text), 0.5, kl=True)
+        names, norms = [x.name for x in bench.layers], bench.calibrated(("x_norm",))
+    with opened("other") as bench:
+        whole = bench.loaded.model
+        # Nothing of the dense model has been asked for before.
+        with shrunken(bench, how, 0.5):
+            assert bench.whole_model is whole is not bench.loaded.model
+            found = bench.evaluate("selection", kl=True)
+            assert (found.nll, found.kl) == (wanted.nll, wanted.kl) and min(found.kl) > 0.0
+            assert [x.name for x in bench.layers] == names
+            for name in names:
+                value = bench.calibrated(("x_norm",)).of(name)["x_norm"]
+                assert torch.equal(value, norms.of(name)["x_norm"])
+            assert bench.evaluate("selection").nll == found.nll
+        assert bench.loaded.model is whole
+        assert max(bench.evaluate("selection", kl=True).kl) < 1e-5
 
 
 def test_a_store_that_fails_is_no_fault_of_the_scheme(

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from autoprune.checkpoint.compact import (
     expand_compact,
     is_compact,
+    require_equal,
     write_compact,
 )
 from autoprune.checkpoint.encodings import ENCODINGS, bits_equal
@@ -97,11 +98,14 @@ def test_folder_comes_back_and_loads_with_stock_transformers(
 
 def test_dense_tensors_stay_as_they_are(tmp_path: Path) -> None:
     dense = {"a": sparse((64, 64), 0.0, torch.bfloat16), "count": torch.arange(8).reshape(2, 4)}
+    dense |= {"causal": torch.ones(3, 3).tril().bool(), "turns": torch.ones(2, dtype=torch.cfloat)}
     (tmp_path / "in").mkdir()
     save_file(dense, tmp_path / "in" / "model.safetensors")
     size = write_compact(tmp_path / "in", tmp_path / "out")
-    assert (size.encoded, size.tensors) == (0, 2)
+    assert (size.encoded, size.tensors) == (0, 4)
     assert size.compact_bytes < size.dense_bytes + 300
+    assert require_equal(tmp_path / "in", tmp_path / "out") == 4
+    assert not bits_equal(dense["causal"], ~dense["causal"])
 
 
 def test_smaller_than_0_6(tmp_path: Path) -> None:

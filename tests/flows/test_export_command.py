@@ -27,6 +27,9 @@ def test_a_file_is_written_once_and_described(
     for words, shown in (("", "nothing to do"), ("--gguf q8_0", "go together")):
         cli.refuses(f"export any {words}", shown)
     cli.refuses("export any --out x", "nothing to do")
+    for words in ("--overwrite", "--no-compute", "--overwrite and --no-compute"):
+        sent = f"export any --push-to-hub me/small {words.replace(' and', '')}"
+        cli.refuses(sent, f"without --gguf TYPE --out FILE: add these, or leave out {words}")
     cli.refuses("export --gguf q8_0 --out x.gguf", "the model is missing; write `autoprune export")
     cli.refuses("export any --model any --gguf q8_0 --out x.gguf", "the model is given twice")
     assert "unknown model './none'" in cli("export --model ./none --push-to-hub a/b", code=2).err

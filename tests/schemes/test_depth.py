@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from autoprune.errors import UsageError
+from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.structure import find_blocks
-from autoprune.schemes import Depth, build_scheme
+from autoprune.schemes import Depth, build_scheme, shrink
 from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
 from autoprune.schemes.seam import patch_seams
 from autoprune.schemes.surgery import without_blocks, written
@@ -145,3 +145,18 @@ def test_patched_seams_come_nearer_to_the_dense_model(model: PreTrainedModel) ->
         assert changed == (left < 1.0)
     assert "single window" in patch_seams(model, windows[:1], [1]).notes[0]
     assert "stays open" in patch_seams(model, windows, [0]).notes[0]
+
+
+def test_a_block_with_a_constant_made_from_its_number_stays() -> None:
+    model = tiny_model("gpt2", scale_attn_by_inverse_layer_idx=True)
+    with torch.no_grad():
+        dense = model(WINDOWS).logits
+    first = "depth:criterion=random,protect=0-2,patch=none"
+    says = r"h\.0\.attn\.scaling .* is 0\.25 here and 0\.5 where .* cannot be removed"
+    with pytest.raises(AutopruneError, match=says):
+        shrink(model, build_scheme(first), 0.34)
+    with torch.no_grad():
+        assert torch.equal(model(WINDOWS).logits, dense)
+    # The last ones keep their numbers.
+    shrink(model, build_scheme("depth:criterion=random,protect=2-0,patch=none"), 0.34)
+    assert len(find_blocks(model)) == 2

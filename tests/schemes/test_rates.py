@@ -114,6 +114,20 @@ def test_what_holds_one_width_refuses_the_folder_and_what_we_do_with_it_works(
     assert "Stock transformers opens it" not in card and "of 24: " in card
 
 
+def test_equal_widths_again_are_a_stock_model(tmp_path: Path) -> None:
+    model = tiny_model("llama", num_hidden_layers=4)
+    first = "width:score=random,fit=false,parts=mlp,rates=given:1/0/0/0"
+    shrink(model, build_scheme(first), 0.1, WINDOWS)
+    assert widths(model)[0] < widths(model)[1] == 24
+    shrink(model, build_scheme("depth:criterion=random,protect=0-3,patch=none"), 0.25, WINDOWS)
+    assert widths(model) == [24] * 3 == getattr(model.config, WIDTHS)
+    made = shrink(model, build_scheme("width:parts=mlp"), 0.3, WINDOWS)
+    assert made.notes == () and not hasattr(model.config, WIDTHS)
+    save_model(model, None, tmp_path / "out", {})
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
+    assert torch.equal(logits(opened), logits(model))
+
+
 @pytest.mark.parametrize("target", [0.05, 0.2, 0.35])
 @pytest.mark.parametrize("text", ["ramp:half_width=0.5", "given:1/0/1/0/0.2/0.9"])
 def test_projected_rates_stay_as_they_are(text: str, target: float) -> None:

@@ -10,7 +10,7 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.saving import save_model
 from autoprune.models.structure import find_blocks
 from autoprune.schemes import Rotate, build_scheme, shrink
-from autoprune.schemes.card import removed, share_is_of
+from autoprune.schemes.card import removed, scheme_card, share_is_of
 from autoprune.schemes.hidden import hidden_parts, hidden_sizes, projected, slice_hidden
 from tests.support.tiny_models import VOCABULARY, random_windows, tiny_model
 
@@ -155,6 +155,18 @@ def test_blocks_go_first_and_both_make_up_the_share() -> None:
 )
 def test_what_a_share_refers_to(scheme: str, of: str) -> None:
     assert share_is_of(scheme) == of
+
+
+@pytest.mark.parametrize(
+    ("scheme", "says"),
+    [("rotate", "parameters worth {} of its blocks' removed"),
+     ("depth", "{} of its blocks' parameters removed")],
+)  # fmt: skip
+def test_a_cards_title_says_what_the_share_counts(scheme: str, says: str) -> None:
+    made = shrink(model_of("llama"), build_scheme(scheme), TARGET, WINDOWS)
+    record = {"model": "m", "model_digest": "d", "seed": 0, "notes": [], **made.to_json()}
+    title = f"# `m`, {says.format(f'{made.plan.share:.1%}')}\n"
+    assert title in scheme_card(record, "")
 
 
 def test_what_cannot_be_done_is_refused() -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,16 @@ from transformers import PreTrainedModel
 
 import autoprune
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.structure import find_blocks
 from autoprune.schemes import Gate, Router, build_scheme, shrink, skipped_computations
 from autoprune.schemes.plan import SchemePlan, Step
-from autoprune.schemes.router import cut, first_scores, shifted
+from autoprune.schemes.router import (
+    cut,
+    first_scores,
+    losses_without_parts,
+    shifted,
+    whole_parts,
+)
 from autoprune.schemes.surgery import without_blocks
 from tests.support.tiny_models import random_windows, tiny_model
 
@@ -84,6 +92,47 @@ def test_a_decision_is_the_tokens_own_so_that_a_cache_changes_nothing() -> None:
     assert torch.equal(*texts)
 
 
+def without_part(
+    model: PreTrainedModel, windows: torch.Tensor, number: int, index: int
+) -> torch.Tensor:
+    """Log-probabilities of the model without one part, which gives zeros."""
+    block = find_blocks(model)[number]
+    names = ("mlp",) if index else ("self_attn", "attention", "attn")
+    part = next(getattr(block, name) for name in names if hasattr(block, name))
+
+    def nothing(_: object, __: object, output: Any) -> Any:
+        whole = isinstance(output, torch.Tensor)
+        return output * 0.0 if whole else (output[0] * 0.0, *output[1:])
+
+    handle = part.register_forward_hook(nothing)
+    try:
+        return logits(model, windows).log_softmax(-1)
+    finally:
+        handle.remove()
+
+
+def parts_losses(model: PreTrainedModel, windows: torch.Tensor) -> torch.Tensor:
+    """What leaving out each part costs, by whole passes of the model."""
+    found = torch.zeros(len(find_blocks(model)), 2)
+    dense = logits(model, windows).log_softmax(-1)
+    for number in range(len(found)):
+        for index in range(2):
+            lost = without_part(model, windows, number, index)
+            found[number, index] = (dense.exp() * (dense - lost)).sum(-1).mean()
+    return found
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "gpt_neox"])
+def test_losses_are_those_of_whole_passes_without_a_part(family: str) -> None:
+    model, seen = tiny_model(family), list[int]()
+    for number, block in enumerate(find_blocks(model)):
+        block.get_submodule("mlp").register_forward_hook(lambda *_, n=number: seen.append(n))
+    found = losses_without_parts(model, WINDOWS[:2])
+    # Blocks before a part run for the dense model alone.
+    assert [seen.count(n) for n in range(3)] == [4, 6, 8]
+    torch.testing.assert_close(found, parts_losses(model, WINDOWS[:2]), rtol=1e-4, atol=1e-6)
+
+
 def test_training_pulls_the_share_and_lowers_the_distance() -> None:
     model = tiny_model("llama", num_hidden_layers=3)
 
@@ -104,6 +153,31 @@ def test_the_parts_whose_absence_costs_least_start_below_zero() -> None:
     # In the order of the losses, whatever their size.
     assert torch.equal(found.flatten().argsort(), losses.flatten().argsort())
     assert torch.equal(found, first_scores(losses**3, 2 / 3))
+
+
+def test_routers_that_learned_nothing_run_the_dearest_parts_whole() -> None:
+    losses = torch.tensor([[3.0, 0.0], [1.0, 2.0]])
+    weights = torch.zeros(2, 2, 5)
+    weights[..., -1] = first_scores(losses, 0.5)
+    gates, runs = whole_parts(weights, 0.5)
+    assert runs == [[1.0, 0.0], [0.0, 1.0]]
+    inf = math.inf
+    assert [[gate.threshold for gate in pair] for pair in gates] == [[-inf, inf], [inf, -inf]]
+    for share, count in ((0.0, 0), (0.3, 1), (1.0, 4)):
+        assert sum(map(sum, whole_parts(weights, share)[1])) == count
+
+
+def test_without_steps_the_parts_that_cost_least_are_skipped() -> None:
+    model = tiny_model("llama", num_hidden_layers=3)
+    plan = Router(steps=0).plan(model, WINDOWS, 0.5)
+    cheap = parts_losses(model, WINDOWS[:2]).flatten().argsort()[:3]
+    runs = torch.tensor(plan.facts["router"]["runs"]).flatten()
+    assert runs[cheap].tolist() == [0.0] * 3 and float(runs.sum()) == 3.0
+    made = copy.deepcopy(model)
+    Router(steps=0).apply(made, plan)
+    logits(made)
+    counts = skipped_computations(made)
+    assert counts is not None and 2 * counts.skipped == counts.taken == 6 * TEXT.numel()
 
 
 def test_thresholds_lie_amid_gaps_and_rates_are_shifted_to_their_mean() -> None:
