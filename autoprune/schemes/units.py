@@ -110,7 +110,7 @@ def unit_layout(model: PreTrainedModel, *, attention: bool = True) -> UnitLayout
             f"the blocks of {type(model).__name__} differ in shape, and width is cut where they "
             "are alike; remove whole blocks instead: --scheme depth"
         )
-    _require_said(model, found[0])
+    _require_stated(model, found[0])
     mlp, heads = found[0].mlp, found[0].attention
     down = _linear(mlp, "down_proj").weight
     per_neuron = _per_row(mlp, "gate_proj") + _per_row(mlp, "up_proj") + down.shape[0]
@@ -170,11 +170,11 @@ def slice_units(model: PreTrainedModel, neurons: Kept, groups: Kept) -> None:
             # The blocks that differed are gone, and stock transformers opens one width.
             delattr(config, WIDTHS)
     if groups:
-        _say_heads(config, len(groups[0]), layout.heads, layout.head_dim)
+        _state_heads(config, len(groups[0]), layout.heads, layout.head_dim)
     require_reopens(model)
 
 
-def _say_heads(config: Any, groups: int, queries: int, head_dim: int) -> None:
+def _state_heads(config: Any, groups: int, queries: int, head_dim: int) -> None:
     # Otherwise it would be derived from the number of heads, which changes.
     config.head_dim = head_dim
     config.num_key_value_heads = groups
@@ -183,7 +183,7 @@ def _say_heads(config: Any, groups: int, queries: int, head_dim: int) -> None:
 
 def _can_say(config: Any, groups: int, queries: int, head_dim: int) -> bool:
     twin = copy.deepcopy(config)
-    _say_heads(twin, groups, queries, head_dim)
+    _state_heads(twin, groups, queries, head_dim)
     try:
         twin.validate()
     except (StrictDataclassError, ValueError):
@@ -216,19 +216,19 @@ def _holder(
     return holders[0]
 
 
-def _require_said(model: PreTrainedModel, entry: BlockUnits) -> None:
+def _require_stated(model: PreTrainedModel, entry: BlockUnits) -> None:
     """Check that the configuration's ``intermediate_size`` is the width of these MLPs alone."""
-    said = getattr(model.config.get_text_config(decoder=True), "intermediate_size", None)
+    stated = getattr(model.config.get_text_config(decoder=True), "intermediate_size", None)
     width = _linear(entry.mlp, "down_proj").in_features
     outer = entry.block.get_submodule(entry.mlp_path.partition(".")[0])
     # Beside routed experts, such as qwen2_moe's shared one, its width has another name.
     beside = sum(1 for _ in outer.parameters()) - sum(1 for _ in entry.mlp.parameters())
     # Where the configuration states widths by block, those that stay may be equal.
-    if beside or (width != said and not widths_of(model.config)):
+    if beside or (width != stated and not widths_of(model.config)):
         what = f"stands beside {beside} other tensors" if beside else f"has {width} neurons"
         raise AutopruneError(
             f"{entry.prefix}.{entry.mlp_path} of {type(model).__name__} {what}, and width is cut "
-            f"from an MLP whose width the configuration's intermediate_size ({said}) states; "
+            f"from an MLP whose width the configuration's intermediate_size ({stated}) states; "
             "remove whole blocks instead: --scheme depth"
         )
 
