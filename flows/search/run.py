@@ -101,6 +101,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
             run_id=run_id,
             designs_in=params.designs_in,
             judge_verifier=params.judge_verifier,
+            log_id=found.log_id,
         )
         driver = Driver(found, state, run_id, bench, session)
         driver.received, driver.mailbox, driver.waits = (
