@@ -1,10 +1,13 @@
 """The promotion gate, check by check."""
 
+import math
+import re
 from typing import Any
 
 import pytest
 
 from autoprune.comparison.gate import Check, judge
+from autoprune.search.paired import paired_difference
 
 
 def model(target: float | None, nll: list[float] | None = None) -> dict[str, Any]:
@@ -50,3 +53,39 @@ def test_a_champion_without_a_target_is_no_measure_of_zeros() -> None:
     challenger = model(0.3)
     challenger["recount"]["total"], by_scheme["recount"]["total"] = 9, 9
     assert check("sparsity", by_scheme, challenger).ok
+
+
+@pytest.mark.parametrize(
+    ("windows", "quantile"), [(5, 2.776445), (32, 2.039513), (100, 1.984217), (1000, 1.962341)]
+)
+def test_the_interval_is_that_of_students_t(windows: int, quantile: float) -> None:
+    # Differences of one size and both signs around a mean, whose error is known.
+    signs = [(-1.0) ** number for number in range(windows)]
+    spread = math.fsum(sign * sign for sign in signs) - math.fsum(signs) ** 2 / windows
+    error = 100 * math.sqrt(spread / (windows - 1) / windows)
+    for times, better in ((quantile - 2e-3, False), (quantile + 2e-3, True)):
+        middle = math.fsum(signs) / windows
+        shifts = [100 * (sign - middle) - times * error for sign in signs]
+        found = check(
+            "perplexity",
+            model(0.5, [500.0] * windows),
+            model(0.5, [500.0 + shift for shift in shifts]),
+        )
+        assert found.ok is better and ("a tie" in found.detail) is not better
+        ends = re.search(r"difference ([-+.\d]+) to ([-+.\d]+) nats", found.detail)
+        assert ends is not None
+        for end, side in zip(ends.groups(), (-1, 1), strict=True):
+            assert float(end) == pytest.approx((side * quantile - times) * error, abs=2e-4)
+
+
+def test_a_search_keeps_the_quantile_by_which_its_log_was_written() -> None:
+    # Between 1.960 and 1.984 standard errors: a search sees a difference, the gate a tie.
+    one = 0.1 / math.sqrt(99)
+    losses = [3.0 + (-1) ** number * 0.1 - 1.97 * one for number in range(100)]
+    assert paired_difference(losses, [3.0] * 100).better
+    assert not check("perplexity", model(0.5, [3.0] * 100), model(0.5, losses)).ok
+
+
+def test_one_window_decides_nothing() -> None:
+    found = check("perplexity", model(0.5, [3.0]), model(0.5, [1.0]))
+    assert not found.ok and "-inf to +inf" in found.detail
