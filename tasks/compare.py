@@ -1,6 +1,5 @@
 """Tasks of a comparison: prepare it, measure one cell, write the tables."""
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from autoprune.comparison.methods import on_texts, parse_method, parse_methods
 from autoprune.comparison.plan import Target, parse_targets
 from autoprune.comparison.record import read_record, require_same, write_record
 from autoprune.comparison.result import named_baselines
-from autoprune.comparison.writing import FILES, JSON_FILE, write_all
+from autoprune.comparison.writing import require_replaceable, write_all
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.evaluation.suites.provenance import hardware, model_protocol, model_provenance
@@ -76,25 +75,11 @@ def check_output(folder: str, model: str, *, overwrite: bool = False) -> None:
         overwrite: Tables of another comparison may be replaced.
 
     Raises:
-        UsageError: If the folder is the model's, or holds files of these names from elsewhere.
+        UsageError: If the folder is the model's, or holds tables from elsewhere.
     """
     place = Path(folder)
     check_apart(place, [read_from(model)], may_hold=True)
-    if place.exists() and not place.is_dir():
-        raise UsageError(f"{place} is a file; name a folder for the tables")
-    there = [name for name in FILES if (place / name).exists()]
-    if overwrite or not there:
-        return
-    try:
-        found = json.loads((place / JSON_FILE).read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found != model:
-        whose = "no comparison of ours" if found is None else f"a comparison of {found}"
-        raise UsageError(
-            f"the folder {place} holds {', '.join(there)} of {whose}; name another folder, or add "
-            "--overwrite to replace them"
-        )
+    require_replaceable(place, model, overwrite=overwrite)
 
 
 def prepare_comparison(

@@ -119,6 +119,8 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         AutopruneError: If the cell cannot be measured at all.
     """
     draw = seed = peer = None
+    # How much a scheme removes to reach a speed is timed, and is another share elsewhere.
+    timed = {"machine": hardware()} if cell.target is not None and cell.target.timed else {}
     if cell.method is not None and cell.target is not None:
         if cell.method.scheme:
             _ = cell.target.budget
@@ -147,6 +149,7 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "seed": seed,
         "selection": bench.digest("selection"),
         "sealed": bench.digest("sealed") if cell.sealed else None,
+        **timed,
     }
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from autoprune.comparison.record import read_record
 from autoprune.comparison.result import gather, named_baselines
-from autoprune.comparison.writing import summary, write_all
+from autoprune.comparison.writing import require_replaceable, summary, write_all
 
 
 def tables_of_record(
-    folder: str, baselines: list[str] | None, output: str | None
+    folder: str, baselines: list[str] | None, output: str | None, *, overwrite: bool = False
 ) -> dict[str, Any]:
     """Make a recorded comparison's tables again; neither model nor text is read.
 
@@ -17,12 +17,14 @@ def tables_of_record(
         folder: The record.
         baselines: What changes are relative to; None: as in the recorded comparison.
         output: Where the files go; None: nowhere.
+        overwrite: Tables of another comparison may be replaced there.
 
     Returns:
         The comparison's JSON form.
 
     Raises:
-        UsageError: If the folder holds no record, or a baseline was not compared.
+        UsageError: If the folder holds no record, a baseline was not compared, or ``output`` holds
+            tables from elsewhere.
         DamagedFileError: If a file differs from what was written.
     """
     place = Path(folder).expanduser().absolute()
@@ -32,4 +34,6 @@ def tables_of_record(
         body["baselines"] = named_baselines(baselines, methods)
     if output is None:
         return summary(gather(body)) | {"record": str(place)}
-    return write_all(Path(output).expanduser().absolute(), body) | {"record": str(place)}
+    made = Path(output).expanduser().absolute()
+    require_replaceable(made, body["model"], overwrite=overwrite)
+    return write_all(made, body) | {"record": str(place)}

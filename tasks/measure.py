@@ -94,8 +94,12 @@ def note_look(bench: SearchBench, again: str = "") -> dict[str, Any]:
 
 
 def _look_of(bench: SearchBench) -> str:
-    """Name of a search in the ledger; two state folders may have searches of the same name."""
-    return f"search {bench.run_id}, {folder_tag(bench.state)}"
+    """Name of a search in the ledger.
+
+    Two state folders may have searches of the same name, and so may one, after `autoprune rm`.
+    """
+    name = f"search {bench.run_id}, {folder_tag(bench.state)}"
+    return f"{name}, {bench.log_id}" if bench.log_id else name
 
 
 def measure_dense(bench: SearchBench, part: Part) -> "Evaluation":

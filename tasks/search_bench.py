@@ -38,6 +38,8 @@ class SearchBench(Workbench):
         run_id: Name of the search.
         designs_in: ``docker``, or ``off`` for formulas that the language itself evaluates.
         judge_verifier: Name or folder of the specification's verifier, if it has one.
+        log_id: What tells the search from a later one of its name; see
+            :func:`autoprune.search.identity.log_id`.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class SearchBench(Workbench):
         run_id: str,
         designs_in: Literal["docker", "off"] = "docker",
         judge_verifier: str | None = None,
+        log_id: str = "",
     ) -> None:
         counts: dict[str, int] = {
             CALIBRATION: spec.calibration_windows,
@@ -75,6 +78,7 @@ class SearchBench(Workbench):
         )  # fmt: skip
         self.spec = spec
         self.run_id = run_id
+        self.log_id = log_id
         self.designs_in = designs_in
         self.judge_verifier = judge_verifier or spec.judge_verifier
 

@@ -51,7 +51,9 @@ class Method(RecipeText):
 
         It also determines random scores, shuffled budgets and the order of tuning steps.
         """
-        return "random" in self.metric or "shuffled" in self.allocation or self.tunes
+        # A scheme has its rates in the metric's place.
+        shuffled = "shuffled" in self.allocation or "shuffled" in self.metric
+        return "random" in self.metric or shuffled or self.tunes
 
     @property
     def tunes(self) -> bool:

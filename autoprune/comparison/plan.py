@@ -34,6 +34,11 @@ class Target:
         return f"{100 * self.sparsity:g} %" if self.pattern == UNSTRUCTURED else self.pattern
 
     @property
+    def timed(self) -> bool:
+        """Whether the machine decides how much is removed."""
+        return self.pattern == "faster"
+
+    @property
     def budget(self) -> Budget:
         """The budget as a scheme takes it.
 

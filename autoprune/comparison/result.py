@@ -31,6 +31,8 @@ class Comparison:
         protocol: Everything that the figures depend on.
         command: Shell command that repeats the comparison.
         commits: Commits of the program that measured the cells, without repeats.
+        threads: Numbers of threads that cells were computed with, without repeats; sums are added
+            in another order by another number.
         tune: Trials for every tunable strength.
         finished: Cells that were tried.
         planned: Cells in total; more than ``finished`` if the run was interrupted.
@@ -44,6 +46,7 @@ class Comparison:
     protocol: Mapping[str, Any]
     command: str = ""
     commits: tuple[str, ...] = ()
+    threads: tuple[int, ...] = ()
     tune: int = 0
     finished: int = 0
     planned: int = 0
@@ -157,7 +160,9 @@ def gather(body: Mapping[str, Any]) -> Comparison:
     baseline = baselines[0]
     record = body["dense"]
     dense = record["sealed"]["perplexity"] if record["status"] == OK else None
-    commits = [r.get("commit") for r in (record, *(cell["record"] for cell in body["cells"]))]
+    kept = [record, *(cell["record"] for cell in body["cells"])]
+    commits = [cell.get("commit") for cell in kept]
+    threads = [cell.get("machine", {}).get("threads") for cell in kept]
     rows: Sequence[Row] = make_rows(measured, record, baselines)
     plain = Measured(DENSE, DENSE, {"label": DENSE}, 0, [record], [0])
     beside = [measures_of(column, [plain], None)[0] for column in columns_of([record])]
@@ -170,6 +175,7 @@ def gather(body: Mapping[str, Any]) -> Comparison:
         protocol=body["protocol"],
         command=body["command"],
         commits=tuple(dict.fromkeys(filter(None, commits))),
+        threads=tuple(dict.fromkeys(filter(None, threads))),
         tune=body["tune"],
         finished=len(body["cells"]),
         planned=body["planned"],

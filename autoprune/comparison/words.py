@@ -151,7 +151,7 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
             "made",
             f"{p['date']}, {_code(result)}, torch {p['versions']['torch']}, "
             f"transformers {p['versions']['transformers']}, "
-            f"{p['machine']['processor']}, {p['machine']['threads']} threads",
+            f"{p['machine']['processor']}, {_threads(result)}",
         ),
         ("intervals", _intervals(result)),
         *_power(result),
@@ -247,6 +247,13 @@ def _code(result: Comparison) -> str:
     line = f"autoprune {result.protocol['versions']['autoprune']}"
     line += f", commit {_short(own)}" if own else ""
     return line + (f", cells also of commit {', '.join(others)}" if others else "")
+
+
+def _threads(result: Comparison) -> str:
+    """Return the number of threads of this run, and those of cells from other runs."""
+    own = result.protocol["machine"]["threads"]
+    others = " and ".join(str(number) for number in result.threads if number != own)
+    return f"{own} threads" + (f", cells also with {others} threads" if others else "")
 
 
 def _short(commit: str) -> str:

@@ -1,5 +1,6 @@
 """Write a comparison to a folder in all formats."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from autoprune.comparison.documents import details, latex, markdown, overview
 from autoprune.comparison.picture import pareto_png
 from autoprune.comparison.result import Comparison, gather
 from autoprune.comparison.words import protocol_lines, unavailable
+from autoprune.errors import UsageError
 from autoprune.storage import atomic_file, write_json, write_text
 
 JSON_FILE = "comparison.json"
@@ -42,6 +44,34 @@ def summary(result: Comparison) -> dict[str, Any]:
         "missing": unavailable(result),
         "protocol_lines": [list(pair) for pair in protocol_lines(result)],
     }
+
+
+def require_replaceable(folder: Path, model: str, *, overwrite: bool) -> None:
+    """Refuse a folder that holds tables which are not of a comparison of this model.
+
+    Args:
+        folder: Where the tables will go; other files in it do not matter.
+        model: Reference of the compared model. Tables of the same model are updated.
+        overwrite: Tables of another comparison may be replaced.
+
+    Raises:
+        UsageError: If it is a file, or holds files of these names from elsewhere.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the tables")
+    there = [name for name in FILES if (folder / name).exists()]
+    if overwrite or not there:
+        return
+    try:
+        found = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found != model:
+        whose = "no comparison of ours" if found is None else f"a comparison of {found}"
+        raise UsageError(
+            f"the folder {folder} holds {', '.join(there)} of {whose}; name another folder, or add "
+            "--overwrite to replace them"
+        )
 
 
 def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:

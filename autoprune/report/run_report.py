@@ -119,6 +119,21 @@ def _measured(entry: Entry, proxy: str) -> Recipe:
     return entry.recipe if entry.whole is not None else replace(entry.recipe, solver=proxy)
 
 
+def next_command(search: Search, run_id: str, facts: Mapping[str, Any]) -> str:
+    """What to type after a search: measure its winner again, or read why there is none."""
+    checkpoint = facts.get("checkpoint")
+    if checkpoint is None:
+        return shell_line("report", run_id)
+    return _measure_again(search, checkpoint)
+
+
+def _measure_again(search: Search, checkpoint: Mapping[str, Any]) -> str:
+    spec = search.spec
+    # On the set that the search has spent: the whole text would spend those of all splits.
+    part = ("--part", "sealed", "--text-split", spec.text_split, "--seqlen", spec.seqlen)
+    return shell_line("evaluate", checkpoint["out"], "--corpus", spec.corpus, *part)
+
+
 def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tuple[Command, ...]:
     listed = Command("List the candidates", f"autoprune ls candidates --run {run_id}")
     if search.finished is None:
@@ -126,8 +141,7 @@ def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tup
     checkpoint = facts.get("checkpoint")
     if checkpoint is None:
         return (listed,)
-    measure = shell_line("evaluate", checkpoint["out"], "--corpus", search.spec.corpus)
-    again = (listed, Command("Measure the winner again", measure))
+    again = (listed, Command("Measure the winner again", _measure_again(search, checkpoint)))
     version: Mapping[str, Any] | None = facts.get("registered")
     if version is None or version["uri"].endswith(f"@{CHAMPION}"):
         return again

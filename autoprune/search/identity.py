@@ -5,10 +5,11 @@ program, or of Optuna, may plan other steps under the same names; an outcome is 
 the exact step that it answered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pydantic import ValidationError
 
@@ -19,6 +20,7 @@ from autoprune.search.events import Event, EventLog, as_stored
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import WorkStep, step_to_json
 
+ID_DIGITS = 8
 START_ANEW = "start anew in another folder (--run NAME on the command line)"
 
 
@@ -40,6 +42,7 @@ def recorded_spec(
         if spec is None:
             raise UsageError(f"{log.path} holds no search; start one with a specification")
         body = {"spec": spec.to_json(), "prompts": prompts.digest, "planners": planners()}
+        body["id"] = uuid4().hex[:ID_DIGITS]
         return SearchSpec.recorded(log.append("opened", "search", body).body["spec"])
     folder = log.path.parent
     try:
@@ -102,6 +105,11 @@ def planned_otherwise(made_by: str, folder: Path, what: str) -> UsageError:
         "so recorded figures would be put down to other recipes; go on with the version that made "
         f"it, or {START_ANEW}"
     )
+
+
+def log_id(events: Iterable[Event]) -> str:
+    """Return what tells a search from a later one of its name; empty in logs up to 0.2.0."""
+    return next((str(e.body.get("id", "")) for e in events if e.kind == "opened"), "")
 
 
 def made_by(events: Sequence[Event]) -> str:

@@ -13,7 +13,13 @@ from autoprune.search.checking import checked
 from autoprune.search.deadline import allowance
 from autoprune.search.events import Event, EventLog
 from autoprune.search.forecasts import Forecasts, graded_forecasts
-from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
+from autoprune.search.identity import (
+    log_id,
+    made_by,
+    planned_otherwise,
+    recorded_spec,
+    require_same,
+)
 from autoprune.search.judging import Judging
 from autoprune.search.loop import Preview, SearchLoop
 from autoprune.search.sentinels import Sentinel
@@ -242,6 +248,11 @@ class Search:
     def generation(self) -> int:
         """Number of finished generations."""
         return self._loop.state.generation
+
+    @property
+    def log_id(self) -> str:
+        """See :func:`autoprune.search.identity.log_id`."""
+        return log_id(self._log)
 
     @property
     def looks(self) -> int:

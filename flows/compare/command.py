@@ -16,7 +16,11 @@ def run(args: argparse.Namespace, params: CompareParams | dict[str, Any]) -> int
         with open_engine(args) as engine:
             record = engine.call(compare.compare, params)
     else:
-        wanted = params.get("baseline"), params.get("out")
-        record = compare.tables_of_record(args.from_record, *wanted)
+        record = compare.tables_of_record(
+            args.from_record,
+            params.get("baseline"),
+            params.get("out"),
+            overwrite=params.get("overwrite", False),
+        )
     emit(args, record, "" if args.json else rendered(record))
     return 0

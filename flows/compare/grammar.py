@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="from_record",
         metavar="DIR",
-        help="print the tables of a record, without model or text; takes --baseline and --out",
+        help="print the tables of a record, without model or text; takes --baseline, --out and "
+        "--overwrite",
     )
     add_options(parser, CompareParams, required=MODEL)
 
@@ -44,7 +45,7 @@ def read(args: argparse.Namespace) -> CompareParams | dict[str, Any]:
     if args.from_record is None:
         return settled(CompareParams, given_with_model(args, CompareParams))
     typed = given(args, CompareParams)
-    others = [name for name in typed if name not in ("baseline", "out")]
+    others = [name for name in typed if name not in ("baseline", "out", "overwrite")]
     if others:
         names = ", ".join("MODEL" if n == "model" else f"--{n.replace('_', '-')}" for n in others)
         raise UsageError(

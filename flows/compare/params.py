@@ -22,6 +22,7 @@ from flows.params.fields import (
     SharedStore,
     TextSplit,
     Workers,
+    require_alone,
     require_used,
 )
 from flows.params.named import (
@@ -242,6 +243,7 @@ class CompareParams(Params):
         if len(self.texts()) < len(self.calibration_text or ()):
             raise ValueError(f"{self.calibration_text} gives one name to two texts; name each")
         require_used(self.runner, self.runner_address, self.workers)
+        require_alone(self.faster, self.runner)
         return self
 
     def check(self) -> None:

@@ -1,5 +1,6 @@
 """Fields that several flows share, each with its unit and bounds in one place."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -146,6 +147,20 @@ def require_used(runner: str, address: str | None, workers: int) -> None:
         raise ValueError(
             "workers and runner_address are of the runners dask and ray; choose one of them, "
             "or leave both out"
+        )
+
+
+def require_alone(faster: float | Sequence[float] | None, runner: str) -> None:
+    """Refuse to time models while workers keep the machine busy.
+
+    Raises:
+        ValueError: If a budget in speed is given and the runner is not ``thread``.
+    """
+    if faster and runner != "thread":
+        values = [faster] if isinstance(faster, float) else faster
+        raise ValueError(
+            f"faster {','.join(f'{value:g}' for value in values)} is timed on this machine, and "
+            f"workers of {runner} would share it; leave out runner, or take --bytes"
         )
 
 

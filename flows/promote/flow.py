@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
 from flows.naming import run_name
@@ -67,8 +68,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
     if drawn is None:
         drawn = find_split(challenger["folder"])["number"] or 0
     number = split_number(drawn)
-    # Another state folder, or this one made anew, may number a promotion of its own the same.
-    asked = f"promotion of {name} version {challenger['version']}, {folder_tag(state)}"
+    asked = _asked(state, found, params, number)
     if found["note"]:
         console.screen().event(found["note"])
     contenders = {"champion": champion, "challenger": challenger}
@@ -124,6 +124,20 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
     _show(record)
     forget_split(unsettled)
     return record
+
+
+def _asked(state: State, found: Mapping[str, Any], params: PromoteParams, number: int) -> str:
+    """Name of a promotion in the ledger; a dry run and the promotion that follows have one.
+
+    Whatever other figures are asked for is another look. Another state folder, or this one made
+    anew, may number a promotion of its own the same.
+    """
+    figures = params.model_dump(include={"corpus", "part", "measured_windows", "seqlen", "dtype"})
+    champion = "no champion" if found["champion"] is None else found["champion"]["version"]
+    return (
+        f"promotion of {found['name']} version {found['challenger']['version']} against {champion},"
+        f" {digest_json(figures | {'text_split': number})[:8]}, {folder_tag(state)}"
+    )
 
 
 def _show(record: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from autoprune.design.kinds import SILENT
 from autoprune.spelling import split_list
+from flows.params.fields import require_alone
 from flows.search.prices import Price
 
 # Code is longer than a formula, and so is the prompt that asks for it.
@@ -166,11 +167,7 @@ def require_schemes_together(params: _SchemeChoice) -> None:
         raise ValueError(
             f"sparsity {params.sparsity:g} and {unit} {asked:g} are two budgets; give one of them"
         )
-    if params.faster is not None and params.runner != "thread":
-        raise ValueError(
-            f"faster {params.faster:g} is timed on this machine, and workers of {params.runner} "
-            "would share it; leave out runner, or take --bytes"
-        )
+    require_alone(params.faster, params.runner)
     if params.schemes is None:
         return
     if not split_list(params.schemes):

@@ -10,8 +10,8 @@ from typing import Any
 from autoprune.bench.text import SELECTION
 from autoprune.errors import UsageError
 from autoprune.models.device import default_device
-from autoprune.plain_text import shell_line
 from autoprune.report.origin import authorship, given
+from autoprune.report.run_report import next_command
 from autoprune.report.sealed import SealedSet
 from autoprune.report.words import draws, lead, trust
 from autoprune.search.estimate import Estimate, estimate
@@ -101,6 +101,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
             run_id=run_id,
             designs_in=params.designs_in,
             judge_verifier=params.judge_verifier,
+            log_id=found.log_id,
         )
         driver = Driver(found, state, run_id, bench, session)
         driver.received, driver.mailbox, driver.waits = (
@@ -394,7 +395,5 @@ def _closing(
         "registered": registered,
         "tracking_uri": driver.state.tracking_place,
         "seconds": sum(facts.get("stages", {}).values()),
-        "next": shell_line("evaluate", saved, "--corpus", params.corpus)
-        if saved
-        else shell_line("report", driver.run_id),
+        "next": next_command(driver.search, driver.run_id, facts),
     }

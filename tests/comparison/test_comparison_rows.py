@@ -134,6 +134,18 @@ def test_the_commits_that_measured_are_named(known: Comparison) -> None:
     assert "commit" not in markdown(gather(raw))
 
 
+def test_cells_of_another_number_of_threads_are_named(known: Comparison) -> None:
+    own = PROTOCOL["machine"]["threads"]
+    ends = f"{own} threads\n"
+    assert ends in markdown(known)
+    same = record(BASE, 1.0) | {"machine": {"processor": "p", "threads": own}}
+    assert ends in markdown(gather(body(cell("wanda", same))))
+    other = same | {"machine": {"processor": "p", "threads": own + 1}}
+    mixed = gather(body(cell("wanda", same), cell("ria", other)))
+    assert mixed.threads == (own, own + 1)
+    assert f"{own} threads, cells also with {own + 1} threads\n" in markdown(mixed)
+
+
 def test_an_interrupted_run_says_so(known: Comparison) -> None:
     assert "unfinished" not in markdown(known)
     cut = gather(body(cell("wanda", record(BASE, 1.0))) | {"planned": 5})

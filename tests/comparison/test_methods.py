@@ -118,8 +118,10 @@ def test_the_paper_holds_the_table_of_the_results_the_best_repair_and_controls()
 
 def test_the_seed_counts_where_something_is_drawn_with_it() -> None:
     drawn = ("random", "wanda+shuffled:sdsa", "wanda+ebft", "wanda+ramp+mrp+ebft")
+    drawn += ("width:score=magnitude,rates=shuffled:ramp", "width:score=random,rates=ramp")
     assert all(parse_method(text).stochastic for text in drawn)
     assert not any(parse_method(text).stochastic for text in ("wanda+ramp", "wanda+walk:mrp"))
+    assert not parse_method("width:score=magnitude,rates=ramp").stochastic
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

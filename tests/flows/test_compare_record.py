@@ -57,6 +57,13 @@ def test_the_tables_of_a_record_are_those_of_the_run_byte_for_byte(
     other = cli.record(f"compare --from {moved} --baseline wanda+ramp")
     assert other["baselines"] == ["wanda+ramp"] and other["rows"][0]["change"] != 0
     assert not (tmp_path / "empty").exists()
+    # Tables of another comparison stay until somebody says otherwise.
+    (again / "comparison.json").write_text('{"model": "another"}')
+    before = files(again)
+    cli.refuses(f"compare --from {moved} --out {again}", "of a comparison of another")
+    assert files(again) == before
+    cli(f"compare --from {moved} --out {again} --overwrite -q")
+    assert files(again) == files(run)
 
 
 def tables_of(printed: str) -> str:

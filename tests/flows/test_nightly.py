@@ -177,6 +177,32 @@ def test_the_gate_judges_on_text_that_no_night_before_looked_at(
     assert (again["date"], again["seed"], again["text_split"]) == ("2026-11-27", 9827, 9830)
 
 
+def test_a_fresh_set_is_one_for_the_whole_night(
+    tiny_folder: Path, rows: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "evaluate", evaluate.fn)
+    wish = {"model": str(tiny_folder), "corpus": str(rows), "seqlen": 32, "text_split": "fresh"}
+    params = NightlyParams.model_validate(
+        {"search": wish, "measured_windows": 2, "promote_winner": False}
+    )
+    monkeypatch.setattr(module, "_started", lambda: FIRST)
+    found = FoundEachNight(tiny_folder, tmp_path)
+    asked: list[int | str] = []
+
+    def killed_once(tonight: SearchParams) -> dict[str, Any]:
+        asked.append(tonight.text_split)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return found(tonight)
+
+    monkeypatch.setattr(module, "search", killed_once)
+    with pytest.raises(KeyboardInterrupt):
+        nightly.fn(params)
+    night = nightly.fn(params)
+    (drawn,) = night["evaluation"]["splits"].values()
+    assert asked == [0, 0] and (night["night"]["text_split"], drawn["seed"]) == (0, 0)
+
+
 def test_a_text_with_one_sealed_set_is_refused_before_the_search(
     text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

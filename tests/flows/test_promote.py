@@ -98,6 +98,17 @@ def _promote(state: State, **changes: Any) -> dict[str, Any]:
     return record
 
 
+def _asked() -> set[str]:
+    """Names of all promotions in the ledger, each with a look of both its models."""
+    looks = [line for line in Ledger(ledger_path()).lines if line.get("kind") == "promote"]
+    asked = {line["command"] for line in looks}
+    roles = ("champion", "challenger")
+    assert {line["run"] for line in looks} == {
+        f"{name}: {role}" for name in asked for role in roles
+    }
+    return asked
+
+
 def _tags(tracker: Tracker, version: str) -> dict[str, str]:
     return dict(tracker.client.get_model_version(NAME, version).tags)
 
@@ -131,15 +142,25 @@ def test_a_better_challenger_is_promoted_and_rolled_back(
     assert tags["gate.text.corpus"].endswith("text.txt")
 
     # The ledger tells this promotion from one of the same name in another state folder.
-    looks = [line for line in Ledger(ledger_path()).lines if line.get("kind") == "promote"]
-    asked = f"promotion of {NAME} version {good}, {folder_tag(state)}"
-    assert {line["command"] for line in looks} == {asked}
-    assert {line["run"] for line in looks} == {f"{asked}: champion", f"{asked}: challenger"}
+    begins, ends = f"promotion of {NAME} version {good} against {poor}, ", f", {folder_tag(state)}"
+    asked = _asked()
+    assert all(name.startswith(begins) and name.endswith(ends) for name in asked)
+    # Each was about other figures.
+    assert len(asked) == 3
 
     back = _promote(state, rollback=True)
     assert back["moved"]
     assert aliases_of(tracker, NAME) == {"champion": poor, "previous": good}
     assert _tags(tracker, poor)["autoprune.decision"] == "restored"
+
+    # Asking and settling are one look; the same version against another champion is a new one.
+    better = _register(tracker, folders["good"], "third")
+    assert [_promote(state, dry_run=dry_run)["moved"] for dry_run in (True, False)] == [False, True]
+    assert len(_asked()) == 4
+    asked = _asked()
+    assert not _promote(state, version=good)["moved"]
+    (new,) = _asked() - asked
+    assert new.startswith(f"promotion of {NAME} version {good} against {better}, ")
 
 
 def test_after_a_dry_run_the_advice_promotes_what_was_measured() -> None:

@@ -1,5 +1,6 @@
 """A search goes on with its own settings, prompts and steps only."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from autoprune.errors import UsageError
 from autoprune.search import DesignerSpec, Search, SearchSpec, identity
 from autoprune.search.archive import Entry
+from autoprune.search.events import Event, EventLog
 from autoprune.search.steps import Measure
 from autoprune.search.trials import Trials
 from tests.support.synthetic import Synthetic, drive, make_spec
@@ -22,6 +24,30 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
         Search.open(tmp_path, make_spec(sparsity=0.7))
     with pytest.raises(UsageError, match="no search"):
         Search.open(tmp_path / "elsewhere")
+
+
+def test_a_later_search_in_the_same_folder_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened() -> str:
+        with Search.open(tmp_path / "evening", make_spec()) as search:
+            return search.log_id
+
+    first = opened()
+    assert len(first) == identity.ID_DIGITS and opened() == first
+    shutil.rmtree(tmp_path / "evening")
+    assert opened() != first
+    # Logs of earlier versions have none.
+    monkeypatch.setattr(EventLog, "append", without_id(EventLog.append))
+    shutil.rmtree(tmp_path / "evening")
+    assert opened() == ""
+
+
+def without_id(append: Callable[..., Event]) -> Callable[..., Event]:
+    def appended(log: EventLog, kind: str, key: str, body: dict[str, Any]) -> Event:
+        return append(log, kind, key, {name: value for name, value in body.items() if name != "id"})
+
+    return appended
 
 
 def test_a_record_has_the_names_of_earlier_versions() -> None:

@@ -1,15 +1,20 @@
 """A cell of a comparison whose method skips experts while the model runs."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+from pydantic import ValidationError
 from transformers import PreTrainedModel
 
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import Cell, Target
+from flows.compare.params import CompareParams
+from tasks import compare_cells
 from tasks.compare_bench import CompareBench
 from tasks.compare_cells import cell_key, found_or_measured
 from tasks.compare_scheme import same_removed, scheme_versions, shrunk
@@ -67,3 +72,29 @@ def test_as_many_other_units_are_not_what_was_removed(tmp_path: Path) -> None:
     assert first["mask_digest"] == other["mask_digest"]
     assert same_removed(first, {"mask_digest": other["mask_digest"]})
     assert not same_removed(first, {"mask_digest": "another"})
+
+
+def test_a_budget_in_speed_is_timed_alone_and_kept_for_this_machine_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationError, match=r"faster 1.2,1.5 is timed .* workers of dask"):
+        CompareParams.model_validate({"faster": [1.2, 1.5], "runner": "dask"})
+    folder, text = tiny_place(tmp_path)
+    counts = {"selection": 2, "sealed": 2}
+    bench = CompareBench(
+        str(folder), State.open(tmp_path / "state"), corpus=str(text), samples=4, seqlen=32,
+        counts=counts,
+    )  # fmt: skip
+    depth = parse_method("depth:criterion=magnitude,patch=none")
+    targets = (Target(1.3, "faster"), Target(0.2, "bytes"), Target(0.25))
+
+    def keys() -> list[str]:
+        return [json.dumps(cell_key(bench, Cell(depth, target))) for target in targets]
+
+    with opened(bench):
+        here = keys()
+        monkeypatch.setattr(compare_cells, "hardware", lambda: {"processor": "z", "threads": 64})
+        there = keys()
+    assert [a == b for a, b in zip(here, there, strict=True)] == [False, True, True]
+    # Cells that were kept before stay valid.
+    assert ["machine" in key for key in here] == [True, False, False]

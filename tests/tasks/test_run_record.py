@@ -1,5 +1,6 @@
 """MLflow and Prefect get the record from memory: what lies on disk is only a copy."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 
 from autoprune.report.data import read_report
-from autoprune.report.run_report import build_report
+from autoprune.report.run_report import build_report, next_command
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
+from flows.cli.parser import parse
+from flows.evaluate import grammar
 from flows.search.driver import Driver
 from tasks.mirror import mirrored, tracker_of
 from tasks.run_files import RunFiles, read_object
@@ -65,3 +68,20 @@ def test_the_gate_is_advised_only_for_a_version_that_it_may_judge(
     lines = [command.text for command in build_report(search, "s1", facts).next_commands]
     found = tuple(line for line in lines if "promote" in line)
     assert found == tuple(f"autoprune promote {words} --dry-run" for words in asked)
+
+
+def test_a_winner_is_measured_again_on_the_set_that_its_search_has_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Search, "finished", "candidates")
+    monkeypatch.setattr(grammar, "settled", lambda made, given: made.model_validate(given))
+    facts: dict[str, Any] = {"checkpoint": {"out": "winner"}}
+    spec = SearchSpec(model="m", corpus="c", text_split=7, seqlen=64)
+    with Search.open(tmp_path, spec) as search:
+        line = next_command(search, "s2", facts)
+        assert line in [found.text for found in build_report(search, "s2", facts).next_commands]
+        assert next_command(search, "s2", {}) == "autoprune report s2"
+    # The whole text would be a look at the sealed part of every split.
+    asked = grammar.read(parse(shlex.split(line)[1:]))
+    assert (asked.model, asked.corpus, asked.part) == ("winner", "c", "sealed")
+    assert (asked.text_split, asked.seqlen) == (7, 64)

@@ -1,12 +1,17 @@
 """A recipe that cannot be measured on the sealed text is left out, with the reason."""
 
+import json
+
 import pytest
 
 from autoprune.candidate import Candidate
 from autoprune.recipe import Recipe
 from autoprune.search.steps import Measurement, Seal, Sealed, outcome_from_json, outcome_to_json
 from tasks import steps
+from tasks.ledger_file import ledger_path
+from tasks.measure import note_look
 from tasks.search_bench import SearchBench
+from tasks.state import folder_tag
 
 WANDA = Recipe(Candidate("builtin", "wanda"))
 # Where the sandbox is off, code is rejected as by a container's timeout.
@@ -37,6 +42,21 @@ def test_a_fault_of_the_machine_still_ends_the_seal(
     monkeypatch.setattr(bench, "evaluate", broken)
     with pytest.raises(OSError, match="disk full"):
         steps.do(bench, Seal("sealed", (("wanda", WANDA),), 2, 0.6))
+
+
+def test_a_run_name_used_again_is_another_look(bench: SearchBench) -> None:
+    found = []
+    # The first is a search of an earlier version, whose look keeps its name.
+    for log_id in ("", "", "1f0e33aa", "1f0e33aa", "77b2c0de"):
+        bench.log_id = log_id
+        noted = note_look(bench)
+        found.append((noted["sealed_looks"], noted["sealed_set"]["earlier"]))
+    assert found == [(1, 0), (1, 0), (2, 1), (2, 1), (3, 2)]
+    lines = ledger_path().read_text().splitlines()
+    runs = [line["run"] for line in map(json.loads, lines[-3:])]
+    tag = folder_tag(bench.state)
+    names = ("", ", 1f0e33aa", ", 77b2c0de")
+    assert runs == [f"search winner, {tag}{name}" for name in names]
 
 
 def test_earlier_logs_have_no_failures() -> None:
