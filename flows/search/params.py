@@ -271,7 +271,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             library.require_hidable(self.hide, library.SearchSpec.model_fields["reference"].default)
         check_corpora(self.corpus)
         check_models(self.model)
-        check_pattern(self.pattern, self.sparsity)
+        check_pattern(self.pattern, self.sparsity, self.also_sparsities)
         check_device(self.device)
         require_beginning(self)
 

@@ -68,6 +68,7 @@ WRONG_PARTS = [
     ("search MODEL --repairs ebft:epoch=2", "no parameter 'epoch'"),
     ("compare MODEL --methods wanda+ebft+mrp", "ebft"),
     ("search MODEL --corpus hf:org", "hf:ORG/NAME"),
+    ("search MODEL --pattern 2:4 --also-sparsities 0.6,0.7", "also_sparsities 0.6, 0.7: the patt"),
 ]
 
 
