@@ -1,15 +1,18 @@
 """What a search needs on this machine before its first step, checked before anything is created."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from autoprune.design.given import read_script
 from autoprune.design.mailbox import Mailbox
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, UsageError
 from flows import library
 from flows.params.fields import FILES
 from tasks.run_files import RunFiles
 from tasks.state import State
+
+if TYPE_CHECKING:
+    from autoprune.search.spec import SearchSpec
 
 
 class _Beginning(Protocol):
@@ -21,19 +24,24 @@ class _Beginning(Protocol):
     @property
     def designer(self) -> str: ...
     @property
+    def starts(self) -> tuple[str, ...]: ...
+    @property
     def script(self) -> str | None: ...
     @property
     def prompt_folder(self) -> Path | None: ...
     def run_id(self) -> str: ...
+    def spec(self) -> "SearchSpec": ...
 
 
 def require_beginning(params: _Beginning) -> None:
-    """Check the run's name, and the files and folders that a search begins with.
+    """Check the run's name, and the starts, files and folders that a search begins with.
 
-    A search that has begun may have lost them: it has a copy of its templates, and may be finished.
+    A search that has begun may have lost files: it has a copy of its templates, and may be
+    finished. Earlier versions began without starts that are refused now.
 
     Raises:
-        UsageError: If the name is not allowed, or a file or folder does not exist.
+        UsageError: If the name is not allowed, a start cannot be measured, or a file or folder does
+            not exist.
         PrerequisiteError: If the folder of the designer ``files`` cannot be written.
     """
     if params.run is not None:
@@ -45,9 +53,22 @@ def require_beginning(params: _Beginning) -> None:
             library.Prompts(params.prompt_folder)
         if params.designer.startswith(FILES):
             Mailbox(Path(params.designer.removeprefix(FILES)), params.run or "").probe()
+        for text, reason in unmeasured(params).items():
+            raise UsageError(
+                f"the start {text!r} would not be measured: {reason}; leave it out, or change it"
+            )
     except AutopruneError:
         if not has_begun(params):
             raise
+
+
+def unmeasured(params: _Beginning) -> dict[str, str]:
+    """Starts that this search would leave out, each with the reason."""
+    if not params.starts:
+        return {}
+    spec = params.spec()
+    made = zip(params.starts, spec.starts, strict=True)
+    return {text: reason for text, one in made if (reason := spec.left_out(one))}
 
 
 def has_begun(params: _Beginning) -> bool:
