@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.text import SELECTION
-from autoprune.errors import UsageError
 from autoprune.models.device import default_device
 from autoprune.plain_text import shell_line
 from autoprune.report.origin import authorship, given
@@ -25,6 +24,7 @@ from flows.search.leaderboard import outcome_lines, rows
 from flows.search.params import SearchParams
 from flows.search.runs import require_same_device, save_params, template_folder
 from flows.search.stopping import nothing_left, stopping_well
+from flows.search.unchanged import require_same_files, require_same_sources, require_same_windows
 from flows.terminal import console
 from flows.text_split import forget_split, settled
 from sandbox.engine import Engine
@@ -49,18 +49,22 @@ from tasks.workbench import opened
 
 def run_search(params: SearchParams) -> dict[str, Any]:
     """Run a search to its end, from the start or from where it stopped."""
-    with opened_search(params) as (driver, session), stopping_well(driver):
+    with opened_search(params) as (driver, session):
         found, files = driver.search, driver.files
-        driver.shown.stages(driver.run_id)
         # A stage that was run alone may have sealed the search, or written its page, before.
         kept = files.page.exists() and ("checkpoint" in files.read_facts() or found.best is None)
-        if found.finished is None or not kept:
-            _work(driver, session, params)
-        registered = _publish(driver, params)
-        record = _closing(driver, params, registered)
-        console.screen().outcome(outcome_lines(record))
-        forget_split(params, driver.run_id)
-        return record
+        is_done = found.finished is not None and kept
+        if is_done:
+            require_same_files(driver.bench, files.read_facts())
+        with stopping_well(driver):
+            driver.shown.stages(driver.run_id)
+            if not is_done:
+                _work(driver, session, params)
+            registered = _publish(driver, params)
+            record = _closing(driver, params, registered)
+            console.screen().outcome(outcome_lines(record))
+            forget_split(params, driver.run_id)
+            return record
 
 
 @contextmanager
@@ -198,6 +202,7 @@ def _prepare(driver: Driver, session: DesignerSession) -> dict[str, Any]:
     if driver.search.spec.judge_verifier is not None and driver.search.finished is None:
         bench.verifier  # noqa: B018 (trained for another model, it is refused now)
     require_same_windows(driver.run_id, known, facts)
+    require_same_sources(driver.run_id, known, facts)
     for line in about_windows(driver.search.spec, facts):
         console.screen().event(line)
     note_calibration(driver, calibrate(bench))
@@ -249,18 +254,6 @@ def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
             "intervals are wide; --sealed-windows sets the number"
         ]
     return []
-
-
-def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Refuse to resume if this version would cut other windows than those measured on."""
-    cut = [(found.get("windows_version"), found.get("beginning_token")) for found in (known, facts)]
-    if "parts" in known and cut[0] != cut[1]:
-        raise UsageError(
-            f"the search {run_id!r} measured on windows of version {cut[0][0] or 1} (beginning "
-            f"token: {cut[0][1] or 'not recorded'}), and this program cuts those of version "
-            f"{cut[1][0]} ({cut[1][1]}), so its figures cannot be set beside new ones; begin a "
-            "search of another name with --run"
-        )
 
 
 def keep(driver: Driver, dtype: str) -> None:
