@@ -43,7 +43,7 @@ from tasks.search_bench import SearchBench
 from tasks.shared import open_store
 from tasks.state import State, without_machine_paths
 from tasks.switches import computing_on, prices, tracing_wanted
-from tasks.winner import keep_winner, register_winner
+from tasks.winner import is_kept, keep_winner, register_winner
 from tasks.workbench import opened
 
 
@@ -52,7 +52,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
     with opened_search(params) as (driver, session):
         found, files = driver.search, driver.files
         # A stage that was run alone may have sealed the search, or written its page, before.
-        kept = files.page.exists() and ("checkpoint" in files.read_facts() or found.best is None)
+        kept = files.page.exists() and (is_kept(files, params.dtype) or found.best is None)
         is_done = found.finished is not None and kept
         if is_done:
             require_same_files(driver.bench, files.read_facts())
