@@ -15,16 +15,20 @@ from autoprune.report.sealed import SealedSet
 from autoprune.report.words import draws, lead, trust
 from autoprune.search.estimate import Estimate, estimate
 from autoprune.search.search import Search
-from autoprune.search.spec import SearchSpec
 from flows.neighbours import keep_threads, slowed
 from flows.runners import workers
 from flows.search.driver import Driver
-from flows.search.foreseeing import foreseen, paid
+from flows.search.foreseeing import about_windows, foreseen, paid
 from flows.search.leaderboard import outcome_lines, rows
 from flows.search.params import SearchParams
 from flows.search.runs import require_same_device, save_params, template_folder
 from flows.search.stopping import nothing_left, stopping_well
-from flows.search.unchanged import require_same_files, require_same_sources, require_same_windows
+from flows.search.unchanged import (
+    require_same_designer,
+    require_same_files,
+    require_same_sources,
+    require_same_windows,
+)
 from flows.terminal import console
 from flows.text_split import forget_split, settled
 from sandbox.engine import Engine
@@ -164,8 +168,11 @@ def working(
     """
     bench = driver.bench
     bench.store = open_store(driver.state, params.shared_store)
+    will_ask = driver.search.finished is None and asks
+    if will_ask:
+        require_same_designer(driver.run_id, driver.files.read_facts(), session.kind)
     with opened(bench), closing(session):
-        if driver.search.finished is None and asks:
+        if will_ask:
             _check_early(driver.search, bench, session)
         facts = _prepare(driver, session)
         console.screen().event(
@@ -236,24 +243,6 @@ def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
     else:
         driver.files.add_facts(calibration=found)
     driver.shown.calibration(calibration_markdown(found))
-
-
-def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
-    """Say what to know of the sealed windows before they are measured on; often nothing.
-
-    Args:
-        spec: The search.
-        facts: What :func:`tasks.measure.prepare` found.
-    """
-    usual = SearchSpec.model_fields["sealed_windows"].default
-    if facts["fewer_windows"]:
-        return [facts["fewer_windows"]]
-    if spec.sealed_windows < usual:
-        return [
-            f"sealed figures are of {spec.sealed_windows} windows, where {usual} are usual: their "
-            "intervals are wide; --sealed-windows sets the number"
-        ]
-    return []
 
 
 def keep(driver: Driver, dtype: str) -> None:

@@ -1,4 +1,4 @@
-"""Refuses to go on with a search on another model, text or windows than it measured on."""
+"""Refuses to go on with a search on another model, text or windows, or with another designer."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,6 +67,31 @@ def require_same_files(bench: SearchBench, known: Mapping[str, Any]) -> None:
         parts = (CALIBRATION, SELECTION, SEALED)
         facts["parts"] = {name: {"digest": getattr(bench.splits, name).digest} for name in parts}
     require_same_sources(bench.run_id, known, facts)
+
+
+def require_same_designer(run_id: str, known: Mapping[str, Any], kind: str) -> None:
+    """Refuse to ask another kind of designer than the one that a search began with.
+
+    ``auto`` stands for what the environment names, so the settings are the same in either case, and
+    the record has room for one designer.
+
+    Args:
+        run_id: The search.
+        known: Its facts on record.
+        kind: The kind that would be asked now.
+
+    Raises:
+        UsageError: If it is another one than on record.
+    """
+    before = str(known.get("designer", kind)).partition(":")[0]
+    if before == kind:
+        return
+    how = "set" if before == "openai" else "unset"
+    raise UsageError(
+        f"the search {run_id!r} asked the designer {before}, and with this environment auto means "
+        f"{kind}; {how} OPENAI_BASE_URL or OPENAI_API_KEY as when it began, or start another "
+        f"search with --run NAME and --designer {kind}"
+    )
 
 
 def _digests(facts: Mapping[str, Any]) -> dict[str, str]:
