@@ -1,14 +1,16 @@
-"""What a search needs on this machine before its first step, checked before anything is created."""
+"""What a search begins with on this machine, checked before anything is created."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from autoprune.design.given import read_script
+from autoprune.design.given import read_facts, read_script
 from autoprune.design.mailbox import Mailbox
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.storage import write_json
 from flows import library
 from flows.params.fields import FILES
-from tasks.run_files import RunFiles
+from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ class _Beginning(Protocol):
     def designer(self) -> str: ...
     @property
     def starts(self) -> tuple[str, ...]: ...
+    @property
+    def facts(self) -> str | None: ...
     @property
     def script(self) -> str | None: ...
     @property
@@ -69,6 +73,36 @@ def unmeasured(params: _Beginning) -> dict[str, str]:
     spec = params.spec()
     made = zip(params.starts, spec.starts, strict=True)
     return {text: reason for text, one in made if (reason := spec.left_out(one))}
+
+
+def given_facts(params: _Beginning) -> list[str]:
+    """Sentences of the inspection that prompts show; empty if none is given.
+
+    A search that has begun with this very file reads its own copy: before a resume the file may be
+    written anew or removed, or its relative path may lead elsewhere. Another file is compared.
+
+    Raises:
+        UsageError: If the file does not exist or holds no inspection.
+    """
+    if params.facts is None:
+        return []
+    if params.run is not None:
+        files = RunFiles.of(State.at(), params.run)
+        is_there = files.log.exists() and files.inspection.exists() and files.params.exists()
+        if is_there and read_object(files.params).get("facts") == params.facts:
+            return read_facts(files.inspection)
+    return read_facts(Path(params.facts).expanduser())
+
+
+def keep_facts(files: RunFiles, facts: Sequence[str]) -> None:
+    """Keep the sentences that a search was started with in its folder.
+
+    Args:
+        files: The search's files.
+        facts: The sentences in its settings on record.
+    """
+    if facts and not files.inspection.exists():
+        write_json(files.inspection, {"facts": list(facts)})
 
 
 def has_begun(params: _Beginning) -> bool:

@@ -17,6 +17,7 @@ from autoprune.search.estimate import Estimate, estimate
 from autoprune.search.search import Search
 from flows.neighbours import keep_threads, slowed
 from flows.runners import workers
+from flows.search.beginning import keep_facts
 from flows.search.driver import Driver
 from flows.search.foreseeing import about_windows, foreseen, paid
 from flows.search.leaderboard import outcome_lines, rows
@@ -98,6 +99,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
     with computing_on(params.device), nothing_left(files), _opened(files, params, session) as found:
         if found.finished is None or params.device is not None:
             require_same_device(files, run_id, default_device())
+        keep_facts(files, found.spec.facts)
         save_params(state, run_id, params)
         files.add_facts(command=params.command())
         bench = SearchBench(
