@@ -127,7 +127,8 @@ def measured(
             that a model which a recipe left pruned is detected.
         seconds: Time limit; past it, the step is stopped and fails as unfinished.
     """
-    budget = bench.budget_of(wanted.sparsity)
+    # No pattern has the dense model's share.
+    budget = Budget(0.0) if wanted.recipe is None else bench.budget_of(wanted.sparsity)
     fresh = wanted.role in ("sentinel", "repeat")
     memory = MaskMemory() if fresh else bench.masks
 

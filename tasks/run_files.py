@@ -36,6 +36,11 @@ class RunFiles:
         return self.folder / "prompts"
 
     @property
+    def inspection(self) -> Path:
+        """Copy of the sentences about the model that the search was started with, if any."""
+        return self.folder / "inspection.json"
+
+    @property
     def params(self) -> Path:
         """Settings that the search was started with."""
         return self.folder / SETTINGS_FILE

@@ -45,8 +45,9 @@ def keep_winner(
 ) -> dict[str, Any]:
     """Prune with the winning recipe once more and save the checkpoint, recounting the zeros.
 
-    A designed metric is scored again, in a fresh container: masks remembered from the measurement
-    do not count. The winner is kept only if the same masks come out.
+    A checkpoint of the same masks that was saved with the same ``dtype`` stays as it is. A designed
+    metric is scored again, in a fresh container: masks remembered from the measurement do not
+    count. The winner is kept only if the same masks come out.
 
     Args:
         bench: The search's bench.
@@ -93,9 +94,10 @@ def _kept(
     }
     if unsealed:
         record["unsealed"] = unsealed
-    known = folder / RECORD_FILE
-    if is_finished(folder) and read_object(known).get("mask_digest") == masks:
-        before = read_object(known)
+    if dtype != AUTO:
+        record["dtype_asked"] = dtype
+    before = read_object(folder / RECORD_FILE) if is_finished(folder) else {}
+    if before.get("mask_digest") == masks and _has_type(before, dtype):
         checkpoint: dict[str, Any] = before["checkpoint"]
         return checkpoint | {"out": str(folder), "outcome": _outcome(folder, before)}
     if winner.metric.kind not in ("builtin", "scheme") and bench.sandbox is not None:
@@ -127,6 +129,18 @@ def _kept(
             record["notes"] = list(outcome.notes)
         saved = save_bench(bench, folder, record, pruned, kind)
     return saved_record(saved) | {"outcome": _outcome(folder, record)}
+
+
+def is_kept(files: RunFiles, dtype: str) -> bool:
+    """Whether a search has saved its winner with this ``dtype``; its folder may be gone since."""
+    place = files.winner / RECORD_FILE
+    known = not place.is_file() or _has_type(read_object(place), dtype)
+    return known and "checkpoint" in files.read_facts()
+
+
+def _has_type(record: Mapping[str, Any], dtype: str) -> bool:
+    """Whether a winner's record says that it was saved with this ``dtype``; without one, auto."""
+    return bool(record.get("dtype_asked", AUTO) == dtype)
 
 
 def _asked(files: RunFiles, record: Mapping[str, Any]) -> Budget:

@@ -340,18 +340,21 @@ class SearchSpec(_Frozen, SearchSettings):
         """What recipes may not contain."""
         return Hidden(self.hide)
 
+    def left_out(self, made: RecipeSpec) -> str:
+        """Why the search does not measure a hand-made recipe; empty if it does."""
+        if self.hidden.finds(made.metric, made.allocation, made.solver or "", made.source):
+            return f"it contains something hidden ({', '.join(self.hide)})"
+        if made.solver is not None and family(made.solver) not in map(family, self._repairs):
+            return f"the repair {made.solver} is none to choose from"
+        if self.pattern != "unstructured" and made.allocation != UNIFORM:
+            return f"{self.pattern} fixes the share of each layer, not {made.allocation}"
+        return ""
+
     def hand_made(self) -> list[RecipeSpec]:
         """Return the baselines and starts whose parts and repairs this search allows."""
-        solvers = {family(solver) for solver in self._repairs}
         known = [made.recipe(self.solver) for made in self.baselines]
         new = [made for made in self.starts if made.recipe(self.solver) not in known]
-        return [
-            made
-            for made in (*self.baselines, *new)
-            if not self.hidden.finds(made.metric, made.allocation, made.solver or "", made.source)
-            and (made.solver is None or family(made.solver) in solvers)
-            and (self.pattern == "unstructured" or made.allocation == UNIFORM)
-        ]
+        return [made for made in (*self.baselines, *new) if not self.left_out(made)]
 
     @property
     def digest(self) -> str:

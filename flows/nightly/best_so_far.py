@@ -9,6 +9,7 @@ from autoprune.metrics.language import parse
 from autoprune.models.reference import RECORD_FILE
 from autoprune.recipe import Recipe
 from autoprune.recipe_text import RecipeText
+from flows.search.beginning import unmeasured
 from flows.search.params import SearchParams
 from flows.search.runs import saved_params
 from flows.terminal import console
@@ -41,6 +42,11 @@ def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
                 "tonight does not start from it"
             )
         new = (line,) if line and line not in params.starts else ()
+        for text, reason in unmeasured(params.model_copy(update={"starts": new})).items():
+            console.screen().event(
+                f"tonight does not start from the best recipe so far, {text}: {reason}"
+            )
+            new = ()
         starts = (*params.starts, *new)
     return params.model_copy(update={"starts": starts})
 

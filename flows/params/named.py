@@ -94,14 +94,27 @@ def check_device(name: str | None = None) -> None:
         library.require_device(named)
 
 
-def check_pattern(pattern: str, sparsity: float | None = None) -> None:
+def check_pattern(
+    pattern: str, sparsity: float | None = None, others: Sequence[float] = ()
+) -> None:
     """Check that the pattern is possible and agrees with the share of zeros.
 
+    Args:
+        pattern: ``unstructured`` or N:M.
+        sparsity: The share; None: that of the pattern.
+        others: Further shares that a search prunes to.
+
     Raises:
-        UsageError: If it is not.
+        UsageError: If it is impossible, or fixes a share other than one of these.
     """
-    if pattern != UNSTRUCTURED:
-        library.resolve_sparsity(sparsity, library.parse_pattern(pattern))
+    if pattern == UNSTRUCTURED:
+        return
+    library.resolve_sparsity(sparsity, library.parse_pattern(pattern))
+    if others:
+        raise UsageError(
+            f"also_sparsities {', '.join(f'{share:g}' for share in others)}: the pattern {pattern} "
+            "fixes the share of zeros; leave them out, or leave out pattern"
+        )
 
 
 def check_metric(text: str) -> None:

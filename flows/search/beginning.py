@@ -1,15 +1,20 @@
-"""What a search needs on this machine before its first step, checked before anything is created."""
+"""What a search begins with on this machine, checked before anything is created."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from autoprune.design.given import read_script
+from autoprune.design.given import read_facts, read_script
 from autoprune.design.mailbox import Mailbox
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.storage import write_json
 from flows import library
 from flows.params.fields import FILES
-from tasks.run_files import RunFiles
+from tasks.run_files import RunFiles, read_object
 from tasks.state import State
+
+if TYPE_CHECKING:
+    from autoprune.search.spec import SearchSpec
 
 
 class _Beginning(Protocol):
@@ -21,19 +26,26 @@ class _Beginning(Protocol):
     @property
     def designer(self) -> str: ...
     @property
+    def starts(self) -> tuple[str, ...]: ...
+    @property
+    def facts(self) -> str | None: ...
+    @property
     def script(self) -> str | None: ...
     @property
     def prompt_folder(self) -> Path | None: ...
     def run_id(self) -> str: ...
+    def spec(self) -> "SearchSpec": ...
 
 
 def require_beginning(params: _Beginning) -> None:
-    """Check the run's name, and the files and folders that a search begins with.
+    """Check the run's name, and the starts, files and folders that a search begins with.
 
-    A search that has begun may have lost them: it has a copy of its templates, and may be finished.
+    A search that has begun may have lost files: it has a copy of its templates, and may be
+    finished. Earlier versions began without starts that are refused now.
 
     Raises:
-        UsageError: If the name is not allowed, or a file or folder does not exist.
+        UsageError: If the name is not allowed, a start cannot be measured, or a file or folder does
+            not exist.
         PrerequisiteError: If the folder of the designer ``files`` cannot be written.
     """
     if params.run is not None:
@@ -45,9 +57,52 @@ def require_beginning(params: _Beginning) -> None:
             library.Prompts(params.prompt_folder)
         if params.designer.startswith(FILES):
             Mailbox(Path(params.designer.removeprefix(FILES)), params.run or "").probe()
+        for text, reason in unmeasured(params).items():
+            raise UsageError(
+                f"the start {text!r} would not be measured: {reason}; leave it out, or change it"
+            )
     except AutopruneError:
         if not has_begun(params):
             raise
+
+
+def unmeasured(params: _Beginning) -> dict[str, str]:
+    """Starts that this search would leave out, each with the reason."""
+    if not params.starts:
+        return {}
+    spec = params.spec()
+    made = zip(params.starts, spec.starts, strict=True)
+    return {text: reason for text, one in made if (reason := spec.left_out(one))}
+
+
+def given_facts(params: _Beginning) -> list[str]:
+    """Sentences of the inspection that prompts show; empty if none is given.
+
+    A search that has begun with this very file reads its own copy: before a resume the file may be
+    written anew or removed, or its relative path may lead elsewhere. Another file is compared.
+
+    Raises:
+        UsageError: If the file does not exist or holds no inspection.
+    """
+    if params.facts is None:
+        return []
+    if params.run is not None:
+        files = RunFiles.of(State.at(), params.run)
+        is_there = files.log.exists() and files.inspection.exists() and files.params.exists()
+        if is_there and read_object(files.params).get("facts") == params.facts:
+            return read_facts(files.inspection)
+    return read_facts(Path(params.facts).expanduser())
+
+
+def keep_facts(files: RunFiles, facts: Sequence[str]) -> None:
+    """Keep the sentences that a search was started with in its folder.
+
+    Args:
+        files: The search's files.
+        facts: The sentences in its settings on record.
+    """
+    if facts and not files.inspection.exists():
+        write_json(files.inspection, {"facts": list(facts)})
 
 
 def has_begun(params: _Beginning) -> bool:

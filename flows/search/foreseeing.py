@@ -1,5 +1,7 @@
 """Describes what a search is expected to take before it starts, and what it cost."""
 
+from typing import Any
+
 from autoprune.search.estimate import Estimate
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
@@ -66,3 +68,21 @@ def paid(search: Search) -> str:
         f"The designer's {spent.tokens:,} tokens cost ${spent.money:.4f}{of}, at {at} per million "
         "of questions and of answers."
     )
+
+
+def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
+    """Say what to know of the sealed windows before they are measured on; often nothing.
+
+    Args:
+        spec: The search.
+        facts: What :func:`tasks.measure.prepare` found.
+    """
+    usual = SearchSpec.model_fields["sealed_windows"].default
+    if facts["fewer_windows"]:
+        return [facts["fewer_windows"]]
+    if spec.sealed_windows < usual:
+        return [
+            f"sealed figures are of {spec.sealed_windows} windows, where {usual} are usual: their "
+            "intervals are wide; --sealed-windows sets the number"
+        ]
+    return []

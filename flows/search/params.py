@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, field_validator, model_validator
 
-from autoprune.design.given import read_facts
 from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.mailbox import Mailbox
 from autoprune.lazy import require
@@ -48,7 +47,7 @@ from flows.params.named import (
     check_scheme,
     check_verifier,
 )
-from flows.search.beginning import require_beginning
+from flows.search.beginning import given_facts, require_beginning
 from flows.search.prices import PRICES, Price, dearest, prices_by_model
 from flows.search.rules import (
     require_designer_together,
@@ -265,13 +264,12 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             check_verifier(self.judge_verifier)
         for scheme in split_list(self.schemes or ""):
             check_scheme(scheme)
-        if self.facts is not None:
-            read_facts(Path(self.facts).expanduser())
+        given_facts(self)
         if self.hide:
             library.require_hidable(self.hide, library.SearchSpec.model_fields["reference"].default)
         check_corpora(self.corpus)
         check_models(self.model)
-        check_pattern(self.pattern, self.sparsity)
+        check_pattern(self.pattern, self.sparsity, self.also_sparsities)
         check_device(self.device)
         require_beginning(self)
 
@@ -347,8 +345,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         settings = self._of(SearchSettings)
         if self.judge_verifier is not None:
             settings["judge_verifier"] = library.verifier_identity(self.judge_verifier)
-        if self.facts is not None:
-            menu["facts"] = tuple(read_facts(Path(self.facts).expanduser()))
+        menu["facts"] = tuple(given_facts(self))
         return library.SearchSpec(
             model=self.model,
             corpus=self.corpus,

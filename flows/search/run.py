@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.text import SELECTION
-from autoprune.errors import UsageError
 from autoprune.models.device import default_device
 from autoprune.report.origin import authorship, given
 from autoprune.report.run_report import next_command
@@ -16,15 +15,21 @@ from autoprune.report.sealed import SealedSet
 from autoprune.report.words import draws, lead, trust
 from autoprune.search.estimate import Estimate, estimate
 from autoprune.search.search import Search
-from autoprune.search.spec import SearchSpec
 from flows.neighbours import keep_threads, slowed
 from flows.runners import workers
+from flows.search.beginning import keep_facts
 from flows.search.driver import Driver
-from flows.search.foreseeing import foreseen, paid
+from flows.search.foreseeing import about_windows, foreseen, paid
 from flows.search.leaderboard import outcome_lines, rows
 from flows.search.params import SearchParams
 from flows.search.runs import require_same_device, save_params, template_folder
 from flows.search.stopping import nothing_left, stopping_well
+from flows.search.unchanged import (
+    require_same_designer,
+    require_same_files,
+    require_same_sources,
+    require_same_windows,
+)
 from flows.terminal import console
 from flows.text_split import forget_split, settled
 from sandbox.engine import Engine
@@ -43,24 +48,28 @@ from tasks.search_bench import SearchBench
 from tasks.shared import open_store
 from tasks.state import State, without_machine_paths
 from tasks.switches import computing_on, prices, tracing_wanted
-from tasks.winner import keep_winner, register_winner
+from tasks.winner import is_kept, keep_winner, register_winner
 from tasks.workbench import opened
 
 
 def run_search(params: SearchParams) -> dict[str, Any]:
     """Run a search to its end, from the start or from where it stopped."""
-    with opened_search(params) as (driver, session), stopping_well(driver):
+    with opened_search(params) as (driver, session):
         found, files = driver.search, driver.files
-        driver.shown.stages(driver.run_id)
         # A stage that was run alone may have sealed the search, or written its page, before.
-        kept = files.page.exists() and ("checkpoint" in files.read_facts() or found.best is None)
-        if found.finished is None or not kept:
-            _work(driver, session, params)
-        registered = _publish(driver, params)
-        record = _closing(driver, params, registered)
-        console.screen().outcome(outcome_lines(record))
-        forget_split(params, driver.run_id)
-        return record
+        kept = files.page.exists() and (is_kept(files, params.dtype) or found.best is None)
+        is_done = found.finished is not None and kept
+        if is_done:
+            require_same_files(driver.bench, files.read_facts())
+        with stopping_well(driver):
+            driver.shown.stages(driver.run_id)
+            if not is_done:
+                _work(driver, session, params)
+            registered = _publish(driver, params)
+            record = _closing(driver, params, registered)
+            console.screen().outcome(outcome_lines(record))
+            forget_split(params, driver.run_id)
+            return record
 
 
 @contextmanager
@@ -90,6 +99,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
     with computing_on(params.device), nothing_left(files), _opened(files, params, session) as found:
         if found.finished is None or params.device is not None:
             require_same_device(files, run_id, default_device())
+        keep_facts(files, found.spec.facts)
         save_params(state, run_id, params)
         files.add_facts(command=params.command())
         bench = SearchBench(
@@ -161,8 +171,11 @@ def working(
     """
     bench = driver.bench
     bench.store = open_store(driver.state, params.shared_store)
+    will_ask = driver.search.finished is None and asks
+    if will_ask:
+        require_same_designer(driver.run_id, driver.files.read_facts(), session.kind)
     with opened(bench), closing(session):
-        if driver.search.finished is None and asks:
+        if will_ask:
             _check_early(driver.search, bench, session)
         facts = _prepare(driver, session)
         console.screen().event(
@@ -199,6 +212,7 @@ def _prepare(driver: Driver, session: DesignerSession) -> dict[str, Any]:
     if driver.search.spec.judge_verifier is not None and driver.search.finished is None:
         bench.verifier  # noqa: B018 (trained for another model, it is refused now)
     require_same_windows(driver.run_id, known, facts)
+    require_same_sources(driver.run_id, known, facts)
     for line in about_windows(driver.search.spec, facts):
         console.screen().event(line)
     note_calibration(driver, calibrate(bench))
@@ -232,36 +246,6 @@ def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
     else:
         driver.files.add_facts(calibration=found)
     driver.shown.calibration(calibration_markdown(found))
-
-
-def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
-    """Say what to know of the sealed windows before they are measured on; often nothing.
-
-    Args:
-        spec: The search.
-        facts: What :func:`tasks.measure.prepare` found.
-    """
-    usual = SearchSpec.model_fields["sealed_windows"].default
-    if facts["fewer_windows"]:
-        return [facts["fewer_windows"]]
-    if spec.sealed_windows < usual:
-        return [
-            f"sealed figures are of {spec.sealed_windows} windows, where {usual} are usual: their "
-            "intervals are wide; --sealed-windows sets the number"
-        ]
-    return []
-
-
-def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Refuse to resume if this version would cut other windows than those measured on."""
-    cut = [(found.get("windows_version"), found.get("beginning_token")) for found in (known, facts)]
-    if "parts" in known and cut[0] != cut[1]:
-        raise UsageError(
-            f"the search {run_id!r} measured on windows of version {cut[0][0] or 1} (beginning "
-            f"token: {cut[0][1] or 'not recorded'}), and this program cuts those of version "
-            f"{cut[1][0]} ({cut[1][1]}), so its figures cannot be set beside new ones; begin a "
-            "search of another name with --run"
-        )
 
 
 def keep(driver: Driver, dtype: str) -> None:

@@ -1,5 +1,6 @@
-"""A search goes on with the prompt templates it began with, whatever becomes of the folder."""
+"""A search goes on with the templates and facts it began with, whatever becomes of the files."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from autoprune.search.search import Search
+from flows.search.runs import saved_params
 from tasks import steps
 from tasks.run_files import RunFiles
 from tasks.state import State
@@ -86,3 +88,18 @@ def test_another_folder_is_another_search_and_none_is_refused(
     other = shutil.copytree(own, own.parent / "other")
     (other / "system.j2").write_text("Be brief.")
     cli.refuses(f"{line} --prompts {other}", "started with other prompts")
+
+
+def test_facts_about_the_model_are_those_of_the_start(
+    line: str, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, other = tmp_path / "inspection.json", tmp_path / "other.json"
+    file.write_text(json.dumps({"facts": ["block 1 is fragile"]}))
+    stop_at(1, monkeypatch)
+    cli(f"{line} --facts {file}", code=130)
+    for changed in (file, other):
+        changed.write_text(json.dumps({"facts": ["block 0 is fragile"]}))
+    assert saved_params(State.open(), "kept").spec().facts == ("block 1 is fragile",)
+    cli.refuses(f"{line} --facts {other}", "started with other settings (facts)")
+    file.unlink()
+    cli("resume kept -q")

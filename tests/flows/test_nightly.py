@@ -257,3 +257,21 @@ def test_a_night_that_was_begun_keeps_its_starts_and_later_ones_take_the_latest_
     assert given_start(recipe_line(summed.to_json())).recipe("none") == summed
     other = tonight.model_copy(update={"run": None, "sparsity": 0.5})
     assert with_best_so_far(state, other).starts == ()
+
+
+def test_a_night_leaves_out_a_best_recipe_that_it_hides(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = State.open()
+    metric = {"kind": "builtin", "source": "ria", "params": {}}
+    recipe = {"metric": metric, "group": "row", "allocation": "ramp", "solver": "mrp"}
+    found = {"model": "tiny", "target": 0.6, "pattern": "unstructured", "recipe": recipe}
+    folder = RunFiles.of(state, "first").winner
+    folder.mkdir(parents=True)
+    (folder / "autoprune.json").write_text(json.dumps(found))
+    caplog.set_level(logging.INFO, "autoprune")
+    tonight = SearchParams(model="tiny", starts=("ria",), hide=("mrp",))
+    assert with_best_so_far(state, tonight).starts == ("ria",)
+    assert "the best recipe so far, ria+row+ramp+mrp: it contains" in caplog.messages[-1]
+    plain = tonight.model_copy(update={"hide": ()})
+    assert with_best_so_far(state, plain).starts == ("ria", "ria+row+ramp+mrp")

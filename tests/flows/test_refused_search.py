@@ -9,10 +9,14 @@ from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
 from flows.search.params import SearchParams
 from flows.search.run import run_search
+from flows.search.unchanged import require_same_designer
 from sandbox.errors import SandboxUnavailableError
+from tasks import steps
 from tasks.design import DesignerSession
 from tasks.mirror import tracker_of
+from tasks.run_files import RunFiles
 from tasks.state import State
+from tests.support.small_search import SIZES
 
 
 @pytest.mark.parametrize(
@@ -50,3 +54,24 @@ def test_a_missing_key_is_named_before_anybody_is_asked(
         SearchParams(model="no/such-model", designer="openai").check()
     with pytest.raises(PrerequisiteError, match="OPENAI_API_KEY is not set"):
         session.check()
+
+
+def test_a_search_asks_the_designer_that_auto_meant_when_it_began(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DesignerSession, "check", lambda _: None)
+    monkeypatch.setitem(steps.WORK, "measure", stopped)
+    place = {"model": str(tiny_folder), "corpus": str(text_file)}
+    params = SearchParams(**SIZES | place, sandbox="off", run="mine")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with pytest.raises(KeyboardInterrupt):
+        run_search(params)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(UsageError, match=r"designer openai, .* auto means local; set OPENAI_BASE"):
+        run_search(params)
+    assert RunFiles.of(State.open(), "mine").read_facts()["designer"] == "openai"
+    for known in ({}, {"designer": "local"}, {"designer": "local: qwen"}):
+        require_same_designer("mine", known, "local")

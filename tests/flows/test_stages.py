@@ -18,7 +18,7 @@ from flows.stage import stage
 from flows.stage.params import StageParams
 from flows.terminal import console
 from tasks import steps
-from tasks.run_files import RunFiles
+from tasks.run_files import RunFiles, read_object
 from tasks.sealed_looks import sets_on_record
 from tasks.state import State
 from tests.support.small_search import ANSWERS, SIZES, graph, script
@@ -177,3 +177,13 @@ def test_what_makes_no_sense_is_refused(
         do("seal", candidate="C1")
     assert main(["stage", "wohle", "measure"]) == 2
     assert "did you mean whole" in capsys.readouterr().err
+
+
+def test_a_finished_search_saves_its_winner_anew_in_another_type(
+    params: SearchParams, whole: dict[str, Any]
+) -> None:
+    files = RunFiles.of(State.open(), "whole")
+    again = search.fn(params.model_copy(update={"dtype": "float16"}))
+    assert again["leaderboard"] == whole["leaderboard"]
+    assert read_object(files.winner / "autoprune.json")["dtype_asked"] == "float16"
+    assert files.read_facts()["checkpoint"]["outcome"]["dtype"] == "F16"

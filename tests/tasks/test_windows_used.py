@@ -15,8 +15,9 @@ from flows.compare.params import CompareParams
 from flows.demo.grammar import DEFAULTS
 from flows.evaluate.params import EvaluateParams
 from flows.promote.params import PromoteParams
+from flows.search.foreseeing import about_windows
 from flows.search.params import SearchParams
-from flows.search.run import about_windows, require_same_windows
+from flows.search.unchanged import require_same_windows
 from tasks.compare_bench import CompareBench
 from tasks.measure import prepare
 from tasks.search_bench import SearchBench

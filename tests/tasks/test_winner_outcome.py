@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from autoprune.report.words import summary
 from tasks.measure import prepare
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
-from tasks.winner import keep_winner
+from tasks.winner import is_kept, keep_winner
 from tests.support.checkpoint_record import RECORD
 from tests.support.sample_run import make_report
 
@@ -51,7 +52,16 @@ def test_the_files_have_the_sources_type_or_the_one_asked_for(
     first, second = outcome["samples"]
     assert first["prompt"] and first["dense"] != first["pruned"] and second["prompt"]
     # A resumed search keeps the winner again, and what was written with it.
-    assert keep_winner(bench, "C1", WANDA, kept_masks(folder), 1.0)["outcome"] == outcome
+    again = partial(keep_winner, bench, "C1", WANDA, kept_masks(folder), 1.0)
+    made = (folder / "model.safetensors").stat().st_mtime_ns
+    assert again(dtype=asked)["outcome"] == outcome
+    assert (folder / "model.safetensors").stat().st_mtime_ns == made
+    # Asked for in another type, it is saved anew, and its record tells.
+    assert again(dtype="float32")["outcome"]["dtype"] == "F32"
+    assert json.loads((folder / "autoprune.json").read_text())["dtype_asked"] == "float32"
+    files = RunFiles.of(bench.state, "winner")
+    files.add_facts(checkpoint={})
+    assert is_kept(files, "float32") and not is_kept(files, "auto")
 
 
 def test_rounding_is_on_record_and_makes_no_zeros(bench: SearchBench) -> None:
