@@ -8,6 +8,9 @@ from autoprune.search.spec import SearchSpec
 from flows.terminal.console import clock
 
 NOT_COUNTED = "loading, calibration and saving come on top"
+# Seconds of work that leave time for a dozen tuned candidates of a small model.
+ENOUGH = 1800
+TUNING = "none,sparsegpt:select=own,ebft:epochs=2"
 LIMITS = {
     "candidates": "the limit of candidates",
     "evaluations": "the limit of evaluations",
@@ -47,12 +50,26 @@ def foreseen(spec: SearchSpec, found: Estimate, before: float) -> list[str]:
         ]
     return [
         *short,
+        *_without_tuning(spec),
         f"estimate: baselines {clock(found.baselines)}, a candidate {clock(found.candidate)} "
         f"(dense pass {found.window:.2f} s a window{answer}), the end {clock(found.end)}",
         f"estimate: {reach} candidates fit, {LIMITS[found.limit]} ends the search after about "
         f"{clock(found.total)}; limits: {', '.join(limits)}",
         f"limits count designing, validating and measuring; {NOT_COUNTED} "
         f"({clock(before)} before the start)",
+    ]
+
+
+def _without_tuning(spec: SearchSpec) -> list[str]:
+    """Advise block tuning where there is time for it and the usual repairs leave it out."""
+    usual = SearchSpec.model_fields["solvers"].default
+    chosen = spec.schemes or spec.language == "program" or spec.solvers != usual
+    if chosen or "ebft" in spec.hide or (spec.budget.seconds or 0) < ENOUGH:
+        return []
+    return [
+        "the usual repairs leave out block tuning, by far the best, since it takes minutes a "
+        "candidate; `autoprune prune` uses it, so this search may end behind it; to let it in: "
+        f"--repairs {TUNING}"
     ]
 
 

@@ -4,12 +4,14 @@ import pytest
 
 from autoprune.search import DesignerSpec, SearchBudget
 from autoprune.search.estimate import estimate
+from autoprune.search.spec import SearchSpec
 from autoprune.search.starts import given_start
 from flows.search.foreseeing import foreseen
 from flows.terminal.console import clock
 from tests.support.synthetic import make_spec
 
 WINDOW = 0.7
+USUAL = SearchSpec.model_fields["solvers"].default
 
 
 @pytest.mark.parametrize(
@@ -73,3 +75,17 @@ def test_its_words_state_what_the_limits_leave_out() -> None:
     least = found.baselines + found.candidate + found.end
     line = foreseen(hasty, found, 48.0)[0]
     assert "0:09 of work may be too short" in line and f"about {clock(least)} would" in line
+
+
+def test_block_tuning_is_advised_where_there_is_time_for_it() -> None:
+    def advice(seconds: float, **changes: object) -> bool:
+        spec = make_spec(**{
+            "budget": SearchBudget(candidates=900, seconds=seconds), "solvers": USUAL, **changes
+        })  # fmt: skip
+        lines = foreseen(spec, estimate(spec, WINDOW), 0.0)
+        return any("--repairs none,sparsegpt:select=own,ebft:epochs=2" in line for line in lines)
+
+    assert advice(1800.0) and not advice(1799.0)
+    assert not advice(1800.0, solvers=("none", "ebft:epochs=2"))
+    assert not advice(1800.0, hide=("ebft",))
+    assert not advice(1800.0, language="program")
