@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from autoprune.digest import digest_bytes, digest_json
+from autoprune.evaluation.contrasts import contrast
 from benchmarks.evidence.__main__ import DOCUMENTS
 from benchmarks.evidence.checking import MARKERS, faults_of, read_figures, records_in
 from benchmarks.evidence.derivations import DERIVATIONS
@@ -92,6 +93,7 @@ def root(tmp_path: Path) -> Path:
             for seed, nll in enumerate(draws):
                 record = {"status": "ok", "sealed": {"nll": nll}, "prune_seconds": 10.0 + seed}
                 record["selection"] = {"nll": [value + 0.1 for value in nll]}
+                record["bytes"] = {"dense": 9_000_000, "compact": 5_000_000 + 1_000_000 * seed}
                 key = {"method": method, "budget": budget, "seed": seed}
                 rows = [{"metric": "right", "name": "all", "items": [1, 0, 1, seed]}]
                 suite = keep({"rows": rows}, suite="words", **key)["kept"][""]
@@ -225,9 +227,10 @@ def test_derivations_are_what_they_say(root: Path) -> None:
         "won back": -100 * mean / (wanda - np.array(DENSE)).mean(),
         "seconds": 10.5,
         "selection": np.exp(own.mean(axis=1) + 0.1).mean(),
+        "megabytes": 5.5,
         "measure": 62.5,
     }
-    of |= {"suite": "words", "metric": "right", "scale": 100}
+    of |= {"form": "compact", "suite": "words", "metric": "right", "scale": 100}
     for name, value in expected.items():
         assert DERIVATIONS[name](record, of) == pytest.approx(value, abs=1e-9), name
     # Student's t with one degree of freedom: 12.706 deviations of the mean.
@@ -236,6 +239,13 @@ def test_derivations_are_what_they_say(root: Path) -> None:
         assert DERIVATIONS[name](record, of) == pytest.approx(100 * np.expm1(mean + end), rel=1e-3)
     low, middle, high = (DERIVATIONS[name](record, of) for name in ("low", "change", "high"))
     assert low < middle < high
+    found = contrast(own.T - wanda.T)
+    others = sum(budget == "60 %" and name != "wanda" for name, budget in record.losses)
+    assert (
+        found is not None and others == len([name for name in LOSSES if "60 %" in LOSSES[name]]) - 1
+    )
+    least = 100 * np.expm1(found.detectable(others))
+    assert DERIVATIONS["detectable"](record, of) == pytest.approx(least)
     dense = DERIVATIONS["change"](record, {**of, "against": "dense"})
     assert dense == pytest.approx(100 * np.expm1((own - np.array(DENSE)).mean()))
     for wrong in ({"suite": "live"}, {"metric": "wrong"}, {"name": "part"}):

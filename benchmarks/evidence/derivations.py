@@ -108,6 +108,11 @@ def seconds(record: Record, of: Of) -> float:
     return statistics.fmean(float(cell["prune_seconds"]) for cell in _cells(record, of))
 
 
+def megabytes(record: Record, of: Of) -> float:
+    """Mean size of the saved checkpoint over draws, as ``form`` dense or compact, in 10^6 bytes."""
+    return statistics.fmean(cell["bytes"][of["form"]] / 1e6 for cell in _cells(record, of))
+
+
 def selection(record: Record, of: Of) -> float:
     """As ``perplexity``, of the text that chose strengths."""
     losses = [as_windows(cell["selection"]["nll"]) for cell in _cells(record, of)]
@@ -240,6 +245,7 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "high over windows": _paired_end(1),
     "setting": setting,
     "seconds": seconds,
+    "megabytes": megabytes,
     "selection": selection,
     "measure": measure,
     "auroc": separation,
