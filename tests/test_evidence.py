@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autoprune.digest import digest_bytes, digest_json
+from autoprune.digest import digest_bytes
 from autoprune.evaluation.contrasts import contrast
 from benchmarks.evidence.__main__ import DOCUMENTS
 from benchmarks.evidence.checking import MARKERS, faults_of, read_figures, records_in
@@ -19,41 +19,11 @@ from benchmarks.evidence.documents import blocks_of
 from benchmarks.evidence.figures import Figure, figures_of
 from benchmarks.evidence.records import SCORES, EvidenceError, read_record
 from benchmarks.evidence.writing import write_record
+from tests.support.made_record import DECLARED, DENSE, LOSSES, ORIGIN, made_record, write
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "evidence"
 
-# Losses of two windows by draw.
-LOSSES: dict[str, dict[str, list[list[float]]]] = {
-    "wanda": {"60 %": [[4.2, 4.4], [4.3, 4.5]], "2:4": [[4.6, 4.8], [4.7, 4.7]]},
-    "wanda+mrp": {"60 %": [[3.9, 4.1], [4.0, 4.0]], "2:4": [[4.0, 4.2], [4.1, 4.1]]},
-}
-DENSE = [2.5, 2.7]
-ORIGIN = {"command": "autoprune compare", "machine": "two cores", "commit": "abc"}
-DECLARED: dict[str, Any] = {
-    "labels": {"wanda+mrp": ["Wanda + MRP"]},
-    "tables": [
-        {"derivation": "perplexity"},
-        {"derivation": "deviation"},
-        {"derivation": "change", "against": "wanda", "decimals": 1},
-    ],
-    "figures": [
-        {
-            "name": "MRP against Wanda at 60 %",
-            "derivation": "ratio",
-            "of": {"method": "wanda+mrp", "against": "wanda", "budget": "60 %"},
-            "value": math.exp(-0.35),
-            "text": "0.705",
-        },
-        {
-            "name": "windows of calibration",
-            "derivation": "setting",
-            "of": {"field": "protocol.share", "scale": 100},
-            "value": 12.5,
-            "text": "12.5 %",
-        },
-    ],
-}
 GOOD = """# Title 1.5
 
 Text without a figure, for Qwen2.5-Coder-1.5B (arXiv 2402.12419), on 2026-11-27.
@@ -77,41 +47,8 @@ Code in a line, `0.77`, and a [link](https://x.org/v1.5.html) hold none.
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "evidence" / "made"
-    cells = []
-
-    def keep(record: dict[str, Any], **key: Any) -> dict[str, Any]:
-        digest = digest_json(key)
-        kept = {"key": key, "record": record, "sha256": digest_json(record)}
-        write(folder / "cells" / digest[:2] / f"{digest}.json", kept)
-        return {"kept": {"": digest}}
-
-    for method, budgets in LOSSES.items():
-        for budget, draws in budgets.items():
-            pattern = "unstructured" if "%" in budget else budget
-            target = {"sparsity": 0.6 if "%" in budget else 0.5, "pattern": pattern}
-            for seed, nll in enumerate(draws):
-                record = {"status": "ok", "sealed": {"nll": nll}, "prune_seconds": 10.0 + seed}
-                record["selection"] = {"nll": [value + 0.1 for value in nll]}
-                record["bytes"] = {"dense": 9_000_000, "compact": 5_000_000 + 1_000_000 * seed}
-                key = {"method": method, "budget": budget, "seed": seed}
-                rows = [{"metric": "right", "name": "all", "items": [1, 0, 1, seed]}]
-                suite = keep({"rows": rows}, suite="words", **key)["kept"][""]
-                place = keep(record, **key)
-                place["kept"] |= {"words": suite, "live": {"reason": "no items"}}
-                cells.append({"method": method, "target": target, "seed": seed, **place})
-    failed = {"method": "gblm", "target": {"sparsity": 0.6}, "seed": 0, "failed": {"reason": "x"}}
-    protocol = {**ORIGIN, "date": "2026-11-27", "share": 0.125}
-    body = {"format": "autoprune comparison", "version": 1, "protocol": protocol}
-    dense = keep({"status": "ok", "sealed": {"nll": DENSE}}, method=None)
-    write(folder / "record.json", {**body, "dense": dense, "cells": [*cells, failed]})
-    write(folder / "figures.json", DECLARED)
-    return tmp_path / "evidence"
-
-
-def write(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
+    """A folder of records with one that was made for tests."""
+    return made_record(tmp_path / "evidence")
 
 
 def faults(text: str, root: Path) -> list[str]:
@@ -241,9 +178,7 @@ def test_derivations_are_what_they_say(root: Path) -> None:
     assert low < middle < high
     found = contrast(own.T - wanda.T)
     others = sum(budget == "60 %" and name != "wanda" for name, budget in record.losses)
-    assert (
-        found is not None and others == len([name for name in LOSSES if "60 %" in LOSSES[name]]) - 1
-    )
+    assert found is not None and others == len(LOSSES) - 1
     least = 100 * np.expm1(found.detectable(others))
     assert DERIVATIONS["detectable"](record, of) == pytest.approx(least)
     dense = DERIVATIONS["change"](record, {**of, "against": "dense"})
