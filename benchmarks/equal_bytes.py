@@ -15,7 +15,7 @@ from typing import Any
 from autoprune.digest import digest_json
 from benchmarks.evidence.records import LOSSES
 from benchmarks.evidence.writing import write_record
-from benchmarks.measured import OUT, Rounds, run_fresh
+from benchmarks.measured import OUT, Rounds, code_digest, run_fresh
 from benchmarks.table import publish
 
 ROW = "benchmarks.equal_bytes_row"
@@ -109,9 +109,11 @@ def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _made(args: argparse.Namespace, shared: dict[str, Any]) -> Path:
-    """The smaller model, made once for these options."""
+    """The smaller model, made once by each version of our code for what it depends on."""
+    names = ("model", "scheme", "share", "calibration_windows", "seqlen", "corpus", "text_split")
+    made_of = digest_json([code_digest(), *(shared[name] for name in names)])
     scheme = args.scheme.replace("+", " + ")
-    folder = OUT / _NAME / digest_json(shared)[:16] / f"{scheme} {args.share:.0%}"
+    folder = OUT / _NAME / made_of[:16] / f"{scheme} {args.share:.0%}"
     if not (folder / "config.json").is_file():
         asked = {**shared, "what": "smaller", "ref": args.model, "folder": str(folder)}
         run_fresh(ROW, json.dumps(asked))

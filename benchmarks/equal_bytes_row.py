@@ -47,8 +47,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="autoprune-equal-bytes-") as scratch:
         root = Path(scratch)
-        make = _gguf if what == "gguf" else _zeros
-        loaded, figures = make(ref, asked, parts, root)
+        if what == "gguf":
+            loaded, figures = _gguf(ref, asked["type"], root)
+        else:
+            loaded, figures = _zeros(ref, asked, parts, root)
         found = _measured(loaded, asked, parts)
         report(**figures, perplexity=found.perplexity, nll=found.nll)
 
@@ -79,11 +81,9 @@ def _smaller(ref: str, asked: dict[str, Any], parts: Splits) -> float:
     return shrunk.plan.share
 
 
-def _gguf(
-    ref: str, asked: dict[str, Any], parts: Splits, scratch: Path
-) -> tuple[LoadedModel, dict[str, Any]]:
+def _gguf(ref: str, kind: str, scratch: Path) -> tuple[LoadedModel, dict[str, Any]]:
     """The file of one type: its bytes and speed, and the model that its weights make."""
-    made = export_gguf(ref, scratch / "model.gguf", asked["type"])
+    made = export_gguf(ref, scratch / "model.gguf", kind)
     figures: dict[str, Any] = {"bytes": made.bytes, "prefill": "-", "decode": "-"}
     if llama_cpp.installed():
         speed = llama_cpp.measure_speed(

@@ -50,7 +50,7 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
             # Another night of this date, such as one of another model, may have the number.
             wish, day = tonight.model_copy(update={"text_split": FRESH}), tonight.text_split
             tonight = settled(wish, wish.model, wish.corpus, first=int(day))
-    # Once for the night: whoever asks for a fresh set after its search gets another one.
+    # Once for the night: the evaluation after its search would take another fresh set.
     tonight = settled(tonight, tonight.model, tonight.corpus)
     if params.build_on:
         tonight = with_best_so_far(State.open(), tonight)

@@ -185,14 +185,8 @@ def test_forms_of_equal_bytes_come_to_a_table_and_a_record(
         monkeypatch.setattr(module, "run_fresh", here)
         monkeypatch.setattr(module, "OUT", out)
     few = ["--measured-windows", "3", "--calibration-windows", "4", "--seqlen", "48"]
-    few += [
-        "--model",
-        str(saved(out / "dense", layers=3)),
-        "--corpus",
-        str(text_file),
-        "--scheme",
-        "depth",
-    ]
+    few += ["--model", str(saved(out / "dense", layers=3)), "--corpus", str(text_file)]
+    few += ["--scheme", "depth"]
     few += ["--dense-types", "f16,q8_0", "--types", "f16", "--share", "0.34", "--part", "sealed"]
     record = out / "record"
     made = run(equal_bytes, monkeypatch, out, *few, "--record", str(record))["rows"]
