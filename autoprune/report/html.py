@@ -62,7 +62,6 @@ class TableRow:
     formula: str
     mathml: Markup | None
     perplexity: str
-    left_out: str
     sealed: str
     change: str
     tone: str
@@ -153,7 +152,6 @@ def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
         formula=plain(entry.formula, 240),
         mathml=Markup(mathml) if mathml else None,
         perplexity=number(entry.perplexity),
-        left_out=entry.left_out if entry.has_masks_alone else "",
         sealed=words.sealed_figure(entry),
         change="reference"
         if entry == report.baseline(report.reference)

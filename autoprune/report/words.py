@@ -23,7 +23,7 @@ def summary(report: RunReport) -> list[str]:
     if winner is None:
         return [*sentences, "None of them could be measured, so there is no result to use."]
     sentences += benefit(report)
-    sentences.append(_verdict(report, winner))
+    sentences.append(_choice(report, winner))
     more = (against_start(report), lead(report), _sealed(report, winner), draws(report))
     sentences += [text for text in more if text]
     return [*sentences, f"{authorship(report)}."]
@@ -228,7 +228,7 @@ def _counts(report: RunReport) -> str:
     )
 
 
-def _verdict(report: RunReport, winner: Entry) -> str:
+def _choice(report: RunReport, winner: Entry) -> str:
     value = f"{winner.alias}, has perplexity {number(winner.perplexity)}"
     dense = report.dense_perplexity
     unpruned = f" (the unpruned model has {number(dense)})" if dense is not None else ""

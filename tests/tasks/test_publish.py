@@ -9,6 +9,7 @@ import pytest
 
 from autoprune.report import plots
 from autoprune.report.data import Command, Entry, Node, RunReport
+from autoprune.report.leaderboard import LeaderboardRow
 from tasks.publish import Publisher, stages_markdown, table_row
 from tasks.run_files import RunFiles
 from tasks.run_markdown import LARGEST_PAGE, run_markdown
@@ -54,17 +55,17 @@ def test_a_page_names_the_deployment_of_a_stage_and_the_run() -> None:
 
 
 def test_rows_are_short_texts() -> None:
-    row = {
-        "rank": 1, "candidate": "C1", "formula": "x" * 500, "allocation": "ramp",
-        "perplexity": 1234.5, "change_vs_wanda": -0.25, "sealed_perplexity": None,
-        "sparsity": 0.6, "verdict": "rejected", "code": "nan_scores",
-    }  # fmt: skip
-    shown = table_row(row, "Wanda")
+    entry = Entry(
+        "C1", "C1", "candidate", "x" * 500, rank=1, allocation="ramp", perplexity=1234.5,
+        change_vs_wanda=-0.25, sparsity=0.6, verdict="rejected", code="nan_scores",
+    )  # fmt: skip
+    shown = table_row(LeaderboardRow.of(entry), "Wanda")
     assert all(isinstance(value, str) and len(value) <= 120 for value in shown.values())
     assert shown["perplexity"] == "1,234.50" and shown["vs Wanda"] == "-25.0%"
     assert shown["verdict"] == "rejected: nan_scores"
     assert shown["sealed"] == ""
-    failed = table_row(row | {"sealed_failure": "timeout: 20 s"}, "depth")
+    late = replace(entry, sealed_failure="timeout: 20 s")
+    failed = table_row(LeaderboardRow.of(late), "depth")
     assert failed["sealed"] == "failed" and failed["vs depth"] == "-25.0%"
 
 
