@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 from autoprune.errors import UsageError
+from autoprune.search_settings import AnswerTokens
 from flows.params.base import Params, setting
 from flows.params.fields import AnswerFolder, Seed
-
-ANSWER_TOKENS = (16, 8192)
 
 
 class InstructParams(Params):
@@ -66,12 +65,8 @@ class InstructParams(Params):
     base_url: str | None = setting(
         None, "Address of the endpoint; ends in /v1", group="designer", metavar="URL"
     )
-    answer_tokens: int = setting(
-        2048,
-        "Token limit of one answer, reasoning included",
-        group="designer",
-        metavar="N",
-        ge=1,
+    answer_tokens: AnswerTokens = setting(
+        2048, "Token limit of one answer, reasoning included", group="designer", metavar="N"
     )
     temperature: float = setting(
         0.7,
@@ -94,11 +89,6 @@ class InstructParams(Params):
             )
         if not 0.0 < self.temperature <= 2.0:
             raise UsageError(f"--temperature {self.temperature:g} is not above 0 and at most 2")
-        lowest, highest = ANSWER_TOKENS
-        if not lowest <= self.answer_tokens <= highest:
-            raise UsageError(
-                f"--answer-tokens {self.answer_tokens} is not between {lowest} and {highest}"
-            )
         if len(self.models) > 2 or len(set(self.models)) < len(self.models):
             raise UsageError(
                 f"--designer-model {self.designer_model} is not one name, or two that differ"
