@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from autoprune.report import plots, words
 from autoprune.report.benefit import megabytes, speed_in_short
 from autoprune.report.canvas import number, percent, plain, short_model
-from autoprune.report.data import Entry, RunReport
+from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
 from autoprune.report.layers import by_block
 from autoprune.report.markup import asset, template
@@ -58,7 +58,7 @@ class TableRow:
     ``sort`` holds numbers by column name; a missing one sorts last.
     """
 
-    entry: Entry
+    entry: ReportEntry
     formula: str
     mathml: Markup | None
     perplexity: str
@@ -125,7 +125,7 @@ def write_html(report: RunReport, path: Path) -> None:
     write_text(path, render(report))
 
 
-def _in_order(report: RunReport) -> list[Entry]:
+def _in_order(report: RunReport) -> list[ReportEntry]:
     """Measured entries by rank, then those stopped early, then the rejected, then the broken."""
     ranked = list(report.ranked)
     places = {"stopped": 0, "rejected": 1}
@@ -134,7 +134,7 @@ def _in_order(report: RunReport) -> list[Entry]:
     return ranked + others
 
 
-def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
+def _row(report: RunReport, entry: ReportEntry, limit: int) -> TableRow:
     mathml = to_mathml(entry.formula)
     blocks = by_block(entry.layer_sparsity, report.layer_numel)
     shares = [block.share for block in blocks]
@@ -174,7 +174,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
     )
 
 
-def _more(entry: Entry) -> list[tuple[str, str]]:
+def _more(entry: ReportEntry) -> list[tuple[str, str]]:
     """Figures that only some entries have: other sparsities, other draws, distance to dense."""
     found = [(f"At {percent(p.sparsity)}", number(p.perplexity)) for p in entry.curve]
     if entry.draws:
@@ -252,7 +252,7 @@ def _benefit(report: RunReport) -> list[tuple[str, str, str]]:
     ]
 
 
-def _against_start(report: RunReport, start: Entry) -> str:
+def _against_start(report: RunReport, start: ReportEntry) -> str:
     parts = [f"{plain(start.alias, 40)} {number(start.perplexity)}"]
     if (found := contrast_to_start(report, "selection")) is not None and found.interval:
         parts.append(bounds(*found.interval))

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from autoprune.report.data import Entry, Point, RunReport
+from autoprune.report.data import Point, ReportEntry, RunReport
 from autoprune.report.parts import Part
 
 
 @dataclass(frozen=True)
 class LeaderboardRow(Part):
-    """What lists show of an entry; its fields are those of :class:`Entry` where no word is said.
+    """What lists show of an entry; its fields are a :class:`ReportEntry`'s but for these.
 
     Args:
         candidate: The entry's alias.
@@ -46,7 +46,7 @@ class LeaderboardRow(Part):
     detail: str
 
     @classmethod
-    def of(cls, entry: Entry) -> "LeaderboardRow":
+    def of(cls, entry: ReportEntry) -> "LeaderboardRow":
         """The row of an entry."""
         return cls(
             rank=entry.rank,

@@ -23,7 +23,7 @@ from autoprune.search.arms import SHOWN_GRAPH
 from autoprune.search.budget import generation_in_words, generations_left, left_in_words
 from autoprune.search.operators import Plan
 from autoprune.search.randomness import stream, stream_seed
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.tries import REPEATED, REPEATED_PROGRAM, offered
 
 # What orders recipes in the table of a prompt, which shows changes of perplexity.
@@ -55,7 +55,7 @@ class Requests:
         prompts: Templates.
     """
 
-    def __init__(self, state: State, prompts: Prompts) -> None:
+    def __init__(self, state: SearchState, prompts: Prompts) -> None:
         self.state = state
         self.spec = state.spec
         self.choices = state.spec.choices

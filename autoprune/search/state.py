@@ -54,7 +54,7 @@ class Lesson:
 
 
 @dataclass
-class State:
+class SearchState:
     """Everything that the next decision depends on.
 
     Args:

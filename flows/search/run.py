@@ -33,7 +33,7 @@ from flows.search.unchanged import (
 )
 from flows.terminal import console
 from flows.text_split import forget_split, settled
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from tasks.calibrate import calibrate, calibration_markdown
 from tasks.card import write_card
 from tasks.design import DesignerSession
@@ -132,7 +132,7 @@ def _opened(files: RunFiles, params: SearchParams, session: DesignerSession) -> 
 def _require_ready(params: SearchParams, session: DesignerSession) -> None:
     """Check that a new search has its sandbox and its designer."""
     if params.designs_in == "docker":
-        Engine().close()
+        ContainerEngine().close()
     session.check()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autoprune.report.data import Entry, RunReport
+from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.leaderboard import LeaderboardRow, leaderboard, leaderboard_from_json
 from flows.search.leaderboard import table
 from tasks.publish import table_row
@@ -17,8 +17,8 @@ FORMULA = "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) * x_norm ** {ex
 RUN = RunReport("run-1", "2026-11-29", "model", "corpus", 0.6, 13.0, ())
 
 
-def _recorded(alias: str, **others: Any) -> Entry:
-    return Entry(alias, alias, **{"kind": "candidate", "formula": "abs(W)"} | others)
+def _recorded(alias: str, **others: Any) -> ReportEntry:
+    return ReportEntry(alias, alias, **{"kind": "candidate", "formula": "abs(W)"} | others)
 
 
 def _row(candidate: str, **others: Any) -> LeaderboardRow:

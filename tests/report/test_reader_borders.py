@@ -16,7 +16,7 @@ from rich.console import Console
 
 from autoprune.progress import Progress
 from autoprune.report.card import model_card
-from autoprune.report.data import Entry
+from autoprune.report.data import ReportEntry
 from autoprune.report.html import render
 from autoprune.report.leaderboard import LeaderboardRow, leaderboard
 from flows.cli import main
@@ -89,7 +89,7 @@ def test_the_page_in_prefect(report: Any, tmp_path: Path) -> None:
 
 
 def test_rows_in_prefect() -> None:
-    entry = Entry("C1", HOSTILE, "candidate", HOSTILE, allocation=HOSTILE)
+    entry = ReportEntry("C1", HOSTILE, "candidate", HOSTILE, allocation=HOSTILE)
     for text in table_row(LeaderboardRow.of(entry), "Wanda").values():
         quiet(text)
 

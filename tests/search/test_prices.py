@@ -13,7 +13,7 @@ from autoprune.search.arms import sources_of
 from autoprune.search.costs import Costs
 from autoprune.search.planning import plan_generation
 from autoprune.search.randomness import stream
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import Measurement
 from tests.support.synthetic import make_spec, plan_without_entries
 
@@ -42,7 +42,9 @@ def test_a_price_holds_what_is_limited_and_blames_no_arm_for_promotion() -> None
     # Money counts as the tokens that it buys, where these are fewer.
     budget = SearchBudget(tokens=20000, money=0.01, price=(0.0, 10.0))
     designer = DesignerSpec(kind="scripted", prompt_tokens=300, answer_tokens=100)
-    limits = State(make_spec(budget=budget, designer=designer), Archive("wanda")).bandit.limits
+    limits = SearchState(
+        make_spec(budget=budget, designer=designer), Archive("wanda")
+    ).bandit.limits
     assert limits.tokens == pytest.approx(10 * 400)
 
 
@@ -56,7 +58,7 @@ def designed(monkeypatch: pytest.MonkeyPatch, rate: float, seed: int, answer: fl
 
     plan_without_entries(monkeypatch)
     budget = SearchBudget(candidates=200, seconds=1800.0)
-    state = State(make_spec(budget=budget), Archive("wanda"))
+    state = SearchState(make_spec(budget=budget), Archive("wanda"))
     state.spent.seconds, chosen = 120.0, Counter[str]()
     rng = stream(seed, 0, 0, "gains")
     for generation in range(1, 9):
