@@ -35,7 +35,7 @@ RANKED_BY: dict[Fitness, str] = {
 
 
 @dataclass(frozen=True)
-class Question:
+class BuiltRequest:
     """A request and what it was built from.
 
     Args:
@@ -98,7 +98,7 @@ class Requests:
                 return whole.beginning(self.state.started)
         return whole
 
-    def proposal(self, generation: int, plan: Plan, planned: Sequence[str] = ()) -> Question:
+    def proposal(self, generation: int, plan: Plan, planned: Sequence[str] = ()) -> BuiltRequest:
         """Build the first question of a slot.
 
         Args:
@@ -118,7 +118,7 @@ class Requests:
             model=plan.model,
         )
         request = offered(self.state, request, self.form(plan).base)
-        return Question(self._constrained(request, plan, blank), prompt.lessons)
+        return BuiltRequest(self._constrained(request, plan, blank), prompt.lessons)
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:
         """Blank out a place in the parent's formula, so that a small model cannot repeat it.
