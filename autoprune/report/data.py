@@ -196,17 +196,6 @@ class ReportEntry(Part):
         """Whether its only figure leaves something out, as it stopped after few windows."""
         return bool(self.masks_alone) and set(self.rungs) == {self.masks_alone}
 
-    @property
-    def shown_left_out(self) -> str:
-        """What its only figure leaves out, in words; empty if it has the recipe's, or none."""
-        return self.left_out if self.has_masks_alone else ""
-
-    @property
-    def shown_verdict(self) -> str:
-        """The verdict; what is made by hand and neither wins nor fails is a baseline."""
-        by_hand = self.kind == "baseline" and self.verdict not in ("winner", "rejected")
-        return "baseline" if by_hand else self.verdict
-
 
 @dataclass(frozen=True)
 class ReportNode(Part):

@@ -20,6 +20,7 @@ from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
 from autoprune.report.layers import by_block
+from autoprune.report.leaderboard import shown_left_out, shown_verdict
 from autoprune.report.markup import asset, template
 from autoprune.report.mathml import to_mathml
 from autoprune.report.origin import (
@@ -62,6 +63,7 @@ class TableRow:
     formula: str
     mathml: Markup | None
     perplexity: str
+    left_out: str
     sealed: str
     change: str
     tone: str
@@ -75,6 +77,7 @@ class TableRow:
     more: list[tuple[str, str]]
     parents: list[str]
     seconds: str
+    verdict: str
     sort: dict[str, float]
 
 
@@ -152,6 +155,7 @@ def _row(report: RunReport, entry: ReportEntry, limit: int) -> TableRow:
         formula=plain(entry.formula, 240),
         mathml=Markup(mathml) if mathml else None,
         perplexity=number(entry.perplexity),
+        left_out=shown_left_out(entry),
         sealed=words.sealed_figure(entry),
         change="reference"
         if entry == report.baseline(report.reference)
@@ -170,6 +174,7 @@ def _row(report: RunReport, entry: ReportEntry, limit: int) -> TableRow:
         more=_more(entry),
         parents=[plain(e.alias, 40) for e in report.entries if e.id in entry.parents],
         seconds=words.duration(entry.seconds),
+        verdict=shown_verdict(entry),
         sort=sort,
     )
 

@@ -64,8 +64,8 @@ class LeaderboardRow(Part):
             kl=entry.kl,
             sparsity=entry.sparsity,
             written_by=entry.author,
-            verdict=entry.shown_verdict,
-            left_out=entry.shown_left_out,
+            verdict=shown_verdict(entry),
+            left_out=shown_left_out(entry),
             code=entry.code,
             detail=entry.detail,
         )
@@ -76,6 +76,17 @@ class LeaderboardRow(Part):
         if self.code:
             return f"{self.verdict}: {self.code}"
         return f"{self.verdict}, {self.left_out}" if self.left_out else self.verdict
+
+
+def shown_verdict(entry: ReportEntry) -> str:
+    """The verdict; what is made by hand and neither wins nor fails is a baseline."""
+    by_hand = entry.kind == "baseline" and entry.verdict not in ("winner", "rejected")
+    return "baseline" if by_hand else entry.verdict
+
+
+def shown_left_out(entry: ReportEntry) -> str:
+    """What its only figure leaves out, in words; empty if it has the recipe's, or none."""
+    return entry.left_out if entry.has_masks_alone else ""
 
 
 def leaderboard(report: RunReport) -> list[LeaderboardRow]:

@@ -3,13 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
 
 from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.budget import Budget
