@@ -28,7 +28,7 @@ class Preset:
         repair: Repair of the remaining weights.
         statistics: Whether blocks see pruned or dense blocks before them.
         windows: Number of calibration windows.
-        seconds: Time to prune the model of :class:`Measured`.
+        seconds: Time to prune the model of :class:`PresetConditions`.
         recovery_seconds: Its part in recovery, which reads windows of its own.
         perplexity: Perplexity of that model afterwards.
         dense: Perplexity of the dense model on the same text.
@@ -58,7 +58,7 @@ class Preset:
 
 
 @dataclass(frozen=True)
-class Measured:
+class PresetConditions:
     """The conditions under which the presets were measured.
 
     Args:
@@ -81,7 +81,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Choice:
+class PresetChoice:
     """A preset for a model on this machine.
 
     Args:
@@ -94,7 +94,7 @@ class Choice:
     preset: Preset
     seconds: float
     why: str
-    measured: Measured
+    measured: PresetConditions
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form, for records."""
@@ -107,10 +107,10 @@ class Choice:
 
 
 @lru_cache(maxsize=1)
-def presets() -> tuple[Measured, tuple[Preset, ...]]:
+def presets() -> tuple[PresetConditions, tuple[Preset, ...]]:
     """The committed data, from the fastest to the best."""
     data = json.loads(DATA.read_text(encoding="utf-8"))
-    return Measured(**data["measured"]), tuple(Preset(**entry) for entry in data["presets"])
+    return PresetConditions(**data["measured"]), tuple(Preset(**entry) for entry in data["presets"])
 
 
 def choose(
@@ -121,7 +121,7 @@ def choose(
     quality: str | None = None,
     minutes: float | None = None,
     windows: int | None = None,
-) -> Choice:
+) -> PresetChoice:
     """Choose the preset of a quality, or the best that fits a time, or the fastest if none does.
 
     Args:
@@ -141,21 +141,21 @@ def choose(
     if quality is not None:
         if quality not in by_name:
             raise UsageError(f"no quality {quality!r}; choose one of {', '.join(by_name)}")
-        return Choice(by_name[quality], expected[quality], "asked for", measured)
+        return PresetChoice(by_name[quality], expected[quality], "asked for", measured)
     limit = USUAL_MINUTES if minutes is None else minutes
     fitting = [preset for preset in known if expected[preset.name] <= 60.0 * limit]
     if fitting:
         best = min(fitting, key=lambda preset: preset.lost)
         why = f"the best of {', '.join(by_name)} that fits {limit:g} minutes"
-        return Choice(best, expected[best.name], why, measured)
+        return PresetChoice(best, expected[best.name], why, measured)
     first = min(known, key=lambda preset: expected[preset.name])
     why = f"the fastest of {', '.join(by_name)}, and none fits {limit:g} minutes"
-    return Choice(first, expected[first.name], why, measured)
+    return PresetChoice(first, expected[first.name], why, measured)
 
 
 def expect(
     preset: Preset,
-    measured: Measured,
+    measured: PresetConditions,
     parameters: int,
     seqlen: int,
     gflops: float,

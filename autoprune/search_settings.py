@@ -31,10 +31,32 @@ SILENT_ARMS: tuple[Arm, ...] = ("none", "tuned", "genetic", "random", "grid")
 # Designed candidates per full measurement: at most one in this many has to be worth it.
 CANDIDATES_PER_EVALUATION = 20
 
+# Usual sizes of one answer and one prompt; a form leaves them out where others suit the designer.
+ANSWER_TOKENS = 160
+PROMPT_TOKENS = 768
+USUAL_SPARSITY = 0.6
+
 # Least calibration windows of a program's first rung by default, which takes a quarter of all.
 FEW_CALIBRATION = 4
 
+# What the form and the record bound alike, with a default of their own. In the form, None or a word
+# may stand for what follows from other settings.
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+PATTERN = r"^(unstructured|\d+:\d+)$"
+Pattern = Annotated[
+    str,
+    Field(
+        pattern=PATTERN,
+        description="'unstructured', or N:M such as 2:4: N zeros in every M inputs of a row",
+    ),
+]
+SplitNumber = Annotated[int, Field(ge=0)]
+AnswerTokens = Annotated[int, Field(ge=16, le=8192)]
+PromptTokens = Annotated[int, Field(ge=200, le=32768)]
+Draws = Annotated[
+    int,
+    Field(ge=1, le=8, description="Draws of calibration text that the winner is pruned with"),
+]
 # Prefect stores form input before any of our code sees it, so the form must refuse logins too.
 NO_LOGIN = r"^[^/?#@]*(//[^/?#@]*)?(/([^/].*)?|[?#].*)?$"
 

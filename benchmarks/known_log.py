@@ -16,7 +16,7 @@ from autoprune.search.export import read_events
 from autoprune.search.paired import Difference
 from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import SearchSpec
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import Measurement, Validation, outcome_from_json
 from autoprune.search.trials import Trials
 
@@ -72,7 +72,7 @@ def _results_alone(log: Path) -> KnownLog:
     events = read_events(log)
     opened = next(event for event in events if event.kind == "opened")
     spec = SearchSpec.recorded(opened.body["spec"])
-    trials = Trials(State(spec, Archive(spec.reference, spec.proxy, spec.fitness)))
+    trials = Trials(SearchState(spec, Archive(spec.reference, spec.proxy, spec.fitness)))
     chronicle.note_task(trials.state)
     entries: list[Entry] = []
     validations: dict[str, Validation] = {}

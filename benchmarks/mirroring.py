@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from autoprune.report.data import Entry
+from autoprune.report.data import ReportEntry
 from benchmarks.table import Goal, publish
 from tasks.state import State
 from tasks.track import Tracker
@@ -86,7 +86,7 @@ def _trace(tracker: Tracker, parent: str, calls: list[dict[str, Any]]) -> None:
 
 def _entry(number: int) -> dict[str, Any]:
     rejected = number % 5 == 0
-    found = Entry(
+    found = ReportEntry(
         id=f"C{number}",
         alias=f"C{number}",
         kind="candidate",
@@ -103,7 +103,7 @@ def _entry(number: int) -> dict[str, Any]:
         seconds=7.5,
         tokens=540,
     )
-    value: dict[str, Any] = TypeAdapter(Entry).dump_python(found, mode="json")
+    value: dict[str, Any] = TypeAdapter(ReportEntry).dump_python(found, mode="json")
     return value
 
 

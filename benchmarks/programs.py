@@ -17,6 +17,7 @@ from typing import Any
 
 from autoprune import Bench, Recipe
 from autoprune.bench.outcomes import Measurement
+from autoprune.bench.program_limits import limits_of
 from autoprune.bench.text import CALIBRATION
 from autoprune.candidate import Candidate
 from autoprune.models.reference import DEMO_MODEL
@@ -25,7 +26,6 @@ from autoprune.search.paired import rank_correlation
 from autoprune.search_settings import SearchSettings
 from benchmarks.known_log import read_log
 from benchmarks.table import publish
-from tasks.program_limits import limits_of
 from tasks.programs import SandboxPrograms
 
 # Other values of a program's numbers, one at a time.

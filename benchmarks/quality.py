@@ -19,7 +19,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune, vectors_of
-from autoprune.quality import DATA, Measured, Preset, presets, speed
+from autoprune.quality import DATA, Preset, PresetConditions, presets, speed
 from autoprune.storage import write_json
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
@@ -29,7 +29,12 @@ from benchmarks.table import publish
 
 
 def measured(
-    loaded: LoadedModel, text: Corpus, unseen: Tensor, known: Measured, preset: Preset, source: str
+    loaded: LoadedModel,
+    text: Corpus,
+    unseen: Tensor,
+    known: PresetConditions,
+    preset: Preset,
+    source: str,
 ) -> Preset:
     """One preset with its figures; the model is dense before and after.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.channel import Channel, DeadlinePassedError, StreamEndedError
-from sandbox.engine import ENGINE_ERRORS, Engine, State
+from sandbox.engine import ENGINE_ERRORS, ContainerEngine, ContainerState
 from sandbox.errors import SandboxBrokenError, SandboxUnavailableError
 from sandbox.exchange import Exchange, Workspace
 from sandbox.first_process import FirstProcess
@@ -129,7 +129,7 @@ class Cell:
     ) -> None:
         self._limits = limits
         self._memory = limits.memory_bytes
-        self._engine = Engine()
+        self._engine = ContainerEngine()
         self._exchange = Exchange(workspace)
         self._channel: Channel | None = None
         self._process: FirstProcess | None = None
@@ -237,7 +237,7 @@ class Cell:
         """Whether the container still waits for its job; a restarting daemon ends all of them."""
         return self._channel is not None and self._channel.is_open
 
-    def state(self) -> State:
+    def state(self) -> ContainerState:
         """Ask the daemon for the container's state."""
         return self._engine.state(self.container)
 

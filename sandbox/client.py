@@ -17,7 +17,7 @@ from sandbox.attempt import Attempt, attempt
 from sandbox.cell import Cell, CellLostError, LayerInput, Order
 from sandbox.codes import Code
 from sandbox.contract import VARIANTS
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxBrokenError, SandboxUnavailableError
 from sandbox.exchange import Workspace
 from sandbox.image import Kind, ensure_image
@@ -79,7 +79,7 @@ class Sandbox:
         self._writing = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._engine = Engine()
+        self._engine = ContainerEngine()
         self._owner = this_process()
         self._box = secrets.token_hex(8)
         try:

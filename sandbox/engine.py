@@ -66,7 +66,7 @@ ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException, OSError)
 
 
 @dataclass(frozen=True)
-class State:
+class ContainerState:
     """What the daemon says about a container.
 
     Args:
@@ -84,7 +84,7 @@ class State:
     pid: int = 0
 
 
-class Engine:
+class ContainerEngine:
     """One connection to the local daemon; make one per thread.
 
     Raises:
@@ -231,7 +231,7 @@ class Engine:
         """Give a waiting container more memory, still without swap."""
         self.api.update_container(container, mem_limit=memory, memswap_limit=memory)
 
-    def state(self, container: str) -> State:
+    def state(self, container: str) -> ContainerState:
         """Ask the daemon for the container's state.
 
         Raises:
@@ -240,13 +240,13 @@ class Engine:
         try:
             info = self.api.inspect_container(container)["State"]
         except NotFound:
-            return State(present=False)
+            return ContainerState(present=False)
         except ENGINE_ERRORS as error:
             raise SandboxBrokenError(
                 f"the Docker Engine no longer answers ({_first_line(error)}); start it and run "
                 "the same command again, nothing is lost"
             ) from error
-        return State(
+        return ContainerState(
             present=True,
             running=bool(info["Running"]),
             exit_code=int(info["ExitCode"]),

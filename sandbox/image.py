@@ -19,7 +19,7 @@ from typing import Any, Literal
 from docker.errors import ImageNotFound
 
 from sandbox.contents import Contents, find_contents
-from sandbox.engine import CALL_TIMEOUT_S, ENGINE_ERRORS, HOME, LABEL, Engine
+from sandbox.engine import CALL_TIMEOUT_S, ENGINE_ERRORS, HOME, LABEL, ContainerEngine
 from sandbox.errors import SandboxUnavailableError
 from sandbox.image_ref import ImageRef
 from sandbox.packing import add_bytes, add_folder, add_tree
@@ -37,7 +37,7 @@ _COMMIT_CHANGES = ["USER 65534:65534", "WORKDIR /"]
 def ensure_image(
     kind: Kind = "auto",
     *,
-    engine: Engine | None = None,
+    engine: ContainerEngine | None = None,
     base: str | None = None,
     wheels: Path | None = None,
 ) -> ImageRef:
@@ -52,7 +52,7 @@ def ensure_image(
     Raises:
         SandboxUnavailableError: If there is no daemon, or the build fails.
     """
-    connection = engine or Engine()
+    connection = engine or ContainerEngine()
     try:
         if kind == "auto":
             for made in ("interpreter", "dockerfile"):
@@ -89,7 +89,7 @@ def _tag(kind: str) -> str:
     return f"{REPOSITORY}:{kind}-{image_digest(kind)}"
 
 
-def _find(engine: Engine, kind: str) -> ImageRef | None:
+def _find(engine: ContainerEngine, kind: str) -> ImageRef | None:
     tag = _tag(kind)
     try:
         info = engine.api.inspect_image(tag)
@@ -106,7 +106,7 @@ def _find(engine: Engine, kind: str) -> ImageRef | None:
     return _bind_ref(tag, info["Id"], contents)
 
 
-def _make(engine: Engine, kind: str, base: str | None, wheels: Path | None) -> ImageRef:
+def _make(engine: ContainerEngine, kind: str, base: str | None, wheels: Path | None) -> ImageRef:
     try:
         if kind == "bind":
             return _make_bind(engine)
@@ -125,7 +125,7 @@ def _make(engine: Engine, kind: str, base: str | None, wheels: Path | None) -> I
     return found
 
 
-def _make_bind(engine: Engine) -> ImageRef:
+def _make_bind(engine: ContainerEngine) -> ImageRef:
     contents = find_contents()
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
@@ -140,7 +140,7 @@ def _bind_ref(tag: str, image_id: str, contents: Contents) -> ImageRef:
     return ImageRef("bind", tag, image_id, (*contents.mounts, worker), contents.masked)
 
 
-def _make_interpreter(engine: Engine) -> None:
+def _make_interpreter(engine: ContainerEngine) -> None:
     contents = find_contents()
     with tempfile.TemporaryFile() as data:
         with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -152,7 +152,7 @@ def _make_interpreter(engine: Engine) -> None:
     _remove_superseded(engine)
 
 
-def _remove_superseded(engine: Engine) -> None:
+def _remove_superseded(engine: ContainerEngine) -> None:
     """Remove earlier images of the same interpreter, except those in use."""
     label = f"{_LABEL_PYTHON}={sys.executable}"
     for info in engine.api.images(filters={"label": label}):
@@ -161,7 +161,7 @@ def _remove_superseded(engine: Engine) -> None:
                 engine.api.remove_image(info["Id"])
 
 
-def _make_dockerfile(engine: Engine, base: str | None, wheels: Path | None) -> None:
+def _make_dockerfile(engine: ContainerEngine, base: str | None, wheels: Path | None) -> None:
     arguments = {"BASE_IMAGE": base} if base else {}
     if wheels is not None:
         arguments["PIP_OPTIONS"] = "--no-index"
@@ -182,7 +182,9 @@ def _make_dockerfile(engine: Engine, base: str | None, wheels: Path | None) -> N
             engine.api.timeout = CALL_TIMEOUT_S
 
 
-def _build(engine: Engine, context: Any, arguments: dict[str, str], *, offline: bool) -> None:
+def _build(
+    engine: ContainerEngine, context: Any, arguments: dict[str, str], *, offline: bool
+) -> None:
     last = ""
     for line in engine.api.build(
         fileobj=context,
@@ -206,7 +208,7 @@ def _build(engine: Engine, context: Any, arguments: dict[str, str], *, offline: 
         last = str(line.get("stream", "")).strip() or last
 
 
-def _import(engine: Engine, data: Any, tag: str, changes: list[str]) -> None:
+def _import(engine: ContainerEngine, data: Any, tag: str, changes: list[str]) -> None:
     repository, _, name = tag.partition(":")
     data.seek(0)
     engine.api.timeout = 600

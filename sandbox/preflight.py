@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sandbox.client import Sandbox
 from sandbox.codes import Code
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxError
 from sandbox.image import Kind, ensure_image
 from sandbox.limits import MIB, Limits
@@ -115,7 +115,7 @@ def score(W, stats, params):
 
 
 @dataclass(frozen=True)
-class Check:
+class SelfCheck:
     """One line of the self-check.
 
     Args:
@@ -131,7 +131,7 @@ class Check:
     fix: str = ""
 
 
-def preflight(image: Kind = "auto", *, runtime: str | None = None) -> list[Check]:
+def preflight(image: Kind = "auto", *, runtime: str | None = None) -> list[SelfCheck]:
     """Try the daemon, the image and every barrier of the container; takes about ten seconds.
 
     Args:
@@ -141,21 +141,21 @@ def preflight(image: Kind = "auto", *, runtime: str | None = None) -> list[Check
     Returns:
         Checks in order; a failed check of the daemon or the image is the last one.
     """
-    checks: list[Check] = []
+    checks: list[SelfCheck] = []
     for check in _steps(image, runtime):
         checks.append(check)
     return checks
 
 
-def _steps(image: Kind, runtime: str | None) -> Iterator[Check]:
+def _steps(image: Kind, runtime: str | None) -> Iterator[SelfCheck]:
     try:
-        engine = Engine()
+        engine = ContainerEngine()
     except SandboxError as error:
-        yield Check("docker", False, str(error), "install and start Docker Engine")
+        yield SelfCheck("docker", False, str(error), "install and start Docker Engine")
         return
     try:
         info = engine.api.info()
-        yield Check(
+        yield SelfCheck(
             "docker",
             True,
             f"Engine {info.get('ServerVersion')}, API {engine.api.api_version}, "
@@ -164,9 +164,9 @@ def _steps(image: Kind, runtime: str | None) -> Iterator[Check]:
         try:
             made = ensure_image(image, engine=engine)
         except SandboxError as error:
-            yield Check("image", False, str(error), "autoprune sandbox build")
+            yield SelfCheck("image", False, str(error), "autoprune sandbox build")
             return
-        yield Check("image", True, str(made))
+        yield SelfCheck("image", True, str(made))
     finally:
         engine.close()
     limits = Limits(
@@ -184,25 +184,27 @@ def _steps(image: Kind, runtime: str | None) -> Iterator[Check]:
             with sandbox:
                 yield from _inside(sandbox)
         except SandboxError as error:
-            yield Check("container", False, str(error), "see the message; then run this again")
+            yield SelfCheck("container", False, str(error), "see the message; then run this again")
 
 
-def _inside(sandbox: Sandbox) -> Iterator[Check]:
+def _inside(sandbox: Sandbox) -> Iterator[SelfCheck]:
     start = time.perf_counter()
     honest = sandbox.probe(_HONEST)
     seconds = time.perf_counter() - start
     good = isinstance(honest, Accepted)
     detail = f"started, scored and judged in {seconds:.1f} s" if good else _said(honest)
-    yield Check("container", good, detail, "" if good else "run the same command again")
+    yield SelfCheck("container", good, detail, "" if good else "run the same command again")
     look = sandbox.probe(_LOOK)
     seen = _parse_look(look)
     for name, key, holds, meaning, fix in _WALLS:
         value = seen.get(key)
         ok = value is not None and holds(value)
-        yield Check(name, ok, f"{meaning}: {value}" if value else _said(look), "" if ok else fix)
+        yield SelfCheck(
+            name, ok, f"{meaning}: {value}" if value else _said(look), "" if ok else fix
+        )
     bomb = sandbox.probe(_BOMB)
     contained = isinstance(bomb, Rejected) and bomb.code is Code.OOM
-    yield Check(
+    yield SelfCheck(
         "memory limit",
         contained,
         "a memory bomb was ended by the kernel" if contained else _said(bomb),

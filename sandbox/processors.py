@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import psutil
 
-from sandbox.engine import ENGINE_ERRORS, Engine
+from sandbox.engine import ENGINE_ERRORS, ContainerEngine
 from sandbox.errors import SandboxError
 from sandbox.ownership import LABEL_OWNER
 
@@ -17,7 +17,7 @@ class ContainerTime:
     """
 
     def __init__(self) -> None:
-        self._engine: Engine | None = None
+        self._engine: ContainerEngine | None = None
         self._first: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
 
@@ -31,7 +31,7 @@ class ContainerTime:
             Seconds; 0 where no Docker Engine answers. Never falls from one call to the next.
         """
         try:
-            self._engine = self._engine or Engine()
+            self._engine = self._engine or ContainerEngine()
             for info in self._engine.list():
                 owner = (info.get("Labels") or {}).get(LABEL_OWNER, "").split(":")
                 if len(owner) == 4 and owner[2].isdigit() and int(owner[2]) in owners:
@@ -47,7 +47,7 @@ class ContainerTime:
             self._engine.close()
             self._engine = None
 
-    def _read(self, engine: Engine, container: str) -> None:
+    def _read(self, engine: ContainerEngine, container: str) -> None:
         """Update the seconds of one container."""
         if not self._first.get(container):
             self._first[container] = engine.state(container).pid

@@ -3,12 +3,12 @@
 import contextlib
 from pathlib import Path
 
-from sandbox.engine import ENGINE_ERRORS, Engine
+from sandbox.engine import ENGINE_ERRORS, ContainerEngine
 from sandbox.exchange import remove_abandoned, workspace_roots
 from sandbox.ownership import LABEL_BOX, is_orphan, owner_is_gone
 
 
-def reap_orphans(engine: Engine, inputs: Path | None = None) -> int:
+def reap_orphans(engine: ContainerEngine, inputs: Path | None = None) -> int:
     """Remove containers past their deadline or without an owner, and abandoned folders.
 
     Args:
@@ -27,7 +27,7 @@ def reap_orphans(engine: Engine, inputs: Path | None = None) -> int:
     return removed
 
 
-def remove_box(engine: Engine, box: str) -> None:
+def remove_box(engine: ContainerEngine, box: str) -> None:
     """Remove every container of one sandbox, even those whose creation or removal failed.
 
     A daemon that was away may have kept some; what cannot be removed now is left to the reaper

@@ -12,7 +12,7 @@ import numpy as np
 from autoprune.evaluation.suites.code_running import Returned
 from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.exchange import job_folder
 from sandbox.limits import Limits
 from sandbox.outcomes import Rejected
@@ -62,7 +62,7 @@ class DockerCode:
         Raises:
             SandboxUnavailableError: If none does; exit code 4.
         """
-        Engine().close()
+        ContainerEngine().close()
 
     @contextmanager
     def open(self) -> "Iterator[ContainerCode]":

@@ -21,11 +21,11 @@ from autoprune.evaluation.suites.provenance import hardware, model_protocol, mod
 from autoprune.models.reference import read_from
 from autoprune.numerics import computed_by
 from autoprune.targets import check_apart
+from autoprune.text.overlap import shared_text
 from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 from tasks.compare_bench import CompareBench
 from tasks.compare_cells import found_or_measured, products_of
 from tasks.compare_suites import check_suite_requests
-from tasks.overlap import shared_text
 from tasks.provenance import code_commit
 from tasks.recorded import recorded, step
 from tasks.sealed_looks import count_looks, standing

@@ -5,14 +5,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.program_limits import limits_of
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
+from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.progress import Report, silent
 from autoprune.text.windows import rendering_digest
-from tasks.evaluation_parts import digests_of_files
-from tasks.program_limits import limits_of
 from tasks.programs import SandboxPrograms
 from tasks.seen import seen_in_windows
 from tasks.state import State

@@ -73,7 +73,7 @@ def _content(record: Mapping[str, Any], settings: dict[str, Any], status: str) -
     name = f"{model_slug(model)[:40]}-{digest_json([settings, digests])[:8]}"
     params = {**settings, **{key: protocol[key] for key in SIZES}, **digests}
     parts = [
-        track.stages.Part(
+        track.stages.StageChild(
             f"{row['method']} at {row['target']}",
             f"{row['method']} at {row['target']}",
             _identity(row),

@@ -9,11 +9,12 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites import build_suite, build_suites, check_suite
 from autoprune.evaluation.suites.cleaning import Resources
+from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.evaluation.suites.rows import PASSING
 from autoprune.models.reference import resolve
 from autoprune.text.windows import rendering_digest
 from tasks.code_sandbox import DockerCode
-from tasks.evaluation_parts import digests_of_files, part_file, read_part, write_part
+from tasks.evaluation_parts import part_file, read_part, write_part
 from tasks.recorded import step
 from tasks.sealed_looks import Looks
 from tasks.seen import known_text, referenced_text

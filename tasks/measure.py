@@ -9,6 +9,7 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.outcomes import Measurement
 from autoprune.bench.scoring import CandidateRejectedError
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, Part
+from autoprune.bench.time_limit import OutOfTimeError, limited
 from autoprune.budget import Budget
 from autoprune.errors import LONGEST_DETAIL, DamagedStatisticsError, UsageError, reason_of
 from autoprune.models.gguf_reading import quantisation
@@ -16,13 +17,12 @@ from autoprune.recipe import Recipe
 from autoprune.search.deadline import UNFINISHED
 from autoprune.search.steps import Failed, Measure, Seal, Sealed, outcome_to_json
 from autoprune.text.beginning import beginning_rule
+from autoprune.text.overlap import shared_text
 from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
-from tasks.overlap import shared_text
 from tasks.recorded import recorded
 from tasks.sealed_looks import record_look, standing
 from tasks.search_bench import SearchBench
 from tasks.state import folder_tag
-from tasks.time_limit import OutOfTimeError, limited
 
 if TYPE_CHECKING:
     from autoprune.evaluation.perplexity import Evaluation

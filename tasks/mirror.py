@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.plain_text import in_markdown
+from autoprune.report.designer_calls import call_totals
 from autoprune.report.words import summary
 from tasks import track
-from tasks.calls import call_totals
 from tasks.open_runs import left_open
 from tasks.provenance import run_tags
 from tasks.recorded import recorded
 from tasks.run_files import RunFiles
 from tasks.state import State, without_login
-from tasks.switches import tracing_wanted
+from tasks.switches import prices, tracing_wanted
 
 if TYPE_CHECKING:
     from tasks.run_record import RunRecord
@@ -206,7 +206,7 @@ def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str
         traces_of(tracker).write(parent, run_id, ready, tracker.children(parent))
     if status != "RUNNING":
         budget = report["spec"].get("budget", {})
-        priced = (budget.get("price"), budget.get("prices"))
+        priced = (budget.get("price") or prices(), budget.get("prices"))
         figures = totals(report) | (call_totals(calls, *priced) if calls else {})
         tracker.totals(parent, figures, {"autoprune.ended": report["ended"]})
         words = map(in_markdown, summary(record.report))

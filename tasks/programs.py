@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.program_limits import BASE_BYTES, BASE_S, INPUTS, ProgramLimits
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError
 from autoprune.program_files import PROGRAM_PREFIX, handed_constants, prunes_blocks
@@ -20,7 +21,6 @@ from sandbox.outcomes import Accepted
 from sandbox.probe_blocks import block_input, tiny_block
 from sandbox.probe_programs import TINY, tiny_tensors
 from sandbox.worker.block import Block
-from tasks.program_limits import BASE_BYTES, BASE_S, INPUTS, ProgramLimits
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.allocation import auto_grid
+from autoprune.bench.program_limits import ProgramLimits, limits_of
 from autoprune.bench.programs import ByProgram, by_candidate, check_plan
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
 from autoprune.candidate import Candidate, Group
@@ -21,7 +22,6 @@ from autoprune.pruning import PruningPlan, Score, prune
 from autoprune.repair import Repair
 from autoprune.text.seen_text import FILE as SEEN_FILE
 from sandbox.screen import PROGRAM, entry_of, screen
-from tasks.program_limits import ProgramLimits, limits_of
 from tasks.programs import SandboxPrograms, is_program, program_record, turned_away
 from tasks.recorded import step
 from tasks.sandbox_scorer import SandboxScorer

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     # It imports torch, and lists of runs import this file.
     from autoprune.budget import Budget
+    from autoprune.report.leaderboard import LeaderboardRow
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Publisher:
         self._highest = max(self._highest, min(100.0, round(share, 1)))
         return self._put(PROGRESS, self._highest, note)
 
-    def leaderboard(self, rows: Sequence[Mapping[str, Any]], reference: str, note: str) -> bool:
+    def leaderboard(self, rows: "Sequence[LeaderboardRow]", reference: str, note: str) -> bool:
         """Show the leaderboard as a table of strings, best first.
 
         Args:
@@ -216,29 +217,20 @@ def _find(client: Any, key: str, flow_run: "UUID") -> "UUID | None":
     return found[0].id if found else None
 
 
-def table_row(row: Mapping[str, Any], reference: str) -> dict[str, str]:
+def table_row(row: "LeaderboardRow", reference: str) -> dict[str, str]:
     """A leaderboard row as the UI's table shows it: short strings only."""
-    change = row["change_vs_wanda"]
-    rank = row["rank"]
+    change = row.change_vs_wanda
     return {
-        "#": "" if rank is None else str(rank),
-        "candidate": _short(row["candidate"]),
-        "perplexity": _figure(row["perplexity"]),
+        "#": "" if row.rank is None else str(row.rank),
+        "candidate": _short(row.candidate),
+        "perplexity": _figure(row.perplexity),
         f"vs {_short(reference)}": "" if change is None else f"{change:+.1%}",
-        "sealed": "failed" if row.get("sealed_failure") else _figure(row["sealed_perplexity"]),
-        "sparsity": "" if row["sparsity"] is None else f"{row['sparsity']:.2%}",
-        "verdict": verdict_text(row),
-        "formula": _short(row["formula"]),
-        "allocation": _short(row["allocation"]),
+        "sealed": "failed" if row.sealed_failure else _figure(row.sealed_perplexity),
+        "sparsity": "" if row.sparsity is None else f"{row.sparsity:.2%}",
+        "verdict": row.verdict_text,
+        "formula": _short(row.formula),
+        "allocation": _short(row.allocation),
     }
-
-
-def verdict_text(row: Mapping[str, Any]) -> str:
-    """A leaderboard row's verdict, with the reason of a rejection or what its figure leaves out."""
-    if row["code"]:
-        return f"{row['verdict']}: {row['code']}"
-    left_out = row.get("left_out")
-    return f"{row['verdict']}, {left_out}" if left_out else str(row["verdict"])
 
 
 def _figure(value: float | None) -> str:

@@ -15,7 +15,7 @@ from tasks.run_files import RunFiles
 from tasks.state import without_machine_paths
 
 if TYPE_CHECKING:
-    from autoprune.report.data import Entry, RunReport
+    from autoprune.report.data import ReportEntry, RunReport
 
 # Size limit of the whole page; the pictures share what the text leaves.
 LARGEST_PAGE = 500_000
@@ -109,7 +109,7 @@ def _table(report: "RunReport") -> str:
     return "\n".join(lines)
 
 
-def _recipe(report: "RunReport", winner: "Entry") -> str:
+def _recipe(report: "RunReport", winner: "ReportEntry") -> str:
     lines = [
         f"Written by {in_markdown(author(report, winner))}.",
         f"**{in_markdown(winner.alias, 80)}**: compares by {winner.group}, "

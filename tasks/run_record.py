@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from autoprune.report.data import RunReport
+from autoprune.report.designer_calls import designer_calls
 from autoprune.report.run_report import build_report, recipe_sheets
 from autoprune.search.search import Search
 from autoprune.storage import write_json
-from tasks.calls import designer_calls
 from tasks.run_files import RunFiles, read_object
 
 

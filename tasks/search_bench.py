@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from autoprune.bench.calibration import DocumentDraws
+from autoprune.bench.program_limits import ProgramLimits, limits_of
 from autoprune.bench.scoring import HostScorer
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.budget import Budget
@@ -12,7 +13,6 @@ from autoprune.progress import Report, silent
 from autoprune.repair import Repair
 from autoprune.search.spec import SearchSpec
 from autoprune.verify import StepVerifier, open_verifier
-from tasks.program_limits import ProgramLimits, limits_of
 from tasks.programs import SandboxPrograms
 from tasks.sandbox_scorer import SandboxScorer
 from tasks.state import State

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.program_limits import limits_of
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
 from autoprune.pruning import PruningPlan
 from autoprune.streaming import StreamJob, estimate, prune_streamed
-from tasks.program_limits import limits_of
 from tasks.programs import SandboxPrograms, is_program, program_record, turned_away
 from tasks.prune import FILE_SUFFIX, saved_record
 from tasks.recorded import step

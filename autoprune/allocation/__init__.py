@@ -8,17 +8,17 @@ from autoprune.allocation.outlier import Dlp, Owl
 from autoprune.allocation.projection import project
 from autoprune.allocation.ramp import Ramp
 from autoprune.allocation.sdsa import Sdsa
-from autoprune.allocation.selection import GRID, Choice, auto_grid, choose_allocator
+from autoprune.allocation.selection import GRID, AllocationChoice, auto_grid, choose_allocator
 from autoprune.allocation.spectral import Alpha
 from autoprune.allocation.uniform import Given, Uniform
 
 __all__ = [
     "ALLOCATORS",
     "GRID",
+    "AllocationChoice",
     "AllocationContext",
     "Allocator",
     "Alpha",
-    "Choice",
     "Dlp",
     "Formula",
     "Given",

@@ -33,7 +33,7 @@ GRID = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class AllocationChoice:
     """The outcome of a comparison.
 
     Args:
@@ -84,7 +84,7 @@ def choose_allocator(
     texts: Sequence[str],
     measure: Callable[[str], float],
     confirm: Callable[[str], float] | None = None,
-) -> Choice:
+) -> AllocationChoice:
     """Measure each allocator and take the best.
 
     Args:
@@ -101,9 +101,9 @@ def choose_allocator(
     names = list(dict.fromkeys(canonical))
     losses = [(name, measure(name)) for name in names]
     if confirm is None or len(losses) == 1:
-        return Choice(_best(losses), tuple(losses))
+        return AllocationChoice(_best(losses), tuple(losses))
     finals = [(name, confirm(name)) for name in (UNIFORM, _best(losses[1:]))]
-    return Choice(_best(finals), tuple(losses), tuple(finals))
+    return AllocationChoice(_best(finals), tuple(losses), tuple(finals))
 
 
 def _best(losses: Sequence[tuple[str, float]]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autoprune.allocation import Choice, build_allocator, choose_allocator
+from autoprune.allocation import AllocationChoice, build_allocator, choose_allocator
 from autoprune.bench.prune import prune_by
 from autoprune.bench.text import SELECTION
 from autoprune.candidate import Candidate
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def choose_allocation(
     bench: "Bench", metric: Candidate, plan: PruningPlan, texts: Sequence[str]
-) -> Choice:
+) -> AllocationChoice:
     """Choose the allocator with the lowest loss on the selection split.
 
     Each candidate prunes one-shot from statistics of the dense model, without repair: this takes

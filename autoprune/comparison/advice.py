@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoprune.comparison.measured import OK, Measured, judged, mean, pair
-from autoprune.comparison.rows import Row
+from autoprune.comparison.rows import MethodRow
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Advice:
 
 
 def advise(
-    rows: Sequence[Row], measured: Sequence[Measured], baseline: str, dense: float | None
+    rows: Sequence[MethodRow], measured: Sequence[Measured], baseline: str, dense: float | None
 ) -> tuple[Advice, ...]:
     """Make one recommendation per budget.
 
@@ -52,7 +52,7 @@ def advise(
 
 def _advise_one(
     label: str,
-    rows: Sequence[Row],
+    rows: Sequence[MethodRow],
     cells: dict[tuple[str, str], Measured],
     baseline: str,
     dense: float | None,
@@ -106,7 +106,7 @@ def _advise_one(
 
 
 def _selection(
-    usable: Sequence[Row], cells: dict[tuple[str, str], Measured], label: str
+    usable: Sequence[MethodRow], cells: dict[tuple[str, str], Measured], label: str
 ) -> tuple[dict[str, float], str]:
     """Return the selection perplexity by method over the common draws, and a note on the draws.
 
@@ -127,7 +127,7 @@ def _selection(
 
 
 def _reason(
-    label: str, best: Row, baseline: str, dense: float | None, count: int, selection: str
+    label: str, best: MethodRow, baseline: str, dense: float | None, count: int, selection: str
 ) -> str:
     strength = f" (as {best.measured_as})" if best.measured_as != best.method else ""
     spread = f" ± {best.deviation:.2f}" if best.deviation is not None else ""
@@ -150,7 +150,7 @@ def _reason(
     return text + "."
 
 
-def _about_ties(best: Row, ties: Sequence[Row]) -> str:
+def _about_ties(best: MethodRow, ties: Sequence[MethodRow]) -> str:
     names = ", ".join(row.method for row in ties[:3])
     more = f" and {len(ties) - 3} more" if len(ties) > 3 else ""
     text = f" The sealed windows do not tell it apart from {names}{more}"

@@ -14,7 +14,7 @@ SAME_SHARE = 1e-9
 
 
 @dataclass(frozen=True)
-class Check:
+class GateCheck:
     """One line of the gate table.
 
     Args:
@@ -33,7 +33,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """All checks and their outcome.
 
     Args:
@@ -44,7 +44,7 @@ class Verdict:
 
     passed: bool
     reason: str
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""
@@ -57,7 +57,7 @@ def judge(
     *,
     accept_tie: bool,
     larger_by: float,
-) -> Verdict:
+) -> GateVerdict:
     """Judge a challenger.
 
     Args:
@@ -80,23 +80,23 @@ def judge(
     )
     failed = [check for check in checks if not check.ok]
     if failed:
-        return Verdict(False, "; ".join(f"{c.name}: {c.detail}" for c in failed), checks)
-    return Verdict(True, f"{checks[0].name}: {checks[0].detail}", checks)
+        return GateVerdict(False, "; ".join(f"{c.name}: {c.detail}" for c in failed), checks)
+    return GateVerdict(True, f"{checks[0].name}: {checks[0].detail}", checks)
 
 
 def _perplexity(
     champion: Mapping[str, Any] | None, challenger: Mapping[str, Any], accept_tie: bool
-) -> Check:
+) -> GateCheck:
     shown = f"{challenger['perplexity']:.3f}"
     if champion is None:
         detail = "there is no champion to compare with"
         finite = _finite(challenger["nll"])
-        return Check("perplexity", finite, "-", shown, detail if finite else "it is not finite")
+        return GateCheck("perplexity", finite, "-", shown, detail if finite else "it is not finite")
     before = f"{champion['perplexity']:.3f}"
     if not _finite(challenger["nll"]):
-        return Check("perplexity", False, before, shown, "the challenger's is not finite")
+        return GateCheck("perplexity", False, before, shown, "the challenger's is not finite")
     if not _finite(champion["nll"]):
-        return Check("perplexity", True, before, shown, "the champion's is not finite")
+        return GateCheck("perplexity", True, before, shown, "the champion's is not finite")
     found = paired_difference(challenger["nll"], champion["nll"])
     low, high = _interval(found)
     figures = (
@@ -104,11 +104,11 @@ def _perplexity(
         f"paired difference {low:+.4f} to {high:+.4f} nats per token"
     )
     if high < 0.0:
-        return Check("perplexity", True, before, shown, figures)
+        return GateCheck("perplexity", True, before, shown, figures)
     if low > 0.0:
-        return Check("perplexity", False, before, shown, f"worse: {figures}")
+        return GateCheck("perplexity", False, before, shown, f"worse: {figures}")
     says = "a tie, accepted" if accept_tie else "a tie (--accept-tie lets it pass)"
-    return Check("perplexity", accept_tie, before, shown, f"{says}: {figures}")
+    return GateCheck("perplexity", accept_tie, before, shown, f"{says}: {figures}")
 
 
 def _interval(found: Difference) -> tuple[float, float]:
@@ -127,7 +127,7 @@ def _interval(found: Difference) -> tuple[float, float]:
 
 def _made(
     champion: Mapping[str, Any] | None, challenger: Mapping[str, Any], larger_by: float
-) -> tuple[Check, ...]:
+) -> tuple[GateCheck, ...]:
     """Check what was removed: zeros, counted again, or parameters if a scheme made either one."""
     by_scheme = [_by_scheme(model) for model in (champion, challenger)]
     zeros = () if by_scheme[1] else (_sparsity(champion, challenger),)
@@ -140,7 +140,7 @@ def _by_scheme(model: Mapping[str, Any] | None) -> bool:
 
 def _parameters(
     champion: Mapping[str, Any] | None, challenger: Mapping[str, Any], larger_by: float
-) -> Check:
+) -> GateCheck:
     mine, recorded = challenger["recount"]["total"], challenger["recorded"] or {}
     before, shown = "-", f"{mine:,}"
     counted = "counted again in the files"
@@ -148,9 +148,9 @@ def _parameters(
         counted += f"; {recorded['share']:.2%} of the blocks' removed by {recorded['scheme']}"
         if mine != recorded["total"]:
             detail = f"the written files hold {mine:,} and the record says {recorded['total']:,}"
-            return Check("parameters", False, before, shown, detail)
+            return GateCheck("parameters", False, before, shown, detail)
     if champion is None:
-        return Check("parameters", True, before, shown, counted)
+        return GateCheck("parameters", True, before, shown, counted)
     other = champion["recount"]["total"]
     before = f"{other:,}"
     if mine > other * (1.0 + larger_by):
@@ -158,27 +158,27 @@ def _parameters(
             f"more than the champion's, and at most {100 * larger_by:g} % more are allowed: a "
             "smaller model is not replaced by a larger one (--larger-by)"
         )
-        return Check("parameters", False, before, shown, detail)
-    return Check("parameters", True, before, shown, counted)
+        return GateCheck("parameters", False, before, shown, detail)
+    return GateCheck("parameters", True, before, shown, counted)
 
 
-def _sparsity(champion: Mapping[str, Any] | None, challenger: Mapping[str, Any]) -> Check:
+def _sparsity(champion: Mapping[str, Any] | None, challenger: Mapping[str, Any]) -> GateCheck:
     recount, recorded = challenger["recount"], challenger["recorded"]
     zeros, prunable = recount["zeros"], recount["prunable"]
     shown = f"{zeros:,} of {prunable:,}"
     if recorded is None:
         detail = "the checkpoint has no autoprune.json that says what was asked"
-        return Check("sparsity", False, "-", shown, detail)
+        return GateCheck("sparsity", False, "-", shown, detail)
     if (zeros, prunable) != (recorded["zeros"], recorded["prunable"]):
         detail = (
             f"the written files hold {zeros:,} zeros of {prunable:,} and the record says "
             f"{recorded['zeros']:,} of {recorded['prunable']:,}"
         )
-        return Check("sparsity", False, "-", shown, detail)
+        return GateCheck("sparsity", False, "-", shown, detail)
     asked = budget_zeros(recorded["target"], prunable)
     # A kept weight may itself be zero, so there can be more zeros than pruned, never fewer.
     if recorded["pattern"] == UNSTRUCTURED and zeros < asked:
-        return Check("sparsity", False, "-", shown, f"{asked:,} zeros were asked")
+        return GateCheck("sparsity", False, "-", shown, f"{asked:,} zeros were asked")
     # A registered name rounds the share, and any folder can be registered under it.
     before = ((champion or {}).get("recorded") or {}).get("target")
     if before is not None and recorded["target"] < before - SAME_SHARE:
@@ -186,45 +186,47 @@ def _sparsity(champion: Mapping[str, Any] | None, challenger: Mapping[str, Any])
             f"fewer zeros were asked than of the champion, {recorded['target']:.4%} and "
             f"{before:.4%}; prune as much, or register it under another name"
         )
-        return Check("sparsity", False, f"{before:.4%}", shown, detail)
-    return Check("sparsity", True, "-", shown, f"counted again in the files; asked {asked:,}")
+        return GateCheck("sparsity", False, f"{before:.4%}", shown, detail)
+    return GateCheck("sparsity", True, "-", shown, f"counted again in the files; asked {asked:,}")
 
 
-def _reload(challenger: Mapping[str, Any]) -> Check:
+def _reload(challenger: Mapping[str, Any]) -> GateCheck:
     tried = challenger["reload"]
-    return Check("reload", tried["ok"], "-", "opens" if tried["ok"] else "fails", tried["detail"])
+    return GateCheck(
+        "reload", tried["ok"], "-", "opens" if tried["ok"] else "fails", tried["detail"]
+    )
 
 
-def _sealed(challenger: Mapping[str, Any]) -> tuple[Check, ...]:
+def _sealed(challenger: Mapping[str, Any]) -> tuple[GateCheck, ...]:
     """A line only if it fails: a model that no search made has no sealed figure to lack."""
     why = challenger.get("unsealed", "")
     if not why:
         return ()
     detail = f"its search has no sealed figure of it ({why}); search again under another run name"
-    return (Check("sealed", False, "-", "no figure", detail),)
+    return (GateCheck("sealed", False, "-", "no figure", detail),)
 
 
-def _text(challenger: Mapping[str, Any]) -> tuple[Check, ...]:
+def _text(challenger: Mapping[str, Any]) -> tuple[GateCheck, ...]:
     """A line that never fails: which sealed set judges, and how often it was looked at before."""
     known = challenger.get("sealed_set")
     if known is None:
         return ()
     found = SealedSet(**known)
     shown = f"set {found.number}"
-    return (Check("text", True, shown, shown, found.facts),)
+    return (GateCheck("text", True, shown, shown, found.facts),)
 
 
 def _size(
     champion: Mapping[str, Any] | None, challenger: Mapping[str, Any], larger_by: float
-) -> Check:
+) -> GateCheck:
     mine = challenger["bytes"]
     shown = f"{mine / 1e6:.2f} MB"
     if champion is None:
-        return Check("size", True, "-", shown, "there is no champion to compare with")
+        return GateCheck("size", True, "-", shown, "there is no champion to compare with")
     limit = champion["bytes"] * (1.0 + larger_by)
     before = f"{champion['bytes'] / 1e6:.2f} MB"
     detail = f"at most {100 * larger_by:g} % larger is allowed"
-    return Check("size", mine <= limit, before, shown, detail)
+    return GateCheck("size", mine <= limit, before, shown, detail)
 
 
 def _finite(nll: Sequence[float | None]) -> bool:

@@ -19,7 +19,7 @@ _SHORT = {("lm", "kl_to_dense"): "KL to dense"}
 
 
 @dataclass(frozen=True)
-class Measure:
+class FurtherFigure:
     """A figure of a method at a budget other than its perplexity.
 
     Args:
@@ -57,7 +57,7 @@ def columns_of(records: Sequence[Record]) -> list[str]:
 
 def measures_of(
     column: str, measured: Sequence[Measured], baseline: Measured | Record | None
-) -> list[Measure]:
+) -> list[FurtherFigure]:
     """Compute one column at one budget.
 
     Args:
@@ -65,19 +65,19 @@ def measures_of(
         measured: Cells by method; one without a perplexity has no other figure either.
         baseline: Cells of the baseline method, or the record of the dense model.
     """
-    made: list[Measure] = []
+    made: list[FurtherFigure] = []
     found: list[Contrast | None] = []
     for entry in measured:
         rows = [_figures(record).get(column) for record in entry.records]
         values = [row["value"] for row in rows if row is not None and row["value"] is not None]
         if not entry.complete or len(values) < len(rows):
             reasons = [row["reason"] for row in rows if row is not None and row["value"] is None]
-            made.append(Measure(column, reason=next(filter(None, reasons), None)))
+            made.append(FurtherFigure(column, reason=next(filter(None, reasons), None)))
             found.append(None)
             continue
         row = rows[0] or {"items": (), "metric": ""}
         known = {"relative": row["metric"] == "perplexity", "items": len(row["items"])}
-        made.append(Measure(column, mean(values), deviation(values), **known))
+        made.append(FurtherFigure(column, mean(values), deviation(values), **known))
         found.append(_paired(column, entry, baseline))
     adjusted = iter(holm([one.p for one in found if one is not None]))
     return [
@@ -86,7 +86,7 @@ def measures_of(
     ]
 
 
-def _changed(entry: Measure, found: Contrast, p_adjusted: float) -> Measure:
+def _changed(entry: FurtherFigure, found: Contrast, p_adjusted: float) -> FurtherFigure:
     moved, (low, high) = found.mean, found.interval()
     if entry.relative:
         # The items of a perplexity are nats per token, whose difference is its ratio.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.budget import Budget
 from autoprune.comparison.measured import OK
 from autoprune.comparison.result import Comparison
-from autoprune.comparison.rows import Row
+from autoprune.comparison.rows import MethodRow
 from autoprune.comparison.words import figure
 from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.report.canvas import (
@@ -64,7 +64,7 @@ def pareto_png(result: Comparison) -> bytes:
         return canvas.png()
 
 
-def _ranking_png(result: Comparison, shown: list[Row], above: list[Row]) -> bytes:
+def _ranking_png(result: Comparison, shown: list[MethodRow], above: list[MethodRow]) -> bytes:
     """Draw dots with deviations, the best method on top, and the dense model for reference."""
     ranked = sorted(shown, key=lambda row: row.perplexity or math.inf, reverse=True)
     values = [row.perplexity or math.nan for row in ranked]
@@ -95,7 +95,7 @@ def _ranking_png(result: Comparison, shown: list[Row], above: list[Row]) -> byte
         return canvas.png()
 
 
-def _named(above: list[Row]) -> str:
+def _named(above: list[MethodRow]) -> str:
     """Name the points that are too high to be drawn."""
     if not above:
         return ""
@@ -120,7 +120,7 @@ def look_of(number: int) -> dict[str, Any]:
     }
 
 
-def _draw_method(axes: "Axes", number: int, method: str, rows: list[Row]) -> None:
+def _draw_method(axes: "Axes", number: int, method: str, rows: list[MethodRow]) -> None:
     line = sorted((r for r in rows if r.pattern == UNSTRUCTURED), key=lambda r: r.sparsity)
     dots = [row for row in rows if row.pattern != UNSTRUCTURED]
     look = look_of(number)
@@ -149,7 +149,9 @@ def _draw_method(axes: "Axes", number: int, method: str, rows: list[Row]) -> Non
         )
 
 
-def _label_axes(axes: "Axes", result: Comparison, shown: list[Row], above: list[Row]) -> None:
+def _label_axes(
+    axes: "Axes", result: Comparison, shown: list[MethodRow], above: list[MethodRow]
+) -> None:
     from matplotlib.ticker import NullFormatter
 
     values = [row.perplexity or math.nan for row in shown]
@@ -172,7 +174,7 @@ def _label_axes(axes: "Axes", result: Comparison, shown: list[Row], above: list[
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
-def _highest(rows: list[Row]) -> float:
+def _highest(rows: list[MethodRow]) -> float:
     best: dict[str, float] = {}
     for row in rows:
         value = row.perplexity or math.inf
@@ -180,5 +182,5 @@ def _highest(rows: list[Row]) -> float:
     return FAR_ABOVE * max(best.values(), default=math.inf)
 
 
-def _drawable(row: Row) -> bool:
+def _drawable(row: MethodRow) -> bool:
     return row.status == OK and row.perplexity is not None and math.isfinite(row.perplexity)

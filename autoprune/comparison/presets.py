@@ -6,7 +6,7 @@ from autoprune.errors import UnknownNameError
 
 
 @dataclass(frozen=True)
-class Preset:
+class ComparisonDefaults:
     """Defaults of a comparison, which options on the command line override.
 
     Args:
@@ -63,7 +63,7 @@ MORE = (
 
 PRESETS = {
     # Ten minutes for SmolLM2-135M on 2 cores; the hours below are for the same machine.
-    "quick": Preset(
+    "quick": ComparisonDefaults(
         methods=("magnitude", "wanda", "ria", "wanda+sdsa", "wanda+ramp", "wanda+ramp+mrp"),
         sparsities=(0.5, 0.6),
         patterns=(),
@@ -71,7 +71,7 @@ PRESETS = {
         tune=0,
     ),
     # The value of spectrum-based budgets at high sparsity: AlphaPruning's own setting.
-    "alpha80": Preset(
+    "alpha80": ComparisonDefaults(
         methods=(
             "wanda",
             "wanda+alpha",
@@ -86,7 +86,7 @@ PRESETS = {
         tune=0,
     ),
     # MRP's own masks next to given ones: SM for unstructured masks, MM at N:M (arXiv 2410.15567).
-    "mrp": Preset(
+    "mrp": ComparisonDefaults(
         methods=(
             "wanda",
             "wanda+mrp",
@@ -100,15 +100,17 @@ PRESETS = {
         tune=0,
     ),
     # Six hours, mostly for repairs.
-    "paper": Preset(methods=PAPER, sparsities=(0.5, 0.6, 0.7), patterns=("2:4",), seeds=3, tune=4),
+    "paper": ComparisonDefaults(
+        methods=PAPER, sparsities=(0.5, 0.6, 0.7), patterns=("2:4",), seeds=3, tune=4
+    ),
     # Ten hours.
-    "full": Preset(
+    "full": ComparisonDefaults(
         methods=PAPER + MORE, sparsities=(0.5, 0.6, 0.7), patterns=("2:4",), seeds=3, tune=4
     ),
 }
 
 
-def preset(name: str) -> Preset:
+def preset(name: str) -> ComparisonDefaults:
     """Return the preset of this name.
 
     Raises:

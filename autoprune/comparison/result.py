@@ -7,10 +7,10 @@ from typing import Any
 
 from autoprune.comparison.advice import Advice, advise
 from autoprune.comparison.measured import OK, Measured
-from autoprune.comparison.measures import Measure, columns_of, measures_of
+from autoprune.comparison.measures import FurtherFigure, columns_of, measures_of
 from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import DENSE, Target
-from autoprune.comparison.rows import Row, baseline_of, make_rows
+from autoprune.comparison.rows import MethodRow, baseline_of, make_rows
 from autoprune.errors import UsageError
 from autoprune.recipe_text import StatisticsOf
 from autoprune.spelling import split_text
@@ -39,7 +39,7 @@ class Comparison:
     """
 
     model: str
-    rows: tuple[Row, ...]
+    rows: tuple[MethodRow, ...]
     advice: tuple[Advice, ...]
     baselines: tuple[str, ...]
     dense: float | None
@@ -50,7 +50,7 @@ class Comparison:
     tune: int = 0
     finished: int = 0
     planned: int = 0
-    dense_measures: tuple[Measure, ...] = ()
+    dense_measures: tuple[FurtherFigure, ...] = ()
     dense_bytes: int | None = None
 
     @property
@@ -88,7 +88,7 @@ class Comparison:
         """Labels of the budgets in the requested order."""
         return list(dict.fromkeys(row.target for row in self.rows))
 
-    def row(self, method: str, target: str) -> Row | None:
+    def row(self, method: str, target: str) -> MethodRow | None:
         """Return the row of a method at a budget."""
         found = (row for row in self.rows if (row.method, row.target) == (method, target))
         return next(found, None)
@@ -163,7 +163,7 @@ def gather(body: Mapping[str, Any]) -> Comparison:
     kept = [record, *(cell["record"] for cell in body["cells"])]
     commits = [cell.get("commit") for cell in kept]
     threads = [cell.get("machine", {}).get("threads") for cell in kept]
-    rows: Sequence[Row] = make_rows(measured, record, baselines)
+    rows: Sequence[MethodRow] = make_rows(measured, record, baselines)
     plain = Measured(DENSE, DENSE, {"label": DENSE}, 0, [record], [0])
     beside = [measures_of(column, [plain], None)[0] for column in columns_of([record])]
     return Comparison(

@@ -16,7 +16,7 @@ from autoprune.comparison.measured import (
     mean,
     pair,
 )
-from autoprune.comparison.measures import Measure, columns_of, failed_suites, measures_of
+from autoprune.comparison.measures import FurtherFigure, columns_of, failed_suites, measures_of
 from autoprune.comparison.plan import DENSE
 from autoprune.spelling import split_text
 
@@ -24,7 +24,7 @@ BASELINES = ("wanda", "wanda+sequential")
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method at one budget.
 
     Args:
@@ -68,7 +68,7 @@ class Row:
     selection: float | None = None
     selection_deviation: float | None = None
     contrasts: tuple[Against, ...] = ()
-    measures: tuple[Measure, ...] = ()
+    measures: tuple[FurtherFigure, ...] = ()
     failed_suites: Mapping[str, str] = field(default_factory=dict)
     zeros: int | None = None
     prunable: int | None = None
@@ -109,7 +109,7 @@ def baseline_of(methods: Sequence[str]) -> str:
 
 def make_rows(
     measured: Sequence[Measured], dense: Record, baselines: Sequence[str]
-) -> tuple[Row, ...]:
+) -> tuple[MethodRow, ...]:
     """Build all rows, with changes against every baseline at the same budget.
 
     Args:
@@ -118,7 +118,7 @@ def make_rows(
         baselines: Names of the baseline methods, or ``dense``.
     """
     found: dict[tuple[str, str], list[Against]] = {}
-    beside: dict[tuple[str, str], list[Measure]] = {}
+    beside: dict[tuple[str, str], list[FurtherFigure]] = {}
     columns = columns_of([*(record for entry in measured for record in entry.records), dense])
     for label in dict.fromkeys(entry.target["label"] for entry in measured):
         here = [entry for entry in measured if entry.target["label"] == label]
@@ -164,7 +164,9 @@ def _contrasts(
     return [*same, *against]
 
 
-def _row(measured: Measured, contrasts: tuple[Against, ...], measures: tuple[Measure, ...]) -> Row:
+def _row(
+    measured: Measured, contrasts: tuple[Against, ...], measures: tuple[FurtherFigure, ...]
+) -> MethodRow:
     place: dict[str, Any] = {
         "method": measured.method,
         "target": measured.target["label"],
@@ -177,12 +179,14 @@ def _row(measured: Measured, contrasts: tuple[Against, ...], measures: tuple[Mea
     }
     if not measured.complete:
         reasons = [r["reason"] for r in measured.records if r["status"] != OK]
-        return Row(**place, status=UNAVAILABLE, reason=reasons[0] if reasons else "not measured")
+        return MethodRow(
+            **place, status=UNAVAILABLE, reason=reasons[0] if reasons else "not measured"
+        )
     sealed, selection = measured.perplexities(), measured.perplexities("selection")
     records = measured.records
     first: Mapping[str, Any] = records[0]
     size = first.get("bytes") or {}
-    return Row(
+    return MethodRow(
         **place,
         perplexity=mean(sealed),
         deviation=deviation(sealed),

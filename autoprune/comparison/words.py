@@ -6,10 +6,10 @@ from typing import Any
 
 from autoprune.comparison.draws import too_common
 from autoprune.comparison.measured import OK, Against
-from autoprune.comparison.measures import Measure
+from autoprune.comparison.measures import FurtherFigure
 from autoprune.comparison.methods import PEER
 from autoprune.comparison.result import Comparison
-from autoprune.comparison.rows import Row
+from autoprune.comparison.rows import MethodRow
 from autoprune.evaluation.contrasts import LEVEL
 from autoprune.repair import EBFT, RECOVER
 from autoprune.report.sealed import SealedSet
@@ -30,7 +30,7 @@ def figure(value: float | None) -> str:
     return f"{value:.2f}" if value < 1000 else f"{value:,.0f}"
 
 
-def with_deviation(row: Row, draws: int) -> str:
+def with_deviation(row: MethodRow, draws: int) -> str:
     """Format a perplexity as ``45.31 ± 0.42``, or ``unavailable`` without a figure.
 
     Args:
@@ -53,7 +53,7 @@ def percent(value: float | None) -> str:
     return f"{100 * value:+.1f} %".replace("-", "−")
 
 
-def change(row: Row, against: Against) -> str:
+def change(row: MethodRow, against: Against) -> str:
     """Format as ``−12.1 % [−14.0, −10.3] p 0.012``, p corrected; says if few draws are paired."""
     if row.method == against.baseline:
         return "baseline"
@@ -72,14 +72,14 @@ def p_value(value: float | None) -> str:
     return "p < 0.001" if value < 0.001 else f"p {value:.3f}" if value < 0.1 else f"p {value:.2f}"
 
 
-def short_change(row: Row, baseline: str) -> str:
+def short_change(row: MethodRow, baseline: str) -> str:
     """Format as ``(−12.1 %)``, with ``≈`` if not significant; empty for the baseline itself."""
     if row.against.change is None or row.method == baseline:
         return ""
     return f"({'' if row.against.distinguishable else '≈ '}{percent(row.against.change)})"
 
 
-def measure(entry: Measure | None) -> str:
+def measure(entry: FurtherFigure | None) -> str:
     """Format a suite's figure and its change against the baseline: ``0.412 ± 0.006 (+0.020)``."""
     if entry is None or entry.value is None:
         return "–"
@@ -104,7 +104,7 @@ def seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def exact_zeros(row: Row) -> str:
+def exact_zeros(row: MethodRow) -> str:
     """Format as ``63,700,992 of 106,168,320``."""
     return "–" if row.zeros is None else f"{row.zeros:,} of {row.prunable:,}"
 

@@ -15,7 +15,7 @@ LEAST_PRICE = 1e-3
 
 
 @dataclass(frozen=True)
-class Limits:
+class SearchLimits:
     """Limits of a search; None means no limit.
 
     Args:
@@ -89,7 +89,7 @@ class Bandit:
 
     arms: Sequence[str]
     sources: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits = Limits()
+    limits: SearchLimits = SearchLimits()
     exploration: float = 0.3
     known: dict[str, Arm] = field(default_factory=dict)
     largest: float = 0.0

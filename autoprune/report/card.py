@@ -11,7 +11,7 @@ from autoprune.program_files import prunes_blocks
 from autoprune.recipe import Recipe
 from autoprune.report.benefit import rounding, samples_table, sizes, speed
 from autoprune.report.canvas import number, percent, short_model
-from autoprune.report.data import Entry, RunReport
+from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.origin import (
     against_start,
     asks_model,
@@ -126,7 +126,7 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
 
 
 def _search_rows(
-    report: RunReport, record: Mapping[str, Any], entry: Entry | None
+    report: RunReport, record: Mapping[str, Any], entry: ReportEntry | None
 ) -> dict[str, str]:
     return {
         "search": f"run `{report.run_id}` of {report.created or 'unknown date'}",
@@ -141,7 +141,7 @@ def _table(rows: Mapping[str, str]) -> str:
     return "\n".join(["|  |  |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
 
 
-def _entry(report: RunReport, record: Mapping[str, Any]) -> Entry | None:
+def _entry(report: RunReport, record: Mapping[str, Any]) -> ReportEntry | None:
     return next((e for e in report.entries if e.id == record["candidate"]), None)
 
 
@@ -154,7 +154,7 @@ def _given(report: RunReport) -> str:
     return "; ".join(parts + ([f"starts {starts}"] if starts else []))
 
 
-def _figures(report: RunReport, entry: Entry) -> str:
+def _figures(report: RunReport, entry: ReportEntry) -> str:
     wanda = report.baseline(report.reference)
     lines = ["| perplexity, lower is better | selection text | sealed text |", "|---|--:|--:|"]
     rows: list[tuple[str, float | None, float | None]] = [

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.report.benefit import Outcome
 from autoprune.report.counted import Counted
-from autoprune.report.evidence import Check, Contrast, Margin
+from autoprune.report.evidence import DriftCheck, Margin, WinnerChange
 from autoprune.report.parts import Part
 from autoprune.report.sealed import SealedSet
 from autoprune.search_settings import Verdict
@@ -69,7 +69,7 @@ class SharedText(Part):
 
 
 @dataclass(frozen=True)
-class Stage(Part):
+class StageTime(Part):
     """Wall-clock seconds that one stage of the run took."""
 
     name: str
@@ -93,7 +93,7 @@ class Point(Part):
 
 
 @dataclass(frozen=True)
-class Entry(Part):
+class ReportEntry(Part):
     """One line of the leaderboard: a recipe with everything known about it.
 
     Args:
@@ -198,7 +198,7 @@ class Entry(Part):
 
 
 @dataclass(frozen=True)
-class Node(Part):
+class ReportNode(Part):
     """One node of the reasoning graph.
 
     Args:
@@ -222,7 +222,7 @@ class Node(Part):
 
 
 @dataclass(frozen=True)
-class Edge(Part):
+class ReportEdge(Part):
     """A typed edge from a newer node (``source``) to an older one (``target``)."""
 
     source: str
@@ -284,7 +284,7 @@ class RunReport(Part, Counted):
     corpus: str
     sparsity: float | None
     dense_perplexity: float | None
-    entries: tuple[Entry, ...]
+    entries: tuple[ReportEntry, ...]
     dense_sealed_perplexity: float | None = None
     model_digest: str = ""
     pattern: str = "unstructured"
@@ -294,19 +294,19 @@ class RunReport(Part, Counted):
     spec: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[StageTime, ...] = ()
     ended: str = ""
     layer_numel: Mapping[str, int] = field(default_factory=dict)
-    nodes: tuple[Node, ...] = ()
-    edges: tuple[Edge, ...] = ()
+    nodes: tuple[ReportNode, ...] = ()
+    edges: tuple[ReportEdge, ...] = ()
     next_commands: tuple[Command, ...] = ()
     margins: tuple[Margin, ...] = ()
-    contrasts: tuple[Contrast, ...] = ()
+    contrasts: tuple[WinnerChange, ...] = ()
     rung_correlation: float | None = None
     rung_pairs: int = 0
     layer_correlation: float | None = None
     layer_pairs: int = 0
-    checks: tuple[Check, ...] = ()
+    checks: tuple[DriftCheck, ...] = ()
     beginning_token: str = ""
     sealed_set: SealedSet | None = None
     quantised: str = ""
@@ -317,24 +317,24 @@ class RunReport(Part, Counted):
     schema_version: int = SCHEMA_VERSION
 
     @property
-    def ranked(self) -> tuple[Entry, ...]:
+    def ranked(self) -> tuple[ReportEntry, ...]:
         """Entries with a comparable perplexity, best first by the ranking figure of the search."""
         return tuple(sorted((e for e in self.entries if e.measured), key=_by_rank))
 
     @property
-    def candidates(self) -> tuple[Entry, ...]:
+    def candidates(self) -> tuple[ReportEntry, ...]:
         """Designed entries, in the order they were designed."""
         found = (entry for entry in self.entries if entry.kind == "candidate")
         return tuple(sorted(found, key=lambda entry: (entry.order, entry.id)))
 
     @property
-    def winner(self) -> Entry | None:
+    def winner(self) -> ReportEntry | None:
         """The entry with the verdict ``winner``, of any origin, else the best designed one."""
         best = [e for e in self.ranked if e.kind == "candidate"]
         named = (e for e in self.ranked if e.verdict == "winner")
         return next(named, best[0] if best else None)
 
-    def baseline(self, name: str) -> Entry | None:
+    def baseline(self, name: str) -> ReportEntry | None:
         """The measured baseline with this alias, case ignored."""
         name = name.lower()
         found = (e for e in self.ranked if e.kind == "baseline" and e.alias.lower() == name)
@@ -394,7 +394,7 @@ def _adapter() -> "TypeAdapter[RunReport]":
     return TypeAdapter(RunReport)
 
 
-def _by_rank(entry: Entry) -> tuple[float, float, int, str]:
+def _by_rank(entry: ReportEntry) -> tuple[float, float, int, str]:
     rank = math.inf if entry.rank is None else float(entry.rank)
     perplexity = math.inf if entry.perplexity is None else entry.perplexity
     return (rank, perplexity, entry.order, entry.id)

@@ -2,7 +2,7 @@
 
 from autoprune.report import canvas as c
 from autoprune.report.canvas import Canvas, number, percent, plain, whole_numbers
-from autoprune.report.data import Entry, RunReport
+from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.layers import by_block, overall
 
 _MAX_BARS = 12
@@ -108,14 +108,14 @@ def draw_layers(report: RunReport, canvas: Canvas) -> str:
     return f"Share of zeros by block, target {percent(wanted)}. {text}."
 
 
-def layer_entries(report: RunReport) -> list[Entry]:
+def layer_entries(report: RunReport) -> list[ReportEntry]:
     """The winner, else the best entry, then the best entries of two other kinds of budgets."""
     having = [e for e in report.ranked if e.layer_sparsity]
     winner = report.winner
     if winner in having:
         having.remove(winner)
         having.insert(0, winner)
-    chosen: dict[str, Entry] = {}
+    chosen: dict[str, ReportEntry] = {}
     for entry in having:
         family = entry.allocation.partition(":")[0]
         if family != "uniform" or not chosen:
@@ -123,11 +123,11 @@ def layer_entries(report: RunReport) -> list[Entry]:
     return list(chosen.values())[:3]
 
 
-def _budget(entry: Entry) -> str:
+def _budget(entry: ReportEntry) -> str:
     return f"{plain(entry.alias, 16)}: {plain(entry.allocation, 44)}"
 
 
-def _shortened(report: RunReport) -> list[Entry]:
+def _shortened(report: RunReport) -> list[ReportEntry]:
     """The best entries and every baseline that fits, in order."""
     ranked = list(report.ranked)
     baselines = [e for e in ranked if e.kind == "baseline"][: _MAX_BARS // 2]

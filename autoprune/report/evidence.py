@@ -21,7 +21,7 @@ class Margin(Part):
 
 
 @dataclass(frozen=True)
-class Contrast(Part):
+class WinnerChange(Part):
     """Paired change of perplexity from another recipe to the winner.
 
     Args:
@@ -42,7 +42,7 @@ class Contrast(Part):
 
 
 @dataclass(frozen=True)
-class Check(Part):
+class DriftCheck(Part):
     """What was measured again to detect drift.
 
     Args:

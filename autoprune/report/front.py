@@ -4,15 +4,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autoprune.report.data import Entry
+    from autoprune.report.data import ReportEntry
 
 
-def front(entries: "Iterable[Entry]") -> "list[Entry]":
+def front(entries: "Iterable[ReportEntry]") -> "list[ReportEntry]":
     """Entries that no other matches in both speed and quality, fastest first.
 
     Only measured entries with a time are compared; of equal ones, the first stays.
     """
-    found: list[Entry] = []
+    found: list[ReportEntry] = []
     timed = [entry for entry in entries if entry.measured and entry.seconds > 0]
     for entry in sorted(timed, key=lambda entry: (entry.seconds, entry.perplexity or 0.0)):
         best = found[-1].perplexity if found else None

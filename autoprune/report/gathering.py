@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from autoprune.design.formulas import expression_of
 from autoprune.design.parts import forgets_metric
 from autoprune.report.canvas import number
-from autoprune.report.data import Edge, Entry, Node, Point, RunReport
-from autoprune.report.evidence import Check, Contrast, Margin
+from autoprune.report.data import Point, ReportEdge, ReportEntry, ReportNode, RunReport
+from autoprune.report.evidence import DriftCheck, Margin, WinnerChange
 from autoprune.report.front import front
 from autoprune.report.origin import BEST_START, author, best_start
 from autoprune.report.words import rung_text
@@ -23,10 +23,8 @@ from autoprune.search.paired import paired_difference
 from autoprune.search_settings import Verdict
 
 if TYPE_CHECKING:
-    from autoprune.design.graph import Graph
-    from autoprune.design.graph import Node as GraphNode
-    from autoprune.search.archive import Entry as Known
-    from autoprune.search.archive import Lead
+    from autoprune.design.graph import Graph, Node
+    from autoprune.search.archive import Entry, Lead
     from autoprune.search.search import Search
     from autoprune.search.state import Lesson
 
@@ -61,11 +59,11 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
         layer_pairs=masks,
         forecasts="" if search.forecasts is None else search.forecasts.text,
         judging="" if search.judging is None else search.judging.text,
-        checks=tuple(Check(s.name, s.checks, s.largest) for s in search.sentinels),
+        checks=tuple(DriftCheck(s.name, s.checks, s.largest) for s in search.sentinels),
         spec=search.spec.to_json(),
         nodes=tuple(_node(n, known, talks, lessons) for n in graph.nodes.values()),
         edges=tuple(
-            Edge(graph.nodes[e.source].id, graph.nodes[e.target].id, e.kind)
+            ReportEdge(graph.nodes[e.source].id, graph.nodes[e.target].id, e.kind)
             for e in graph.edges
             if graph.stands(e)
         ),
@@ -75,12 +73,12 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
     return replace(found, contrasts=_contrasts(found, search))
 
 
-def _entry(found: "Known", verdict: Verdict) -> Entry:
+def _entry(found: "Entry", verdict: Verdict) -> ReportEntry:
     recipe, measurement, change = found.recipe, found.measurement, found.change
     interval = change.interval if change else None
     expression = expression_of(recipe.metric) if recipe else None
     code, detail = _reason(found, verdict)
-    return Entry(
+    return ReportEntry(
         id=found.alias,
         alias=found.alias,
         kind="baseline" if found.is_baseline else "candidate",
@@ -122,7 +120,7 @@ def _entry(found: "Known", verdict: Verdict) -> Entry:
     )
 
 
-def _draws(found: "Known") -> tuple[float, ...]:
+def _draws(found: "Entry") -> tuple[float, ...]:
     drawn = [measurement for _, measurement in sorted(found.draws.items())]
     return tuple(m.perplexity for m in (found.results[_FULL_RUNG], *drawn)) if drawn else ()
 
@@ -131,7 +129,7 @@ def _margin(margin: "Lead") -> Margin:
     return Margin(margin.versus, margin.difference.mean, margin.difference.interval)
 
 
-def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
+def _contrasts(report: RunReport, search: "Search") -> tuple[WinnerChange, ...]:
     """The winner's perplexity against the best start and the reference, window by window."""
     archive, winner, start = search.archive, report.winner, best_start(report)
     reference = archive.reference_entry()
@@ -148,7 +146,7 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
         for split, difference in both.items():
             if difference is not None:
                 found.append(
-                    Contrast(
+                    WinnerChange(
                         other.alias,
                         role,
                         split,
@@ -160,13 +158,13 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
     return tuple(found)
 
 
-def _repair(found: "Known") -> str:
+def _repair(found: "Entry") -> str:
     """The recipe's repair; figures of masks alone must not pass for its result."""
     text = found.recipe.solver if found.recipe else "none"
     return f"{text}, not applied" if found.left_out and found.proxied else text
 
 
-def _reason(found: "Known", verdict: Verdict) -> tuple[str, str]:
+def _reason(found: "Entry", verdict: Verdict) -> tuple[str, str]:
     """Rejection code and detail."""
     if found.status == "duplicate":
         return "duplicate", f"same as {found.duplicate_of}"
@@ -175,7 +173,7 @@ def _reason(found: "Known", verdict: Verdict) -> tuple[str, str]:
     return "", "" if verdict == "winner" else found.detail
 
 
-def _ranked(entries: list[Entry]) -> tuple[Entry, ...]:
+def _ranked(entries: list[ReportEntry]) -> tuple[ReportEntry, ...]:
     """Ranks count only entries measured on the same windows, in the order of the search."""
     order = (entry for entry in entries if entry.measured)
     places = {entry.id: place for place, entry in enumerate(order, 1)}
@@ -186,11 +184,11 @@ def _ranked(entries: list[Entry]) -> tuple[Entry, ...]:
 
 
 def _node(
-    node: "GraphNode",
-    known: Mapping[str, "Known"],
+    node: "Node",
+    known: Mapping[str, "Entry"],
     talks: Mapping[str, Mapping[str, Any]],
     lessons: Mapping[str, "Lesson"],
-) -> Node:
+) -> ReportNode:
     owner = node.alias if node.alias in known else node.alias.rpartition(".")[0]
     entry = known.get(owner)
     body = dict(node.body)
@@ -206,12 +204,12 @@ def _node(
         body |= talks.get(owner if entry else node.alias, {})
     if node.alias == owner and entry is not None and entry.tokens:
         cost |= {"tokens": entry.tokens, "seconds": entry.seconds}
-    return Node(
+    return ReportNode(
         node.id, node.kind, _label(node, entry), node.alias, owner if entry else "", body, cost
     )
 
 
-def _label(node: "GraphNode", entry: "Known | None") -> str:
+def _label(node: "Node", entry: "Entry | None") -> str:
     body = node.body
     if node.kind == "result" and "perplexity" in body:
         rung = body.get("rung", "")

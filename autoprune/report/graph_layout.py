@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autoprune.report.data import Edge, Entry, Node, RunReport
+from autoprune.report.data import ReportEdge, ReportEntry, ReportNode, RunReport
 
 COLUMNS: tuple[tuple[str, frozenset[str]], ...] = (
     ("hypothesis", frozenset({"task", "hypothesis"})),
@@ -28,7 +28,7 @@ _STACK = 3
 class Placed:
     """A node with its cell; ``on_path`` if the winner grew from it."""
 
-    node: Node
+    node: ReportNode
     column: int
     row: int
     on_path: bool
@@ -46,12 +46,12 @@ class Layout:
     """
 
     placed: tuple[Placed, ...]
-    edges: tuple[Edge, ...]
+    edges: tuple[ReportEdge, ...]
     titles: tuple[str, ...]
     rows: int
 
 
-def focus_nodes(report: RunReport) -> tuple[Node, ...]:
+def focus_nodes(report: RunReport) -> tuple[ReportNode, ...]:
     """At most 40 nodes: those the winner grew from, then the best that grew beside it."""
     if len(report.nodes) <= MAX_FOCUS:
         return report.nodes
@@ -77,7 +77,7 @@ def focus_nodes(report: RunReport) -> tuple[Node, ...]:
     return tuple(node for node in report.nodes if node.id in chosen)
 
 
-def lay_out(report: RunReport, nodes: Sequence[Node]) -> Layout:
+def lay_out(report: RunReport, nodes: Sequence[ReportNode]) -> Layout:
     """Give every node of ``nodes`` a cell.
 
     Args:
@@ -123,8 +123,8 @@ def _columns(depth: Mapping[tuple[int, int], int]) -> tuple[dict[int, int], tupl
 
 
 def _telling(
-    nodes: Sequence[Node], edges: Sequence[Edge], path: Mapping[str, None]
-) -> tuple[Edge, ...]:
+    nodes: Sequence[ReportNode], edges: Sequence[ReportEdge], path: Mapping[str, None]
+) -> tuple[ReportEdge, ...]:
     """Edges worth drawing: to the task only on the winner's path, and no shortcuts past a node."""
     tasks = {node.id for node in nodes if node.kind == "task"}
     older = _targets(edges)
@@ -139,12 +139,12 @@ def _telling(
     )
 
 
-def entry_of(report: RunReport, node: Node) -> Entry | None:
+def entry_of(report: RunReport, node: ReportNode) -> ReportEntry | None:
     """Leaderboard entry that a node belongs to."""
     return next((e for e in report.entries if e.id == node.entry), None)
 
 
-def caption(node: Node) -> str:
+def caption(node: ReportNode) -> str:
     """Short name of a node; its id if it has none."""
     return node.alias or node.id[:10]
 
@@ -176,7 +176,7 @@ def _ancestors(report: RunReport, start: Sequence[str], limit: int) -> dict[str,
     return reached
 
 
-def _targets(edges: Sequence[Edge]) -> Mapping[str, list[str]]:
+def _targets(edges: Sequence[ReportEdge]) -> Mapping[str, list[str]]:
     targets: dict[str, list[str]] = defaultdict(list)
     for edge in edges:
         targets[edge.source].append(edge.target)

@@ -10,7 +10,7 @@ from typing import Any
 
 from autoprune.plain_text import printable
 from autoprune.report.canvas import plain
-from autoprune.report.data import Node, RunReport
+from autoprune.report.data import ReportNode, RunReport
 from autoprune.report.graph_layout import (
     COLUMNS,
     Placed,
@@ -110,7 +110,7 @@ def clipped(text: str, limit: int) -> str:
     return f"{text[:limit]}\n… {len(text) - limit} more characters are in the JSON record"
 
 
-def _draw(report: RunReport, nodes: Sequence[Node], name: str, title: str) -> Drawing:
+def _draw(report: RunReport, nodes: Sequence[ReportNode], name: str, title: str) -> Drawing:
     layout = lay_out(report, nodes)
     index = {node.id: place for place, node in enumerate(report.nodes)}
     cells = {item.node.id: item for item in layout.placed}

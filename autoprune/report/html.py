@@ -17,9 +17,10 @@ from markupsafe import Markup, escape
 from autoprune.report import plots, words
 from autoprune.report.benefit import megabytes, speed_in_short
 from autoprune.report.canvas import number, percent, plain, short_model
-from autoprune.report.data import Entry, RunReport
+from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
 from autoprune.report.layers import by_block
+from autoprune.report.leaderboard import shown_left_out, shown_verdict
 from autoprune.report.markup import asset, template
 from autoprune.report.mathml import to_mathml
 from autoprune.report.origin import (
@@ -58,7 +59,7 @@ class TableRow:
     ``sort`` holds numbers by column name; a missing one sorts last.
     """
 
-    entry: Entry
+    entry: ReportEntry
     formula: str
     mathml: Markup | None
     perplexity: str
@@ -76,6 +77,7 @@ class TableRow:
     more: list[tuple[str, str]]
     parents: list[str]
     seconds: str
+    verdict: str
     sort: dict[str, float]
 
 
@@ -126,7 +128,7 @@ def write_html(report: RunReport, path: Path) -> None:
     write_text(path, render(report))
 
 
-def _in_order(report: RunReport) -> list[Entry]:
+def _in_order(report: RunReport) -> list[ReportEntry]:
     """Measured entries by rank, then those stopped early, then the rejected, then the broken."""
     ranked = list(report.ranked)
     places = {"stopped": 0, "rejected": 1}
@@ -135,7 +137,7 @@ def _in_order(report: RunReport) -> list[Entry]:
     return ranked + others
 
 
-def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
+def _row(report: RunReport, entry: ReportEntry, limit: int) -> TableRow:
     mathml = to_mathml(entry.formula)
     blocks = by_block(entry.layer_sparsity, report.layer_numel)
     shares = [block.share for block in blocks]
@@ -153,7 +155,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
         formula=plain(entry.formula, 240),
         mathml=Markup(mathml) if mathml else None,
         perplexity=number(entry.perplexity),
-        left_out=entry.left_out if entry.has_masks_alone else "",
+        left_out=shown_left_out(entry),
         sealed=words.sealed_figure(entry),
         change="reference"
         if entry == report.baseline(report.reference)
@@ -172,11 +174,12 @@ def _row(report: RunReport, entry: Entry, limit: int) -> TableRow:
         more=_more(entry),
         parents=[plain(e.alias, 40) for e in report.entries if e.id in entry.parents],
         seconds=words.duration(entry.seconds),
+        verdict=shown_verdict(entry),
         sort=sort,
     )
 
 
-def _more(entry: Entry) -> list[tuple[str, str]]:
+def _more(entry: ReportEntry) -> list[tuple[str, str]]:
     """Figures that only some entries have: other sparsities, other draws, distance to dense."""
     found = [(f"At {percent(p.sparsity)}", number(p.perplexity)) for p in entry.curve]
     if entry.draws:
@@ -254,7 +257,7 @@ def _benefit(report: RunReport) -> list[tuple[str, str, str]]:
     ]
 
 
-def _against_start(report: RunReport, start: Entry) -> str:
+def _against_start(report: RunReport, start: ReportEntry) -> str:
     parts = [f"{plain(start.alias, 40)} {number(start.perplexity)}"]
     if (found := contrast_to_start(report, "selection")) is not None and found.interval:
         parts.append(bounds(*found.interval))

@@ -12,8 +12,8 @@ from autoprune.search.arms import DESIGN_OPERATORS, PROPOSE
 from autoprune.search.spec import SearchSpec
 
 if TYPE_CHECKING:
-    from autoprune.report.data import Entry, RunReport
-    from autoprune.report.evidence import Contrast
+    from autoprune.report.data import ReportEntry, RunReport
+    from autoprune.report.evidence import WinnerChange
 
 LANGUAGE_MODEL = "the language model"
 BY_HAND = "hand"
@@ -38,7 +38,7 @@ AUTHORS = {
 WRITTEN = (*DESIGN_OPERATORS, PROPOSE, "list")
 
 
-def author(report: "RunReport", entry: "Entry") -> str:
+def author(report: "RunReport", entry: "ReportEntry") -> str:
     """Who wrote a recipe: ``hand``, ``the language model``, or the move that made it."""
     if entry.kind == "baseline":
         return GIVEN if was_given(report, entry) else BY_HAND
@@ -47,7 +47,7 @@ def author(report: "RunReport", entry: "Entry") -> str:
     return AUTHORS.get(entry.operator, entry.operator or "an unknown move")
 
 
-def was_given(report: "RunReport", entry: "Entry") -> bool:
+def was_given(report: "RunReport", entry: "ReportEntry") -> bool:
     """Whether a start was given to this search, such as an earlier winner."""
     made = (entry.source, entry.group, entry.allocation, entry.solver)
     return entry.kind == "baseline" and any(
@@ -93,7 +93,7 @@ def given(report: "RunReport") -> dict[str, list[str]]:
     }
 
 
-def given_parts(report: "RunReport", entry: "Entry") -> list[str]:
+def given_parts(report: "RunReport", entry: "ReportEntry") -> list[str]:
     """Parts of a recipe that were given: named on the command line, or taken from a start."""
     starts = [other for other in report.entries if other.kind == "baseline"]
     found = []
@@ -111,7 +111,7 @@ def given_parts(report: "RunReport", entry: "Entry") -> list[str]:
     return found
 
 
-def best_start(report: "RunReport") -> "Entry | None":
+def best_start(report: "RunReport") -> "ReportEntry | None":
     """The best measured start; None if the winner is a start itself, or no start was measured."""
     winner = report.winner
     if winner is None or winner.kind == "baseline":
@@ -143,7 +143,7 @@ def against_start(report: "RunReport") -> str:
     return f"Against the {kind} {plain(start.alias, 60)}, {name} has {text}."
 
 
-def contrast_to_start(report: "RunReport", split: str) -> "Contrast | None":
+def contrast_to_start(report: "RunReport", split: str) -> "WinnerChange | None":
     """The winner window by window against the best start, on one split; None in old records."""
     known = (c for c in report.contrasts if c.role == BEST_START and c.split == split)
     return next(known, None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from autoprune.search.arms import arm_of
 
 if TYPE_CHECKING:
-    from autoprune.report.data import Entry, RunReport
+    from autoprune.report.data import ReportEntry, RunReport
 
 DUPLICATE = "duplicate"
 
@@ -39,7 +39,7 @@ class Proposals:
 def proposals(report: "RunReport") -> list[Proposals]:
     """One line for each way to propose, in the order of their first recipes."""
     bests = _new_bests(report)
-    found: dict[str, list[Entry]] = {}
+    found: dict[str, list[ReportEntry]] = {}
     for entry in sorted(report.candidates, key=lambda entry: entry.order):
         found.setdefault(arm_of(entry.operator or "unknown", entry.model or None), []).append(entry)
     return [

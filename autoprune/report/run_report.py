@@ -7,7 +7,7 @@ from typing import Any
 from autoprune.plain_text import shell_line
 from autoprune.recipe import Recipe
 from autoprune.report.benefit import Outcome, Sample
-from autoprune.report.data import Command, RunReport, SharedText, Split, Stage
+from autoprune.report.data import Command, RunReport, SharedText, Split, StageTime
 from autoprune.report.gathering import with_search
 from autoprune.report.sealed import SealedSet
 from autoprune.search.archive import Entry
@@ -57,7 +57,7 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         overlap=tuple(SharedText(**pair) for pair in facts.get("overlap", ())),
         machine=facts.get("machine", {}),
         command=facts.get("command", ""),
-        stages=tuple(Stage(name, sec) for name, sec in facts.get("stages", {}).items()),
+        stages=tuple(StageTime(name, sec) for name, sec in facts.get("stages", {}).items()),
         ended=_ended(search),
         layer_numel=facts.get("layer_numel", {}),
         next_commands=_next_commands(search, run_id, facts),

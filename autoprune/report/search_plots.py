@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.report import canvas as c
 from autoprune.report.canvas import Canvas, number, percent, plain, whole_numbers
-from autoprune.report.data import Entry, RunReport
+from autoprune.report.data import ReportEntry, RunReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def draw_progress(report: RunReport, canvas: Canvas) -> str:
 
 
 def _dots(
-    axes: "Axes", entries: Sequence[Entry], top: float, last: int, canvas: Canvas
+    axes: "Axes", entries: Sequence[ReportEntry], top: float, last: int, canvas: Canvas
 ) -> float | None:
     """Draw the measured ones and the best so far; return the best."""
     looks: dict[str, dict[str, Any]] = {
@@ -98,7 +98,7 @@ def _draw_marks(
 
 
 def _rejections(
-    axes: "Axes", rejected: Sequence[Entry], codes: Sequence[str], canvas: Canvas
+    axes: "Axes", rejected: Sequence[ReportEntry], codes: Sequence[str], canvas: Canvas
 ) -> None:
     if not codes:
         return
@@ -217,7 +217,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front[::-1]
 
 
-def points_of(entry: Entry) -> list[tuple[float, float]]:
+def points_of(entry: ReportEntry) -> list[tuple[float, float]]:
     """Finite (sparsity, perplexity) points of an entry, by increasing sparsity."""
     own = [(p.sparsity, p.perplexity) for p in entry.curve]
     if entry.sparsity is not None and entry.perplexity is not None:
@@ -229,13 +229,13 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _top_codes(rejected: Sequence[Entry]) -> list[str]:
+def _top_codes(rejected: Sequence[ReportEntry]) -> list[str]:
     counts = Counter(e.code for e in rejected)
     codes = [code for code, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     return codes if len(codes) <= _MAX_CODES else [*codes[: _MAX_CODES - 1], _OTHER]
 
 
-def _far_edge(reference: float | None, entries: Sequence[Entry]) -> float:
+def _far_edge(reference: float | None, entries: Sequence[ReportEntry]) -> float:
     known = sorted(e.perplexity or 0.0 for e in entries)
     middle = known[len(known) // 2] if known else 1.0
     return _FAR * max(reference or 0.0, middle)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autoprune.report.benefit import rounding, sizes, speed
 from autoprune.report.canvas import number, percent, plain, short_model
-from autoprune.report.data import Entry, RunReport
+from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.origin import against_start, authorship, bounds
 
 PERPLEXITY = "perplexity"
@@ -23,7 +23,7 @@ def summary(report: RunReport) -> list[str]:
     if winner is None:
         return [*sentences, "None of them could be measured, so there is no result to use."]
     sentences += benefit(report)
-    sentences.append(_verdict(report, winner))
+    sentences.append(_choice(report, winner))
     more = (against_start(report), lead(report), _sealed(report, winner), draws(report))
     sentences += [text for text in more if text]
     return [*sentences, f"{authorship(report)}."]
@@ -146,18 +146,18 @@ def _split(report: RunReport) -> str:
     return "" if report.sealed_set is None else f", {report.sealed_set.facts}"
 
 
-def change(entry: Entry) -> str:
+def change(entry: ReportEntry) -> str:
     """Change of perplexity against the reference, with its interval; a dash without one."""
     text = percent(entry.change_vs_wanda, sign=True)
     return f"{text} ({interval(entry)})" if entry.change_interval else text
 
 
-def interval(entry: Entry) -> str:
+def interval(entry: ReportEntry) -> str:
     """The 95 % interval of the change, empty without one."""
     return "" if entry.change_interval is None else bounds(*entry.change_interval)
 
 
-def tone(entry: Entry) -> str:
+def tone(entry: ReportEntry) -> str:
     """``better`` or ``worse`` where the interval of the change leaves no doubt; else empty."""
     if entry.change_interval is None:
         return ""
@@ -165,7 +165,7 @@ def tone(entry: Entry) -> str:
     return "better" if high < 0 else "worse" if low > 0 else ""
 
 
-def sealed_figure(entry: Entry) -> str:
+def sealed_figure(entry: ReportEntry) -> str:
     """Perplexity on the sealed split, or that it failed."""
     return "failed" if entry.sealed_failure else number(entry.sealed_perplexity)
 
@@ -228,7 +228,7 @@ def _counts(report: RunReport) -> str:
     )
 
 
-def _verdict(report: RunReport, winner: Entry) -> str:
+def _choice(report: RunReport, winner: ReportEntry) -> str:
     value = f"{winner.alias}, has perplexity {number(winner.perplexity)}"
     dense = report.dense_perplexity
     unpruned = f" (the unpruned model has {number(dense)})" if dense is not None else ""
@@ -252,7 +252,7 @@ def _verdict(report: RunReport, winner: Entry) -> str:
     return text
 
 
-def _sealed(report: RunReport, winner: Entry) -> str:
+def _sealed(report: RunReport, winner: ReportEntry) -> str:
     if winner.sealed_perplexity is None:
         if not winner.sealed_failure:
             return ""

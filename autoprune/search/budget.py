@@ -3,7 +3,7 @@
 import math
 
 from autoprune.recipe import Recipe
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import DoneReason
 
 # Maximum tokens of a quoted answer and the complaint about it.
@@ -14,7 +14,7 @@ DRAW_WHOLES = 3.0
 ASSUMED_ANSWER = 8.0
 
 
-def reason_to_stop(state: State) -> DoneReason | None:
+def reason_to_stop(state: SearchState) -> DoneReason | None:
     """Return why no further generation starts, or None if the next one is expected to fit."""
     budget, spent = state.spec.budget, state.spent
     if spent.candidates >= budget.candidates:
@@ -31,7 +31,7 @@ def reason_to_stop(state: State) -> DoneReason | None:
     return None
 
 
-def slots_in_time(state: State) -> float:
+def slots_in_time(state: SearchState) -> float:
     """Number of slots of a generation that fit into the time left; infinite without a limit.
 
     One of the recipes is assumed to be measured on all windows, without repair; more are only if
@@ -47,13 +47,13 @@ def slots_in_time(state: State) -> float:
     return math.floor(spare / each + 1e-9) if each else math.inf if spare >= 0.0 else 0.0
 
 
-def evaluations_left(state: State) -> float:
+def evaluations_left(state: SearchState) -> float:
     """Candidates that may still be measured on all windows; infinite without a limit."""
     limit = state.spec.budget.evaluations
     return math.inf if limit is None else limit - state.spent.evaluations
 
 
-def left_in_words(state: State) -> str:
+def left_in_words(state: SearchState) -> str:
     """Remaining budget in words for prompts, in counts that a resumed search reproduces."""
     budget, spent = state.spec.budget, state.spent
     if budget.evaluations is not None:
@@ -61,7 +61,7 @@ def left_in_words(state: State) -> str:
     return f"{budget.candidates - spent.candidates} of {budget.candidates} recipes"
 
 
-def generations_left(state: State) -> int:
+def generations_left(state: SearchState) -> int:
     """Estimate how many generations are left in the budget, including the next; at least 1.
 
     Each one is expected to use as much as the previous ones did on average.
@@ -86,7 +86,7 @@ def generations_left(state: State) -> int:
     return max(1, min(left, default=1))
 
 
-def generation_in_words(state: State) -> str:
+def generation_in_words(state: SearchState) -> str:
     """Number of the current generation, of about how many, and whether it may be the last."""
     number, left = state.generation + 1, generations_left(state)
     if left == 1:
@@ -94,7 +94,9 @@ def generation_in_words(state: State) -> str:
     return f"Generation {number} of about {state.generation + left}."
 
 
-def reserve_seconds(state: State, winner: Recipe | None = None, *, draws: bool = True) -> float:
+def reserve_seconds(
+    state: SearchState, winner: Recipe | None = None, *, draws: bool = True
+) -> float:
     """Expected seconds of the end: calibration draws, sentinels, sealed measurement.
 
     The winner's repair counts once: it is pruned again before the seal, and the result of that is
@@ -122,12 +124,12 @@ def reserve_seconds(state: State, winner: Recipe | None = None, *, draws: bool =
     return total
 
 
-def draw_seconds(state: State, winner: Recipe) -> float:
+def draw_seconds(state: SearchState, winner: Recipe) -> float:
     """Expected seconds to prune by the winner and the reference from another draw."""
     return state.costs.whole(winner) + DRAW_WHOLES * state.costs.plain()
 
 
-def seconds_left(state: State) -> float:
+def seconds_left(state: SearchState) -> float:
     """Seconds left after reserving time for the end; infinite without a limit."""
     limit = state.spec.budget.seconds
     if limit is None:
@@ -145,7 +147,7 @@ class TimeBudget:
         seconds: Seconds left after reserving the end with the best so far.
     """
 
-    def __init__(self, state: State, seconds: float) -> None:
+    def __init__(self, state: SearchState, seconds: float) -> None:
         self.state = state
         self.seconds = seconds
         self._end = reserve_seconds(state)
@@ -161,7 +163,7 @@ class TimeBudget:
         return True
 
 
-def answers_left(state: State, *, repair: bool = False) -> float:
+def answers_left(state: SearchState, *, repair: bool = False) -> float:
     """Number of full-size answers that tokens and money still pay for; infinite without limits.
 
     Args:
@@ -171,7 +173,7 @@ def answers_left(state: State, *, repair: bool = False) -> float:
     return min(_answers_left(state, repair).values(), default=math.inf)
 
 
-def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]:
+def _answers_left(state: SearchState, repair: bool = False) -> dict[DoneReason, float]:
     budget, designer = state.spec.budget, state.spec.designer
     quoted = REPAIR_TOKENS_PROGRAM if state.spec.written == "program" else REPAIR_TOKENS
     prompt = designer.prompt_tokens + repair * quoted
@@ -184,7 +186,7 @@ def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]
     return left
 
 
-def answer_seconds(state: State, questions: int) -> float:
+def answer_seconds(state: SearchState, questions: int) -> float:
     """Expected seconds of a generation's answers, from those of earlier generations."""
     if not questions or not state.spec.designer.is_timed:
         return 0.0

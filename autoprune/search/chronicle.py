@@ -10,7 +10,7 @@ from typing import Any
 from autoprune.digest import digest_json
 from autoprune.search.archive import Entry
 from autoprune.search.paired import Difference, paired_difference
-from autoprune.search.state import Lesson, State
+from autoprune.search.state import Lesson, SearchState
 from autoprune.search.steps import Failed, Measurement
 
 TASK = "task"
@@ -18,7 +18,7 @@ TASK = "task"
 LAP = "lap"
 
 
-def note_task(state: State) -> None:
+def note_task(state: SearchState) -> None:
     """Add the first nodes: the task and the known facts about the model."""
     spec = state.spec
     body = {"model": spec.model, "corpus": spec.corpus, **spec.size}
@@ -28,7 +28,7 @@ def note_task(state: State) -> None:
         state.graph.link(f"F{number}", "derives_from", TASK)
 
 
-def note_proposal(state: State, entry: Entry) -> None:
+def note_proposal(state: SearchState, entry: Entry) -> None:
     """Add hypothesis, mechanism and code of a readable entry, with their origins."""
     graph, alias = state.graph, entry.alias
     if entry.because or entry.prediction:
@@ -76,7 +76,7 @@ def note_proposal(state: State, entry: Entry) -> None:
         graph.link(f"{alias}.code", "implements", alias)
 
 
-def note_unreadable(state: State, entry: Entry) -> None:
+def note_unreadable(state: SearchState, entry: Entry) -> None:
     """Record an answer without a candidate as an observation."""
     body = {"subject": entry.alias, "operator": entry.operator, "because": entry.because}
     state.graph.add(
@@ -85,13 +85,13 @@ def note_unreadable(state: State, entry: Entry) -> None:
     state.graph.link(entry.alias, "derives_from", TASK)
 
 
-def note_rejection(state: State, entry: Entry) -> None:
+def note_rejection(state: SearchState, entry: Entry) -> None:
     """Add a verdict on a mechanism: a status and a code, never a number."""
     body = {"status": "rejected", "code": entry.code, "detail": entry.detail}
     _add_result(state, entry, "x", body)
 
 
-def note_unfinished(state: State, entry: Entry, outcome: Failed) -> None:
+def note_unfinished(state: SearchState, entry: Entry, outcome: Failed) -> None:
     """Note that time ran out for a measurement: no result, and no verdict on the recipe."""
     node = f"{entry.alias}.unfinished"
     if node not in state.graph.nodes:
@@ -100,12 +100,12 @@ def note_unfinished(state: State, entry: Entry, outcome: Failed) -> None:
         state.graph.link(node, "derives_from", entry.alias)
 
 
-def note_skipped(state: State, entry: Entry) -> None:
+def note_skipped(state: SearchState, entry: Entry) -> None:
     """Note why an entry is not measured."""
     _add_result(state, entry, "x", {"status": "skipped", "code": "skipped", "detail": entry.detail})
 
 
-def note_duplicate(state: State, entry: Entry) -> None:
+def note_duplicate(state: SearchState, entry: Entry) -> None:
     """Note that an entry shares an older one's result."""
     assert entry.duplicate_of is not None
     node = f"{entry.alias}.x"
@@ -117,7 +117,9 @@ def note_duplicate(state: State, entry: Entry) -> None:
         state.graph.link(entry.alias, "duplicates", entry.duplicate_of)
 
 
-def note_result(state: State, entry: Entry, rung: int | str, measurement: Measurement) -> None:
+def note_result(
+    state: SearchState, entry: Entry, rung: int | str, measurement: Measurement
+) -> None:
     """Add a measurement and what it proves."""
     body: dict[str, Any] = {
         "status": "measured",
@@ -157,14 +159,14 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
             state.graph.link(entry.alias, "improves", parent)
 
 
-def note_unsealed(state: State, entry: Entry, failed: Failed) -> None:
+def note_unsealed(state: SearchState, entry: Entry, failed: Failed) -> None:
     """Note why an entry that should have a sealed figure has none; it keeps its rank."""
     entry.unsealed = f"{failed.code}: {failed.detail}" if failed.detail else failed.code
     body = {"status": "rejected", "rung": "sealed", "code": failed.code, "detail": failed.detail}
     _add_result(state, entry, "rsealed", body)
 
 
-def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
+def grade_duplicate(state: SearchState, entry: Entry, owner: Entry) -> None:
     """Grade an entry's prediction by the result that it shares.
 
     A prediction against the recipe it duplicates is wrong: equal is neither better nor worse.
@@ -183,7 +185,7 @@ def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
     _grade(state, entry, owner, node)
 
 
-def _add_result(state: State, entry: Entry, name: str, body: dict[str, Any]) -> str:
+def _add_result(state: SearchState, entry: Entry, name: str, body: dict[str, Any]) -> str:
     """Add a result of an entry; return the node's alias."""
     node = f"{entry.alias}.{name}"
     state.graph.add(node, "result", body)
@@ -191,13 +193,13 @@ def _add_result(state: State, entry: Entry, name: str, body: dict[str, Any]) -> 
     return node
 
 
-def _against_parents(state: State, entry: Entry) -> dict[str, Difference]:
+def _against_parents(state: SearchState, entry: Entry) -> dict[str, Difference]:
     """Compare the entry with each parent for which that is possible."""
     pairs = ((name, state.archive.compare(entry, state.archive[name])) for name in entry.parents)
     return {name: difference for name, difference in pairs if difference is not None}
 
 
-def _grade(state: State, entry: Entry, measured: Entry, node: str) -> None:
+def _grade(state: SearchState, entry: Entry, measured: Entry, node: str) -> None:
     """Compare what was measured with what the entry predicts, which is perplexity."""
     prediction = entry.prediction
     if prediction is None or prediction.versus not in state.archive:
@@ -209,7 +211,7 @@ def _grade(state: State, entry: Entry, measured: Entry, node: str) -> None:
         state.graph.link(node, "supports" if right else "refutes", f"{entry.alias}.h")
 
 
-def note_term(state: State, entry: Entry) -> None:
+def note_term(state: SearchState, entry: Entry) -> None:
     """Note the effect of dropping or adding a term, as a fact that prompts can quote."""
     term = state.terms.get(entry.alias)
     if term is None or not entry.parents:
@@ -244,7 +246,7 @@ def _same_words(first: str, second: str) -> bool:
     return one == other
 
 
-def note_elsewhere(state: State, entry: Entry) -> None:
+def note_elsewhere(state: SearchState, entry: Entry) -> None:
     """Note the best recipe's effect on perplexity at other sparsities, as a fact."""
     reference = state.reference()
     changes = []
@@ -256,7 +258,7 @@ def note_elsewhere(state: State, entry: Entry) -> None:
     state.graph.link(node, "derives_from", entry.alias)
 
 
-def note_margins(state: State) -> None:
+def note_margins(state: SearchState) -> None:
     """Note how certain the choice of the winner is, before the sealed measurement."""
     winner = state.archive.winner()
     for number, margin in enumerate(state.archive.margins(), 1):
@@ -272,13 +274,13 @@ def note_margins(state: State) -> None:
         state.graph.link(node, "derives_from", winner.alias)
 
 
-def note_drift(state: State, fault: str) -> None:
+def note_drift(state: SearchState, fault: str) -> None:
     """Note that a sentinel's figures differ from its first ones."""
     state.graph.add("drift", "observation", {"text": f"measured again, {fault}"})
     state.graph.link("drift", "derives_from", TASK)
 
 
-def note_draws(state: State, entry: Entry) -> None:
+def note_draws(state: SearchState, entry: Entry) -> None:
     """Note how much the winner and the reference depend on the draw of calibration text."""
     body: dict[str, Any] = {"subject": entry.alias, "draws": 1 + len(entry.draws)}
     for name, shown in (("perplexities", entry), ("reference", state.reference())):
@@ -288,7 +290,7 @@ def note_draws(state: State, entry: Entry) -> None:
     state.graph.link(f"{entry.alias}.draws", "derives_from", entry.alias)
 
 
-def note_lesson(state: State, text: str, asked: str, better: str, worse: str) -> None:
+def note_lesson(state: SearchState, text: str, asked: str, better: str, worse: str) -> None:
     """Add a lesson with its evidence; later, only its counters change.
 
     A lesson that repeats an earlier one, even a retired one, is further evidence for that one.

@@ -15,7 +15,7 @@ from autoprune.search.budget import (
     seconds_left,
     slots_in_time,
 )
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import Failed, Measure, Propose, Seal, Validate, WorkStep
 
 # Code of a step that ran out of time: no verdict on what it was to measure.
@@ -30,7 +30,7 @@ def is_unfinished(outcome: object) -> bool:
     return isinstance(outcome, Failed) and outcome.code == UNFINISHED
 
 
-def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
+def allowance(state: SearchState, step: WorkStep, kept: float = 0.0) -> float:
     """Return the seconds that a step may take; 0: must not start; infinite without a limit.
 
     Args:
@@ -75,7 +75,7 @@ def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
     return limit if limit > 0.0 and limit >= added + rest else 0.0
 
 
-def starts_in_time(state: State, entries: Sequence[Entry]) -> list[Entry]:
+def starts_in_time(state: SearchState, entries: Sequence[Entry]) -> list[Entry]:
     """Return the hand-made starts that leave time for a generation of designs after them.
 
     Args:
@@ -96,7 +96,7 @@ def starts_in_time(state: State, entries: Sequence[Entry]) -> list[Entry]:
     return chosen
 
 
-def draws_in_time(state: State, winner: Entry) -> int:
+def draws_in_time(state: SearchState, winner: Entry) -> int:
     """Number of further draws of calibration text that fit before the seal."""
     wanted = state.spec.draws - 1
     left = _left(state) - reserve_seconds(state, draws=False)
@@ -105,13 +105,13 @@ def draws_in_time(state: State, winner: Entry) -> int:
     return max(0, min(wanted, math.floor(left / draw_seconds(state, winner.known_recipe))))
 
 
-def slots_now(state: State) -> int:
+def slots_now(state: SearchState) -> int:
     """Number of slots in the coming generation; the first takes as many as fit."""
     slots = state.spec.slots
     return slots if state.generation else int(min(slots, slots_in_time(state)))
 
 
-def _one_design(state: State) -> float:
+def _one_design(state: SearchState) -> float:
     """Seconds of a first generation with one recipe."""
     costs = state.costs
     checks = state.check_seconds + answer_seconds(state, 1)
@@ -119,12 +119,12 @@ def _one_design(state: State) -> float:
     return checks + costs.designed(whole) + costs.designed(few)
 
 
-def _left(state: State) -> float:
+def _left(state: SearchState) -> float:
     limit = state.spec.budget.seconds
     return math.inf if limit is None else (1.0 + MARGIN) * limit - state.spent.seconds
 
 
-def _is_owed(state: State, step: WorkStep) -> bool:
+def _is_owed(state: SearchState, step: WorkStep) -> bool:
     """Whether no result is possible without it: the reference and the checks for drift."""
     if isinstance(step, Validate):
         return step.recipe_id in state.archive and state.archive[step.recipe_id].is_baseline

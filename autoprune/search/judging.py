@@ -18,7 +18,7 @@ from autoprune.search.paired import paired_difference
 from autoprune.search.promotion import kind_of
 from autoprune.search.randomness import stream
 from autoprune.search.regression import Forecast
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.sweeping import SWEEP
 
 Decision = Literal["measure", "skip", "audit"]
@@ -134,7 +134,7 @@ class Jury:
         state: Skipped entries change their status, and the graph says so.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: SearchState) -> None:
         self.state = state
         self.known: dict[str, Judgement] = {}
 

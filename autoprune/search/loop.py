@@ -23,7 +23,7 @@ from autoprune.search.racing import Race
 from autoprune.search.requests import Requests
 from autoprune.search.sentinels import Sentinels
 from autoprune.search.spec import SearchSpec
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import (
     Batch,
     Course,
@@ -56,7 +56,7 @@ class SearchLoop:
 
     def __init__(self, spec: SearchSpec, prompts: Prompts) -> None:
         self.spec = spec
-        self.state = State(spec, Archive(spec.reference, spec.proxy, spec.fitness))
+        self.state = SearchState(spec, Archive(spec.reference, spec.proxy, spec.fitness))
         self.archive = self.state.archive
         self._prompts = prompts
         self.trials = Trials(self.state)

@@ -21,7 +21,7 @@ from autoprune.search.moves import (
     take,
 )
 from autoprune.search.randomness import stream_seed
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.sweeping import WITH_MOVES
 from autoprune.search.tuners import tuned
 
@@ -69,7 +69,7 @@ class Operators:
     """
 
     def __init__(
-        self, state: State, generation: int, hints: Sequence[str], taken: set[str]
+        self, state: SearchState, generation: int, hints: Sequence[str], taken: set[str]
     ) -> None:
         self.state = state
         self.spec = state.spec

@@ -20,7 +20,7 @@ from autoprune.search.moves import (
 from autoprune.search.operators import ATTEMPTS, Operators, Plan, formulas_of
 from autoprune.search.randomness import stream
 from autoprune.search.sampling import sampled
-from autoprune.search.state import STALE_GENERATIONS, State
+from autoprune.search.state import STALE_GENERATIONS, SearchState
 from autoprune.search.sweeping import SWEEP, WITH_MOVES, swept
 
 # Each generation has a slot for the designer as long as its answers took at most this share of the
@@ -35,7 +35,7 @@ EXPLOITED = ("metric", "allocation", "metric", "solver", "allocation", "group")
 
 
 def plan_generation(
-    state: State, generation: int, count: int, hints: Sequence[str], taken: set[str]
+    state: SearchState, generation: int, count: int, hints: Sequence[str], taken: set[str]
 ) -> list[Plan]:
     """Decide operator, parents and hint of each slot; fewer if nothing is left to propose.
 
@@ -58,7 +58,7 @@ def plan_generation(
 
 
 def plan_operator(
-    state: State, generation: int, operator: str, hints: Sequence[str], taken: set[str]
+    state: SearchState, generation: int, operator: str, hints: Sequence[str], taken: set[str]
 ) -> list[Plan]:
     """Plan what one operator would do now, whether or not chosen; exploits for every part.
 
@@ -84,7 +84,7 @@ def planned_recipes(plans: Iterable[Plan]) -> list[str]:
 
 
 def spare_recipe(
-    state: State, generation: int, slot: int, near: Recipe, taken: set[str]
+    state: SearchState, generation: int, slot: int, near: Recipe, taken: set[str]
 ) -> Recipe | None:
     """Return a replacement for a known recipe: a mutation of it or of the best.
 
@@ -118,7 +118,7 @@ class _Planner(Operators):
     asked: set[tuple[str, tuple[str, ...], str, str | None, str | None]]
 
     def __init__(
-        self, state: State, generation: int, hints: Sequence[str], taken: set[str]
+        self, state: SearchState, generation: int, hints: Sequence[str], taken: set[str]
     ) -> None:
         super().__init__(state, generation, hints, taken)
         self.asked = set()

@@ -7,14 +7,14 @@ from autoprune.design.parts import chain, family
 from autoprune.search.archive import Entry
 from autoprune.search.budget import TimeBudget
 from autoprune.search.randomness import stream
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 
 # Share promoted regardless of rank, so that the correlation between rungs can be measured.
 RANDOM_SHARE = 0.1
 
 
 def promoted(
-    state: State,
+    state: SearchState,
     entries: Sequence[Entry],
     generation: int,
     seconds: float = math.inf,
@@ -59,7 +59,7 @@ def kind_of(entry: Entry) -> tuple[str, ...]:
     return recipe.group, family(recipe.allocation), chain(recipe.solver)
 
 
-def _new_kinds(state: State, ranked: Sequence[Entry]) -> list[Entry]:
+def _new_kinds(state: SearchState, ranked: Sequence[Entry]) -> list[Entry]:
     """Entries better than the reference of kinds not yet measured on all windows, best first."""
     known = {kind_of(e) for e in state.archive.measured() if e.rung >= 2}
     return [e for e in ranked if kind_of(e) not in known and e.score < 0]

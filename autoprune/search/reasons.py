@@ -11,12 +11,12 @@ from autoprune.evaluation.best_of import reply_steps
 from autoprune.search.archive import Entry
 from autoprune.search.moves import recipe_text
 from autoprune.search.spec import SearchSpec
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import Course, Verified, Verify
 from autoprune.verify import chain_score
 
 
-def verify_reasons(state: State, entries: Sequence[Entry]) -> Course:
+def verify_reasons(state: SearchState, entries: Sequence[Entry]) -> Course:
     """Have the reasons of entries scored, all at once; does nothing if no verifier is named.
 
     Entries without a reason, such as moves of the search itself, are left out, and a failed step
@@ -40,7 +40,7 @@ def verify_reasons(state: State, entries: Sequence[Entry]) -> Course:
             entry.trust = chain_score(outcome.scores)
 
 
-def _question(state: State, entry: Entry) -> Verify:
+def _question(state: SearchState, entry: Entry) -> Verify:
     best = state.archive.best() or state.reference()
     question = f"{question_of(state.spec)} The best recipe so far is {_recipe(best)}."
     steps = [*reply_steps(entry.because), f"The recipe: {_recipe(entry)}."]

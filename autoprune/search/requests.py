@@ -23,7 +23,7 @@ from autoprune.search.arms import SHOWN_GRAPH
 from autoprune.search.budget import generation_in_words, generations_left, left_in_words
 from autoprune.search.operators import Plan
 from autoprune.search.randomness import stream, stream_seed
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.tries import REPEATED, REPEATED_PROGRAM, offered
 
 # What orders recipes in the table of a prompt, which shows changes of perplexity.
@@ -35,7 +35,7 @@ RANKED_BY: dict[Fitness, str] = {
 
 
 @dataclass(frozen=True)
-class Question:
+class BuiltRequest:
     """A request and what it was built from.
 
     Args:
@@ -55,7 +55,7 @@ class Requests:
         prompts: Templates.
     """
 
-    def __init__(self, state: State, prompts: Prompts) -> None:
+    def __init__(self, state: SearchState, prompts: Prompts) -> None:
         self.state = state
         self.spec = state.spec
         self.choices = state.spec.choices
@@ -98,7 +98,7 @@ class Requests:
                 return whole.beginning(self.state.started)
         return whole
 
-    def proposal(self, generation: int, plan: Plan, planned: Sequence[str] = ()) -> Question:
+    def proposal(self, generation: int, plan: Plan, planned: Sequence[str] = ()) -> BuiltRequest:
         """Build the first question of a slot.
 
         Args:
@@ -118,7 +118,7 @@ class Requests:
             model=plan.model,
         )
         request = offered(self.state, request, self.form(plan).base)
-        return Question(self._constrained(request, plan, blank), prompt.lessons)
+        return BuiltRequest(self._constrained(request, plan, blank), prompt.lessons)
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:
         """Blank out a place in the parent's formula, so that a small model cannot repeat it.

@@ -35,7 +35,7 @@ from autoprune.recipe import Recipe
 from autoprune.schemes import build_scheme
 from autoprune.search.moves import recipe_key
 from autoprune.search.randomness import stream_seed
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 
 if TYPE_CHECKING:
     import optuna
@@ -49,7 +49,7 @@ COLUMN = "col_norm(W)"
 KNOWN = {"magnitude": {}, "wanda": {"x_norm": 1.0}}
 
 
-def sampled(state: State, generation: int, slot: int) -> Iterator[Recipe]:
+def sampled(state: SearchState, generation: int, slot: int) -> Iterator[Recipe]:
     """Yield suggestions from all whole measurements so far; some may be on record."""
     import optuna
 

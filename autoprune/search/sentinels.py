@@ -21,7 +21,7 @@ from autoprune.recipe import Recipe
 from autoprune.repair import EBFT, RECOVER
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import (
     Batch,
     Course,
@@ -75,7 +75,7 @@ class Sentinels:
         state: Charged with their seconds.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: SearchState) -> None:
         self.state = state
         self.spec = state.spec
         self.known: list[Sentinel] = []

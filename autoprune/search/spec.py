@@ -3,13 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
 
 from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.budget import Budget
@@ -27,9 +21,18 @@ from autoprune.repair import Repair
 from autoprune.schemes import build_scheme
 from autoprune.search.starts import BASELINES, RecipeSpec
 from autoprune.search_settings import (
+    ANSWER_TOKENS,
+    PROMPT_TOKENS,
+    USUAL_SPARSITY,
+    AnswerTokens,
     BudgetSettings,
     DesignerSettings,
+    Draws,
+    Pattern,
+    PromptTokens,
     SearchSettings,
+    Share,
+    SplitNumber,
     settle_arm,
     with_text_split,
 )
@@ -63,8 +66,8 @@ class DesignerSpec(_Frozen, DesignerSettings):
         default=(),
         description="further models of the same endpoint, chosen among by what they gain",
     )
-    answer_tokens: int = Field(default=160, ge=16, le=8192)
-    prompt_tokens: int = Field(default=768, ge=200, le=32768, description="tokens of one prompt")
+    answer_tokens: AnswerTokens = ANSWER_TOKENS
+    prompt_tokens: PromptTokens = PROMPT_TOKENS
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
     )
@@ -164,16 +167,14 @@ class SearchSpec(_Frozen, SearchSettings):
     schema_version: Literal[1] = 1
     model: str
     corpus: str
-    sparsity: float = Field(
-        default=0.6,
-        ge=0.0,
-        lt=1.0,
+    sparsity: Share = Field(
+        default=USUAL_SPARSITY,
         description="share of zeros, not a percentage; unused with bytes or faster",
     )
-    pattern: str = Field(default="unstructured", pattern=r"^(unstructured|\d+:\d+)$")
+    pattern: Pattern = "unstructured"
     designer: DesignerSpec = DesignerSpec()
     budget: SearchBudget = SearchBudget()
-    text_split: int = Field(default=0, ge=0, description="number of the text split")
+    text_split: SplitNumber = Field(default=0, description="number of the text split")
     solver: str = Field(default="none", description="repair of hand-made recipes that name none")
     solvers: tuple[str, ...] = Field(
         default=("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp"),
@@ -184,12 +185,7 @@ class SearchSpec(_Frozen, SearchSettings):
         default="none",
         description="repair on the first rung, in place of the recipe's own",
     )
-    draws: int = Field(
-        default=1,
-        ge=1,
-        le=8,
-        description="draws of calibration text that the winner is pruned with",
-    )
+    draws: Draws = 1
     promote: float = Field(
         default=0.5, gt=0.0, le=1.0, description="share of a generation to promote"
     )

@@ -7,7 +7,7 @@ from itertools import chain as chain_of
 from itertools import repeat
 from typing import Any
 
-from autoprune.design.bandit import Bandit, Limits
+from autoprune.design.bandit import Bandit, SearchLimits
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.graph import Graph
 from autoprune.design.parts import canonical_allocation, chain
@@ -54,7 +54,7 @@ class Lesson:
 
 
 @dataclass
-class State:
+class SearchState:
     """Everything that the next decision depends on.
 
     Args:
@@ -216,11 +216,11 @@ def _correlation(
     return rank_correlation(*compared), sum(len(first) for first, _ in compared)
 
 
-def _limits(spec: SearchSpec) -> Limits:
+def _limits(spec: SearchSpec) -> SearchLimits:
     """Limits that prices are relative to; money counts as the tokens it buys at full size."""
     budget, designer = spec.budget, spec.designer
     tokens = math.inf if budget.tokens is None else float(budget.tokens)
     if budget.money is not None:
         answers = budget.money / budget.cost(designer.prompt_tokens, designer.answer_tokens)
         tokens = min(tokens, answers * (designer.prompt_tokens + designer.answer_tokens))
-    return Limits(budget.seconds, None if math.isinf(tokens) else tokens, budget.candidates)
+    return SearchLimits(budget.seconds, None if math.isinf(tokens) else tokens, budget.candidates)

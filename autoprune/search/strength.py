@@ -21,14 +21,14 @@ from autoprune.design.parts import (
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.moves import recipe_key
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.tuning import Trial
 
 # Distance between the trials, in the logarithm of the strength.
 STEP = math.log(1.5)
 
 
-def strength_trials(state: State, best: Entry, seconds: float) -> list[Trial]:
+def strength_trials(state: SearchState, best: Entry, seconds: float) -> list[Trial]:
     """Return the missing trials with the cheap repair, or the last one with the recipe's own.
 
     The last one also has the weaker and the stronger trial as parents.
@@ -80,7 +80,7 @@ def lowest_of_three(below: float, centre: float, above: float) -> float:
     return min(STEP, max(-STEP, STEP / 2 * (below - above) / bend))
 
 
-def _cheapest_repair(state: State) -> str | None:
+def _cheapest_repair(state: SearchState) -> str | None:
     """The fastest repair that was measured; ties go to the better entry."""
     solvers = [canonical_solver(e.recipe.solver) for e in _whole(state.archive) if e.recipe]
     repairs = [solver for solver in dict.fromkeys(solvers) if solver != "none"]
@@ -91,7 +91,7 @@ def _whole(archive: Archive) -> Iterator[Entry]:
     return (e for e in archive.measured() if 2 in e.results)
 
 
-def _settled(state: State) -> set[tuple[str, str]]:
+def _settled(state: SearchState) -> set[tuple[str, str]]:
     """Pairs of allocation and repair at either end of an earlier search for strength."""
     ends = [e for e in state.archive if e.operator == "tune" and len(e.parents) > 1]
     both = [*ends, *(state.archive[e.parents[0]] for e in ends)]

@@ -11,7 +11,7 @@ from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.moves import recipe_key, take
 from autoprune.search.spec import UNIFORM
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 
 SWEEP = "sweep"
 # Arms with more than one way to propose.
@@ -19,7 +19,7 @@ WITH_MOVES = ("whole", "none")
 
 
 def swept(
-    state: State, generation: int, count: int, taken: set[str]
+    state: SearchState, generation: int, count: int, taken: set[str]
 ) -> Iterator[tuple[Entry, Recipe]]:
     """Yield recipes for half of a generation's slots, each with the entry that it changes.
 
@@ -45,7 +45,7 @@ def swept(
             yield best, recipe
 
 
-def overlooked(state: State) -> list[Entry]:
+def overlooked(state: SearchState) -> list[Entry]:
     """Return what the sweep wants but cannot plan, since few windows already measured its masks.
 
     The author does not matter: masks of equal budgets under another repair are the reference's,
@@ -62,14 +62,14 @@ def overlooked(state: State) -> list[Entry]:
     return list({entry.alias: entry for entry in few}.values())
 
 
-def _home(state: State) -> Entry | None:
+def _home(state: SearchState) -> Entry | None:
     """The entry that the sweep changes; None for arms without a sweep."""
     if state.spec.arm not in WITH_MOVES:
         return None
     return state.archive.best() or next(_ranked(state), None)
 
 
-def _wanted(state: State, best: Entry) -> Iterator[Recipe]:
+def _wanted(state: SearchState, best: Entry) -> Iterator[Recipe]:
     known = [
         e.recipe for e in state.archive if e.recipe and (2 in e.results or e.operator == SWEEP)
     ]
@@ -85,5 +85,5 @@ def _wanted(state: State, best: Entry) -> Iterator[Recipe]:
         yield even
 
 
-def _ranked(state: State) -> Iterator[Entry]:
+def _ranked(state: SearchState) -> Iterator[Entry]:
     return (entry for entry in state.archive.measured() if entry.recipe is not None)

@@ -13,7 +13,7 @@ from autoprune.search.archive import Entry
 from autoprune.search.budget import seconds_left
 from autoprune.search.deadline import UNFINISHED, draws_in_time, is_unfinished
 from autoprune.search.spec import SearchSpec
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import (
     Course,
     Failed,
@@ -33,7 +33,7 @@ class Trials:
         state: Changed as outcomes come in.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: SearchState) -> None:
         self.state = state
         self.spec = state.spec
         self.archive = state.archive

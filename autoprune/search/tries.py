@@ -22,7 +22,7 @@ from autoprune.metrics.language import ExpressionError, parse
 from autoprune.recipe import Recipe
 from autoprune.search.arms import CONTROLS
 from autoprune.search.chronicle import TASK
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import Batch, Outcome, Outcomes, Propose, Validate, Validation
 
 MOST_TRIES = 3
@@ -74,12 +74,12 @@ def tried_program(text: str) -> str:
     return text[found.end() :] if found else ""
 
 
-def may_try(state: State) -> bool:
+def may_try(state: SearchState) -> bool:
     """Whether the designer may try designs: no grammar binds its answers, and errors count."""
     return state.spec.designer.kind == "files" and state.spec.written not in ("python", "scheme")
 
 
-def offered(state: State, request: ChatRequest, base: Recipe | None) -> ChatRequest:
+def offered(state: SearchState, request: ChatRequest, base: Recipe | None) -> ChatRequest:
     """Add the offer to try a design to a request, if no grammar binds the answer.
 
     Args:
@@ -104,7 +104,7 @@ class Tries:
         shown: The graph as shown to the designer; replies reveal no more.
     """
 
-    def __init__(self, state: State, shown: Callable[[], Graph]) -> None:
+    def __init__(self, state: SearchState, shown: Callable[[], Graph]) -> None:
         self.state = state
         self._shown = shown
 
@@ -257,7 +257,7 @@ def _with_first(first: Outcome, second: Outcome) -> Outcome:
     return replace(second, usage=usage)
 
 
-def _base(state: State, base: Recipe | None) -> Recipe:
+def _base(state: SearchState, base: Recipe | None) -> Recipe:
     """The recipe that a tried formula is put into: the one being changed, else the reference's."""
     known = base or state.reference().recipe
     assert known is not None

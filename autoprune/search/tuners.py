@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from autoprune.search.archive import Entry
 from autoprune.search.budget import seconds_left
 from autoprune.search.randomness import stream_seed
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.strength import strength_trials
 from autoprune.search.tuning import (
     MASKS,
@@ -24,7 +24,7 @@ TUNED = 3
 
 
 def tuned(
-    state: State, ranked: Sequence[Entry], where: tuple[int, int], turn: int
+    state: SearchState, ranked: Sequence[Entry], where: tuple[int, int], turn: int
 ) -> Iterator[Trial]:
     """Yield trials, the most wanted first; some may be on record.
 
@@ -46,7 +46,7 @@ def tuned(
         yield from way
 
 
-def _masks(state: State, ranked: Sequence[Entry], where: tuple[int, int]) -> Iterator[Trial]:
+def _masks(state: SearchState, ranked: Sequence[Entry], where: tuple[int, int]) -> Iterator[Trial]:
     """Tune numbers of formula and allocation, of the best whole result first."""
     best, choices = state.archive.best(), state.spec.choices
     known = losses(state.archive, ranked)
@@ -58,7 +58,7 @@ def _masks(state: State, ranked: Sequence[Entry], where: tuple[int, int]) -> Ite
 
 
 def _repair(
-    state: State, best: Entry, ranked: Sequence[Entry], where: tuple[int, int]
+    state: SearchState, best: Entry, ranked: Sequence[Entry], where: tuple[int, int]
 ) -> Iterator[Trial]:
     """Tune numbers of the repair on the same masks; only measurements with it can judge them."""
     choices = state.spec.choices
@@ -69,6 +69,6 @@ def _repair(
             yield Trial(recipe, (best.alias,), direct=True)
 
 
-def _seeds(state: State, where: tuple[int, int]) -> Iterator[int]:
+def _seeds(state: SearchState, where: tuple[int, int]) -> Iterator[int]:
     for attempt in range(ATTEMPTS):
         yield stream_seed(state.spec.seed, *where, f"tune {attempt}")

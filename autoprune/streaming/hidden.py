@@ -16,7 +16,7 @@ from autoprune.streaming.shards import raw_bytes, read_all, write_all
 
 
 @dataclass(frozen=True)
-class Slot:
+class TensorPlaces:
     """The two places reserved for a tensor.
 
     Args:
@@ -52,11 +52,13 @@ class HiddenFile(MutableSequence[Tensor]):
         DamagedFileError: If the file does not hold what was kept.
     """
 
-    def __init__(self, file: IO[bytes], device: torch.device, kept: Sequence[Slot] = ()) -> None:
+    def __init__(
+        self, file: IO[bytes], device: torch.device, kept: Sequence[TensorPlaces] = ()
+    ) -> None:
         self._file = file
         self._device = device
-        self._slots: list[Slot] = list(kept)
-        self._kept: list[Slot] = list(kept)
+        self._slots: list[TensorPlaces] = list(kept)
+        self._kept: list[TensorPlaces] = list(kept)
         for slot in kept:
             if hashlib.sha256(raw_bytes(self._read(slot))).hexdigest() != slot.digest:
                 raise DamagedFileError("the file of hidden states is not what was kept")
@@ -91,24 +93,26 @@ class HiddenFile(MutableSequence[Tensor]):
         start = self._slots[-1].start + 2 * self._slots[-1].size if self._slots else 0
         self._slots.append(self._write(index, start, value.nbytes, value))
 
-    def keep(self) -> list[Slot]:
+    def keep(self) -> list[TensorPlaces]:
         """Protect the current values from being overwritten until the next call."""
         self._kept = list(self._slots)
         return self._kept
 
-    def _read(self, slot: Slot) -> Tensor:
+    def _read(self, slot: TensorPlaces) -> Tensor:
         value = torch.empty(tuple(slot.shape), dtype=getattr(torch, slot.dtype))
         self._file.seek(slot.start + slot.side * slot.size)
         read_all(self._file, raw_bytes(value), "the file of hidden states")
         return value
 
-    def _write(self, index: int, start: int, size: int, value: Tensor) -> Slot:
+    def _write(self, index: int, start: int, size: int, value: Tensor) -> TensorPlaces:
         side = 1 - self._kept[index].side if index < len(self._kept) else 0
         raw = raw_bytes(value.detach().cpu().contiguous())
         self._file.seek(start + side * size)
         write_all(self._file, raw)
         name = str(value.dtype).removeprefix("torch.")
-        return Slot(start, size, side, list(value.shape), name, hashlib.sha256(raw).hexdigest())
+        return TensorPlaces(
+            start, size, side, list(value.shape), name, hashlib.sha256(raw).hexdigest()
+        )
 
 
 def scratch(folder: Path, device: torch.device, stack: ExitStack) -> HiddenFile:

@@ -14,7 +14,7 @@ import torch
 
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.storage import swap_folder, write_error, write_json
-from autoprune.streaming.hidden import HiddenFile, Slot, scratch
+from autoprune.streaming.hidden import HiddenFile, TensorPlaces, scratch
 from autoprune.streaming.shards import Checkpoint, raw_bytes
 
 _RECORD, _LOCK = "progress.json", "lock"
@@ -104,7 +104,7 @@ class Unfinished:
             if hashlib.sha256(raw_bytes(value)).hexdigest() != digest:
                 raise DamagedFileError(f"{name} in {self.model} is not what was written")
         for name, slots in record["states"].items():
-            self._kept[name] = self._open(name, [Slot(**slot) for slot in slots])
+            self._kept[name] = self._open(name, [TensorPlaces(**slot) for slot in slots])
         self.quotas, self.blocks = record["quotas"], blocks
 
     def start_anew(self) -> None:
@@ -125,7 +125,7 @@ class Unfinished:
         """Close the files."""
         self._stack.close()
 
-    def _open(self, name: str, slots: list[Slot] | None = None) -> HiddenFile:
+    def _open(self, name: str, slots: list[TensorPlaces] | None = None) -> HiddenFile:
         mode = "w+b" if slots is None else "r+b"
         file = self._stack.enter_context((self.folder / name).open(mode, buffering=0))
         return HiddenFile(file, self.device, slots or ())

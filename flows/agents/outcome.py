@@ -3,7 +3,7 @@
 from typing import Any
 
 from autoprune.report.data import RunReport
-from autoprune.report.evidence import Contrast
+from autoprune.report.evidence import WinnerChange
 
 
 def outcome(report: RunReport) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def outcome(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _change(contrast: Contrast) -> dict[str, Any]:
+def _change(contrast: WinnerChange) -> dict[str, Any]:
     ends = contrast.interval
     return {
         "versus": contrast.versus,

@@ -10,6 +10,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.report.data import RunReport
+from autoprune.report.leaderboard import leaderboard
 from autoprune.report.sealed import FRESH
 from flows.agents.arguments import StrictServer
 from flows.agents.graph_reply import graph_reply
@@ -17,7 +18,6 @@ from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
 from flows.agents.outcome import outcome
 from flows.agents.project import Project
 from flows.agents.questions import give_answers, shared_once
-from flows.search.leaderboard import rows
 from flows.search.params import SearchParams
 from flows.terminal.options import settled
 
@@ -237,12 +237,13 @@ class _Tools:
         files = self.project.run(run)
         body = self.project.report(files)
         report = RunReport.from_json(body) if body else None
+        rows = leaderboard(report) if report else []
         facts = files.read_facts()
         winner = {"winner_folder": str(files.winner)} if "checkpoint" in facts else {}
         return self._standing(run) | {
             "ended": self.project.ended(files),
             **(outcome(report) if report else {}),
-            "leaderboard": rows(report)[: max(1, min(rows_shown, 200))] if report else [],
+            "leaderboard": [row.to_json() for row in rows[: max(1, min(rows_shown, 200))]],
             **winner,
         }
 

@@ -8,19 +8,20 @@ from typing import Any
 from autoprune.checkpoint.compact import expand_compact, is_compact, require_equal, write_compact
 from autoprune.errors import UsageError
 from autoprune.plain_text import shell_line
+from flows.compact.params import CompactParams
 from flows.terminal.output import emit, pairs
 
 
-def run(args: argparse.Namespace, places: tuple[Path, Path]) -> int:
+def run(args: argparse.Namespace, params: CompactParams) -> int:
     """Encode or decode, check, and print the sizes."""
-    source, out = places
+    source, out, encoding = params.source, params.target, params.encoding
     if not is_compact(source):
-        record = _write(source, out, args.encoding or "bitmask")
-    elif args.encoding is None:
+        record = _write(source, out, encoding or "bitmask")
+    elif encoding is None:
         record = _expand(source, out)
     else:
         raise UsageError(
-            f"--encoding {args.encoding} is for writing a compact folder, and {str(source)!r} is "
+            f"--encoding {encoding} is for writing a compact folder, and {str(source)!r} is "
             "one already, so it is turned back; leave the option out"
         )
     emit(args, record, _text(record))

@@ -1,11 +1,10 @@
 """Grammar of ``autoprune compact``."""
 
 import argparse
-from pathlib import Path
 
 from autoprune.errors import UsageError
-from autoprune.targets import check_folder
-from flows.terminal.option_types import add_overwrite
+from flows.compact.params import CompactParams
+from flows.terminal.options import add_options, given, settled
 
 DESCRIPTION = """\
 Write the folder of a pruned model without its zeros, read it back and compare
@@ -23,33 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL OUT",
         help="folder of a saved or compact model, and the folder to write",
     )
-    parser.add_argument("--model", metavar="MODEL", help="the same as MODEL")
-    parser.add_argument("--out", metavar="OUT", help="the same as OUT")
-    add_overwrite(parser, "an existing saved model in OUT")
-    parser.add_argument(
-        "--encoding",
-        choices=("bitmask", "csr"),
-        help="bitmask: one bit per weight (default); csr: rows and columns, smaller above about "
-        "94 %% zeros",
-    )
+    add_options(parser, CompactParams, also_words=("model", "out"))
 
 
-def read(args: argparse.Namespace) -> tuple[Path, Path]:
-    """Return model and target, each given as a word or an option.
+def read(args: argparse.Namespace) -> CompactParams:
+    """The parameters that were typed; model and target are words or options.
 
     Raises:
-        UsageError: If one is missing, the model is no folder, or the target is not free.
+        UsageError: If a folder is missing, the model is none, or the target is not free.
     """
-    words = list(args.places)
-    found = [words.pop(0) if given is None and words else given for given in (args.model, args.out)]
-    if words or None in found:
+    typed, words = given(args, CompactParams), list(args.places)
+    for name in ("model", "out"):
+        if name not in typed and words:
+            typed[name] = words.pop(0)
+    if words or not {"model", "out"} <= typed.keys():
         wrong = f"{words[0]!r} is one folder too many" if words else "a folder is missing"
         raise UsageError(f"{wrong}; write `autoprune compact MODEL OUT`")
-    source, out = (Path(str(place)).expanduser() for place in found)
-    if not source.is_dir():
-        raise UsageError(
-            f"{str(source)!r} is no folder; give one that `autoprune prune --out` or "
-            "`save_pretrained` wrote (a GGUF or hub model is pruned first)"
-        )
-    check_folder(out, sources=[source], overwrite=args.overwrite)
-    return source, out
+    return settled(CompactParams, typed)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from autoprune.lazy import lazily
 
 if TYPE_CHECKING:
+    from autoprune.comparison.recorded_tables import tables_of_record as tables_of_record
     from flows.compare.flow import compare as compare
-    from tasks.compare_record import tables_of_record as tables_of_record
 
 _PLACES = {
     "compare": "flows.compare.flow",
-    "tables_of_record": "tasks.compare_record",
+    "tables_of_record": "autoprune.comparison.recorded_tables",
 }
 
 __getattr__ = lazily(__name__, _PLACES)

@@ -25,14 +25,14 @@ Found = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Job:
+class CellJob:
     """A cell, and the method that its time counts towards."""
 
     cell: Cell
     name: str
 
 
-Done = Generator[tuple[Job, Found], None, None]
+Done = Generator[tuple[CellJob, Found], None, None]
 # A long comparison updates its table this often; a kill loses no more than this.
 TABLE_SECONDS = 60.0
 
@@ -77,23 +77,23 @@ class Run:
         self._found: dict[Cell, Found] = {}
         self._tuned: dict[tuple[Method, Target], Method] = {}
         self._spent: dict[str, list[float]] = {}
-        self._out: list[Job] = []
+        self._out: list[CellJob] = []
 
     def all_cells(self) -> None:
         """Measure everything that is not measured yet."""
-        first = [Job(Cell(None, None), DENSE)]
+        first = [CellJob(Cell(None, None), DENSE)]
         first += [
-            Job(trial, method.name)
+            CellJob(trial, method.name)
             for method, target in self.variants
             for trial in self._trials(method, target)
         ]
         ready = [cell for cell in self.plan if cell.seed == 0 and not self._tries(cell)]
-        self._measure(first + [Job(cell, method_of(cell).name) for cell in ready])
+        self._measure(first + [CellJob(cell, method_of(cell).name) for cell in ready])
         for method, target in self.variants:
             self._tuned[method, target] = self._best(method, target)
         early = set(ready)
         rest = [cell for cell in self.plan if cell not in early]
-        self._measure([Job(self._own(cell), method_of(cell).name) for cell in rest])
+        self._measure([CellJob(self._own(cell), method_of(cell).name) for cell in rest])
 
     def collect(self) -> None:
         """Take what workers had finished when the run was interrupted."""
@@ -159,7 +159,7 @@ class Run:
         tuned = self._tuned.get((method_of(cell), cell.target), method_of(cell))
         return Cell(tuned, cell.target, cell.seed)
 
-    def _measure(self, jobs: Sequence[Job]) -> None:
+    def _measure(self, jobs: Sequence[CellJob]) -> None:
         work = self._done_here(jobs) if self.workers is None else self._by(jobs)
         with closing(work):
             for job, found in work:
@@ -173,15 +173,15 @@ class Run:
             self.show()
             self._shown = time.monotonic()
 
-    def _done_here(self, jobs: Sequence[Job]) -> Done:
+    def _done_here(self, jobs: Sequence[CellJob]) -> Done:
         for job in jobs:
             yield job, measure_cell(self.bench, job.cell)
 
-    def _by(self, jobs: Sequence[Job]) -> Done:
+    def _by(self, jobs: Sequence[CellJob]) -> Done:
         """Yield known and unmeasurable cells at once, and the rest from workers, each key once."""
         assert self.workers is not None
         keys = waiting(self.bench, [job.cell for job in jobs])
-        same: dict[str, list[Job]] = {}
+        same: dict[str, list[CellJob]] = {}
         for job, key in zip(jobs, keys, strict=True):
             if key is not None:
                 same.setdefault(key, []).append(job)
@@ -200,7 +200,7 @@ class Run:
                 yield from self._done_here(others)
         self._out = []
 
-    def _note(self, job: Job, found: Found) -> None:
+    def _note(self, job: CellJob, found: Found) -> None:
         self._found[job.cell] = found
         self.cached += found["cached"]
         self.failed += found["status"] != "ok"

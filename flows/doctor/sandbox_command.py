@@ -4,42 +4,28 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from autoprune.errors import UsageError
 from flows.doctor.checks import check_rows
+from flows.doctor.sandbox_params import SandboxParams
 from flows.terminal.output import emit, pairs
 from sandbox.image import ensure_image
 from sandbox.preflight import preflight
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, params: SandboxParams) -> int:
     """Build or check, and print what was found."""
-    others = ("runtime",) if args.action == "build" else ("base", "wheels")
-    for name in others:
-        if getattr(args, name):
-            other = "check" if args.action == "build" else "build"
-            raise UsageError(
-                f"--{name} goes with `autoprune sandbox {other}`, not with {args.action}; leave it "
-                "out"
-            )
-    return _build(args) if args.action == "build" else _check(args)
+    return _build(args, params) if params.action == "build" else _check(args, params)
 
 
-def _build(args: argparse.Namespace) -> int:
-    if args.image != "dockerfile" and (args.base or args.wheels):
-        raise UsageError("--base and --wheels go with --image dockerfile; add it or leave them out")
-    wheels = Path(args.wheels) if args.wheels else None
-    if wheels is not None and not any(wheels.glob("*.whl")):
-        raise UsageError(
-            f"{wheels} holds no .whl files; fill it with pip download, or leave it out"
-        )
-    image = ensure_image(args.image, base=args.base, wheels=wheels)
+def _build(args: argparse.Namespace, params: SandboxParams) -> int:
+    wheels = Path(params.wheels) if params.wheels else None
+    image = ensure_image(params.image, base=params.base, wheels=wheels)
     record = {"ok": True, "image": image.tag}
     emit(args, record, pairs(("image", image.tag), ("next", "autoprune demo")))
     return 0
 
 
-def _check(args: argparse.Namespace) -> int:
-    checks = preflight(args.image, runtime=args.runtime)
+def _check(args: argparse.Namespace, params: SandboxParams) -> int:
+    checks = preflight(params.image, runtime=params.runtime)
     ok = all(check.ok for check in checks)
     emit(
         args,

@@ -7,29 +7,31 @@ from typing import Any
 from autoprune.models.gguf_writing import export_gguf
 from autoprune.models.pushing import check_push, push_to_hub
 from autoprune.plain_text import shell_line
+from flows.export.params import ExportParams
 from flows.terminal.console import open_screen, report
 from flows.terminal.output import emit, pairs
 
 
-def run(args: argparse.Namespace, folder: Path | None) -> int:
+def run(args: argparse.Namespace, params: ExportParams) -> int:
     """Write, check, send, and print what came out."""
-    if args.push_to_hub:
-        check_push(args.push_to_hub)
-    record: dict[str, Any] = {"model": args.model, "hub": args.push_to_hub}
+    hub, what = params.push_to_hub, params.folder
+    if hub:
+        check_push(hub)
+    record: dict[str, Any] = {"model": params.model, "hub": hub}
     with open_screen(quiet=args.quiet):
-        if args.gguf:
+        if params.gguf and params.out:
             made = export_gguf(
-                args.model,
-                args.out,
-                args.gguf,
-                overwrite=args.overwrite,
-                compute=not args.no_compute,
+                params.model,
+                params.out,
+                params.gguf,
+                overwrite=params.overwrite,
+                compute=params.compute,
                 report=report,
             )
             record |= made.to_json()
-        if args.push_to_hub:
-            what = folder or Path(record["file"])
-            record["commit"] = push_to_hub(args.push_to_hub, what, private=args.private)
+            what = Path(record["file"])
+        if hub:
+            record["commit"] = push_to_hub(hub, what, private=params.private)
     emit(args, record, pairs(*_lines(record)))
     return 0
 

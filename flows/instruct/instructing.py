@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,83 +25,49 @@ from autoprune.instruct import (
 )
 from autoprune.instruct.answers import Answer, Asker, Keep, answer_of
 from autoprune.instruct.building import VERSION, Purpose
-from autoprune.instruct.writing import Format, check_set, window_name
+from autoprune.instruct.writing import check_set, window_name
 from autoprune.search.spec import DesignerSpec
 from autoprune.store import Store
 from autoprune.targets import check_file
 from autoprune.text.corpora import load_corpus
+from flows.instruct.params import InstructParams
+from flows.params.fields import FILES
 from flows.search.asking import Asking
 from flows.terminal.console import report
 from tasks.design import ON_THIS_MACHINE, DesignerSession
 from tasks.state import State, without_login
 
-FILES = "files"
 # Most questions in a folder at once, and the interval at which it is polled.
 OPEN_FILES = 64
 LOOK_SECONDS = 0.5
 CONTEXT_TOKENS = 32768
 
 
-@dataclass(frozen=True)
-class Job:
-    """The options of one ``instruct`` command.
+def target(params: InstructParams, state: State) -> Path:
+    """Folder of the training set, or of the windows; the suite ``live`` looks in the usual one."""
+    return Path(params.out).expanduser() if params.out else state.live
 
-    Args:
-        action: ``build`` or ``bench``.
-        raw: File of threads.
-        out: Folder of the training set, or of the windows.
-        since: Lower bound as typed, ``2024-01``; None: none.
-        until: Upper bound, likewise.
-        kind: Of the file.
-        overwrite: Whether an existing target may be replaced.
-        references: Texts that no item may share a sequence of words with.
-        words: Length of such a sequence; 0: 10 for ``build``, 8 for ``bench``.
-        designer: ``auto``, ``openai``, ``local`` or ``files:DIR``.
-        models: None, one or two names: for both rewrites, or for the first and the second.
-        base_url: Address of the endpoint.
-        answer_tokens: Token limit of one answer.
-        temperature: Sampling temperature of the rewrites.
-        seed: Seed of the first rewrite.
+
+def wanted_of(params: InstructParams) -> Wanted:
+    """The request in the library's form.
+
+    Raises:
+        UsageError: If a day is none, or the first is after the last.
     """
-
-    action: str
-    raw: Path
-    out: Path
-    since: str | None
-    until: str | None
-    kind: Format
-    overwrite: bool
-    references: Sequence[str]
-    words: int
-    designer: str
-    models: Sequence[str]
-    base_url: str | None
-    answer_tokens: int
-    temperature: float
-    seed: int
-
-    @property
-    def usual_place(self) -> bool:
-        """Whether the suite ``live`` finds the target by default."""
-        return self.out == State.open().live
-
-    @property
-    def wanted(self) -> Wanted:
-        """The job in the library's form."""
-        since = None if self.since is None else _first_of(self.since)
-        until = None if self.until is None else last_day(self.until)
-        if since is not None and until is not None and since > until:
-            raise UsageError(f"--from {self.since} is after --until {self.until}; swap them")
-        second = self.models[1] if len(self.models) > 1 else None
-        purpose: Purpose = "train" if self.action == "build" else "test"
-        return Wanted(
-            purpose, since, until, self.words, self.answer_tokens, self.temperature, self.seed,
-            (None, second),
-        )  # fmt: skip
+    since = None if params.since is None else _first_of(params.since)
+    until = None if params.until is None else last_day(params.until)
+    if since is not None and until is not None and since > until:
+        raise UsageError(f"--from {params.since} is after --until {params.until}; swap them")
+    second = params.models[1] if len(params.models) > 1 else None
+    purpose: Purpose = "train" if params.builds else "test"
+    return Wanted(
+        purpose, since, until, params.overlap_words or 0, params.answer_tokens, params.temperature,
+        params.seed, (None, second),
+    )  # fmt: skip
 
 
-def instruct(job: Job) -> dict[str, Any]:
-    """Run the job.
+def instruct(params: InstructParams, state: State) -> dict[str, Any]:
+    """Make what is asked for.
 
     Returns:
         The record: counts, settings, the file, and how many questions were asked.
@@ -112,50 +77,52 @@ def instruct(job: Job) -> dict[str, Any]:
         PrerequisiteError: If the model cannot be reached; rerun the command to resume.
         NothingPassedError: If no thread is left.
     """
-    wanted, state = job.wanted, State.open()
-    if job.action == "build":
-        check_set(job.out, sources=[job.raw], overwrite=job.overwrite)
+    wanted, out, raw = wanted_of(params), target(params, state), params.threads
+    if params.builds:
+        check_set(out, sources=[raw], overwrite=params.overwrite)
     elif wanted.until is not None and wanted.since is not None:
-        window = job.out / window_name(wanted.since, wanted.until, job.kind)
-        check_file(window, sources=[job.raw], overwrite=job.overwrite)
-    threads, unusable = read_threads(job.raw)
+        window = out / window_name(wanted.since, wanted.until, params.format)
+        check_file(window, sources=[raw], overwrite=params.overwrite)
+    threads, unusable = read_threads(raw)
     store = Store(state.store)
-    corpora = [load_corpus(ref, cache=store) for ref in job.references]
+    corpora = [load_corpus(ref, cache=store) for ref in params.references]
     texts = [text for corpus in corpora for text in corpus.documents]
-    with _session(job, state) as session:
+    with _session(params, state) as session:
         who = f"{session.kind} {session.spec.model} {without_login(_address(session) or '')}"
         file = state.root / "instruct" / "answers.sqlite"
-        with Answers(file, who, _asker(session, job), report) as answers:
+        with Answers(file, who, _asker(session), report) as answers:
             found = select(threads, wanted, answers, references=texts, unusable=unusable)
         label = session.label
-    record = _record(job, wanted, found, len(threads) + unusable) | {
+    record = _record(params, wanted, found, len(threads) + unusable) | {
         "designer": label,
         "references": {corpus.name: corpus.digest for corpus in corpora},
     }
     if not found.items:
         counts = ", ".join(f"{count} {reason}" for reason, count in found.rejected.items())
-        raise NothingPassedError(f"no thread of {job.raw} is left ({counts}); nothing was written")
-    path = _write(job, wanted, found, record)
+        raise NothingPassedError(f"no thread of {raw} is left ({counts}); nothing was written")
+    path = _write(params, out, wanted, found, record)
     spent = {"asked": answers.asked, "known": answers.known, "tokens": answers.tokens}
     return record | spent | {"file": str(path), "digest": digest_file(path)}
 
 
-def _write(job: Job, wanted: Wanted, found: Selection, record: dict[str, Any]) -> Path:
-    if job.action == "build":
-        return write_training_set(job.out, found.items, record, job.kind)
+def _write(
+    params: InstructParams, out: Path, wanted: Wanted, found: Selection, record: dict[str, Any]
+) -> Path:
+    if params.builds:
+        return write_training_set(out, found.items, record, params.format)
     newest = max(item.date for item in found.items)
     since, until = wanted.since or min(i.date for i in found.items), wanted.until or newest
-    window = job.out / window_name(since, until, job.kind)
-    check_file(window, sources=[job.raw], overwrite=job.overwrite)
-    return write_window(job.out, found.items, since, until, job.kind)
+    window = out / window_name(since, until, params.format)
+    check_file(window, sources=[params.threads], overwrite=params.overwrite)
+    return write_window(out, found.items, since, until, params.format)
 
 
-def _record(job: Job, wanted: Wanted, found: Selection, rows: int) -> dict[str, Any]:
+def _record(params: InstructParams, wanted: Wanted, found: Selection, rows: int) -> dict[str, Any]:
     return {
         "version": VERSION,
         "purpose": wanted.purpose,
-        "raw": job.raw.name,
-        "raw_digest": digest_file(job.raw),
+        "raw": params.threads.name,
+        "raw_digest": digest_file(params.threads),
         "since": None if wanted.since is None else wanted.since.isoformat(),
         "until": None if wanted.until is None else wanted.until.isoformat(),
         "overlap_words": wanted.overlap_words,
@@ -163,7 +130,7 @@ def _record(job: Job, wanted: Wanted, found: Selection, rows: int) -> dict[str, 
         "kept": len(found.items),
         "share_8_words": found.near,
         "rejected": dict(found.rejected),
-        "models": list(job.models),
+        "models": params.models,
         "temperature": wanted.temperature,
         "seed": wanted.seed,
         "answer_tokens": wanted.answer_tokens,
@@ -171,18 +138,19 @@ def _record(job: Job, wanted: Wanted, found: Selection, rows: int) -> dict[str, 
 
 
 @contextmanager
-def _session(job: Job, state: State) -> Iterator[DesignerSession]:
+def _session(params: InstructParams, state: State) -> Iterator[DesignerSession]:
     """Yield the designer, which starts at the first question without a recorded answer."""
-    folder = job.designer.removeprefix(f"{FILES}:") if job.designer.startswith(FILES) else None
+    in_files = params.designer.startswith(FILES)
+    folder = params.designer.removeprefix(FILES) if in_files else None
     spec = DesignerSpec(
-        kind=FILES if folder is not None else job.designer,  # type: ignore[arg-type]
-        model=job.models[0] if job.models else None,
-        also_models=tuple(job.models[1:]),
-        base_url=job.base_url,
-        answer_tokens=job.answer_tokens,
+        kind="files" if in_files else params.designer,  # type: ignore[arg-type]
+        model=params.models[0] if params.models else None,
+        also_models=tuple(params.models[1:]),
+        base_url=params.base_url,
+        answer_tokens=params.answer_tokens,
         prompt_tokens=CONTEXT_TOKENS // 2,
     )
-    mailbox = None if folder is None else Mailbox(Path(folder).expanduser(), "instruct")
+    mailbox = None if folder is None else Mailbox(Path(folder), "instruct")
     session = DesignerSession(spec, state, mailbox=mailbox)
     if spec.also_models and session.kind != "openai":
         raise UsageError(
@@ -201,7 +169,7 @@ def _address(session: DesignerSession) -> str | None:
     return session.spec.base_url or os.environ.get("OPENAI_BASE_URL")
 
 
-def _asker(session: DesignerSession, job: Job) -> Asker:
+def _asker(session: DesignerSession) -> Asker:
     def ask(questions: Sequence[Ask], keep: Keep) -> None:
         if session.mailbox is not None:
             ask_in_files(session.mailbox, questions, keep)

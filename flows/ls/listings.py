@@ -8,9 +8,10 @@ from autoprune.models.reference import known_models
 from autoprune.report.benefit import megabytes
 from autoprune.report.canvas import number, percent, short_model
 from autoprune.report.data import read_report
+from autoprune.report.leaderboard import leaderboard
 from flows import library
 from flows.housekeeping.disk import NOT_BEGUN, runs_listing
-from flows.search.leaderboard import rows, table
+from flows.search.leaderboard import table
 from flows.search.runs import find_run
 from flows.terminal.output import pairs, wrapped
 from tasks import track
@@ -228,14 +229,17 @@ def _candidates(state: State, run: str | None) -> Listing:
     files = RunFiles.of(state, run_id)
     refresh_record(files, run_id)
     report = read_report(files.report)
-    found = rows(report)
+    found = leaderboard(report)
     follow = f"next  autoprune report {run_id}"
     if report.ended.startswith("still running"):
         follow = f"not finished, the order may change\nnext  autoprune resume {run_id}"
-        found = [e | {"verdict": LEADER} if e["verdict"] == "winner" else e for e in found]
+        found = [
+            dataclasses.replace(e, verdict=LEADER) if e.verdict == "winner" else e for e in found
+        ]
     sealed = "" if report.sealed_set is None else f"{report.sealed_set.facts}\n"
     shown = table(found, report.reference_name)
-    return {"run": run_id, "candidates": found}, f"{shown}\n{sealed}{follow}"
+    rows = [row.to_json() for row in found]
+    return {"run": run_id, "candidates": rows}, f"{shown}\n{sealed}{follow}"
 
 
 def _runs(state: State) -> Listing:

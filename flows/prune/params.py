@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from autoprune.program_files import PROGRAM_PREFIX
 from autoprune.quality import USUAL_MINUTES
+from autoprune.search_settings import Pattern
 from flows import library
 from flows.params.base import Params, setting
 from flows.params.fields import (
@@ -17,7 +18,6 @@ from flows.params.fields import (
     CalibrationWindows,
     Device,
     ModelRef,
-    Pattern,
     Seed,
     Seqlen,
     Sparsity,

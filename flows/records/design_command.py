@@ -8,17 +8,20 @@ from autoprune.design.prompts import Prompts
 from autoprune.design.render import estimate_tokens
 from autoprune.search.arms import arm_of
 from autoprune.search.search import Search
+from flows.records.design_params import DesignParams
+from flows.search.runs import find_run
 from flows.terminal.output import emit
 from tasks.run_files import RunFiles
 from tasks.state import State
 
 
-def run(args: argparse.Namespace, run_id: str) -> int:
+def run(args: argparse.Namespace, params: DesignParams) -> int:
     """Print the prompts with their size in tokens."""
     state = State.open()
-    own = Prompts(Path(args.prompts).expanduser()) if args.prompts else None
+    run_id = find_run(state, params.run)
+    own = Prompts(Path(params.prompts).expanduser()) if params.prompts else None
     with Search.open(RunFiles.of(state, run_id).folder) as search:
-        found = search.preview(args.operator, own)
+        found = search.preview(params.operator, own)
         digest = (own or search.prompts).digest
     prompts = [
         {
@@ -29,7 +32,7 @@ def run(args: argparse.Namespace, run_id: str) -> int:
         for preview in found
     ]
     record = {"run": run_id, "templates": digest, "prompts": prompts}
-    emit(args, record, _text(record, grammar=args.grammar))
+    emit(args, record, _text(record, grammar=params.grammar))
     return 0
 
 

@@ -2,7 +2,10 @@
 
 import argparse
 
+from flows.params import checked
+from flows.records.design_params import DesignParams
 from flows.search.runs import find_run
+from flows.terminal.options import add_options, given
 from tasks.state import State
 
 DESCRIPTION = """\
@@ -17,15 +20,10 @@ EXAMPLE = "autoprune design render demo --operator exploit"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("action", choices=("render",), help="what to do")
-    parser.add_argument(
-        "run_name", metavar="RUN", nargs="?", help="name of the run (default: the latest)"
-    )
-    parser.add_argument("--operator", metavar="NAME", help="only this operator, such as exploit")
-    parser.add_argument("--prompts", metavar="FOLDER", help="templates that replace built-in ones")
-    parser.add_argument("--grammar", action="store_true", help="also show the answer's grammar")
+    add_options(parser, DesignParams)
 
 
-def read(args: argparse.Namespace) -> str:
-    """Return the name of the run that is meant; it exists."""
-    return find_run(State.at(), args.run_name)
+def read(args: argparse.Namespace) -> DesignParams:
+    """The parameters that were typed; the run exists, and is the latest if none was."""
+    typed = given(args, DesignParams)
+    return checked(DesignParams, typed | {"run": find_run(State.at(), typed.get("run"))})

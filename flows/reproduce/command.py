@@ -8,23 +8,24 @@ from autoprune.plain_text import shell_line
 from flows.engine import open_engine
 from flows.prune.flow import prune
 from flows.reproduce.folder import reproduce_folder
+from flows.reproduce.params import ReproduceParams
 from flows.terminal.console import open_screen
 from flows.terminal.output import emit, pairs
 from tasks.reproduce import MasksDifferError, find_candidate, reproduce
 from tasks.state import State
 
 
-def run(args: argparse.Namespace, out: Path | None) -> int:
+def run(args: argparse.Namespace, params: ReproduceParams) -> int:
     """Prune again and print whether the masks, or a folder's files, are the same."""
     state = State.open()
-    if args.candidate is None:
-        return _folder(args, state.root, out)
+    if params.candidate is None:
+        return _folder(args, params, state.root)
     with open_screen(quiet=args.quiet):
-        mlflow_run = find_candidate(state, args.run_name, args.candidate)
-        record: dict[str, Any] = {"run": args.run_name, "candidate": args.candidate}
+        mlflow_run = find_candidate(state, params.run, params.candidate)
+        record: dict[str, Any] = {"run": params.run, "candidate": params.candidate}
         try:
-            place = None if out is None else str(out)
-            done = reproduce(str(state.root), mlflow_run, place, args.overwrite, args.dtype)
+            place = None if params.target is None else str(params.target)
+            done = reproduce(str(state.root), mlflow_run, place, params.overwrite, params.dtype)
             record |= done | {"match": True}
         except MasksDifferError as differ:
             record |= {"mlflow_run": mlflow_run, "match": False, "out": None}
@@ -33,11 +34,11 @@ def run(args: argparse.Namespace, out: Path | None) -> int:
     return 0 if record["match"] else 1
 
 
-def _folder(args: argparse.Namespace, root: Path, out: Path | None) -> int:
+def _folder(args: argparse.Namespace, params: ReproduceParams, root: Path) -> int:
+    folder = params.folder
     with open_engine(args) as engine:
-        folder = Path(args.run_name).expanduser()
         record = reproduce_folder(
-            folder, args.corpus, out, root, lambda params: engine.call(prune, params)
+            folder, params.corpus, params.target, root, lambda again: engine.call(prune, again)
         )
     same = [name for name, digest in record["files"].items() if record["found"].get(name) == digest]
     rows = [("match" if record["match"] else "mismatch", f"{folder}, by {record['scheme']}")]

@@ -2,7 +2,7 @@
 
 from flows.search.beginning import has_begun
 from flows.search.params import SearchParams
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxUnavailableError
 
 
@@ -15,7 +15,7 @@ def require_docker(params: SearchParams) -> None:
     if params.designs_in != "docker":
         return
     try:
-        Engine().close()
+        ContainerEngine().close()
     except SandboxUnavailableError:
         # A search that has begun may be finished, and then needs none.
         if not has_begun(params):

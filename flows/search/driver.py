@@ -13,6 +13,7 @@ from autoprune.design.chat import Reply
 from autoprune.design.mailbox import Mailbox
 from autoprune.progress import Progress
 from autoprune.report.counted import for_people
+from autoprune.report.leaderboard import leaderboard
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.steps import (
@@ -30,7 +31,6 @@ from autoprune.search.steps import (
 )
 from flows.runners import Workers
 from flows.search.asking import Asking
-from flows.search.leaderboard import rows
 from flows.search.posting import Posting, budget_left, facts_for_designers
 from flows.terminal import console
 from tasks import steps
@@ -238,7 +238,7 @@ class Driver:
         if settled != self._settled_before or self.search.finished is not None:
             self._settled_before = settled
             reference = for_people(self.search.spec.reference)
-            self.shown.leaderboard(rows(self.record.report), reference, note)
+            self.shown.leaderboard(leaderboard(self.record.report), reference, note)
 
     def mirror(self, status: str) -> bool:
         """Bring MLflow up to date with the record; report an unreachable store once."""

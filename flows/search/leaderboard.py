@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.plain_text import one_line, printable
-from autoprune.report.data import Entry, RunReport
-from tasks.publish import verdict_text
+from autoprune.report.leaderboard import LeaderboardRow, leaderboard_from_json
 
 LONGEST_FORMULA = 44
 ROWS = 20
@@ -21,7 +20,8 @@ def closing_text(record: Mapping[str, Any]) -> str:
     head = printable(_headline(record))
     lines = [f" {printable(line)}" for line in outcome_lines(record)]
     reference = record.get("reference", "Wanda")
-    return "\n".join([head, "", table(record["leaderboard"], reference), *lines])
+    rows = leaderboard_from_json(record["leaderboard"])
+    return "\n".join([head, "", table(rows, reference), *lines])
 
 
 def outcome_lines(record: Mapping[str, Any]) -> list[str]:
@@ -34,7 +34,7 @@ def outcome_lines(record: Mapping[str, Any]) -> list[str]:
     return [*lines, f"next    {record['next']}"]
 
 
-def table(entries: Sequence[Mapping[str, Any]], reference: str = "Wanda") -> str:
+def table(rows: Sequence[LeaderboardRow], reference: str = "Wanda") -> str:
     """Format the leaderboard as a table; wide terminals get the whole formula.
 
     Narrow ones get it below the candidate, and no sparsities: the headline has the target.
@@ -55,69 +55,38 @@ def table(entries: Sequence[Mapping[str, Any]], reference: str = "Wanda") -> str
     if not narrow:
         shown.add_column("sparsity", justify="right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
-    for entry in entries[:ROWS]:
-        shown.add_row(*_cells(entry, narrow))
+    for row in rows[:ROWS]:
+        shown.add_row(*_cells(row, narrow))
     stream = io.StringIO()
     plain = "NO_COLOR" in os.environ or not os.isatty(1)
     Console(file=stream, width=width, force_terminal=not plain, no_color=plain).print(shown)
-    left_out = len(entries) - ROWS
+    left_out = len(rows) - ROWS
     more = f" … and {left_out} more in the report\n" if left_out > 0 else ""
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n" + more
 
 
-def _cells(entry: Mapping[str, Any], narrow: bool) -> tuple[str, ...]:
+def _cells(row: LeaderboardRow, narrow: bool) -> tuple[str, ...]:
     from rich.markup import escape
 
-    change, sparsity = entry["change_vs_wanda"], entry["sparsity"]
-    name, recipe = (escape(one_line(text)) for text in (entry["candidate"], _recipe(entry)))
+    change, sparsity = row.change_vs_wanda, row.sparsity
+    name, recipe = (escape(one_line(text)) for text in (row.candidate, _recipe(row)))
     return (
-        str(entry["rank"] or ""),
+        str(row.rank or ""),
         *((f"{name}\n{recipe}".rstrip(),) if narrow else (name, recipe)),
-        _figure(entry["perplexity"]),
+        _figure(row.perplexity),
         "–" if change is None else _change(change),
-        "failed" if entry.get("sealed_failure") else _figure(entry["sealed_perplexity"]),
+        "failed" if row.sealed_failure else _figure(row.sealed_perplexity),
         *(() if narrow else ("–" if sparsity is None else f"{sparsity:.2%}",)),
-        escape(one_line(verdict_text(entry))),
+        escape(one_line(row.verdict_text)),
     )
 
 
-def rows(report: RunReport) -> list[dict[str, Any]]:
-    """Extract leaderboard rows from a run's record: best first, rejected ones last."""
-    entries = sorted(report.entries, key=lambda e: (e.rank is None, e.rank or 0, e.order))
-    return [_row(entry, entry.to_json()) for entry in entries]
-
-
-def _row(entry: Entry, body: Mapping[str, Any]) -> dict[str, Any]:
-    by_hand = entry.kind == "baseline" and entry.verdict not in ("winner", "rejected")
-    return {
-        "rank": entry.rank,
-        "candidate": body["alias"],
-        "formula": body["formula"],
-        "group": body["group"],
-        "allocation": body["allocation"],
-        "solver": body["solver"],
-        "perplexity": _number(body["perplexity"]),
-        "change_vs_wanda": _number(body["change_vs_wanda"]),
-        "sealed_perplexity": _number(body["sealed_perplexity"]),
-        "sealed_failure": body["sealed_failure"],
-        "draws": body["draws"],
-        "elsewhere": body["curve"],
-        "kl": body["kl"],
-        "sparsity": body["sparsity"],
-        "written_by": body["author"],
-        "verdict": "baseline" if by_hand else entry.verdict,
-        "left_out": entry.left_out if entry.has_masks_alone else "",
-        "code": body["code"],
-        "detail": body["detail"],
-    }
-
-
-def _recipe(entry: Mapping[str, Any]) -> str:
+def _recipe(row: LeaderboardRow) -> str:
     """The formula and all settings that are not the default; recipes may share a formula."""
-    parts = [_clipped(entry["formula"])]
-    parts += [entry["allocation"]] if entry["allocation"] not in ("", "uniform") else []
-    parts += [f"by {entry['group']}"] if entry["group"] not in ("", "row") else []
-    parts += [entry["solver"]] if entry["solver"] not in ("", "none") else []
+    parts = [_clipped(row.formula)]
+    parts += [row.allocation] if row.allocation not in ("", "uniform") else []
+    parts += [f"by {row.group}"] if row.group not in ("", "row") else []
+    parts += [row.solver] if row.solver not in ("", "none") else []
     return " · ".join(parts)
 
 
@@ -125,10 +94,6 @@ def _headline(record: Mapping[str, Any]) -> str:
     dense = _figure(record["dense_perplexity"])
     target = record.get("goal") or f"{record['sparsity']:.1%}"
     return f" {record['model']}   target {target}   dense perplexity {dense}   run {record['run']}"
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _figure(value: Any) -> str:

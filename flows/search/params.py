@@ -10,8 +10,14 @@ from autoprune.design.mailbox import Mailbox
 from autoprune.lazy import require
 from autoprune.report.sealed import FRESH
 from autoprune.search_settings import (
+    ANSWER_TOKENS,
+    PROMPT_TOKENS,
+    AnswerTokens,
     BudgetSettings,
     DesignerSettings,
+    Draws,
+    Pattern,
+    PromptTokens,
     SearchSettings,
     settle_arm,
 )
@@ -27,7 +33,6 @@ from flows.params.fields import (
     AnswerFolder,
     Device,
     ModelRef,
-    Pattern,
     RunnerAddress,
     SharedStore,
     Sparsity,
@@ -116,9 +121,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         metavar="RECIPE",
         repeat=True,
     )
-    draws: int = setting(
-        3, "Draws of calibration text that the winner is pruned with", group="what", ge=1, le=8
-    )
+    draws: Draws = setting(3, group="what")
     text_split: TextSplit = setting(0, group="what")
     run: str | None = setting(
         None,
@@ -157,21 +160,17 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "while questions are open, and `autoprune resume` continues it",
         group="designer",
     )
-    answer_tokens: int | None = setting(
+    answer_tokens: AnswerTokens | None = setting(
         None,
-        "Token limit of one answer, reasoning included (default: 160; code 800; files and programs "
-        "2000); reasoning models need several thousand",
+        f"Token limit of one answer, reasoning included (default: {ANSWER_TOKENS}; code 800; files "
+        "and programs 2000); reasoning models need several thousand",
         group="designer",
-        ge=16,
-        le=8192,
     )
-    prompt_tokens: int | None = setting(
+    prompt_tokens: PromptTokens | None = setting(
         None,
-        "Token budget of one prompt (default: 768; code 1600; the designer openai 2400, files "
-        "4000; programs 6000)",
+        f"Token budget of one prompt (default: {PROMPT_TOKENS}; code 1600; the designer openai "
+        "2400, files 4000; programs 6000)",
         group="designer",
-        ge=200,
-        le=32768,
     )
     prompts: str | None = setting(
         None,

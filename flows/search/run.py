@@ -9,6 +9,7 @@ from typing import Any
 
 from autoprune.bench.text import SELECTION
 from autoprune.models.device import default_device
+from autoprune.report.leaderboard import leaderboard
 from autoprune.report.origin import authorship, given
 from autoprune.report.run_report import next_command
 from autoprune.report.sealed import SealedSet
@@ -20,7 +21,7 @@ from flows.runners import workers
 from flows.search.beginning import keep_facts
 from flows.search.driver import Driver
 from flows.search.foreseeing import about_windows, foreseen, paid
-from flows.search.leaderboard import outcome_lines, rows
+from flows.search.leaderboard import outcome_lines
 from flows.search.params import SearchParams
 from flows.search.runs import require_same_device, save_params, template_folder
 from flows.search.stopping import nothing_left, stopping_well
@@ -32,7 +33,7 @@ from flows.search.unchanged import (
 )
 from flows.terminal import console
 from flows.text_split import forget_split, settled
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from tasks.calibrate import calibrate, calibration_markdown
 from tasks.card import write_card
 from tasks.design import DesignerSession
@@ -131,7 +132,7 @@ def _opened(files: RunFiles, params: SearchParams, session: DesignerSession) -> 
 def _require_ready(params: SearchParams, session: DesignerSession) -> None:
     """Check that a new search has its sandbox and its designer."""
     if params.designs_in == "docker":
-        Engine().close()
+        ContainerEngine().close()
     session.check()
 
 
@@ -347,7 +348,7 @@ def _closing(
         "dense_sealed_perplexity": report["dense_sealed_perplexity"],
         "best": None if found is None else found.alias,
         "reference": shown.reference_name,
-        "leaderboard": rows(shown),
+        "leaderboard": [row.to_json() for row in leaderboard(shown)],
         "estimate": facts.get("estimate"),
         "spent": vars(driver.search.spent),
         "facts": [

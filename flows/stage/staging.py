@@ -54,7 +54,7 @@ STAGES: dict[type[WorkStep], StageName] = {
 
 
 @dataclass(frozen=True)
-class Done:
+class StageResult:
     """The result of a stage.
 
     Args:
@@ -69,7 +69,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageWork:
     """A stage of an open search.
 
     Args:
@@ -88,7 +88,7 @@ class Stage:
         """Whether a step of this kind waits for its outcome."""
         return any(isinstance(step, kind) for step in self.driver.search.waiting)
 
-    def go_on(self, kind: type[WorkStep]) -> Done:
+    def go_on(self, kind: type[WorkStep]) -> StageResult:
         """Do all open steps of a kind, as a resumed search does."""
         driver = self.driver
         with (
@@ -96,7 +96,7 @@ class Stage:
             working(driver, self.session, self.settings, asks=kind is Propose),
         ):
             count = driver.run(kind)
-        return Done(f"{count} open steps done and put on record", count)
+        return StageResult(f"{count} open steps done and put on record", count)
 
     def not_open(self) -> UsageError:
         """Build the refusal of a stage without open steps; it names the stages that have some."""
@@ -125,7 +125,7 @@ def run_stage(params: StageParams) -> dict[str, Any]:
     state = State.open()
     settings = going_on(state, find_run(state, params.run), params.device)
     with opened_search(settings) as (driver, session):
-        done = WORK[params.stage](Stage(driver, session, settings, params))
+        done = WORK[params.stage](StageWork(driver, session, settings, params))
         if done.steps and driver.search.finished is None:
             # The search rests until its next stage.
             driver.mirror("KILLED")
@@ -146,7 +146,7 @@ def run_stage(params: StageParams) -> dict[str, Any]:
     return record
 
 
-def _calibrate(stage: Stage) -> Done:
+def _calibrate(stage: StageWork) -> StageResult:
     driver, bench = stage.driver, stage.driver.bench
     bench.store = open_store(driver.state, stage.settings.shared_store)
     with opened(bench):
@@ -159,10 +159,12 @@ def _calibrate(stage: Stage) -> Done:
         ]
         if stored == now:
             note_calibration(driver, calibrate(bench))
-    return Done(f"statistics collected again{', and stored' if written else ''}", 0, compared)
+    return StageResult(
+        f"statistics collected again{', and stored' if written else ''}", 0, compared
+    )
 
 
-def _design(stage: Stage) -> Done:
+def _design(stage: StageWork) -> StageResult:
     driver = stage.driver
     if driver.search.finished is not None:
         raise UsageError(
@@ -175,7 +177,7 @@ def _design(stage: Stage) -> Done:
     return stage.go_on(Propose)
 
 
-def _validate(stage: Stage) -> Done:
+def _validate(stage: StageWork) -> StageResult:
     for kind in (Validate, Verify):
         if stage.asked.candidate is None and stage.is_open(kind):
             return stage.go_on(kind)
@@ -183,10 +185,10 @@ def _validate(stage: Stage) -> Done:
     step, recorded = validation_again(search, entry)
     with working(stage.driver, stage.session, stage.settings, asks=False):
         outcome = steps.do(stage.driver.bench, step)
-    return Done(f"{entry.alias} validated again", 0, compare_validations(recorded, outcome))
+    return StageResult(f"{entry.alias} validated again", 0, compare_validations(recorded, outcome))
 
 
-def _measure(stage: Stage) -> Done:
+def _measure(stage: StageWork) -> StageResult:
     if stage.asked.candidate is None and stage.is_open(Measure):
         return stage.go_on(Measure)
     search, entry = stage.driver.search, _entry(stage)
@@ -195,10 +197,10 @@ def _measure(stage: Stage) -> Done:
         outcome = steps.do(stage.driver.bench, step)
     assert step.recipe is not None
     compared = compare_measurements(recorded, outcome, step.recipe)
-    return Done(f"{entry.alias} measured again", 0, compared)
+    return StageResult(f"{entry.alias} measured again", 0, compared)
 
 
-def _entry(stage: Stage) -> Entry:
+def _entry(stage: StageWork) -> Entry:
     """Return the requested candidate, else the winner of a finished search."""
     search, name = stage.driver.search, stage.asked.candidate
     if name is not None:
@@ -213,7 +215,7 @@ def _entry(stage: Stage) -> Entry:
     return search.best
 
 
-def _seal(stage: Stage) -> Done:
+def _seal(stage: StageWork) -> StageResult:
     driver, search = stage.driver, stage.driver.search
     if search.finished is None:
         if not stage.is_open(Seal):
@@ -237,10 +239,10 @@ def _seal(stage: Stage) -> Done:
         looked = note_look(driver.bench, again=datetime.now(UTC).isoformat())
         outcome = steps.do(driver.bench, step)
     what = f"sealed figures measured again, by look {looked['sealed_looks']} at that text"
-    return Done(what, 0, compare_sealed(step, recorded, outcome))
+    return StageResult(what, 0, compare_sealed(step, recorded, outcome))
 
 
-def _register(stage: Stage) -> Done:
+def _register(stage: StageWork) -> StageResult:
     driver, search, files = stage.driver, stage.driver.search, stage.driver.files
     if search.finished is None:
         raise stage.not_open()
@@ -269,10 +271,12 @@ def _register(stage: Stage) -> Done:
     if before is not None:
         pair = [f"{found['name']} {found['version']}" for found in (before, done)]
         compared = [Compared("version", pair[0], pair[1], pair[0] == pair[1])]
-    return Done(f"{search.best.alias} is {done['name']} version {done['version']}", 0, compared)
+    return StageResult(
+        f"{search.best.alias} is {done['name']} version {done['version']}", 0, compared
+    )
 
 
-WORK: dict[StageName, Callable[[Stage], Done]] = {
+WORK: dict[StageName, Callable[[StageWork], StageResult]] = {
     "calibrate": _calibrate,
     "design": _design,
     "validate": _validate,

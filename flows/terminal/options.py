@@ -37,6 +37,7 @@ def add_options(
     *,
     required: str = "",
     words: Collection[str] = (),
+    also_words: Collection[str] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Add an option for every field; options that are not typed are absent from the result.
@@ -46,6 +47,7 @@ def add_options(
         kind: The model.
         required: Field for which the command does not use the model's default.
         words: Fields without an option, which the command takes as words.
+        also_words: Fields with an option, which the command takes as words too.
         defaults: Values that replace the model's defaults, for ``--help``.
     """
     groups: dict[str, argparse._ArgumentGroup] = {}
@@ -56,8 +58,9 @@ def add_options(
         group = _extra(field).get("group")
         if group and group not in groups:
             groups[group] = parser.add_argument_group(group)
-        default = None if name == required else (defaults or {}).get(name, field.default)
-        _add(groups[group] if group else parser, name, field, default)
+        needed = name == required or field.is_required()
+        default = None if needed else (defaults or {}).get(name, field.default)
+        _add(groups[group] if group else parser, name, field, default, word=name in also_words)
     renamed = {f"--{_dashed(a)}": f"--{_dashed(b)}" for a, b in kind.RENAMED.items()}
     for earlier, option in (renamed | kind.RENAMED_OPTIONS).items():
         add_renamed(parser, earlier, option)
@@ -119,16 +122,32 @@ def add_renamed(parser: argparse.ArgumentParser, earlier: str, option: str) -> N
     )
 
 
-def _add(to: argparse._ActionsContainer, name: str, field: FieldInfo, default: Any) -> None:
+def add_late_word(to: argparse._ActionsContainer, dest: str, field: FieldInfo) -> None:
+    """Add a word that may be missing, and stand behind options; its help is the field's.
+
+    Args:
+        to: A parser.
+        dest: Its name in what was typed; None there if it is missing.
+        field: The field that the word is for.
+    """
+    # With nargs="?", a word behind an option would not be found.
+    word = to.add_argument(dest, metavar=str(_extra(field)["metavar"]), help=_help(field, None))
+    word.required = False
+
+
+def _add(
+    to: argparse._ActionsContainer, name: str, field: FieldInfo, default: Any, *, word: bool
+) -> None:
     extra = _extra(field)
+    typed = str(extra.get("option", _dashed(name)))
     shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field, default)}
     if field.annotation is bool and extra.get("both"):
         action = argparse.BooleanOptionalAction
-        to.add_argument(f"--{_dashed(name)}", dest=name, action=action, **shared)
+        to.add_argument(f"--{typed}", dest=name, action=action, **shared)
         return
     if field.annotation is bool:
         on = field.default is False
-        option = f"--{_dashed(name)}" if on else f"--no-{_dashed(name)}"
+        option = f"--{typed}" if on else f"--no-{typed}"
         if not on:
             shared["help"] = f"do not {shared['help']}"
         to.add_argument(option, dest=name, action="store_true" if on else "store_false", **shared)
@@ -136,14 +155,19 @@ def _add(to: argparse._ActionsContainer, name: str, field: FieldInfo, default: A
     shared |= _reading(field)
     if "choices" not in shared and "metavar" in extra:
         shared["metavar"] = extra["metavar"]
+    if extra.get("word"):
+        to.add_argument(name, **shared | ({} if field.is_required() else {"nargs": "?"}))
+        return
+    shared["required"] = field.is_required() and not (word or extra.get("positional"))
     if extra.get("repeat"):
         shared |= {"action": "append", "type": str}
         shared["help"] += "; may be given several times"
     if extra.get("positional"):
         to.add_argument(f"{name}_word", nargs="?", metavar=extra["metavar"],
                         default=argparse.SUPPRESS, help=shared["help"])  # fmt: skip
+    if word or extra.get("positional"):
         shared["help"] = f"the same as {extra['metavar']}"
-    to.add_argument(f"--{_dashed(name)}", dest=name, **shared)
+    to.add_argument(f"--{typed}", dest=name, **shared)
 
 
 def _reading(field: FieldInfo) -> dict[str, Any]:

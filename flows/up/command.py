@@ -15,25 +15,26 @@ from flows.platform.login import login_file
 from flows.platform.pools import chosen_pool, deployment_name
 from flows.terminal.output import emit, pairs
 from flows.up.launch import Platform
+from flows.up.params import UpParams
 from tasks.state import State, without_login
 
 WATCH_SECONDS = 1.0
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, params: UpParams) -> int:
     """Bring everything up, print the addresses, and stay until Ctrl-C."""
     state = State.open()
-    pool = chosen_pool(state, args.pool)
-    night = chosen_night(state, args.schedule, args.at)
+    pool = chosen_pool(state, params.pool)
+    night = chosen_night(state, params.schedule, params.at)
     # Handle a terminate signal like Ctrl-C; from here on nothing started may be left behind.
     before = signal.signal(signal.SIGTERM, _interrupt)
     # A shell's background job starts with Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    asked = args.schedule is not None or args.at is not None
+    asked = params.schedule is not None or params.at is not None
     platform = Platform(state, _quiet if args.quiet else _say, pool, night, asked)
     try:
         set_prefect_environment(state, verbose=args.verbose)
-        platform.up(args.prefect_port, args.mlflow_port, args.runs)
+        platform.up(params.prefect_port, params.mlflow_port, params.runs)
         started = list(platform.started)
         record = {
             "prefect": without_login(platform.api.removesuffix("/api")),
@@ -45,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
             "started": started,
             "state": str(state.root),
         }
-        emit(args, record, _closing(record, args.detach))
+        emit(args, record, _closing(record, params.detach))
         sys.stdout.flush()
-        if args.detach or not started:
+        if params.detach or not started:
             return 0
         try:
             died = _watch(platform.revive)

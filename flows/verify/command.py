@@ -12,38 +12,39 @@ from autoprune.verify import Training, find_verifier, open_verifier, read_chains
 from autoprune.verify.auroc import auroc
 from flows.terminal.console import open_screen, report
 from flows.terminal.output import emit, pairs
+from flows.verify.params import ScoreParams, TrainParams, VerifyParams
 
 
-def run(args: argparse.Namespace, places: tuple[str, str]) -> int:
+def run(args: argparse.Namespace, params: TrainParams | ScoreParams) -> int:
     """Train or score, and print the result."""
-    model, file = places
     with open_screen(quiet=args.quiet):
-        record, text = _train(args, model) if args.action == "train" else _score(args, model, file)
+        found = _train(params) if isinstance(params, TrainParams) else _score(params)
+    record, text = found
     emit(args, record, text)
     return 0
 
 
-def _train(args: argparse.Namespace, model: str) -> tuple[dict[str, Any], str]:
-    training = Training(args.chains, args.epochs, args.corrupted, args.seed)
-    check_folder(Path(args.out), sources=[read_from(model)], allow=None)
-    made = train_verifier(_loaded(args, model), training, report=report)
-    made.save(Path(args.out))
-    suite = f"steps:verifiers=surprisal+{args.out}"
+def _train(params: TrainParams) -> tuple[dict[str, Any], str]:
+    training = Training(params.chains, params.epochs, params.corrupted, params.seed)
+    check_folder(Path(params.out), sources=[read_from(params.model)], allow=None)
+    made = train_verifier(_loaded(params), training, report=report)
+    made.save(Path(params.out))
+    suite = f"steps:verifiers=surprisal+{params.out}"
     held = made.record["held_out"]
     text = pairs(
-        ("saved", args.out),
+        ("saved", params.out),
         ("head", f"{made.record['parameters']:,} parameters, {made.record['reader']} unchanged"),
-        ("trained", f"{made.record['training']['epochs_run']} epochs on {args.chains} solutions"),
+        ("trained", f"{made.record['training']['epochs_run']} epochs on {params.chains} solutions"),
         ("AUROC", f"{held['auroc']:.3f} on {held['steps']} steps held out, of the same templates"),
-        ("next", shell_line("evaluate", model, "--suite", suite)),
+        ("next", shell_line("evaluate", params.model, "--suite", suite)),
     )
-    return {**made.record, "folder": args.out}, text
+    return {**made.record, "folder": params.out}, text
 
 
-def _score(args: argparse.Namespace, model: str, file: str) -> tuple[dict[str, Any], str]:
-    chains = read_chains(Path(file).expanduser())
-    find_verifier(args.verifier)
-    verifier = open_verifier(args.verifier, _loaded(args, model))
+def _score(params: ScoreParams) -> tuple[dict[str, Any], str]:
+    chains = read_chains(Path(params.file).expanduser())
+    find_verifier(params.verifier)
+    verifier = open_verifier(params.verifier, _loaded(params))
     scores = verifier.score_chains(chains, report)
     found = [
         {"question": chain.question, "steps": list(chain.steps), "scores": own}
@@ -51,7 +52,7 @@ def _score(args: argparse.Namespace, model: str, file: str) -> tuple[dict[str, A
     ]
     labelled = [(c.right, own) for c, own in zip(chains, scores, strict=True) if c.right]
     right = [one for truth, _ in labelled for one in truth]
-    record = {**verifier.describe(), "model": model, "solutions": found, "auroc": None}
+    record = {**verifier.describe(), "model": params.model, "solutions": found, "auroc": None}
     lines = []
     for chain, own in zip(chains, scores, strict=True):
         lines.append(chain.question)
@@ -62,7 +63,7 @@ def _score(args: argparse.Namespace, model: str, file: str) -> tuple[dict[str, A
     return record, "\n".join(lines)
 
 
-def _loaded(args: argparse.Namespace, model: str) -> LoadedModel:
+def _loaded(params: VerifyParams) -> LoadedModel:
     import torch
 
-    return load_model(model, dtype=getattr(torch, args.dtype))
+    return load_model(params.model, dtype=getattr(torch, params.dtype))

@@ -2,11 +2,10 @@
 
 import argparse
 from copy import copy
-from typing import get_args
 
 from autoprune.errors import UsageError
-from flows.params.fields import Dtype
-from flows.terminal.option_types import positive_number
+from flows.terminal.options import add_late_word, add_options, given, settled
+from flows.verify.params import ScoreParams, TrainParams
 
 DESCRIPTION = """\
 train: train a small head to tell right steps from wrong ones by the features
@@ -18,68 +17,44 @@ right.
 """
 EXAMPLE = "autoprune verify train my-model --out verifier"
 EXAMPLE_OF_SCORE = "autoprune verify score my-model --verifier verifier solutions.jsonl"
-MODEL = "model that reads: hub id, folder, .gguf file or package:module/file.gguf"
+ACTIONS: dict[str, tuple[type[TrainParams | ScoreParams], str, str]] = {
+    "train": (TrainParams, "train a head", EXAMPLE),
+    "score": (ScoreParams, "score steps", EXAMPLE_OF_SCORE),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of both actions."""
-    parser.set_defaults(seed=0)
     actions = parser.add_subparsers(dest="action", metavar="train|score", required=True)
-    train = _add_action(actions, "train", "train a head", EXAMPLE)
-    _add_word(train, "model_word", "MODEL", MODEL)
-    train.add_argument(
-        "--out", required=True, metavar="DIR", help="folder to write; must be absent or empty"
-    )
-    train.add_argument(
-        "--chains", type=positive_number, default=600, metavar="N",
-        help="solutions to train on (default 600)",
-    )  # fmt: skip
-    train.add_argument(
-        "--epochs", type=positive_number, default=30, metavar="N",
-        help="maximum passes over them (default 30)",
-    )  # fmt: skip
-    train.add_argument(
-        "--corrupted", type=float, default=0.35, metavar="S",
-        help="share of wrong steps (default 0.35)",
-    )  # fmt: skip
-    score = _add_action(actions, "score", "score steps", EXAMPLE_OF_SCORE)
-    _add_word(score, "model_word", "MODEL", MODEL)
-    _add_word(score, "file", "FILE.jsonl", 'one {"question": TEXT, "steps": [TEXT, ...]} per line')
-    score.add_argument(
-        "--verifier", required=True, metavar="DIR|NAME",
-        help="folder of a trained verifier, or programmatic or surprisal",
-    )  # fmt: skip
-    for action in (train, score):
-        action.add_argument(
-            "--dtype", choices=get_args(get_args(Dtype)[0]), default="float32",
-            help="type of the weights in memory (default float32)",
-        )  # fmt: skip
-        action.add_argument("--model", metavar="MODEL", help="the same as MODEL")
+    for name, (kind, does, example) in ACTIONS.items():
+        action = _add_action(actions, name, does, example)
+        for word in ("model", "file"):
+            if word in kind.model_fields:
+                add_late_word(action, f"{word}_typed", kind.model_fields[word])
+        add_options(action, kind, words=("file",), also_words=("model",))
         _share_options(parser, action)
 
 
-def read(args: argparse.Namespace) -> tuple[str, str]:
-    """The model, as a word or an option, and the file of solutions; empty for ``train``.
+def read(args: argparse.Namespace) -> TrainParams | ScoreParams:
+    """The parameters that were typed; model and file are words, or the model is an option.
 
     Raises:
         UsageError: If one of them is missing, or the model is given twice.
     """
-    words = [word for word in (args.model_word, getattr(args, "file", None)) if word is not None]
+    kind, _, _ = ACTIONS[args.action]
+    found = (args.model_typed, getattr(args, "file_typed", None))
+    words = [word for word in found if word is not None]
     line = f"autoprune verify {args.action} MODEL{' FILE.jsonl' * (args.action == 'score')}"
-    model = args.model if args.model is not None or not words else words.pop(0)
+    typed = given(args, kind)
+    model = typed.get("model") or (words.pop(0) if words else None)
     file = words.pop(0) if args.action == "score" and words else ""
     if words:
         raise UsageError(
-            f"the model is given twice, {args.model_word!r} and {model!r}; write `{line}`"
+            f"the model is given twice, {args.model_typed!r} and {model!r}; write `{line}`"
         )
     if model is None or (args.action == "score" and not file):
         raise UsageError(f"the {'model' if model is None else 'file'} is missing; write `{line}`")
-    return model, file
-
-
-def _add_word(action: argparse.ArgumentParser, dest: str, metavar: str, text: str) -> None:
-    # With nargs="?", a word behind an option would not be found.
-    action.add_argument(dest, metavar=metavar, help=text).required = False
+    return settled(kind, typed | {"model": model} | ({"file": file} if file else {}))
 
 
 def _add_action(

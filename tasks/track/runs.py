@@ -145,7 +145,7 @@ class Tracker:
         Args:
             parent_id: MLflow id of the parent run.
             entries: Leaderboard entries, the JSON form of
-                :class:`autoprune.report.data.Entry`.
+                :class:`autoprune.report.data.ReportEntry`.
             sheets: What is needed to reproduce an entry's masks, by its id.
 
         Returns:

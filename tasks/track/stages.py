@@ -30,7 +30,7 @@ _MOST_PARAMS = 100
 
 
 @dataclass(frozen=True)
-class Part:
+class StageChild:
     """One child run of a stage.
 
     Args:
@@ -59,7 +59,7 @@ def log_stage(
     tags: Mapping[str, str],
     folder: Path | None = None,
     files: Iterable[Path] = (),
-    parts: Iterable[Part] = (),
+    parts: Iterable[StageChild] = (),
     status: str = "FINISHED",
 ) -> str:
     """Write a stage as one run with its parts as children; the same name overwrites it.
@@ -109,7 +109,9 @@ def log_stage(
     return run_id
 
 
-def _write_part(tracker: Tracker, experiment: str, parent: str, kind: str, part: Part) -> None:
+def _write_part(
+    tracker: Tracker, experiment: str, parent: str, kind: str, part: StageChild
+) -> None:
     """Write a part in three calls; the digest goes last, so a partial one is written again."""
     client, children = tracker.client, tracker.child_runs(parent)
     content = [part.name, dict(part.params), dict(part.metrics), dict(part.tags)]

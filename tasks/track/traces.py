@@ -58,7 +58,7 @@ class Traces:
         Args:
             parent_id: MLflow id of the search's run.
             run: Name of the search.
-            calls: What :func:`tasks.calls.designer_calls` returned, oldest first.
+            calls: What :mod:`autoprune.report.designer_calls` makes of a log, oldest first.
             children: MLflow run of each candidate.
 
         Returns:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autoprune.comparison.gate import Check, judge
+from autoprune.comparison.gate import GateCheck, judge
 from autoprune.search.paired import paired_difference
 
 
@@ -25,7 +25,7 @@ def model(target: float | None, nll: list[float] | None = None) -> dict[str, Any
     }
 
 
-def check(name: str, champion: dict[str, Any] | None, challenger: dict[str, Any]) -> Check:
+def check(name: str, champion: dict[str, Any] | None, challenger: dict[str, Any]) -> GateCheck:
     verdict = judge(champion, challenger, accept_tie=False, larger_by=0.0)
     (found,) = [check for check in verdict.checks if check.name == name]
     assert found.ok or not verdict.passed

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from autoprune import numerics
 from autoprune.comparison.cells import CellStore
+from autoprune.comparison.recorded_tables import tables_of_record
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.evaluation.perplexity import perplexity_of
 from autoprune.models.reference import DEMO_MODEL
-from tasks.compare_record import tables_of_record
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import LINE, Compared
 

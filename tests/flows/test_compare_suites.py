@@ -12,6 +12,7 @@ import torch
 from autoprune.checkpoint.compact import write_compact
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
+from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import masters
@@ -19,7 +20,6 @@ from flows.compare.params import CompareParams
 from flows.compare.table import rendered
 from tasks import compare_cells, compare_suites
 from tasks.compare_bench import CompareBench
-from tasks.evaluation_parts import digests_of_files
 from tasks.state import State
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared

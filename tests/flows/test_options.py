@@ -10,13 +10,19 @@ from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSe
 from flows.calibrate.params import CalibrateParams
 from flows.cli.parser import build_parser, parse
 from flows.compare.params import CompareParams
+from flows.doctor.sandbox_params import SandboxParams
 from flows.evaluate.params import EvaluateParams
+from flows.export.params import ExportParams
+from flows.instruct.params import InstructParams
 from flows.nightly.params import NightlyParams
 from flows.params import Params, checked
 from flows.promote.params import PromoteParams
 from flows.prune.params import PruneParams
+from flows.records.design_params import DesignParams
+from flows.reproduce.params import ReproduceParams
 from flows.search.params import SearchParams
 from flows.terminal.options import given
+from flows.up.params import UpParams
 from tests.support.command_line import CommandLine
 
 COMMANDS: dict[str, type[Params]] = {
@@ -53,6 +59,31 @@ def test_every_field_is_an_option_of_its_name_and_text(command: str) -> None:
         assert found[name].option_strings == wanted
         printed = str(found[name].help).replace("%%", "%").lower()
         assert name in ("model", "seed") or str(field.description).lower() in printed
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("instruct bench raw.jsonl", InstructParams),
+        ("export m", ExportParams),
+        ("up", UpParams),
+        ("sandbox check", SandboxParams),
+        ("reproduce r", ReproduceParams),
+        ("design render", DesignParams),
+    ],
+)
+def test_commands_without_a_flow_are_made_from_their_fields_too(
+    line: str, kind: type[Params]
+) -> None:
+    words = line.split()
+    parser: argparse.ArgumentParser = build_parser(words[0]).parse_args(words).parser
+    # An option may have a short form behind it.
+    found = {action.dest: action for action in reversed(parser._actions)}
+    own = [name for name in kind.model_fields if name not in ("model", "seed")]
+    for name in own:
+        printed = str(found[name].help).replace("%%", "%").lower()
+        assert str(kind.model_fields[name].description).lower() in printed
+    assert given(parse(words), kind).keys() <= {*kind.model_fields}
 
 
 def test_help_states_what_a_limit_is_if_it_is_not_given() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.models.licence import base_licence
 from autoprune.report.card import model_card
-from autoprune.report.data import Entry, RunReport, Split
+from autoprune.report.data import ReportEntry, RunReport, Split
 from tests.support.checkpoint_record import RECORD
 
 REPORT = RunReport(
@@ -19,9 +19,9 @@ REPORT = RunReport(
     dense_perplexity=20.0,
     dense_sealed_perplexity=21.0,
     entries=(
-        Entry("C1", "C1", "candidate", "abs(W) * x_norm", verdict="winner", perplexity=80.0,
+        ReportEntry("C1", "C1", "candidate", "abs(W) * x_norm", verdict="winner", perplexity=80.0,
               sealed_perplexity=81.0, change_vs_wanda=-0.2, change_interval=(-0.3, -0.1)),
-        Entry("wanda", "wanda", "baseline", "abs(W) * x_norm", perplexity=100.0),
+        ReportEntry("wanda", "wanda", "baseline", "abs(W) * x_norm", perplexity=100.0),
     ),
     splits=(Split("sealed", 7, 4096, "c" * 64, 1),),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.errors import DamagedFileError, UsageError
-from autoprune.report.data import Entry, Node, RunReport, read_report, write_report
+from autoprune.report.data import ReportEntry, ReportNode, RunReport, read_report, write_report
 from tests.support.sample_run import make_report
 
 text = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -26,15 +26,17 @@ def test_round_trip_through_a_file(tmp_path: Path) -> None:
 def test_any_text_and_any_number_survive(
     words: str, formula: str, value: float, body: dict[str, str]
 ) -> None:
-    entry = Entry("x", words, "candidate", formula, perplexity=value, reasoning=words)
-    node = Node("n", "hypothesis", words, body={**body, "number": 1.5, "deep": {"list": [1, None]}})
+    entry = ReportEntry("x", words, "candidate", formula, perplexity=value, reasoning=words)
+    node = ReportNode(
+        "n", "hypothesis", words, body={**body, "number": 1.5, "deep": {"list": [1, None]}}
+    )
     report = RunReport("r", "", "m", "c", 0.5, None, (entry,), nodes=(node,))
     written = json.dumps(report.to_json(), allow_nan=False)
     assert RunReport.from_json(json.loads(written)) == report
 
 
 def test_nan_is_written_as_strict_json() -> None:
-    entry = Entry("x", "C1", "candidate", "abs(W)", perplexity=math.nan)
+    entry = ReportEntry("x", "C1", "candidate", "abs(W)", perplexity=math.nan)
     report = RunReport("r", "", "m", "c", 0.5, math.inf, (entry,))
     value = json.loads(json.dumps(report.to_json(), allow_nan=False))
     back = RunReport.from_json(value)
@@ -73,15 +75,15 @@ def test_a_file_that_is_no_report_is_refused_in_words(tmp_path: Path) -> None:
 
 def test_a_rejection_has_a_code_and_nothing_else_has_one() -> None:
     with pytest.raises(ValueError, match="a rejection has a code"):
-        Entry("x", "C1", "candidate", "abs(W)", verdict="rejected")
+        ReportEntry("x", "C1", "candidate", "abs(W)", verdict="rejected")
     with pytest.raises(ValueError, match="a rejection has a code"):
-        Entry("x", "C1", "candidate", "abs(W)", code="timeout")
+        ReportEntry("x", "C1", "candidate", "abs(W)", code="timeout")
 
 
 def test_rank_winner_and_baseline_come_from_measured_entries_only() -> None:
-    stopped = Entry("s", "C1", "candidate", "a", verdict="stopped", perplexity=1.0)
-    good = Entry("g", "C2", "candidate", "b", perplexity=50.0)
-    wanda = Entry("w", "Wanda", "baseline", "abs(W) * x_norm", perplexity=60.0)
+    stopped = ReportEntry("s", "C1", "candidate", "a", verdict="stopped", perplexity=1.0)
+    good = ReportEntry("g", "C2", "candidate", "b", perplexity=50.0)
+    wanda = ReportEntry("w", "Wanda", "baseline", "abs(W) * x_norm", perplexity=60.0)
     report = RunReport("r", "", "m", "c", 0.5, 20.0, (wanda, stopped, good))
     assert [e.id for e in report.ranked] == ["g", "w"]
     assert report.winner == good

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 
-from autoprune.report.data import Entry
+from autoprune.report.data import ReportEntry
 from autoprune.report.front import front
 from autoprune.report.gathering import _ranked
 from autoprune.report.html import render
@@ -10,8 +10,8 @@ from tasks.track.runs import _entry_tags
 from tests.support.sample_run import make_report
 
 
-def entry(name: str, perplexity: float | None, seconds: float, **more: str) -> Entry:
-    return Entry(name, name, "candidate", "W", perplexity=perplexity, seconds=seconds, **more)  # type: ignore[arg-type]
+def entry(name: str, perplexity: float | None, seconds: float, **more: str) -> ReportEntry:
+    return ReportEntry(name, name, "candidate", "W", perplexity=perplexity, seconds=seconds, **more)  # type: ignore[arg-type]
 
 
 ENTRIES = [

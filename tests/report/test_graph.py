@@ -4,7 +4,7 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
-from autoprune.report.data import Edge, Node, RunReport
+from autoprune.report.data import ReportEdge, ReportNode, RunReport
 from autoprune.report.graph_layout import MAX_FOCUS, focus_nodes, lay_out
 from autoprune.report.graph_svg import drawings
 from autoprune.report.html import render
@@ -39,8 +39,8 @@ def test_focus_holds_the_whole_line_of_the_winner_and_no_half_line() -> None:
 
 def test_results_of_one_candidate_stand_side_by_side() -> None:
     kinds = {"t": "task", "m": "mechanism", "r1": "result", "n": "mechanism", "r2": "result"}
-    nodes = tuple(Node(name, kind, "") for name, kind in {**kinds, "s": "result"}.items())
-    edges = tuple(Edge(result, "m", "tests") for result in ("r1", "r2", "s"))
+    nodes = tuple(ReportNode(name, kind, "") for name, kind in {**kinds, "s": "result"}.items())
+    edges = tuple(ReportEdge(result, "m", "tests") for result in ("r1", "r2", "s"))
     layout = lay_out(RunReport("r", "", "m", "c", 0.5, None, (), nodes=nodes, edges=edges), nodes)
     cells = {item.node.id: (item.row, item.column) for item in layout.placed}
     assert [cells[name] for name in ("m", "r1", "r2", "s", "n")] == [
@@ -50,9 +50,9 @@ def test_results_of_one_candidate_stand_side_by_side() -> None:
 
 
 def test_edges_that_say_nothing_new_are_not_drawn() -> None:
-    nodes = tuple(Node(name, kind, "") for name, kind in (
+    nodes = tuple(ReportNode(name, kind, "") for name, kind in (
         ("t", "task"), ("a", "mechanism"), ("h", "hypothesis"), ("b", "mechanism")))  # fmt: skip
-    edges = tuple(Edge(source, target, "derives_from") for source, target in (
+    edges = tuple(ReportEdge(source, target, "derives_from") for source, target in (
         ("a", "t"), ("h", "t"), ("h", "a"), ("b", "h"), ("b", "a")))  # fmt: skip
     layout = lay_out(RunReport("r", "", "m", "c", 0.5, None, (), nodes=nodes, edges=edges), nodes)
     assert [(edge.source, edge.target) for edge in layout.edges] == [("h", "a"), ("b", "h")]
@@ -60,7 +60,7 @@ def test_edges_that_say_nothing_new_are_not_drawn() -> None:
 
 def test_a_graph_without_a_winner_or_with_loose_ends_is_drawn() -> None:
     report = make_report(60)
-    loose = replace(report, entries=(), edges=(*report.edges, Edge("h1", "nowhere", "tests")))
+    loose = replace(report, entries=(), edges=(*report.edges, ReportEdge("h1", "nowhere", "tests")))
     assert [drawing.name for drawing in drawings(loose)] == ["focus", "all"]
     assert drawings(replace(report, nodes=(), edges=())) == []
 

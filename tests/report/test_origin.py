@@ -7,8 +7,8 @@ import pytest
 
 from autoprune.report.benefit import Outcome, Sample
 from autoprune.report.card import found_parts, model_card
-from autoprune.report.data import Entry, RunReport, Split
-from autoprune.report.evidence import Contrast
+from autoprune.report.data import ReportEntry, RunReport, Split
+from autoprune.report.evidence import WinnerChange
 from autoprune.report.html import render
 from autoprune.report.origin import authorship, citations, given, given_parts
 from autoprune.report.sealed import SealedSet
@@ -20,12 +20,12 @@ from tests.support.checkpoint_record import RECORD
 SPEC = SearchSpec(model="m", corpus="c", solvers=("none", "ebft", "sparsegpt:select=own+ebft"))
 
 
-def entry(alias: str, perplexity: float | None = None, **more: Any) -> Entry:
+def entry(alias: str, perplexity: float | None = None, **more: Any) -> ReportEntry:
     fields: dict[str, Any] = {
         "id": alias, "alias": alias, "kind": "candidate", "formula": "abs(W)", "order": 1,
         "perplexity": perplexity,
     }  # fmt: skip
-    return Entry(**(fields | more))
+    return ReportEntry(**(fields | more))
 
 
 def report(**changes: Any) -> RunReport:
@@ -165,9 +165,9 @@ def test_the_winner_is_set_against_the_best_start_and_not_wanda_alone() -> None:
 def test_the_best_start_has_intervals_and_a_sealed_figure() -> None:
     found = report(
         contrasts=(
-            Contrast("wanda", "reference", "selection", 16, -0.45, (-0.5, -0.4)),
-            Contrast("wanda+ramp", "best start", "selection", 16, -0.185, (-0.25, -0.1)),
-            Contrast("wanda+ramp", "best start", "sealed", 100, -0.18, (-0.22, -0.14)),
+            WinnerChange("wanda", "reference", "selection", 16, -0.45, (-0.5, -0.4)),
+            WinnerChange("wanda+ramp", "best start", "selection", 16, -0.185, (-0.25, -0.1)),
+            WinnerChange("wanda+ramp", "best start", "sealed", 100, -0.18, (-0.22, -0.14)),
         )
     )
     shown = (
@@ -179,7 +179,7 @@ def test_the_best_start_has_intervals_and_a_sealed_figure() -> None:
     note = "wanda+ramp 54.0; −25.0 % to −10.0 %; sealed −18.0 % (−22.0 % to −14.0 %)"
     assert note in render(found)
     # A single window gives no interval.
-    single = Contrast("wanda+ramp", "best start", "sealed", 1, -0.18)
+    single = WinnerChange("wanda+ramp", "best start", "sealed", 1, -0.18)
     assert "−18.0 % on the sealed one." in " ".join(summary(replace(found, contrasts=(single,))))
 
 

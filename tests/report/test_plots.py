@@ -13,7 +13,7 @@ from PIL import Image
 from autoprune.errors import UnknownNameError
 from autoprune.report import plots
 from autoprune.report.canvas import CSS_VARIABLES, number, percent, plain
-from autoprune.report.data import Entry, RunReport
+from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.search_plots import pareto_front, spread
 from tests.support.sample_run import make_report
 
@@ -61,10 +61,10 @@ def test_odd_runs_draw_what_they_have() -> None:
     assert plots.files(empty) == {}
     with pytest.raises(UnknownNameError, match="progress"):
         plots.png(empty, "progress")
-    rejected = Entry("a", "C1", "candidate", "x", order=1, verdict="rejected", code="timeout")
-    stopped = Entry("b", "C2", "candidate", "x", order=2, verdict="stopped", perplexity=9e9)
+    rejected = ReportEntry("a", "C1", "candidate", "x", order=1, verdict="rejected", code="timeout")
+    stopped = ReportEntry("b", "C2", "candidate", "x", order=2, verdict="stopped", perplexity=9e9)
     assert set(plots.files(replace(empty, entries=(rejected, stopped)))) == {"progress.png"}
-    alone = Entry("d", "C4", "candidate", "x", order=4, perplexity=31.0, sparsity=0.6,
+    alone = ReportEntry("d", "C4", "candidate", "x", order=4, perplexity=31.0, sparsity=0.6,
                   layer_sparsity={"layers.0.a": 0.6})  # fmt: skip
     broken = replace(alone, id="c", order=3, perplexity=float("inf"))
     drawn = plots.files(replace(empty, entries=(rejected, stopped, broken, alone)))
@@ -72,7 +72,7 @@ def test_odd_runs_draw_what_they_have() -> None:
 
 
 def test_text_of_the_model_is_never_read_as_mathematics() -> None:
-    entry = Entry("a", r"$\frac{1}{$", "candidate", r"$\bad", order=1, perplexity=3.0,
+    entry = ReportEntry("a", r"$\frac{1}{$", "candidate", r"$\bad", order=1, perplexity=3.0,
                   allocation="$_$", layer_sparsity={"layers.0.a": 0.5})  # fmt: skip
     report = RunReport("r", "", "m", "c", 0.5, 2.0, (entry,))
     for name in plots.names(report):

@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
-from autoprune.report.data import Entry
+from autoprune.report.data import ReportEntry
 from autoprune.report.html import render
 from autoprune.report.proposals import Proposals, proposals
 from tests.support.sample_run import make_report
 
 
-def entry(name: str, perplexity: float | None, operator: str, order: int, **more: object) -> Entry:
+def entry(
+    name: str, perplexity: float | None, operator: str, order: int, **more: object
+) -> ReportEntry:
     fields = {"operator": operator, "order": order, "tokens": 100, "seconds": 2.0}
     kind = "candidate" if order else "baseline"
-    return Entry(name, name, kind, "W", perplexity=perplexity, **(fields | more))  # type: ignore[arg-type]
+    return ReportEntry(name, name, kind, "W", perplexity=perplexity, **(fields | more))  # type: ignore[arg-type]
 
 
 ENTRIES = (

@@ -16,9 +16,11 @@ from rich.console import Console
 
 from autoprune.progress import Progress
 from autoprune.report.card import model_card
+from autoprune.report.data import ReportEntry
 from autoprune.report.html import render
+from autoprune.report.leaderboard import LeaderboardRow, leaderboard
 from flows.cli import main
-from flows.search import leaderboard
+from flows.search.leaderboard import closing_text, table
 from flows.terminal.console import LiveScreen, PlainScreen
 from flows.terminal.output import emit, pairs
 from tasks.publish import table_row
@@ -87,9 +89,8 @@ def test_the_page_in_prefect(report: Any, tmp_path: Path) -> None:
 
 
 def test_rows_in_prefect() -> None:
-    row: dict[str, Any] = dict.fromkeys(("rank", "perplexity", "change_vs_wanda", "sparsity"))
-    row |= {"sealed_perplexity": None, "verdict": "winner", "code": "", "candidate": HOSTILE}
-    for text in table_row(row | {"formula": HOSTILE, "allocation": HOSTILE}, "Wanda").values():
+    entry = ReportEntry("C1", HOSTILE, "candidate", HOSTILE, allocation=HOSTILE)
+    for text in table_row(LeaderboardRow.of(entry), "Wanda").values():
         quiet(text)
 
 
@@ -158,9 +159,10 @@ def test_what_is_seen_while_a_command_runs() -> None:
 
 def test_the_leaderboard(report: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    quiet(leaderboard.table(leaderboard.rows(report)))
+    rows = leaderboard(report)
+    quiet(table(rows))
     record = {
-        "leaderboard": leaderboard.rows(report),
+        "leaderboard": [row.to_json() for row in rows],
         "model": HOSTILE,
         "sparsity": 0.6,
         "dense_perplexity": 20.0,
@@ -172,4 +174,4 @@ def test_the_leaderboard(report: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         "checkpoint": HOSTILE,
         "next": "autoprune",
     }
-    quiet(leaderboard.closing_text(record))
+    quiet(closing_text(record))

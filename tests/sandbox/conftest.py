@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxUnavailableError
 from sandbox.limits import Limits
 from sandbox.probe_layers import SHAPES, probe_tensors
@@ -19,7 +19,7 @@ from sandbox.probe_layers import SHAPES, probe_tensors
 
 def _reason_without_docker() -> str:
     try:
-        Engine().close()
+        ContainerEngine().close()
     except SandboxUnavailableError as error:
         return str(error)
     return ""

@@ -8,7 +8,7 @@ import pytest
 from sandbox.attempt import attempt
 from sandbox.cell import CellLostError, Ended, LayerInput, Order
 from sandbox.codes import Code
-from sandbox.engine import State
+from sandbox.engine import ContainerState
 from sandbox.verdicts import Scores
 
 RAMP = np.arange(600, dtype=np.float32)
@@ -40,8 +40,8 @@ class Cells:
                 raise CellLostError("ended", "gone")
             return Ended("ok", "", "")
 
-        def state(self) -> State:
-            return State(present=True, oom=self._cells._oom)
+        def state(self) -> ContainerState:
+            return ContainerState(present=True, oom=self._cells._oom)
 
         def take_scores(self, count: int, *, keep: bool = False) -> Scores:
             assert count == 600 and not keep

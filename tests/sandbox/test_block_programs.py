@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from autoprune.bench.program_limits import ProgramLimits, limits_of
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.program_files import program_source
@@ -24,7 +25,6 @@ from sandbox.screen import BLOCK, PROGRAM, SCORE, entry_of, screen
 from sandbox.verdicts import judge_weights
 from sandbox.worker.block import NAMES, packed
 from tasks import programs
-from tasks.program_limits import ProgramLimits, limits_of
 from tasks.programs import SandboxPrograms, matrices
 from tasks.validate import validate_file
 from tests.support.attacks.block_attacks import APART, TOGETHER

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
 from sandbox.codes import Code
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxBrokenError, SandboxError, SandboxUnavailableError
 from sandbox.exchange import OWNER_FILE
 from sandbox.limits import Limits
@@ -147,7 +147,7 @@ def test_twenty_clients_of_two_searches_do_not_collide(
     layer_folder: Path, layers: list[LayerInput]
 ) -> None:
     limits = Limits(probe_s=60, score_s=60, jobs_at_once=2, warm=1)
-    most, engine = [0], Engine()
+    most, engine = [0], ContainerEngine()
     with (
         Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as one,
         Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as two,
@@ -195,7 +195,7 @@ def test_a_container_removed_from_outside_is_replaced(layer_folder: Path) -> Non
         waiting = running("removed")
         job = threads.submit(box.probe, SLOW)
         until(lambda: job_is_there(layer_folder), 60, "job")
-        engine = Engine()
+        engine = ContainerEngine()
         assert any(engine.remove(container) for container in waiting)
         engine.close()
         assert isinstance(job.result(), Accepted)
@@ -205,7 +205,7 @@ def test_a_machine_that_kills_every_container_is_broken(layer_folder: Path) -> N
     stop = threading.Event()
 
     def reap() -> None:
-        engine = Engine()
+        engine = ContainerEngine()
         while not stop.is_set():
             for info in engine.list(f"{LABEL_RUN}=reaped"):
                 if info["State"] == "running":
@@ -246,7 +246,7 @@ def assert_all_ended(run: str, folder: Path) -> None:
     """Containers of a client that is gone end by themselves; the reaper removes what is left."""
     # No reaper has run: the containers end because their client is gone.
     until(lambda: not running(run), 90, "end of the containers")
-    engine = Engine()
+    engine = ContainerEngine()
     # What was created and never started has no process; the next run removes it.
     reap_orphans(engine, folder)
     assert engine.list(f"{LABEL_RUN}={run}") == []
@@ -292,7 +292,7 @@ def test_a_client_killed_at_any_stage_leaves_nothing_running(tmp_path: Path) -> 
 def test_the_reaper_leaves_living_runs_alone(box: Sandbox, layers: list[LayerInput]) -> None:
     until(lambda: box._pool._ready, 60, "container that waits")
     waiting = box._pool._ready[0]
-    engine = Engine()
+    engine = ContainerEngine()
     reap_orphans(engine, layers[0].file.parent)
     # A job would be given to another one if this had been removed.
     assert engine.state(waiting.container).running
@@ -345,7 +345,7 @@ def test_without_a_local_daemon_the_next_step_is_named(
 def test_the_flags_of_a_container(box: Sandbox) -> None:
     # The one that waits for the next job, not one that is being removed.
     until(lambda: box._pool._ready, 60, "container that waits")
-    engine = Engine()
+    engine = ContainerEngine()
     info = engine.api.inspect_container(box._pool._ready[0].container)
     engine.close()
     host = info["HostConfig"]

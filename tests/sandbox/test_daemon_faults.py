@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.client import Sandbox
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxError, SandboxUnavailableError
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted
@@ -84,12 +84,12 @@ def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     yield relay
     relay.cut()
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    engine = Engine()
+    engine = ContainerEngine()
     remove_own(engine)
     engine.close()
 
 
-def remove_own(engine: Engine) -> None:
+def remove_own(engine: ContainerEngine) -> None:
     """Remove every container that this process still has."""
     for info in engine.list(f"{LABEL_OWNER}={this_process()}"):
         engine.remove(info["Id"])
@@ -119,7 +119,7 @@ def test_a_daemon_that_dies_stops_the_work_cleanly(
     # The daemon is back: what the run could not remove has ended by itself and is reaped.
     monkeypatch.delenv("DOCKER_HOST")
     until(lambda: not running(run_id), 60, "end of its containers")
-    engine = Engine()
+    engine = ContainerEngine()
     remove_own(engine)
     reap_orphans(engine, layer_folder)
     assert engine.list(f"{LABEL_RUN}={run_id}") == []
@@ -134,5 +134,5 @@ def test_a_mute_daemon_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DOCKER_HOST", relay.url)
     # It never answers: the call comes back because it was given up.
     with pytest.raises(SandboxUnavailableError, match="no Docker Engine answers"):
-        Engine()
+        ContainerEngine()
     relay.cut()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.client import Sandbox
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxError
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted
@@ -44,7 +44,7 @@ class Daemon:
         )
         for _ in range(600):
             with contextlib.suppress(SandboxError):
-                Engine().close()
+                ContainerEngine().close()
                 return
             if self._process.poll() is not None:
                 break

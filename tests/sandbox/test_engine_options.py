@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.client import Sandbox
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxUnavailableError
 from sandbox.image import ensure_image
 from sandbox.limits import Limits
@@ -30,7 +30,7 @@ def test_an_unknown_runtime_is_refused_with_the_next_step(tmp_path: Path) -> Non
 def test_the_gpu_request_names_devices_and_nothing_more(
     gpus: tuple[str, ...], tmp_path: Path
 ) -> None:
-    engine = Engine()
+    engine = ContainerEngine()
     (tmp_path / "result").write_bytes(b"")
     container = engine.create(
         ensure_image("bind", engine=engine),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from autoprune.bench.program_limits import ProgramLimits, limits_of
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError, UsageError
 from autoprune.program_files import handed_constants
@@ -26,7 +27,6 @@ from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.probe_programs import TINY, tiny_tensors
 from sandbox.screen import PROGRAM, SCORE, entry_of, screen
-from tasks.program_limits import ProgramLimits, limits_of
 from tasks.programs import PROCESSORS, SandboxPrograms
 from tasks.validate import validate_file
 from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram

@@ -16,7 +16,7 @@ from autoprune.search import SearchBudget, chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import TimeBudget, reason_to_stop, reserve_seconds
 from autoprune.search.paired import paired_difference
-from autoprune.search.state import CORRELATION_WANTED, State
+from autoprune.search.state import CORRELATION_WANTED, SearchState
 from autoprune.search.steps import Measurement, Validation
 from autoprune.search.trials import Trials
 from tests.support.synthetic import make_spec
@@ -27,10 +27,10 @@ def measurement(loss: float, seconds: float, windows: int = 6) -> Measurement:
     return Measurement(nll, 10, math.exp(loss), seconds=seconds)
 
 
-def state_with(*entries: Entry, **settings: object) -> State:
+def state_with(*entries: Entry, **settings: object) -> SearchState:
     """A state that knows these entries, the reference first."""
     spec = make_spec(**settings)
-    state = State(spec, Archive("wanda", "none"))
+    state = SearchState(spec, Archive("wanda", "none"))
     reference = Entry("wanda", 0, "baseline", Recipe(Candidate("builtin", "wanda")))
     reference.results[2] = measurement(4.0, 1.0)
     for entry in (reference, *entries):

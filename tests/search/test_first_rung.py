@@ -9,12 +9,12 @@ from autoprune.design.chat import ChatRequest
 from autoprune.design.detail import change_of
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.report.gathering import with_search
+from autoprune.report.leaderboard import leaderboard
 from autoprune.search import Search, SearchSpec
 from autoprune.search.archive import Archive
 from autoprune.search.costs import Costs
 from autoprune.search.repeated import measurement_again
 from autoprune.search.steps import Measure, Outcome, Step
-from flows.search.leaderboard import rows
 from tests.report.test_gathering import BARE
 from tests.search.test_program_recipes import program_spec, written
 from tests.support.synthetic import drive, make_spec
@@ -103,5 +103,5 @@ def test_a_program_with_a_repair_leaves_out_both_and_with_all_text_only_the_repa
                 assert change_of(search.graph, entry.alias).endswith(f", {wanted}")
                 assert shown[entry.alias].solver.endswith(", not applied")
                 assert shown[entry.alias].left_out == wanted
-            listed = {row["candidate"]: row["left_out"] for row in rows(report)}
+            listed = {row.candidate: row.left_out for row in leaderboard(report)}
             assert {listed[entry.alias] for entry in few} == {wanted}

@@ -11,7 +11,7 @@ from autoprune.search.archive import Archive
 from autoprune.search.arms import DESIGN_OPERATORS, arm_of, sources_of
 from autoprune.search.planning import plan_generation
 from autoprune.search.randomness import stream
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import Propose
 from tests.support.synthetic import Synthetic, drive, make_spec, plan_without_entries, write_answer
 
@@ -46,7 +46,9 @@ def test_each_model_has_arms_of_its_own_and_moves_without_one_have_one() -> None
 @pytest.mark.parametrize("seed", range(4))
 def test_slots_go_to_the_model_that_gains(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     plan_without_entries(monkeypatch)
-    state = State(make_spec(designer=BOTH, budget=SearchBudget(candidates=200)), Archive("wanda"))
+    state = SearchState(
+        make_spec(designer=BOTH, budget=SearchBudget(candidates=200)), Archive("wanda")
+    )
     rng, asked = stream(seed, 0, 0, "gains"), {"wise": 0, "mute": 0}
     for generation in range(1, 17):
         for plan in plan_generation(state, generation, 4, [], set()):
@@ -64,7 +66,7 @@ def test_a_model_that_costs_more_tokens_gets_fewer_slots_where_tokens_are_limite
 ) -> None:
     plan_without_entries(monkeypatch)
     budget = SearchBudget(candidates=200, tokens=40_000)
-    state, asked = State(make_spec(designer=BOTH, budget=budget), Archive("w")), [0, 0]
+    state, asked = SearchState(make_spec(designer=BOTH, budget=budget), Archive("w")), [0, 0]
     for generation in range(1, 17):
         for plan in plan_generation(state, generation, 4, [], set()):
             dear = plan.model == "wise"

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from autoprune.errors import UsageError
+from autoprune.report.designer_calls import call_totals, designer_calls
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from flows.params import checked
 from flows.search.params import SearchParams
-from tasks.calls import call_totals, designer_calls
 from tests.support.synthetic import Synthetic, drive, make_spec
 
 PRICES = {"small": (0.1, 0.5), "large": (3.0, 15.0)}

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from autoprune.candidate import Candidate
-from autoprune.design.bandit import Bandit, Limits
+from autoprune.design.bandit import Bandit, SearchLimits
 from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, SearchBudget
 from autoprune.search.archive import Archive, Entry
@@ -13,14 +13,14 @@ from autoprune.search.arms import sources_of
 from autoprune.search.costs import Costs
 from autoprune.search.planning import plan_generation
 from autoprune.search.randomness import stream
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import Measurement
 from tests.support.synthetic import make_spec, plan_without_entries
 
 WANDA = Recipe(Candidate("builtin", "wanda"))
 
 
-def preferred(limits: Limits, *pulls: tuple[str, float, float, int]) -> str:
+def preferred(limits: SearchLimits, *pulls: tuple[str, float, float, int]) -> str:
     """The arm chosen after pulls (arm, seconds, whole seconds, tokens) that gained the same."""
     bandit = Bandit(("dear", "cheap"), limits=limits)
     for arm, seconds, whole, tokens in pulls:
@@ -31,18 +31,20 @@ def preferred(limits: Limits, *pulls: tuple[str, float, float, int]) -> str:
 def test_a_price_holds_what_is_limited_and_blames_no_arm_for_promotion() -> None:
     slow, wordy = ("dear", 60.0, 0.0, 0), ("dear", 2.0, 0.0, 900)
     promoted, plain = ("dear", 2.0, 500.0, 0), ("cheap", 2.0, 0.0, 0)
-    assert preferred(Limits(), slow, plain) == "cheap"
-    assert preferred(Limits(seconds=600, candidates=30), slow, plain) == "cheap"
+    assert preferred(SearchLimits(), slow, plain) == "cheap"
+    assert preferred(SearchLimits(seconds=600, candidates=30), slow, plain) == "cheap"
     # Equals are tried in their order.
-    assert preferred(Limits(candidates=30), slow, plain) == "dear"
-    assert preferred(Limits(seconds=600, candidates=30), promoted, plain) == "dear"
-    assert preferred(Limits(seconds=600), wordy, plain) == "dear"
-    assert preferred(Limits(seconds=600, tokens=5000), wordy, plain) == "cheap"
-    assert Limits(100.0, 1000, 20).share(5.0, 100) == pytest.approx(0.05 + 0.1 + 0.05)
+    assert preferred(SearchLimits(candidates=30), slow, plain) == "dear"
+    assert preferred(SearchLimits(seconds=600, candidates=30), promoted, plain) == "dear"
+    assert preferred(SearchLimits(seconds=600), wordy, plain) == "dear"
+    assert preferred(SearchLimits(seconds=600, tokens=5000), wordy, plain) == "cheap"
+    assert SearchLimits(100.0, 1000, 20).share(5.0, 100) == pytest.approx(0.05 + 0.1 + 0.05)
     # Money counts as the tokens that it buys, where these are fewer.
     budget = SearchBudget(tokens=20000, money=0.01, price=(0.0, 10.0))
     designer = DesignerSpec(kind="scripted", prompt_tokens=300, answer_tokens=100)
-    limits = State(make_spec(budget=budget, designer=designer), Archive("wanda")).bandit.limits
+    limits = SearchState(
+        make_spec(budget=budget, designer=designer), Archive("wanda")
+    ).bandit.limits
     assert limits.tokens == pytest.approx(10 * 400)
 
 
@@ -56,7 +58,7 @@ def designed(monkeypatch: pytest.MonkeyPatch, rate: float, seed: int, answer: fl
 
     plan_without_entries(monkeypatch)
     budget = SearchBudget(candidates=200, seconds=1800.0)
-    state = State(make_spec(budget=budget), Archive("wanda"))
+    state = SearchState(make_spec(budget=budget), Archive("wanda"))
     state.spent.seconds, chosen = 120.0, Counter[str]()
     rng = stream(seed, 0, 0, "gains")
     for generation in range(1, 9):

@@ -16,7 +16,7 @@ from autoprune.report.gathering import with_search
 from autoprune.search import DesignerSpec, Search, SearchBudget, chronicle, planning
 from autoprune.search.archive import Entry
 from autoprune.search.starts import RecipeSpec
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
 LESSON = "lesson: large inputs matter most"
@@ -35,7 +35,7 @@ def silent(request: ChatRequest) -> str:
     return "\n".join(line for line in lines if not line.startswith("expect"))
 
 
-def state_of(search: Search) -> State:
+def state_of(search: Search) -> SearchState:
     return search._loop.state
 
 

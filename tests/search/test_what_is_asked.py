@@ -16,7 +16,7 @@ from autoprune.search.budget import generation_in_words, generations_left
 from autoprune.search.operators import Plan
 from autoprune.search.planning import plan_generation
 from autoprune.search.spec import SearchSpec
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import Done, Measurement, Outcome, Propose, Step
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
@@ -166,7 +166,7 @@ def test_one_generation_asks_the_same_of_the_same_pair_once(
     assert len(plans) == 6 and sum(plan.recipe is not None for plan in plans) == 3
 
 
-def replace_bandit(state: State):  # type: ignore[no-untyped-def]
+def replace_bandit(state: SearchState):  # type: ignore[no-untyped-def]
     """One that takes the first that is left."""
 
     class First:
@@ -199,7 +199,7 @@ def test_a_question_says_which_generation_it_is_and_whether_numbers_are_tuned_la
 
 def test_generations_left_are_counted_by_the_limit_that_ends_first(tmp_path: Path) -> None:
     def left(done: int, used: tuple[int, int], **limits: object) -> int:
-        state = State(make_spec(slots=4, budget=SearchBudget(**limits)), search.archive)  # type: ignore[arg-type]
+        state = SearchState(make_spec(slots=4, budget=SearchBudget(**limits)), search.archive)  # type: ignore[arg-type]
         state.generation = done
         state.spent = replace(state.spent, candidates=used[0], evaluations=used[1])
         assert ("may be the last" in generation_in_words(state)) == (generations_left(state) == 1)

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from sandbox.engine import Engine
+from sandbox.engine import ContainerEngine
 from sandbox.ownership import LABEL_RUN
 
 
 def containers(run: str) -> list[dict[str, Any]]:
     """What the daemon says of every container of a run."""
-    engine = Engine()
+    engine = ContainerEngine()
     try:
         return engine.list(f"{LABEL_RUN}={run}")
     finally:

@@ -5,14 +5,14 @@ from typing import Any
 
 from autoprune.report.data import (
     Command,
-    Edge,
-    Entry,
-    Node,
     Point,
+    ReportEdge,
+    ReportEntry,
+    ReportNode,
     RunReport,
     SharedText,
     Split,
-    Stage,
+    StageTime,
 )
 
 SHAPES = {
@@ -58,7 +58,7 @@ def budgets(kind: str) -> dict[str, float]:
     return {name: share + 0.6 - mean for name, share in shares.items()}
 
 
-def baselines() -> list[Entry]:
+def baselines() -> list[ReportEntry]:
     """Hand-made recipes with figures like the measured ones."""
     rows = [
         ("dense-like random", "random", 41200.0, "uniform", None),
@@ -69,7 +69,7 @@ def baselines() -> list[Entry]:
         ("wanda + ramp", "abs(W) * x_norm", 158.1, "ramp:span=0.16", 147.0),
     ]
     return [
-        Entry(
+        ReportEntry(
             id=f"b{place}",
             alias=alias,
             kind="baseline",
@@ -89,7 +89,7 @@ def baselines() -> list[Entry]:
     ]
 
 
-def candidate(order: int, rng: random.Random, total: int) -> Entry:
+def candidate(order: int, rng: random.Random, total: int) -> ReportEntry:
     """One designed recipe: rejected, stopped early or measured."""
     formula = FORMULAS[rng.randrange(len(FORMULAS))]
     allocation = rng.choice(["uniform", "sdsa:strength=0.15,temperature=1", "ramp:span=0.12"])
@@ -114,11 +114,11 @@ def candidate(order: int, rng: random.Random, total: int) -> Entry:
     }
     if rng.random() < 0.22:
         code, detail = rng.choice(CODES)
-        return Entry(**common, verdict="rejected", code=code, detail=detail)
+        return ReportEntry(**common, verdict="rejected", code=code, detail=detail)
     drift = 1.12 - 0.36 * order / total
     perplexity = 166.2 * drift * rng.lognormvariate(0, 0.09) * (9 if rng.random() < 0.06 else 1)
     change = perplexity / 166.2 - 1
-    return Entry(
+    return ReportEntry(
         **common,
         verdict="stopped" if change > 0.25 else "accepted",
         perplexity=perplexity,
@@ -130,34 +130,35 @@ def candidate(order: int, rng: random.Random, total: int) -> Entry:
     )
 
 
-def thought(entry: Entry) -> tuple[list[Node], list[Edge]]:
+def thought(entry: ReportEntry) -> tuple[list[ReportNode], list[ReportEdge]]:
     """The chain of one candidate: hypothesis, mechanism, code, result, now and then a lesson."""
     n = entry.order
     prompt = "You design pruning metrics.\n" + "\n".join(
         f"C{i}: {FORMULAS[i % 8]} -> {150 + i}.{n}" for i in range(max(0, n - 12), n)
     )
     nodes = [
-        Node(f"h{n}", "hypothesis", "rare maxima matter", f"H{n}", entry.id,
+        ReportNode(f"h{n}", "hypothesis", "rare maxima matter", f"H{n}", entry.id,
              {"claim": entry.reasoning, "prediction": {"metric": "perplexity", "sign": "-"},
               "prompt": prompt, "answer": f"```\n{entry.formula}\n```"},
              {"tokens": 2400, "seconds": 14.2}),
-        Node(f"m{n}", "mechanism", entry.formula, f"M{n}", entry.id, {"formula": entry.formula}),
-        Node(f"c{n}", "code", "def score(W, stats, params)", entry.alias, entry.id,
+        ReportNode(f"m{n}", "mechanism", entry.formula, f"M{n}", entry.id,
+             {"formula": entry.formula}),
+        ReportNode(f"c{n}", "code", "def score(W, stats, params)", entry.alias, entry.id,
              {"source": f"def score(W, stats, params):\n    return {entry.formula}"}),
-        Node(f"o{n}", "result", entry.code or f"{entry.perplexity:.1f}", f"R{n}", entry.id,
+        ReportNode(f"o{n}", "result", entry.code or f"{entry.perplexity:.1f}", f"R{n}", entry.id,
              {"perplexity": entry.perplexity, "code": entry.code, "rungs": dict(entry.rungs)},
              {"seconds": entry.seconds}),
     ]  # fmt: skip
-    edges = [Edge(f"m{n}", f"h{n}", "implements"), Edge(f"c{n}", f"m{n}", "implements"),
-             Edge(f"o{n}", f"c{n}", "tests")]  # fmt: skip
+    edges = [ReportEdge(f"m{n}", f"h{n}", "implements"), ReportEdge(f"c{n}", f"m{n}", "implements"),
+             ReportEdge(f"o{n}", f"c{n}", "tests")]  # fmt: skip
     better = entry.change_vs_wanda is not None and entry.change_vs_wanda < 0
-    edges.append(Edge(f"o{n}", f"h{n}", "supports" if better else "refutes"))
+    edges.append(ReportEdge(f"o{n}", f"h{n}", "supports" if better else "refutes"))
     parent = f"o{n - 3}" if n > 3 else "task"
-    edges.append(Edge(f"h{n}", parent, "derives_from"))
+    edges.append(ReportEdge(f"h{n}", parent, "derives_from"))
     if n % 4 == 0:
-        nodes.append(Node(f"l{n}", "lesson", "column scaling helps late blocks", f"L{n}", "",
+        nodes.append(ReportNode(f"l{n}", "lesson", "column scaling helps late blocks", f"L{n}", "",
                           {"text": "Scaling by the column mean helps.", "helpful": 3}))  # fmt: skip
-        edges.append(Edge(f"l{n}", f"o{n}", "derives_from"))
+        edges.append(ReportEdge(f"l{n}", f"o{n}", "derives_from"))
     return nodes, edges
 
 
@@ -176,7 +177,10 @@ def make_report(candidates: int = 32, seed: int = 7) -> RunReport:
     places = {e.id: i + 1 for i, e in enumerate(sorted(
         (e for e in entries if e.measured), key=lambda e: e.perplexity or 1e9))}  # fmt: skip
     finished = [_finish(e, places.get(e.id), best is not None and e.id == best.id) for e in entries]
-    nodes, edges = [Node("task", "task", "SmolLM2 at 60 %", "T1", "", {"budget": candidates})], []
+    nodes, edges = (
+        [ReportNode("task", "task", "SmolLM2 at 60 %", "T1", "", {"budget": candidates})],
+        [],
+    )
     for entry in designed:
         more, links = thought(entry)
         nodes += more
@@ -204,8 +208,8 @@ def make_report(candidates: int = 32, seed: int = 7) -> RunReport:
         spec={"sparsity": 0.6, "designer": {"kind": "local", "temperature": 0.8}, "seed": 0},
         machine={"cpu": "2 cores", "memory": "24 GB", "torch": "2.9.0", "autoprune": "0.1.0"},
         command="autoprune demo --seed 0",
-        stages=(Stage("calibration", 38), Stage("design", 96), Stage("validation", 41),
-                Stage("evaluation", 258), Stage("save", 9)),
+        stages=(StageTime("calibration", 38), StageTime("design", 96), StageTime("validation", 41),
+                StageTime("evaluation", 258), StageTime("save", 9)),
         ended="candidate budget reached",
         layer_numel=NUMEL,
         nodes=tuple(nodes),
@@ -217,7 +221,7 @@ def make_report(candidates: int = 32, seed: int = 7) -> RunReport:
     )  # fmt: skip
 
 
-def _finish(entry: Entry, rank: int | None, won: bool) -> Entry:
+def _finish(entry: ReportEntry, rank: int | None, won: bool) -> ReportEntry:
     from dataclasses import replace
 
     if not won:

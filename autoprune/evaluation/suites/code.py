@@ -16,7 +16,7 @@ from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.generation import check_length, greedy_replies
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
-from autoprune.evaluation.suites.code_problems import PROBLEMS, Problem
+from autoprune.evaluation.suites.code_problems import PROBLEMS, CodeProblem
 from autoprune.evaluation.suites.code_reading import ASK, program_of
 from autoprune.evaluation.suites.code_running import CodeRunner, CodeSandbox
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
@@ -132,13 +132,13 @@ class CodeSuite:
             )
         return [asked(loaded.tokenizer, ASK.format(prompt=head)) for head in heads]
 
-    def _problems(self) -> list[Problem]:
+    def _problems(self) -> list[CodeProblem]:
         names = self.problems or tuple(name for name, _ in PROBLEMS.items())
         return [PROBLEMS.get(name) for name in names]
 
 
 def verdict_of(
-    problem: Problem,
+    problem: CodeProblem,
     completion: str,
     runner: CodeRunner,
     seconds: float,

@@ -21,7 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Problem:
+class CodeProblem:
     """One problem.
 
     Args:
@@ -62,14 +62,14 @@ class Problem:
         return "".join(lines[function.lineno - 1 : end]), "".join(lines[end:])
 
 
-PROBLEMS: Registry[Problem] = Registry("programming problem", "autoprune.code_problems")
+PROBLEMS: Registry[CodeProblem] = Registry("programming problem", "autoprune.code_problems")
 
 
 def problem(*calls: tuple[Any, ...]) -> Callable[[Function], Function]:
     """Register a function as a problem with these hidden calls."""
 
     def add(function: Function) -> Function:
-        PROBLEMS.add(function.__name__, Problem(function.__name__, function, calls))
+        PROBLEMS.add(function.__name__, CodeProblem(function.__name__, function, calls))
         return function
 
     return add

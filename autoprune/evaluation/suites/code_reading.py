@@ -11,7 +11,7 @@ import textwrap
 import warnings
 from itertools import islice
 
-from autoprune.evaluation.suites.code_problems import Problem
+from autoprune.evaluation.suites.code_problems import CodeProblem
 
 ASK = (
     "Complete this Python function. Answer with the whole function in one block of code.\n\n"
@@ -29,7 +29,7 @@ _KEPT = (
 )  # fmt: skip
 
 
-def program_of(problem: Problem, reply: str) -> str:
+def program_of(problem: CodeProblem, reply: str) -> str:
     """Source that defines the problem's function, as far as the reply has one.
 
     Args:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoprune.report.gathering import askers
-from tasks.switches import prices
 
 if TYPE_CHECKING:
     from autoprune.search.search import Search
@@ -66,14 +65,14 @@ def _model_of(call: Mapping[str, Any]) -> str:
 
 def call_totals(
     calls: Iterable[Mapping[str, Any]],
-    price: Sequence[float] | None = None,
+    price: Sequence[float | None] | None = None,
     prices_of: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
     """Calls, tokens, seconds, and dollars where prices are set, as metrics of the parent run.
 
     Args:
         calls: What :func:`designer_calls` gave.
-        price: Price of the search; None: the environment's.
+        price: Dollars per million tokens of questions and of answers; None: unknown.
         prices_of: Prices by model, where they differ.
     """
     asked = list(calls)
@@ -87,7 +86,7 @@ def call_totals(
         "designer_tokens_total": float(prompt + answer),
         "designer_seconds": sum(float(call["seconds"]) for call in asked),
     }
-    asking, answering = price or prices()
+    asking, answering = price or (None, None)
     if asking is not None and answering is not None:
         totals["designer_cost_usd"] = (
             sum(
