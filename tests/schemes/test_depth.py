@@ -1,16 +1,20 @@
 """Depth: each criterion against a plain recomputation, and the patch of a seam."""
 
 import math
+from collections.abc import Sequence
+from itertools import combinations
 
 import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from autoprune.design.scheme_moves import genes_of
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.structure import find_blocks
 from autoprune.schemes import Depth, build_scheme, shrink
+from autoprune.schemes.exchange import exchange_blocks
 from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
 from autoprune.schemes.seam import patch_seams
 from autoprune.schemes.surgery import without_blocks, written
@@ -73,6 +77,74 @@ def test_greedy_removes_the_best_of_what_is_left_and_its_sets_are_nested(
             with without_blocks(model, [*order[:step], number]):
                 losses[number] = evaluate_windows(model, WINDOWS).perplexity
         assert chosen == min(losses, key=losses.__getitem__)
+
+
+class Added(nn.Module):
+    """A block that adds a constant, with as many parameters as the block that it replaces."""
+
+    def __init__(self, value: float, like: nn.Module) -> None:
+        super().__init__()
+        count = sum(p.numel() for p in like.parameters())
+        # By its linear maps a block is known as one.
+        self.unused = nn.Linear(1, 1, bias=False)
+        self.added = nn.Parameter(torch.zeros(count - 1))
+        with torch.no_grad():
+            self.added[:8] = value
+
+    def forward(self, hidden: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return hidden + self.added[: hidden.shape[-1]]
+
+
+def loss_without(
+    model: PreTrainedModel, removed: Sequence[int], windows: torch.Tensor = WINDOWS
+) -> float:
+    with without_blocks(model, removed):
+        return math.log(evaluate_windows(model, windows).perplexity)
+
+
+@torch.no_grad()
+def test_search_finds_the_set_that_single_removals_miss(model: PreTrainedModel) -> None:
+    # Two blocks that undo each other: without both the model is as it was, without one it is not.
+    blocks = find_blocks(model)
+    blocks[1], blocks[2] = Added(2.0, blocks[1]), Added(-2.0, blocks[2])
+    # Text of its own, which it therefore knows best as it is.
+    model.get_output_embeddings().weight.mul_(20.0)
+    torch.manual_seed(0)
+    windows = model.generate(WINDOWS[:, :1], do_sample=True, top_k=0, min_new_tokens=24,
+                             max_new_tokens=24, pad_token_id=0)  # fmt: skip
+    losses = {pair: loss_without(model, pair, windows) for pair in combinations(range(BLOCKS), 2)}
+    best = min(losses, key=losses.__getitem__)
+    alone = build_scheme("depth:patch=none").plan(model, windows, 1 / 3).steps[0].blocks
+    assert best == (1, 2) != alone
+    found = build_scheme("depth:criterion=search,patch=none").plan(model, windows, 1 / 3)
+    facts = found.facts["depth"]
+    assert found.steps[0].blocks == best and facts["tried"] == math.comb(BLOCKS, 2) - 1
+    assert facts["loss"] == pytest.approx(losses[best])
+    assert facts["loss_at_first"] == pytest.approx(losses[alone])
+
+
+def test_search_is_never_worse_than_its_start_keeps_the_target_and_repeats(
+    model: PreTrainedModel,
+) -> None:
+    for seed in range(3):
+        found = build_scheme("depth:criterion=search,trials=3,protect=1-1,patch=none")
+        first, again = (found.plan(model, WINDOWS, 0.5, seed=seed) for _ in range(2))
+        facts = first.facts["depth"]
+        assert first.steps[0].blocks == again.steps[0].blocks and facts == again.facts["depth"]
+        assert len(first.steps[0].blocks) == 3 and set(first.steps[0].blocks) <= {1, 2, 3, 4}
+        start = plan_of(model, "depth:protect=1-1,patch=none", 0.5)
+        assert facts["loss"] <= facts["loss_at_first"] == pytest.approx(loss_without(model, start))
+        assert facts["tried"] == 3
+    assert found.stochastic and "search" not in genes_of("depth")["depth", "criterion"]
+    # One block: the best one is known without a search.
+    (one,) = plan_of(model, "depth:criterion=search,patch=none", 1 / 6)
+    assert [one] == plan_of(model, "depth:patch=none", 1 / 6)
+
+
+def test_search_exchanges_blocks_of_one_size_only(model: PreTrainedModel) -> None:
+    sizes = [1, 1, 2, 2, 1, 2]
+    found = exchange_blocks(model, WINDOWS, [0, 2], range(BLOCKS), sizes, trials=50, seed=0)
+    assert sum(sizes[n] for n in found.removed) == 3 and found.tried == 8
 
 
 @pytest.mark.parametrize("criterion", ["influence", "taylor", "magnitude"])
