@@ -16,7 +16,8 @@ from autoprune.models.structure import find_blocks
 from autoprune.schemes import Depth, build_scheme, shrink
 from autoprune.schemes.exchange import exchange_blocks
 from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
-from autoprune.schemes.seam import patch_seams
+from autoprune.schemes.seam import Form, _Sums, patch_seams
+from autoprune.schemes.spread import spread
 from autoprune.schemes.surgery import without_blocks, written
 from tests.support.tiny_models import random_windows, tiny_model
 
@@ -108,10 +109,10 @@ def test_search_finds_the_set_that_single_removals_miss(model: PreTrainedModel) 
     blocks = find_blocks(model)
     blocks[1], blocks[2] = Added(2.0, blocks[1]), Added(-2.0, blocks[2])
     # Text of its own, which it therefore knows best as it is.
-    model.get_output_embeddings().weight.mul_(20.0)
+    model.get_output_embeddings().weight.mul_(50.0)
     torch.manual_seed(0)
-    windows = model.generate(WINDOWS[:, :1], do_sample=True, top_k=0, min_new_tokens=24,
-                             max_new_tokens=24, pad_token_id=0)  # fmt: skip
+    windows = model.generate(WINDOWS[:, :1], do_sample=True, top_k=0, use_cache=False,
+                             min_new_tokens=24, max_new_tokens=24, pad_token_id=0)  # fmt: skip
     losses = {pair: loss_without(model, pair, windows) for pair in combinations(range(BLOCKS), 2)}
     best = min(losses, key=losses.__getitem__)
     alone = build_scheme("depth:patch=none").plan(model, windows, 1 / 3).steps[0].blocks
@@ -203,6 +204,36 @@ def test_a_seam_whose_block_was_linear_is_closed(model: PreTrainedModel) -> None
     )
 
 
+@pytest.mark.parametrize("width", [1, 2, 8, 6, 36, 7])
+def test_the_rotated_space_spreads_every_channel(width: int) -> None:
+    basis = spread(width)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(width, dtype=torch.float64))
+    # Hadamard's, for powers of two, spreads a channel evenly over all.
+    odd = width // (width & -width)
+    assert float(basis.square().max()) * width <= (2 if odd > 1 else 1) + 1e-9
+
+
+def test_scales_are_the_least_squares_of_their_form() -> None:
+    generator = torch.Generator().manual_seed(0)
+    output, missing = torch.randn(2, 400, 12, generator=generator, dtype=torch.float64)
+    hidden = torch.zeros_like(output)
+    basis = spread(12)
+    # A patch of this form is found again, to the bit of the ridge.
+    scales = torch.linspace(-0.5, 0.5, 12, dtype=torch.float64)
+    wanted = basis @ torch.diag(scales) @ basis.T
+    found = _Sums.of(output, hidden, output @ wanted).solve_scales(1e-12)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+    # Any other: brute force over the twelve numbers, with the ridge.
+    sums = _Sums.of(output, hidden, missing)
+    change = sums.solve_scales(0.1)
+    rows = (missing.square().mean(-1, keepdim=True).rsqrt() * output @ basis).T
+    goal = (missing.square().mean(-1, keepdim=True).rsqrt() * missing @ basis).T
+    ridge = 0.1 * sums.gram.diagonal().mean()
+    each = [float(row @ aim / (row @ row + ridge)) for row, aim in zip(rows, goal, strict=True)]
+    brute = basis @ torch.diag(torch.tensor(each, dtype=torch.float64)) @ basis.T
+    torch.testing.assert_close(change, brute)
+
+
 def test_patched_seams_come_nearer_to_the_dense_model(model: PreTrainedModel) -> None:
     # Small blocks, as in a trained model: what one adds is small beside the hidden state.
     with torch.no_grad():
@@ -210,11 +241,13 @@ def test_patched_seams_come_nearer_to_the_dense_model(model: PreTrainedModel) ->
             for name in ("self_attn.o_proj", "mlp.down_proj"):
                 block.get_submodule(name).weight.mul_(0.3)
     windows = random_windows(48, 16, seed=2)
-    patches = patch_seams(model, windows, [1, 2, 4])
-    assert set(patches.errors) == {0, 3} and max(patches.errors.values()) <= 1.0
-    for number, left in patches.errors.items():
-        changed = f"model.layers.{number}.mlp.down_proj.weight" in patches.weights
-        assert changed == (left < 1.0)
+    forms: tuple[Form, ...] = ("linear", "scale")
+    for form in forms:
+        patches = patch_seams(model, windows, [1, 2, 4], form=form)
+        assert set(patches.errors) == {0, 3} and max(patches.errors.values()) <= 1.0
+        for number, left in patches.errors.items():
+            changed = f"model.layers.{number}.mlp.down_proj.weight" in patches.weights
+            assert changed == (left < 1.0)
     assert "single window" in patch_seams(model, windows[:1], [1]).notes[0]
     assert "stays open" in patch_seams(model, windows, [0]).notes[0]
 
