@@ -49,7 +49,7 @@ SERVED_BY: dict[str, str] = {
     "shortened-ppl": "depth:patch=none",
     "shortened-taylor": "depth:criterion=taylor,patch=none",
     "replaceme": "depth:criterion=influence",
-    "linearpatch": "depth:criterion=influence",
+    "linearpatch": "depth:criterion=influence,patch=scale",
     "wanda-sp": "width:score=wanda,fit=false",
     "flap": "width:score=flap",
     "llm-pruner": "width:score=taylor,fit=false",
@@ -67,7 +67,7 @@ SERVED_BY: dict[str, str] = {
 # Similar, but not the same, or done by another command.
 _EVOLVED = "its rates are evolved by autoprune search MODEL --schemes width:rates=ramp --sparsity"
 _NEAR: dict[str, str] = {
-    "linearpatch": "with the linear map of ReplaceMe",
+    "linearpatch": "folded into the last matrix before the seam, so that it costs nothing",
     "self-pruner": _EVOLVED,
     "selfpruner": _EVOLVED,
     "skipgpt": "with linear routers, and no training of the model itself",

@@ -42,7 +42,8 @@ class Depth(Scheme):
             ``auto``: the first eighth and the last sixteenth of the blocks for ``taylor``,
             ``magnitude`` and ``random`` (the rule "+" of Shortened LLaMA, scaled), else none.
         patch: ``linear`` folds a map fitted in closed form into the block before each seam
-            (ReplaceMe); ``none`` leaves seams open.
+            (ReplaceMe); ``scale`` one that only scales the channels of a rotated space (after
+            LinearPatch), which few windows determine; ``none`` leaves seams open.
         trials: Sets of blocks that ``search`` measures.
     """
 
@@ -51,7 +52,7 @@ class Depth(Scheme):
 
     criterion: Criterion = "perplexity"
     protect: str = "auto"
-    patch: Literal["linear", "none"] = "linear"
+    patch: Literal["linear", "scale", "none"] = "linear"
     trials: int = 60
 
     def __post_init__(self) -> None:
@@ -132,9 +133,9 @@ class Depth(Scheme):
             )
             facts |= {"loss": found.loss, "loss_at_first": found.first, "tried": found.tried}
             facts["removed_in_order"] = removed = found.removed
-        if removed and self.patch == "linear":
+        if removed and self.patch != "none":
             assert windows is not None
-            patches = patch_seams(model, windows, removed, report=report)
+            patches = patch_seams(model, windows, removed, form=self.patch, report=report)
             weights, notes = patches.weights, patches.notes
             facts["seam_errors"] = patches.errors
         after = sum(sizes) - sum(sizes[n] for n in removed)
