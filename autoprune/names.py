@@ -41,7 +41,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     "device": ("torch.backends", ("cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu")),
 }
 
-# Methods that remove blocks, neurons, heads or experts, and the scheme that does the same.
+# Methods that remove or skip blocks, neurons, heads or experts, and the scheme that does the same.
 SERVED_BY: dict[str, str] = {
     "shortgpt": "depth:criterion=influence,patch=none",
     "sleb": "depth:criterion=greedy,patch=none",
@@ -49,16 +49,30 @@ SERVED_BY: dict[str, str] = {
     "shortened-ppl": "depth:patch=none",
     "shortened-taylor": "depth:criterion=taylor,patch=none",
     "replaceme": "depth:criterion=influence",
+    "linearpatch": "depth:criterion=influence,patch=scale",
     "wanda-sp": "width:score=wanda,fit=false",
     "flap": "width:score=flap",
     "llm-pruner": "width:score=taylor,fit=false",
+    "self-pruner": "width:score=wanda,fit=false,rates=ramp",
+    "selfpruner": "width:score=wanda,fit=false,rates=ramp",
+    "bypass": "width:search=policy",
     "minitron": "depth+width",
     "slicegpt": "rotate",
+    "skipgpt": "router",
+    "d-llm": "router",
+    "mod": "router",
     "naee": "experts:criterion=exhaustive",
     "reap": "experts:criterion=reap",
 }
-# Similar, but not the same.
+# Similar, but not the same, or done by another command.
+_EVOLVED = "its rates are evolved by autoprune search MODEL --schemes width:rates=ramp --sparsity"
 _NEAR: dict[str, str] = {
+    "linearpatch": "folded into the last matrix before the seam, so that it costs nothing",
+    "self-pruner": _EVOLVED,
+    "selfpruner": _EVOLVED,
+    "skipgpt": "with linear routers, and no training of the model itself",
+    "d-llm": "with a router for attention and MLP each, and no training of the model itself",
+    "mod": "after SkipGPT: a token is judged by itself, and the model itself is not trained",
     "minitron": "its distillation is not part of it",
     "slicegpt": "with one rotation for all blocks, so that stock transformers opens it",
 }
@@ -87,6 +101,9 @@ def served_by(name: str) -> str:
     if scheme is None:
         return ""
     near = f", {_NEAR[name.lower()]}" if name.lower() in _NEAR else ""
+    if scheme in MEASURED:
+        measured = f"autoprune compare MODEL --methods {scheme} --sparsity 0.25"
+        return f"{name} skips parts while a model runs, which is only measured: {measured}{near}"
     return f"{name} makes models smaller: autoprune prune MODEL --scheme {scheme}{near}"
 
 

@@ -21,6 +21,8 @@ CATALOGUE = {
     "streaming": "prune a random 3-billion-parameter llama from shards to shards in under 3 GB",
     "compact": "bytes and seconds of a compact checkpoint, 60 % zeros in bfloat16, against gzip",
     "equal_bytes": "dense quantised, pruned and quantised, zeros in compact form, at equal bytes",
+    "experts": "experts of an upcycled model by each criterion, on own and other text",
+    "blocks": "the model's loss without each of its blocks alone",
     "mirroring": "what MLflow costs a search: 100 candidates on SQLite in under 3 s",
     "published": "published perplexities, reproduced within 1 %; needs the model hub",
     "arms": "ways to propose at equal evaluations: graph, list, placebo, Optuna, GP, chance, grid",

@@ -4,9 +4,10 @@ Each cell (arm and seed) is a search folder of its own under ``--folder``: a cel
 goes on where it stopped, a finished one is only read. Cells of one seed share data, starts and
 budget, so differences are paired by seed; intervals are Student's at 95 %. ``--evaluations`` gives
 each arm so many distinct recipes measured whole, ``--seconds`` the same time instead; baselines are
-outside of the former and inside of the latter. ``--runs`` reads searches that were made elsewhere,
-``--record DIR`` keeps what came out of them with their logs, and ``--from DIR ...`` makes the same
-tables of such records.
+outside of the former and inside of the latter. ``--schemes`` searches smaller models in place of
+recipes, as ``--schemes width:rates=ramp`` rates by block. ``--runs`` reads searches that were made
+elsewhere, ``--record DIR`` keeps what came out of them with their logs, and ``--from DIR ...``
+makes the same tables of such records.
 """
 
 import argparse
@@ -58,7 +59,10 @@ def main() -> None:
     parser.add_argument("--base-url", help="address of its endpoint")
     parser.add_argument("--prompt-tokens", type=int, default=768)
     parser.add_argument("--no-hints", action="store_true", help="no written ideas in questions")
-    parser.add_argument("--repairs", nargs="+", default=list(SOLVERS))
+    parser.add_argument("--repairs", nargs="+", help="default: usual ones; none with --schemes")
+    parser.add_argument(
+        "--schemes", nargs="+", default=[], help="search these families; the first is the reference"
+    )
     parser.add_argument("--hide", nargs="+", default=[], help="components that no arm may use")
     parser.add_argument("--model", default=DEMO_MODEL)
     parser.add_argument("--corpus", default="wikipedia-sample")
@@ -86,7 +90,8 @@ def main() -> None:
     if args.record:
         _keep(args.record, args.runs, cells)
     limit = f"{args.seconds:g} s" if args.seconds else f"{args.evaluations} evaluations"
-    title = f"{args.sparsity:.0%} sparsity, {limit} each, {len({s for _, s in cells})} seeds"
+    less = "fewer parameters in blocks" if args.schemes else "sparsity"
+    title = f"{args.sparsity:.0%} {less}, {limit} each, {len({s for _, s in cells})} seeds"
     title = f"{len(cells)} searches" if args.runs or args.sources else title
     found = contrasts(cells, args.subject, args.rivals)
     rows = table_of(cells, ARMS, args.subject, found)
@@ -158,6 +163,7 @@ def spec_of(arm: Arm, seed: int, args: argparse.Namespace) -> SearchSpec:
     limit = {"seconds": args.seconds} if args.seconds else {"evaluations": args.evaluations}
     if args.seconds:
         limit["candidates"] = 100_000
+    usual = ["none"] if args.schemes else SOLVERS
     return SearchSpec(
         model=args.model,
         corpus=args.corpus,
@@ -173,6 +179,7 @@ def spec_of(arm: Arm, seed: int, args: argparse.Namespace) -> SearchSpec:
         rung_windows=2,
         selection_windows=args.selection_windows,
         sealed_windows=args.sealed,
-        solvers=tuple(args.repairs),
+        solvers=tuple(args.repairs or usual),
+        schemes=tuple(args.schemes),
         sentinel_every=0,
     )

@@ -18,7 +18,7 @@ NEAR = math.log(1.01)
 def table_of(
     cells: Cells, arms: Sequence[str], subject: str, found: Mapping[str, Difference]
 ) -> list[dict[str, Any]]:
-    """One row for each arm; perplexities as shares of Wanda's on the same text.
+    """One row for each arm; perplexities as shares of the reference's on the same text.
 
     Args:
         cells: What came out of each search, by arm and seed.
@@ -89,7 +89,8 @@ def _row(arm: str, cells: Cells, near: Mapping[tuple[str, int], int | None]) -> 
     row: dict[str, Any] = {"arm": arm, "seeds": len(own)}
     for part in ("selection", "sealed"):
         values = [ratio(cell, part) for cell in own.values()]
-        row[f"{part} / Wanda"] = interval([value for value in values if value is not None])
+        known = [value for value in values if value is not None]
+        row[f"{part} / {reference_of(cells)}"] = interval(known)
     made = sum(cell["evaluations"] for cell in own.values())
     better = sum(cell["breakthroughs"] for cell in own.values())
     reached = [near[arm, seed] for seed in own]
@@ -106,8 +107,13 @@ def _row(arm: str, cells: Cells, near: Mapping[tuple[str, int], int | None]) -> 
     return row
 
 
+def reference_of(cells: Cells) -> str:
+    """The start that perplexities are shares of; of searches on recipes it is Wanda."""
+    return str(next(iter(cells.values())).get("reference", "Wanda"))
+
+
 def _better(cells: Cells, names: Sequence[str]) -> str:
-    """The arm with the lowest mean log perplexity on sealed text, by Wanda's."""
+    """The arm with the lowest mean log perplexity on sealed text, by the reference's."""
 
     def centre(name: str) -> float:
         values = [ratio(cell, "sealed") for (arm, _), cell in cells.items() if arm == name]
@@ -123,7 +129,7 @@ def _log(cell: Cell) -> float | None:
 
 
 def ratio(cell: Cell, part: str) -> float | None:
-    """Perplexity of the best by Wanda's; 1 where nothing beat it, None where one has none."""
+    """Perplexity of the best by the reference's; 1 where nothing beat it, None if one has none."""
     base = cell[f"reference_{part}"]
     if base is None or (cell["best"] is not None and cell[part] is None):
         return None
@@ -178,7 +184,7 @@ def draw(path: Path, cells: Cells, arms: Sequence[str]) -> None:
             range(len(steps)), low, high, step="post", alpha=0.1, color=line.get_color()
         )
     axes.set_xlabel("recipes measured on all selection windows")
-    axes.set_ylabel("perplexity of the best so far / Wanda")
+    axes.set_ylabel(f"perplexity of the best so far / {reference_of(cells)}")
     axes.legend(fontsize="small", ncols=2)
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)

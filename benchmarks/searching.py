@@ -101,6 +101,8 @@ def _summary(search: Search) -> dict[str, Any]:
     return {
         "arm": search.spec.arm,
         "seed": search.spec.seed,
+        # What figures are shares of, where it is not Wanda.
+        **({"reference": search.spec.reference} if search.spec.schemes else {}),
         "evaluations": search.spent.evaluations,
         # Nats per token against the reference on selection text, after each evaluation.
         "curve": best_so_far(designed, first),

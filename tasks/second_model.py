@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.bench.smaller import Shrinking
 from autoprune.evaluation.continuations import continuations
 from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.evaluation.suites.latency import time_once
+from autoprune.evaluation.suites.latency import Timing, time_once
 from autoprune.models.record import source_record, text_record
 from autoprune.models.reference import RECORD_FILE
 from tasks.card import write_folder_card
@@ -104,15 +104,23 @@ def _figures(bench: Workbench, model: "PreTrainedModel", size: int) -> dict[str,
 
 
 def _rates(models: "dict[str, PreTrainedModel]", seed: int) -> dict[str, dict[str, float]]:
-    """Tokens per second of each model, prompt included: median over turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in models}
+    """Tokens per second of each model: medians over turns.
+
+    ``tokens_per_second`` counts the prompt's time; ``decode``, without it, is left out where no
+    generation took longer than its prompt.
+    """
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     # The first turn warms up.
     for turn in range(TURNS + 1):
         for name, model in models.items():
-            _, taken = time_once(model, 1, PROMPT, NEW, seed)
+            taken = time_once(model, 1, PROMPT, NEW, seed)
             if turn:
-                seconds[name].append(taken)
-    return {
-        name: {"tokens_per_second": NEW / statistics.median(taken)}
-        for name, taken in seconds.items()
-    }
+                runs[name].append(taken)
+    found: dict[str, dict[str, float]] = {}
+    for name, turns in runs.items():
+        prompts, generations = zip(*turns, strict=True)
+        timing = Timing(prompts, generations, 1, NEW)
+        rates = {"prefill": timing.prefill(PROMPT), "decode": timing.decode}
+        rates["tokens_per_second"] = timing.rates
+        found[name] = {key: statistics.median(values) for key, values in rates.items() if values}
+    return found

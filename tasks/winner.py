@@ -126,6 +126,7 @@ def _kept(
             if found:
                 reached = asked.reached(bench.loaded.model, dense_bytes)
                 record["budget"] = {"asked": str(bench.budget), **found, **reached}
+                record["outcome"] |= _timed(found)
             record["notes"] = list(outcome.notes)
         saved = save_bench(bench, folder, record, pruned, kind)
     return saved_record(saved) | {"outcome": _outcome(folder, record)}
@@ -192,6 +193,13 @@ def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     files = {"saved_bytes": weight_bytes(folder), "dtype": "+".join(sorted(matrix_types(folder)))}
     found: dict[str, Any] = record["outcome"] | files
     return found
+
+
+def _timed(found: Mapping[str, Any]) -> dict[str, float]:
+    """Speed that a budget was reached at, for the report; empty for a budget in bytes."""
+    if "faster" not in found:
+        return {}
+    return {"faster": found["faster"], "dense_rate": found["tokens_per_second_dense"]}
 
 
 def _written(bench: SearchBench) -> list[tuple[str, str]]:

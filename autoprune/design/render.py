@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from autoprune.allocation import Given
 from autoprune.allocation.formula import DESCRIPTORS, KINDS
 from autoprune.design import detail, sections
 from autoprune.design.chat import Message
@@ -309,8 +310,12 @@ def _instruction(
         # A line of the table does not say what a program does, so the best one is shown as code.
         about = about or [alias for alias in (bar,) if alias in graph.nodes]
     recipes = [detail.mechanism(graph, alias, scene.ranges) for alias in about]
+    listed = False
     if scene.language == "scheme" and focus.part is None and operator != "reflect":
-        template = "operators/scheme"
+        # Rates by block are evolved by the designer as Self-Pruner does: select, cross, mutate.
+        rated = [f"{RATES}=" in text for text in _parents(scene, recipes)]
+        template = "operators/rates" if all(rated) else "operators/scheme"
+        listed = all(f"{RATES}={Given.NAME}:" in found.line for found in recipes)
 
     def filled(level: Level, first: int) -> str:
         return prompts.render(
@@ -318,6 +323,8 @@ def _instruction(
             focus=[*(found.at(level) for found in recipes), *focus.recipes],
             hint=focus.hint,
             reference=scene.reference,
+            operator=operator,
+            listed=listed,
             part=focus.part or "",
             blank=focus.blank,
             neighbours=near[first:],
@@ -334,3 +341,8 @@ def _instruction(
     texts = (filled(level, first) for first in range(len(near)))
     fitting = (text for text in texts if count(text) <= int(room * TAIL_SHARE))
     return next(fitting, least)
+
+
+def _parents(scene: Scene, recipes: Sequence[Detail]) -> list[str]:
+    """Lines of the parents, or the families to choose from where a question names no parent."""
+    return [found.line for found in recipes] or [genes for _, genes in scene.schemes]

@@ -18,6 +18,8 @@ WRITTEN: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 # Learning which units to keep takes thousands of steps per candidate.
 LEFT_OUT: Mapping[str, Sequence[str]] = {"width": ("search",)}
+# A value that searches by itself costs as much as many candidates; a start may have it.
+NOT_PROPOSED: Mapping[tuple[str, str], Sequence[str]] = {("depth", "criterion"): ("search",)}
 OTHER_FAMILY = 0.2
 # Schemes with rates by block are a family of their own, "width:rates", so that they are proposed
 # only where a start has rates. A move changes numbers and words of these texts.
@@ -57,7 +59,8 @@ def genes_of(family: str) -> Genes:
         known = SCHEMES.get(name).defaults()
         for key in known:
             if key in values and key not in LEFT_OUT.get(name, ()):
-                found[name, key] = values[key]
+                unwanted = NOT_PROPOSED.get((name, key), ())
+                found[name, key] = [value for value in values[key] if value not in unwanted]
     return found
 
 

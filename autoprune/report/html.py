@@ -253,7 +253,7 @@ def _benefit(report: RunReport) -> list[tuple[str, str, str]]:
     size, before = report.outcome.saved_bytes, report.outcome.source_bytes
     return [
         ("Size", megabytes(size), f"{megabytes(before)} before"),
-        ("Speed", *speed_in_short(report.pattern, words.scheme_of(report))),
+        ("Speed", *speed_in_short(report.pattern, words.scheme_of(report), report.outcome)),
     ]
 
 

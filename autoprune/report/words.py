@@ -34,7 +34,8 @@ def benefit(report: RunReport) -> list[str]:
     if report.outcome is None:
         return []
     size = sizes(report.outcome, report.quantised)
-    found = [size, speed(report.pattern, scheme_of(report)), rounding(report.outcome)]
+    gained = speed(report.pattern, scheme_of(report), report.outcome)
+    found = [size, gained, rounding(report.outcome)]
     return [f"{sentence}." for sentence in found if sentence]
 
 

@@ -13,6 +13,16 @@ _OF_OTHERS = {
     "router": " of the computations of attentions and MLPs",
 }
 
+# Figures of two models measured side by side: their names and formats.
+_FIGURES = {
+    "parameters": ("parameters", ","),
+    "bytes": ("bytes of the weights", ","),
+    "prefill": ("tokens of a prompt read in a second", ",.1f"),
+    "decode": ("tokens written in a second after the first", ",.1f"),
+    "tokens_per_second": ("tokens written in a second, prompt included", ",.1f"),
+    "perplexity": ("perplexity", ",.2f"),
+}
+
 
 def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = ()) -> str:
     """Write the card: what was removed, by which scheme, and how to open the model.
@@ -42,12 +52,27 @@ def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = (
         how_to_open(record),
         f"|  |  |\n|---|---|\n{table}",
         *(f"Note: {note}." for note in record["notes"]),
+        *_beside_dense(record),
         *more,
         "Parts of a model that are gone take abilities with them, often unevenly: measure it on "
         "what you need.",
         f"Licence of the base model: {terms_of(licence)}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _beside_dense(record: Mapping[str, Any]) -> list[str]:
+    """Cost and quality of both models, where they were measured side by side."""
+    found = record.get("beside_dense")
+    if found is None:
+        return []
+    lines = ["| measured side by side | dense | this model |", "|---|--:|--:|"]
+    for key, (name, form) in _FIGURES.items():
+        if key in found["dense"] and key in found["smaller"]:
+            cells = " | ".join(format(found[model][key], form) for model in ("dense", "smaller"))
+            lines.append(f"| {name} | {cells} |")
+    where = f"Perplexity on {found['windows']} windows of the selection part; speed at batch 1."
+    return ["\n".join(lines), where]
 
 
 def _share_removed(record: Mapping[str, Any]) -> str:

@@ -12,13 +12,14 @@ from transformers import PreTrainedModel
 
 from autoprune.errors import UsageError
 from autoprune.progress import Report, silent
+from autoprune.schemes.exchange import exchange_blocks
 from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.scheme import SCHEMES, Scheme
 from autoprune.schemes.seam import patch_seams
 from autoprune.schemes.surgery import block_parameters, without_blocks
 
-Criterion = Literal["perplexity", "taylor", "magnitude", "influence", "greedy", "random"]
+Criterion = Literal["perplexity", "taylor", "magnitude", "influence", "greedy", "search", "random"]
 # Criteria that never measure what a block contributes. Unprotected, they would remove the first
 # blocks, without which the model fails.
 _BLIND = ("taylor", "magnitude", "random")
@@ -32,14 +33,18 @@ class Depth(Scheme):
 
     Args:
         criterion: ``perplexity``: of the model without each block alone; ``greedy``: the same,
-            measured again after each removal (SLEB); ``influence``: 1 minus the cosine between a
-            block's input and output (ShortGPT); ``taylor``: first-order change of the loss;
-            ``magnitude``: sum of absolute weights; ``random``: a control.
+            measured again after each removal (SLEB); ``search``: starts from what ``perplexity``
+            removes and exchanges blocks, keeping what lowers the loss (EvoPress); ``influence``:
+            1 minus the cosine between a block's input and output (ShortGPT); ``taylor``:
+            first-order change of the loss; ``magnitude``: sum of absolute weights; ``random``: a
+            control.
         protect: Blocks never removed: ``FIRST-LAST`` such as ``4-2`` at both ends, ``none``, or
             ``auto``: the first eighth and the last sixteenth of the blocks for ``taylor``,
             ``magnitude`` and ``random`` (the rule "+" of Shortened LLaMA, scaled), else none.
         patch: ``linear`` folds a map fitted in closed form into the block before each seam
-            (ReplaceMe); ``none`` leaves seams open.
+            (ReplaceMe); ``scale`` one that only scales the channels of a rotated space (after
+            LinearPatch), which few windows determine; ``none`` leaves seams open.
+        trials: Sets of blocks that ``search`` measures.
     """
 
     NAME: ClassVar[str] = "depth"
@@ -47,11 +52,13 @@ class Depth(Scheme):
 
     criterion: Criterion = "perplexity"
     protect: str = "auto"
-    patch: Literal["linear", "none"] = "linear"
+    patch: Literal["linear", "scale", "none"] = "linear"
+    trials: int = 60
 
     def __post_init__(self) -> None:
         named = self.protect in ("auto", "none") or _PROTECTED.fullmatch(self.protect)
         self._require("protect", bool(named), "auto, none or FIRST-LAST, such as 4-2")
+        self._require("trials", self.trials >= 1, "1 or above")
 
     @property
     def reads_text(self) -> bool:
@@ -61,7 +68,7 @@ class Depth(Scheme):
     @property
     def stochastic(self) -> bool:
         """Whether the seed matters."""
-        return self.criterion == "random"
+        return self.criterion in ("random", "search")
 
     def shapes_only(self) -> Scheme:
         """See :meth:`Scheme.shapes_only`."""
@@ -117,16 +124,25 @@ class Depth(Scheme):
         weights: dict[str, Tensor] = {}
         notes: list[str] = []
         facts: dict[str, Any] = {"removed_in_order": removed, "scores": scores}
-        if removed and self.patch == "linear":
+        # The best single block is known already.
+        if self.criterion == "search" and len(removed) > 1:
             assert windows is not None
-            patches = patch_seams(model, windows, removed, report=report)
+            may_go = [n for n in range(len(sizes)) if n not in stay]
+            found = exchange_blocks(
+                model, windows, removed, may_go, sizes, trials=self.trials, seed=seed, report=report
+            )
+            facts |= {"loss": found.loss, "loss_at_first": found.first, "tried": found.tried}
+            facts["removed_in_order"] = removed = found.removed
+        if removed and self.patch != "none":
+            assert windows is not None
+            patches = patch_seams(model, windows, removed, form=self.patch, report=report)
             weights, notes = patches.weights, patches.notes
             facts["seam_errors"] = patches.errors
         after = sum(sizes) - sum(sizes[n] for n in removed)
         step = Step(blocks=tuple(sorted(removed)), weights=weights)
         steps = (step,) if removed else ()
-        found = {"depth": _named(facts)}
-        return SchemePlan(self.text, target, steps, sum(sizes), after, found, tuple(notes))
+        named = {"depth": _named(facts)}
+        return SchemePlan(self.text, target, steps, sum(sizes), after, named, tuple(notes))
 
     def _scores(
         self,

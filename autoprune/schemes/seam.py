@@ -6,12 +6,16 @@ dense model; ``T`` is folded into the matrix and costs nothing (ReplaceMe, arXiv
 are weighted by the inverse mean square of the target, as in the next norm, so that the few with
 huge activations do not dominate. The ridge that holds ``T`` near 1 is chosen on windows held out
 from the fit.
+
+``T`` is any matrix, or, with ``scale``, one number for each channel of a rotated space in which
+channels with huge activations are spread over all (after LinearPatch, arXiv 2505.24680, which
+applies it to the whole hidden state and takes ratios of means).
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +25,9 @@ from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
+from autoprune.schemes.spread import spread
 
+Form = Literal["linear", "scale"]
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # A change of the matrix's output must appear in the block's output unaltered, up to rounding:
 # tolerance relative to the summands, for four and two bytes per number.
@@ -47,7 +53,12 @@ class Patches:
 
 @torch.no_grad()
 def patch_seams(
-    model: PreTrainedModel, windows: Tensor, removed: Sequence[int], *, report: Report = silent
+    model: PreTrainedModel,
+    windows: Tensor,
+    removed: Sequence[int],
+    *,
+    form: Form = "linear",
+    report: Report = silent,
 ) -> Patches:
     """Fit the map of each seam, from the front; each sees the earlier seams patched.
 
@@ -55,6 +66,7 @@ def patch_seams(
         model: Dense, in eval mode; left unchanged.
         windows: Calibration token ids, int64 [n, s], at least two.
         removed: Numbers of the blocks to remove.
+        form: Which maps are fitted: any, or a scale for each channel of a rotated space.
         report: Callback, called after each block.
     """
     if len(windows) < 2:
@@ -83,7 +95,7 @@ def patch_seams(
                 smaller = [stream.output(n, hidden) for n, hidden in enumerate(smaller)]
         stream.advance()
         if number in gone and number + 1 not in gone and seam is not None:
-            smaller = seam.close(stream.hidden, smaller, patches)
+            smaller = seam.close(stream.hidden, smaller, patches, form)
             seam = None
         report(Progress("seams", number + 1, count))
     return patches
@@ -125,13 +137,17 @@ class _Seam:
         return _hooked(self.linear.owner, lambda _, __, result: self.outputs.append(result))
 
     def close(
-        self, targets: Sequence[Tensor], open_seam: Sequence[Tensor], patches: Patches
+        self,
+        targets: Sequence[Tensor],
+        open_seam: Sequence[Tensor],
+        patches: Patches,
+        form: Form,
     ) -> list[Tensor]:
         """Fit the map and fold it; return the hidden states after the patched seam."""
         # Some families flatten windows on the way.
         outputs = [m.reshape(h.shape) for m, h in zip(self.outputs, open_seam, strict=True)]
         parts = [_Sums.of(*triple) for triple in zip(outputs, open_seam, targets, strict=True)]
-        change, left = _fit(parts)
+        change, left = _fit(parts, form)
         patches.errors[self.number] = left
         if change is None:
             patches.notes.append(f"behind block {self.number} no map fits better than none")
@@ -178,22 +194,32 @@ class _Sums:
         solved: Tensor = torch.linalg.solve(self.gram + scale * identity, self.cross)
         return solved
 
+    def solve_scales(self, ridge: float) -> Tensor:
+        """As :meth:`solve`, of the maps that are diagonal in the rotated space of :func:`spread`.
+
+        There, one channel's scale does not depend on another's: each is a quotient.
+        """
+        basis = spread(len(self.gram)).to(self.gram)
+        own = (basis * (self.gram @ basis)).sum(0) + self.gram.diagonal().mean() * ridge
+        return (basis * ((basis * (self.cross @ basis)).sum(0) / own)) @ basis.T
+
     def error(self, change: Tensor) -> float:
         """Weighted squared error left with this change."""
         return float((change * (self.gram @ change - 2 * self.cross)).sum()) + self.missing
 
 
-def _fit(parts: Sequence[_Sums]) -> tuple[Tensor | None, float]:
+def _fit(parts: Sequence[_Sums], form: Form) -> tuple[Tensor | None, float]:
     """The best change, or None if an open seam is better; the error left on held-out windows."""
     held = max(1, len(parts) // 4)
     whole = _total(parts)
     if whole.missing == 0.0 or not bool(whole.gram.diagonal().sum() > 0):
         return None, 1.0
     fitted, unseen = _total(parts[:-held]), _total(parts[-held:])
-    errors = [unseen.error(fitted.solve(ridge)) for ridge in RIDGES]
+    solve = _Sums.solve if form == "linear" else _Sums.solve_scales
+    errors = [unseen.error(solve(fitted, ridge)) for ridge in RIDGES]
     best = min(range(len(RIDGES)), key=errors.__getitem__)
     left = errors[best] / unseen.missing if unseen.missing else 1.0
-    return (whole.solve(RIDGES[best]), left) if left < 1.0 else (None, 1.0)
+    return (solve(whole, RIDGES[best]), left) if left < 1.0 else (None, 1.0)
 
 
 def _total(parts: Sequence[_Sums]) -> _Sums:

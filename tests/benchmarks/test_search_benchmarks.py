@@ -165,6 +165,31 @@ def test_arms_run_missing_cells_only(
         read_record(kept)
 
 
+def test_arms_evolve_rates_at_equal_evaluations(
+    home: Path,
+    tiny_folder: Path,
+    text_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    words = ["--arms", "list", "genetic", "random", "--seeds", "0", "--evaluations", "2"]
+    words += ["--subject", "list", "--schemes", "width", "width:rates=ramp", "--sparsity", "0.3"]
+    words += ["--model", str(tiny_folder), "--corpus", str(text_file), "--calibration-windows", "4"]
+    words += ["--seqlen", "48", "--selection-windows", "6", "--folder", str(tmp_path / "cells")]
+    words += ["--designer", "scripted"]
+    answers = iter(f"because: x\nscheme: width:rates=ramp:half_width=0.{n}" for n in range(11, 99))
+    monkeypatch.setattr(searching.DesignerSession, "answer", lambda *_: Reply(next(answers)))
+    monkeypatch.setattr(sys, "argv", ["arms", *words])
+    arms.main()
+    record = json.loads((out / "arms.json").read_text())
+    assert [run["arm"] for run in record["runs"]] == ["list", "genetic", "random"]
+    for run in record["runs"]:
+        assert run["evaluations"] == 2 and run["reference"] == "width"
+        assert run["recipe"]["metric"]["kind"] == "scheme" and run["recipe"]["solver"] == "none"
+    assert "selection / width" in record["rows"][0]
+
+
 def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None:
     made = SearchSpec(model="m", corpus="c")
     known = found_recipe.Known(tmp_path / "runs.jsonl", found_recipe.conditions(made))

@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.models.loading import load_model
+from autoprune.schemes.surgery import without_blocks
 from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.text.corpora import Corpus, load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from benchmarks import (
+    blocks,
     compact,
     equal_bytes,
     equal_bytes_row,
+    experts,
     found_recipe,
     measured,
     recipes,
@@ -200,3 +205,54 @@ def test_forms_of_equal_bytes_come_to_a_table_and_a_record(
     for form, row in forms.items():
         nll = kept.of(form, equal_bytes.BUDGET)[0]
         assert len(nll) == 3 and row["perplexity"] == pytest.approx(math.exp(nll.mean()))
+
+
+def test_every_block_is_left_out_in_turn(
+    tiny_folder: Path,
+    text_file: Path,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = tmp_path / "record"
+    words = ["--model", str(tiny_folder), "--corpus", str(text_file), "--measured-windows", "3"]
+    found = run(blocks, monkeypatch, out, *words, "--seqlen", "48", "--record", str(kept))
+    model = load_model(str(tiny_folder)).model
+    text = split(load_corpus(str(text_file))).selection
+    windows = token_windows(text, load_model(str(tiny_folder)).tokenizer, 3, 48)
+    record = read_record(kept)
+    assert record.of("dense", "")[0] == pytest.approx(evaluate_windows(model, windows).nll)
+    assert [row["without block"] for row in found["rows"]] == [0, 1]
+    for number, row in enumerate(found["rows"]):
+        with without_blocks(model, [number]):
+            alone = evaluate_windows(model, windows)
+        assert row["perplexity"] == pytest.approx(alone.perplexity, rel=1e-5)
+        assert record.of(f"without {number}", "1 block")[0] == pytest.approx(alone.nll, rel=1e-5)
+    assert min(row["x the best"] for row in found["rows"]) == 1.0
+
+
+def test_experts_are_pruned_by_each_criterion_on_own_and_other_text(
+    home: Path,
+    tiny_folder: Path,
+    text_file: Path,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = tmp_path / "record"
+    words = ["--model", str(tiny_folder), "--corpus", str(text_file), "--noise", "0.5"]
+    words += ["--calibration-windows", "2", "--draws", "2", "--measured-windows", "2"]
+    words += ["--seqlen", "48", "--record", str(kept)]
+    found = run(experts, monkeypatch, out, *words)
+    of = {row["experts"]: row for row in found["rows"]}
+    told = ("exhaustive", "greedy", "reap", "frequency")
+    names = {f"{name}, calibrated on {text}" for name in told for text in ("own", "other")}
+    assert of.keys() == {"dense Llama", "all experts", "random", *names}
+    assert of["all experts"]["on own text"] != of["dense Llama"]["on own text"]
+    assert all(math.isfinite(row[f"on {t} text"]) for row in of.values() for t in ("own", "other"))
+    record = read_record(kept)
+    assert record.of("random", "other text").keys() == {0, 1}
+    losses = record.of("reap, calibrated on other", "own text")
+    mean = math.exp(sum(float(nll.sum()) for nll in losses.values()) / 4)
+    assert mean == pytest.approx(of["reap, calibrated on other"]["on own text"])
+    assert run(experts, monkeypatch, out, *words)["rows"] == found["rows"]

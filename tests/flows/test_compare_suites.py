@@ -110,6 +110,22 @@ def test_the_distance_is_that_of_the_pruned_model_on_the_sealed_windows(
     assert measures(result, "wanda")["KL to dense"]["value"] == pytest.approx(sum(items) / 4)
 
 
+def test_the_suite_cost_gives_columns_beside_the_perplexity(compared: Compared) -> None:
+    smaller = "depth:criterion=magnitude,protect=none,patch=none"
+    timed = "cost:batches=1,prompt=8,new=2,repeats=1"
+    found = compared(f"wanda,{smaller}", suite=timed)
+    dense = {entry["column"]: entry for entry in found["dense_measures"]}
+    figures = measures(found, smaller)
+    # A machine may tell no peak memory, and a generation may be timed as no longer than its prompt.
+    assert {"cost prefill", "batch 1 decode", "cost peak memory"} <= figures.keys()
+    assert figures["cost prefill"]["value"] > 0 and figures["cost prefill"]["items"] == 1
+    for column in ("cost parameters", "dense size"):
+        assert figures[column]["value"] < dense[column]["value"]
+        assert measures(found, "wanda")[column]["value"] == dense[column]["value"]
+    head, _ = found["details"]["50 %"]
+    assert head.index("sealed perplexity") < head.index("dense size") < head.index("cost prefill")
+
+
 def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
     compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:

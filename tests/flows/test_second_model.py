@@ -45,6 +45,14 @@ def test_the_second_model_stands_beside_the_dense_one(
     assert dense["prompt"] == smaller["prompt"] and dense["continues"] != smaller["continues"]
     assert 1.0 < dense["perplexity"] != smaller["perplexity"] > 1.0
     assert figures["windows"] == 8 and "tokens_per_second" in smaller
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for row in (
+        f"| parameters | {dense['parameters']:,} | {smaller['parameters']:,} |",
+        f"| bytes of the weights | {dense['bytes']:,} | {smaller['bytes']:,} |",
+        f"| tokens of a prompt read in a second | {dense['prefill']:,.1f} | ",
+        f"| perplexity | {dense['perplexity']:,.2f} | {smaller['perplexity']:,.2f} |",
+    ):
+        assert row in card, row
     for shown in (f"{dense['parameters']:,}", "blocks removed", f"promote --folder {folder}"):
         assert shown in text, shown
     # Typed again, the same search shows the same model.

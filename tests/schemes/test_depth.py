@@ -1,18 +1,23 @@
 """Depth: each criterion against a plain recomputation, and the patch of a seam."""
 
 import math
+from collections.abc import Sequence
+from itertools import combinations
 
 import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from autoprune.design.scheme_moves import genes_of
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.structure import find_blocks
 from autoprune.schemes import Depth, build_scheme, shrink
+from autoprune.schemes.exchange import exchange_blocks
 from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
-from autoprune.schemes.seam import patch_seams
+from autoprune.schemes.seam import Form, _Sums, patch_seams
+from autoprune.schemes.spread import spread
 from autoprune.schemes.surgery import without_blocks, written
 from tests.support.tiny_models import random_windows, tiny_model
 
@@ -75,6 +80,74 @@ def test_greedy_removes_the_best_of_what_is_left_and_its_sets_are_nested(
         assert chosen == min(losses, key=losses.__getitem__)
 
 
+class Added(nn.Module):
+    """A block that adds a constant, with as many parameters as the block that it replaces."""
+
+    def __init__(self, value: float, like: nn.Module) -> None:
+        super().__init__()
+        count = sum(p.numel() for p in like.parameters())
+        # By its linear maps a block is known as one.
+        self.unused = nn.Linear(1, 1, bias=False)
+        self.added = nn.Parameter(torch.zeros(count - 1))
+        with torch.no_grad():
+            self.added[:8] = value
+
+    def forward(self, hidden: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return hidden + self.added[: hidden.shape[-1]]
+
+
+def loss_without(
+    model: PreTrainedModel, removed: Sequence[int], windows: torch.Tensor = WINDOWS
+) -> float:
+    with without_blocks(model, removed):
+        return math.log(evaluate_windows(model, windows).perplexity)
+
+
+@torch.no_grad()
+def test_search_finds_the_set_that_single_removals_miss(model: PreTrainedModel) -> None:
+    # Two blocks that undo each other: without both the model is as it was, without one it is not.
+    blocks = find_blocks(model)
+    blocks[1], blocks[2] = Added(2.0, blocks[1]), Added(-2.0, blocks[2])
+    # Text of its own, which it therefore knows best as it is.
+    model.get_output_embeddings().weight.mul_(50.0)
+    torch.manual_seed(0)
+    windows = model.generate(WINDOWS[:, :1], do_sample=True, top_k=0, use_cache=False,
+                             min_new_tokens=24, max_new_tokens=24, pad_token_id=0)  # fmt: skip
+    losses = {pair: loss_without(model, pair, windows) for pair in combinations(range(BLOCKS), 2)}
+    best = min(losses, key=losses.__getitem__)
+    alone = build_scheme("depth:patch=none").plan(model, windows, 1 / 3).steps[0].blocks
+    assert best == (1, 2) != alone
+    found = build_scheme("depth:criterion=search,patch=none").plan(model, windows, 1 / 3)
+    facts = found.facts["depth"]
+    assert found.steps[0].blocks == best and facts["tried"] == math.comb(BLOCKS, 2) - 1
+    assert facts["loss"] == pytest.approx(losses[best])
+    assert facts["loss_at_first"] == pytest.approx(losses[alone])
+
+
+def test_search_is_never_worse_than_its_start_keeps_the_target_and_repeats(
+    model: PreTrainedModel,
+) -> None:
+    for seed in range(3):
+        found = build_scheme("depth:criterion=search,trials=3,protect=1-1,patch=none")
+        first, again = (found.plan(model, WINDOWS, 0.5, seed=seed) for _ in range(2))
+        facts = first.facts["depth"]
+        assert first.steps[0].blocks == again.steps[0].blocks and facts == again.facts["depth"]
+        assert len(first.steps[0].blocks) == 3 and set(first.steps[0].blocks) <= {1, 2, 3, 4}
+        start = plan_of(model, "depth:protect=1-1,patch=none", 0.5)
+        assert facts["loss"] <= facts["loss_at_first"] == pytest.approx(loss_without(model, start))
+        assert facts["tried"] == 3
+    assert found.stochastic and "search" not in genes_of("depth")["depth", "criterion"]
+    # One block: the best one is known without a search.
+    (one,) = plan_of(model, "depth:criterion=search,patch=none", 1 / 6)
+    assert [one] == plan_of(model, "depth:patch=none", 1 / 6)
+
+
+def test_search_exchanges_blocks_of_one_size_only(model: PreTrainedModel) -> None:
+    sizes = [1, 1, 2, 2, 1, 2]
+    found = exchange_blocks(model, WINDOWS, [0, 2], range(BLOCKS), sizes, trials=50, seed=0)
+    assert sum(sizes[n] for n in found.removed) == 3 and found.tried == 8
+
+
 @pytest.mark.parametrize("criterion", ["influence", "taylor", "magnitude"])
 def test_a_block_that_does_nothing_goes_first(model: PreTrainedModel, criterion: str) -> None:
     with torch.no_grad():
@@ -131,6 +204,36 @@ def test_a_seam_whose_block_was_linear_is_closed(model: PreTrainedModel) -> None
     )
 
 
+@pytest.mark.parametrize("width", [1, 2, 8, 6, 36, 7])
+def test_the_rotated_space_spreads_every_channel(width: int) -> None:
+    basis = spread(width)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(width, dtype=torch.float64))
+    # Hadamard's, for powers of two, spreads a channel evenly over all.
+    odd = width // (width & -width)
+    assert float(basis.square().max()) * width <= (2 if odd > 1 else 1) + 1e-9
+
+
+def test_scales_are_the_least_squares_of_their_form() -> None:
+    generator = torch.Generator().manual_seed(0)
+    output, missing = torch.randn(2, 400, 12, generator=generator, dtype=torch.float64)
+    hidden = torch.zeros_like(output)
+    basis = spread(12)
+    # A patch of this form is found again, to the bit of the ridge.
+    scales = torch.linspace(-0.5, 0.5, 12, dtype=torch.float64)
+    wanted = basis @ torch.diag(scales) @ basis.T
+    found = _Sums.of(output, hidden, output @ wanted).solve_scales(1e-12)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+    # Any other: brute force over the twelve numbers, with the ridge.
+    sums = _Sums.of(output, hidden, missing)
+    change = sums.solve_scales(0.1)
+    rows = (missing.square().mean(-1, keepdim=True).rsqrt() * output @ basis).T
+    goal = (missing.square().mean(-1, keepdim=True).rsqrt() * missing @ basis).T
+    ridge = 0.1 * sums.gram.diagonal().mean()
+    each = [float(row @ aim / (row @ row + ridge)) for row, aim in zip(rows, goal, strict=True)]
+    brute = basis @ torch.diag(torch.tensor(each, dtype=torch.float64)) @ basis.T
+    torch.testing.assert_close(change, brute)
+
+
 def test_patched_seams_come_nearer_to_the_dense_model(model: PreTrainedModel) -> None:
     # Small blocks, as in a trained model: what one adds is small beside the hidden state.
     with torch.no_grad():
@@ -138,11 +241,13 @@ def test_patched_seams_come_nearer_to_the_dense_model(model: PreTrainedModel) ->
             for name in ("self_attn.o_proj", "mlp.down_proj"):
                 block.get_submodule(name).weight.mul_(0.3)
     windows = random_windows(48, 16, seed=2)
-    patches = patch_seams(model, windows, [1, 2, 4])
-    assert set(patches.errors) == {0, 3} and max(patches.errors.values()) <= 1.0
-    for number, left in patches.errors.items():
-        changed = f"model.layers.{number}.mlp.down_proj.weight" in patches.weights
-        assert changed == (left < 1.0)
+    forms: tuple[Form, ...] = ("linear", "scale")
+    for form in forms:
+        patches = patch_seams(model, windows, [1, 2, 4], form=form)
+        assert set(patches.errors) == {0, 3} and max(patches.errors.values()) <= 1.0
+        for number, left in patches.errors.items():
+            changed = f"model.layers.{number}.mlp.down_proj.weight" in patches.weights
+            assert changed == (left < 1.0)
     assert "single window" in patch_seams(model, windows[:1], [1]).notes[0]
     assert "stays open" in patch_seams(model, windows, [0]).notes[0]
 

@@ -32,6 +32,7 @@ WINDOWS, TEXT = random_windows(8, 12), random_windows(3, 10, seed=5)
 SCHEME_TEXTS = [
     "depth",
     "depth:criterion=influence,patch=none",
+    "depth:patch=scale",
     "width",
     "width:score=magnitude,fit=false",
     "depth:criterion=taylor+width:score=flap",

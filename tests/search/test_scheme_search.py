@@ -250,6 +250,41 @@ def test_every_arm_varies_rates_and_garbage_is_a_coded_rejection(tmp_path: Path,
         assert again.graph.digest == search.graph.digest
 
 
+def asked(search: Search, operator: str) -> str:
+    """The question of one operator, as things stand."""
+    (preview,) = search.preview(operator)
+    return preview.request.messages[-1].content
+
+
+def test_a_designer_is_asked_to_evolve_rates_by_naming_their_parents(tmp_path: Path) -> None:
+    listed = tuple(f"width:rates=given:{shares}" for shares in ("0.1/0.2/0.3", "0.3/0.2/0.1"))
+    cases = {
+        listed: ("the shares of some blocks from one", "move some of one block's share"),
+        ("width:rates=ramp", "width:rates=sdsa"): ("terms, numbers or blocks", "or add a term"),
+        ("width", "width:rates=ramp"): ("", ""),
+    }
+    for number, (schemes, (cross, mutate)) in enumerate(cases.items()):
+        # Nothing beyond the starts, so that these are the parents.
+        spec = make_spec(schemes=schemes, budget=SearchBudget(candidates=1), arm="whole")
+        with Search.open(tmp_path / str(number), spec) as search:
+            drive(search, Shapes(designer=ScriptedDesigner(lambda _: "no idea")))
+            both, one, none = (asked(search, name) for name in ("combine", "exploit", "explore"))
+        mixed = number == 2
+        assert ("Cross their rates" in both) != mixed and cross in both
+        parents = both.partition("Parents:")[2].partition("Cross")[0]
+        assert mixed or all(f"{text}: " in parents for text in schemes)
+        # Of the two starts, the one with rates is the better one.
+        assert "Mutate its rates" in one and mutate in one
+        assert ("Generate rates" in none) != mixed
+        assert ("other values, or another family" in none) == mixed
+    # Asked for a whole scheme, it selects by itself.
+    spec = make_spec(schemes=listed, budget=SearchBudget(candidates=1), arm="list")
+    with Search.open(tmp_path / "list", spec) as search:
+        drive(search, Shapes(designer=ScriptedDesigner(lambda _: "no idea")))
+        step = next(h["step"] for h in search.history() if h["step"]["kind"] == "Propose")
+    assert "Select two parents" in step["request"]["messages"][-1]["content"]
+
+
 def test_answers_are_read_and_what_a_search_leaves_alone_is_refused() -> None:
     form = AnswerForm("scheme", ("row",), ("uniform",), ("depth",), schemes=("depth", "width"))
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import Cell, Target
+from benchmarks.upcycled import upcycled
 from flows.compare.params import CompareParams
 from tasks import compare_cells
 from tasks.compare_bench import CompareBench
@@ -21,7 +22,6 @@ from tasks.compare_scheme import same_removed, scheme_versions, shrunk
 from tasks.state import State
 from tasks.workbench import opened
 from tests.support.tiny_subject import save_subject, tiny_place, tiny_subject
-from tests.support.upcycled import upcycled
 
 
 def bench_of(folder: Path, model: PreTrainedModel) -> CompareBench:

@@ -115,6 +115,13 @@ def test_a_smaller_model_is_not_described_by_its_zeros() -> None:
         assert ("no faster: a token passes through as many experts" in shown) != faster
         assert "69.0 MB (F16) out" in shown and "Zeros alone" not in shown
         assert (">faster</dd>" in render(made)) == faster
+    # With a budget in speed, what was measured.
+    timed = dataclasses.replace(report, outcome=dataclasses.replace(
+        outcome, faster=1.31, dense_rate=40.0
+    ))  # fmt: skip
+    says = "52.4 against the dense model&#39;s 40.0 tokens a second"
+    assert ">1.31 times</dd>" in (page := render(timed)) and says in page
+    assert "52.4 against the dense model's 40.0 tokens a second" in " ".join(summary(timed))
     page = render(report)
     assert "with 20 % fewer parameters in blocks" in page and "sparsity</span>" not in page
     assert ">Removed</th>" in page and ">Zeros</th>" not in page

@@ -1,7 +1,9 @@
 """A mixture of experts out of a dense model: every MLP copied, with noise, behind a new router."""
 
 import torch
-from transformers import MixtralConfig, MixtralForCausalLM, PreTrainedModel
+from transformers import LlamaConfig, MixtralConfig, MixtralForCausalLM, PreTrainedModel
+
+from autoprune.errors import UsageError
 
 
 def upcycled(
@@ -18,7 +20,16 @@ def upcycled(
         top_k: Experts that a token takes.
         noise: Added to every weight of an expert, in standard deviations of its matrix.
         seed: Of the noise and of the router.
+
+    Raises:
+        UsageError: If the model is no Llama without biases.
     """
+    plain = isinstance(model.config, LlamaConfig)
+    if not plain or model.config.attention_bias or model.config.mlp_bias:
+        raise UsageError(
+            f"{type(model).__name__} cannot be upcycled: only a Llama without biases can, such as "
+            "SmolLM2"
+        )
     known = model.config.to_dict()
     shared = {key: known[key] for key in MixtralConfig().to_dict() if key in known}
     for name in ("model_type", "architectures", "transformers_version"):

@@ -1,0 +1,146 @@
+"""Experts pruned by each criterion, calibrated on the text that is measured and on another.
+
+The mixture is made from a dense Llama (sparse upcycling): every MLP copied with noise, behind a
+random router. Every mixture is measured on both texts, so the table shows what it costs to
+calibrate on the wrong one. Without ``--other`` the other text is our own source code. With ``--part
+sealed`` every text measured is a look that the ledger of sealed texts counts.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from torch import Tensor
+
+from autoprune.digest import digest_json
+from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
+from autoprune.models.loading import load_model
+from autoprune.models.reference import DEMO_MODEL
+from autoprune.schemes import Experts
+from autoprune.schemes.experts import Criterion
+from autoprune.text.corpora import Corpus, load_corpus
+from autoprune.text.splits import Splits, split
+from autoprune.text.windows import token_windows
+from benchmarks.evidence.records import LOSSES
+from benchmarks.evidence.writing import write_record
+from benchmarks.measured import ROOT
+from benchmarks.table import publish
+from benchmarks.upcycled import upcycled
+from tasks.sealed_looks import record_look
+from tasks.state import State
+
+CRITERIA: tuple[Criterion, ...] = tuple(c for c in get_args(Criterion) if c != "auto")
+WHOLE = "all experts"
+# Not "dense": that name holds the losses of one text in a record, and here are two.
+DENSE = "dense Llama"
+# Losses of each window by draw, by what was pruned and the text measured.
+Losses = dict[tuple[str, str], dict[int, list[float]]]
+
+
+def main() -> None:
+    """Upcycle, prune by every criterion, measure on both texts, publish."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default=DEMO_MODEL, help="dense Llama")
+    parser.add_argument("--experts", type=int, default=4)
+    parser.add_argument("--noise", type=float, default=0.1, help="of copies, in deviations")
+    parser.add_argument("--share", type=float, default=0.25, help="of the experts to remove")
+    parser.add_argument("--criteria", nargs="+", choices=CRITERIA, default=list(CRITERIA))
+    parser.add_argument("--corpus", default="wikipedia-sample", help="own text")
+    parser.add_argument("--other", help="text of another domain; default: our own source code")
+    parser.add_argument("--draws", type=int, default=1, help="of calibration windows")
+    parser.add_argument("--calibration-windows", type=int, default=8)
+    parser.add_argument("--measured-windows", type=int, default=16)
+    parser.add_argument("--seqlen", type=int, default=512)
+    parser.add_argument("--part", choices=("selection", "sealed"), default="selection")
+    parser.add_argument("--text-split", type=int, default=0, help="number of the sealed set")
+    parser.add_argument("--seed", type=int, default=0, help="of noise, router and random choice")
+    parser.add_argument("--record", type=Path, help="folder for the raw record")
+    args = parser.parse_args()
+    loaded = load_model(args.model)
+    own, other = load_corpus(args.corpus), load_corpus(args.other) if args.other else _source()
+    parts = {"own": split(own, args.text_split), "other": split(other, args.text_split)}
+    seen: dict[str, list[Tensor]] = {}
+    unseen: dict[str, Tensor] = {}
+    count = args.calibration_windows
+    for name, texts in parts.items():
+        drawn = token_windows(texts.calibration, loaded.tokenizer, count * args.draws, args.seqlen)
+        if len(drawn) < count * args.draws:
+            raise SystemExit(f"the {name} text has {len(drawn)} calibration windows; ask for fewer")
+        seen[name] = [drawn[n * count : (n + 1) * count] for n in range(args.draws)]
+        unseen[name] = _measured(args, texts, loaded.tokenizer)
+    dense = loaded.model
+    found: Losses = {}
+    for text, windows in unseen.items():
+        found[DENSE, text] = {0: list(evaluate_windows(dense, windows).nll)}
+    model = upcycled(dense, args.experts, noise=args.noise, seed=args.seed)
+    for text, windows in unseen.items():
+        found[WHOLE, text] = {0: list(evaluate_windows(model, windows).nll)}
+    for criterion in args.criteria:
+        scheme = Experts(criterion)
+        for source, draws in seen.items():
+            name = f"{criterion}, calibrated on {source}" if scheme.reads_text else criterion
+            if (name, "own") in found:
+                continue
+            for draw, windows in enumerate(draws):
+                plan = scheme.plan(model, windows, args.share, seed=args.seed + draw)
+                with scheme.masked(model, plan):
+                    for text, held in unseen.items():
+                        nll = list(evaluate_windows(model, held).nll)
+                        found.setdefault((name, text), {})[draw] = nll
+                print(f"{name}, draw {draw}", file=sys.stderr, flush=True)
+    title = (
+        f"{Path(args.model).name} as {args.experts} experts, {args.share:.0%} of them removed; "
+        f"perplexity on {args.measured_windows} x {args.seqlen} tokens of the {args.part} part, "
+        f"mean of {args.draws} draws"
+    )
+    publish("experts", title, rows(found), corpora={"own": own.name, "other": other.name})
+    if args.record:
+        _write(args, found, {name: texts.whole for name, texts in parts.items()})
+
+
+def rows(found: Losses) -> list[dict[str, Any]]:
+    """Perplexity on both texts, of the mean loss over draws."""
+    made: dict[str, dict[str, Any]] = {}
+    for (name, text), draws in found.items():
+        losses = [loss for nll in draws.values() for loss in nll]
+        made.setdefault(name, {"experts": name})[f"on {text} text"] = perplexity_of(losses)
+    return list(made.values())
+
+
+def _source() -> Corpus:
+    """Our own code: text of another domain that is everywhere where this benchmark is."""
+    files = sorted((ROOT / "autoprune").rglob("*.py"))
+    texts = (file.read_text(encoding="utf-8") for file in files)
+    return Corpus.of("source code of AutoPrune", [text for text in texts if text.strip()])
+
+
+def _measured(args: argparse.Namespace, parts: Splits, tokenizer: Any) -> Tensor:
+    text = parts.selection if args.part == "selection" else parts.sealed
+    if args.part == "sealed":
+        asked = {key: value for key, value in vars(args).items() if key != "record"}
+        look = f"benchmark experts {digest_json(asked)[:16]}"
+        whole: Mapping[str, Any] = {"kind": "benchmark", "splits": parts}
+        record_look(State.open(), parts.sealed.digest, look, parts.whole, **whole)
+    return token_windows(text, tokenizer, args.measured_windows, args.seqlen)
+
+
+def _write(args: argparse.Namespace, found: Losses, texts: Mapping[str, str]) -> None:
+    """Losses of each window by criterion, then text, then draw."""
+    losses: dict[str, Any] = {}
+    for (name, text), draws in found.items():
+        kept = {str(draw): nll for draw, nll in draws.items()}
+        losses.setdefault(name, {})[f"{text} text"] = kept
+    write_record(
+        args.record,
+        LOSSES,
+        "python -m benchmarks experts --record evidence/experts",
+        ("losses.json", {"methods": losses}),
+        private=("--model", "--corpus", "--other"),
+        texts=dict(texts),
+    )
+
+
+if __name__ == "__main__":
+    main()
