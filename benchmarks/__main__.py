@@ -28,6 +28,7 @@ CATALOGUE = {
     "verifiers": "wrong steps of worked solutions, found by each verifier: AUROC, and by chance",
     "instruct": "200 threads with planted faults through `autoprune instruct`: counts by reason",
     "judging": "recorded searches replayed with a judge: measurements saved, at what final quality",
+    "seen_items": "accuracy on dated items that a recovery has seen, and on fresh ones: the slope",
     "throughput": "candidates per hour against the plain loop, and whether both choose alike",
     "found_recipe": "a search's recipe against the hand-made catalogue, and on a second model",
     "programs": "how well the error of three blocks foretells a program's loss, over 48 programs",
