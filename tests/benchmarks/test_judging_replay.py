@@ -18,6 +18,7 @@ from benchmarks import judging as judging_benchmark
 from benchmarks import table
 from benchmarks.evidence.records import read_record
 from benchmarks.judging_replay import read_run, replay
+from benchmarks.measured import ROOT
 from tests.support.synthetic import Synthetic, drive, make_spec
 
 
@@ -117,3 +118,21 @@ def test_searches_on_one_text_are_joined_and_their_recipes_count_once(
     assert both[0].measured_on == both[1].measured_on
     # A search joined with itself has no further recipe.
     assert len(replay([both[0], both[0]]).trials) == len(replay([both[0]]).trials)
+
+
+def test_the_page_on_judging_has_the_counts_of_the_record() -> None:
+    found = read_record(ROOT / "evidence" / "judging").counts
+    text = (ROOT / "docs" / "judging.md").read_text(encoding="utf-8")
+    groups: dict[str, list[Any]] = {"each alone": found["alone"]}
+    for row in found["joined"]:
+        split, searches = row["name"].split(", ")
+        name = f"{split}, 9 joined" if searches.startswith("9") else "splits 236 to 243, 2 joined"
+        groups.setdefault(name, []).append(row)
+    names = ("searches", "measurements", "used_in", "skipped", "skipped_good")
+    for name, rows in groups.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| {name}"))
+        cells = [cell.strip() for cell in line.strip("|").split("|")][1:]
+        sums = {key: sum(row[key] for row in rows) for key in (*names, "audited", "audits_good")}
+        assert cells[:5] == [str(sums[key]) for key in names]
+        assert cells[5] == f"{sums['audits_good']} of {sums['audited']}"
+        assert cells[6] == str(sum(row["best_skipped"] for row in rows)) == "0"
