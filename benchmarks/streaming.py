@@ -107,8 +107,11 @@ def _row(what: str, guess: float, found: float) -> dict[str, Any]:
 
 
 def _options(args: argparse.Namespace) -> list[str]:
-    names = ("size", "samples", "seqlen", "allocation", "solver")
-    return [text for name in names for text in (f"--{name}", str(getattr(args, name)))]
+    """The options of the whole benchmark for one of its processes."""
+    names = ("size", "calibration_windows", "seqlen", "allocation", "repair")
+    return [
+        text for name in names for text in (f"--{name.replace('_', '-')}", str(getattr(args, name)))
+    ]
 
 
 def make(folder: Path, size: str) -> dict[str, int]:

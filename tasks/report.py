@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from autoprune.bench.inspection import Inspection
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.report import data, html, plots
 from autoprune.report.data import read_report
+from autoprune.report.inspection_plot import inspection_png
 from autoprune.report.run_report import build_report
 from autoprune.search.search import Search
 from autoprune.storage import atomic_file
 from tasks.recorded import step
-from tasks.run_files import RunFiles
+from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
 
@@ -34,9 +36,12 @@ def write_report(
         refresh_record(files, run_id)
     report = read_report(files.report)
     page = Path(out) if out is not None else files.page
-    html.write_html(report, page)
+    inspection = _inspection(files)
+    html.write_html(report, page, inspection)
     files.plots.mkdir(exist_ok=True)
     pictures = plots.files(report)
+    if inspection is not None:
+        pictures["inspection.png"] = inspection_png(inspection)
     for name, content in pictures.items():
         with atomic_file(files.plots / name) as temporary:
             temporary.write_bytes(content)
@@ -51,7 +56,14 @@ def write_report(
 def write_page(root: str, run_id: str) -> None:
     """Write the HTML report alone, where the record changed in nothing that pictures show."""
     files = RunFiles.of(State.open(Path(root)), run_id)
-    html.write_html(read_report(files.report), files.page)
+    html.write_html(read_report(files.report), files.page, _inspection(files))
+
+
+def _inspection(files: RunFiles) -> Inspection | None:
+    """The inspection that the search was started with, if it had one with figures."""
+    if not files.inspection.exists():
+        return None
+    return Inspection.from_json(read_object(files.inspection))
 
 
 def refresh_record(files: RunFiles, run_id: str) -> None:

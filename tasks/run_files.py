@@ -37,7 +37,7 @@ class RunFiles:
 
     @property
     def inspection(self) -> Path:
-        """Copy of the sentences about the model that the search was started with, if any."""
+        """Copy of the inspection that the search was started with, if any."""
         return self.folder / "inspection.json"
 
     @property

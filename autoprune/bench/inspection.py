@@ -1,9 +1,9 @@
 """Inspect a model before pruning: the shape of each matrix, and the cost of pruning it."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,38 @@ class Inspection:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""
         return {**asdict(self), "facts": self.facts}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Inspection | None":
+        """Inverse of :meth:`to_json`; None if figures are missing, as in a file of sentences."""
+        try:
+            found = cls(
+                model=str(value["model"]),
+                corpus=str(value["corpus"]),
+                sparsity=float(value["sparsity"]),
+                windows=int(value["windows"]),
+                loss=float(value["loss"]),
+                matrices=tuple(_matrix(found) for found in value["matrices"]),
+                kinds={str(kind): float(nats) for kind, nats in value["kinds"].items()},
+                blocks={int(block): float(nats) for block, nats in value["blocks"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        return found if found.matrices and found.kinds else None
+
+
+def _matrix(value: Mapping[str, Any]) -> MatrixFacts:
+    """One matrix from JSON, which writes infinities as text."""
+    other = {"name", "kind", "block", "shape", "damage"}
+    known: dict[str, Any] = {
+        entry.name: float(value[entry.name])
+        for entry in fields(MatrixFacts)
+        if entry.name not in other
+    }
+    known |= {"name": str(value["name"]), "kind": str(value["kind"]), "block": int(value["block"])}
+    rows, columns = map(int, value["shape"])
+    damage = None if value["damage"] is None else float(value["damage"])
+    return MatrixFacts(**known, shape=(rows, columns), damage=damage)
 
 
 def inspect_model(

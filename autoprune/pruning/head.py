@@ -27,7 +27,7 @@ class Head:
         self._model = model
         self._head = _cut(model, probe[:, :8].to(model.device))
 
-    def backward(self, dense: DensePredictions, number: int, share: float) -> float:
+    def backward(self, dense: DensePredictions, number: int, share: float) -> Tensor:
         """Add the gradients of one window's mean distance to those of the parameters.
 
         Args:
@@ -36,7 +36,8 @@ class Head:
             share: Factor that scales the distance.
 
         Returns:
-            Mean KL(dense || model) over the window's tokens, nats, scaled by ``share``.
+            Mean KL(dense || model) over the window's tokens, nats, scaled by ``share``; a number
+            left on its device, as reading it would wait for the pass.
         """
         tokens = dense.tokens[number : number + 1].to(self._model.device)
         ids = dense.ids[number].to(tokens.device)
@@ -46,18 +47,18 @@ class Head:
             logits = self._model(input_ids=tokens, use_cache=False).logits[0]
             loss = divergences(logits, ids, known).sum() * share
             loss.backward()  # type: ignore[no-untyped-call]
-            return float(loss.detach())
+            return loss.detach()
         state = self._model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[0]
         leaf = state.detach().requires_grad_()
-        total = 0.0
+        losses = []
         for start in range(0, len(leaf), CHUNK):
             stop = start + CHUNK
             logits = self._head(leaf[start:stop])
             loss = divergences(logits, ids[start:stop], known[start:stop]).sum() * share
             loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            losses.append(loss.detach())
         state.backward(leaf.grad)
-        return total
+        return sum(losses, torch.zeros_like(losses[0]))
 
 
 @torch.no_grad()

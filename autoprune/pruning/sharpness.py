@@ -1,12 +1,12 @@
 """Take gradients one step uphill, so that tuning ends where the error is flat."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from autoprune.precision import in_float64
 from autoprune.pruning.masters import Master
 
 
@@ -20,7 +20,7 @@ def uphill(
     """Move weights along their gradient inside the context; restore them exactly afterwards.
 
     All parts form one vector, each in units of its size; the length of the step is a share of that
-    vector's length. Pruned weights do not move.
+    vector's length. Pruned weights do not move. Nothing is read from the device.
 
     Args:
         parts: Masters to move.
@@ -37,12 +37,13 @@ def uphill(
     for part, gradient, size in zip(parts, gradients, sizes, strict=True):
         part.take(gradient)
         if part.master.grad is not None:
-            squares.append(float(part.master.grad.square().sum()) * size**2)
-    length = math.sqrt(sum(squares))
-    own = math.sqrt(sum(_moving(part) for part in parts))
+            squares.append(in_float64(part.master.grad.square().sum()) * size**2)
+    length = _total(squares).sqrt()
+    own = _total([in_float64(_moving(part)) for part in parts]).sqrt()
     for part, size in zip(parts, sizes, strict=True):
-        if part.master.grad is not None and length > 0.0:
-            part.master.add_(part.master.grad, alpha=share * own * size**2 / length)
+        if part.master.grad is not None:
+            step = torch.where(length > 0.0, share * own * size**2 / length, 0.0)
+            part.master.addcmul_(part.master.grad, step.to(part.master))
         part.publish()
     try:
         yield
@@ -52,6 +53,11 @@ def uphill(
             part.publish()
 
 
-def _moving(part: Master) -> int:
-    pruned = 0 if part.pruned is None else int(torch.count_nonzero(part.pruned))
-    return part.master.numel() - pruned
+def _moving(part: Master) -> Tensor:
+    """Number of weights that are not pruned."""
+    whole = torch.tensor(float(part.master.numel()))
+    return whole if part.pruned is None else part.master.numel() - torch.count_nonzero(part.pruned)
+
+
+def _total(values: Sequence[Tensor]) -> Tensor:
+    return sum(values, torch.zeros((), dtype=torch.float64))

@@ -14,11 +14,13 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from autoprune.bench.inspection import Inspection
 from autoprune.report import plots, words
 from autoprune.report.benefit import megabytes, speed_in_short
 from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
+from autoprune.report.inspection_plot import inspection_svg
 from autoprune.report.layers import by_block
 from autoprune.report.leaderboard import shown_left_out, shown_verdict
 from autoprune.report.markup import asset, template
@@ -81,8 +83,13 @@ class TableRow:
     sort: dict[str, float]
 
 
-def render(report: RunReport) -> str:
-    """The whole report as HTML text, under 2 MB."""
+def render(report: RunReport, inspection: Inspection | None = None) -> str:
+    """The whole report as HTML text, under 2 MB.
+
+    Args:
+        report: The run.
+        inspection: What the designer was told about the model, if anything; shown as a picture.
+    """
     script = asset("script.js")
     winner = report.winner
     shown = _in_order(report)[:_MAX_ROWS]
@@ -105,7 +112,7 @@ def render(report: RunReport) -> str:
         left_out=len(report.entries) - len(shown),
         winner=next((row for row in rows if winner and row.entry.id == winner.id), None),
         has_sealed=any(e.sealed_perplexity is not None or e.sealed_failure for e in report.entries),
-        pictures=_pictures(report),
+        pictures=[*_pictures(report), *_inspected(inspection)],
         proposals=[(line, words.duration(line.seconds)) for line in proposals(report)],
         rejections=words.rejections(report),
         front=[
@@ -123,9 +130,9 @@ def render(report: RunReport) -> str:
     return page.encode("utf-8", "replace").decode()
 
 
-def write_html(report: RunReport, path: Path) -> None:
-    """Render and write the report, atomically."""
-    write_text(path, render(report))
+def write_html(report: RunReport, path: Path, inspection: Inspection | None = None) -> None:
+    """Render and write the report, atomically; see :func:`render`."""
+    write_text(path, render(report, inspection))
 
 
 def _in_order(report: RunReport) -> list[ReportEntry]:
@@ -278,6 +285,18 @@ def _pictures(report: RunReport) -> list[dict[str, Any]]:
         }
         for name in plots.names(report)
     ]
+
+
+def _inspected(found: Inspection | None) -> list[dict[str, Any]]:
+    if found is None:
+        return []
+    note = (
+        f"The inspection that prompts quote: nats per token added on {found.windows} selection "
+        f"windows of {plain(found.corpus, 80)}, each kind or block pruned alone by Wanda's scores."
+    )
+    wide, narrow = (Markup(inspection_svg(found, size)) for size in ("wide", "narrow"))
+    title = "The model before pruning"
+    return [{"name": "inspection", "title": title, "note": note, "wide": wide, "narrow": narrow}]
 
 
 def _pretty(value: Any) -> str:

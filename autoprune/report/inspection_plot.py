@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from autoprune.bench.inspection import Inspection
-from autoprune.report.canvas import BLUE, ORANGE, Canvas, new_canvas
+from autoprune.report.canvas import BLUE, ORANGE, Canvas, Size, new_canvas, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,25 +14,43 @@ PANEL, LINE = 2.8, 0.28
 
 def inspection_png(found: Inspection) -> bytes:
     """Damage by kind and by block on top, the skewness of scores by kind and block below."""
-    kinds = list(found.kinds)
-    with new_canvas("wide", PANEL + 1.0 + LINE * len(kinds)) as canvas:
-        grid = canvas.figure.add_gridspec(
-            2, 2, height_ratios=(PANEL, 1.0 + LINE * len(kinds)), width_ratios=(1, 1)
-        )
-        _bars(
-            canvas.figure.add_subplot(grid[0, 0]),
-            f"one kind alone at {found.sparsity:.0%}",
-            {kind: found.kinds[kind] for kind in kinds},
-            BLUE,
-        )
-        _bars(
-            canvas.figure.add_subplot(grid[0, 1]),
-            f"one block alone at {found.sparsity:.0%}",
-            {str(block): nats for block, nats in found.blocks.items()},
-            ORANGE,
-        )
-        _map(canvas, canvas.figure.add_subplot(grid[1, :]), found, kinds)
+    with new_canvas("wide", _height(found)) as canvas:
+        _draw(canvas, found)
         return canvas.png()
+
+
+def inspection_svg(found: Inspection, size: Size) -> str:
+    """The same as an SVG element for a report; on a phone the panels stand below each other."""
+    with new_canvas(size, _height(found), _height(found) + PANEL) as canvas:
+        _draw(canvas, found)
+        worst = max(found.kinds, key=lambda kind: found.kinds[kind], default="none")
+        alt = (
+            f"Loss added by pruning one kind of matrix alone, most for {worst}, or one block "
+            "alone; skewness of scores by kind and block"
+        )
+        return canvas.svg(f"inspection-{size}", alt)
+
+
+def _height(found: Inspection) -> float:
+    return PANEL + 1.0 + LINE * len(found.kinds)
+
+
+def _draw(canvas: Canvas, found: Inspection) -> None:
+    kinds = list(found.kinds)
+    below = 1.0 + LINE * len(kinds)
+    if canvas.narrow:
+        grid = canvas.figure.add_gridspec(3, 1, height_ratios=(PANEL, PANEL, below))
+        places = grid[0, 0], grid[1, 0], grid[2, 0]
+    else:
+        grid = canvas.figure.add_gridspec(2, 2, height_ratios=(PANEL, below), width_ratios=(1, 1))
+        places = grid[0, 0], grid[0, 1], grid[1, :]
+    first, second, third = (canvas.figure.add_subplot(place) for place in places)
+    share = f"{found.sparsity:.0%}"
+    by_kind = {plain(kind, 20): nats for kind, nats in found.kinds.items()}
+    _bars(first, f"one kind alone at {share}", by_kind, BLUE)
+    by_block = {str(block): nats for block, nats in found.blocks.items()}
+    _bars(second, f"one block alone at {share}", by_block, ORANGE)
+    _map(canvas, third, found, kinds)
 
 
 def _bars(axes: "Axes", title: str, values: dict[str, float], colour: str) -> None:
@@ -64,7 +82,7 @@ def _map(canvas: Canvas, axes: "Axes", found: Inspection, kinds: list[str]) -> N
         for kind in kinds
     ]
     image = axes.imshow(rows, aspect="auto", cmap="cividis", interpolation="nearest")
-    axes.set_yticks(range(len(kinds)), kinds, fontsize=8)
+    axes.set_yticks(range(len(kinds)), [plain(kind, 20) for kind in kinds], fontsize=8)
     step = max(1, len(blocks) // 15)
     axes.set_xticks(range(0, len(blocks), step), [str(block) for block in blocks[::step]])
     axes.set_xlabel("block")

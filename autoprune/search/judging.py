@@ -1,9 +1,10 @@
 """Skips recipes that are not worth measuring, according to judges that have proved reliable.
 
-A recipe is skipped if every judge in use finds it unlikely to come within reach of the best. A
-judge is in use while its forecasts, each made before its outcome, clearly beat the best constant
-forecast. One in ten of the skipped, drawn at random, is measured anyway to show what the rule
-costs.
+A recipe is skipped if every judge in use that has an opinion of it finds it unlikely to come within
+reach of the best: where two have one, both must; one alone may, if it is in use. A judge is in use
+while its forecasts, each made before its outcome, clearly beat the best constant forecast; until
+then it neither skips a recipe nor saves one. One in ten of the skipped, drawn at random, is
+measured anyway to show what the rule costs.
 """
 
 from collections.abc import Sequence

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import AutopruneError, InfiniteActivationError
+from autoprune.precision import WITHOUT_FLOAT64, where_float64_is
 
 BASIC = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
 MOMENTS = frozenset({"x_norm", "x_mean", "x_var"})
@@ -31,7 +32,8 @@ class InputAccumulator:
     Args:
         features: Number of input features.
         needs: Names of the statistics wanted; the others cost nothing.
-        device: Device of the Gram matrix; the vectors are small and stay in main memory.
+        device: Device of the inputs, where sums stay until :meth:`result`, so that no batch waits
+            for a copy; those in float64 are in main memory if the device has none.
 
     Attributes:
         tokens: Number of tokens seen.
@@ -44,9 +46,10 @@ class InputAccumulator:
         self.damping = 0.0
         self._needs = frozenset(needs)
         self._moments = not MOMENTS.isdisjoint(needs)
-        self._mean = torch.zeros(features, dtype=torch.float64)
-        self._deviation = torch.zeros(features, dtype=torch.float64)
-        self._largest = torch.zeros(features)
+        sums = torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
+        self._mean = torch.zeros(features, dtype=torch.float64, device=sums)
+        self._deviation = torch.zeros(features, dtype=torch.float64, device=sums)
+        self._largest = torch.zeros(features, device=device)
         gram = not FROM_GRAM.isdisjoint(needs)
         self._gram = torch.zeros(features, features, device=device) if gram else None
 
@@ -72,7 +75,7 @@ class InputAccumulator:
             if "x_max" in self._needs:
                 # Two reductions: aminmax over the first axis is ten times slower on a CPU.
                 largest = torch.maximum(piece.amax(0), -piece.amin(0))
-                self._largest = torch.maximum(self._largest, largest.cpu())
+                self._largest = torch.maximum(self._largest, largest)
         if mean is not None:
             self._merge(mean, deviation, count)
         if self._gram is not None:
@@ -84,10 +87,10 @@ class InputAccumulator:
         return torch.mv(x.T, torch.ones(count, device=x.device)) / count
 
     def _merge(self, mean: Tensor, deviation: Tensor, count: int) -> None:
-        delta = mean.cpu().double() - self._mean
+        delta = where_float64_is(mean).double() - self._mean
         total = self.tokens + count
         self._mean += delta * (count / total)
-        self._deviation += deviation.cpu().double()
+        self._deviation += where_float64_is(deviation).double()
         self._deviation += delta.square() * (self.tokens * count / total)
 
     def merge(self, other: "InputAccumulator") -> None:
@@ -115,12 +118,12 @@ class InputAccumulator:
         if not self.tokens:
             return self._indifferent()
         count = self.tokens
-        variance = self._deviation / count
+        mean, variance = self._mean.cpu(), self._deviation.cpu() / count
         values = {
-            "x_norm": (variance + self._mean.square()).sqrt(),
-            "x_mean": self._mean,
+            "x_norm": (variance + mean.square()).sqrt(),
+            "x_mean": mean,
             "x_var": variance,
-            "x_max": self._largest,
+            "x_max": self._largest.cpu(),
         }
         chosen = {name: value.float() for name, value in values.items() if name in self._needs}
         gram = None if self._gram is None else mirrored(self._gram / count).cpu()
@@ -137,7 +140,7 @@ class InputAccumulator:
         return chosen
 
     def _indifferent(self) -> dict[str, Tensor]:
-        ones = torch.ones_like(self._largest)
+        ones = torch.ones(len(self._largest))
         values = {"x_norm": ones, "x_mean": torch.zeros_like(ones), "x_var": ones, "x_max": ones}
         values |= {"hessian_diag": ones, "gram": torch.eye(len(ones))}
         # Copies, as a file of tensors refuses two that share memory.

@@ -97,7 +97,15 @@ def _paired_end(place: int) -> Callable[[Record, Of], float]:
 
 def setting(record: Record, of: Of) -> float:
     """A number of how it was measured: ``field`` of record.json, such as protocol.seqlen."""
-    value: Any = record.body
+    return _number(record.body, of)
+
+
+def count(record: Record, of: Of) -> float:
+    """A number that was counted: ``field`` of counts.json, such as build.rejected.tie."""
+    return _number(record.counts, of)
+
+
+def _number(value: Any, of: Of) -> float:
     for name in str(of["field"]).split("."):
         value = value[int(name)] if isinstance(value, list) else value[name]
     return float(value) * float(of.get("scale", 1))
@@ -244,6 +252,7 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "low over windows": _paired_end(0),
     "high over windows": _paired_end(1),
     "setting": setting,
+    "count": count,
     "seconds": seconds,
     "megabytes": megabytes,
     "selection": selection,

@@ -19,6 +19,7 @@ LOSSES = "autoprune losses"
 SCORES = "autoprune scores"
 FORECASTS = "autoprune forecasts"
 SEARCHES = "autoprune searches"
+COUNTS = "autoprune counts"
 # What every record says of how it was made, at the top or in its protocol.
 ORIGIN = ("command", "commit", "machine", "date")
 DENSE = "dense"
@@ -44,6 +45,7 @@ class Record:
         hits: Whether each answered forecast came true, by what the question showed.
         firsts: Whether each answer was the recipe shown first, by the same.
         searches: What came out of each search, by arm and seed.
+        counts: Numbers that were counted, under names.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Record:
     hits: Mapping[str, list[bool]] = field(default_factory=dict)
     firsts: Mapping[str, list[bool]] = field(default_factory=dict)
     searches: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
+    counts: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, method: str, budget: str) -> Mapping[int, Windows]:
         """Losses by draw.
@@ -117,9 +120,11 @@ def read_record(folder: Path) -> Record:
     if kind == SEARCHES:
         made = read_json(folder / "searches.json")["searches"]
         return Record(folder, body, {}, searches={(one["arm"], one["seed"]): one for one in made})
+    if kind == COUNTS:
+        return Record(folder, body, {}, counts=read_json(folder / "counts.json"))
     raise EvidenceError(
         f"{folder.name}/record.json has the format {kind!r}; known: {COMPARISON}, {LOSSES}, "
-        f"{SCORES}, {FORECASTS}, {SEARCHES}"
+        f"{SCORES}, {FORECASTS}, {SEARCHES}, {COUNTS}"
     )
 
 

@@ -1,8 +1,9 @@
 """What a search begins with on this machine, checked before anything is created."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autoprune.design.given import read_facts, read_script
 from autoprune.design.mailbox import Mailbox
@@ -94,15 +95,23 @@ def given_facts(params: _Beginning) -> list[str]:
     return read_facts(Path(params.facts).expanduser())
 
 
-def keep_facts(files: RunFiles, facts: Sequence[str]) -> None:
-    """Keep the sentences that a search was started with in its folder.
+def keep_facts(files: RunFiles, facts: Sequence[str], source: str | None) -> None:
+    """Keep the inspection that a search was started with in its folder, for prompts and report.
 
     Args:
         files: The search's files.
         facts: The sentences in its settings on record.
+        source: The file they were read from; if it has other sentences by now, or figures that
+            cannot be read, only the sentences are kept.
     """
-    if facts and not files.inspection.exists():
-        write_json(files.inspection, {"facts": list(facts)})
+    if not facts or files.inspection.exists():
+        return
+    kept: dict[str, Any] = {"facts": list(facts)}
+    with suppress(AutopruneError, OSError):
+        found = read_object(Path(source or "").expanduser())
+        if found.get("facts") == kept["facts"]:
+            kept = found
+    write_json(files.inspection, kept)
 
 
 def has_begun(params: _Beginning) -> bool:

@@ -100,7 +100,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
     with computing_on(params.device), nothing_left(files), _opened(files, params, session) as found:
         if found.finished is None or params.device is not None:
             require_same_device(files, run_id, default_device())
-        keep_facts(files, found.spec.facts)
+        keep_facts(files, found.spec.facts, params.facts)
         save_params(state, run_id, params)
         files.add_facts(command=params.command())
         bench = SearchBench(

@@ -96,7 +96,10 @@ def test_a_planted_heavy_matrix_stands_out(tmp_path: Path) -> None:
         path = tmp_path / "inspection.json"
         write_json(path, found.to_json())
         assert read_facts(path) == found.facts
-        assert json.loads(path.read_text())["matrices"][3]["shape"] == list(layer.shape)
+        kept = json.loads(path.read_text())
+        assert kept["matrices"][3]["shape"] == list(layer.shape)
+        assert Inspection.from_json(kept) == found
+        assert Inspection.from_json({"facts": kept["facts"]}) is None
 
 
 def test_shapes_of_known_matrices() -> None:

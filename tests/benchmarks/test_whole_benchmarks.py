@@ -29,6 +29,7 @@ from benchmarks import (
     repairs,
     row_systems,
     searching,
+    streaming,
     table,
     throughput,
 )
@@ -256,3 +257,38 @@ def test_experts_are_pruned_by_each_criterion_on_own_and_other_text(
     mean = math.exp(sum(float(nll.sum()) for nll in losses.values()) / 4)
     assert mean == pytest.approx(of["reap, calibrated on other"]["on own text"])
     assert run(experts, monkeypatch, out, *words)["rows"] == found["rows"]
+
+
+def test_streaming_makes_estimates_and_prunes_in_processes_that_read_its_options(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
+    monkeypatch.setattr(streaming, "SIZES", {"3b": {}, "tenth": tiny})
+    monkeypatch.setattr(streaming, "VOCABULARY", 128)
+    monkeypatch.setattr(streaming, "OUT", out)
+    figures: dict[str, Any] = {}
+    monkeypatch.setattr(streaming, "report", figures.update)
+    plans = []
+    job_of = streaming.job_of
+
+    def kept(args: Any) -> Any:
+        plans.append((job := job_of(args)).plan)
+        assert job.windows.shape == (2, 16)
+        return job
+
+    def here(_: str, *words: str) -> dict[str, Any]:
+        figures.clear()
+        monkeypatch.setattr(sys, "argv", ["streaming", *words])
+        streaming.main()
+        return {"peak_mb": 1.0, "process_s": 1.0, "others": 0.0, **figures}
+
+    monkeypatch.setattr(streaming, "job_of", kept)
+    monkeypatch.setattr(streaming, "run_fresh", here)
+    words = ["--size", "tenth", "--calibration-windows", "2", "--seqlen", "16"]
+    made = run(streaming, monkeypatch, out, *words, "--repair", "sparsegpt", "--allocation", "ramp")
+    assert [row["what"] for row in made["rows"]] == ["peak memory, MB", "disk, MB", "seconds"]
+    budget = made["goals"][-1]
+    assert (budget["what"], budget["value"]) == ("weights off the budget", 0)
+    # The estimate and the run.
+    assert [plan.repair.text for plan in plans] == ["sparsegpt"] * 2
+    assert {type(plan.allocation).__name__ for plan in plans} == {"Ramp"}

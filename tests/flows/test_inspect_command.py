@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from autoprune.design.given import read_facts
+from tasks.run_files import RunFiles
+from tasks.state import State
 from tests.support.command_line import CommandLine
+from tests.support.small_search import LINE, script
 
 SIZES = "--seqlen 32 --calibration-windows 2 --selection-windows 2"
 
@@ -43,3 +46,23 @@ def test_tables_are_shown_where_their_files_cannot_be_written(
     shown = cli(line, code=1).err
     assert "model.layers.1.mlp.up_proj" in shown and "the disk is full" in shown
     assert "saved" not in shown
+
+
+@pytest.mark.pictures
+def test_the_report_of_a_search_with_its_facts_shows_the_picture(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    out = tmp_path / "inspected"
+    cli(f"inspect MODEL --corpus TEXT {SIZES} -q --layers last --out {out}")
+    answers = script(tmp_path, ["metric: abs(W) * x_norm ** 0.5\ngroup: row\n"])
+    asked = "--candidates 1 --slots 1 --no-register-winner --run shown"
+    line = f"{LINE} --designer scripted --script {answers} {asked}"
+    cli(f"{line} --facts {out / 'inspection.json'}")
+    files = RunFiles.of(State.open(), "shown")
+    # The search has its own copy.
+    (out / "inspection.json").unlink()
+    cli("report shown -q")
+    page = files.page.read_text(encoding="utf-8")
+    assert "The model before pruning" in page
+    assert page.count('aria-label="Loss added by pruning one kind of matrix alone') == 2
+    assert (files.plots / "inspection.png").read_bytes().startswith(b"\x89PNG")

@@ -10,12 +10,12 @@ import pytest
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.mailbox import Mailbox
 from autoprune.instruct import Answer, Ask
+from benchmarks.forum import BENCHMARK, PLANTED, model_of_forum, write_forum
 from flows.cli import main
 from flows.evaluate.params import EvaluateParams
 from flows.instruct.instructing import ask_in_files
 from tests.support.chat_server import Answer as Served
 from tests.support.chat_server import completion, obedient, serving
-from tests.support.forum import BENCHMARK, PLANTED, model_of_forum, write_forum
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from autoprune.instruct import (
     write_window,
 )
 from autoprune.instruct.rules import untestable_reason
+from benchmarks.forum import BENCHMARK, PLANTED, Counting, write_forum
 from flows.evaluate.flow import _notes
-from tests.support.forum import BENCHMARK, PLANTED, Counting, write_forum
 from tests.support.tiny_subject import tiny_subject
 
 TRAIN = Wanted("train", until=date(2023, 12, 15))

@@ -45,7 +45,7 @@ def noise(entry: Entry) -> float | None:
 
 
 class Fixed:
-    def __init__(self, make: Callable[[Entry], Forecast]) -> None:
+    def __init__(self, make: Callable[[Entry], Forecast | None]) -> None:
         self.forecast = make
 
 
@@ -132,6 +132,49 @@ def test_a_useless_judge_is_never_used(
     assert found is not None and found.judged > 30 and found.grades[0].outcomes >= 8
     assert not found.skipped + found.audited
     assert not any(j.used for j in search._loop.race.jury.known.values())
+
+
+FAIL, HOPE = Forecast(5.0, 1.0), Forecast(-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "used", "skips"),
+    [
+        # Both in use: both must expect a failure.
+        (FAIL, FAIL, "first second", True),
+        (FAIL, HOPE, "first second", False),
+        (HOPE, FAIL, "first second", False),
+        # The other has no opinion: one alone may skip, if it is in use.
+        (FAIL, None, "first second", True),
+        (FAIL, None, "first", True),
+        (FAIL, None, "second", False),
+        # A judge that does not beat the base rate neither skips nor saves.
+        (FAIL, HOPE, "first", True),
+        (FAIL, HOPE, "second", False),
+        (FAIL, FAIL, "", False),
+        (None, None, "first second", False),
+    ],
+)
+def test_judges_in_use_skip_what_all_with_an_opinion_expect_to_fail(
+    first: Forecast | None, second: Forecast | None, used: str, skips: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    judges = {
+        "first": lambda archive: Fixed(lambda entry: first),
+        "second": lambda archive: Fixed(lambda entry: second),
+    }
+    monkeypatch.setattr(judging, "JUDGES", judges)
+    grades = [judging.JudgeGrade(name, 9, 0.1, 0.2, name in used.split()) for name in judges]
+    monkeypatch.setattr(judging, "grades_of", lambda archive, judgements: grades)
+    search, _ = run(tmp_path, drawn(judge="on", budget=SearchBudget(candidates=14)))
+    known = list(search._loop.race.jury.known.values())
+    assert len(known) > 8
+    assert any(j.decision != "measure" for j in known) == skips
+    for judgement in known:
+        opinions = [judgement.forecasts[name] for name in judgement.used]
+        assert set(judgement.used) <= set(used.split())
+        if judgement.decision != "measure":
+            assert opinions and all(found is FAIL for found in opinions)
 
 
 def test_one_of_each_ten_skipped_is_measured_and_tells_what_skipping_costs(

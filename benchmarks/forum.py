@@ -15,7 +15,7 @@ from autoprune.design.chat import ChatRequest
 BENCHMARK = (
     "Nine brave otters carried seventeen heavy golden boxes across one very wide frozen river"
 )
-# How many threads of each kind; what becomes of them is in the test.
+# How many threads of each kind.
 PLANTED = {
     "good": 40, "majority": 10, "young": 25, "month": 5, "lonely": 15, "chatter": 15,
     "unsolved": 10, "disagree": 15, "boxless": 10, "tie": 5, "link": 10, "ten": 8, "nine": 7,
@@ -85,6 +85,7 @@ class Counting:
         self.calls, self._stop_at, self._answer = 0, stop_at, answer
 
     def __call__(self, request: ChatRequest) -> str:
+        """Count the call and answer it."""
         if self.calls == self._stop_at:
             raise KeyboardInterrupt
         self.calls += 1
