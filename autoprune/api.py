@@ -28,6 +28,7 @@ from autoprune.progress import Report, silent
 from autoprune.pruning import PruneOutcome, PruningPlan
 from autoprune.pruning import prune as prune_in_place
 from autoprune.recipe import Recipe
+from autoprune.renamed import renamed
 from autoprune.schemes import Scheme, Shrunk, require_share
 from autoprune.schemes.card import scheme_card
 from autoprune.spelling import split_outside
@@ -109,7 +110,7 @@ def prune(
     *,
     scheme: None = ...,
     corpus: str | Path = ...,
-    windows: int = ...,
+    calibration_windows: int = ...,
     seqlen: int = ...,
     seed: int = ...,
     out: str | Path | None = ...,
@@ -126,7 +127,7 @@ def prune(
     sparsity: float | Budget,
     scheme: str | Scheme,
     corpus: str | Path = ...,
-    windows: int = ...,
+    calibration_windows: int = ...,
     seqlen: int = ...,
     seed: int = ...,
     out: str | Path | None = ...,
@@ -135,6 +136,7 @@ def prune(
 ) -> Smaller: ...
 
 
+@renamed(windows="calibration_windows")
 def prune(
     model: str | Path | LoadedModel,
     recipe: str | Recipe = USUAL_RECIPE,
@@ -143,7 +145,7 @@ def prune(
     *,
     scheme: str | Scheme | None = None,
     corpus: str | Path = USUAL_CORPUS,
-    windows: int = 16,
+    calibration_windows: int = 16,
     seqlen: int = 512,
     seed: int = 0,
     out: str | Path | None = None,
@@ -166,7 +168,7 @@ def prune(
             and no pattern. See :class:`autoprune.bench.smaller.Shrinking`.
         corpus: Calibration text: a known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; read
             only if the recipe needs text.
-        windows: Number of calibration windows.
+        calibration_windows: Windows of calibration text.
         seqlen: Tokens per window.
         seed: Seed for random controls and for the order of tuning.
         out: Folder for the pruned model, absent or empty; weights are saved in the type of the
@@ -191,7 +193,7 @@ def prune(
             )
         chosen = Shrinking.parse(scheme) if isinstance(scheme, str) else Shrinking(scheme)
         require_saved(chosen.scheme.NAME)
-        size = (str(corpus), windows, seqlen)
+        size = (str(corpus), calibration_windows, seqlen)
         assert sparsity is not None
         return _smaller(model, chosen, sparsity, size, seed, out, overwrite, report)
     read = [str(corpus)]
@@ -208,15 +210,17 @@ def prune(
         by.check(plan)
     _check_out(model, read, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
-    text, tokens, count = None, None, windows + plan.repair.fresh_windows
+    text, tokens, count = None, None, calibration_windows + plan.repair.fresh_windows
     if plan.uses_text(by.needs):
         text = load_corpus(str(corpus), tokenizer=loaded.tokenizer)
         tokens = token_windows(text, loaded.tokenizer, count, seqlen)
     if out is not None:
         plan = replace(plan, saved=checkpoint_type(loaded.source))
-    used, fresh = (None, None) if tokens is None else (tokens[:windows], tokens[windows:])
+    used, fresh = None, None
+    if tokens is not None:
+        used, fresh = tokens[:calibration_windows], tokens[calibration_windows:]
     outcome = prune_in_place(loaded.model, by, plan, windows=used, fresh=fresh, report=report)
-    notes = (*_notes_on(text, used, windows), *outcome.notes)
+    notes = (*_notes_on(text, used, calibration_windows), *outcome.notes)
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:
         return made

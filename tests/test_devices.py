@@ -197,7 +197,8 @@ def test_every_repair_runs_on_a_gpu(solver: str) -> None:
 @needs_cuda
 def test_a_bench_validates_on_a_gpu(tmp_path: Path) -> None:
     model, corpus = tiny_place(tmp_path)
-    with Bench.open(model, corpus=corpus, seqlen=32, windows=2, selection=3) as bench:
+    sizes = {"calibration_windows": 2, "selection_windows": 3}
+    with Bench.open(model, corpus=corpus, seqlen=32, **sizes) as bench:
         assert bench.layers[0].read().is_cuda
         found = bench.validate("wanda", 0.5)
     assert found.ok and found.reconstruction_error is not None

@@ -108,7 +108,8 @@ def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
 ) -> None:
     line = "ria+ramp+dsnot+mrp+ebft:epochs=1"
     out = tmp_path / "out"
-    made = autoprune.prune(model, line, 0.55, corpus=text, windows=4, seqlen=32, seed=3, out=out)
+    size = {"calibration_windows": 4, "seqlen": 32}
+    made = autoprune.prune(model, line, 0.55, corpus=text, **size, seed=3, out=out)  # type: ignore[arg-type]
     other = autoprune.load(str(model))
     windows = autoprune.api.token_windows(
         autoprune.api.load_corpus(str(text)), other.tokenizer, 4, 32
@@ -145,7 +146,7 @@ def test_what_is_read_is_never_replaced(
     old.mkdir()
     for name, content in (("config.json", "{}"), ("text.txt", text.read_text())):
         (old / name).write_text(content)
-    where = {"out": old, "overwrite": True, "windows": 4, "seqlen": 32}
+    where = {"out": old, "overwrite": True, "calibration_windows": 4, "seqlen": 32}
     with pytest.raises(UsageError, match=r"holds the source .*text\.txt"):
         autoprune.prune(model, corpus=old / "text.txt", **where, **asked)
     (old / "mine.py").write_text(program_source("mrp"))
@@ -163,7 +164,7 @@ def test_a_model_never_appears_without_the_fingerprint_of_its_text(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(SeenText, "save", full)
-    size = {"corpus": text, "windows": 4, "seqlen": 32}
+    size = {"corpus": text, "calibration_windows": 4, "seqlen": 32}
     with pytest.raises(AutopruneError, match=r"could not write .*No space left"):
         autoprune.prune(model, "wanda", 0.5, **size, out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -185,7 +186,7 @@ def test_a_line_says_what_compare_says() -> None:
 
 
 def test_a_sequential_line_is_pruned_so(model: Path, text: Path) -> None:
-    size = {"corpus": text, "windows": 4, "seqlen": 32}
+    size = {"corpus": text, "calibration_windows": 4, "seqlen": 32}
     shot = autoprune.prune(model, "wanda", 0.5, **size)
     walk = autoprune.prune(model, "wanda+sequential", 0.5, **size)
     assert shot.mask_digest != walk.mask_digest and shot.zeros == walk.zeros
@@ -194,7 +195,7 @@ def test_a_sequential_line_is_pruned_so(model: Path, text: Path) -> None:
 def test_a_text_with_fewer_windows_than_asked_is_noted(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "short.txt"
     path.write_text("abcde " * 18)
-    size = {"corpus": path, "windows": 16, "seqlen": 32}
+    size = {"corpus": path, "calibration_windows": 16, "seqlen": 32}
     for made in (
         autoprune.prune(model, "wanda", 0.5, **size),
         autoprune.prune(model, scheme="depth:criterion=influence", sparsity=0.5, **size),
@@ -221,3 +222,14 @@ def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="no sparsity was given"):
         Budget()
     assert Budget(pattern="2:4").share == 0.5
+
+
+def test_earlier_names_of_windows_are_answered_with_those_of_today(model: Path) -> None:
+    with pytest.raises(UsageError, match="windows is now calibration_windows; write calib"):
+        autoprune.prune(model, "wanda", windows=4)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="write calibration_windows=2, selection_windows=3, seal"):
+        autoprune.Bench.open(model, windows=2, selection=3, sealed=1)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="selection is now selection_windows"):
+        autoprune.inspect_model(model, selection=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="sample"):
+        autoprune.prune(model, "wanda", sample=4)  # type: ignore[call-overload]

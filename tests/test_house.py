@@ -8,8 +8,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
+LONGEST_SUBJECT = 72
+# The commit that states the limit; some before it are longer.
+SUBJECTS_SINCE = "a4bf1c8a0665e88786afb415d3ced17452c14069"
 OURS = {"autoprune", "flows", "sandbox", "tasks"}
 PYTHONS = sys.stdlib_module_names
 # What a function may import from our own packages and the standard library, and why. All else
@@ -106,6 +111,14 @@ def test_tests_share_code_by_a_package_alone() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in SOURCES if "tests" in path.parts}
     assert len(texts) > 50
     assert [str(path) for path, text in texts.items() if pattern.search(text)] == []
+
+
+def test_subjects_of_commits_are_short() -> None:
+    log = ["git", "log", "--format=%s", f"{SUBJECTS_SINCE}..HEAD"]
+    done = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"the history since {SUBJECTS_SINCE} is not here")
+    assert [one for one in done.stdout.splitlines() if len(one) > LONGEST_SUBJECT] == []
 
 
 def test_the_map_names_every_room_and_only_files_that_exist() -> None:

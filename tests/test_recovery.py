@@ -295,7 +295,7 @@ RECIPE = "wanda+recover:steps=10,rate=0.003"
 def test_a_bench_takes_fresh_windows_and_the_recipe_off_again(
     place: tuple[Path, Path], kind: Callable[[], PoolDraws | None]
 ) -> None:
-    sizes = {"windows": 2, "selection": 3, "sealed": 2}
+    sizes = {"calibration_windows": 2, "selection_windows": 3, "sealed_windows": 2}
     with Bench.open(place[0], corpus=place[1], seqlen=32, **sizes) as bench:
         bench.calibration = kind() or bench.calibration
         for draw in (0, 1):
@@ -317,7 +317,7 @@ def test_a_bench_takes_fresh_windows_and_the_recipe_off_again(
 
 
 def test_the_front_door_saves_what_was_recovered(place: tuple[Path, Path], tmp_path: Path) -> None:
-    sizes = {"windows": 2, "seqlen": 32, "corpus": place[1]}
+    sizes = {"calibration_windows": 2, "seqlen": 32, "corpus": place[1]}
     made = autoprune.prune(place[0], RECIPE, 0.5, out=tmp_path / "out", **sizes)  # type: ignore[arg-type]
     assert made.saved is not None and made.saved.zeros.zeros == made.zeros
     assert "held-out windows" in made.notes[-1]

@@ -86,7 +86,7 @@ def test_norms_and_biases_of_blocks_are_tuned_as_well(family: str) -> None:
 
 
 def test_a_bench_remembers_tuned_norms_and_takes_them_off(place: tuple[Path, Path]) -> None:
-    sizes = {"windows": 2, "selection": 3, "sealed": 2}
+    sizes = {"calibration_windows": 2, "selection_windows": 3, "sealed_windows": 2}
     with Bench.open(place[0], corpus=place[1], seqlen=32, **sizes) as bench:
         dense = state(bench.loaded.model)
         made = []
@@ -99,7 +99,8 @@ def test_a_bench_remembers_tuned_norms_and_takes_them_off(place: tuple[Path, Pat
 
 
 def test_the_front_door_saves_tuned_norms(place: tuple[Path, Path], tmp_path: Path) -> None:
-    recipe, sizes = "wanda+ebft:epochs=2,norms=true", {"windows": 2, "seqlen": 32}
+    recipe = "wanda+ebft:epochs=2,norms=true"
+    sizes = {"calibration_windows": 2, "seqlen": 32}
     made = autoprune.prune(place[0], recipe, 0.5, out=tmp_path / "out", corpus=place[1], **sizes)  # type: ignore[arg-type]
     opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert not changed(state(made.model.model), state(opened))

@@ -31,6 +31,7 @@ from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
 from autoprune.pruning import PruneOutcome
 from autoprune.recipe import Recipe
+from autoprune.renamed import renamed
 from autoprune.statistics.statistics import Statistics
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
@@ -82,6 +83,7 @@ class Bench(ModelBench):
         self._predictions: dict[str, DensePredictions] = {}
 
     @classmethod
+    @renamed(windows="calibration_windows", selection="selection_windows", sealed="sealed_windows")
     @contextmanager
     def open(
         cls,
@@ -89,9 +91,9 @@ class Bench(ModelBench):
         *,
         corpus: str | Path = "wikipedia-sample",
         seqlen: int = 512,
-        windows: int = 16,
-        selection: int = 16,
-        sealed: int = 100,
+        calibration_windows: int = 16,
+        selection_windows: int = 16,
+        sealed_windows: int = 100,
         split: int = 0,
         seed: int = 0,
         cache: Path | None = None,
@@ -107,9 +109,9 @@ class Bench(ModelBench):
             corpus: A known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; it is split by
                 document into calibration, selection and sealed text.
             seqlen: Tokens per window.
-            windows: Calibration windows per draw.
-            selection: Windows of the selection part.
-            sealed: Windows of the sealed part.
+            calibration_windows: Windows per draw of the calibration part.
+            selection_windows: Windows of the selection part.
+            sealed_windows: Windows of the sealed part.
             split: Number of the split.
             seed: Seed for random controls and for the order of tuning.
             cache: Folder for windows and statistics; None: a temporary one.
@@ -118,9 +120,9 @@ class Bench(ModelBench):
             report: Called with progress.
             dtype: Type of the weights in memory, by torch's name.
         """
-        counts: dict[str, int] = {CALIBRATION: windows, SELECTION: selection, SEALED: sealed}
-        options: dict[str, str] = {CALIBRATION: "windows"}
-        text = BenchText(str(corpus), seqlen, counts, split, options)
+        sizes = (calibration_windows, selection_windows, sealed_windows)
+        counts = dict[str, int](zip((CALIBRATION, SELECTION, SEALED), sizes, strict=True))
+        text = BenchText(str(corpus), seqlen, counts, split, {p: f"{p}_windows" for p in counts})
         with ExitStack() as stack:
             if cache is None:
                 cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))

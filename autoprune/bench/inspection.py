@@ -17,6 +17,7 @@ from autoprune.masking.quotas import budget_zeros
 from autoprune.masking.select import keep_rows
 from autoprune.precision import in_float64, where_float64_is
 from autoprune.progress import Progress, Report, silent
+from autoprune.renamed import renamed
 
 if TYPE_CHECKING:
     from autoprune.models.structure import PrunableLinear
@@ -140,6 +141,7 @@ def _matrix(value: Mapping[str, Any]) -> MatrixFacts:
     return MatrixFacts(**known, shape=(rows, columns), damage=damage)
 
 
+@renamed(windows="calibration_windows", selection="selection_windows")
 def inspect_model(
     model: str | Path,
     *,
@@ -147,8 +149,8 @@ def inspect_model(
     sparsity: float = 0.6,
     layers: str = "first,middle,last",
     seqlen: int = 512,
-    windows: int = 16,
-    selection: int = 4,
+    calibration_windows: int = 16,
+    selection_windows: int = 4,
     cache: Path | None = None,
     report: Report = silent,
     dtype: str = "float32",
@@ -164,8 +166,8 @@ def inspect_model(
             ``middle``, ``last``, ``all`` or numbers from 0, separated by commas. Each matrix takes
             one pass over the selection windows.
         seqlen: Tokens per window.
-        windows: Number of calibration windows.
-        selection: Number of selection windows.
+        calibration_windows: Windows of calibration text.
+        selection_windows: Windows of selection text.
         cache: Folder for windows and statistics; None: a temporary one.
         report: Called with progress.
         dtype: Type of the weights in memory, by torch's name.
@@ -179,8 +181,8 @@ def inspect_model(
         model,
         corpus=corpus,
         seqlen=seqlen,
-        windows=windows,
-        selection=selection,
+        calibration_windows=calibration_windows,
+        selection_windows=selection_windows,
         cache=cache,
         report=report,
         dtype=dtype,

@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
 from autoprune.repair.layer import LayerRepair, Problem
 from autoprune.repair.parts import SOLVERS
@@ -42,9 +41,6 @@ class Dsnot(LayerRepair):
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The dense weight on the refined mask."""
-        missing = sorted(self.needs - problem.stats.keys())
-        if missing:
-            raise UsageError(f"repair 'dsnot' needs statistics that are missing: {missing}")
         weight = problem.weight
         mean, variance, norm = (
             problem.stats[name].to(weight) for name in ("x_mean", "x_var", "x_norm")

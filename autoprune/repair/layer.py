@@ -54,20 +54,8 @@ class Problem:
 
     @property
     def gram(self) -> Tensor:
-        """Mean of x x^T over tokens, [i, i], in the weight's precision.
-
-        Raises:
-            UsageError: If it was not collected or is not finite.
-        """
-        if "gram" not in self.stats:
-            raise UsageError("repair needs the Gram matrix; collect the statistic 'gram'")
-        gram = self.stats["gram"].to(self.weight)
-        if not bool(torch.isfinite(gram.sum())):
-            raise UsageError(
-                "the Gram matrix holds values that are not finite (activations overflowed in half "
-                "precision?); collect statistics with the model in float32 or bfloat16"
-            )
-        return gram
+        """Mean of x x^T over tokens, [i, i], in the weight's precision; ``NEEDS`` names it."""
+        return self.stats["gram"].to(self.weight)
 
 
 @dataclass(frozen=True)
@@ -96,8 +84,7 @@ class LayerRepair(RepairPart, ABC):
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """Return a proposed ``(weight, keep)``; :meth:`repair` enforces its guarantees.
 
-        Raises:
-            UsageError: If statistics are missing, or the Gram matrix stays singular.
+        The statistics that ``NEEDS`` names are there, and the Gram matrix is finite.
         """
 
     @torch.no_grad()
@@ -124,10 +111,22 @@ class LayerRepair(RepairPart, ABC):
             saved: Type in which the repaired weight will be stored; None means the given weight's.
 
         Raises:
-            UsageError: If a statistic is missing or not finite.
+            UsageError: If a statistic is missing, or the Gram matrix is not finite or stays
+                singular.
         """
+        self._require_statistics(stats)
         problem = _problem(weight, keep, stats, pattern, saved)
+        if "gram" in self.needs:
+            _require_finite(problem.gram)
         return _promised(problem, *self.solve(problem), judged="gram" in self.needs)
+
+    def _require_statistics(self, stats: Mapping[str, Tensor]) -> None:
+        missing = sorted(self.needs - stats.keys())
+        if missing:
+            raise UsageError(
+                f"repair {self.NAME!r} needs statistics that are missing: {missing}; collect the "
+                f"statistic{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}"
+            )
 
 
 @torch.no_grad()
@@ -169,6 +168,14 @@ def _problem(
     if dense.dtype not in (torch.float32, torch.float64):
         dense = dense.float()
     return Problem(dense, keep, stats, pattern, saved=saved or weight.dtype)
+
+
+def _require_finite(gram: Tensor) -> None:
+    if not bool(torch.isfinite(gram.sum())):
+        raise UsageError(
+            "the Gram matrix holds values that are not finite (activations overflowed in half "
+            "precision?); collect statistics with the model in float32 or bfloat16"
+        )
 
 
 def _promised(problem: Problem, repaired: Tensor, kept: Tensor, *, judged: bool) -> Repaired:

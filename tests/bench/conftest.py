@@ -18,6 +18,6 @@ def place(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def bench(place: tuple[Path, Path]) -> Iterator[Bench]:
     model, corpus = place
-    sizes = {"windows": 2, "selection": 3, "sealed": 2}
+    sizes = {"calibration_windows": 2, "selection_windows": 3, "sealed_windows": 2}
     with Bench.open(model, corpus=corpus, seqlen=32, **sizes) as made:
         yield made

@@ -50,7 +50,7 @@ def test_fresh_windows_are_none_of_the_draw_however_much_is_read(
     rows.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
     # So the number of windows decides how many documents are read.
     monkeypatch.setattr(windows, "_READ_CHARACTERS", 1)
-    sizes = {"windows": 8, "selection": 2, "sealed": 2}
+    sizes = {"calibration_windows": 8, "selection_windows": 2, "sealed_windows": 2}
     with Bench.open(place[0], corpus=rows, seqlen=32, **sizes) as bench:
         for draw in (0, 1):
             fresh = bench.fresh_windows(8, draw)
@@ -102,7 +102,8 @@ def test_a_formula_reads_only_what_is_offered(bench: Bench) -> None:
 
 def test_statistics_are_those_of_the_dense_model(bench: Bench, place: tuple[Path, Path]) -> None:
     name = bench.layers[-1].name
-    with Bench.open(place[0], corpus=place[1], seqlen=32, windows=2, selection=3) as other:
+    sizes = {"calibration_windows": 2, "selection_windows": 3}
+    with Bench.open(place[0], corpus=place[1], seqlen=32, **sizes) as other:
         wanted = other.calibrated(("x_norm",)).of(name)["x_norm"]
     with bench.dense:
         for layer in bench.layers:
@@ -153,7 +154,8 @@ def test_draws_are_of_one_size_and_differ(bench: Bench) -> None:
 
 def test_a_part_that_is_too_short_is_refused(bench: Bench) -> None:
     bench.text.counts |= {"selection": 10_000, "sealed": 10_000}
-    with pytest.raises(UsageError, match=r"selection part .* 10000 are asked for; lower selection"):
+    lower = r"selection part .* 10000 are asked for; lower selection_windows"
+    with pytest.raises(UsageError, match=lower):
         bench.part("selection")
     assert 50 < len(bench.part("sealed")) < 10_000
 

@@ -75,7 +75,7 @@ def test_what_is_dense_stays_so_while_a_smaller_model_is_held(
     place: tuple[Path, Path], tmp_path: Path
 ) -> None:
     def opened(cache: str) -> AbstractContextManager[Bench]:
-        sizes = {"windows": 2, "selection": 3, "sealed": 2}
+        sizes = {"calibration_windows": 2, "selection_windows": 3, "sealed_windows": 2}
         return Bench.open(place[0], corpus=place[1], seqlen=32, cache=tmp_path / cache, **sizes)
 
     how = Shrinking.parse("depth:criterion=influence")

@@ -99,7 +99,7 @@ def test_what_no_command_of_ours_wrote_is_refused(tiny_folder: Path, home: Path)
 def test_a_schemes_folder_is_made_again_to_the_bit(cli: CommandLine, tmp_path: Path) -> None:
     out, text_file = tmp_path / "made", cli.places["TEXT"]
     tiny_folder = Path(shutil.copytree(cli.places["MODEL"], tmp_path / "base"))
-    asked = {"corpus": text_file, "windows": 4, "seqlen": 32, "seed": 3}
+    asked = {"corpus": text_file, "calibration_windows": 4, "seqlen": 32, "seed": 3}
     autoprune.prune(tiny_folder, scheme="depth+recover:steps=2", sparsity=0.5, out=out, **asked)
     line = f"reproduce {out} -q"
     # The record names the file only, not where it lies.

@@ -44,7 +44,7 @@ def test_command_and_front_door_save_the_same_smaller_model(
     assert opened.config.num_hidden_layers == 1 and "sparsity_config" not in opened.config.to_dict()
     assert (out / "seen_text.npz").is_file()
     # The front door does the same; a text is read only where the scheme reads one.
-    asked = {"sparsity": 0.6, "corpus": text_file, "windows": 4, "seqlen": 32}
+    asked = {"sparsity": 0.6, "corpus": text_file, "calibration_windows": 4, "seqlen": 32}
     made = autoprune.prune(tiny_folder, scheme="depth+width", **asked, out=tmp_path / "again")
     assert made.share == record["share_removed"] and made.saved is not None
     assert "license: mit" in (tmp_path / "again" / "README.md").read_text()

@@ -40,7 +40,7 @@ def test_a_folder_of_different_widths_goes_through_all_commands(
     cli.refuses(f"export {out} --gguf f32 --out {tmp_path / 'm.gguf'}", "different widths")
     assert cli(f"reproduce {out} --corpus TEXT -q").code == 0
     # The front door does the same.
-    size = {"corpus": cli.places["TEXT"], "windows": 4, "seqlen": 32}
+    size = {"corpus": cli.places["TEXT"], "calibration_windows": 4, "seqlen": 32}
     made = autoprune.prune(cli.places["MODEL"], scheme=RATES, sparsity=0.3, **size)
     for name, value in opened.state_dict().items():
         assert torch.equal(value, made.model.model.state_dict()[name]), name

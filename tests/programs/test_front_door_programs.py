@@ -16,7 +16,7 @@ from tests.support.tiny_subject import tiny_place
 
 def test_a_program_prunes_and_its_source_is_kept(tmp_path: Path) -> None:
     model, text = tiny_place(tmp_path)
-    sizes = {"corpus": text, "windows": 4, "seqlen": 32}
+    sizes = {"corpus": text, "calibration_windows": 4, "seqlen": 32}
     with pytest.raises(UsageError, match="only in the sandbox"):
         autoprune.prune(model, "program:mrp", 0.5, **sizes)  # type: ignore[arg-type]
     digests = []

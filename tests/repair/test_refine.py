@@ -8,7 +8,7 @@ from torch import Tensor
 
 from autoprune.errors import UsageError
 from autoprune.masking import NM, keep_nm, keep_rows
-from autoprune.repair import Dsnot, Repair, output_errors
+from autoprune.repair import SOLVERS, Dsnot, LayerRepair, Repair, output_errors
 from autoprune.repair.mrp import choose_mask
 
 
@@ -148,6 +148,17 @@ def test_dsnot_names_the_missing_statistics() -> None:
     weight, keep, stats = problem(2, 8, seed=5)
     with pytest.raises(UsageError, match=r"\['x_mean', 'x_var'\]"):
         Repair.parse("dsnot").repair(weight, keep, {k: stats[k] for k in ("gram", "x_norm")})
+
+
+def test_no_repair_begins_to_solve_without_its_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, keep, _ = problem(3, 8, seed=8)
+    parts = [kind() for _, kind in SOLVERS.items() if issubclass(kind, LayerRepair)]
+    needy = [part for part in parts if part.needs]
+    assert {part.NAME for part in needy} >= {"alps", "dsnot", "mrp", "sparsegpt", "sparseswaps"}
+    for part in needy:
+        monkeypatch.setattr(type(part), "solve", lambda *_: pytest.fail("solve was called"))
+        with pytest.raises(UsageError, match=f"repair '{part.NAME}' needs statistics.*missing"):
+            part.repair(weight, keep, {})
 
 
 @pytest.mark.parametrize("seed", range(3))
