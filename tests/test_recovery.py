@@ -13,7 +13,12 @@ import autoprune
 from autoprune import Bench
 from autoprune.comparison.shared import PoolDraws
 from autoprune.errors import UsageError
-from autoprune.evaluation.kl import dense_predictions, kl_to_dense
+from autoprune.evaluation.kl import (
+    dense_predictions,
+    divergences,
+    divergences_and_slopes,
+    kl_to_dense,
+)
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress
@@ -170,6 +175,22 @@ def test_the_head_in_parts_gives_the_gradients_of_the_whole(
     assert part[0] == pytest.approx(whole[0])
     assert part[0] == pytest.approx(0.5 * kl_to_dense(model, predictions)[1], rel=1e-5)
     torch.testing.assert_close(part[1], whole[1])
+
+
+@pytest.mark.parametrize("kept", [3, 40, 64])
+@pytest.mark.parametrize("sharp", [1.0, 400.0])
+def test_slopes_of_the_distance_are_those_of_its_derivative(kept: int, sharp: float) -> None:
+    generator = torch.Generator().manual_seed(kept)
+    logits = torch.randn(7, 64, generator=generator) * sharp
+    dense = torch.log_softmax(torch.randn(7, 64, generator=generator) * 3, -1).topk(kept)
+    ids = dense.indices.to(torch.int32)
+    automatic = logits.clone().requires_grad_()
+    expected = divergences(automatic, ids, dense.values)
+    expected.sum().backward()
+    found, slopes = divergences_and_slopes(logits.clone(), ids, dense.values)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-12, atol=1e-12)
+    assert automatic.grad is not None and slopes.isfinite().all()
+    torch.testing.assert_close(slopes, automatic.grad, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_that_caps_its_logits_is_run_whole() -> None:

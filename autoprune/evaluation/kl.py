@@ -151,6 +151,43 @@ def divergences(logits: Tensor, ids: Tensor, dense: Tensor) -> Tensor:
     return kept.double() + tail
 
 
+def divergences_and_slopes(logits: Tensor, ids: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`divergences` and their gradients, with the softmax's slope in closed form.
+
+    With q the model's probabilities, p the dense model's kept ones, r and s what both leave to the
+    rest of the vocabulary, the slope is ``q (1 - r / s)``, and ``q - p`` where p was kept: a third
+    of the passes over the vocabulary that automatic differentiation makes.
+
+    Args:
+        logits: As for :func:`divergences`, without gradients; float32 ones are overwritten.
+        ids: Likewise.
+        dense: Likewise.
+
+    Returns:
+        float64 ``[t]``, and float32 ``[t, vocabulary]``: the slope of each token's own divergence.
+    """
+    logits = logits.float()
+    kept = ids.long()
+    logits.sub_(logits.logsumexp(-1, keepdim=True))
+    pruned = logits.gather(-1, kept)
+    probability = dense.exp()
+    found = where_float64_is((probability * (dense - pruned)).sum(-1)).double()
+    known = where_float64_is(probability).double().sum(-1)
+    rest = (1 - known).clamp(min=0)
+    left = 1 - where_float64_is(pruned).double().exp().sum(-1)
+    tiny = torch.finfo(torch.float32).tiny
+    rest_pruned = left.clamp(min=tiny)
+    counts = rest > 1e-6
+    tail = torch.where(counts, rest * (rest.clamp(min=1e-30) / rest_pruned).log(), 0.0)
+    # Where the model leaves nothing to the rest, the clamp above has no slope.
+    moved = torch.where(counts & (left >= tiny), rest, 0.0)
+    inside = (known + moved).to(logits).unsqueeze(-1)
+    outside = inside - (moved / rest_pruned).to(logits).unsqueeze(-1)
+    slopes = logits.exp_()
+    at_kept = slopes.gather(-1, kept) * inside - probability
+    return found + tail, slopes.mul_(outside).scatter_(-1, kept, at_kept)
+
+
 def _logits(model: PreTrainedModel, ids: Tensor, autocast: torch.dtype | None) -> Tensor:
     ids = ids.to(model.device)
     with torch.autocast(ids.device.type, dtype=autocast, enabled=autocast is not None):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from autoprune.evaluation.kl import DensePredictions, divergences
+from autoprune.evaluation.kl import DensePredictions, divergences, divergences_and_slopes
 
 # Tokens whose logits are in memory at once: a window of 512 takes 100 MB, and several copies are
 # needed.
@@ -54,9 +54,11 @@ class Head:
         for start in range(0, len(leaf), CHUNK):
             stop = start + CHUNK
             logits = self._head(leaf[start:stop])
-            loss = divergences(logits, ids[start:stop], known[start:stop]).sum() * share
-            loss.backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
+            found, slopes = divergences_and_slopes(
+                logits.detach(), ids[start:stop], known[start:stop]
+            )
+            logits.backward(slopes.mul_(share).to(logits.dtype))
+            losses.append(found.sum() * share)
         state.backward(leaf.grad)
         return sum(losses, torch.zeros_like(losses[0]))
 
