@@ -1,10 +1,12 @@
 """The presets of ``autoprune prune --quality``, measured anew: seconds and perplexity.
 
-Writes ``autoprune/quality.json``, which is committed. Run it alone on the machine; the recipes are
-those of the file, so a preset is changed there first.
+Writes the set of this machine's class into ``autoprune/quality.json``, which is committed; sets of
+other classes stay. Run it alone on the machine. The recipes are those of the class, or of the first
+class of the file where it has none, so a preset is changed there first.
 """
 
 import argparse
+import json
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import cast
@@ -19,7 +21,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune, vectors_of
-from autoprune.quality import DATA, Preset, PresetConditions, presets, speed
+from autoprune.quality import DATA, Preset, PresetConditions, presets, products_class, speed
 from autoprune.storage import write_json
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
@@ -47,7 +49,9 @@ def measured(
         source: Which text that is.
     """
     scoring = cast(Scoring, preset.statistics)
-    plan = PruningPlan.build(known.sparsity, solver=preset.repair, scoring=scoring)
+    plan = PruningPlan.build(
+        known.sparsity, allocation=preset.allocation, solver=preset.repair, scoring=scoring
+    )
     count = preset.windows + plan.repair.fresh_windows
     tokens = token_windows(text, loaded.tokenizer, count, known.seqlen)
     dense = evaluate_windows(loaded.model, unseen).perplexity
@@ -73,7 +77,8 @@ def main() -> None:
     parser.add_argument("--measured-windows", type=int, default=20, help="of 512 tokens")
     parser.add_argument("--split", type=int, default=0, help="number of the text's split")
     args = parser.parse_args()
-    known, entries = presets()
+    own = products_class()
+    known, entries = presets(own)
     loaded = load_model(known.model)
     parts = split(load_corpus("wikipedia-sample"), args.split)
     unseen = token_windows(parts.selection, loaded.tokenizer, args.measured_windows, known.seqlen)
@@ -103,7 +108,10 @@ def main() -> None:
         machine=f"{here['processor']}, {torch.get_num_threads()} threads",
         date=datetime.now(UTC).date().isoformat(),
     )
-    write_json(DATA, {"measured": asdict(conditions), "presets": [asdict(p) for p in found]})
+    made = {"measured": asdict(conditions), "presets": [asdict(p) for p in found], "products": own}
+    classes = json.loads(DATA.read_text(encoding="utf-8"))["classes"]
+    others = [known for known in classes if known["products"] != own]
+    write_json(DATA, {"classes": [*others, made]})
     rows = [
         {"quality": p.name, "recipe": p.recipe, "perplexity": p.perplexity, "seconds": p.seconds}
         for p in found

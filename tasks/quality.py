@@ -3,7 +3,7 @@
 from typing import Any
 
 from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.quality import choose, speed
+from autoprune.quality import choose, products_class, speed
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
@@ -34,7 +34,10 @@ def choose_preset(
     loaded = bench.loaded.model
     parameters = loaded.num_parameters()
     gflops = speed(loaded.device.type)
-    found = choose(parameters, seqlen, gflops, quality=quality, minutes=minutes, windows=windows)
+    found = choose(
+        parameters, seqlen, gflops, products=products_class(loaded.device.type),
+        quality=quality, minutes=minutes, windows=windows,
+    )  # fmt: skip
     preset, measured = found.preset, found.measured
     count = windows or preset.windows
     lines = [
@@ -49,6 +52,7 @@ def choose_preset(
     ]
     chosen = {
         "metric": preset.metric,
+        "allocation": preset.allocation,
         "repair": preset.repair,
         "statistics": preset.statistics,
         "calibration_windows": count,

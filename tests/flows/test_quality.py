@@ -1,28 +1,34 @@
 """Presets: measured data, the one that fits a time, and a command without a recipe."""
 
+import json
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from autoprune.quality import USUAL_MINUTES, presets
+from autoprune.quality import DATA, USUAL_MINUTES, presets, products_class
 from autoprune.recipe_text import read_recipe
 from flows.prune.params import RECIPE, PruneParams
 from tests.support.command_line import CommandLine
 
-_, KNOWN = presets()
+_, KNOWN = presets(products_class())
+CLASSES = [known["products"] for known in json.loads(DATA.read_text())["classes"]]
 
 
-def test_the_data_hold_recipes_that_cost_more_and_give_more() -> None:
+@pytest.mark.parametrize("products", CLASSES)
+def test_the_data_hold_recipes_that_cost_more_and_give_more(products: str) -> None:
     names = get_args(get_args(PruneParams.model_fields["quality"].annotation)[0])
-    assert tuple(preset.name for preset in KNOWN) == names
-    for preset in KNOWN:
-        assert read_recipe(preset.recipe).solver == preset.repair
-        PruneParams(metric=preset.metric, repair=preset.repair, statistics=preset.statistics)
+    _, known = presets(products)
+    assert tuple(preset.name for preset in known) == names
+    for preset in known:
+        recipe = read_recipe(preset.recipe)
+        assert (recipe.solver, recipe.allocation) == (preset.repair, preset.allocation)
+        parts = {"allocation": preset.allocation, "statistics": preset.statistics}
+        PruneParams(metric=preset.metric, repair=preset.repair, **parts)
         assert preset.perplexity > preset.dense > 1.0 and preset.source
-    assert sorted(KNOWN, key=lambda p: p.seconds) == list(KNOWN)
-    assert sorted(KNOWN, key=lambda p: -p.lost) == list(KNOWN)
+    assert sorted(known, key=lambda p: p.seconds) == list(known)
+    assert sorted(known, key=lambda p: -p.lost) == list(known)
 
 
 @pytest.mark.parametrize(

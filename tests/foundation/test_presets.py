@@ -1,9 +1,13 @@
 """Presets of quality: what one is expected to cost, and which one fits a time."""
 
+import json
+from pathlib import Path
+
 import pytest
+import torch
 
 from autoprune.errors import UsageError
-from autoprune.quality import USUAL_MINUTES, choose, expect, presets, speed
+from autoprune.quality import DATA, USUAL_MINUTES, choose, expect, presets, products_class, speed
 
 MEASURED, KNOWN = presets()
 SAME = (MEASURED.parameters, MEASURED.seqlen, MEASURED.gflops)
@@ -36,3 +40,34 @@ def test_the_best_that_fits_is_chosen_and_the_fastest_where_none_does() -> None:
     assert choose(*huge).preset == KNOWN[0]
     with pytest.raises(UsageError, match="choose one of fast, balanced, best"):
         choose(*SAME, quality="good")
+
+
+def test_each_class_of_machines_has_its_own_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, *_) = json.loads(DATA.read_text())["classes"]
+    other = {"products": "abacus", "measured": first["measured"] | {"machine": "an abacus"}}
+    entries = [entry | {"seconds": 2 * entry["seconds"]} for entry in first["presets"]]
+    file = tmp_path / "quality.json"
+    file.write_text(json.dumps({"classes": [first, {**other, "presets": entries}]}))
+    monkeypatch.setattr("autoprune.quality.DATA", file)
+    presets.cache_clear()
+    try:
+        usual, own, unknown = (choose(*SAME, products=p) for p in (None, "abacus", "slide rule"))
+    finally:
+        presets.cache_clear()
+    assert own.measured.machine == "an abacus" and own.seconds != usual.seconds
+    assert unknown == usual
+
+
+@pytest.mark.parametrize(
+    ("tiles", "bfloat16", "found"),
+    [(True, True, "amx"), (False, True, "avx512_bf16"), (False, False, "float32")],
+)
+def test_the_class_of_a_machine_is_that_of_its_fastest_products(
+    tiles: bool, bfloat16: bool, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bfloat16)
+    assert products_class() == found
+    assert products_class("cuda") == "cuda"
