@@ -17,7 +17,7 @@ from autoprune.search.judging import REACH, Jury
 from autoprune.search.moves import recipe_key
 from autoprune.search.paired import paired_difference
 from autoprune.search.spec import SearchSpec
-from autoprune.search.state import State
+from autoprune.search.state import SearchState
 from autoprune.search.steps import Measurement, Validation, outcome_from_json
 from autoprune.search.trials import Trials
 
@@ -169,7 +169,7 @@ def replay(runs: Sequence[Run]) -> Replay:
     """Judge and measure the recipes of searches on the same text, taking their batches in turn."""
     first = runs[0]
     spec = first.spec.model_copy(update={"judge": "on"})
-    trials = Trials(State(spec, _archive(spec)))
+    trials = Trials(SearchState(spec, _archive(spec)))
     chronicle.note_task(trials.state)
     jury = Jury(trials.state)
     made = Replay([])

@@ -150,7 +150,7 @@ def _recover(
         args.recipe,
         args.sparsity,
         corpus=file,
-        windows=windows,
+        calibration_windows=windows,
         seqlen=args.seqlen,
         seed=args.seed,
     )

@@ -148,7 +148,7 @@ def test_a_training_set_calibrates_by_its_conversations(tmp_path: Path, kind: st
     assert load_corpus(f"{file}#answer").documents == tuple(i.answer for i in found.items)
     with pytest.raises(UsageError, match="no chat template"):
         load_corpus(str(file))
-    made = prune(subject, "wanda", 0.5, corpus=str(file), windows=2, seqlen=32)
+    made = prune(subject, "wanda", 0.5, corpus=str(file), calibration_windows=2, seqlen=32)
     assert made.sparsity == pytest.approx(0.5, abs=1e-3)
 
 
