@@ -112,7 +112,7 @@ def main() -> None:
             model=args.designer_model,
             base_url=args.base_url,
             prompt_tokens=args.tokens,
-            max_tokens=16,
+            answer_tokens=16,
         )
         ask(args.folder, asked, spec, target)
     answers = {q.id: read_answer(args.folder, q.id) for q in asked}

@@ -188,7 +188,7 @@ def replay(runs: Sequence[Run]) -> Replay:
         fresh = [r for r in batch if new[recipe_key(r.recipe)] is r]
         fresh = [result for result in fresh if recipe_key(result.recipe) not in seen]
         seen |= new.keys()
-        entries = []
+        entries: list[Entry] = []
         for result in fresh:
             alias = result.alias if len(runs) == 1 else f"S{number}.{result.alias}"
             order = len(made.trials) + len(entries) + 1

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,19 @@ def test_questions_are_files_that_anybody_answers(
     assert [row["hits"] for row in rows] == [5, 5, 10, 5]
     assert rows[2]["against list"].startswith("+5 -0 ")
     assert len(more["results"]) == 40
+
+
+def test_a_designer_is_asked_for_a_word_within_the_question_s_budget(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(forecasting, "ask", lambda *args: asked.append(args))
+    words = ["--log", str(log), "--pairs", "10", "--folder", str(tmp_path), "--tokens", "900"]
+    monkeypatch.setattr("sys.argv", ["forecasting", *words, "--designer", "self"])
+    forecasting.main()
+    ((_, questions_asked, spec, _),) = asked
+    assert len(questions_asked) == 40
+    assert (spec.kind, spec.prompt_tokens, spec.answer_tokens) == ("self", 900, 16)
 
 
 @pytest.mark.parametrize(
