@@ -142,13 +142,7 @@ def divergences(logits: Tensor, ids: Tensor, dense: Tensor) -> Tensor:
     """
     logits = logits.float()
     pruned = logits.gather(-1, ids.long()) - logits.logsumexp(-1, keepdim=True)
-    probability = dense.exp()
-    kept = where_float64_is((probability * (dense - pruned)).sum(-1))
-    probability, pruned = where_float64_is(probability), where_float64_is(pruned)
-    rest = (1 - probability.double().sum(-1)).clamp(min=0)
-    rest_pruned = (1 - pruned.double().exp().sum(-1)).clamp(min=torch.finfo(torch.float32).tiny)
-    tail = torch.where(rest > 1e-6, rest * (rest.clamp(min=1e-30) / rest_pruned).log(), 0.0)
-    return kept.double() + tail
+    return _distances(pruned, dense)[0]
 
 
 def divergences_and_slopes(logits: Tensor, ids: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,21 +165,37 @@ def divergences_and_slopes(logits: Tensor, ids: Tensor, dense: Tensor) -> tuple[
     logits.sub_(logits.logsumexp(-1, keepdim=True))
     pruned = logits.gather(-1, kept)
     probability = dense.exp()
-    found = where_float64_is((probability * (dense - pruned)).sum(-1)).double()
+    found, known, rest, left = _distances(pruned, dense)
+    tiny = torch.finfo(torch.float32).tiny
+    # Where the model leaves nothing to the rest, the distance is clamped and has no slope.
+    moved = torch.where(left >= tiny, rest, 0.0)
+    inside = (known + moved).to(logits).unsqueeze(-1)
+    outside = inside - (moved / left.clamp(min=tiny)).to(logits).unsqueeze(-1)
+    slopes = logits.exp_()
+    at_kept = slopes.gather(-1, kept) * inside - probability
+    return found, slopes.mul_(outside).scatter_(-1, kept, at_kept)
+
+
+def _distances(pruned: Tensor, dense: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Distances of tokens, and the shares behind them, each float64 ``[t]``.
+
+    Args:
+        pruned: Log-probabilities of the kept predictions under the pruned model, ``[t, k]``.
+        dense: The same under the dense model.
+
+    Returns:
+        Distance; what the dense model gives to the kept predictions, and to the rest, 0 where that
+        is too little to count; what the pruned model leaves to the rest.
+    """
+    probability = dense.exp()
+    kept = where_float64_is((probability * (dense - pruned)).sum(-1))
     known = where_float64_is(probability).double().sum(-1)
     rest = (1 - known).clamp(min=0)
     left = 1 - where_float64_is(pruned).double().exp().sum(-1)
-    tiny = torch.finfo(torch.float32).tiny
-    rest_pruned = left.clamp(min=tiny)
+    ratio = rest.clamp(min=1e-30) / left.clamp(min=torch.finfo(torch.float32).tiny)
     counts = rest > 1e-6
-    tail = torch.where(counts, rest * (rest.clamp(min=1e-30) / rest_pruned).log(), 0.0)
-    # Where the model leaves nothing to the rest, the clamp above has no slope.
-    moved = torch.where(counts & (left >= tiny), rest, 0.0)
-    inside = (known + moved).to(logits).unsqueeze(-1)
-    outside = inside - (moved / rest_pruned).to(logits).unsqueeze(-1)
-    slopes = logits.exp_()
-    at_kept = slopes.gather(-1, kept) * inside - probability
-    return found + tail, slopes.mul_(outside).scatter_(-1, kept, at_kept)
+    tail = torch.where(counts, rest * ratio.log(), 0.0)
+    return kept.double() + tail, known, torch.where(counts, rest, 0.0), left
 
 
 def _logits(model: PreTrainedModel, ids: Tensor, autocast: torch.dtype | None) -> Tensor:
