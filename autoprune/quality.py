@@ -27,7 +27,6 @@ class Preset:
     Args:
         name: Name of the quality.
         metric: Scores the weights.
-        allocation: How sparsity is spread over layers.
         repair: Repair of the remaining weights.
         statistics: Whether blocks see pruned or dense blocks before them.
         windows: Number of calibration windows.
@@ -48,7 +47,6 @@ class Preset:
     dense: float
     source: str
     recovery_seconds: float = 0.0
-    allocation: str = "uniform"
 
     @property
     def lost(self) -> float:
@@ -58,8 +56,7 @@ class Preset:
     @property
     def recipe(self) -> str:
         """The recipe as ``autoprune compare`` writes it, without its statistics."""
-        parts = ((self.allocation, "uniform"), (self.repair, "none"))
-        return "+".join([self.metric, *(part for part, usual in parts if part != usual)])
+        return self.metric if self.repair == "none" else f"{self.metric}+{self.repair}"
 
 
 @dataclass(frozen=True)
@@ -116,33 +113,12 @@ def presets(products: str | None = None) -> tuple[PresetConditions, tuple[Preset
     """The committed data of a class of machines, from the fastest preset to the best.
 
     Args:
-        products: The class, see :func:`products_class`; one without data, or None, takes the first.
+        products: The class, see :func:`autoprune.pruning.products_class`; one without data, or
+            None, takes the first.
     """
     classes = json.loads(DATA.read_text(encoding="utf-8"))["classes"]
     own = next((known for known in classes if known["products"] == products), classes[0])
     return PresetConditions(**own["measured"]), tuple(Preset(**entry) for entry in own["presets"])
-
-
-def products_class(device: str = "cpu") -> str:
-    """Class of this machine by what its products in tuning are made with.
-
-    ``amx`` and ``avx512_bf16`` multiply bfloat16 natively, ``float32`` does not; an accelerator is
-    a class of its own by its type, such as ``cuda``.
-
-    Args:
-        device: Device of the model.
-    """
-    import torch
-
-    if device != "cpu":
-        return device
-    for name, asked in (
-        ("amx", getattr(torch.cpu, "_is_amx_tile_supported", None)),
-        ("avx512_bf16", getattr(torch.cpu, "_is_avx512_bf16_supported", None)),
-    ):
-        if asked is not None and asked():
-            return name
-    return "float32"
 
 
 def choose(
@@ -161,7 +137,7 @@ def choose(
         parameters: Number of the model's parameters.
         seqlen: Tokens per window.
         gflops: Speed of this machine; see :func:`speed`.
-        products: Its class; see :func:`products_class`.
+        products: Its class; see :func:`autoprune.pruning.products_class`.
         quality: Name of the preset.
         minutes: Time for pruning, used if no quality is named.
         windows: Number of calibration windows, overriding the preset's.

@@ -20,8 +20,15 @@ from autoprune.evaluation.suites.provenance import hardware
 from autoprune.metrics import build_metric
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune, vectors_of
-from autoprune.quality import DATA, Preset, PresetConditions, presets, products_class, speed
+from autoprune.pruning import (
+    DenseWeights,
+    MetricScore,
+    PruningPlan,
+    products_class,
+    prune,
+    vectors_of,
+)
+from autoprune.quality import DATA, Preset, PresetConditions, presets, speed
 from autoprune.storage import write_json
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
@@ -49,9 +56,7 @@ def measured(
         source: Which text that is.
     """
     scoring = cast(Scoring, preset.statistics)
-    plan = PruningPlan.build(
-        known.sparsity, allocation=preset.allocation, solver=preset.repair, scoring=scoring
-    )
+    plan = PruningPlan.build(known.sparsity, solver=preset.repair, scoring=scoring)
     count = preset.windows + plan.repair.fresh_windows
     tokens = token_windows(text, loaded.tokenizer, count, known.seqlen)
     dense = evaluate_windows(loaded.model, unseen).perplexity

@@ -3,7 +3,8 @@
 from typing import Any
 
 from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.quality import choose, products_class, speed
+from autoprune.pruning import products_class
+from autoprune.quality import choose, speed
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
@@ -52,7 +53,6 @@ def choose_preset(
     ]
     chosen = {
         "metric": preset.metric,
-        "allocation": preset.allocation,
         "repair": preset.repair,
         "statistics": preset.statistics,
         "calibration_windows": count,

@@ -11,7 +11,7 @@ from autoprune.pruning.layers import (
     repair_layer,
 )
 from autoprune.pruning.masks import MetricScore, Score, layer_budgets, masks_from_scores
-from autoprune.pruning.masters import Master, masters_of, vectors_of
+from autoprune.pruning.masters import Master, masters_of, products_class, vectors_of
 from autoprune.pruning.outcome import PruneFigures, PruneOutcome
 from autoprune.pruning.plan import Precision, PruningPlan
 from autoprune.pruning.recovery import movable, recover
@@ -37,6 +37,7 @@ __all__ = [
     "masks_from_scores",
     "masters_of",
     "movable",
+    "products_class",
     "prune",
     "recover",
     "repair_layer",

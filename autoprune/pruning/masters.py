@@ -134,6 +134,23 @@ def products_type(
     return torch.bfloat16 if fast else weights
 
 
+def products_class(device: str = "cpu") -> str:
+    """Class of this machine by what its products in tuning are made with.
+
+    ``amx`` and ``avx512_bf16`` multiply bfloat16 natively, ``float32`` does not; an accelerator is
+    a class of its own by its type, such as ``cuda``.
+
+    Args:
+        device: Device of the model.
+    """
+    if device != "cpu":
+        return device
+    tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    if tiles is not None and tiles():
+        return "amx"
+    return "avx512_bf16" if _cpu_has_bfloat16() else "float32"
+
+
 def products_of(
     device: torch.device, weights: torch.dtype, precision: Precision = "auto"
 ) -> AbstractContextManager[Any]:

@@ -88,7 +88,7 @@ def render(report: RunReport, inspection: Inspection | None = None) -> str:
 
     Args:
         report: The run.
-        inspection: What the designer was told about the model, if anything; shown as a picture.
+        inspection: What the designer read about the model, if anything; shown as a picture.
     """
     script = asset("script.js")
     winner = report.winner

@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from autoprune.quality import DATA, USUAL_MINUTES, presets, products_class
+from autoprune.pruning import products_class
+from autoprune.quality import DATA, USUAL_MINUTES, presets
 from autoprune.recipe_text import read_recipe
 from flows.prune.params import RECIPE, PruneParams
 from tests.support.command_line import CommandLine
@@ -23,9 +24,8 @@ def test_the_data_hold_recipes_that_cost_more_and_give_more(products: str) -> No
     assert tuple(preset.name for preset in known) == names
     for preset in known:
         recipe = read_recipe(preset.recipe)
-        assert (recipe.solver, recipe.allocation) == (preset.repair, preset.allocation)
-        parts = {"allocation": preset.allocation, "statistics": preset.statistics}
-        PruneParams(metric=preset.metric, repair=preset.repair, **parts)
+        assert (recipe.solver, recipe.allocation) == (preset.repair, "uniform")
+        PruneParams(metric=preset.metric, repair=preset.repair, statistics=preset.statistics)
         assert preset.perplexity > preset.dense > 1.0 and preset.source
     assert sorted(known, key=lambda p: p.seconds) == list(known)
     assert sorted(known, key=lambda p: -p.lost) == list(known)

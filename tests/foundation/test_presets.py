@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from autoprune.errors import UsageError
-from autoprune.quality import DATA, USUAL_MINUTES, choose, expect, presets, products_class, speed
+from autoprune.pruning import products_class
+from autoprune.quality import DATA, USUAL_MINUTES, choose, expect, presets, speed
 
 MEASURED, KNOWN = presets()
 SAME = (MEASURED.parameters, MEASURED.seqlen, MEASURED.gflops)
