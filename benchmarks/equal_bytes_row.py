@@ -14,7 +14,6 @@ from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.checkpoint.compact import write_compact
-from autoprune.digest import digest_json
 from autoprune.evaluation.perplexity import Evaluation, evaluate_windows
 from autoprune.metrics import candidate_metric
 from autoprune.models import llama_cpp
@@ -28,6 +27,7 @@ from autoprune.recipe import Recipe
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import Splits, split
 from autoprune.text.windows import token_windows
+from benchmarks.looks import measured_part
 from benchmarks.measured import report
 
 # Any tokens take the same time.
@@ -110,14 +110,7 @@ def _zeros(
 
 
 def _measured(loaded: LoadedModel, asked: dict[str, Any], parts: Splits) -> Evaluation:
-    text = parts.selection if asked["part"] == "selection" else parts.sealed
-    if asked["part"] == "sealed":
-        from tasks.sealed_looks import record_look
-        from tasks.state import State
-
-        look = f"benchmark equal_bytes {digest_json(asked)[:16]}"
-        known: dict[str, Any] = {"kind": "benchmark", "splits": parts}
-        record_look(State.open(), parts.sealed.digest, look, parts.whole, **known)
+    text = measured_part("equal_bytes", asked["part"], parts, asked)
     cut = token_windows(text, loaded.tokenizer, asked["measured_windows"], asked["seqlen"])
     return evaluate_windows(loaded.model, cut)
 

@@ -14,22 +14,20 @@ from typing import Any, get_args
 
 from torch import Tensor
 
-from autoprune.digest import digest_json
 from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.schemes import Experts
 from autoprune.schemes.experts import Criterion
 from autoprune.text.corpora import Corpus, load_corpus
-from autoprune.text.splits import Splits, split
+from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from benchmarks.evidence.records import LOSSES
 from benchmarks.evidence.writing import write_record
+from benchmarks.looks import measured_part
 from benchmarks.measured import ROOT
 from benchmarks.table import publish
 from benchmarks.upcycled import upcycled
-from tasks.sealed_looks import record_look
-from tasks.state import State
 
 CRITERIA: tuple[Criterion, ...] = tuple(c for c in get_args(Criterion) if c != "auto")
 WHOLE = "all experts"
@@ -63,13 +61,15 @@ def main() -> None:
     parts = {"own": split(own, args.text_split), "other": split(other, args.text_split)}
     seen: dict[str, list[Tensor]] = {}
     unseen: dict[str, Tensor] = {}
+    asked = {key: value for key, value in vars(args).items() if key != "record"}
     count = args.calibration_windows
     for name, texts in parts.items():
         drawn = token_windows(texts.calibration, loaded.tokenizer, count * args.draws, args.seqlen)
         if len(drawn) < count * args.draws:
             raise SystemExit(f"the {name} text has {len(drawn)} calibration windows; ask for fewer")
         seen[name] = [drawn[n * count : (n + 1) * count] for n in range(args.draws)]
-        unseen[name] = _measured(args, texts, loaded.tokenizer)
+        held = measured_part("experts", args.part, texts, asked)
+        unseen[name] = token_windows(held, loaded.tokenizer, args.measured_windows, args.seqlen)
     dense = loaded.model
     found: Losses = {}
     for text, windows in unseen.items():
@@ -86,8 +86,8 @@ def main() -> None:
             for draw, windows in enumerate(draws):
                 plan = scheme.plan(model, windows, args.share, seed=args.seed + draw)
                 with scheme.masked(model, plan):
-                    for text, held in unseen.items():
-                        nll = list(evaluate_windows(model, held).nll)
+                    for text, own_windows in unseen.items():
+                        nll = list(evaluate_windows(model, own_windows).nll)
                         found.setdefault((name, text), {})[draw] = nll
                 print(f"{name}, draw {draw}", file=sys.stderr, flush=True)
     title = (
@@ -114,16 +114,6 @@ def _source() -> Corpus:
     files = sorted((ROOT / "autoprune").rglob("*.py"))
     texts = (file.read_text(encoding="utf-8") for file in files)
     return Corpus.of("source code of AutoPrune", [text for text in texts if text.strip()])
-
-
-def _measured(args: argparse.Namespace, parts: Splits, tokenizer: Any) -> Tensor:
-    text = parts.selection if args.part == "selection" else parts.sealed
-    if args.part == "sealed":
-        asked = {key: value for key, value in vars(args).items() if key != "record"}
-        look = f"benchmark experts {digest_json(asked)[:16]}"
-        whole: Mapping[str, Any] = {"kind": "benchmark", "splits": parts}
-        record_look(State.open(), parts.sealed.digest, look, parts.whole, **whole)
-    return token_windows(text, tokenizer, args.measured_windows, args.seqlen)
 
 
 def _write(args: argparse.Namespace, found: Losses, texts: Mapping[str, str]) -> None:

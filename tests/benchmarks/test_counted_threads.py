@@ -1,9 +1,6 @@
 """The benchmark that counts threads with planted faults, its record and its table."""
 
-import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +9,7 @@ from benchmarks.evidence.derivations import DERIVATIONS
 from benchmarks.evidence.records import read_record
 from benchmarks.forum import PLANTED
 from benchmarks.measured import ROOT
+from tests.support.benchmark_run import run
 
 
 @pytest.fixture(autouse=True)
@@ -21,17 +19,10 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, out: Path, *words: str) -> Any:
-    """The record of the benchmark."""
-    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
-    instruct.main()
-    return json.loads((out / "instruct.json").read_text())
-
-
 def test_every_thread_is_counted_under_the_reason_it_was_planted_for(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = run(monkeypatch, out, "--record", str(out / "record"))
+    made = run(instruct, monkeypatch, out, "--record", str(out / "record"))
     assert all(goal["met"] and goal["value"] == 0 for goal in made["goals"])
     for row in made["rows"]:
         assert row["build"] == row["planted for build"], row
@@ -48,7 +39,7 @@ def test_every_thread_is_counted_under_the_reason_it_was_planted_for(
 
 def test_a_thread_in_the_wrong_place_is_seen(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(instruct.FATES, "tie", "disagree")
-    made = run(monkeypatch, out)
+    made = run(instruct, monkeypatch, out)
     wrong = {goal["what"]: goal["value"] for goal in made["goals"] if not goal["met"]}
     assert wrong == {
         f"threads that {name} counts under another reason": 2 * PLANTED["tie"]

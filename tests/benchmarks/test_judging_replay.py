@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from benchmarks import table
 from benchmarks.evidence.records import read_record
 from benchmarks.judging_replay import read_run, replay
 from benchmarks.measured import ROOT
+from tests.support.benchmark_run import run
 from tests.support.synthetic import Synthetic, drive, make_spec
 
 
@@ -27,13 +27,6 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "out"
     monkeypatch.setattr(table, "OUT", folder)
     return folder
-
-
-def run(monkeypatch: pytest.MonkeyPatch, out: Path, *words: str) -> Any:
-    """The record of the benchmark."""
-    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
-    judging_benchmark.main()
-    return json.loads((out / "judging.json").read_text())
 
 
 def searched(folder: Path, seed: int) -> None:
@@ -106,7 +99,7 @@ def test_searches_on_one_text_are_joined_and_their_recipes_count_once(
         searched(tmp_path, seed)
     gloomy(monkeypatch)
     words = ["--from", str(tmp_path / "record"), "--record", str(out / "kept")]
-    made = run(monkeypatch, out, *words)
+    made = run(judging_benchmark, monkeypatch, out, *words)
     alone, joined, _ = made["rows"]
     assert alone["searches"] == 2 and joined["searches"] == 1
     assert 30 < joined["measurements"] <= alone["measurements"] <= 60

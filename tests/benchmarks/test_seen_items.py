@@ -1,7 +1,6 @@
 """The benchmark of accuracy on seen and on fresh items, on a tiny model."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from benchmarks import measured, seen_items, table
 from benchmarks.evidence.records import read_record
+from tests.support.benchmark_run import run
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +17,6 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(table, "OUT", folder)
     monkeypatch.setattr(measured, "OUT", folder)
     return folder
-
-
-def run(monkeypatch: pytest.MonkeyPatch, out: Path, *words: str) -> Any:
-    """The record of the benchmark."""
-    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
-    seen_items.main()
-    return json.loads((out / "seen_items.json").read_text())
 
 
 def test_dated_problems_are_different_and_half_of_them_are_seen() -> None:
@@ -49,7 +42,7 @@ def test_three_models_answer_seen_and_fresh_items_and_only_one_has_seen_any(
     monkeypatch.setattr(seen_items, "_recover", noted)
     words = ["--model", str(tiny_folder), "--items", "6", "--calibration-windows", "2"]
     words += ["--seqlen", "64", "--new-tokens", "4", "--recipe", "wanda+recover:steps=2,batch=1"]
-    made = run(monkeypatch, out, *words, "--record", str(out / "record"))
+    made = run(seen_items, monkeypatch, out, *words, "--record", str(out / "record"))
     names = [row["model"] for row in made["rows"]]
     assert names == ["dense", "recovered on other items", "recovered on the seen items"]
     items = [json.loads(x) for x in (out / "seen_items" / "items.jsonl").read_text().splitlines()]

@@ -36,6 +36,7 @@ from benchmarks import (
 from benchmarks.evidence.records import read_record
 from tasks.sealed_looks import count_looks
 from tasks.state import State
+from tests.support.benchmark_run import run
 from tests.support.exportable import saved
 from tests.support.small_search import SIZES
 
@@ -46,13 +47,6 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (table, found_recipe, throughput):
         monkeypatch.setattr(module, "OUT", folder)
     return folder
-
-
-def run(module: ModuleType, monkeypatch: pytest.MonkeyPatch, out: Path, *words: str) -> Any:
-    """The record of a benchmark."""
-    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
-    module.main()
-    return json.loads((out / f"{module.__name__.rpartition('.')[2]}.json").read_text())
 
 
 def shorten(
@@ -246,8 +240,8 @@ def test_experts_are_pruned_by_each_criterion_on_own_and_other_text(
     words += ["--seqlen", "48", "--record", str(kept)]
     found = run(experts, monkeypatch, out, *words)
     of = {row["experts"]: row for row in found["rows"]}
-    told = ("exhaustive", "greedy", "reap", "frequency")
-    names = {f"{name}, calibrated on {text}" for name in told for text in ("own", "other")}
+    reading = ("exhaustive", "greedy", "reap", "frequency")
+    names = {f"{name}, calibrated on {text}" for name in reading for text in ("own", "other")}
     assert of.keys() == {"dense Llama", "all experts", "random", *names}
     assert of["all experts"]["on own text"] != of["dense Llama"]["on own text"]
     assert all(math.isfinite(row[f"on {t} text"]) for row in of.values() for t in ("own", "other"))
