@@ -78,6 +78,7 @@ class Driver:
     _best: str = ""
     _shown: Publisher | None = None
     _record: RunRecord | None = None
+    _written: RunRecord | None = None
     _settled_before: int = -1
     # Seconds that records took since the last outcome, not yet counted against the limit.
     _unpaid: float = 0.0
@@ -202,7 +203,8 @@ class Driver:
     def write_record(self) -> None:
         """Write the run's record as it stands; it is the one shown from now on."""
         self._record = RunRecord.of(self.search, self.files, self.run_id)
-        self._record.write(self.files)
+        self._record.write(self.files, self._written)
+        self._written = self._record
 
     @property
     def record(self) -> RunRecord:

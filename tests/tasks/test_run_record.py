@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,33 @@ def test_the_files_hold_what_the_object_holds(search: Search, tmp_path: Path) ->
     assert read_object(files.calls) == {"calls": record.calls}
 
 
+def test_a_file_is_written_again_only_if_its_part_changed(search: Search, tmp_path: Path) -> None:
+    files = RunFiles.of(State.open(tmp_path), "s1")
+    places = (files.report, files.sheets, files.calls)
+    record = RunRecord.of(search, files, "s1")
+    record.write(files)
+    changes: list[dict[str, Any]] = [{"body": {}}, {"sheets": {"C": {}}}, {"calls": [{}]}]
+    for change, place in zip(changes, places, strict=True):
+        for each in places:
+            each.unlink(missing_ok=True)
+        record.write(files, record)
+        assert not [each for each in places if each.exists()]
+        record.write(files, replace(record, **change))
+        assert [each for each in places if each.exists()] == [place]
+
+
 def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
     state = State.open(tmp_path)
     files = RunFiles.of(state, "s1")
     nobody: Any = None
-    driver = Driver(search, state, "s1", nobody, nobody)
-    driver.write_record()
+    found = Driver(search, state, "s1", nobody, nobody)
+    found.write_record()
     for file in (files.report, files.sheets, files.calls):
         file.unlink()
-    done = mirrored(state, driver.record, "RUNNING", 0)
+    done = mirrored(state, found.record, "RUNNING", 0)
     assert done["ok"], done["error"]
     assert tracker_of(state).client.get_run(done["parent"]).data.tags
-    driver.publish()
+    found.publish()
 
 
 @pytest.mark.parametrize(
