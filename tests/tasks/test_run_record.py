@@ -12,8 +12,10 @@ from autoprune.report.data import read_report
 from autoprune.report.run_report import build_report, next_command
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
+from autoprune.search.steps import Measure
 from flows.cli.parser import parse
 from flows.evaluate import grammar
+from flows.search import driver
 from flows.search.driver import Driver
 from tasks.mirror import mirrored, tracker_of
 from tasks.run_files import RunFiles, read_object
@@ -53,6 +55,30 @@ def test_a_file_is_written_again_only_if_its_part_changed(search: Search, tmp_pa
         assert not [each for each in places if each.exists()]
         record.write(files, replace(record, **change))
         assert [each for each in places if each.exists()] == [place]
+
+
+@pytest.mark.parametrize(("seconds", "updates"), [(3600.0, 1), (0.0, 3)])
+def test_steps_that_follow_each_other_fast_share_an_update_of_mlflow(
+    seconds: float, updates: int, search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody: Any = None
+    found = Driver(search, State.open(tmp_path), "s1", nobody, nobody)
+    shown: list[str] = []
+
+    def mirror(*given: Any) -> dict[str, Any]:
+        shown.append(given[2])
+        return {"ok": True, "parent": "p", "place": ""}
+
+    def done(_: Driver, __: object) -> Iterator[Measure]:
+        yield from [Measure("m", 0, 0, "wanda", None, 1, 2, 0.5)] * 3
+        monkeypatch.setattr(Search, "finished", "candidates")
+
+    monkeypatch.setattr(driver, "mirror", mirror)
+    monkeypatch.setattr(driver, "MIRROR_SECONDS", seconds)
+    monkeypatch.setattr(Driver, "_done", done)
+    monkeypatch.setattr(Driver, "publish", lambda _: None)
+    found.run()
+    assert shown == ["RUNNING"] * updates
 
 
 def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
