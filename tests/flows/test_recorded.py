@@ -50,7 +50,10 @@ def servers_of(home: Path) -> list[str]:
     return found
 
 
-def test_a_flow_and_its_tasks_are_recorded(start: Command, tiny_folder: Path, home: Path) -> None:
+def test_a_flow_and_its_tasks_are_recorded(
+    start: Command, tiny_folder: Path, migrated: Path
+) -> None:
+    home = migrated
     process = start(EVALUATE)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
@@ -112,11 +115,10 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
 
 
 def test_a_prefect_server_that_is_down_stops_nothing(
-    start: Command, monkeypatch: pytest.MonkeyPatch
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    record_by_prefect(monkeypatch)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    process = start(EVALUATE)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    assert "no Prefect API answers at http://127.0.0.1:9/api" in err
-    assert out.startswith("perplexity")
+    printed = cli(EVALUATE)
+    assert "no Prefect API answers at http://127.0.0.1:9/api" in printed.err
+    assert printed.out.startswith("perplexity")
