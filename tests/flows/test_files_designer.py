@@ -19,7 +19,7 @@ from tasks.state import State
 from tests.support import forked
 from tests.support.answers_in_files import SPEC, answer_some, play, request_of
 from tests.support.command_line import CommandLine
-from tests.support.small_search import LINE
+from tests.support.small_search import FEW, LINE
 from tests.support.synthetic import write_answer
 
 
@@ -142,7 +142,7 @@ def test_kill_9_while_questions_are_open(tmp_path: Path, uninterrupted: str) -> 
 
 
 def test_the_command_stops_with_4_and_resume_goes_on(cli: CommandLine, tmp_path: Path) -> None:
-    line = f"{LINE} --designer files:{tmp_path / 'box'} --designer-model Ada --no-wait"
+    line = f"{LINE} {FEW} --designer files:{tmp_path / 'box'} --designer-model Ada --no-wait"
     box = Mailbox(tmp_path / "box", "n")
     shown = cli(f"{line} --run n --candidates 1 --slots 1", code=4).err
     assert str(box.folder) in shown and shown.rstrip().endswith("next  autoprune resume n")

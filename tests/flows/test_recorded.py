@@ -14,7 +14,7 @@ from tests.support import started_command
 from tests.support.command_line import CommandLine
 from tests.support.held import hold
 from tests.support.prefect_stack import until
-from tests.support.small_search import LINE
+from tests.support.small_search import FEW, LINE
 from tests.support.started_command import NOISE, prefect_rows, record_by_prefect
 
 Command = Callable[..., "subprocess.Popen[str]"]
@@ -83,7 +83,8 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
     home = migrated
     # More layers than its validation scores: its measurement is held, the last of the starts.
     held = hold(tmp_path / "held", monkeypatch, free=14)
-    line = f"{LINE} --designer random --candidates 1 --starts held --no-register-winner --run cut"
+    asked = "--designer random --candidates 1 --starts held --no-register-winner --run cut"
+    line = f"{LINE} {FEW} {asked}"
     process = start(line.replace(" -q", ""), **held.environment)
     until(lambda: held.reached or process.poll() is not None, 200, "start that is held")
     os.killpg(process.pid, signal.SIGINT)
