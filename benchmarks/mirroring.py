@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from autoprune.report.data import ReportEntry
 from benchmarks.table import Goal, publish
 from tasks.state import State
@@ -30,8 +28,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="fresh stores, the best counts")
     args = parser.parse_args()
     entries = [_entry(number) for number in range(1, args.candidates + 1)]
-    sheets = {entry["id"]: _sheet(entry["id"]) for entry in entries if not entry["code"]}
-    calls = [_call(entry["id"]) for entry in entries]
+    sheets = {entry.id: _sheet(entry.id) for entry in entries if not entry.code}
+    calls = [_call(entry.id) for entry in entries]
     best: dict[str, float] = {}
     counted: Counter[str] = Counter()
     for _ in range(args.repeat):
@@ -84,9 +82,9 @@ def _trace(tracker: Tracker, parent: str, calls: list[dict[str, Any]]) -> None:
     Traces(tracker).write(parent, "benchmark", calls, tracker.children(parent))
 
 
-def _entry(number: int) -> dict[str, Any]:
+def _entry(number: int) -> ReportEntry:
     rejected = number % 5 == 0
-    found = ReportEntry(
+    return ReportEntry(
         id=f"C{number}",
         alias=f"C{number}",
         kind="candidate",
@@ -103,8 +101,6 @@ def _entry(number: int) -> dict[str, Any]:
         seconds=7.5,
         tokens=540,
     )
-    value: dict[str, Any] = TypeAdapter(ReportEntry).dump_python(found, mode="json")
-    return value
 
 
 def _sheet(name: str) -> dict[str, Any]:

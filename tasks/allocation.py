@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autoprune.bench.allocations import choose_allocation as choose
@@ -12,18 +13,39 @@ from autoprune.bench.text import BenchText
 from autoprune.candidate import Candidate
 from autoprune.errors import NothingPassedError
 from autoprune.pruning import PruningPlan
-from autoprune.text.windows import fewer_than_asked
-from tasks.calibrate import cut
+from tasks.calibrate import CutText, cut, notes_on
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
 WINDOWS = 8
 
 
+@dataclass(frozen=True)
+class SplitText:
+    """Windows of two parts of a text, whose sealed part stays unread.
+
+    Args:
+        calibration: The calibration part.
+        selection: The selection part.
+        seed: Seed of the split.
+        digest: SHA-256 of the split.
+    """
+
+    calibration: CutText
+    selection: CutText
+    seed: int
+    digest: str
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """The split, as records hold it."""
+        return {"seed": self.seed, "digest": self.digest}
+
+
 @step("split text", "split {corpus}")
 def split_windows(
     bench: Workbench, corpus: str, samples: int, seqlen: int, seed: int, fresh: int = 0
-) -> dict[str, Any]:
+) -> SplitText:
     """Cut windows of the calibration and the selection part, without touching the sealed part.
 
     Args:
@@ -34,10 +56,6 @@ def split_windows(
         seed: Seed of the split.
         fresh: Further windows of the calibration part; see :func:`tasks.calibrate.cut_windows`.
 
-    Returns:
-        What :func:`tasks.calibrate.cut_windows` returns for the calibration part, the same for
-        the selection part under ``selection``, and the split's seed and digest under ``split``.
-
     Raises:
         UsageError: If the text is too short, or was written by the model.
     """
@@ -46,14 +64,9 @@ def split_windows(
     parts = bench.splits
     known = cut(bench, CALIBRATION, parts.calibration, samples, seqlen, fresh)
     measured = cut(bench, SELECTION, parts.selection, WINDOWS, seqlen)
-    what = f"the calibration part of {known['corpus']}"
-    fewer = fewer_than_asked(what, known["windows"], samples, seqlen)
-    return {
-        **known,
-        SELECTION: measured,
-        "split": {"seed": seed, "digest": parts.digest},
-        "notes": parts.calibration.calibration_notes() + ([fewer] if fewer else []),
-    }
+    what = f"the calibration part of {known.corpus}"
+    known = replace(known, notes=notes_on(known, parts.calibration, what, samples))
+    return SplitText(known, measured, seed, parts.digest)
 
 
 @step("choose allocation", "compare {grid} with {metric}")

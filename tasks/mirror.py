@@ -1,10 +1,11 @@
 """Tasks that mirror a run into MLflow; a store that is down never stops a search."""
 
 import logging
+import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoprune.errors import PrerequisiteError, reason_of
@@ -20,6 +21,7 @@ from tasks.state import State, without_login
 from tasks.switches import prices, tracing_wanted
 
 if TYPE_CHECKING:
+    from autoprune.report.data import ReportEntry, RunReport
     from tasks.run_record import RunRecord
     from tasks.track.runs import Tracker
     from tasks.track.traces import Traces
@@ -50,7 +52,7 @@ def traces_of(tracker: "Tracker") -> "Traces":
 def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
     """Write a run's record into MLflow: a parent with curves, and one child per candidate.
 
-    This is a task run only for the last time: a search mirrors after every step.
+    This is a task run only for the last time: a search mirrors while it works, too.
 
     Args:
         state: The state folder.
@@ -195,21 +197,21 @@ def place_of(state: State, parent: str, run_id: str) -> str:
 
 
 def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str:
-    run_id, report, calls = record.run_id, record.body, record.calls
+    run_id, report, calls = record.run_id, record.report, record.calls
     tracker = tracker_of(state)
-    parent = tracker.parent(report["model"], run_id, report["spec"], run_tags(report))
-    tracker.mirror(parent, report["entries"], record.sheets)
-    tracker.curve(parent, curves(report["entries"], settled))
+    parent = tracker.parent(report.model, run_id, report.spec, run_tags(report))
+    tracker.mirror(parent, report.entries, record.sheets)
+    tracker.curve(parent, curves(report.entries, settled))
     if calls and tracing_wanted():
         # A call's candidate is known once its generation continues; calls without one wait.
         ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
         traces_of(tracker).write(parent, run_id, ready, tracker.children(parent))
     if status != "RUNNING":
-        budget = report["spec"].get("budget", {})
+        budget = report.spec.get("budget", {})
         priced = (budget.get("price") or prices(), budget.get("prices"))
         figures = totals(report) | (call_totals(calls, *priced) if calls else {})
-        tracker.totals(parent, figures, {"autoprune.ended": report["ended"]})
-        words = map(in_markdown, summary(record.report))
+        tracker.totals(parent, figures, {"autoprune.ended": report.ended})
+        words = map(in_markdown, summary(report))
         tracker.describe(parent, " ".join(words))
         files = RunFiles.of(state, run_id)
         if files.page.exists():
@@ -220,7 +222,7 @@ def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str
     return parent
 
 
-def curves(entries: list[Mapping[str, Any]], settled: int) -> dict[str, list[tuple[int, float]]]:
+def curves(entries: "Iterable[ReportEntry]", settled: int) -> dict[str, list[tuple[int, float]]]:
     """Curves of the parent run: step is the candidate's number.
 
     Only candidates up to number ``settled`` count, so that points hardly ever change later. The
@@ -231,36 +233,38 @@ def curves(entries: list[Mapping[str, Any]], settled: int) -> dict[str, list[tup
     rejected: list[tuple[int, float]] = []
     tokens: list[tuple[int, float]] = []
     lowest, turned_away, used = float("inf"), 0, 0
-    for entry in sorted(entries, key=lambda entry: entry["order"]):
-        value = entry["perplexity"]
-        if isinstance(value, int | float) and entry["verdict"] in ("winner", "accepted"):
-            lowest = min(lowest, value)
-        if entry["order"] == 0:
+    for entry in sorted(entries, key=lambda entry: entry.order):
+        if entry.perplexity is not None and entry.measured:
+            lowest = min(lowest, entry.perplexity)
+        if entry.order == 0:
             continue
-        if entry["order"] > settled:
+        if entry.order > settled:
             break
-        turned_away += entry["verdict"] == "rejected"
-        used += entry["tokens"]
+        turned_away += entry.verdict == "rejected"
+        used += entry.tokens
         if lowest < float("inf"):
-            best.append((entry["order"], lowest))
-        rejected.append((entry["order"], float(turned_away)))
-        tokens.append((entry["order"], float(used)))
+            best.append((entry.order, lowest))
+        rejected.append((entry.order, float(turned_away)))
+        tokens.append((entry.order, float(used)))
     return {"best_perplexity": best, "rejected_total": rejected, "designer_tokens": tokens}
 
 
-def totals(report: Mapping[str, Any]) -> dict[str, float]:
+def totals(report: "RunReport") -> dict[str, float]:
     """Final figures of the parent run."""
-    entries = report["entries"]
-    designed = [entry for entry in entries if entry["kind"] == "candidate"]
-    winner = next((entry for entry in entries if entry["verdict"] == "winner"), None)
-    values: dict[str, Any] = {
-        "dense_perplexity": report["dense_perplexity"],
-        "dense_sealed_perplexity": report["dense_sealed_perplexity"],
+    designed = report.candidates
+    winner = next((entry for entry in report.entries if entry.verdict == "winner"), None)
+    values: dict[str, float | None] = {
+        "dense_perplexity": report.dense_perplexity,
+        "dense_sealed_perplexity": report.dense_sealed_perplexity,
         "candidates_total": len(designed),
-        "accepted_total": sum(entry["verdict"] in ("accepted", "winner") for entry in designed),
-        "stopped_total": sum(entry["verdict"] == "stopped" for entry in designed),
+        "accepted_total": sum(entry.verdict in ("accepted", "winner") for entry in designed),
+        "stopped_total": sum(entry.verdict == "stopped" for entry in designed),
     }
     if winner is not None:
-        values["winner_perplexity"] = winner["perplexity"]
-        values["winner_sealed_perplexity"] = winner["sealed_perplexity"]
-    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+        values["winner_perplexity"] = winner.perplexity
+        values["winner_sealed_perplexity"] = winner.sealed_perplexity
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if value is not None and math.isfinite(value)
+    }

@@ -7,9 +7,12 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from autoprune import __version__
+
+if TYPE_CHECKING:
+    from autoprune.report.data import RunReport
 
 PACKAGES = ("torch", "transformers", "mlflow", "prefect")
 
@@ -33,21 +36,21 @@ def machine() -> dict[str, str]:
     return found
 
 
-def run_tags(report: Mapping[str, Any]) -> dict[str, str]:
+def run_tags(report: "RunReport") -> dict[str, str]:
     """Tags of a parent run."""
     tags = {
-        "model": report["model"],
-        "model.digest": report["model_digest"],
-        "designer": report["designer"],
-        "seed": str(report["spec"]["seed"]),
-        "text_split": str(report["spec"].get("text_split", report["spec"]["seed"])),
-        "quantised": report.get("quantised", ""),
+        "model": report.model,
+        "model.digest": report.model_digest,
+        "designer": report.designer,
+        "seed": str(report.spec["seed"]),
+        "text_split": str(report.spec.get("text_split", report.spec["seed"])),
+        "quantised": report.quantised,
     }
-    known = report.get("sealed_set")
+    known = report.sealed_set
     if known is not None:
-        tags |= {"sealed.number": str(known["number"]), "sealed.earlier": str(known["earlier"])}
-    tags |= {f"{split['name']}.digest": split["digest"] for split in report["splits"]}
-    return _versions(report["machine"]) | tags | commit()
+        tags |= {"sealed.number": str(known.number), "sealed.earlier": str(known.earlier)}
+    tags |= {f"{split.name}.digest": split.digest for split in report.splits}
+    return _versions(report.machine) | tags | commit()
 
 
 def here_tags() -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Tasks behind ``--quality`` and ``--minutes``: the preset for a model, and its result."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from autoprune.evaluation.perplexity import evaluate_windows
@@ -7,6 +9,21 @@ from autoprune.pruning import products_class
 from autoprune.quality import choose, speed
 from tasks.recorded import step
 from tasks.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class ChosenPreset:
+    """The preset for a model on this machine.
+
+    Args:
+        choice: For the record.
+        fields: Parameters that it sets.
+        lines: What was chosen, why, and what it will cost.
+    """
+
+    choice: Mapping[str, Any]
+    fields: Mapping[str, Any]
+    lines: tuple[str, ...]
 
 
 @step("choose quality", "choose a preset for {model}")
@@ -17,7 +34,7 @@ def choose_preset(
     quality: str | None,
     minutes: float | None,
     windows: int | None,
-) -> dict[str, Any]:
+) -> ChosenPreset:
     """Choose the preset for the workbench's model on this machine, as it is now.
 
     Args:
@@ -27,10 +44,6 @@ def choose_preset(
         quality: Name of the preset; None: the best that fits.
         minutes: Time for pruning, if no quality is named.
         windows: Calibration windows in place of the preset's.
-
-    Returns:
-        ``choice`` for the record, ``fields`` of the parameters that the preset sets, and ``lines``
-        that explain what was chosen, why, and what it will cost.
     """
     loaded = bench.loaded.model
     parameters = loaded.num_parameters()
@@ -41,7 +54,7 @@ def choose_preset(
     )  # fmt: skip
     preset, measured = found.preset, found.measured
     count = windows or preset.windows
-    lines = [
+    lines = (
         f"quality {preset.name}: {preset.recipe}, {preset.statistics} statistics, "
         f"{count} x {seqlen} tokens ({found.why})",
         f"estimate: about {_time(found.seconds)}, within a factor of two; loading and saving come "
@@ -50,14 +63,14 @@ def choose_preset(
         f"{gflops / measured.gflops:.2g} of that speed)",
         f"measured then at {measured.sparsity:.0%}: perplexity {preset.perplexity:.1f}, dense "
         f"{preset.dense:.1f}; another recipe: --repair NAME, other presets: --quality",
-    ]
+    )
     chosen = {
         "metric": preset.metric,
         "repair": preset.repair,
         "statistics": preset.statistics,
         "calibration_windows": count,
     }
-    return {"choice": found.to_json(), "fields": chosen, "lines": lines}
+    return ChosenPreset(found.to_json(), chosen, lines)
 
 
 @step("perplexity", "perplexity on {name}")

@@ -52,8 +52,16 @@ class RunRecord:
         """The report as readers of its file see it: without text that a file cannot hold."""
         return RunReport.from_json(self.body)
 
-    def write(self, files: RunFiles) -> None:
-        """Write all of it, each file atomically."""
-        write_json(files.report, self.body)
-        write_json(files.sheets, self.sheets)
-        write_json(files.calls, {"calls": self.calls})
+    def write(self, files: RunFiles, before: "RunRecord | None" = None) -> None:
+        """Write all of it, each file atomically.
+
+        Args:
+            files: Where to.
+            before: The record that this process wrote there last; what it shares stays as it is.
+        """
+        if before is None or self.body != before.body:
+            write_json(files.report, self.body)
+        if before is None or self.sheets != before.sheets:
+            write_json(files.sheets, self.sheets)
+        if before is None or self.calls != before.calls:
+            write_json(files.calls, {"calls": self.calls})

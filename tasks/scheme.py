@@ -13,44 +13,39 @@ from tasks.workbench import Workbench
 
 
 @step("check scheme", "check {scheme}")
-def check_scheme(scheme: str) -> dict[str, Any]:
+def check_scheme(scheme: str) -> Shrinking:
     """Parse a scheme before anything expensive happens.
-
-    Returns:
-        Its canonical text, whether it reads text, and the number of windows only for its recovery.
 
     Raises:
         UsageError: If a part is unknown, or there is nothing to save.
     """
     built = Shrinking.parse(scheme)
     require_saved(built.scheme.NAME)
-    fresh = built.fresh_windows
-    return {"scheme": built.text, "reads_text": built.reads_text, "fresh_windows": fresh}
+    return built
 
 
-@step("shrink", "remove {budget} by {scheme}")
+@step("shrink", "remove {budget} by {scheme.text}")
 def shrink_model(
-    bench: Workbench, scheme: str, windows: str | None, budget: Budget, dtype: str = AUTO
+    bench: Workbench, scheme: Shrinking, windows: str | None, budget: Budget, dtype: str = AUTO
 ) -> dict[str, Any]:
     """Make the workbench's model smaller in place.
 
     Args:
         bench: An open workbench.
-        scheme: Text of the scheme.
+        scheme: How, recovery included.
         windows: Name of the calibration windows; None if the scheme reads no text.
         budget: How much to remove; a share refers to the parameters of the blocks.
         dtype: Type of the weights in the saved folder, since a budget may be in bytes.
     """
-    how = Shrinking.parse(scheme)
-    made = how.apply(
+    made = scheme.apply(
         bench.loaded.model,
         SchemeBudget(budget, saved_type(bench, dtype)),
         None if windows is None else bench.windows[windows],
-        fresh=bench.fresh_windows(how.fresh_windows),
+        fresh=bench.fresh_windows(scheme.fresh_windows),
         seed=bench.seed,
         report=bench.report,
     )
-    found = made.to_json() | {"scheme": scheme, "notes": list(made.notes)}
+    found = made.to_json() | {"scheme": scheme.text, "notes": list(made.notes)}
     return {**found, "seconds_pruning": made.seconds}
 
 

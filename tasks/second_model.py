@@ -12,6 +12,7 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites.latency import Timing, time_once
 from autoprune.models.record import source_record, text_record
 from autoprune.models.reference import RECORD_FILE
+from tasks.allocation import CALIBRATION, SELECTION, SplitText
 from tasks.card import write_folder_card
 from tasks.prune import AUTO, save_bench, saved_type
 from tasks.recorded import step
@@ -22,7 +23,6 @@ from tasks.workbench import Workbench
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-CALIBRATION, SELECTION = "calibration", "selection"
 # Figures of both models are in the record under this name.
 BESIDE = "beside_dense"
 # Generations per model, alternating, so that other load on the machine affects both.
@@ -32,7 +32,7 @@ PROMPT, NEW = 64, 16
 
 @step("second model", "remove {share} of {model} by {scheme}, beside the dense one")
 def second_model(
-    bench: Workbench, model: str, scheme: str, share: float, text: dict[str, Any], out: str
+    bench: Workbench, model: str, scheme: str, share: float, text: SplitText, out: str
 ) -> dict[str, Any]:
     """Make a smaller copy of the bench's model, measure both, and save it with the figures.
 
@@ -43,7 +43,7 @@ def second_model(
         model: The model's reference.
         scheme: How it is made smaller, recovery included.
         share: Share of the parameters of the blocks to remove.
-        text: What :func:`tasks.allocation.split_windows` returned.
+        text: Of the bench's windows.
         out: Where it goes.
 
     Returns:
@@ -67,11 +67,11 @@ def second_model(
     windows = bench.windows[CALIBRATION]
     record = {
         **source_record(model, bench.loaded.source.digest, bench.seed),
-        **text_record(text["corpus"], text["digest"], *windows.shape),
+        **text_record(text.calibration.corpus, text.calibration.digest, *windows.shape),
         **made.to_json(),
         "scheme": how.text,
         "notes": list(made.notes),
-        "text_split": text["split"],
+        "text_split": text.split,
         "seconds": made.seconds,
     }
     kind = saved_type(bench, AUTO)

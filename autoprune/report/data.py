@@ -94,7 +94,7 @@ class Point(Part):
 
 @dataclass(frozen=True)
 class ReportEntry(Part):
-    """One line of the leaderboard: a recipe with everything known about it.
+    """One line of the leaderboard: a recipe with everything known about it, in plain values.
 
     Args:
         id: Unique in the run.

@@ -17,7 +17,10 @@ Status = Literal["proposed", "valid", "measured", "duplicate", "skipped", "rejec
 
 @dataclass
 class Entry:
-    """One recipe on record: a baseline, or one attempt of a designer.
+    """One recipe of a search, as it stands: a baseline, or one attempt of a designer.
+
+    It changes with every step. Readers of the run's record get a
+    :class:`autoprune.report.data.ReportEntry`, which :mod:`autoprune.report.gathering` alone makes.
 
     Args:
         alias: Unique in the run; baselines are named by their parts, candidates ``C1``, ``C2``.

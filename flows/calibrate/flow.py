@@ -33,19 +33,19 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
         )
         found = collect_statistics(bench, CALIBRATION, needs)
     facts = found | {"statistics": found["needs"], "corpus": params.corpus}
-    facts |= {key: text[key] for key in ("windows", "seqlen", "notes")}
+    facts |= {"windows": text.windows, "seqlen": text.seqlen, "notes": list(text.notes)}
     Publisher(params.model, None, "calibrate").calibration(calibration_markdown(facts))
     record = {
         "model": params.model,
         "model_digest": model["digest"],
-        "corpus_digest": text["digest"],
-        "windows": text["windows"],
+        "corpus_digest": text.digest,
+        "windows": text.windows,
         "seqlen": params.seqlen,
         "dtype": params.dtype,
         "statistics": found["needs"],
         "statistics_digest": found["digest"],
         "tokens": found["tokens"],
-        "notes": text["notes"],
+        "notes": list(text.notes),
         "seconds": found["seconds"],
     }
     console.screen().outcome(calibration_text(record, params).splitlines())

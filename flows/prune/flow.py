@@ -9,7 +9,7 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.continuations import side_by_side
 from autoprune.memory import peak_rss_mb
 from autoprune.models.pushing import check_push
-from autoprune.models.record import source_record, text_record
+from autoprune.models.record import source_record
 from autoprune.models.target import check_target
 from flows.naming import run_name
 from flows.on_device import on_its_device
@@ -19,7 +19,7 @@ from flows.prune.scheme import prune_by_scheme
 from flows.prune.text import pruning_text
 from flows.terminal import console
 from tasks.allocation import SELECTION, choose_allocation, split_windows
-from tasks.calibrate import cut_windows, load_model
+from tasks.calibrate import CutText, cut_windows, load_model
 from tasks.card import write_folder_card
 from tasks.prune import (
     check_request,
@@ -100,26 +100,29 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
         fresh, metric = fresh_windows(params.repair), params.prunes_by
         cut = params.corpus, params.windows, params.seqlen
         measures = None
-        text: dict[str, Any] = {}
+        text: CutText | None = None
+        notes: list[str] = []
         statistics = params.statistics
         if request["grid"]:
-            text = split_windows(bench, *cut, params.seed, fresh)
+            both_parts = split_windows(bench, *cut, params.seed, fresh)
+            text = both_parts.calibration
             choice = choose_allocation(bench, metric, plan, request["grid"])
             plan["allocation"] = choice["best"]
-            parted = {key: text[key] for key in ("selection", "split")}
+            parted = {"selection": both_parts.selection.to_json(), "split": both_parts.split}
             chosen["allocation_choice"] = choice | parted
         elif chosen and not held_out:
-            text, measures = _text_to_measure(bench, cut, params.seed, fresh)
+            text, measures, notes = _text_to_measure(bench, cut, params.seed, fresh)
         elif not (chosen or streams or reads_text(metric, plan, statistics)):
             # Without text there are no blocks to run: the scores are the same in any order.
             statistics = "dense"
             if options := params.text_options:
-                text["notes"] = [f"no text is read by {metric}, so that {options} changed nothing"]
+                notes = [f"no text is read by {metric}, so that {options} changed nothing"]
         else:
             text = cut_windows(bench, CALIBRATION, *cut, held_out, fresh)
             if chosen:
-                note = "no perplexity was measured: --held-out names the texts that figures are for"
-                text |= {"notes": [*text["notes"], note]}
+                notes = [
+                    "no perplexity was measured: --held-out names the texts that figures are for"
+                ]
         record = chosen | source_record(params.model, model["digest"], params.seed)
         record |= {
             "metric": metric,
@@ -128,16 +131,15 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
             "pattern": params.pattern,
             "solver": params.repair,
             "target": request["sparsity"],
-            "notes": text.get("notes", []),
+            "notes": [*(text.notes if text else ()), *notes],
             "dtype": memory,
             "dtype_asked": params.dtype,
             "held_out": params.held_out,
             "out": None,
             "perplexity": None,
         }
-        if "corpus" in text:
-            record |= text_record(text["corpus"], text["digest"], text["windows"], params.seqlen)
-            record["overlap"] = text.get("overlap")
+        if text is not None:
+            record |= text.record
         pruning = bench, metric, CALIBRATION, plan
         if params.dry_run:
             cost = estimate_stream(*pruning, params.statistics, params.out)
@@ -197,19 +199,18 @@ def _chosen(bench: Workbench, params: PruneParams) -> tuple[PruneParams, dict[st
     """Return the parameters with a preset's recipe, and the choice for the record."""
     wanted = params.quality, params.minutes, params.calibration_windows
     found = choose_preset(bench, params.model, params.seqlen, *wanted)
-    for line in found["lines"]:
+    for line in found.lines:
         console.screen().event(line)
-    whole = params.model_copy(update=found["fields"] | {"quality": None, "minutes": None})
-    return whole, {"preset": found["choice"]}
+    whole = params.model_copy(update={**found.fields, "quality": None, "minutes": None})
+    return whole, {"preset": found.choice}
 
 
 def _text_to_measure(
     bench: Workbench, cut: tuple[str, int, int], seed: int, fresh: int
-) -> tuple[dict[str, Any], str | None]:
-    """Return calibration windows, and the name of those to measure on if the text is split."""
+) -> tuple[CutText, str | None, list[str]]:
+    """Return the calibration text, the name of the windows to measure on, or why there are none."""
     try:
-        return split_windows(bench, *cut, seed, fresh), SELECTION
+        return split_windows(bench, *cut, seed, fresh).calibration, SELECTION, []
     except UsageError as error:
         text = cut_windows(bench, CALIBRATION, *cut, None, fresh)
-        note = f"no perplexity was measured beside the dense one: {error}"
-        return text | {"notes": [*text["notes"], note]}, None
+        return text, None, [f"no perplexity was measured beside the dense one: {error}"]

@@ -5,7 +5,7 @@ from typing import Any
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from autoprune.evaluation.continuations import side_by_side
-from autoprune.models.record import source_record, text_record
+from autoprune.models.record import source_record
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
 from flows.terminal import console
@@ -28,10 +28,10 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             text are given to a scheme that reads none.
     """
     assert params.scheme is not None
-    request = check_scheme(params.scheme)
-    if not request["reads_text"] and params.text_options:
+    scheme = check_scheme(params.scheme)
+    if not scheme.reads_text and params.text_options:
         raise UsageError(
-            f"the scheme {request['scheme']} reads no text, so that {params.text_options} would "
+            f"the scheme {scheme.text} reads no text, so that {params.text_options} would "
             f"change nothing; leave out {params.text_options}"
         )
     budget = Budget(params.sparsity, None, params.bytes, params.faster)
@@ -43,15 +43,14 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
         record |= {"dtype": memory, "out": None, "notes": []}
         record |= {"dtype_asked": params.dtype, "held_out": params.held_out}
         windows = None
-        if request["reads_text"]:
+        if scheme.reads_text:
             windows = CALIBRATION
             size = params.windows, params.seqlen
-            fresh, known = request["fresh_windows"], listed(params.held_out)
-            text = cut_windows(bench, windows, params.corpus, *size, known, fresh)
-            record |= text_record(text["corpus"], text["digest"], text["windows"], params.seqlen)
-            record |= {"overlap": text["overlap"], "notes": text["notes"]}
+            known = listed(params.held_out)
+            text = cut_windows(bench, windows, params.corpus, *size, known, scheme.fresh_windows)
+            record |= text.record | {"notes": list(text.notes)}
         written = sample_text(bench, windows) if params.out and windows else []
-        made = shrink_model(bench, request["scheme"], windows, budget, params.dtype)
+        made = shrink_model(bench, scheme, windows, budget, params.dtype)
         record |= made | {"notes": [*record["notes"], *made["notes"]]}
         if written and windows:
             both = side_by_side(written, sample_text(bench, windows))

@@ -1,5 +1,6 @@
 """Executes the steps of a search, and shows and mirrors their outcomes."""
 
+import math
 import statistics
 import threading
 import time
@@ -46,6 +47,8 @@ from tasks.state import State
 # Seconds a stopped run may spend on its last MLflow update; the log is complete without it.
 # Its worker checks every three seconds whether it has ended, and only then calls it Cancelled.
 STOP_SECONDS = 2.0
+# Steps that follow each other faster share an update of MLflow, which costs more than some of them.
+MIRROR_SECONDS = 5.0
 
 
 @dataclass
@@ -75,9 +78,13 @@ class Driver:
     waits: bool = True
     _seen: dict[str, tuple[str, int]] = field(default_factory=dict)
     _mirrored: bool = True
+    _mirrored_at: float = -math.inf
     _best: str = ""
     _shown: Publisher | None = None
     _record: RunRecord | None = None
+    # The last one in files, and the last one in MLflow.
+    _written: RunRecord | None = None
+    _sent: RunRecord | None = None
     _settled_before: int = -1
     # Seconds that records took since the last outcome, not yet counted against the limit.
     _unpaid: float = 0.0
@@ -110,7 +117,8 @@ class Driver:
                 started = time.monotonic()
                 self._look()
                 self.write_record()
-                self.mirror("RUNNING")
+                if time.monotonic() - self._mirrored_at >= MIRROR_SECONDS:
+                    self.mirror("RUNNING")
                 self.publish()
         return count
 
@@ -135,6 +143,9 @@ class Driver:
             for step in self._worked(others):
                 yield step
                 yield from asking.arrived()
+            if self._written is not self._sent:
+                # An answer may take days.
+                self.mirror("RUNNING")
             if self.mailbox is None:
                 console.report(self._progress("waiting for the designer"))
             yield from asking.rest()
@@ -202,7 +213,8 @@ class Driver:
     def write_record(self) -> None:
         """Write the run's record as it stands; it is the one shown from now on."""
         self._record = RunRecord.of(self.search, self.files, self.run_id)
-        self._record.write(self.files)
+        self._record.write(self.files, self._written)
+        self._written = self._record
 
     @property
     def record(self) -> RunRecord:
@@ -243,6 +255,7 @@ class Driver:
     def mirror(self, status: str) -> bool:
         """Bring MLflow up to date with the record; report an unreachable store once."""
         done = mirror(self.state, self.record, status, self._settled())
+        self._mirrored_at, self._sent = time.monotonic(), self._record
         if done["ok"]:
             self.parent, self.place = done["parent"], done["place"]
             self._mirrored = True

@@ -24,6 +24,7 @@ from mlflow.tracking import MlflowClient
 
 from autoprune.digest import digest_json
 from autoprune.plain_text import in_markdown
+from autoprune.report.data import ReportEntry
 from tasks.open_runs import note_closed, note_open
 from tasks.state import State, folder_tag, model_slug
 
@@ -137,15 +138,14 @@ class Tracker:
     def mirror(
         self,
         parent_id: str,
-        entries: Iterable[Mapping[str, Any]],
+        entries: Iterable[ReportEntry],
         sheets: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> int:
         """Write every entry that is new or changed as a child run.
 
         Args:
             parent_id: MLflow id of the parent run.
-            entries: Leaderboard entries, the JSON form of
-                :class:`autoprune.report.data.ReportEntry`.
+            entries: Of the run's record.
             sheets: What is needed to reproduce an entry's masks, by its id.
 
         Returns:
@@ -154,18 +154,18 @@ class Tracker:
         children = self.child_runs(parent_id)
         written = 0
         for entry in entries:
-            record = {key: value for key, value in entry.items() if key not in VOLATILE}
-            sheet = (sheets or {}).get(entry["id"])
+            record = {key: value for key, value in entry.to_json().items() if key not in VOLATILE}
+            sheet = (sheets or {}).get(entry.id)
             digest = digest_json([record, sheet] if sheet else record)
-            known = children.get(entry["id"])
+            known = children.get(entry.id)
             if known is not None and known.data.tags.get(DIGEST_TAG) == digest:
                 continue
             if known is None:
                 # Known at once: if writing fails below, the next call goes on in the same run.
                 experiment = self.experiment_of(parent_id)
                 tags = _clipped(_entry_tags(entry) | {PARENT: parent_id})
-                known = self.client.create_run(experiment, tags=tags, run_name=entry["alias"])
-                children[entry["id"]] = known
+                known = self.client.create_run(experiment, tags=tags, run_name=entry.alias)
+                children[entry.id] = known
             self._write_child(parent_id, known, entry, digest, sheet)
             written += 1
         return written
@@ -266,7 +266,7 @@ class Tracker:
         self,
         parent_id: str,
         known: Run,
-        entry: Mapping[str, Any],
+        entry: ReportEntry,
         digest: str,
         sheet: Mapping[str, Any] | None,
     ) -> None:
@@ -293,26 +293,24 @@ class Tracker:
             return str(run.info.experiment_id)
         return str(self.client.get_run(parent_id).info.experiment_id)
 
-    def _write_files(
-        self, run: Run, entry: Mapping[str, Any], sheet: Mapping[str, Any] | None
-    ) -> None:
+    def _write_files(self, run: Run, entry: ReportEntry, sheet: Mapping[str, Any] | None) -> None:
         """Write source, layers and the whole record as files; directly to disk if it is local."""
-        code = "candidate.py" if entry["language"] in ("python", "program") else "candidate.txt"
+        code = "candidate.py" if entry.language in ("python", "program") else "candidate.txt"
+        record = entry.to_json()
+        files = {"layer_sparsity.json": record["layer_sparsity"], "record.json": record}
+        if sheet is not None:
+            files[SHEET_FILE] = dict(sheet)
         folder = local_path(run.info.artifact_uri)
         if folder is not None:
             # No fsync: the next mirroring rewrites what a power cut destroys.
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / code).write_text(entry["source"] + "\n", encoding="utf-8")
-            (folder / "layer_sparsity.json").write_text(json.dumps(entry["layer_sparsity"]))
-            (folder / "record.json").write_text(json.dumps(dict(entry)))
-            if sheet is not None:
-                (folder / SHEET_FILE).write_text(json.dumps(dict(sheet)))
+            (folder / code).write_text(entry.source + "\n", encoding="utf-8")
+            for name, content in files.items():
+                (folder / name).write_text(json.dumps(content))
             return
-        self.client.log_text(run.info.run_id, entry["source"] + "\n", code)
-        self.client.log_dict(run.info.run_id, dict(entry["layer_sparsity"]), "layer_sparsity.json")
-        self.client.log_dict(run.info.run_id, dict(entry), "record.json")
-        if sheet is not None:
-            self.client.log_dict(run.info.run_id, dict(sheet), SHEET_FILE)
+        self.client.log_text(run.info.run_id, entry.source + "\n", code)
+        for name, content in files.items():
+            self.client.log_dict(run.info.run_id, content, name)
 
 
 def local_path(uri: str) -> Path | None:
@@ -323,51 +321,47 @@ def local_path(uri: str) -> Path | None:
     return Path(uri) if not parts.scheme and Path(uri).is_absolute() else None
 
 
-def _entry_tags(entry: Mapping[str, Any]) -> dict[str, str]:
-    wrote = entry.get("author") or "no language model"
-    reasoning = entry["reasoning"] or f"(no reasoning: written by {wrote})"
-    note = f"**{in_markdown(entry['formula'])}**\n\n{in_markdown(reasoning)}"
-    if entry["detail"]:
-        note += f"\n\nrejected, `{entry['code']}`: {in_markdown(entry['detail'])}"
+def _entry_tags(entry: ReportEntry) -> dict[str, str]:
+    wrote = entry.author or "no language model"
+    reasoning = entry.reasoning or f"(no reasoning: written by {wrote})"
+    note = f"**{in_markdown(entry.formula)}**\n\n{in_markdown(reasoning)}"
+    if entry.detail:
+        note += f"\n\nrejected, `{entry.code}`: {in_markdown(entry.detail)}"
     return {
-        RUN_NAME: entry["alias"],
-        ENTRY_TAG: entry["id"],
+        RUN_NAME: entry.alias,
+        ENTRY_TAG: entry.id,
         NOTE: note,
-        "autoprune.kind": entry["kind"],
-        "autoprune.status": entry["verdict"],
-        "autoprune.reject_code": entry["code"],
-        "autoprune.operator": entry["operator"],
-        "autoprune.author": entry.get("author", ""),
-        "autoprune.designer_model": entry["model"],
-        "autoprune.parents": ",".join(entry["parents"]),
-        "autoprune.front": "perplexity and seconds" if entry.get("front") else "",
-        "autoprune.order": str(entry["order"]),
-        "autoprune.formula": entry["formula"],
-        "autoprune.source": entry["source"],
-        "autoprune.reasoning": entry["reasoning"],
+        "autoprune.kind": entry.kind,
+        "autoprune.status": entry.verdict,
+        "autoprune.reject_code": entry.code,
+        "autoprune.operator": entry.operator,
+        "autoprune.author": entry.author,
+        "autoprune.designer_model": entry.model,
+        "autoprune.parents": ",".join(entry.parents),
+        "autoprune.front": "perplexity and seconds" if entry.front else "",
+        "autoprune.order": str(entry.order),
+        "autoprune.formula": entry.formula,
+        "autoprune.source": entry.source,
+        "autoprune.reasoning": entry.reasoning,
     }
 
 
-def _entry_metrics(entry: Mapping[str, Any]) -> dict[str, float]:
-    values = {
-        "perplexity": entry["perplexity"],
-        "sealed_perplexity": entry["sealed_perplexity"],
-        "change_vs_wanda_share": entry["change_vs_wanda"],
-        "sparsity_share": entry["sparsity"],
-        "seconds": entry["seconds"],
-        "designer_tokens": entry["tokens"],
+def _entry_metrics(entry: ReportEntry) -> dict[str, float]:
+    values: dict[str, float | None] = {
+        "perplexity": entry.perplexity,
+        "sealed_perplexity": entry.sealed_perplexity,
+        "change_vs_wanda_share": entry.change_vs_wanda,
+        "sparsity_share": entry.sparsity,
+        "seconds": entry.seconds,
+        "designer_tokens": entry.tokens,
     }
-    values |= {f"perplexity_{rung}": value for rung, value in entry["rungs"].items()}
-    return {
-        metric_name(name): float(value)
-        for name, value in values.items()
-        if isinstance(value, int | float) or value in ("Infinity", "-Infinity", "NaN")
-    }
+    values |= {f"perplexity_{rung}": value for rung, value in entry.rungs.items()}
+    return {metric_name(name): float(value) for name, value in values.items() if value is not None}
 
 
-def _entry_params(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _entry_params(entry: ReportEntry) -> dict[str, Any]:
     names = ("language", "group", "allocation", "solver", "formula", "prediction")
-    return {name: entry[name] for name in names if entry[name]}
+    return {name: value for name in names if (value := getattr(entry, name))}
 
 
 def metric_name(name: str) -> str:

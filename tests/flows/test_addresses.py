@@ -19,7 +19,7 @@ from flows.platform.api_server import private_api, set_prefect_environment
 from flows.search.params import SearchParams
 from tasks.state import State
 from tests.support.command_line import CommandLine
-from tests.support.small_search import LINE
+from tests.support.small_search import FEW, LINE
 
 SECRET = "very-secret-indeed"
 LOGIN = f"me:{SECRET}"
@@ -100,7 +100,7 @@ def test_no_record_of_a_search_holds_the_login(
     home, cli = migrated, CommandLine(capfd, MODEL=tiny_folder, TEXT=text_file)
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     monkeypatch.setenv("VAULT_LOGIN", LOGIN)
-    line = f"{LINE} --designer random --candidates 1 --slots 1 --no-register-winner --json"
+    line = f"{LINE} {FEW} --designer random --candidates 1 --slots 1 --no-register-winner --json"
     line = f"{line} --shared-store vault://$VAULT_LOGIN@host{tmp_path}/shared".replace(" -q", " -v")
     # One server for both commands, which ends before its files are read.
     set_prefect_environment(State.open(), verbose=True)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from autoprune.search.search import Search
+from flows.search import driver
 from flows.search.driver import Driver
 from tasks.state import State
 from tests.support.command_line import CommandLine
@@ -26,6 +27,7 @@ def test_time_between_two_steps_is_counted_once(
         return mirror(self, status)
 
     monkeypatch.setattr(Driver, "mirror", slow)
+    monkeypatch.setattr(driver, "MIRROR_SECONDS", 0.0)
     cli(f"{LINE} --designer random --candidates 2 --slots 2 --no-register-winner --run counted")
     took = time.monotonic() - began
     with Search.open(State.open().run("counted")) as found:

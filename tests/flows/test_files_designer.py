@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +16,10 @@ from flows.search import posting
 from flows.search.posting import OpenQuestionsError
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
+from tests.support import forked
 from tests.support.answers_in_files import SPEC, answer_some, play, request_of
 from tests.support.command_line import CommandLine
-from tests.support.small_search import LINE
+from tests.support.small_search import FEW, LINE
 from tests.support.synthetic import write_answer
 
 
@@ -125,13 +124,8 @@ def test_killed_at_every_move_of_an_answer(
 
 
 def test_kill_9_while_questions_are_open(tmp_path: Path, uninterrupted: str) -> None:
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom tests.support import answers_in_files as t\n"
-        "folder = Path(sys.argv[1])\nbox = t.Mailbox(folder / 'box', 'night')\n"
-        "t.play(t.Search.open(folder, t.SPEC), box, lambda: None, wait=True)\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     box = Mailbox(tmp_path / "box", "night")
+    child = forked.start(lambda: play(Search.open(tmp_path, SPEC), box, lambda: None, wait=True))
     try:
         until = time.monotonic() + 300
         while not (names := box.open_ids()) and time.monotonic() < until:
@@ -140,15 +134,15 @@ def test_kill_9_while_questions_are_open(tmp_path: Path, uninterrupted: str) -> 
         box.answer(names[0], write_answer(request_of(box, names[0])))
         time.sleep(0.1)
     finally:
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
+        os.kill(child, signal.SIGKILL)
+        assert forked.ended(child) == -signal.SIGKILL
     with Search.open(tmp_path) as search:
         play(search, box, lambda: answer_some(box), wait=True)
         assert search.graph.digest == uninterrupted
 
 
 def test_the_command_stops_with_4_and_resume_goes_on(cli: CommandLine, tmp_path: Path) -> None:
-    line = f"{LINE} --designer files:{tmp_path / 'box'} --designer-model Ada --no-wait"
+    line = f"{LINE} {FEW} --designer files:{tmp_path / 'box'} --designer-model Ada --no-wait"
     box = Mailbox(tmp_path / "box", "n")
     shown = cli(f"{line} --run n --candidates 1 --slots 1", code=4).err
     assert str(box.folder) in shown and shown.rstrip().endswith("next  autoprune resume n")

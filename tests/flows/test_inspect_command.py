@@ -8,7 +8,7 @@ from autoprune.design.given import read_facts
 from tasks.run_files import RunFiles
 from tasks.state import State
 from tests.support.command_line import CommandLine
-from tests.support.small_search import LINE, script
+from tests.support.small_search import FEW, LINE, script
 
 SIZES = "--seqlen 32 --calibration-windows 2 --selection-windows 2"
 
@@ -56,7 +56,7 @@ def test_the_report_of_a_search_with_its_facts_shows_the_picture(
     cli(f"inspect MODEL --corpus TEXT {SIZES} -q --layers last --out {out}")
     answers = script(tmp_path, ["metric: abs(W) * x_norm ** 0.5\ngroup: row\n"])
     asked = "--candidates 1 --slots 1 --no-register-winner --run shown"
-    line = f"{LINE} --designer scripted --script {answers} {asked}"
+    line = f"{LINE} {FEW} --designer scripted --script {answers} {asked}"
     cli(f"{line} --facts {out / 'inspection.json'}")
     files = RunFiles.of(State.open(), "shown")
     # The search has its own copy.

@@ -13,7 +13,7 @@ import pytest
 from tests.support.chat_server import Answer, ChatServer, formula_for, length_of, obedient, serving
 from tests.support.command_line import CommandLine
 from tests.support.prefect_stack import until
-from tests.support.small_search import LINE
+from tests.support.small_search import FEW, LINE
 from tests.support.started_command import NOISE, prefect_rows, record_by_prefect, start
 
 
@@ -21,7 +21,7 @@ from tests.support.started_command import NOISE, prefect_rows, record_by_prefect
 def words(cli: CommandLine, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     record_by_prefect(monkeypatch)
     asked = "--designer openai --base-url http://designer.invalid/v1 --candidates 4 --slots 4"
-    line = f"{LINE} {asked} --no-register-winner --run asked --json"
+    line = f"{LINE} {FEW} {asked} --no-register-winner --run asked --json"
     return cli.words(line.replace(" -q", ""))
 
 

@@ -14,7 +14,7 @@ from tests.support import started_command
 from tests.support.command_line import CommandLine
 from tests.support.held import hold
 from tests.support.prefect_stack import until
-from tests.support.small_search import LINE
+from tests.support.small_search import FEW, LINE
 from tests.support.started_command import NOISE, prefect_rows, record_by_prefect
 
 Command = Callable[..., "subprocess.Popen[str]"]
@@ -50,7 +50,10 @@ def servers_of(home: Path) -> list[str]:
     return found
 
 
-def test_a_flow_and_its_tasks_are_recorded(start: Command, tiny_folder: Path, home: Path) -> None:
+def test_a_flow_and_its_tasks_are_recorded(
+    start: Command, tiny_folder: Path, migrated: Path
+) -> None:
+    home = migrated
     process = start(EVALUATE)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
@@ -80,7 +83,8 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
     home = migrated
     # More layers than its validation scores: its measurement is held, the last of the starts.
     held = hold(tmp_path / "held", monkeypatch, free=14)
-    line = f"{LINE} --designer random --candidates 1 --starts held --no-register-winner --run cut"
+    asked = "--designer random --candidates 1 --starts held --no-register-winner --run cut"
+    line = f"{LINE} {FEW} {asked}"
     process = start(line.replace(" -q", ""), **held.environment)
     until(lambda: held.reached or process.poll() is not None, 200, "start that is held")
     os.killpg(process.pid, signal.SIGINT)
@@ -112,11 +116,10 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
 
 
 def test_a_prefect_server_that_is_down_stops_nothing(
-    start: Command, monkeypatch: pytest.MonkeyPatch
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    record_by_prefect(monkeypatch)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    process = start(EVALUATE)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    assert "no Prefect API answers at http://127.0.0.1:9/api" in err
-    assert out.startswith("perplexity")
+    printed = cli(EVALUATE)
+    assert "no Prefect API answers at http://127.0.0.1:9/api" in printed.err
+    assert printed.out.startswith("perplexity")

@@ -2,8 +2,7 @@
 
 import json
 import resource
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,9 +16,8 @@ from autoprune.models.reference import RECORD_FILE, resolve
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import count_zeros, save_model
 from autoprune.models.structure import prunable_linears
+from tests.support.forked import ended, start
 from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
-
-PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -103,28 +101,17 @@ def test_weights_are_saved_narrower_and_stay_as_they_were_in_memory(
     assert checkpoint_type(resolve(str(tmp_path / "narrow"))) == torch.bfloat16
 
 
-_WRITE_WITH_LIMIT = """
-import resource, signal, sys
-from pathlib import Path
-from tests.support.tiny_models import tiny_model
-from autoprune.errors import AutopruneError
-from autoprune.models.saving import save_model
-model = tiny_model("llama")
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-try:
-    save_model(model, None, Path(sys.argv[1]) / "model", {})
-except AutopruneError as error:
-    print("refused:", error)
-"""
-
-
 def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path: Path) -> None:
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)
-    command = [sys.executable, "-c", _WRITE_WITH_LIMIT, str(tmp_path)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert "refused: could not write" in done.stdout, done.stderr
-    assert "free some space" in done.stdout
+    model = tiny_model("llama")
+
+    def write_with_limit() -> None:
+        torch.set_num_threads(1)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        with pytest.raises(AutopruneError, match=r"could not write .*free some space"):
+            save_model(model, None, tmp_path / "model", {})
+
+    assert ended(start(write_with_limit)) == 0
     assert list(tmp_path.iterdir()) == []
 
 

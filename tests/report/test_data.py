@@ -45,6 +45,18 @@ def test_nan_is_written_as_strict_json() -> None:
     assert not back.entries[0].measured
 
 
+def test_an_entry_read_back_is_written_in_the_same_bytes() -> None:
+    odd = ReportEntry(
+        "x", "C1", "candidate", "abs(W)", perplexity=math.inf, kl=math.nan, rungs={"all": 2e-7},
+        layer_sparsity={"a": 1 / 3}, change_interval=(-0.1, 1e16), reasoning="\ud83d",
+    )  # fmt: skip
+    report = make_report()
+    body = replace(report, entries=(*report.entries, odd)).to_json()
+    back = RunReport.from_json(json.loads(json.dumps(body)))
+    written = json.dumps([entry.to_json() for entry in back.entries])
+    assert written == json.dumps(body["entries"])
+
+
 def test_half_of_a_surrogate_pair_does_not_stop_the_record(tmp_path: Path) -> None:
     report = replace(make_report(2), command="\ud83d hello")
     write_report(report, tmp_path / "report.json")

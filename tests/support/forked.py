@@ -1,7 +1,7 @@
 """Another process with all that this one has imported; a new one takes seconds to import it again.
 
-A forked process has no thread but its own, so its work must neither compute with torch nor wait for
-a thread.
+A forked process has no thread but its own, so its work must neither compute with torch on several
+threads nor wait for a thread.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from autoprune.report.data import read_report
 from autoprune.report.run_report import build_report, next_command
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
+from autoprune.search.steps import Measure
 from flows.cli.parser import parse
 from flows.evaluate import grammar
+from flows.search import driver
 from flows.search.driver import Driver
 from tasks.mirror import mirrored, tracker_of
 from tasks.run_files import RunFiles, read_object
@@ -39,18 +42,57 @@ def test_the_files_hold_what_the_object_holds(search: Search, tmp_path: Path) ->
     assert read_object(files.calls) == {"calls": record.calls}
 
 
+def test_a_file_is_written_again_only_if_its_part_changed(search: Search, tmp_path: Path) -> None:
+    files = RunFiles.of(State.open(tmp_path), "s1")
+    places = (files.report, files.sheets, files.calls)
+    record = RunRecord.of(search, files, "s1")
+    record.write(files)
+    changes: list[dict[str, Any]] = [{"body": {}}, {"sheets": {"C": {}}}, {"calls": [{}]}]
+    for change, place in zip(changes, places, strict=True):
+        for each in places:
+            each.unlink(missing_ok=True)
+        record.write(files, record)
+        assert not [each for each in places if each.exists()]
+        record.write(files, replace(record, **change))
+        assert [each for each in places if each.exists()] == [place]
+
+
+@pytest.mark.parametrize(("seconds", "updates"), [(3600.0, 1), (0.0, 3)])
+def test_steps_that_follow_each_other_fast_share_an_update_of_mlflow(
+    seconds: float, updates: int, search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody: Any = None
+    found = Driver(search, State.open(tmp_path), "s1", nobody, nobody)
+    shown: list[str] = []
+
+    def mirror(*given: Any) -> dict[str, Any]:
+        shown.append(given[2])
+        return {"ok": True, "parent": "p", "place": ""}
+
+    def done(_: Driver, __: object) -> Iterator[Measure]:
+        yield from [Measure("m", 0, 0, "wanda", None, 1, 2, 0.5)] * 3
+        monkeypatch.setattr(Search, "finished", "candidates")
+
+    monkeypatch.setattr(driver, "mirror", mirror)
+    monkeypatch.setattr(driver, "MIRROR_SECONDS", seconds)
+    monkeypatch.setattr(Driver, "_done", done)
+    monkeypatch.setattr(Driver, "publish", lambda _: None)
+    found.run()
+    assert shown == ["RUNNING"] * updates
+
+
 def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
     state = State.open(tmp_path)
     files = RunFiles.of(state, "s1")
     nobody: Any = None
-    driver = Driver(search, state, "s1", nobody, nobody)
-    driver.write_record()
+    found = Driver(search, state, "s1", nobody, nobody)
+    found.write_record()
     for file in (files.report, files.sheets, files.calls):
         file.unlink()
-    done = mirrored(state, driver.record, "RUNNING", 0)
+    done = mirrored(state, found.record, "RUNNING", 0)
     assert done["ok"], done["error"]
     assert tracker_of(state).client.get_run(done["parent"]).data.tags
-    driver.publish()
+    found.publish()
 
 
 @pytest.mark.parametrize(

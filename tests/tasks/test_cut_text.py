@@ -1,0 +1,46 @@
+"""A text that was cut is recorded under names that readers of earlier records know."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from tasks.allocation import SELECTION, WINDOWS, split_windows
+from tasks.calibrate import CALIBRATION, CutText, cut_windows
+from tasks.state import State
+from tasks.workbench import Workbench, opened
+
+
+def test_a_text_is_recorded_in_the_same_bytes_as_before() -> None:
+    text = CutText("corpus", "ab12", 4, 32, 128, {"checked": 0}, ("few windows",))
+    assert json.dumps(text.to_json()) == (
+        '{"corpus": "corpus", "digest": "ab12", "windows": 4, "seqlen": 32, "tokens": 128}'
+    )
+    assert json.dumps(text.record) == (
+        '{"corpus": "corpus", "corpus_digest": "ab12", "samples": 4, "seqlen": 32, '
+        '"overlap": {"checked": 0}}'
+    )
+
+
+@pytest.mark.parametrize("count", [4, 5000])
+def test_both_ways_to_cut_a_text_say_what_it_is_and_what_it_lacks(
+    count: int, tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    whole = load_corpus(str(text_file))
+    bench = Workbench(str(tiny_folder), State.open())
+    with opened(bench):
+        found = cut_windows(bench, CALIBRATION, str(text_file), count, 32)
+        assert (found.corpus, found.digest) == (whole.name, whole.digest)
+        assert (found.windows, found.seqlen) == (len(bench.windows[CALIBRATION]), 32)
+        assert found.tokens == 32 * found.windows
+        parted = split_windows(bench, str(text_file), count, 32, 3)
+        part = parted.calibration
+        assert part.digest == split(whole, 3).calibration.digest
+        assert part.overlap is None and part.windows == len(bench.windows[CALIBRATION])
+        assert parted.selection.windows == len(bench.windows[SELECTION]) == WINDOWS
+        assert parted.split == {"seed": 3, "digest": split(whole, 3).digest}
+        assert not parted.selection.notes
+    for text, name in ((found, "the text "), (part, "the calibration part of ")):
+        assert any(name + text.corpus in note for note in text.notes) == (count > 4)
