@@ -315,9 +315,14 @@ def test_schemes_are_not_mixed_with_what_leaves_zeros() -> None:
     for changes, says in (
         ({"starts": (RecipeSpec(metric="wanda"),)}, "starts of the one kind"),
         ({"solvers": ("none", "mrp")}, "not mrp"),
+        ({"solvers": ("ebft", "ebft:regrow=0.1")}, "not ebft:regrow"),
         ({"pattern": "2:4"}, "not 2:4"),
     ):
         with pytest.raises(ValueError, match=says):
             scheme_spec(**changes)
     with pytest.raises(ValueError, match="starts of the one kind"):
         make_spec(starts=(start,), budget=SearchBudget(candidates=1))
+    tuned = scheme_spec(starts=(given_start("depth+ebft:epochs=1+recover"),), solvers=("ebft",))
+    assert {"ebft", "ebft:epochs=1+recover"} <= set(tuned.choices.solvers)
+    with pytest.raises(UsageError, match=r"rotate\+recover"):
+        make_spec(schemes=("depth", "rotate"), solvers=("none", "ebft"))
