@@ -259,17 +259,15 @@ class SearchSpec(_Frozen, SearchSettings):
                 "a search is of schemes or of recipes, since they have no budget in common; give "
                 "starts of the one kind"
             )
-        repairs = [Repair.parse(text) for text in (*self.solvers, self.solver, self.proxy)]
-        wrong = [one.text for one in repairs if one.layer or (one.block and one.block.regrow)]
-        if self.schemes and (wrong or self.pattern != "unstructured" or self.groups != ("row",)):
+        if self.schemes and (self.pattern != "unstructured" or self.groups != ("row",)):
             raise ValueError(
                 f"schemes leave no zeros: the pattern is unstructured and not {self.pattern}, and "
-                "repairs are none, ebft without regrow, recover and ebft+recover"
-                f"{', not ' + ', '.join(wrong) if wrong else ''}"
+                "no weights compete"
             )
-        for scheme, one in product(map(build_scheme, self.schemes), repairs):
-            # Some schemes refuse some repairs.
-            Shrinking(scheme, one)
+        repairs = [Repair.parse(text) for text in (*self.solvers, self.solver, self.proxy)]
+        for scheme, repair in product(map(build_scheme, self.schemes), repairs):
+            # Refuses repairs that do not fit.
+            Shrinking(scheme, repair)
         if not self.schemes and self.target.unit != "sparsity":
             raise ValueError(
                 f"{self.target.goal}: zeros bring neither fewer bytes nor speed; give schemes, or "
