@@ -164,8 +164,9 @@ def prune(
             ``Budget(bytes=0.25)`` or ``Budget(faster=1.3)``; there is no default.
         pattern: ``N:M``.
         scheme: ``depth``, ``width:score=flap``, ``depth+width``: produces a smaller dense model
-            instead of zeros; with ``depth+recover`` the dense model teaches it. Takes no recipe
-            and no pattern. See :class:`autoprune.bench.smaller.Shrinking`.
+            instead of zeros; with ``depth+ebft+recover`` the dense model teaches it, block by
+            block and as a whole. Takes no recipe and no pattern. See
+            :class:`autoprune.bench.smaller.Shrinking`.
         corpus: Calibration text: a known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; read
             only if the recipe needs text.
         calibration_windows: Windows of calibration text.

@@ -32,7 +32,7 @@ class SmallerOutcome(PruneOutcome):
 
     Args:
         shrunk: What was removed.
-        scheme: The scheme's line, recovery included.
+        scheme: The scheme's line, repair included.
     """
 
     shrunk: Shrunk
@@ -46,7 +46,7 @@ def shrinking_of(recipe: Recipe) -> Shrinking:
         UsageError: If it names no scheme.
     """
     scheme = build_scheme(recipe.metric.source)
-    return Shrinking(scheme, Repair.parse(recipe.solver).recovery)
+    return Shrinking(scheme, Repair.parse(recipe.solver))
 
 
 def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> dict[str, Any]:

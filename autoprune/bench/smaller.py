@@ -1,19 +1,36 @@
-"""A smaller shape on one line: a scheme and, optionally, a recovery by the dense model."""
+"""A smaller shape on one line: a scheme and, optionally, a repair by the dense model."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.errors import UsageError
-from autoprune.models.structure import prunable_linears
+from autoprune.models.structure import find_blocks, prunable_linears
 from autoprune.names import MEASURED
 from autoprune.progress import Report, silent
-from autoprune.pruning import Precision, masters_of, movable, recover, teach
-from autoprune.repair import RECOVER, ModelRecovery
-from autoprune.schemes import SCHEMES, Scheme, Shrunk, build_scheme, parts_of, shrink
+from autoprune.pruning import (
+    Precision,
+    masters_of,
+    movable,
+    recover,
+    sharing,
+    teach,
+    tune_stretches,
+)
+from autoprune.repair import EBFT, RECOVER, SOLVERS, Repair
+from autoprune.schemes import (
+    SCHEMES,
+    Scheme,
+    SchemePlan,
+    Shrunk,
+    build_scheme,
+    parts_of,
+    shrink,
+)
 from autoprune.spelling import split_outside
 
 if TYPE_CHECKING:
@@ -25,40 +42,72 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shrinking:
-    """How a model is made smaller: ``depth``, ``depth+width``, ``depth+recover:steps=100``.
+    """How a model is made smaller: ``depth``, ``depth+width``, ``depth+ebft+recover:steps=100``.
 
     Args:
         scheme: Decides what is removed.
-        recovery: Trains all remaining weights on the dense model's predictions; None: no training.
+        repair: What is done to the weights that remain: tuning of each block, recovery of the
+            model, both or neither. Repairs of layers are refused: they need masks.
     """
 
     scheme: Scheme
-    recovery: ModelRecovery | None = None
+    repair: Repair = field(default_factory=Repair)
 
     def __post_init__(self) -> None:
-        alone = [part.NAME for part in parts_of(self.scheme) if part.NAME in MEASURED]
-        if alone and self.recovery is not None:
+        repair, parts = self.repair, parts_of(self.scheme)
+        if not repair.acts:
+            return
+        alone = [part.NAME for part in parts if part.NAME in MEASURED]
+        if alone:
             raise UsageError(
                 f"{self.text!r}: {alone[0]} acts while a model runs and changes no weight, so that "
-                "no recovery follows it; it stands alone"
+                "no repair follows it; it stands alone"
+            )
+        if repair.layer:
+            raise UsageError(
+                f"{self.text!r}: {repair.layer[0].NAME} works around zeros, and a scheme leaves "
+                f"none; what may follow a scheme is {EBFT}, which tunes each block, and "
+                f"{RECOVER}, which trains the model: {self.scheme.text}+{EBFT}+{RECOVER}"
+            )
+        if repair.block is None:
+            return
+        if repair.block.regrow:
+            raise UsageError(
+                f"{self.text!r}: regrow exchanges weights for zeros, and a scheme leaves none; "
+                "leave out regrow"
+            )
+        turning = [part.NAME for part in parts if not part.KEEPS_STATES]
+        if turning:
+            raise UsageError(
+                f"{self.text!r}: {turning[0]} changes the size of hidden states, so that no block "
+                f"can be tuned towards the dense model's; {RECOVER} serves it: "
+                f"{self.scheme.text}+{RECOVER}"
             )
 
     @classmethod
     def parse(cls, text: str) -> "Shrinking":
-        """Read ``SCHEME`` or ``SCHEME+recover:key=value,...``.
+        """Read ``SCHEME``, or ``SCHEME+REPAIR`` such as ``depth+ebft:epochs=2+recover``.
 
         Raises:
             UnknownNameError: If there is no such scheme.
-            UsageError: If a parameter is invalid, ``recover`` is not last, or the scheme stands
-                alone.
+            UsageError: If a parameter is invalid, a scheme does not come before the repair, or the
+                two do not go together.
         """
-        *before, last = split_outside(text.strip(), "+")
-        name, _, rest = last.partition(":")
-        if name.strip() != RECOVER:
+        pieces = split_outside(text.strip(), "+")
+        names = [piece.partition(":")[0].strip() for piece in pieces]
+        repairs = [place for place, name in enumerate(names) if name in SOLVERS]
+        if not repairs:
             return cls(build_scheme(text))
-        if not before:
+        first = repairs[0]
+        if not first:
             raise UsageError(f"{text!r} names no scheme; write depth+{text.strip()}")
-        return cls(build_scheme("+".join(before)), ModelRecovery.from_text(rest))
+        if late := [name for name in names[first:] if name in SCHEMES]:
+            raise UsageError(
+                f"{text!r}: {late[0]} removes parts, and {names[first]} repairs what is left; "
+                "write all schemes before it"
+            )
+        scheme = build_scheme("+".join(pieces[:first]))
+        return cls(scheme, Repair.parse("+".join(pieces[first:])))
 
     @staticmethod
     def names(text: str) -> bool:
@@ -68,22 +117,22 @@ class Shrinking:
     @property
     def text(self) -> str:
         """The shortest line that :meth:`parse` reads back."""
-        return self.scheme.text + (f"+{self.recovery.text}" if self.recovery else "")
+        return self.scheme.text + (f"+{self.repair.text}" if self.repair.acts else "")
 
     @property
     def reads_text(self) -> bool:
         """Whether it reads calibration text."""
-        return self.recovery is not None or self.scheme.reads_text
+        return self.repair.acts or self.scheme.reads_text
 
     @property
     def stochastic(self) -> bool:
         """Whether the seed matters."""
-        return self.recovery is not None or self.scheme.stochastic
+        return self.repair.acts or self.scheme.stochastic
 
     @property
     def fresh_windows(self) -> int:
-        """Windows that the recovery reads in addition to those of the scheme."""
-        return 0 if self.recovery is None else self.recovery.windows
+        """Windows that a recovery reads in addition to those of the scheme."""
+        return self.repair.fresh_windows
 
     def apply(
         self,
@@ -102,9 +151,9 @@ class Shrinking:
             model: The dense model, in eval mode.
             target: Share of the blocks' parameters to remove, or a budget.
             windows: Calibration token ids, int64 [n, s]; None if nothing reads text.
-            fresh: Windows for the recovery that are not in ``windows``.
-            seed: Seed for random choices and for the recovery's order.
-            precision: Precision of the recovery's products.
+            fresh: Windows for a recovery that are not in ``windows``.
+            seed: Seed for random choices and for the repair's order.
+            precision: Precision of the repair's products.
             report: Callback, called with progress.
 
         Raises:
@@ -122,24 +171,50 @@ class Shrinking:
                 return made
             facts = {"asked": str(target.budget), **found, **target.reached(model, dense)}
             return replace(made, budget=facts)
-        how, used = self.recovery, windows
-        if how is None or used is None:
+        if windows is None or not self.repair.acts:
             return shrink(model, self.scheme, target, windows, seed=seed, report=report)
-
-        def taught(dense: "PreTrainedModel") -> "Callable[[PreTrainedModel], Sequence[str]]":
-            teacher = teach(dense, how, fresh, used, precision=precision, report=report)
-
-            def recovered(smaller: "PreTrainedModel") -> list[str]:
-                moved = movable(smaller, masters_of(prunable_linears(smaller)), how, seed)
-                return recover(
-                    smaller, teacher, moved, how, seed=seed, precision=precision, report=report
-                )
-
-            return recovered
-
+        repairing = partial(
+            _repairing, self.repair, windows, fresh=fresh, seed=seed, precision=precision,
+            report=report,
+        )  # fmt: skip
         return shrink(
-            model, self.scheme, target, windows, seed=seed, recovery=taught, report=report
+            model, self.scheme, target, windows, seed=seed, repair=repairing, report=report
         )
+
+
+def _repairing(
+    repair: Repair,
+    windows: "Tensor",
+    dense: "PreTrainedModel",
+    plan: SchemePlan,
+    *,
+    fresh: "Tensor | None",
+    seed: int,
+    precision: Precision,
+    report: Report,
+) -> "Callable[[PreTrainedModel], Sequence[str]]":
+    """Keep what a dense model teaches the smaller one; see :func:`autoprune.schemes.shrink`."""
+    how = repair.recovery
+    teacher = None
+    if how is not None:
+        teacher = teach(dense, how, fresh, windows, precision=precision, report=report)
+    # Where nothing goes, every block gives what it gave.
+    tuning = repair.block if plan.steps else None
+    # Let go before a recovery.
+    held = [] if tuning is None else [sharing(dense)]
+
+    def repaired(smaller: "PreTrainedModel") -> list[str]:
+        notes: list[str] = []
+        options: dict[str, Any] = {"seed": seed, "precision": precision, "report": report}
+        if tuning is not None:
+            kept = plan.kept_blocks(len(find_blocks(held[0])))
+            notes += tune_stretches(smaller, held.pop(), kept, windows, tuning, **options)
+        if teacher is not None and how is not None:
+            moved = movable(smaller, masters_of(prunable_linears(smaller)), how, seed)
+            notes += recover(smaller, teacher, moved, how, **options)
+        return notes
+
+    return repaired
 
 
 @contextmanager
@@ -160,7 +235,7 @@ def shrunken(
         target: Share to remove, or a budget.
         draw: Draw of calibration text.
         seed: Seed for random choices.
-        precision: Precision of the recovery's products.
+        precision: Precision of the repair's products.
     """
     windows = bench.drawn_windows(draw) if how.reads_text else None
     fresh = bench.fresh_windows(how.fresh_windows, draw)

@@ -58,7 +58,7 @@ class Method(RecipeText):
     @property
     def tunes(self) -> bool:
         """Whether blocks or the model are trained, with products that the processor may round."""
-        return EBFT in self.solver or RECOVER in self.solver + self.scheme
+        return any(name in self.solver + self.scheme for name in (EBFT, RECOVER))
 
     def candidate(self, seed: int = 0) -> Candidate:
         """The metric or program that prunes; the random control differs for every seed."""

@@ -6,7 +6,8 @@ key rows, and the factors of Llama 3's positions, are those of its ``convert_hf_
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gguf
@@ -16,6 +17,7 @@ from transformers import PretrainedConfig
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.gguf_types import Floats
+from autoprune.models.widths import widths_of
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ FAMILIES = {
     "qwen2": Family(gguf.MODEL_ARCH.QWEN2, bias=True),
     "qwen3": Family(gguf.MODEL_ARCH.QWEN3, head_norms=True),
 }
+# That of DeciLM and Nemotron computes what llama does, with heads and neurons for each block. Rows
+# of queries and keys in its order serve other families, and it reads biases where a file has some.
+_BY_BLOCK = Family(gguf.MODEL_ARCH.DECI, interleaved=True)
 
 
 def family_of(model_type: str) -> Family:
@@ -72,6 +77,25 @@ def family_of(model_type: str) -> Family:
             "same folder"
         )
     return FAMILIES[model_type]
+
+
+def by_block(family: Family, where: Path) -> Family:
+    """The family that computes what this one does, with MLPs of different widths.
+
+    Args:
+        family: One of :data:`FAMILIES`.
+        where: Folder of the model.
+
+    Raises:
+        UsageError: If llama.cpp has none.
+    """
+    if family.head_norms:
+        raise UsageError(
+            f"the blocks of {where} have MLPs of different widths, which llama.cpp computes as "
+            f"{_BY_BLOCK.name} alone, and that lacks the norms of queries and keys of "
+            f"{family.name}; make it smaller without rates of its own to export it: --scheme width"
+        )
+    return replace(_BY_BLOCK, bias=family.bias)
 
 
 def head_size(config: PretrainedConfig) -> int:
@@ -100,9 +124,12 @@ def add_metadata(writer: gguf.GGUFWriter, config: PretrainedConfig, family: Fami
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    widths = list(widths_of(config))
+    blocks = len(widths)
+    writer.add_feed_forward_length(widths or config.intermediate_size)
+    writer.add_head_count([heads] * blocks or heads)
+    writer.add_head_count_kv([groups] * blocks or groups)
     writer.add_key_length(size)
     writer.add_value_length(size)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)

@@ -16,6 +16,7 @@ from autoprune.errors import AutopruneError, DamagedFileError, UsageError, reaso
 from autoprune.models.gguf_family import (
     Family,
     add_metadata,
+    by_block,
     family_of,
     from_gguf,
     rope_factors,
@@ -196,13 +197,7 @@ def _configuration(folder: Path) -> tuple[Family, PretrainedConfig]:
         # Checked first: transformers may not know a family that we know.
         family = family_of(str(json.loads(path.read_text(encoding="utf-8")).get("model_type")))
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if widths_of(config):
-            raise UsageError(
-                f"the blocks of {folder} have MLPs of different widths, and llama.cpp's "
-                f"{family.name} takes one for all; make it smaller without rates of its own to "
-                "export it: --scheme width"
-            )
-        return family, config
+        return by_block(family, folder) if widths_of(config) else family, config
     except AutopruneError:
         raise
     except Exception as error:

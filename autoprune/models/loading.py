@@ -130,7 +130,8 @@ def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
     where = source.folder / source.gguf_file if source.gguf_file else source.folder
     if needs_own_code(error):
         return own_code_error(where)
-    if isinstance(error, ValueError) and "nrecognized" in reason:
+    unknown = ("nrecognized", "does not recognize")
+    if isinstance(error, ValueError) and any(words in reason for words in unknown):
         return AutopruneError(
             f"{where} is of an architecture that transformers cannot open as a causal language "
             f"model ({reason}); take another model or a newer transformers"

@@ -15,6 +15,7 @@ from autoprune.pruning.masters import Master, masters_of, products_class, vector
 from autoprune.pruning.outcome import PruneFigures, PruneOutcome
 from autoprune.pruning.plan import Precision, PruningPlan
 from autoprune.pruning.recovery import movable, recover
+from autoprune.pruning.stretches import sharing, tune_stretches
 from autoprune.pruning.teacher import Teacher, teach
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "recover",
     "repair_layer",
     "repair_masks",
+    "sharing",
     "teach",
+    "tune_stretches",
     "vectors_of",
 ]

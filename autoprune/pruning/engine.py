@@ -28,7 +28,7 @@ from autoprune.pruning.masks import (
     masks_from_scores,
     no_stats,
 )
-from autoprune.pruning.masters import products_of, products_type
+from autoprune.pruning.masters import passes_notes, passes_of
 from autoprune.pruning.outcome import PruneOutcome
 from autoprune.pruning.plan import PruningPlan
 from autoprune.pruning.recovery import Recovery
@@ -283,22 +283,12 @@ class BlockPruner:
 
     def _products(self) -> AbstractContextManager[Any]:
         """Rounding in passes without gradients: as set for block tuning, or none."""
-        model = self.stream.model
-        precision = self._plan.precision if self._rounds else "float32"
-        return products_of(model.device, model.dtype, precision)
-
-    @property
-    def _rounds(self) -> bool:
-        how = tuning_of(self._plan, self._make)
-        return how is not None and how.passes == "bfloat16"
+        plan = self._plan
+        return passes_of(self.stream.model, tuning_of(plan, self._make), plan.precision)
 
     def notes(self) -> list[str]:
         """Notes on whether passes of block tuning meant for bfloat16 used it."""
-        if self._plan.repair.block is None or not self._rounds:
-            return []
-        model = self.stream.model
-        found = products_type(model.device, model.dtype, self._plan.precision)
-        return [f"ebft: passes of blocks computed in {str(found).removeprefix('torch.')}"]
+        return passes_notes(self.stream.model, self._plan.repair.block, self._plan.precision)
 
     def _stats_of(self, recorder: BlockRecorder | None) -> StatsOf:
         """Statistics recorded from the block as it is, with the dense model's gradients."""

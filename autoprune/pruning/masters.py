@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from autoprune.models.structure import PrunableLinear
 from autoprune.pruning.plan import Precision
+from autoprune.repair import BlockTuning
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,24 @@ def products_of(
     if chosen == weights:
         return nullcontext()
     return torch.autocast(device.type, dtype=chosen)
+
+
+def passes_of(
+    model: PreTrainedModel, how: BlockTuning | None, precision: Precision = "auto"
+) -> AbstractContextManager[Any]:
+    """Compute passes without gradients as block tuning says inside the context, else unrounded."""
+    rounds = how is not None and how.passes == "bfloat16"
+    return products_of(model.device, model.dtype, precision if rounds else "float32")
+
+
+def passes_notes(
+    model: PreTrainedModel, how: BlockTuning | None, precision: Precision = "auto"
+) -> list[str]:
+    """A note on whether passes of block tuning meant for bfloat16 use it."""
+    if how is None or how.passes != "bfloat16":
+        return []
+    found = products_type(model.device, model.dtype, precision)
+    return [f"ebft: passes of blocks computed in {str(found).removeprefix('torch.')}"]
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -138,7 +138,7 @@ class Descent:
 def tune_block(
     stream: BlockStream,
     members: Sequence[PrunableLinear],
-    keep: MutableMapping[str, Tensor],
+    keep: MutableMapping[str, Tensor] | None,
     goals: Sequence[Tensor],
     how: BlockTuning,
     seed: int = 0,
@@ -160,7 +160,8 @@ def tune_block(
         stream: Hidden states before the block; not advanced.
         members: Matrices of the block, pruned.
         keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0. Replaced by new
-            masks if ``how.regrow`` exchanges weights.
+            masks if ``how.regrow`` exchanges weights. None: nothing is pruned, and all weights are
+            tuned.
         goals: See :class:`BlockGoals`, ``[b, s, d]`` for each of the stream's batches.
         how: Epochs, learning rate and other options.
         seed: Seed for the order of batches.
@@ -192,7 +193,8 @@ def tune_block(
             _descend(descent, how, seed, partial(_products, stream, precision), regrowth)
     # NaN fails every comparison, so test for success.
     if _error(stream, goals, precision) < before:
-        keep.update(masks_of(members, parts) if how.regrow else {})
+        if keep is not None and how.regrow:
+            keep.update(masks_of(members, parts))
         return []
     for part, copy in zip(parts, copies, strict=True):
         part.parameter.detach().copy_(copy)
@@ -268,10 +270,10 @@ def _sizes(parts: Sequence[Master]) -> list[float]:
     for part in parts:
         kept = part.master if part.pruned is None else part.master[~part.pruned]
         found.append(float(kept.square().mean().sqrt()) if kept.numel() else 0.0)
-    own = [size for size, part in zip(found, parts, strict=True) if part.pruned is not None]
+    own = [size for size, part in zip(found, parts, strict=True) if part.master.ndim > 1]
     usual = sum(own) / max(len(own), 1)
     pairs = zip(found, parts, strict=True)
-    return [size or (usual if part.pruned is None else 0.0) for size, part in pairs]
+    return [size or (usual if part.master.ndim == 1 else 0.0) for size, part in pairs]
 
 
 @torch.no_grad()

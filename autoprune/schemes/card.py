@@ -5,6 +5,8 @@ from typing import Any
 
 from autoprune.models.licence import card_header, how_to_open, opener, terms_of
 from autoprune.plain_text import in_code
+from autoprune.repair import EBFT, RECOVER
+from autoprune.spelling import split_outside
 
 # What a share refers to, if not to the blocks' parameters.
 _OF_OTHERS = {
@@ -126,10 +128,11 @@ def share_is_of(scheme: str) -> str:
     """Say in " of the ..." what a scheme's share refers to; empty for the blocks' parameters.
 
     Args:
-        scheme: Its text, recovery included; schemes that are combined share the parameters.
+        scheme: Its text, repair included; schemes that are combined share the parameters.
     """
-    own = scheme.partition("+recover")[0]
-    return "" if "+" in own else _OF_OTHERS.get(own.partition(":")[0], "")
+    names = [part.partition(":")[0] for part in split_outside(scheme, "+")]
+    own = [name for name in names if name not in (EBFT, RECOVER)]
+    return "" if len(own) > 1 else _OF_OTHERS.get(own[0], "")
 
 
 def _reached(budget: Mapping[str, Any]) -> list[tuple[str, str]]:

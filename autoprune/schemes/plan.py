@@ -113,6 +113,17 @@ class SchemePlan:
             for s in self.steps
         ]
 
+    def kept_blocks(self, count: int) -> list[int]:
+        """Blocks that stay, by their numbers before all steps.
+
+        Args:
+            count: Number of blocks before.
+        """
+        kept = list(range(count))
+        for step in self.steps:
+            kept = [number for place, number in enumerate(kept) if place not in step.blocks]
+        return kept
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form, without weights."""
         return {

@@ -36,6 +36,7 @@ class Rotate(Scheme):
     NAME: ClassVar[str] = "rotate"
     SOURCE: ClassVar[str] = "SliceGPT, arXiv 2401.15024, with one rotation for all blocks"
     NARROWS: ClassVar[bool] = True
+    KEEPS_STATES: ClassVar[bool] = False
 
     directions: Literal["principal", "random"] = "principal"
     multiple: int | None = None

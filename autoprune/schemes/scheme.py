@@ -16,7 +16,12 @@ from autoprune.registry import Registry
 from autoprune.schemes.expert_parts import only_experts, slice_experts
 from autoprune.schemes.hidden import projected, slice_hidden
 from autoprune.schemes.plan import SchemePlan
-from autoprune.schemes.surgery import remove_blocks, without_blocks, write, written
+from autoprune.schemes.surgery import (
+    remove_blocks,
+    replace_weights,
+    without_blocks,
+    written,
+)
 from autoprune.schemes.units import slice_units
 from autoprune.spelling import split_outside
 from autoprune.textform import TextForm
@@ -29,6 +34,8 @@ class Scheme(TextForm, ABC):
     KIND: ClassVar[str] = "scheme"
     # Whether it changes the shape of blocks; such a scheme comes last in a chain.
     NARROWS: ClassVar[bool] = False
+    # Whether hidden states keep their size and directions, so that the dense model's can be goals.
+    KEEPS_STATES: ClassVar[bool] = True
     # Increased when a change alters what the scheme gives, so that its kept figures are made again,
     # and those of others stay; what alters all figures raises autoprune.numerics.NUMERICS.
     VERSION: ClassVar[int] = 0
@@ -95,7 +102,7 @@ class Scheme(TextForm, ABC):
             AutopruneError: If stock transformers would build another model from the configuration.
         """
         for step in plan.steps:
-            write(model, step.weights)
+            replace_weights(model, step.weights)
             slice_units(model, step.neurons, step.groups)
             slice_experts(model, step.experts)
             slice_hidden(model, step.directions)

@@ -1,4 +1,4 @@
-"""Make a model smaller in place: plan, apply, check the count, then recover."""
+"""Make a model smaller in place: plan, apply, check the count, then repair."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +14,9 @@ from autoprune.schemes.plan import SchemePlan
 from autoprune.schemes.scheme import Scheme
 from autoprune.schemes.surgery import block_parameters
 
-# Called with the dense model before anything is removed, to keep its predictions. The function it
-# returns is called with the smaller model, trains it in place and returns notes.
-Recovery = Callable[[PreTrainedModel], Callable[[PreTrainedModel], Sequence[str]]]
+# Called with the dense model and its plan before anything is removed, to keep what it teaches. The
+# function it returns is called with the smaller model, trains it in place and returns notes.
+Repairing = Callable[[PreTrainedModel, SchemePlan], Callable[[PreTrainedModel], Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Shrunk:
         parameters_before: Parameters of the whole model, tied ones counted once.
         parameters: Parameters counted in the smaller model.
         notes: What readers of its figures must know.
-        seconds: Wall-clock time, recovery included.
+        seconds: Wall-clock time, repair included.
         budget: What a budget in bytes or speed asked for and reached; empty for a share.
     """
 
@@ -66,7 +66,7 @@ def shrink(
     windows: Tensor | None = None,
     *,
     seed: int = 0,
-    recovery: Recovery | None = None,
+    repair: Repairing | None = None,
     report: Report = silent,
 ) -> Shrunk:
     """Make a model smaller in place.
@@ -77,8 +77,8 @@ def shrink(
         target: Share of the block parameters to remove, 0 ≤ target < 1.
         windows: Calibration token ids, int64 [n, s]; None if the scheme reads no text.
         seed: Seed of random choices.
-        recovery: Called first with the dense model; the function it returns is called last, with
-            the smaller one, and may change weights, not shapes.
+        repair: Called first with the dense model and the plan; the function it returns is called
+            last, with the smaller one, and may change weights, not shapes.
         report: Callback, called with progress.
 
     Raises:
@@ -99,7 +99,7 @@ def shrink(
             f"a share of {target:g} is too small for {scheme.text!r} to remove anything; take a "
             f"larger one{block}"
         )
-    recover = None if recovery is None else recovery(model)
+    finish = None if repair is None else repair(model, plan)
     scheme.apply(model, plan)
     counted, whole = sum(block_parameters(model)), model.num_parameters()
     planned = before - (plan.before - plan.after) - plan.outside
@@ -109,7 +109,7 @@ def shrink(
             f"{planned:,} and {plan.after:,} were planned"
         )
     notes = list(plan.notes)
-    if recover is not None:
-        notes += recover(model)
+    if finish is not None:
+        notes += finish(model)
     seconds = time.perf_counter() - started
     return Shrunk(plan, before, model.num_parameters(), tuple(notes), seconds)

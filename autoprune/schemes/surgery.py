@@ -68,6 +68,14 @@ def written(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> Iterator[N
         write(model, before)
 
 
+def replace_weights(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
+    """Give parameters new tensors by name; a model that shares the old ones keeps them."""
+    parameters = dict(model.named_parameters())
+    for name, value in weights.items():
+        parameter = parameters[name]
+        parameter.data = value.to(parameter, copy=True)
+
+
 @torch.no_grad()
 def write(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
     """Write parameters by name."""

@@ -1,11 +1,13 @@
 """Settings of a search: the model, the data, the designer, the budget."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
 
 from autoprune.allocation.formula import DESCRIPTORS
+from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.candidate import SCHEME_PREFIX, Group
 from autoprune.design.hiding import Hidden, require_hidable
@@ -257,13 +259,15 @@ class SearchSpec(_Frozen, SearchSettings):
                 "a search is of schemes or of recipes, since they have no budget in common; give "
                 "starts of the one kind"
             )
-        repairs = [Repair.parse(text) for text in (*self.solvers, self.solver, self.proxy)]
-        wrong = [one.text for one in repairs if one.layer or one.block is not None]
-        if self.schemes and (wrong or self.pattern != "unstructured" or self.groups != ("row",)):
+        if self.schemes and (self.pattern != "unstructured" or self.groups != ("row",)):
             raise ValueError(
                 f"schemes leave no zeros: the pattern is unstructured and not {self.pattern}, and "
-                f"repairs are none and recover{', not ' + ', '.join(wrong) if wrong else ''}"
+                "no weights compete"
             )
+        repairs = [Repair.parse(text) for text in (*self.solvers, self.solver, self.proxy)]
+        for scheme, repair in product(map(build_scheme, self.schemes), repairs):
+            # Refuses repairs that do not fit.
+            Shrinking(scheme, repair)
         if not self.schemes and self.target.unit != "sparsity":
             raise ValueError(
                 f"{self.target.goal}: zeros bring neither fewer bytes nor speed; give schemes, or "

@@ -41,8 +41,7 @@ def given_start(text: str) -> RecipeSpec:
     """
     if Shrinking.names(text):
         how = Shrinking.parse(text)
-        solver = how.recovery.text if how.recovery else "none"
-        return RecipeSpec(metric=f"{SCHEME_PREFIX}{how.scheme.text}", solver=solver)
+        return RecipeSpec(metric=f"{SCHEME_PREFIX}{how.scheme.text}", solver=how.repair.text)
     found = read_recipe(text)
     if found.statistics != "dense" and not found.source:
         raise UsageError(

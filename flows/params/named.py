@@ -160,19 +160,15 @@ def check_repairs(texts: Iterable[str]) -> None:
         library.Repair.parse(text)
 
 
-# Parts of a scheme's line that are not schemes; listed here to avoid importing torch.
-RECOVER = "recover"
-
-
 def check_scheme(text: str) -> None:
-    """Check that every part of the scheme is a known name with parameters that it has.
+    """Check that a scheme and its repair are known names, with parameters that they have.
 
     Raises:
-        UsageError: If one is not.
+        UsageError: If one is not, or if they do not go together.
     """
     for part in split_outside(text, "+"):
         require_saved(name := part.partition(":")[0].strip())
-        if name != RECOVER:
+        if name not in BUILT_IN["repair"][1]:
             _check_name("scheme", part.strip())
     if not (_bare(text) and known("scheme", text)):
         library.Shrinking.parse(text)

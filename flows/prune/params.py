@@ -36,8 +36,8 @@ from flows.params.named import (
 
 # Settings that decide where zeros go; a scheme makes none.
 OF_ZEROS = (
-    *("program", "metric", "allocation", "pattern", "group", "repair", "statistics", "stream"),
-    *("dry_run", "quality", "minutes"),
+    *("program", "metric", "allocation", "pattern", "group", "statistics", "stream", "dry_run"),
+    *("quality", "minutes"),
 )
 
 # Settings of calibration text.
@@ -90,8 +90,9 @@ class PruneParams(Params):
         None,
         "Smaller dense model instead of zeros: depth, width, rotate, depth+width, or experts of a "
         "mixture (`autoprune ls schemes`), with parameters as depth:criterion=influence; with "
-        "depth+recover:steps=100 the dense model teaches it; --sparsity is then the share of the "
-        "blocks' parameters, or of each block's experts, to remove",
+        "depth+ebft+recover:steps=100 the dense model teaches it, block by block and as a whole; "
+        "--sparsity is then the share of the blocks' parameters, or of each block's experts, to "
+        "remove",
         metavar="NAME",
     )
     sparsity: Sparsity = setting(metavar="S")
@@ -116,7 +117,10 @@ class PruneParams(Params):
         "auto", "Weights that compete with each other; auto: the metric's own group"
     )
     repair: str = setting(
-        "none", "Repair of the remaining weights (`autoprune ls repairs`)", metavar="NAME"
+        "none",
+        "Repair of the remaining weights (`autoprune ls repairs`); with --scheme ebft, recover or "
+        "ebft+recover",
+        metavar="NAME",
     )
     corpus: str = setting(
         DEMO_CORPUS,
@@ -239,6 +243,11 @@ class PruneParams(Params):
         return ", ".join(f"--{name.replace('_', '-')}" for name in given)
 
     @property
+    def shrinking(self) -> str:
+        """The scheme with the repair that follows it, on one line."""
+        return "+".join(filter(None, [self.scheme, self.repair if self.repair != "none" else ""]))
+
+    @property
     def text_options(self) -> str:
         """Options of calibration text that were given, joined by commas."""
         return self._given(OF_TEXT)
@@ -271,7 +280,7 @@ class PruneParams(Params):
         if self.push_to_hub is not None:
             library.check_push(self.push_to_hub)
         if self.scheme is not None:
-            check_scheme(self.scheme)
+            check_scheme(self.shrinking)
         check_metric(self.prunes_by)
         check_allocation(self.allocation)
         check_repairs([self.repair])

@@ -28,7 +28,7 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             text are given to a scheme that reads none.
     """
     assert params.scheme is not None
-    scheme = check_scheme(params.scheme)
+    scheme = check_scheme(params.shrinking)
     if not scheme.reads_text and params.text_options:
         raise UsageError(
             f"the scheme {scheme.text} reads no text, so that {params.text_options} would "

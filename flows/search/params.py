@@ -109,7 +109,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "Search schemes, which make the model smaller, instead of recipes that leave zeros, such "
         "as depth,width,depth+width (`autoprune ls schemes`); varies their parameters, all at "
         "--sparsity as a share of the blocks' parameters, at --bytes or at --faster; repairs are "
-        "none and recover",
+        "none, ebft, recover and ebft+recover",
         group="what",
         metavar="LIST",
     )

@@ -172,12 +172,13 @@ def require_schemes_together(params: _SchemeChoice) -> None:
         return
     if not split_list(params.schemes):
         raise ValueError(f"schemes {params.schemes!r} names none; write depth, or depth,width")
-    names = {text.partition(":")[0].strip() for text in split_list(params.repairs)}
-    wrong = [f"repairs {params.repairs}"] if names - {"auto", "none", "recover"} else []
+    parts = (part for text in split_list(params.repairs) for part in text.split("+"))
+    names = {part.partition(":")[0].strip() for part in parts}
+    wrong = [f"repairs {params.repairs}"] if names - {"auto", "none", "ebft", "recover"} else []
     wrong += [f"language {params.language}"] if params.language != "expression" else []
     wrong += [f"pattern {params.pattern}"] if params.pattern != "unstructured" else []
     if wrong:
         raise ValueError(
             f"schemes leave no zeros and are no code: leave out {', '.join(wrong)} (repairs may be "
-            "none and recover), or schemes"
+            "none, ebft, recover and ebft+recover), or schemes"
         )

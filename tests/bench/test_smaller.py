@@ -47,7 +47,10 @@ def test_a_recovery_brings_the_smaller_model_nearer_and_keeps_its_shape() -> Non
     assert len(find_blocks(other)) == len(find_blocks(dense))
 
 
-@pytest.mark.parametrize("text", ["depth", "depth+width", "depth:protect=1-0+recover:steps=3"])
+@pytest.mark.parametrize(
+    "text",
+    ["depth", "depth+width", "depth:protect=1-0+recover:steps=3", "width+ebft:epochs=2+recover"],
+)
 def test_a_line_reads_back(text: str) -> None:
     assert Shrinking.names(text) and Shrinking.parse(text).text == text
 

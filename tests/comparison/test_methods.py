@@ -43,6 +43,7 @@ HALF = Target(0.5)
         ("llm-compressor:wanda", "llm-compressor:wanda"),
         ("depth:criterion=perplexity + width:score=flap", "depth+width:score=flap"),
         ("depth + recover:steps=50", "depth+recover"),
+        ("width + ebft:epochs=4 + recover:steps=50", "width+ebft+recover"),
     ],
 )
 def test_every_spelling_has_one_name_that_reads_back(text: str, name: str | None) -> None:
@@ -120,6 +121,7 @@ def test_the_seed_counts_where_something_is_drawn_with_it() -> None:
     drawn = ("random", "wanda+shuffled:sdsa", "wanda+ebft", "wanda+ramp+mrp+ebft")
     drawn += ("width:score=magnitude,rates=shuffled:ramp", "width:score=random,rates=ramp")
     assert all(parse_method(text).stochastic for text in drawn)
+    assert parse_method("depth+ebft").tunes and not parse_method("depth").tunes
     assert not any(parse_method(text).stochastic for text in ("wanda+ramp", "wanda+walk:mrp"))
     assert not parse_method("width:score=magnitude,rates=ramp").stochastic
 

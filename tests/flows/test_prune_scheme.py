@@ -50,6 +50,14 @@ def test_command_and_front_door_save_the_same_smaller_model(
     assert "license: mit" in (tmp_path / "again" / "README.md").read_text()
     for name, value in opened.state_dict().items():
         assert torch.equal(value, made.model.model.state_dict()[name]), name
+    # A repair beside the scheme, or in its line.
+    cli(f"{line} --calibration-windows 4 --repair ebft:epochs=1 --out {tmp_path / 'tuned'}")
+    tuned = json.loads((tmp_path / "tuned" / "autoprune.json").read_text())
+    assert tuned["scheme"] == "depth+width+ebft:epochs=1" and tuned["steps"] == record["steps"]
+    in_line = autoprune.prune(tiny_folder, scheme=tuned["scheme"], **asked)
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned")
+    for name, value in opened.state_dict().items():
+        assert torch.equal(value, in_line.model.model.state_dict()[name]), name
     plain = "depth:criterion=magnitude,patch=none,protect=none"
     assert autoprune.prune(made.model, scheme=plain, sparsity=0.0, corpus="none").share == 0.0
 

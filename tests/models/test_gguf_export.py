@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from gguf import GGMLQuantizationType as Kind
+from gguf import GGUFReader
 
 import autoprune
 from autoprune.errors import (
@@ -64,6 +65,46 @@ def test_float32_comes_back_to_the_bit_and_llama_cpp_computes_the_same(
     assert found.tokens == found.same > 4 and found.largest < 0.02
     assert made.tensors == {"F32": sum(made.tensors.values())} and made.worst == 0
     assert "sparsity_config" not in (folder / "config.json").read_text()
+
+
+@asks_llama_cpp
+@pytest.mark.parametrize(
+    ("family", "cut", "extra"),
+    [
+        ("llama", "smollm", {"tie_word_embeddings": True, "num_key_value_heads": 1}),
+        ("llama", "pieces", {"attention_bias": True, "mlp_bias": True}),
+        ("qwen2", "qwen2", {}),
+    ],
+)
+def test_blocks_of_different_widths_are_written_as_deci(
+    tmp_path: Path, family: str, cut: str, extra: dict[str, object]
+) -> None:
+    widths = [96, 33, 64, 7]
+    folder = saved(tmp_path / "model", family, cut, widths=widths, **extra)
+    for kind, bound in (("f32", 0.02), ("f16", 0.1), ("q8_0", 0.4)):
+        made = export_gguf(folder, tmp_path / f"{kind}.gguf", kind)
+        found = made.agreement
+        # With our loader, which the agreement is with, on the same weights.
+        assert found is not None and found.cuts and found.largest < bound
+        assert found.tokens == found.same > 4 or kind == "q8_0"
+    fields = GGUFReader(str(tmp_path / "f32.gguf")).fields
+    assert fields["general.architecture"].contents() == "deci"
+    assert fields["deci.feed_forward_length"].contents() == widths
+    assert fields["deci.attention.head_count"].contents() == [4] * 4
+    # A file that transformers does not open says so; the folder is what is evaluated.
+    with pytest.raises(AutopruneError, match="of an architecture that transformers cannot open"):
+        autoprune.load(str(tmp_path / "f32.gguf"))
+    with pytest.raises(UsageError, match="family 'deci'"):
+        export_gguf(tmp_path / "f32.gguf", tmp_path / "again.gguf", "f16")
+
+
+def test_equal_widths_are_written_under_the_familys_own_name(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model")
+    export_gguf(folder, tmp_path / "model.gguf", "f32", compute=False)
+    fields = GGUFReader(str(tmp_path / "model.gguf")).fields
+    assert fields["general.architecture"].contents() == "llama"
+    assert fields["llama.feed_forward_length"].contents() == 96
+    assert fields["llama.attention.head_count"].contents() == 4
 
 
 @pytest.mark.parametrize(("kind", "bound"), [("f16", 0.02), ("q8_0", 0.4)])
@@ -201,6 +242,8 @@ def test_what_cannot_be_exported_is_refused(
     out.write_text("years of work")
     with pytest.raises(UsageError, match="--overwrite"):
         export_gguf(llama, out)
+    with pytest.raises(UsageError, match=r"different widths.*norms of queries and keys of qwen3"):
+        export_gguf(saved(tmp_path / "norms", "qwen3", widths=(96, 64)), tmp_path / "norms.gguf")
     other = tmp_path / "other"
     shutil.copytree(llama, other)
     config = json.loads((other / "config.json").read_text())

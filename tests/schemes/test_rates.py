@@ -8,7 +8,6 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from autoprune.errors import AutopruneError, UsageError
-from autoprune.models.gguf_sources import open_checkpoint
 from autoprune.models.saving import save_model
 from autoprune.models.structure import find_blocks
 from autoprune.models.widths import WIDTHS, open_causal
@@ -96,8 +95,6 @@ def test_what_holds_one_width_refuses_the_folder_and_what_we_do_with_it_works(
     model, folder = model_of(), tmp_path / "out"
     made = shrink(model, build_scheme("width:rates=ramp"), 0.3, WINDOWS)
     save_model(model, None, folder, {})
-    with pytest.raises(UsageError, match="different widths"):
-        open_checkpoint(str(folder))
     opened = open_causal(folder, dtype=torch.float32).eval()
     with pytest.raises(AutopruneError, match="differ in shape"):
         shrink(opened, build_scheme("width"), 0.3, WINDOWS)

@@ -150,6 +150,7 @@ def test_blocks_go_first_and_both_make_up_the_share() -> None:
         ("experts", " of the experts"),
         ("experts:criterion=reap+recover:steps=1", " of the experts"),
         ("depth+experts", ""),
+        ("experts+ebft+recover", " of the experts"),
         ("depth+recover", ""),
     ],
 )

@@ -15,7 +15,7 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.saving import save_model
 from autoprune.models.structure import find_blocks
 from autoprune.names import SERVED_BY
-from autoprune.schemes import SCHEMES, build_scheme, shrink
+from autoprune.schemes import SCHEMES, SchemePlan, Step, build_scheme, shrink
 from tests.support.tiny_models import random_windows, tiny_model
 
 BLOCKS = 6
@@ -114,21 +114,25 @@ def test_the_masked_model_is_the_one_that_bypasses_its_blocks() -> None:
     assert [block.self_attn.layer_idx for block in find_blocks(model)] == [0, 1, 2]
 
 
-def test_a_recovery_gets_the_smaller_model_and_its_dense_teacher() -> None:
+def test_a_repair_gets_the_smaller_model_its_dense_teacher_and_the_plan() -> None:
     model = model_of("llama")
     dense, seen = logits(model), []
 
-    def recovery(teacher: PreTrainedModel) -> Callable[[PreTrainedModel], list[str]]:
-        taught = logits(teacher)
+    def repair(
+        teacher: PreTrainedModel, plan: SchemePlan
+    ) -> Callable[[PreTrainedModel], list[str]]:
+        taught, kept = logits(teacher), plan.kept_blocks(BLOCKS)
 
-        def recover(smaller: PreTrainedModel) -> list[str]:
-            seen.append((len(find_blocks(smaller)), torch.equal(taught, dense)))
+        def finish(smaller: PreTrainedModel) -> list[str]:
+            seen.append((len(find_blocks(smaller)), torch.equal(taught, dense), len(kept)))
             return ["recovered"]
 
-        return recover
+        return finish
 
-    made = shrink(model, build_scheme("depth"), 0.34, WINDOWS, recovery=recovery)
-    assert seen == [(BLOCKS - 2, True)] and made.notes[-1] == "recovered"
+    made = shrink(model, build_scheme("depth"), 0.34, WINDOWS, repair=repair)
+    assert seen == [(BLOCKS - 2, True, BLOCKS - 2)] and made.notes[-1] == "recovered"
+    both = SchemePlan("depth", 0.5, (Step(blocks=(0, 3)), Step(blocks=(1,))), 0, 0)
+    assert both.kept_blocks(BLOCKS) == [1, 4, 5]
     assert made.parameters == model.num_parameters() < made.parameters_before
 
 

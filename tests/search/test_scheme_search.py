@@ -314,10 +314,18 @@ def test_schemes_are_not_mixed_with_what_leaves_zeros() -> None:
     assert "schemes" not in make_spec().to_json()
     for changes, says in (
         ({"starts": (RecipeSpec(metric="wanda"),)}, "starts of the one kind"),
-        ({"solvers": ("none", "mrp")}, "not mrp"),
         ({"pattern": "2:4"}, "not 2:4"),
     ):
         with pytest.raises(ValueError, match=says):
             scheme_spec(**changes)
     with pytest.raises(ValueError, match="starts of the one kind"):
         make_spec(starts=(start,), budget=SearchBudget(candidates=1))
+    tuned = scheme_spec(starts=(given_start("depth+ebft:epochs=1+recover"),), solvers=("ebft",))
+    assert {"ebft", "ebft:epochs=1+recover"} <= set(tuned.choices.solvers)
+    for solver, says in (
+        ("mrp", "mrp works around zeros"),
+        ("ebft:regrow=0.1", "leave out regrow"),
+        ("ebft", r"rotate\+recover"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            make_spec(schemes=("depth", "rotate"), solvers=("none", solver))

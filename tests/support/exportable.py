@@ -1,11 +1,14 @@
 """Tiny models that can become GGUF files: their tokenizers merge, over bytes and over pieces."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+from autoprune.models.widths import WIDTHS, narrow_blocks
 
 _TEXT = ["h e", "l l", "he ll", "hell o", "Ġ t", "Ġt h", "Ġth e", "i n", "a n", "Ġ a", "1 2", "Ġ Ġ"]
 QWEN2 = (
@@ -70,17 +73,36 @@ CONFIGS = {"llama": "LlamaConfig", "qwen2": "Qwen2Config", "qwen3": "Qwen3Config
 
 
 def saved(
-    folder: Path, family: str = "llama", cut: str = "gpt-2", layers: int = 2, **extra: object
+    folder: Path,
+    family: str = "llama",
+    cut: str = "gpt-2",
+    layers: int = 2,
+    widths: Sequence[int] = (),
+    **extra: object,
 ) -> Path:
-    """A random model whose logits differ by nats, with a tokenizer that merges."""
+    """A random model whose logits differ by nats, with a tokenizer that merges.
+
+    Args:
+        folder: Where it is saved.
+        family: Key of ``CONFIGS``.
+        cut: Kind of tokenizer.
+        layers: Number of blocks, without widths.
+        widths: Neurons of each block; empty: the same in all.
+        extra: Values of the configuration.
+    """
     tokenizer = piece_tokenizer() if cut == "pieces" else merging_tokenizer(cut)
     values: dict[str, object] = {
         "vocab_size": len(tokenizer) + 2, "hidden_size": 64, "intermediate_size": 96,
-        "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "num_hidden_layers": len(widths) or layers, "num_attention_heads": 4,
+        "num_key_value_heads": 2,
         "max_position_embeddings": 128, **({"head_dim": 128} if family == "qwen3" else {}), **extra,
     }  # fmt: skip
     config = getattr(transformers, CONFIGS[family])(**values)
+    if widths:
+        setattr(config, WIDTHS, list(widths))
+        config.intermediate_size = max(widths)
     model = transformers.AutoModelForCausalLM.from_config(config)
+    narrow_blocks(model)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for value in model.parameters():
