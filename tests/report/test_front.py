@@ -1,6 +1,6 @@
 """The Pareto front of perplexity and seconds, in the record, the report and MLflow's tags."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from autoprune.report.data import ReportEntry
 from autoprune.report.front import front
@@ -40,6 +40,6 @@ def test_the_report_and_mlflow_say_which_are_on_it() -> None:
     places = [table.find(name) for name in ("fast", "middle", "slow and best")]
     assert -1 < places[0] < places[1] < places[2]
     assert "beaten in both" not in table
-    on, off = (asdict(one) for one in _ranked(ENTRIES)[:2])
+    on, off = _ranked(ENTRIES)[:2]
     tags = [_entry_tags(one)["autoprune.front"] for one in (on, off)]
     assert tags == ["perplexity and seconds", ""]

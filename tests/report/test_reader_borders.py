@@ -96,7 +96,7 @@ def test_rows_in_prefect() -> None:
 
 def test_the_note_in_mlflow(report: Any) -> None:
     for entry in report.entries:
-        loads_nothing(_entry_tags(entry.to_json())[NOTE])
+        loads_nothing(_entry_tags(entry)[NOTE])
 
 
 def test_the_model_card(report: Any) -> None:
