@@ -200,6 +200,7 @@ def _repairing(
         teacher = teach(dense, how, fresh, windows, precision=precision, report=report)
     # Where nothing goes, every block gives what it gave.
     tuning = repair.block if plan.steps else None
+    kept = plan.kept_blocks(len(find_blocks(dense)))
     # Let go before a recovery.
     held = [] if tuning is None else [sharing(dense)]
 
@@ -207,7 +208,6 @@ def _repairing(
         notes: list[str] = []
         options: dict[str, Any] = {"seed": seed, "precision": precision, "report": report}
         if tuning is not None:
-            kept = plan.kept_blocks(len(find_blocks(held[0])))
             notes += tune_stretches(smaller, held.pop(), kept, windows, tuning, **options)
         if teacher is not None and how is not None:
             moved = movable(smaller, masters_of(prunable_linears(smaller)), how, seed)

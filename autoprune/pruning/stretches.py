@@ -130,7 +130,10 @@ def tune_stretches(
                 stream, members, None, wanted, how, seed, precision, middle=goals.middle
             )
         stretches.step()
-        with passes_of(smaller, how, precision), torch.no_grad():
-            leave_block(stream)
+        if same:
+            stream.step(wanted)
+        else:
+            with passes_of(smaller, how, precision), torch.no_grad():
+                leave_block(stream)
         report(Progress("repair", number + 1, len(kept)))
     return [*notes, *passes_notes(smaller, how, precision)]

@@ -62,10 +62,10 @@ def written(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> Iterator[N
     parameters = dict(model.named_parameters())
     before = {name: parameters[name].detach().clone() for name in weights}
     try:
-        write(model, weights)
+        _write(model, weights)
         yield
     finally:
-        write(model, before)
+        _write(model, before)
 
 
 def replace_weights(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
@@ -77,7 +77,7 @@ def replace_weights(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> No
 
 
 @torch.no_grad()
-def write(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
+def _write(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
     """Write parameters by name."""
     parameters = dict(model.named_parameters())
     for name, value in weights.items():
