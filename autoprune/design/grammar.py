@@ -69,14 +69,19 @@ def answer_grammar(
 
 
 def asked_parts(choices: Choices, part: str | None) -> list[str]:
-    """Return the parts that an answer has lines for, omitting the repair if there is only one.
+    """Return the parts that an answer has lines for, omitting those without a choice.
 
     Args:
         choices: Allowed values of the parts.
         part: The only part that may be written; None: all of them.
     """
-    alone = len(choices.repairs) < 2
-    return [part] if part else [name for name in LINES if name != "solver" or not alone]
+    offered = {
+        "metric": 2,
+        "group": len(choices.groups),
+        "allocation": len(choices.allocations),
+        "solver": len(choices.repairs),
+    }
+    return [part] if part else [name for name in LINES if offered[name] > 1]
 
 
 def lesson_grammar() -> str:

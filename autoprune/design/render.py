@@ -25,6 +25,7 @@ from autoprune.design.prompts import Prompts
 from autoprune.design.repairs import meaning
 from autoprune.design.scheme_moves import BLOCK_WORDS, RATES
 from autoprune.design.sections import Tally
+from autoprune.masking import NM
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 from autoprune.metrics.language.vocabulary import OPERATIONS
 from autoprune.programs.manual import manual_without
@@ -63,6 +64,7 @@ class Scene:
         solvers: Repairs to choose from.
         reference: Alias of the entry that changes are measured against.
         percent: Target sparsity in percent.
+        pattern: N:M pattern, which fixes layer budgets and comparison groups; None: unstructured.
         budget: Tokens of a whole prompt.
         allocation_forms: An example of each family of allocations, drawn at random to avoid hints.
         repair_form: An example of a repair with a changed number; empty if none can be changed.
@@ -104,6 +106,7 @@ class Scene:
     seconds: float | None = None
     hidden: Hidden = NOTHING
     ranked_by: str = ""
+    pattern: NM | None = None
 
     @property
     def wide(self) -> bool:
@@ -192,7 +195,7 @@ def render_prompt(
     }
     right, wrong = count_predictions(graph)
     values = {
-        "percent": f"{scene.percent:g}",
+        "goal": str(scene.pattern) if scene.pattern else f"{scene.percent:g} % sparsity",
         "reference": scene.reference,
         "right": right,
         "wrong": wrong,
@@ -238,6 +241,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
     is_program = scene.language == "program"
     groups = [g for g in scene.groups if not (is_program and program_fault(g, NONE))]
     solvers = [s for s in scene.solvers if not (is_program and program_fault(groups[0], s))]
+    parts = (("group", groups), ("allocation", scene.allocations), ("repair", solvers))
     rated = any(f"{RATES}=" in genes for _, genes in scene.schemes)
     return prompts.render(
         "pair_system" if scene.pair else "scheme_system" if scene.schemes else "system",
@@ -248,6 +252,8 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
         values=values,
         functions=[(name, OPERATIONS[name].meaning) for name in scene.functions],
         groups=groups,
+        pattern=scene.pattern,
+        kept=_listed([name for name, choices in parts if len(choices) > 1]),
         allocations=scene.allocation_forms or scene.allocations,
         budgets=[(name, allocation_meaning(name)) for name in scene.allocations if name != FORMULA],
         words=[(name, DESCRIPTORS[name]) for name in words],
@@ -266,6 +272,11 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
 def _meaning(name: str, *, wide: bool) -> str:
     value = TERMINALS[name]
     return f"{value.meaning}, never below 0" if wide and value.nonnegative else value.meaning
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Join names as in ``group, allocation and repair``."""
+    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + list(names[-1:]))
 
 
 def _numbers(scene: Scene) -> list[tuple[str, str]]:

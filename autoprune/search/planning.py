@@ -139,10 +139,13 @@ class _Planner(Operators):
         return Plan(slot, PROPOSE, (), self._idea(slot))
 
     def _idea(self, slot: int) -> str:
-        """One hint, another one for each slot of a generation as long as there are enough."""
-        drawn = stream(self.spec.seed, self.generation, 0, "ideas")
-        order = drawn.sample(range(len(self.hints)), len(self.hints))
-        return self.hints[order[slot % len(order)]] if order else ""
+        """One hint; none comes again before all have been given."""
+        if not self.hints:
+            return ""
+        place = (self.generation - 1) * self.spec.slots + slot
+        turn, place = divmod(place, len(self.hints))
+        order = stream(self.spec.seed, turn, 0, "ideas").sample(self.hints, len(self.hints))
+        return order[place]
 
     def _with_moves(self, slot: int, rng: Random, *, last: bool) -> Plan | None:
         design = self._design_operators() if self.state.uses_designer else ()

@@ -17,6 +17,7 @@ from autoprune.design.scheme_moves import genes_text, usual_text
 from autoprune.design.sections import bar, ranked
 from autoprune.design.shown import permuted
 from autoprune.errors import LONGEST_DETAIL
+from autoprune.masking import parse_pattern
 from autoprune.metrics.language import FUNCTIONS, gbnf
 from autoprune.search.archive import Entry, Fitness
 from autoprune.search.arms import SHOWN_GRAPH
@@ -189,6 +190,7 @@ class Requests:
             solvers=self.choices.repairs,
             reference=self.state.reference().alias,
             percent=self._percent,
+            pattern=parse_pattern(self.spec.pattern),
             budget=self.spec.designer.prompt_tokens,
             allocation_forms=[self._form(name) for name in self.choices.allocations],
             repair_form=example(

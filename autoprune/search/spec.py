@@ -309,7 +309,7 @@ class SearchSpec(_Frozen, SearchSettings):
 
     @property
     def choices(self) -> Choices:
-        """Allowed values for the parts of a recipe; an N:M pattern fixes every layer's budget."""
+        """Allowed parts of a recipe; N:M fixes layer budgets and which weights compete."""
         free = self.pattern == "unstructured"
         hidden = self.hidden
         solvers = self._repairs
@@ -318,7 +318,7 @@ class SearchSpec(_Frozen, SearchSettings):
         words = hidden.left(DESCRIPTORS)
         families = hidden.left(self.allocations if free else (UNIFORM,))
         return Choices(
-            groups=self.groups,
+            groups=self.groups if free else ("row",),
             allocations=tuple(name for name in families if words or name != FORMULA),
             solvers=solvers,
             ranges=self.tunable,

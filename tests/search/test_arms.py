@@ -391,6 +391,5 @@ def test_slots_of_a_generation_get_different_ideas(tmp_path: Path) -> None:
     ideas = [re.findall(r"Idea to try: (.*)\.", prompt)[0] for prompt in prompts]
     slots = spec.slots
     assert slots > 1 and len(ideas) >= 2 * slots
-    for first in range(0, len(ideas) - slots + 1, slots):
-        assert len(set(ideas[first : first + slots])) == slots
-    assert ideas[:slots] != ideas[slots : 2 * slots]
+    # None is given again before all twelve have been.
+    assert len(set(ideas[:12])) == min(len(ideas), 12)

@@ -142,6 +142,28 @@ def test_one_repair_alone_is_asked_for_neither_by_the_form_nor_by_the_schema(
     assert ("leaves the other weights" in system, "repair" in system) == (several, several)
 
 
+def test_at_a_pattern_questions_name_it_and_ask_for_what_can_be_chosen(tmp_path: Path) -> None:
+    spec = make_spec(
+        designer=WIDE,
+        arm="list",
+        sparsity=0.5,
+        pattern="2:4",
+        solvers=("none", "mrp"),
+        budget=SearchBudget(candidates=2),
+    )
+    first = played(tmp_path, spec)[0]
+    system, question = (message.content for message in first.messages)
+    assert "Pattern 2:4: of every 4 neighbours in a row exactly 2 go." in system
+    assert "Measured at 2:4, change of perplexity" in question
+    form = system.partition("Answer form:")[2]
+    asked = [line.partition(":")[0] for line in form.strip().splitlines()]
+    assert asked[:4] == ["because", "expect", "metric", "repair"]
+    assert "Take repair from the best line" in form and "group" not in form
+    assert first.schema is not None and first.grammar is not None
+    assert first.schema["required"] == ["because", "expect", "metric", "repair"]
+    assert not re.search("group|allocation", first.grammar)
+
+
 def test_one_generation_asks_the_same_of_the_same_pair_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
