@@ -174,6 +174,23 @@ def check_scheme(text: str) -> None:
         library.Shrinking.parse(text)
 
 
+def check_searched_scheme(text: str) -> None:
+    """Check a scheme of a search, whose repairs are an option of their own.
+
+    Raises:
+        UsageError: If it is none, or has a repair.
+    """
+    pieces = split_outside(text, "+")
+    after = [piece for piece in pieces if piece.partition(":")[0].strip() in BUILT_IN["repair"][1]]
+    if after:
+        alone = "+".join(piece for piece in pieces if piece not in after) or "depth"
+        raise UsageError(
+            f"the scheme {text!r} has a repair, and a search has an option for those: --schemes "
+            f"{alone} --repairs none,{'+'.join(after)}"
+        )
+    check_scheme(text)
+
+
 def check_methods(texts: Iterable[str], statistics: str) -> None:
     """Check that every line ``METRIC+PART+...`` can be parsed.
 

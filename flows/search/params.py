@@ -49,7 +49,7 @@ from flows.params.named import (
     check_models,
     check_pattern,
     check_repairs,
-    check_scheme,
+    check_searched_scheme,
     check_verifier,
 )
 from flows.search.beginning import given_facts, require_beginning
@@ -262,7 +262,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         if self.judge_verifier is not None:
             check_verifier(self.judge_verifier)
         for scheme in split_list(self.schemes or ""):
-            check_scheme(scheme)
+            check_searched_scheme(scheme)
         given_facts(self)
         if self.hide:
             library.require_hidable(self.hide, library.SearchSpec.model_fields["reference"].default)

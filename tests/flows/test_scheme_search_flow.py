@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
+from autoprune.errors import UsageError
 from flows.ls.listings import listing
 from flows.nightly.best_so_far import with_best_so_far
 from flows.search import search
@@ -119,3 +120,9 @@ def test_what_leaves_zeros_is_refused_beside_schemes() -> None:
             SearchParams.model_validate({"schemes": "depth", **wrong})
     with pytest.raises(ValidationError, match="names none"):
         SearchParams(schemes=" ,")
+
+
+def test_a_repair_in_a_searched_scheme_is_answered_with_the_option_for_it() -> None:
+    params = SearchParams(schemes="width,depth+ebft:epochs=2+recover", sandbox="off")
+    with pytest.raises(UsageError, match=r"--schemes depth --repairs none,ebft:epochs=2\+recover"):
+        params.check()
