@@ -12,7 +12,6 @@ from autoprune.models.pushing import check_push
 from autoprune.models.record import source_record
 from autoprune.models.target import check_target
 from flows.naming import run_name
-from flows.on_device import on_its_device
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
 from flows.prune.scheme import prune_by_scheme
@@ -35,6 +34,7 @@ from tasks.results import show_estimate, show_pruning
 from tasks.samples import sample_text
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
+from tasks.switches import computing_on
 from tasks.workbench import Workbench, opened
 
 CALIBRATION = "calibration"
@@ -43,11 +43,11 @@ NAME = run_name("prune", PruneParams, lambda params: model_slug(params.model))
 
 
 @flow(name="prune", flow_run_name=NAME, persist_result=False)
-@on_its_device
 def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Prune a model with one metric and save it."""
     started = time.monotonic()
-    record = _sent(params, _pruned(params))
+    with computing_on(params.device):
+        record = _sent(params, _pruned(params))
     record |= {"seconds": time.monotonic() - started, "peak_rss_mb": round(peak_rss_mb(), 1)}
     console.screen().outcome(pruning_text(record, params).splitlines())
     return record
