@@ -116,7 +116,7 @@ def test_a_settings_file_names_the_device(tmp_path: Path) -> None:
 
 
 def test_a_night_measures_and_promotes_on_the_device_of_its_search(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Any] = []
     found = {
@@ -134,7 +134,8 @@ def test_a_night_measures_and_promotes_on_the_device_of_its_search(
         return {}
 
     monkeypatch.setattr(nightly, "promote", promoted)
-    settings = {"search": {"device": "cpu", "text_split": 3}, "build_on": False}
+    asked = {"device": "cpu", "text_split": 3, "corpus": str(rows)}
+    settings = {"search": asked, "build_on": False}
     nightly.nightly.fn(NightlyParams.model_validate(settings))
     assert [params.device for params in heard] == ["cpu", "cpu"]
 
