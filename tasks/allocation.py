@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from autoprune.allocation import AllocationChoice
 from autoprune.bench.allocations import choose_allocation as choose
 from autoprune.bench.text import CALIBRATION as CALIBRATION
 from autoprune.bench.text import SELECTION as SELECTION
@@ -69,44 +70,56 @@ def split_windows(
     return SplitText(known, measured, seed, parts.digest)
 
 
+@dataclass(frozen=True)
+class MeasuredAllocations:
+    """Allocations that were compared, in nats per token of the selection windows.
+
+    Args:
+        choice: The losses, and the best.
+        seconds: Time that it took.
+    """
+
+    choice: AllocationChoice
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Every allocation with its loss, and how it was measured."""
+        return {
+            "best": self.choice.best,
+            "tried": _listed(self.choice.losses),
+            "repaired": _listed(self.choice.finals),
+            "measured": "one-shot from dense statistics, without repair, on the selection part; "
+            "repaired: the same masks after the repair, block after block",
+            "seconds": self.seconds,
+        }
+
+
 @step("choose allocation", "compare {grid} with {metric}")
 def choose_allocation(
-    bench: Workbench, metric: str, plan: dict[str, Any], grid: list[str]
-) -> dict[str, Any]:
+    bench: Workbench, metric: str, plan: PruningPlan, grid: Sequence[str]
+) -> MeasuredAllocations:
     """Measure every allocator on the selection windows; see :mod:`autoprune.bench.allocations`.
 
     Args:
         bench: An open workbench with the windows of :func:`split_windows`.
         metric: Built-in name or formula.
-        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        plan: How to prune; its allocation is not used.
         grid: Allocators to compare.
-
-    Returns:
-        ``best``; ``tried``: every allocator with its loss in nats per token; ``repaired``: the
-        same for the two that were repaired, empty without a repair.
 
     Raises:
         NothingPassedError: If no allocator gives a finite loss.
     """
     started = time.monotonic()
-    uniform = PruningPlan.build(**{**plan, "allocation": "uniform"})
-    choice = choose(bench, Candidate.parse(metric), uniform, grid)
+    choice = choose(bench, Candidate.parse(metric), plan, grid)
     decisive = choice.finals or choice.losses
     if not any(math.isfinite(loss) for _, loss in decisive):
         raise NothingPassedError(
             f"pruned with any of {', '.join(text for text, _ in decisive)} the model's loss "
             "on the selection part is infinite or not a number; nothing was kept; ask for less "
-            f"than sparsity {plan['sparsity']:g}, and see with `autoprune evaluate` whether the "
+            f"than sparsity {plan.sparsity:g}, and see with `autoprune evaluate` whether the "
             "dense model computes at all"
         )
-    return {
-        "best": choice.best,
-        "tried": _listed(choice.losses),
-        "repaired": _listed(choice.finals),
-        "measured": "one-shot from dense statistics, without repair, on the selection part; "
-        "repaired: the same masks after the repair, block after block",
-        "seconds": time.monotonic() - started,
-    }
+    return MeasuredAllocations(choice, time.monotonic() - started)
 
 
 def _listed(losses: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,12 +31,71 @@ from tasks.workbench import Workbench
 if TYPE_CHECKING:
     import torch
 
-    from autoprune.models.saving import SavedModel
+    from autoprune.models.saving import SavedModel, ZeroCount
     from autoprune.statistics.statistics import Statistics
 
 FILE_SUFFIX = ".py"
 AUTO = "auto"
 BLOCKWISE = ("sequential", "true-sequential")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of which every name is known, and whose parts fit each other.
+
+    Args:
+        plan: How to prune, without a seed; where allocations are compared, with one of them.
+        grid: Allocations to compare first, in canonical form; None: one was named.
+    """
+
+    plan: PruningPlan
+    grid: tuple[str, ...] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The group that will be used, the share of zeros, and the grid."""
+        return {"group": self.plan.group, "sparsity": self.plan.sparsity, "grid": self.grid}
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What pruning did to a model in memory.
+
+    Args:
+        count: Zeros of the weights, as they were counted.
+        pruned: Zeros that the masks made.
+        mask_digest: SHA-256 of all masks.
+        layer_sparsity: Share of zeros by layer.
+        statistics: Whether blocks saw pruned or dense blocks before them.
+        notes: What a reader of the figures must know.
+        seconds: Time that pruning took.
+        program: Source and limits of the program that pruned; None: none did.
+        weights_digest: SHA-256 of the weights that a program made; empty if none did.
+    """
+
+    count: "ZeroCount"
+    pruned: int
+    mask_digest: str
+    layer_sparsity: Mapping[str, float]
+    statistics: str
+    notes: tuple[str, ...]
+    seconds: float
+    program: Mapping[str, Any] | None = None
+    weights_digest: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record; ``recount`` is a sentence if there are more zeros than ``pruned``."""
+        program = {"program": self.program, "weights_digest": self.weights_digest}
+        return (program if self.program is not None else {}) | {
+            **self.count.to_json(),
+            "pruned": self.pruned,
+            "recount": self.count.recount(self.pruned),
+            "mask_digest": self.mask_digest,
+            "layer_sparsity": dict(self.layer_sparsity),
+            "statistics": self.statistics,
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+            "seconds_pruning": self.seconds,
+        }
 
 
 @step("check request", "check {metric}")
@@ -48,11 +107,8 @@ def check_request(
     allocation: str,
     solver: str,
     statistics: str,
-) -> dict[str, Any]:
+) -> Request:
     """Check every name of a request before anything expensive happens.
-
-    Returns:
-        The group that will be used, and the statistics needed from the dense model.
 
     Raises:
         UsageError: If a part is unknown or parts contradict each other.
@@ -90,20 +146,20 @@ def check_request(
         check_plan(replace(plan, scoring=scoring), program)
     elif statistics == "true-sequential":
         replace(plan, scoring="true-sequential").refuse_unseen()
-    return {"group": chosen, "sparsity": plan.sparsity, "grid": grid}
+    return Request(plan, grid)
 
 
-def reads_text(metric: str, plan: Mapping[str, Any], statistics: str) -> bool:
+def reads_text(metric: str, plan: PruningPlan, statistics: str) -> bool:
     """Whether calibration text can change the result, or the given statistics run on it.
 
     Args:
         metric: As for :func:`prune_model`, like ``plan`` and ``statistics``.
-        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        plan: How to prune.
         statistics: What the user asked for.
     """
     if is_program(metric) or metric.endswith(FILE_SUFFIX) or statistics in BLOCKWISE:
         return True
-    return PruningPlan.build(**plan).uses_text(build_metric(metric).needs)
+    return plan.uses_text(build_metric(metric).needs)
 
 
 def fresh_windows(repair: str) -> int:
@@ -125,10 +181,10 @@ def prune_model(
     bench: Workbench,
     metric: str,
     windows: str,
-    plan: dict[str, Any],
+    plan: PruningPlan,
     statistics: Literal["auto", "sequential", "true-sequential", "dense"],
     dtype: str = AUTO,
-) -> dict[str, Any]:
+) -> Pruned:
     """Prune the workbench's model in place.
 
     Args:
@@ -136,21 +192,16 @@ def prune_model(
         metric: Built-in name, ``expr:`` and a formula, a path to a Python file, or ``program:`` and
             a file or a name.
         windows: Name of the calibration windows.
-        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        plan: How to prune; its scoring is not used.
         statistics: Whether blocks see pruned or dense blocks before them, and likewise for the
             steps inside a block.
         dtype: As for :func:`save_checkpoint`: in the type that the weights will be saved in, no
             repaired row is worse than plain zeroing.
 
-    Returns:
-        Figures of the masks; zeros are counted in the weights, and ``recount`` is a sentence if
-        there are more than ``pruned``. With a program also ``program``, its source and limits, and
-        ``weights_digest``.
-
     Raises:
         NothingPassedError: If the sandbox rejects the metric.
     """
-    built = replace(PruningPlan.build(**plan), saved=saved_type(bench, dtype))
+    built = replace(plan, saved=saved_type(bench, dtype))
     in_file = metric.endswith(FILE_SUFFIX) and not is_program(metric)
     if statistics == "auto":
         statistics = "dense" if in_file or built.group == "global" else "sequential"
@@ -174,24 +225,23 @@ def prune_model(
             )
     except CandidateRejectedError as error:
         raise turned_away(metric, error) from error
-    more: dict[str, Any] = {}
+    record: dict[str, Any] | None = None
     if candidate.kind == "program":
         record = program_record(candidate, metric, _limits(bench, candidate, windows))
         if outcome.block_errors:
             record["block_errors"] = list(outcome.block_errors)
         record["seconds"] = outcome.seconds
-        more = {"program": record, "weights_digest": outcome.weights_digest}
-    count = weights_in_memory(bench.loaded.model, bench.layers)
-    return more | {
-        **count.to_json(),
-        "pruned": outcome.zeros,
-        "recount": count.recount(outcome.zeros),
-        "mask_digest": outcome.mask_digest,
-        "layer_sparsity": dict(outcome.layer_sparsity),
-        "statistics": statistics,
-        "notes": list(outcome.notes),
-        "seconds": outcome.seconds,
-    }
+    return Pruned(
+        weights_in_memory(bench.loaded.model, bench.layers),
+        outcome.zeros,
+        outcome.mask_digest,
+        outcome.layer_sparsity,
+        statistics,
+        outcome.notes,
+        outcome.seconds,
+        record,
+        outcome.weights_digest,
+    )
 
 
 @contextmanager

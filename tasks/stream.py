@@ -60,7 +60,7 @@ def estimate_stream(
     bench: Workbench,
     metric: str,
     windows: str,
-    plan: dict[str, Any],
+    plan: PruningPlan,
     statistics: str,
     out: str | None,
 ) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def estimate_stream(
         bench: An open workbench.
         metric: Built-in name, formula or program.
         windows: Name of the calibration windows.
-        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        plan: How to prune; its scoring is not used.
         statistics: What the user asked for.
         out: Target folder, whose disk is measured; None: the temporary folder's disk.
     """
@@ -91,7 +91,7 @@ def prune_stream(
     bench: Workbench,
     metric: str,
     windows: str,
-    plan: dict[str, Any],
+    plan: PruningPlan,
     statistics: str,
     out: str,
     record: dict[str, Any],
@@ -102,7 +102,7 @@ def prune_stream(
         bench: An open workbench.
         metric: Built-in name, formula or program.
         windows: Name of the calibration windows.
-        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        plan: How to prune; its scoring is not used.
         statistics: What the user asked for.
         out: Target folder, replaced when it exists; call ``check_target`` first.
         record: What makes the model.
@@ -126,11 +126,11 @@ def prune_stream(
 
 @contextmanager
 def _ready(
-    bench: Workbench, metric: str, windows: str, plan: dict[str, Any], statistics: str
+    bench: Workbench, metric: str, windows: str, plan: PruningPlan, statistics: str
 ) -> Iterator[tuple[StreamJob, dict[str, Any]]]:
     """Set up the job, with a runner if it uses a program, and the record of that program."""
     scoring: Scoring = "true-sequential" if statistics == "true-sequential" else "sequential"
-    built = PruningPlan.build(**plan, scoring=scoring)
+    built = replace(plan, scoring=scoring)
     program = Candidate.parse(metric) if is_program(metric) else None
     by = program or build_metric(metric)
     job = StreamJob(bench.source.folder, bench.windows[windows], by, built)

@@ -41,6 +41,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import LoadedModel
 from autoprune.models.reference import ModelSource
+from autoprune.pruning import PruningPlan
 from autoprune.pruning.masters import products_type
 from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
@@ -184,7 +185,8 @@ def workbench(folder: Path, family: str) -> Iterator[Workbench]:
 def cell(bench: Workbench, metric: str, plan: dict[str, Any], mode: Any) -> dict[str, Any]:
     dense = {k: v.clone() for k, v in bench.loaded.model.state_dict().items()}
     try:
-        made = prune_model(bench, metric, CALIBRATION, plan, mode, "float32")
+        how = PruningPlan.build(**plan)
+        made = prune_model(bench, metric, CALIBRATION, how, mode, "float32").to_json()
         shares = digest_json(made["layer_sparsity"])[:20]
         return {**facts(made), "shares": shares, "weights": sha(bench.loaded.model)}
     finally:
@@ -202,7 +204,8 @@ def pruned_in_memory(folder: Path) -> dict[str, Any]:
                     found[name] = attempt(lambda m=metric, p=plan, o=mode: cell(bench, m, p, o))
             auto = {"sparsity": 0.6, "solver": "mrp"}
             grid = ["uniform", "ramp", "sdsa"]
-            chosen = choose_allocation(bench, "wanda", auto, grid)
+            plan = PruningPlan.build(**auto)
+            chosen = choose_allocation(bench, "wanda", plan, grid).to_json()
             found[f"{family} auto"] = {k: v for k, v in chosen.items() if k != "seconds"}
     return found
 
@@ -218,7 +221,7 @@ def pruned_from_shards(folder: Path) -> dict[str, Any]:
                 bench = Workbench(str(source), State.open(folder / "state"))
                 with opened(bench):
                     bench.windows[CALIBRATION] = random_windows(40, 64)
-                    plan = {"sparsity": 0.55, "solver": solver, "allocation": allocation}
+                    plan = PruningPlan.build(0.55, solver=solver, allocation=allocation)
                     parts = (metric, CALIBRATION, plan, mode, str(folder / "out"), {})
                     made = prune_stream(bench, *parts)
                 files = sorted((folder / "out").glob("*.safetensors"))
@@ -306,7 +309,7 @@ def contracts() -> dict[str, Any]:
         "steps": [step_to_json(step) for step in steps],
         "spec": spec.digest,
         "entries": entries,
-        "request": request,
+        "request": request.to_json(),
         "streamed": sorted(StreamedModel.__dataclass_fields__),
     }
 

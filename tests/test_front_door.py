@@ -35,6 +35,19 @@ import sys
 for name in ("prefect", "mlflow", "docker", "flows", "tasks", "sandbox"):
     sys.modules[name] = None
 """
+LIGHT = """
+import gc, sys, autoprune
+heavy = {'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)
+assert not heavy, heavy
+assert {'load', 'prune', 'Recipe', 'Budget', 'Pruned'} <= set(dir(autoprune))
+# Collections would find little in what is imported, and take their time.
+collections = lambda: sum(one['collections'] for one in gc.get_stats())
+before = collections()
+from autoprune import prune
+assert 'torch' in sys.modules and autoprune.prune is prune
+assert gc.isenabled() and collections() - before < 50
+print('light', flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -61,20 +74,33 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_manuals_examples_run_without_an_orchestrator(
-    model: Path, text: Path, tmp_path: Path
-) -> None:
-    # One process, which imports torch once, but to each example the names that it defines itself.
-    program = WITHOUT
-    assert len(EXAMPLES) >= 5
+@pytest.fixture(scope="module")
+def used(
+    model: Path, text: Path, tmp_path_factory: pytest.TempPathFactory
+) -> subprocess.CompletedProcess[str]:
+    """A process without an orchestrator that looks at the import, then runs all examples."""
+    # It imports torch once, but each example has only the names that it defines itself.
+    program = WITHOUT + LIGHT
     for number, example in enumerate(EXAMPLES):
-        out = tmp_path / f"out{number}"
+        out = tmp_path_factory.mktemp("used") / "out"
         for name, value in (("MODEL", model), ("TEXT", text), ("OUT", out)):
             example = example.replace(f'"{name}"', repr(str(value)))
         example = example.replace("seqlen=512", "seqlen=32")
         program += f"exec(compile({example!r}, 'example {number}', 'exec'), {{}})\n"
-    done = run(program)
-    assert done.returncode == 0, done.stderr
+    return run(program)
+
+
+def test_the_import_is_light_and_shows_its_names(used: subprocess.CompletedProcess[str]) -> None:
+    assert used.stdout.startswith("light\n"), used.stderr
+    with pytest.raises(AttributeError, match="no attribute 'prnue'"):
+        autoprune.prnue  # noqa: B018
+
+
+def test_the_manuals_examples_run_without_an_orchestrator(
+    used: subprocess.CompletedProcess[str],
+) -> None:
+    assert len(EXAMPLES) >= 5
+    assert used.returncode == 0, used.stderr
 
 
 def test_what_makes_the_orchestrator_absent_works() -> None:
@@ -83,24 +109,6 @@ def test_what_makes_the_orchestrator_absent_works() -> None:
         for name in ("prefect", "mlflow", "docker", "tasks.prune")
     )
     assert run(WITHOUT + asked).stdout.split() == ["prefect", "mlflow", "docker", "tasks.prune"]
-
-
-def test_the_import_is_light_and_shows_its_names() -> None:
-    done = run(
-        "import gc, sys, autoprune\n"
-        "heavy = {'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-        "assert {'load', 'prune', 'Recipe', 'Budget', 'Pruned'} <= set(dir(autoprune))\n"
-        # Collections would find little in what is imported, and take their time.
-        "collections = lambda: sum(one['collections'] for one in gc.get_stats())\n"
-        "before = collections()\n"
-        "from autoprune import prune\n"
-        "assert 'torch' in sys.modules and autoprune.prune is prune\n"
-        "assert gc.isenabled() and collections() - before < 50\n"
-    )
-    assert done.returncode == 0, done.stderr
-    with pytest.raises(AttributeError, match="no attribute 'prnue'"):
-        autoprune.prnue  # noqa: B018
 
 
 def test_it_prunes_as_the_engine_does_and_saves_what_it_says(

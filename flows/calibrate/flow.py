@@ -8,11 +8,11 @@ from autoprune.statistics.statistics import AHEAD
 from flows.calibrate.params import CalibrateParams
 from flows.calibrate.text import calibration_text
 from flows.naming import run_name
-from flows.on_device import on_its_device
 from flows.terminal import console
 from tasks.calibrate import calibration_markdown, collect_statistics, cut_windows, load_model
 from tasks.publish import Publisher
 from tasks.state import State, model_slug
+from tasks.switches import computing_on
 from tasks.workbench import Workbench, opened
 
 CALIBRATION = "calibration"
@@ -21,12 +21,11 @@ NAME = run_name("calibrate", CalibrateParams, lambda params: model_slug(params.m
 
 
 @flow(name="calibrate", flow_run_name=NAME, persist_result=False)
-@on_its_device
 def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Collect statistics of a model on a text; the same settings find them again."""
     bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=params.dtype)
     needs = sorted(AHEAD[params.curvature])
-    with opened(bench):
+    with computing_on(params.device), opened(bench):
         model = load_model(bench, params.model)
         text = cut_windows(
             bench, CALIBRATION, params.corpus, params.calibration_windows, params.seqlen

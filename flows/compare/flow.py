@@ -14,7 +14,6 @@ from flows.compare.params import CompareParams
 from flows.compare.run import Run
 from flows.compare.table import rendered
 from flows.naming import run_name
-from flows.on_device import on_its_device
 from flows.params.fields import split_number
 from flows.runners import workers
 from flows.terminal import console
@@ -28,6 +27,7 @@ from tasks.compare_suites import own_distance, suite_defaults
 from tasks.evaluate import check_suites
 from tasks.shared import open_store
 from tasks.state import State, model_slug
+from tasks.switches import computing_on
 from tasks.workbench import opened
 
 # Seconds a stopped comparison may spend on its last MLflow update; the files are complete.
@@ -37,9 +37,13 @@ NAME = run_name("compare", CompareParams, lambda params: model_slug(params.model
 
 
 @flow(name="compare", flow_run_name=NAME, persist_result=False)
-@on_its_device
 def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Compare pruning methods on one model and recommend one."""
+    with computing_on(params.device):
+        return _compared(params)
+
+
+def _compared(params: CompareParams) -> dict[str, Any]:
     state = State.open()
     asked = params
     params = settled(params, params.model, params.corpus)

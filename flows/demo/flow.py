@@ -9,7 +9,6 @@ from prefect import flow
 from autoprune.bench.smaller import Shrinking
 from autoprune.plain_text import shell_line
 from autoprune.schemes.card import removed
-from flows.on_device import on_its_device
 from flows.search.params import SearchParams
 from flows.terminal import console
 from flows.terminal.output import pairs
@@ -17,6 +16,7 @@ from tasks import second_model as beside
 from tasks.allocation import split_windows
 from tasks.calibrate import load_model
 from tasks.state import State
+from tasks.switches import computing_on
 from tasks.workbench import Workbench, opened
 
 # Sized for a minute on two cores; `depth+recover` with the perplexity of every block and fifty
@@ -27,11 +27,10 @@ WINDOWS, SEQLEN = 8, 256
 
 
 @flow(name="second model", persist_result=False)
-@on_its_device
 def second_model(params: SearchParams, out: str) -> dict[str, Any]:
     """Remove blocks of the search's model, recover it, and measure it beside the dense one."""
     bench = Workbench(params.model, State.open(), params.seed, console.report)
-    with opened(bench):
+    with computing_on(params.device), opened(bench):
         load_model(bench, params.model)
         fresh = Shrinking.parse(SCHEME).fresh_windows
         # The number of a fresh split is not known here; nothing sealed is looked at either way.

@@ -11,7 +11,6 @@ from autoprune.report.sealed import SealedSet
 from flows.evaluate.params import EvaluateParams
 from flows.evaluate.text import evaluation_text
 from flows.naming import run_name as flow_run_name
-from flows.on_device import on_its_device
 from flows.params.fields import listed
 from flows.terminal import console
 from flows.text_split import forget_split, settled
@@ -21,6 +20,7 @@ from tasks.keep_evaluation import keep_evaluation, run_name
 from tasks.recorded import recorded
 from tasks.results import show_evaluation
 from tasks.state import State, model_slug
+from tasks.switches import computing_on
 from tasks.text_split import known_looks
 from tasks.workbench import Workbench, opened
 
@@ -32,9 +32,13 @@ NAME = flow_run_name("evaluate", EvaluateParams, lambda params: model_slug(param
 
 
 @flow(name="evaluate", flow_run_name=NAME, persist_result=False)
-@on_its_device
 def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Measure a model on suites; every figure carries its protocol."""
+    with computing_on(params.device):
+        return _evaluated(params)
+
+
+def _evaluated(params: EvaluateParams) -> dict[str, Any]:
     other = params.against
     from_file = other is not None and other.endswith(RECORD_SUFFIX)
     dense = None if from_file else other

@@ -94,6 +94,11 @@ class ApiServer:
             "PREFECT__SERVER_EPHEMERAL": "1",
             "PREFECT__SERVER_FINAL": "1",
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+            # It was migrated before; and to list the blocks of all integrations, which no flow of
+            # ours uses, a start would import them.
+            "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
+            "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+            "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
             # The database keeps slots; in memory, that of a killed command would be held for ever.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
             PREFECT_AUTH_VARIABLE: self.login,

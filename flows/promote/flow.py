@@ -10,7 +10,6 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
 from flows.naming import run_name
-from flows.on_device import on_its_device
 from flows.params.fields import split_number
 from flows.promote.params import PromoteParams
 from flows.promote.verdict import verdict_line
@@ -31,6 +30,7 @@ from tasks.promotion import (
 from tasks.publish import Publisher
 from tasks.register_folder import register_folder
 from tasks.state import State, folder_tag, model_slug
+from tasks.switches import computing_on
 from tasks.workbench import Workbench, opened
 
 TEXT = "promotion"
@@ -46,9 +46,13 @@ NAME = run_name("promote", PromoteParams, _subject)
 
 
 @flow(name="promote", flow_run_name=NAME, persist_result=False)
-@on_its_device
 def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Move the champion if the challenger passes the gate; record the reason either way."""
+    with computing_on(params.device):
+        return _promoted(params)
+
+
+def _promoted(params: PromoteParams) -> dict[str, Any]:
     state = State.open()
     root = str(state.root)
     if params.rollback:

@@ -1,10 +1,12 @@
 """The pruning flow: one model, one metric, one budget, one folder."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
 
+from autoprune.allocation import build_allocator
 from autoprune.errors import UsageError
 from autoprune.evaluation.continuations import side_by_side
 from autoprune.memory import peak_rss_mb
@@ -12,7 +14,6 @@ from autoprune.models.pushing import check_push
 from autoprune.models.record import source_record
 from autoprune.models.target import check_target
 from flows.naming import run_name
-from flows.on_device import on_its_device
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
 from flows.prune.scheme import prune_by_scheme
@@ -22,6 +23,7 @@ from tasks.allocation import SELECTION, choose_allocation, split_windows
 from tasks.calibrate import CutText, cut_windows, load_model
 from tasks.card import write_folder_card
 from tasks.prune import (
+    Request,
     check_request,
     fresh_windows,
     prune_model,
@@ -35,6 +37,7 @@ from tasks.results import show_estimate, show_pruning
 from tasks.samples import sample_text
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
+from tasks.switches import computing_on
 from tasks.workbench import Workbench, opened
 
 CALIBRATION = "calibration"
@@ -43,11 +46,11 @@ NAME = run_name("prune", PruneParams, lambda params: model_slug(params.model))
 
 
 @flow(name="prune", flow_run_name=NAME, persist_result=False)
-@on_its_device
 def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Prune a model with one metric and save it."""
     started = time.monotonic()
-    record = _sent(params, _pruned(params))
+    with computing_on(params.device):
+        record = _sent(params, _pruned(params))
     record |= {"seconds": time.monotonic() - started, "peak_rss_mb": round(peak_rss_mb(), 1)}
     console.screen().outcome(pruning_text(record, params).splitlines())
     return record
@@ -68,13 +71,14 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
         return record
     streams = params.stream or params.dry_run
     # A preset's parts are known to be good; which, when the model is.
-    request = {} if params.by_preset else _request(params)
-    if streams and request["grid"]:
+    request = None if params.by_preset else _request(params)
+    grid = None if request is None else request.grid
+    if streams and grid:
         raise UsageError(
             "allocation 'auto' measures the whole model, which streaming never holds; choose "
             "once without --stream, then name the allocation it found"
         )
-    if held_out and request.get("grid"):
+    if held_out and grid:
         raise UsageError(
             "allocation 'auto' splits its text by itself and takes no --held-out; leave one out"
         )
@@ -88,28 +92,24 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
         chosen: dict[str, Any] = {}
         if params.by_preset:
             params, chosen = _chosen(bench, params)
+        if request is None:
             request = _request(params)
-        plan = {
-            "sparsity": request["sparsity"],
-            "group": request["group"],
-            "pattern": params.pattern,
-            "allocation": params.allocation,
-            "solver": params.repair,
-            "seed": params.seed,
-        }
+        plan = replace(request.plan, seed=params.seed)
         fresh, metric = fresh_windows(params.repair), params.prunes_by
         cut = params.corpus, params.windows, params.seqlen
         measures = None
         text: CutText | None = None
         notes: list[str] = []
         statistics = params.statistics
-        if request["grid"]:
+        allocation = params.allocation
+        if request.grid:
             both_parts = split_windows(bench, *cut, params.seed, fresh)
             text = both_parts.calibration
-            choice = choose_allocation(bench, metric, plan, request["grid"])
-            plan["allocation"] = choice["best"]
+            found = choose_allocation(bench, metric, plan, request.grid)
+            allocation = found.choice.best
+            plan = replace(plan, allocation=build_allocator(allocation))
             parted = {"selection": both_parts.selection.to_json(), "split": both_parts.split}
-            chosen["allocation_choice"] = choice | parted
+            chosen["allocation_choice"] = found.to_json() | parted
         elif chosen and not held_out:
             text, measures, notes = _text_to_measure(bench, cut, params.seed, fresh)
         elif not (chosen or streams or reads_text(metric, plan, statistics)):
@@ -126,11 +126,11 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
         record = chosen | source_record(params.model, model["digest"], params.seed)
         record |= {
             "metric": metric,
-            "allocation": plan["allocation"],
-            "group": request["group"],
+            "allocation": allocation,
+            "group": plan.group,
             "pattern": params.pattern,
             "solver": params.repair,
-            "target": request["sparsity"],
+            "target": plan.sparsity,
             "notes": [*(text.notes if text else ()), *notes],
             "dtype": memory,
             "dtype_asked": params.dtype,
@@ -153,8 +153,7 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
             dense = perplexity_on(bench, measures) if measures else None
             shown = next((n for n in (SELECTION, CALIBRATION) if n in bench.windows), "")
             written = sample_text(bench, shown) if params.out and shown else []
-            made = prune_model(*pruning, statistics, params.dtype)
-            made["seconds_pruning"] = made["seconds"]
+            made = prune_model(*pruning, statistics, params.dtype).to_json()
             if measures:
                 made["perplexity"] = {
                     "dense": dense,
@@ -183,7 +182,7 @@ def _sent(params: PruneParams, record: dict[str, Any]) -> dict[str, Any]:
     return record | {"commit": send_folder(record["out"], params.push_to_hub, params.private)}
 
 
-def _request(params: PruneParams) -> dict[str, Any]:
+def _request(params: PruneParams) -> Request:
     return check_request(
         params.prunes_by,
         params.group,

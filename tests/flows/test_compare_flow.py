@@ -1,14 +1,20 @@
 """``autoprune compare`` on a tiny random Llama: nothing twice, exact zeros, clear refusals."""
 
 import json
+import os
 import shlex
+import signal
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
+from autoprune.text.wikipedia import sample_articles, sample_file
+from flows.cli import main
 from flows.cli.parser import parse
 from flows.compare import compare
 from flows.compare.params import CompareParams
@@ -19,11 +25,11 @@ from tasks import compare as comparing
 from tasks import compare_cells as cells
 from tasks.mirror import tracker_of
 from tasks.state import State
+from tests.support import forked
 from tests.support.command_line import CommandLine
 from tests.support.held import hold
 from tests.support.prefect_stack import until
 from tests.support.small_comparison import LINE, Compared
-from tests.support.started_command import start
 
 
 def row(result: dict[str, Any], method: str, target: str = "50 %") -> dict[str, Any]:
@@ -234,10 +240,18 @@ def test_a_killed_run_goes_on_where_it_stopped(
     # Of a second draw, when the dense model and the first draw of all are on record.
     held = hold(tmp_path / "held", monkeypatch, free=14)
     line = f"{LINE} --methods wanda,ria,wanda+mrp,held --draws 3 --sparsity 0.5"
-    run = start(cli.words(line), held.environment)
-    until(lambda: held.reached or run.poll() is not None, 200, "measurement that is held")
-    run.kill()
-    run.communicate()
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        os.environ.update(held.environment)
+        main(cli.words(line))
+
+    run = forked.start(work)
+    try:
+        until(lambda: held.reached, 200, "measurement that is held")
+    finally:
+        os.kill(run, signal.SIGKILL)
+        assert forked.ended(run) == -signal.SIGKILL
     before = len([*(home / "comparison" / "cells").glob("*/[0-9a-f]*.json")])
     assert 5 <= before < 13
     record = cli.record(line)
@@ -298,7 +312,11 @@ def test_a_missing_peer_is_a_row_with_the_install_command(compared: Compared) ->
 
 @pytest.mark.demo
 def test_on_the_real_model_wanda_beats_magnitude(home: Path, tmp_path: Path) -> None:
+    # Stripping the markup of the whole sample would take longer than comparing.
+    text = tmp_path / "articles.txt"
+    text.write_text("\n\n".join(islice(sample_articles(sample_file()), 3)), encoding="utf-8")
     changes: dict[str, Any] = {"methods": "magnitude,wanda", "sparsity": [0.5], "draws": 1}
+    changes["corpus"] = str(text)
     small = {"calibration_windows": 4, "seqlen": 128, "selection_windows": 2, "sealed_windows": 3}
     result = compare.fn(CompareParams(**changes, **small, out=str(tmp_path / "out")))
     wanda, magnitude = row(result, "wanda"), row(result, "magnitude")

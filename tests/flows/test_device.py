@@ -1,6 +1,7 @@
 """The device is a setting like others: in forms, files, records, and kept by a search."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from flows.evaluate.params import EvaluateParams
 from flows.inspect.params import InspectParams
 from flows.nightly import flow as nightly
 from flows.nightly.params import NightlyParams
-from flows.on_device import on_its_device
 from flows.params import Params, checked
 from flows.promote import promote
 from flows.promote.params import PromoteParams
@@ -58,11 +58,33 @@ def test_names_of_runs_stay_as_they_were() -> None:
     assert CompareParams().folder_name() != CompareParams(device="cpu").folder_name()
 
 
-@pytest.mark.parametrize("flow", [prune, evaluate, compare, calibrate, promote, second_model])
-def test_every_flow_computes_on_its_device(flow: Any) -> None:
-    # As :func:`flows.on_device.on_its_device` leaves it; what that does is tested below. A search
-    # and its stages set the device where they open the search: tests/flows/test_stages.py.
-    assert flow.fn.__code__ is on_its_device(lambda params: params).__code__
+class BegunError(Exception):
+    """The work of a flow would begin."""
+
+
+# A search and its stages set the device where they open the search: tests/flows/test_stages.py.
+@pytest.mark.parametrize(
+    ("flow", "given", "work"),
+    [
+        (prune, (PruneParams(device="cpu"),), "_pruned"),
+        (evaluate, (EvaluateParams(device="cpu"),), "_evaluated"),
+        (compare, (CompareParams(device="cpu"),), "_compared"),
+        (calibrate, (CalibrateParams(device="cpu"),), "opened"),
+        (promote, (PromoteParams(device="cpu"),), "_promoted"),
+        (second_model, (SearchParams(device="cpu"), "out"), "opened"),
+    ],
+)
+def test_every_flow_computes_on_its_device(
+    flow: Any, given: tuple[Any, ...], work: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun(*_: object) -> None:
+        raise BegunError(os.environ.get(DEVICE_VARIABLE))
+
+    monkeypatch.delenv(DEVICE_VARIABLE, raising=False)
+    monkeypatch.setattr(sys.modules[flow.fn.__module__], work, begun)
+    with pytest.raises(BegunError, match=r"^cpu$"):
+        flow.fn(*given)
+    assert DEVICE_VARIABLE not in os.environ
     assert "params" in flow.parameters.properties
 
 
@@ -94,7 +116,7 @@ def test_a_settings_file_names_the_device(tmp_path: Path) -> None:
 
 
 def test_a_night_measures_and_promotes_on_the_device_of_its_search(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Any] = []
     found = {
@@ -112,7 +134,8 @@ def test_a_night_measures_and_promotes_on_the_device_of_its_search(
         return {}
 
     monkeypatch.setattr(nightly, "promote", promoted)
-    settings = {"search": {"device": "cpu", "text_split": 3}, "build_on": False}
+    asked = {"device": "cpu", "text_split": 3, "corpus": str(rows)}
+    settings = {"search": asked, "build_on": False}
     nightly.nightly.fn(NightlyParams.model_validate(settings))
     assert [params.device for params in heard] == ["cpu", "cpu"]
 

@@ -4,12 +4,13 @@ import errno
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet
 import pytest
 
-from autoprune.evaluation.suites import lm
+from autoprune.evaluation.suites import lm, tasks
 from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import read_rows
 from autoprune.text.seen_text import FILE, SeenText
@@ -303,6 +304,8 @@ def test_what_a_suite_refuses_is_known_before_the_first_one_measures(
         raise AssertionError("the suite lm was measured before the others were looked at")
 
     monkeypatch.setattr(lm, "evaluate_windows", measured)
+    # In place of thousands of task files; tests/evaluation/suites/test_tasks.py reads those.
+    monkeypatch.setattr(tasks, "_stock_manager", lambda: SimpleNamespace(all_tasks=["boolq"]))
     small = "evaluate MODEL --corpus TEXT -q --suite lm:windows=2,seqlen=16"
     cli.refuses(f"{small},tasks --tasks boolqq", "did you mean boolq")
     cli.refuses(f"{small},live --live-file {dated}", "no declared training cutoff")

@@ -33,17 +33,35 @@ for line in lines:
         code = main(line.split())
     print(json.dumps([code, out.getvalue(), err.getvalue()]))
 """
+# What pruning and comparing from Python import, all of it.
+ROOMS = """
+import importlib, pkgutil
+for room in ("api", "comparison", "streaming", "report"):
+    found = importlib.import_module(f"autoprune.{room}")
+    for part in pkgutil.walk_packages(getattr(found, "__path__", ()), found.__name__ + "."):
+        if not part.name.endswith("peer_llm_compressor"):  # for the interpreter of a peer
+            importlib.import_module(part.name)
+"""
 # All packages of the two extras that most commands need.
 PLATFORM = [module for module, extra in EXTRA_OF.items() if extra == "platform"]
 SEARCH = [module for module, extra in EXTRA_OF.items() if extra == "search"]
 
 
-def answers(folder: Path, missing: list[str], lines: list[str]) -> list[tuple[int, str, str]]:
-    """Exit code, output and errors of command lines in a process without some packages."""
+def answers(
+    folder: Path, missing: list[str], lines: list[str], more: str = ""
+) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of command lines in a process without some packages.
+
+    Args:
+        folder: Where it runs.
+        missing: The packages.
+        lines: The command lines.
+        more: A program that must then run in it.
+    """
     own = {"PYTHONPATH": str(PROJECT), "AUTOPRUNE_HOME": str(folder / "state")}
     others = {name: text for name, text in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps([missing, lines])],
+        [sys.executable, "-c", PROGRAM + more, json.dumps([missing, lines])],
         env=others | own,
         capture_output=True,
         text=True,
@@ -51,7 +69,7 @@ def answers(folder: Path, missing: list[str], lines: list[str]) -> list[tuple[in
         cwd=folder,
     )
     found = [tuple(json.loads(line)) for line in done.stdout.splitlines()]
-    assert len(found) == len(lines), done.stderr
+    assert (done.returncode, len(found)) == (0, len(lines)), done.stderr
     return found
 
 
@@ -217,7 +235,7 @@ def test_what_needs_no_extra_works_without_and_doctor_names_what_is_missing(
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     lines = ["--help", "ls metrics", "ls suites", "ls corpora", "ls models", "down", "up --help"]
-    *found, (code, out, errors) = answers(tmp_path, list(EXTRA_OF), [*lines, "doctor"])
+    *found, (code, out, errors) = answers(tmp_path, list(EXTRA_OF), [*lines, "doctor"], ROOMS)
     for line, (ended, shown, complaint) in zip(lines, found, strict=True):
         assert ended == 0 and shown, (line, complaint)
     assert code == 4, errors
@@ -232,24 +250,3 @@ def test_a_missing_package_of_ours_or_of_others_stays_what_it_is() -> None:
         assert with_extra(error, "search") is error
     deep = ModuleNotFoundError("x", name="mlflow.entities")
     assert isinstance(with_extra(deep, "search"), PrerequisiteError)
-
-
-def test_no_room_of_pruning_and_comparing_imports_an_extra() -> None:
-    program = f"""
-import importlib, pkgutil, sys
-for name in {[*PLATFORM, *SEARCH]!r}:
-    sys.modules[name] = None
-for room in ("api", "comparison", "streaming", "report"):
-    found = importlib.import_module(f"autoprune.{{room}}")
-    for part in pkgutil.walk_packages(getattr(found, "__path__", ()), found.__name__ + "."):
-        if not part.name.endswith("peer_llm_compressor"):  # for the interpreter of a peer
-            importlib.import_module(part.name)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr

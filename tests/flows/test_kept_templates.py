@@ -14,7 +14,7 @@ from tasks import steps
 from tasks.run_files import RunFiles
 from tasks.state import State
 from tests.support.command_line import CommandLine
-from tests.support.small_search import LINE, script
+from tests.support.small_search import FEW, LINE, script
 
 OURS = "Beat {{ reference }} by all means."
 
@@ -34,7 +34,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def line(tmp_path: Path) -> str:
     answers = script(tmp_path, ["metric: abs(W) * x_norm ** 0.5\ngroup: row\n"])
     asked = "--candidates 2 --slots 2 --no-register-winner --run kept"
-    return f"{LINE} --designer scripted --script {answers} {asked}"
+    return f"{LINE} {FEW} --designer scripted --script {answers} {asked}"
 
 
 def edit(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

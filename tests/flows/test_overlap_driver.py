@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,12 +13,13 @@ import pytest
 from autoprune.search.search import LOG_FILE, Search
 from flows.search import run as searching
 from flows.search.driver import Driver
-from tasks import design, remote, steps
+from tasks import design, steps
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tests.support.chat_server import Answer, formula_for, length_of, obedient, serving
 from tests.support.command_line import CommandLine
-from tests.support.small_search import LINE
+from tests.support.inline_workers import Inline
+from tests.support.small_search import FEW, LINE
 
 
 @dataclass
@@ -68,27 +69,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[tuple[s
         yield chat.url, watch
 
 
-ASKED = f"{LINE} --designer openai --candidates 8 --slots 4 --no-register-winner --run asked"
-
-
-class Inline:
-    """Workers without a cluster: what they are given is done when its answer is taken."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-        self.config: Any = None
-
-    @contextmanager
-    def started(self, config: Any) -> Iterator["Inline"]:
-        self.config = config
-        yield self
-        remote._close()
-
-    def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Iterator[tuple[Any, Any]]:
-        for name, call, step, arguments in jobs:
-            self.done.append(step)
-            job = {"call": call, "step": step, "arguments": arguments, "bench": self.config}
-            yield name, remote.run_job(job)
+ASKED = f"{LINE} {FEW} --designer openai --candidates 8 --slots 4 --no-register-winner --run asked"
 
 
 @pytest.mark.parametrize("inline", [None, Inline()], ids=["here", "workers"])
@@ -98,7 +79,7 @@ def test_a_search_asks_elsewhere_while_it_measures(
     monkeypatch.setattr(design, "is_of_this_machine", lambda address: False)
 
     def workers(*place: Any) -> AbstractContextManager[Inline | None]:
-        return nullcontext() if inline is None else inline.started(place[-1])
+        return nullcontext() if inline is None else inline.started(*place)
 
     monkeypatch.setattr(searching, "workers", workers)
     # Reasons are read in the run's own process, whoever measures.

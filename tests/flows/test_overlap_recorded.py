@@ -16,13 +16,13 @@ from tests.support.prefect_stack import until
 from tests.support.small_search import FEW, LINE
 from tests.support.started_command import NOISE, prefect_rows, record_by_prefect, start
 
+ASKED = "--designer openai --base-url http://designer.invalid/v1 --candidates 4 --slots 4"
+COMMAND = f"{LINE} {FEW} {ASKED} --no-register-winner --run asked --json".replace(" -q", "")
 
-@pytest.fixture
-def words(cli: CommandLine, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+
+@pytest.fixture(autouse=True)
+def recorded(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record_by_prefect(monkeypatch)
-    asked = "--designer openai --base-url http://designer.invalid/v1 --candidates 4 --slots 4"
-    line = f"{LINE} {FEW} {asked} --no-register-winner --run asked --json"
-    return cli.words(line.replace(" -q", ""))
 
 
 def behind(chat: ChatServer) -> dict[str, str]:
@@ -36,7 +36,9 @@ def task_runs(home: Path) -> list[tuple[str, ...]]:
     return prefect_rows(home, "SELECT name, state_type, start_time, end_time FROM task_run")
 
 
-def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> None:
+def test_questions_are_task_runs_beside_others(
+    cli: CommandLine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asking: list[float] = []
 
     def one_is_measured() -> bool:
@@ -55,11 +57,11 @@ def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> 
         return formula_for(body)
 
     with serving(answer) as chat:
-        process = start(words, behind(chat))
-        out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert '"candidates": 4' in out
-    assert not any(word in err for word in NOISE), err
+        for name, value in behind(chat).items():
+            monkeypatch.setenv(name, value)
+        printed = cli(COMMAND)
+    assert printed.record["spent"]["candidates"] == 4
+    assert not any(word in printed.err for word in NOISE), printed.err
     # Events of the last task runs are written behind the run.
     completed = ("COMPLETED",)
     until(lambda: {run[1:2] for run in task_runs(home)} == {completed}, 60, "last records")
@@ -70,7 +72,7 @@ def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> 
     assert any(a[2] < m[3] and m[2] < a[3] for a in asked for m in measured), runs
 
 
-def test_ctrl_c_waits_for_no_answer(words: list[str], home: Path) -> None:
+def test_ctrl_c_waits_for_no_answer(cli: CommandLine) -> None:
     begun, ended = threading.Event(), threading.Event()
 
     def never(body: dict[str, Any]) -> Answer:
@@ -80,7 +82,7 @@ def test_ctrl_c_waits_for_no_answer(words: list[str], home: Path) -> None:
         return obedient(body)
 
     with serving(never) as chat:
-        process = start(words, behind(chat))
+        process = start(cli.words(COMMAND), behind(chat))
         until(lambda: begun.is_set() or process.poll() is not None, 200, "question")
         os.killpg(process.pid, signal.SIGINT)
         try:

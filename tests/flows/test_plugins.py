@@ -1,25 +1,25 @@
 """The manual's plug-in, installed as a package: one metric, one allocator, one repair."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
+from contextlib import redirect_stdout
 from pathlib import Path
 
-MANUAL = Path(__file__).parents[2] / "docs" / "writing-a-metric.md"
-PROGRAM = """
-import sys
+import pytest
+import torch
+
+from autoprune.allocation import ALLOCATORS
+from autoprune.metrics import METRICS
+from autoprune.repair import SOLVERS
 from flows.cli import main
-for kind in ("metrics", "allocators", "repairs"):
-    assert main(["ls", kind, "--json"]) == 0
-sys.exit(main(["prune", *sys.argv[1:], "--json"]))
-"""
+from tests.support import forked
+
+MANUAL = Path(__file__).parents[2] / "docs" / "writing-a-metric.md"
 
 
 def test_the_manuals_plug_ins_are_found_listed_and_used(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = MANUAL.read_text(encoding="utf-8").split("## 3.")[1]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
@@ -41,15 +41,21 @@ def test_the_manuals_plug_ins_are_found_listed_and_used(
     ]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     words = ["--model", str(tiny_folder), "--corpus", str(text_file), "--calibration-windows", "4"]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words, "--seqlen", "32", *command[1].split()],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(MANUAL.parents[1])])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    records, rest, decoder = [], done.stdout.strip(), json.JSONDecoder()
+    printed = tmp_path / "printed"
+
+    def work() -> None:
+        """As in a process that starts with the package installed."""
+        torch.set_num_threads(1)
+        monkeypatch.syspath_prepend(tmp_path)
+        for registry in (METRICS, ALLOCATORS, SOLVERS):
+            monkeypatch.setattr(registry, "_plugins_loaded", False)
+        with printed.open("w") as file, redirect_stdout(file):
+            for kind in ("metrics", "allocators", "repairs"):
+                assert main(["ls", kind, "--json"]) == 0
+            assert main(["prune", *words, "--seqlen", "32", *command[1].split(), "--json"]) == 0
+
+    assert forked.ended(forked.start(work)) == 0
+    records, rest, decoder = [], printed.read_text().strip(), json.JSONDecoder()
     while rest:
         found, end = decoder.raw_decode(rest)
         records, rest = [*records, found], rest[end:].strip()

@@ -78,8 +78,9 @@ def test_a_flow_and_its_tasks_are_recorded(
 
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
-    start: Command, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    start: Command, cli: CommandLine, migrated: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     home = migrated
     # More layers than its validation scores: its measurement is held, the last of the starts.
     held = hold(tmp_path / "held", monkeypatch, free=14)
@@ -100,9 +101,7 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
     assert "autoprune stage cut measure" in stages and "stage/manual" in stages
     assert servers_of(home) == []
 
-    process = start("resume cut", PYTHONPATH=held.environment["PYTHONPATH"])
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    out = cli("resume cut").out
     assert "winner" in out or "accepted" in out
     runs = [name for name, _ in recorded(home, "task_run")]
     again = Counter(name for name in runs if name.startswith(("measure magnitude", "measure held")))

@@ -1,4 +1,4 @@
-"""Candidates measured on Dask or Ray: the same graph as in one process."""
+"""Candidates measured by workers, of Dask or Ray too: the same graph as in one process."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from autoprune.errors import AutopruneError, PrerequisiteError
 from autoprune.search.spec import SearchSpec
 from flows.runners import RUNNERS, workers
+from flows.search import run as searching
 from flows.search import search
 from flows.search.params import SearchParams
 from flows.terminal import console
@@ -16,9 +17,33 @@ from tasks import remote, steps
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tests.support.command_line import CommandLine
-from tests.support.small_search import LINE, SIZES, graph
+from tests.support.inline_workers import Inline
+from tests.support.small_search import FEW, LINE, SIZES, graph
 
 ASKED = f"{LINE} --designer random --candidates 3 --slots 3 --no-register-winner"
+
+
+def nothing_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the search's own process neither validates nor measures."""
+
+    def wrong(*_: Any) -> None:
+        raise AssertionError("in the search's own process")
+
+    for name in ("measure", "validate"):
+        monkeypatch.setitem(steps.WORK, name, wrong)
+
+
+def test_workers_that_answer_in_another_order_give_the_same_graph(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cli.record(f"{ASKED} --run here")
+    nothing_is_done_here(monkeypatch)
+    inline = Inline()
+    monkeypatch.setattr(searching, "workers", inline.started)
+    second = cli.record(f"{ASKED} --run there")
+    assert len(inline.done) == len(set(inline.done)) > 3
+    assert graph("there") == graph("here")
+    assert second["leaderboard"] == first["leaderboard"]
 
 
 @pytest.mark.slow
@@ -27,14 +52,12 @@ def test_workers_give_the_same_graph(
     kind: str, cli: CommandLine, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip(f"prefect_{kind}")
-    first = cli.record(f"{ASKED} --run here")
-    used: list[str] = []
-    for name in ("measure", "validate"):
-        monkeypatch.setitem(steps.WORK, name, lambda *_: used.append("in the search's own process"))
+    line = f"{ASKED} {FEW}"
+    first = cli.record(f"{line} --run here")
+    nothing_is_done_here(monkeypatch)
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     shared = f"--shared-store file://{tmp_path / 'shared'}"
-    second = cli.record(f"{ASKED} --run there --runner {kind} --workers 2 {shared}")
-    assert not used
+    second = cli.record(f"{line} --run there --runner {kind} --workers 1 {shared}")
     assert graph("there") == graph("here")
     assert second["leaderboard"] == first["leaderboard"]
     assert list((tmp_path / "shared").rglob("*.safetensors"))

@@ -8,7 +8,7 @@ import pytest
 from tasks.run_files import read_object
 from tests.support.chat_server import Answer, completion, formula_for, length_of, obedient, serving
 from tests.support.command_line import CommandLine
-from tests.support.small_search import LINE
+from tests.support.small_search import FEW, LINE
 
 
 def answer(body: dict[str, Any]) -> Answer:
@@ -22,7 +22,7 @@ def test_both_models_are_asked_and_the_records_say_who_wrote_what(
     home: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUTOPRUNE_OVERLAP", "on")
-    line = f"{LINE} --designer openai --designer-model wise,mute --candidates 12 --slots 4"
+    line = f"{LINE} {FEW} --designer openai --designer-model wise,mute --candidates 12 --slots 4"
     with serving(answer) as chat:
         asked = f"--base-url {chat.url} --no-register-winner --run pair"
         shown = cli(f"{line.replace(' -q', '')} {asked}").err

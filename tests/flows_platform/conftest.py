@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from flows.platform.ports import free_port
+from flows.platform.processes import register_of
 from tests.support.platform_live import (
     AUTOPRUNE,
     MARKER,
@@ -79,6 +80,16 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         )
         if found.process.poll() is None:
             found.process.kill()
+
+
+@pytest.fixture(scope="session")
+def again(live: Live) -> "subprocess.CompletedProcess[str]":
+    """The same ``up`` once more, which changes nothing."""
+    before = register_of(live.state).read()
+    done = live.up("--runs", "7")
+    assert done.returncode == 0, done.stderr
+    assert register_of(live.state).read() == before
+    return done
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from flows.platform.login import basic, login_file
 from flows.platform.pools import POOL
 from flows.platform.processes import register_of
+from tests.support.command_line import CommandLine
 from tests.support.platform_live import Live
 
 NOBODY = 65534
@@ -67,10 +68,11 @@ def mlflow(live: Live) -> str:
     return f"{live.tracking}/api/2.0/mlflow/experiments/create"
 
 
-def test_the_login_is_its_owners_alone(live: Live) -> None:
+def test_the_login_is_its_owners_alone(
+    live: Live, again: "subprocess.CompletedProcess[str]"
+) -> None:
     assert stat.S_IMODE(login_file(live.state).stat().st_mode) == 0o600
     assert len(live.login) > 30
-    again = live.up()
     assert f"login    cat {login_file(live.state)}" in again.stdout
     assert live.login.partition(":")[2] not in again.stdout + again.stderr
 
@@ -157,14 +159,17 @@ def test_servers_and_worker_get_only_what_they_need(live: Live) -> None:
 
 
 def test_a_command_without_the_login_says_so_and_does_its_work(
-    live: Live, tiny_folder: Path, tmp_path: Path
-) -> None:
-    words = ("evaluate", "--model", str(tiny_folder), "--corpus", str(tiny_folder / "text.txt"))
-    other = {"AUTOPRUNE_HOME": str(tmp_path / "other"), "PREFECT_API_URL": live.api}
-    done = live.autoprune(*words, "--measured-windows", "3", "--seqlen", "32", **other)
-    assert done.returncode == 0, done.stderr
-    assert f"the Prefect API at {live.api} refuses the login" in done.stderr
-    assert done.stdout.startswith("perplexity")
+    live: Live, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    cli = CommandLine(capsys, MODEL=tiny_folder, TEXT=tiny_folder / "text.txt")
+    for name in ("PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("PREFECT_API_URL", live.api)
+    shown = cli("evaluate MODEL --corpus TEXT --measured-windows 3 --seqlen 32")
+    assert f"the Prefect API at {live.api} refuses the login" in shown.err
+    assert shown.out.startswith("perplexity")
 
 
 def test_no_server_is_served_without_a_login(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
 
 from flows.platform.api_server import ApiServer, private_api
 from flows.platform.login import basic, login_file, own_login
@@ -34,12 +35,12 @@ def server(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Ite
     make_hostile(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-designer")
-    found = ApiServer(state)
-    try:
-        assert found.wait()
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "of:another-server")
+    with private_api(state) as found:
+        assert found is not None and found.wait()
         yield found
-    finally:
-        found.stop()
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "of:another-server"
 
 
 def status(url: str, **headers: str) -> int:
@@ -61,23 +62,12 @@ def test_only_its_own_command_may_use_it(server: ApiServer, tmp_path: Path) -> N
     assert status(url, Origin="http://evil.example", **known) == 403
     with client_of(server.url, server.login) as client:
         assert client.read_flows() == []
+    # The clients of the command are logged in, whatever login its user has for another server.
+    with get_client(sync_client=True) as client:
+        assert client.read_flows() == []
     environment = psutil.Process(server.process.pid).environ()
     assert "OPENAI_API_KEY" not in environment
     assert not (tmp_path / MARKER).exists()
-
-
-def test_a_command_s_own_clients_are_logged_in(
-    state: State, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from prefect.client.orchestration import get_client
-
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "of:another-server")
-    with private_api(state) as server:
-        assert server is not None and server.wait()
-        with get_client(sync_client=True) as client:
-            assert client.read_flows() == []
-    assert os.environ["PREFECT_API_AUTH_STRING"] == "of:another-server"
 
 
 def test_a_run_s_own_process_takes_nothing_from_its_folder(tmp_path: Path) -> None:

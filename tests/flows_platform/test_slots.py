@@ -18,6 +18,7 @@ from flows.up.provisioning import client_of, prepare_server
 from tasks.slots import local_slots, notes, unheld
 from tasks.state import State
 from tasks.turns import machine_limit
+from tests.support.command_line import CommandLine
 from tests.support.held import hold
 from tests.support.made_once import made_once
 from tests.support.prefect_stack import until
@@ -60,10 +61,14 @@ def state(tmp_path: Path, limited: Path, monkeypatch: pytest.MonkeyPatch) -> Sta
     return State.open()
 
 
-def command(folder: Path, out: Path, metric: str = "wanda") -> list[str]:
-    words = ["prune", "--model", str(folder), "--corpus", str(folder / "text.txt")]
-    more = ["--metric", metric, "--calibration-windows", "16", "--seqlen", "48", "--out", str(out)]
-    return [sys.executable, "-P", "-m", "flows.cli", *words, *more]
+@pytest.fixture
+def cli(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(
+        capsys, MODEL=tiny_folder, TEXT=tiny_folder / "text.txt", OUT=tmp_path / "pruned"
+    )
+
+
+LINE = "prune MODEL --corpus TEXT --calibration-windows 16 --seqlen 48 --out OUT --metric"
 
 
 def active(state: State) -> int:
@@ -86,12 +91,11 @@ def servers_of(pid: int) -> list[psutil.Process]:
 
 
 def test_a_killed_command_gives_its_slot_to_the_next(
-    state: State, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: State, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = hold(tmp_path / "held", monkeypatch)
-    words = command(tiny_folder, tmp_path / "pruned", "held")
     first = subprocess.Popen(
-        words,
+        [sys.executable, "-P", "-m", "flows.cli", *cli.words(f"{LINE} held")],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | held.environment,
@@ -103,12 +107,10 @@ def test_a_killed_command_gives_its_slot_to_the_next(
     assert lost(state) == [f"held by runs that were killed: {machine_limit()} 1 of 1"]
     # Its private server, too, is gone: whatever that kept in memory is lost.
     until(lambda: not servers_of(first.pid), WAIT_SECONDS, "end of its server")
-    words = command(tiny_folder, tmp_path / "pruned")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
+    shown = cli(f"{LINE} wanda").err
     assert active(state) == 0 and not notes(state) and not lost(state)
     # The next command also says of the killed run that it is over, and of its tasks.
-    assert "marked as crashed, their processes are gone: prune-" in done.stderr
+    assert "marked as crashed, their processes are gone: prune-" in shown
     with closing(sqlite3.connect(state.prefect / "prefect.db")) as database:
         runs = database.execute("SELECT state_type FROM flow_run").fetchall()
         ((page,),) = database.execute("SELECT data FROM artifact WHERE key LIKE 'prune-report-%'")
@@ -118,18 +120,16 @@ def test_a_killed_command_gives_its_slot_to_the_next(
 
 
 def test_a_slot_whose_lease_is_lost_is_waited_for_aloud_and_given_back(
-    state: State, tiny_folder: Path, tmp_path: Path
+    state: State, cli: CommandLine
 ) -> None:
     with closing(sqlite3.connect(state.prefect / "prefect.db")) as database, database:
         database.execute(
             "UPDATE concurrency_limit_v2 SET active_slots = 1 WHERE name = ?", (machine_limit(),)
         )
     assert lost(state)
-    words = command(tiny_folder, tmp_path / "pruned")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
-    assert f"waiting: another run holds the slot of the limit '{machine_limit()}'" in done.stderr
-    assert f"a slot of the limit '{machine_limit()}' is free again" in done.stderr
+    shown = cli(f"{LINE} wanda").err
+    assert f"waiting: another run holds the slot of the limit '{machine_limit()}'" in shown
+    assert f"a slot of the limit '{machine_limit()}' is free again" in shown
     assert active(state) == 0 and not lost(state)
 
 

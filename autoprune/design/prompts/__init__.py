@@ -1,9 +1,17 @@
 """Prompt templates, which a user's folder can override file by file."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined, TemplateError
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    FileSystemLoader,
+    PackageLoader,
+    StrictUndefined,
+    TemplateError,
+)
 from jinja2.sandbox import SandboxedEnvironment
 
 from autoprune.digest import digest_json
@@ -23,14 +31,8 @@ class Prompts:
     def __init__(self, folder: Path | None = None) -> None:
         if folder is not None and not folder.is_dir():
             raise UsageError(f"prompt folder {folder} does not exist; make it or leave it out")
-        ours = PackageLoader("autoprune.design", "prompts")
-        loaders = [ours] if folder is None else [FileSystemLoader(folder), ours]
-        self._environment = SandboxedEnvironment(
-            loader=ChoiceLoader(loaders),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=False,
+        self._environment = (
+            _built_in() if folder is None else _environment(FileSystemLoader(folder))
         )
 
     @property
@@ -59,6 +61,22 @@ class Prompts:
                 f"prompt template {name}.j2 cannot be filled ({error}); "
                 "compare it with the one in autoprune/design/prompts"
             ) from error
+
+
+def _environment(*loaders: BaseLoader) -> SandboxedEnvironment:
+    return SandboxedEnvironment(
+        loader=ChoiceLoader([*loaders, PackageLoader("autoprune.design", "prompts")]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )
+
+
+@functools.cache
+def _built_in() -> SandboxedEnvironment:
+    """Ours alone, which no user changes, so that all searches of a process compile them once."""
+    return _environment()
 
 
 def copy_templates(source: Path, target: Path) -> None:
