@@ -132,9 +132,9 @@ def _write(
     write_record(
         folder,
         SCORES,
-        "python -m benchmarks verifiers --record evidence/verifiers",
+        f"python -m benchmarks verifiers --record evidence/{folder.name}",
         ("scores.json", {"right": right, "scores": scores, "solutions": solutions}),
-        heads=heads,
+        heads={name: {**one, "reader": Path(one["reader"]).name} for name, one in heads.items()},
     )
 
 

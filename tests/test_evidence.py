@@ -242,11 +242,15 @@ def test_a_written_record_is_read_and_names_no_place(
 ) -> None:
     folder = tmp_path / "steps"
     options = ["--seed", "3", "--log", "A", "B", "--record", str(folder), "--pairs=9", "--log=C"]
+    options += ["--model", "/home/somebody/models/model.gguf"]
     monkeypatch.setattr("sys.argv", ["benchmarks", *options])
     content = {"right": [[True]], "scores": {"uhead": [[0.4]]}}
     write_record(folder, SCORES, "python -m it", ("scores.json", content), ["--log"], by="somebody")
     body = read_record(folder).body
-    assert (body["command"], body["by"]) == ("python -m it --seed 3 --pairs=9", "somebody")
+    assert (body["command"], body["by"]) == (
+        "python -m it --seed 3 --pairs=9 --model model.gguf",
+        "somebody",
+    )
     (folder / "scores.json").write_text("{}")
     with pytest.raises(EvidenceError, match="not what was recorded"):
         read_record(folder)

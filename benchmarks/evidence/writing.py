@@ -39,7 +39,8 @@ def write_record(
         if word.startswith("--"):
             hidden = word.partition("=")[0] in {*private, "--record"}
         if not hidden:
-            kept.append(word)
+            # A place of this machine means nothing elsewhere.
+            kept.append(Path(word).name if Path(word).is_absolute() else word)
     body = {
         "format": kind,
         "command": " ".join([command, *kept]),
