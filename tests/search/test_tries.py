@@ -96,7 +96,7 @@ def test_what_is_hidden_is_not_tried(tmp_path: Path) -> None:
 def test_a_reply_to_a_try_knows_no_more_than_the_question(tmp_path: Path, arm: Arm) -> None:
     designer = DesignerSpec(kind="files", prompt_tokens=4000)
     spec = make_spec(
-        arm=arm, designer=designer, budget=SearchBudget(evaluations=12), repair_calls=0
+        arm=arm, designer=designer, budget=SearchBudget(evaluations=20), repair_calls=0
     )
     driver, named, real, true = Synthetic(designer=ScriptedDesigner(try_first)), [], [], []
     with Search.open(tmp_path, spec) as search:
