@@ -265,6 +265,28 @@ def test_a_short_text_is_used_as_far_as_it_goes_and_noted(fresh: Tensor | None, 
     assert shown in outcome.notes[0] and len(outcome.notes) == 2
 
 
+def test_the_rate_rises_and_falls_as_asked() -> None:
+    usual, other = ModelRecovery(steps=4), ModelRecovery(steps=4, schedule="linear", warmup=0.5)
+    assert [usual.rate_at(n) / usual.rate for n in range(4)] == pytest.approx(
+        [1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]
+    )
+    assert [other.rate_at(n) / other.rate for n in range(4)] == [0.5, 0.75, 0.5, 0.25]
+    for text in ("warmup=1", "beta2=1", "schedule=step"):
+        with pytest.raises(UsageError, match=text.partition("=")[0]):
+            Repair.parse(f"recover:{text}")
+
+
+@pytest.mark.parametrize("option", ["schedule=linear", "warmup=0.3", "beta2=0.9"])
+def test_schedule_warmup_and_averaging_change_the_weights(option: str) -> None:
+    found = []
+    for text in (HOW, f"{HOW},{option}"):
+        model = tiny_model("llama")
+        plan = PruningPlan.build(0.5, solver=text)
+        prune(model, MetricScore(build_metric("magnitude")), plan, windows=USED, fresh=FRESH)
+        found.append(prunable_linears(model)[0].read().clone())
+    assert not torch.equal(*found) and torch.equal(found[0] != 0, found[1] != 0)
+
+
 def test_texts_round_trip_and_it_stands_last() -> None:
     for text in ("recover", "ebft+recover", "walk:mrp+recover:steps=9", "dsnot+mrp+recover"):
         assert Repair.parse(text).text == text

@@ -178,12 +178,13 @@ def _train(
     """Train and return the number of steps taken."""
     head = Head(model, train.tokens[:1])
     trained = [value for part in moved for value in part.trained]
-    optimizer = torch.optim.AdamW(trained, lr=how.rate, fused=True)
+    betas = (0.9, how.beta2)
+    optimizer = torch.optim.AdamW(trained, lr=how.rate, betas=betas, fused=True)
     order = _order(len(train.tokens), seed)
     with _frozen(model), gradients_of(moved):
         for step in range(how.steps):
             for group in optimizer.param_groups:
-                group["lr"] = how.rate * 0.5 * (1.0 + math.cos(math.pi * step / how.steps))
+                group["lr"] = how.rate_at(step)
             with torch.enable_grad(), products_of(model.device, model.dtype, precision):
                 numbers = islice(order, how.batch)
                 losses = [head.backward(train, number, 1.0 / how.batch) for number in numbers]

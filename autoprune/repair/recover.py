@@ -1,11 +1,13 @@
 """Recovery of the whole model, after masks, layer repairs and block tuning."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from autoprune.repair.parts import RECOVER, SOLVERS, RepairPart
 
 Moved = Literal["all", "norms"]
+Schedule = Literal["cosine", "linear"]
 # Windows held out to decide when to stop and which weights to keep.
 HELD_OUT = 4
 
@@ -18,9 +20,12 @@ class ModelRecovery(RepairPart):
     Masks stay exactly as they are. See :func:`autoprune.pruning.recovery.recover`.
 
     Args:
-        steps: Maximum number of AdamW steps; the rate falls to zero along a cosine over all.
+        steps: Maximum number of AdamW steps.
         batch: Windows per step.
-        rate: Initial learning rate of AdamW.
+        rate: Highest learning rate of AdamW.
+        schedule: How the rate falls to zero over all steps.
+        warmup: Share of the steps in which the rate rises to that.
+        beta2: AdamW's averaging of squared gradients; below 0.999 for few steps.
         move: What to train: ``all`` kept weights, norms and biases, or only the ``norms`` and
             biases (PERP, arXiv 2312.15230), usually with a rate of 0.001.
         top: Predictions of the dense model to keep per token; the rest of its vocabulary counts as
@@ -35,6 +40,9 @@ class ModelRecovery(RepairPart):
     steps: int = 50
     batch: int = 2
     rate: float = 1e-4
+    schedule: Schedule = "cosine"
+    warmup: float = 0.0
+    beta2: float = 0.999
     move: Moved = "all"
     top: int = 64
     lora: int = 0
@@ -43,9 +51,18 @@ class ModelRecovery(RepairPart):
         self._require("steps", self.steps >= 1, "1 or above")
         self._require("batch", self.batch >= 1, "1 or above")
         self._require("rate", 0.0 < self.rate < 1.0, "between 0 and 1")
+        self._require("warmup", 0.0 <= self.warmup < 1.0, "0 or above and below 1")
+        self._require("beta2", 0.0 <= self.beta2 < 1.0, "0 or above and below 1")
         self._require("top", self.top >= 1, "1 or above")
         self._require("lora", self.lora >= 0, "0 or above")
         self._require("lora", not self.lora or self.move == "all", "0 beside move=norms")
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step, the first of which is 0."""
+        done = step / self.steps
+        fall = 1.0 - done if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+        rise = min(1.0, (step + 1) / (self.warmup * self.steps)) if self.warmup else 1.0
+        return self.rate * rise * fall
 
     @property
     def windows(self) -> int:
