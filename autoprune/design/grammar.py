@@ -76,6 +76,7 @@ def asked_parts(choices: Choices, part: str | None) -> list[str]:
         part: The only part that may be written; None: all of them.
     """
     offered = {
+        # Of formulas there is no end.
         "metric": 2,
         "group": len(choices.groups),
         "allocation": len(choices.allocations),
