@@ -242,7 +242,7 @@ def test_a_written_record_is_read_and_names_no_place(
 ) -> None:
     folder = tmp_path / "steps"
     options = ["--seed", "3", "--log", "A", "B", "--record", str(folder), "--pairs=9", "--log=C"]
-    options += ["--model", "/home/somebody/models/model.gguf"]
+    options += ["--model", str(tmp_path / "models" / "model.gguf")]
     monkeypatch.setattr("sys.argv", ["benchmarks", *options])
     content = {"right": [[True]], "scores": {"uhead": [[0.4]]}}
     write_record(folder, SCORES, "python -m it", ("scores.json", content), ["--log"], by="somebody")
