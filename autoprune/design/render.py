@@ -276,7 +276,9 @@ def _meaning(name: str, *, wide: bool) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     """Join names as in ``group, allocation and repair``."""
-    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + list(names[-1:]))
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _numbers(scene: Scene) -> list[tuple[str, str]]:

@@ -180,15 +180,15 @@ def check_searched_scheme(text: str) -> None:
     Raises:
         UsageError: If it is none, or has a repair.
     """
-    pieces = split_outside(text, "+")
-    after = [piece for piece in pieces if piece.partition(":")[0].strip() in BUILT_IN["repair"][1]]
-    if after:
-        alone = "+".join(piece for piece in pieces if piece not in after) or "depth"
+    check_scheme(text)
+    if _bare(text):
+        return
+    made = library.Shrinking.parse(text)
+    if made.repair.acts:
         raise UsageError(
             f"the scheme {text!r} has a repair, and a search has an option for those: --schemes "
-            f"{alone} --repairs none,{'+'.join(after)}"
+            f"{made.scheme.text} --repairs none,{made.repair.text}"
         )
-    check_scheme(text)
 
 
 def check_methods(texts: Iterable[str], statistics: str) -> None:
