@@ -177,6 +177,29 @@ def test_the_head_in_parts_gives_the_gradients_of_the_whole(
     torch.testing.assert_close(part[1], whole[1])
 
 
+def test_the_head_is_rounded_once_and_gives_the_bits_of_autocast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("autoprune.pruning.head.CHUNK", 7)
+    model = tiny_model("llama")
+    predictions = dense_predictions(model, USED, top=9)
+    model.get_output_embeddings().weight.requires_grad_(False)
+    rounded = Head(model, USED)
+    asked = Head(model, USED)
+    monkeypatch.setattr(asked, "_logits", lambda head, state: head(state))
+
+    def gradients(head: Head) -> list[Tensor]:
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            head.backward(predictions, 1, 0.5)
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    pairs = zip(gradients(rounded), gradients(asked), strict=True)
+    assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
+    assert rounded._rounded is not None and rounded._rounded.dtype == torch.bfloat16
+    assert asked._rounded is None
+
+
 @pytest.mark.parametrize("kept", [3, 40, 64])
 @pytest.mark.parametrize("sharp", [1.0, 400.0])
 def test_slopes_of_the_distance_are_those_of_its_derivative(kept: int, sharp: float) -> None:

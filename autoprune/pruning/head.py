@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from autoprune.evaluation.kl import DensePredictions, divergences, divergences_and_slopes
@@ -16,7 +17,8 @@ CHUNK = 128
 class Head:
     """A model cut before its head, if its logits are just the head applied to its last state.
 
-    Models that scale or cap their logits are run as a whole.
+    Models that scale or cap their logits are run as a whole. A head without gradients must not
+    change between calls.
 
     Args:
         model: In eval mode.
@@ -26,6 +28,7 @@ class Head:
     def __init__(self, model: PreTrainedModel, probe: Tensor) -> None:
         self._model = model
         self._head = _cut(model, probe[:, :8].to(model.device))
+        self._rounded: Tensor | None = None
 
     def backward(self, dense: DensePredictions, number: int, share: float) -> Tensor:
         """Add the gradients of one window's mean distance to those of the parameters.
@@ -53,14 +56,26 @@ class Head:
         losses = []
         for start in range(0, len(leaf), CHUNK):
             stop = start + CHUNK
-            logits = self._head(leaf[start:stop])
+            logits = self._logits(self._head, leaf[start:stop])
             found, slopes = divergences_and_slopes(
                 logits.detach(), ids[start:stop], known[start:stop]
             )
-            logits.backward(slopes.mul_(share).to(logits.dtype))
+            logits.backward(slopes.mul_(share).to(logits.dtype))  # type: ignore[no-untyped-call]
             losses.append(found.sum() * share)
         state.backward(leaf.grad)
         return sum(losses, torch.zeros_like(losses[0]))
+
+    def _logits(self, head: nn.Module, state: Tensor) -> Tensor:
+        """Apply the head. Autocast would round the largest matrix again for every few tokens."""
+        device = state.device.type
+        rounds = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        if type(head) is not nn.Linear or head.weight.requires_grad or not rounds:
+            logits: Tensor = head(state)
+            return logits
+        weight = self._rounded
+        if weight is None:
+            weight = self._rounded = head.weight.to(torch.get_autocast_dtype(device))
+        return functional.linear(state, weight, head.bias)
 
 
 @torch.no_grad()

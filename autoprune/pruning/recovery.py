@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from autoprune.allocator import keep_freed_memory
 from autoprune.evaluation.kl import DensePredictions, kl_to_dense
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
@@ -176,6 +177,7 @@ def _train(
     judge: "_Judge",
 ) -> int:
     """Train and return the number of steps taken."""
+    keep_freed_memory()
     head = Head(model, train.tokens[:1])
     trained = [value for part in moved for value in part.trained]
     betas = (0.9, how.beta2)

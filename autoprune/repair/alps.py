@@ -1,7 +1,7 @@
 """ALPS: choose mask and weights together by ADMM on the layer's output error."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ START_RHO = 0.1
 CHECK_EVERY = 3
 PATIENCE = 30
 SETTLED = 3e-4
+GRADIENT_STEPS = 10
 
 
 @SOLVERS.register("alps")
@@ -42,6 +43,8 @@ class Alps(LayerRepair):
     Args:
         damp: Damping in units of the mean diagonal of the Gram matrix.
         iterations: Maximum number of ADMM steps.
+        fit: Fit on the support: ``exact``, or ten steps of ``gradient``, conjugate and
+            preconditioned by the diagonal as in the paper, at a fraction of the time.
     """
 
     NAME: ClassVar[str] = "alps"
@@ -50,6 +53,7 @@ class Alps(LayerRepair):
 
     damp: float = 0.01
     iterations: int = 300
+    fit: Literal["exact", "gradient"] = "exact"
 
     def __post_init__(self) -> None:
         self._require("damp", self.damp > 0.0, "above 0")
@@ -63,12 +67,17 @@ class Alps(LayerRepair):
         matrix = gram / scale / scale.unsqueeze(1)
         scaled = weight * scale
         keep = self._support(scaled, problem.keep, matrix, problem.pattern)
-        goal = scaled @ matrix
-        fitted = fit_kept(goal, keep, matrix)
-        given = fit_kept(goal, problem.keep, matrix)
+        fitted = self._fitted(scaled, keep, matrix)
+        given = self._fitted(scaled, problem.keep, matrix)
         better = output_errors(fitted - scaled, matrix) < output_errors(given - scaled, matrix)
         found = better.unsqueeze(1)
         return torch.where(found, fitted, given) / scale, torch.where(found, keep, problem.keep)
+
+    def _fitted(self, weight: Tensor, keep: Tensor, matrix: Tensor) -> Tensor:
+        goal = weight @ matrix
+        if self.fit == "exact":
+            return fit_kept(goal, keep, matrix)
+        return approach_kept(goal, keep, matrix, weight * keep, GRADIENT_STEPS)
 
     def _support(self, weight: Tensor, keep: Tensor, matrix: Tensor, pattern: NM | None) -> Tensor:
         values, vectors = torch.linalg.eigh(in_float64(matrix))
@@ -100,6 +109,36 @@ class Alps(LayerRepair):
             else:
                 sparse, dual, rho = weight, torch.zeros_like(weight), rho / 5.0
         return keep
+
+
+def approach_kept(goal: Tensor, keep: Tensor, matrix: Tensor, start: Tensor, steps: int) -> Tensor:
+    """Approach the solution of ``w'_K H_KK = goal_K`` for every row by conjugate gradients.
+
+    Args:
+        goal: Right-hand sides ``w H``, [o, i].
+        keep: bool [o, i].
+        matrix: Positive definite H with a unit diagonal, [i, i].
+        start: First guess, [o, i], zero outside the mask.
+        steps: Products with H, at most; the error never grows from one to the next.
+
+    Returns:
+        w', [o, i], zero outside the mask.
+    """
+    found = start.clone()
+    rest = (goal - found @ matrix) * keep
+    direction = rest.clone()
+    size = rest.square().sum(dim=1, keepdim=True)
+    # Rows that are solved have no direction left: 0 / 0 would turn them into NaN.
+    tiny = torch.finfo(size.dtype).tiny
+    for _ in range(steps):
+        image = (direction @ matrix) * keep
+        pace = size / (direction * image).sum(dim=1, keepdim=True).clamp_min(tiny)
+        found += pace * direction
+        rest -= pace * image
+        left = rest.square().sum(dim=1, keepdim=True)
+        direction = rest + left / size.clamp_min(tiny) * direction
+        size = left
+    return found
 
 
 def _growth(change: float) -> float:

@@ -9,7 +9,8 @@ from torch import Tensor
 from autoprune.errors import UsageError
 from autoprune.masking import NM, keep_nm, keep_rows
 from autoprune.repair import SOLVERS, Dsnot, LayerRepair, Repair, output_errors
-from autoprune.repair.mrp import choose_mask
+from autoprune.repair.alps import approach_kept
+from autoprune.repair.mrp import choose_mask, fit_kept
 
 
 def problem(rows: int, width: int, seed: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -193,6 +194,39 @@ def test_alps_is_never_worse_than_the_exact_fit_on_the_given_mask(seed: int) -> 
     given = output_errors(mrp.weight - weight, matrix)
     assert bool((errors <= given * (1 + 1e-9)).all())
     assert float(errors.sum()) < 0.95 * float(given.sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_conjugate_gradients_approach_the_exact_fit_and_never_leave_the_mask(seed: int) -> None:
+    weight, keep, stats = problem(12, 40, seed)
+    gram = stats["gram"]
+    scale = gram.diagonal().sqrt()
+    matrix = (gram + 0.01 * gram.diagonal().mean() * torch.eye(40, dtype=gram.dtype)) / scale
+    matrix = matrix / matrix.diagonal()
+    matrix = (matrix + matrix.t()) / 2
+    goal, exact = weight @ matrix, fit_kept(weight @ matrix, keep, matrix)
+    before = float("inf")
+    for steps in (0, 1, 3, 10, 40):
+        found = approach_kept(goal, keep, matrix, weight * keep, steps)
+        error = float(output_errors(found - exact, matrix).sum())
+        assert not found[~keep].any() and error <= before
+        before = error
+    torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-9)
+    again = approach_kept(goal, keep, matrix, exact, 10)
+    torch.testing.assert_close(again, exact, rtol=1e-9, atol=1e-12)
+
+
+def test_alps_by_gradient_has_the_same_mask_and_nearly_the_same_error() -> None:
+    weight, keep, stats = problem(12, 40, 0)
+    found, other = (
+        Repair.parse(text).repair(weight, keep, stats) for text in ("alps", "alps:fit=gradient")
+    )
+    errors = [
+        float(output_errors(result.weight - weight, stats["gram"]).sum())
+        for result in (found, other)
+    ]
+    assert errors[1] == pytest.approx(errors[0], rel=0.02) and errors[1] != errors[0]
+    assert bool((other.keep.sum(1) == keep.sum(1)).all())
 
 
 def damped_inverse(gram: Tensor) -> Tensor:
