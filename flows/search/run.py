@@ -37,8 +37,8 @@ from sandbox.engine import ContainerEngine
 from tasks.calibrate import calibrate, calibration_markdown
 from tasks.card import write_card
 from tasks.design import DesignerSession
-from tasks.measure import measure_dense, prepare
 from tasks.mirror import in_store
+from tasks.prepare import measure_dense, prepare
 from tasks.provenance import code_commit, machine
 from tasks.prune import rounding_note
 from tasks.remote import bench_config

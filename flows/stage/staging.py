@@ -35,8 +35,8 @@ from flows.terminal import console
 from tasks import steps
 from tasks.calibrate import calibrate, calibrate_again
 from tasks.design import DesignerSession
-from tasks.measure import note_look, prepare
 from tasks.mirror import in_store
+from tasks.prepare import note_look, prepare
 from tasks.publish import Publisher
 from tasks.report import write_report
 from tasks.shared import open_store

@@ -14,7 +14,8 @@ from autoprune.recipe import Candidate, Recipe
 from autoprune.search.steps import Failed, Measure, Measurement, Validate, outcome_from_json
 from autoprune.statistics import statistics
 from tasks import steps
-from tasks.measure import measure_dense
+from tasks.measure import TASKS, call_of
+from tasks.prepare import measure_dense
 from tasks.search_bench import SearchBench
 
 WANDA = Recipe(Candidate("builtin", "wanda"))
@@ -46,9 +47,9 @@ def loss(bench: SearchBench, recipe: Recipe, role: str) -> float:
 
 def test_a_worker_gives_what_this_process_gives(bench: SearchBench) -> None:
     for wanted in (step(WANDA, "sentinel"), Validate("v", 1, 0, "wanda", WANDA)):
-        name, step_id, arguments = steps.call_of(wanted)
+        name, step_id, arguments = call_of(wanted)
         sent = json.loads(json.dumps(arguments))
-        found = outcome_from_json(steps.TASKS[name](bench, step_id, *sent))
+        found = outcome_from_json(TASKS[name](bench, step_id, *sent))
         here = steps.do(bench, wanted)
         assert replace(found, seconds=0.0) == replace(here, seconds=0.0)
 
