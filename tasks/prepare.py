@@ -23,7 +23,7 @@ def prepare(bench: SearchBench) -> dict[str, Any]:
     Returns:
         What the record says about the model and the text.
     """
-    return recorded("prepare", f"prepare {bench.run_id}", lambda: _prepared(bench))
+    return recorded("prepare", f"prepare {bench.run_id}", _prepared)(bench)
 
 
 def _prepared(bench: SearchBench) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def note_look(bench: SearchBench, again: str = "") -> dict[str, Any]:
         looks = record_look(bench.state, text, look, whole, kind="search", splits=splits)
         return {"sealed_looks": looks, "sealed_set": known}
 
-    return recorded("look at the seal", f"{bench.run_id} opens the sealed text", noted)
+    return recorded("look at the seal", f"{bench.run_id} opens the sealed text", noted)()
 
 
 def _look_of(bench: SearchBench) -> str:
@@ -98,4 +98,4 @@ def measure_dense(bench: SearchBench, part: Part) -> "Evaluation":
         bench.dense.restore()
         return bench.evaluate(part)
 
-    return recorded("dense", f"dense perplexity on {part}", measured)
+    return recorded("dense", f"dense perplexity on {part}", measured)()

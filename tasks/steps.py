@@ -48,7 +48,7 @@ def do(
     kind = type(step).__name__.lower()
     if seconds <= 0.0 and not isinstance(step, Seal):
         return no_time()
-    return recorded(kind, f"{kind} {step.step_id}", lambda: WORK[kind](bench, step, seconds))
+    return recorded(kind, f"{kind} {step.step_id}", WORK[kind])(bench, step, seconds)
 
 
 def validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) -> Validation:
