@@ -26,8 +26,9 @@ from autoprune.search.repeated import (
 )
 from autoprune.search.steps import Measure, Propose, Seal, Validate, Verify, WorkStep
 from flows.search.driver import Driver
+from flows.search.opening import note_calibration, opened_search, working
 from flows.search.params import SearchParams
-from flows.search.run import keep, note_calibration, opened_search, register, show, working
+from flows.search.publishing import keep, register, show
 from flows.search.runs import find_run, going_on
 from flows.search.stopping import stopping_well
 from flows.stage.params import StageName, StageParams

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from autoprune.search.search import LOG_FILE, Search
-from flows.search import run as searching
+from flows.search import opening as searching
 from flows.search.driver import Driver
 from tasks import design, steps
 from tasks.measure import TASKS
