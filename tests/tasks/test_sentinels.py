@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from autoprune.bench import prune
+from autoprune.bench import bench as benches
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import SELECTION
 from autoprune.recipe import Candidate, Recipe
@@ -86,7 +86,7 @@ def test_what_is_sealed_is_repaired_anew(
 ) -> None:
     """A repair that went wrong once, or goes wrong now, gives another figure."""
     recipe = Recipe(WANDA.metric, solver=solver)
-    sound = prune.repair_masks
+    sound = benches.repair_masks
 
     def faulty(*args: Any, **rest: Any) -> Any:
         found = sound(*args, **rest)
@@ -94,17 +94,17 @@ def test_what_is_sealed_is_repaired_anew(
             layer.write(1.3 * layer.read())
         return found
 
-    monkeypatch.setattr(prune, "repair_masks", faulty)
+    monkeypatch.setattr(benches, "repair_masks", faulty)
     wrong = loss(bench, recipe, "candidate")
-    monkeypatch.setattr(prune, "repair_masks", sound)
+    monkeypatch.setattr(benches, "repair_masks", sound)
     # What is remembered hides it; the repetition does not, and it is what is sealed.
     assert loss(bench, recipe, "candidate") == wrong
     right = loss(bench, recipe, "repeat")
     assert abs(right - wrong) > 1e-3
     made: list[str] = []
-    monkeypatch.setattr(prune, "repair_masks", lambda *_, **rest: made.append("again"))
+    monkeypatch.setattr(benches, "repair_masks", lambda *_, **rest: made.append("again"))
     assert loss(bench, recipe, "candidate") == right and made == []
-    monkeypatch.setattr(prune, "repair_masks", sound)
+    monkeypatch.setattr(benches, "repair_masks", sound)
     assert loss(bench, recipe, "repeat") == pytest.approx(right, abs=1e-6)
 
 
