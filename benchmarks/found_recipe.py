@@ -51,7 +51,7 @@ from benchmarks.peer import peer_python
 from benchmarks.subject import prepare as prepare_folder
 from benchmarks.table import Goal, corrected_changes, publish
 from flows.terminal.console import PlainScreen
-from tasks.measure import prepare
+from tasks.prepare import prepare
 from tasks.sealed_looks import record_look
 from tasks.search_bench import SearchBench
 from tasks.state import State

@@ -16,7 +16,7 @@ from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Done, Propose, WorkStep
 from tasks import steps
 from tasks.design import DesignerSession
-from tasks.measure import prepare
+from tasks.prepare import prepare
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.workbench import opened

@@ -170,7 +170,7 @@ def calibrate(bench: SearchBench) -> dict[str, Any]:
             "seconds": time.monotonic() - started,
         }
 
-    return recorded("calibrate", f"calibrate {bench.run_id}", work)
+    return recorded("calibrate", f"calibrate {bench.run_id}", work)()
 
 
 def calibrate_again(bench: SearchBench) -> tuple[str, str, bool]:
@@ -188,7 +188,7 @@ def calibrate_again(bench: SearchBench) -> tuple[str, str, bool]:
         assert isinstance(kept, StoredStatistics)
         return kept.collect_anew()
 
-    return recorded("calibrate", f"calibrate {bench.run_id} again", work)
+    return recorded("calibrate", f"calibrate {bench.run_id} again", work)()
 
 
 def calibration_markdown(facts: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,11 +99,8 @@ def prepare_comparison(
         UsageError: If the model has no blocks, a pattern does not divide a layer, the text is too
             short, or its draws would all be the same windows.
     """
-
-    def work() -> dict[str, Any]:
-        return _prepared(bench, methods, targets, seeds)
-
-    return recorded("prepare comparison", f"prepare {bench.model_ref}", work)
+    prepared = recorded("prepare comparison", f"prepare {bench.model_ref}", _prepared)
+    return prepared(bench, methods, targets, seeds)
 
 
 def _prepared(
@@ -182,7 +178,7 @@ def measure_cell(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
     Returns:
         The main figures, and the id by which :func:`write_comparison` finds the whole record.
     """
-    return recorded("measure cell", cell.title, lambda: cell_measured(bench, cell))
+    return recorded("measure cell", cell.title, cell_measured)(bench, cell)
 
 
 def cell_measured(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
@@ -218,8 +214,7 @@ def write_comparison(bench: CompareBench, folder: str, outline: dict[str, Any]) 
     Returns:
         The comparison's JSON form with the names of the files.
     """
-    work = partial(_written, bench, folder, outline)
-    return recorded("write comparison", f"write {folder}", work)
+    return recorded("write comparison", f"write {folder}", _written)(bench, folder, outline)
 
 
 def _written(bench: CompareBench, folder: str, outline: dict[str, Any]) -> dict[str, Any]:

@@ -54,8 +54,8 @@ def mirror_comparison(bench: CompareBench, settings: dict[str, Any], status: str
     Returns:
         MLflow's run id, or why there is none.
     """
-    work = partial(mirrored_comparison, bench, settings, status)
-    return recorded("mirror comparison", f"mirror comparison of {bench.model_ref}", work)
+    title = f"mirror comparison of {bench.model_ref}"
+    return recorded("mirror comparison", title, mirrored_comparison)(bench, settings, status)
 
 
 def mirrored_comparison(

@@ -64,11 +64,9 @@ def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict
         The parent's MLflow id and where to see it, as markdown; or why there is none. The next
         call makes up for what is missing.
     """
-
-    def work() -> dict[str, Any]:
-        return mirrored(state, record, status, settled)
-
-    return recorded("mirror", f"mirror {record.run_id}", work) if status in LAST_WORDS else work()
+    last = status in LAST_WORDS
+    work = recorded("mirror", f"mirror {record.run_id}", mirrored) if last else mirrored
+    return work(state, record, status, settled)
 
 
 def mirrored(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:

@@ -280,9 +280,7 @@ def _limits(bench: Workbench, program: Candidate, windows: str) -> ProgramLimits
 
 
 @step("save", "save to {out}")
-def save_checkpoint(
-    bench: Workbench, out: str, record: dict[str, Any], dtype: str
-) -> dict[str, Any]:
+def save_checkpoint(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> "SavedModel":
     """Save the workbench's model with its record, and count the zeros in the written files.
 
     Args:
@@ -297,7 +295,7 @@ def save_checkpoint(
         AutopruneError: If the disk is full or the folder is not writable.
     """
     kind = saved_type(bench, dtype)
-    return saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
+    return save_bench(bench, Path(out), record, record["pruned"], kind)
 
 
 @step("send", "send {folder} to {repo}")

@@ -16,36 +16,40 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def recorded(kind: str, title: str, work: Callable[[], R]) -> R:
-    """Call ``work``, as its own task run inside a flow run.
+def recorded(kind: str, title: str, work: Callable[P, R]) -> Callable[P, R]:
+    """Make a call of ``work`` its own task run inside a flow run; outside one, it stays as it is.
 
-    The task wraps the closure, so Prefect sees neither arguments to hash nor a result to persist:
+    The task wraps a closure, so Prefect sees neither arguments to hash nor a result to persist:
     models, tensors and objects with locks may go in and come out. Prefect does hold results in
     memory until the flow run ends, so return figures rather than tensors.
 
     Args:
         kind: Name of the task as the UI groups it, for example ``measure``.
         title: Name of the run; of paths in it only the last part is shown, of logins nothing.
-        work: Called once, with no arguments.
+        work: What is done.
 
     Returns:
-        What ``work`` returns; its exceptions propagate.
+        Takes and returns what ``work`` does; its exceptions propagate.
     """
     if FlowRunContext.get() is None:
-        return work()
+        return work
     shown = short_paths(without_login(title))
 
     # A function, because Prefect reads a string as a template, and braces in it as parameters.
     def run_name() -> str:
         return shown
 
-    made = task(
+    as_task = task(
         name=kind,
         task_run_name=cast(Any, run_name),
         cache_policy=NO_CACHE,
         persist_result=False,
-    )(work)
-    return made()
+    )
+
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        return as_task(lambda: work(*args, **kwargs))()
+
+    return called
 
 
 def step(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -65,7 +69,7 @@ def step(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], C
             given.apply_defaults()
             words = {key: _words(value) for key, value in given.arguments.items()}
             title = (run_name or name).format(**words)
-            return recorded(name, title, lambda: fn(*args, **kwargs))
+            return recorded(name, title, fn)(*args, **kwargs)
 
         return called
 

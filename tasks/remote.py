@@ -22,10 +22,10 @@ from autoprune.progress import silent
 from autoprune.search.spec import SearchSpec
 from tasks.compare_bench import CompareBench
 from tasks.compare_remote import COMPARISON, comparison_bench, remote_cell, require_same_work
+from tasks.measure import TASKS
 from tasks.search_bench import SearchBench
 from tasks.shared import common_config, open_store
 from tasks.state import HOME_VARIABLE, State
-from tasks.steps import TASKS
 from tasks.switches import computing_on
 from tasks.workbench import opened
 
@@ -50,7 +50,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     """Validate or measure, one job at a time per process, since all prune the same model.
 
     Args:
-        job: ``call`` (a name in :data:`tasks.steps.TASKS`, or ``cell`` of a comparison), ``step``
+        job: ``call`` (a name in :data:`tasks.measure.TASKS`, or ``cell`` of a comparison), ``step``
             and further ``arguments`` of that task, and ``bench``: what :func:`bench_config` or
             :func:`tasks.compare_remote.comparison_config` gave.
 

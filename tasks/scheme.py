@@ -6,8 +6,10 @@ from typing import Any
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
+from autoprune.models.saving import SavedModel
 from autoprune.names import require_saved
-from tasks.prune import AUTO, save_bench, saved_record, saved_type
+from autoprune.schemes.shrink import Shrunk
+from tasks.prune import AUTO, save_bench, saved_type
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
@@ -27,7 +29,7 @@ def check_scheme(scheme: str) -> Shrinking:
 @step("shrink", "remove {budget} by {scheme.text}")
 def shrink_model(
     bench: Workbench, scheme: Shrinking, windows: str | None, budget: Budget, dtype: str = AUTO
-) -> dict[str, Any]:
+) -> Shrunk:
     """Make the workbench's model smaller in place.
 
     Args:
@@ -37,7 +39,7 @@ def shrink_model(
         budget: How much to remove; a share refers to the parameters of the blocks.
         dtype: Type of the weights in the saved folder, since a budget may be in bytes.
     """
-    made = scheme.apply(
+    return scheme.apply(
         bench.loaded.model,
         SchemeBudget(budget, saved_type(bench, dtype)),
         None if windows is None else bench.windows[windows],
@@ -45,12 +47,10 @@ def shrink_model(
         seed=bench.seed,
         report=bench.report,
     )
-    found = made.to_json() | {"scheme": scheme.text, "notes": list(made.notes)}
-    return {**found, "seconds_pruning": made.seconds}
 
 
 @step("save", "save to {out}")
-def save_smaller(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> dict[str, Any]:
+def save_smaller(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> SavedModel:
     """Save the workbench's model together with its record.
 
     Args:
@@ -63,4 +63,4 @@ def save_smaller(bench: Workbench, out: str, record: dict[str, Any], dtype: str)
         AutopruneError: If the disk is full or the folder is not writable.
     """
     kind = saved_type(bench, dtype)
-    return saved_record(save_bench(bench, Path(out), record, dtype=kind))
+    return save_bench(bench, Path(out), record, dtype=kind)

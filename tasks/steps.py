@@ -1,38 +1,44 @@
-"""Where a step of a search runs: in this process on its bench, or in another, as plain JSON."""
+"""Does a step of a search on its bench, in this process: validate, verify, measure, seal."""
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
-from autoprune.bench.outcomes import Validation
-from autoprune.search.steps import Measure, Outcome, Seal, Validate, Verify
-from tasks.measure import measure, measured, no_time, sealed
+from autoprune.bench.mask_memory import MaskMemory
+from autoprune.bench.outcomes import Measurement, Validation
+from autoprune.bench.scoring import CandidateRejectedError
+from autoprune.bench.text import SEALED
+from autoprune.bench.time_limit import OutOfTimeError, limited
+from autoprune.budget import Budget
+from autoprune.errors import (
+    LONGEST_DETAIL,
+    AutopruneError,
+    DamagedStatisticsError,
+    UsageError,
+    reason_of,
+)
+from autoprune.recipe import Recipe
+from autoprune.search.deadline import UNFINISHED
+from autoprune.search.steps import (
+    Failed,
+    Measure,
+    Outcome,
+    Seal,
+    Sealed,
+    Validate,
+    Verified,
+    Verify,
+)
+from autoprune.verify import Chain
 from tasks.recorded import recorded
 from tasks.search_bench import SearchBench
-from tasks.validate import validate
-from tasks.verify import verified
-
-Work = Validate | Verify | Measure | Seal
 
 
-def _validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) -> Validation:
-    known = wanted.share
-    return bench.validate(wanted.recipe, bench.budget if known is None else bench.budget_of(known))
-
-
-# Functions that do a step in this process, by the kind that groups task runs.
-WORK: dict[str, Callable[[SearchBench, Any, float], Outcome]] = {
-    "validate": _validated,
-    "verify": verified,
-    "measure": measured,
-    "seal": sealed,
-}
-# The same for a worker. Only the run's own process looks at sealed text.
-TASKS: dict[str, Callable[..., dict[str, Any]]] = {"validate": validate, "measure": measure}
-
-
-def do(bench: SearchBench, step: Work, seconds: float = math.inf) -> Outcome:
-    """Validate, verify, measure or seal in this process.
+def do(
+    bench: SearchBench, step: Validate | Verify | Measure | Seal, seconds: float = math.inf
+) -> Outcome:
+    """Validate, verify, measure or seal.
 
     Args:
         bench: The search's.
@@ -42,14 +48,134 @@ def do(bench: SearchBench, step: Work, seconds: float = math.inf) -> Outcome:
     kind = type(step).__name__.lower()
     if seconds <= 0.0 and not isinstance(step, Seal):
         return no_time()
-    return recorded(kind, f"{kind} {step.step_id}", lambda: WORK[kind](bench, step, seconds))
+    return recorded(kind, f"{kind} {step.step_id}", WORK[kind])(bench, step, seconds)
 
 
-def call_of(step: Validate | Measure, seconds: float = math.inf) -> tuple[str, str, list[Any]]:
-    """Name of the task in :data:`TASKS`, the step's id, and its other arguments, all plain."""
-    recipe = None if step.recipe is None else step.recipe.to_json()
-    if isinstance(step, Validate):
-        return "validate", step.step_id, [recipe]
-    where = [step.windows, step.sparsity, step.draw, step.kl, step.known, step.role]
-    limit = None if math.isinf(seconds) else seconds
-    return "measure", step.step_id, [recipe, *where, limit, step.calibration]
+def validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) -> Validation:
+    """Probe a recipe's designed code and score a few real layers.
+
+    Args:
+        bench: The search's bench.
+        wanted: The step.
+        seconds: Unused, since the sandbox has limits of its own.
+    """
+    known = wanted.share
+    return bench.validate(wanted.recipe, bench.budget if known is None else bench.budget_of(known))
+
+
+def verified(bench: SearchBench, wanted: Verify, seconds: float = math.inf) -> Verified | Failed:
+    """Score the steps of a reason; one that the reader cannot process has failed.
+
+    Args:
+        bench: The search's bench; its model is dense meanwhile.
+        wanted: The step.
+        seconds: Unused, since this takes less time than a measurement's first window.
+    """
+    started = time.monotonic()
+    verifier = bench.verifier
+    bench.dense.restore()
+    try:
+        (scores,) = verifier.score_chains([Chain(wanted.question, wanted.reason)])
+    except AutopruneError as error:
+        return Failed("unread", reason_of(error, LONGEST_DETAIL), time.monotonic() - started)
+    return Verified(tuple(scores), time.monotonic() - started)
+
+
+def measured(
+    bench: SearchBench, wanted: Measure, seconds: float = math.inf
+) -> Measurement | Failed:
+    """Prune by a recipe, measure on selection windows, restore the dense weights.
+
+    Sentinels, and recipes to be sealed next, compute masks and repair again, whatever is remembered
+    of the recipe. This reveals drift in scores, budgets and repairs; statistics that differ from
+    those in the store are then a failure.
+
+    Args:
+        bench: The search's bench.
+        wanted: The step. A recipe of None stands for the dense model. It is not restored first, so
+            that a model which a recipe left pruned is detected.
+        seconds: Time limit; past it, the step is stopped and fails as unfinished.
+    """
+    # No pattern has the dense model's share.
+    budget = Budget(0.0) if wanted.recipe is None else bench.budget_of(wanted.sparsity)
+    fresh = wanted.role in ("sentinel", "repeat")
+    memory = MaskMemory() if fresh else bench.masks
+
+    def work() -> Measurement:
+        if fresh and wanted.recipe is not None:
+            bench.statistics_of(wanted.draw).verify()
+        found = bench.measure(
+            wanted.recipe,
+            budget,
+            slice(0 if wanted.recipe is None else wanted.known, wanted.windows),
+            draw=wanted.draw,
+            kl=wanted.kl,
+            memory=memory,
+            calibration=wanted.calibration,
+        )
+        if wanted.role == "repeat":
+            bench.masks.adopt(memory)
+        return found
+
+    return _tried(work, bench, seconds)
+
+
+def sealed(bench: SearchBench, wanted: Seal, seconds: float = math.inf) -> Sealed:
+    """Measure winner and baselines on the sealed text; :func:`tasks.prepare.note_look` comes first.
+
+    A recipe that cannot be measured is left out with the reason: an error would end the search, and
+    each time it resumed the others would read the sealed text once more.
+
+    Args:
+        bench: The search's bench.
+        wanted: The step.
+        seconds: Time limit; past it, all recipes but the first and the reference are left out.
+    """
+    started = time.monotonic()
+    found: dict[str, Measurement] = {}
+    failures: dict[str, Failed] = {}
+    for recipe_id, recipe in wanted.recipes:
+        budget = bench.budget_of(wanted.share_of(recipe_id))
+
+        def work(recipe: Recipe = recipe, budget: Budget = budget) -> Measurement:
+            return bench.measure(recipe, budget, slice(wanted.windows), SEALED)
+
+        owed = recipe_id in (wanted.recipes[0][0], bench.spec.reference)
+        left = math.inf if owed else seconds - (time.monotonic() - started)
+        outcome = no_time() if left <= 0.0 else _tried(work, bench, left)
+        if isinstance(outcome, Failed):
+            failures[recipe_id] = outcome
+        else:
+            found[recipe_id] = outcome
+    return Sealed(found, time.monotonic() - started, failures)
+
+
+def no_time() -> Failed:
+    """Outcome of a step that does not start because it could not finish in time."""
+    return Failed(UNFINISHED, "not started: it could not have ended in time")
+
+
+def _tried(
+    work: Callable[[], Measurement], bench: SearchBench, seconds: float
+) -> Measurement | Failed:
+    """Result of a measurement; for a recipe that is rejected or makes no sense, a verdict."""
+    started = time.monotonic()
+    try:
+        with limited(bench, seconds):
+            return work()
+    except OutOfTimeError as error:
+        return Failed(UNFINISHED, str(error), time.monotonic() - started)
+    except CandidateRejectedError as error:
+        return Failed(error.code, error.detail[:LONGEST_DETAIL], time.monotonic() - started)
+    except (UsageError, DamagedStatisticsError) as error:
+        code = "invalid" if isinstance(error, UsageError) else "statistics"
+        return Failed(code, reason_of(error, LONGEST_DETAIL), time.monotonic() - started)
+
+
+# Functions that do a step, by the kind that groups task runs.
+WORK: dict[str, Callable[[SearchBench, Any, float], Outcome]] = {
+    "validate": validated,
+    "verify": verified,
+    "measure": measured,
+    "seal": sealed,
+}

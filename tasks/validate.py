@@ -1,4 +1,4 @@
-"""Validation tasks, which return the sandbox's verdict as a value."""
+"""A metric or a program in a file, tried in the sandbox; the verdict is a value."""
 
 import dataclasses
 from pathlib import Path
@@ -9,8 +9,6 @@ from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import LONGEST_DETAIL, UnknownNameError, UsageError
 from autoprune.program_files import metric_source, prunes_blocks
 from autoprune.programs import READS
-from autoprune.recipe import Recipe
-from autoprune.search.steps import outcome_to_json
 from sandbox.client import Sandbox
 from sandbox.codes import Code
 from sandbox.explain import explain
@@ -20,19 +18,7 @@ from sandbox.probe_layers import STATISTICS
 from sandbox.screen import SCORE, entry_of
 from tasks.programs import SandboxPrograms
 from tasks.recorded import step
-from tasks.search_bench import SearchBench
 from tasks.state import State
-
-
-def validate(bench: SearchBench, step_id: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    """:meth:`autoprune.bench.bench.Bench.validate` for another process: plain JSON in and out.
-
-    Args:
-        bench: An open search bench.
-        step_id: Id of the step that asks.
-        recipe: JSON form of the recipe.
-    """
-    return outcome_to_json(bench.validate(Recipe.from_json(recipe), bench.budget))
 
 
 @step("validate file", "validate {path}")

@@ -62,11 +62,8 @@ def keep_winner(
     Raises:
         AutopruneError: If the masks differ from those measured, or the disk is full.
     """
-
-    def kept() -> dict[str, Any]:
-        return _kept(bench, alias, winner, masks, seconds, unsealed, dtype, found)
-
-    return recorded("keep winner", f"keep {alias} of {bench.run_id}", kept)
+    kept = recorded("keep winner", f"keep {alias} of {bench.run_id}", _kept)
+    return kept(bench, alias, winner, masks, seconds, unsealed, dtype, found)
 
 
 def _kept(

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoprune.allocation import AllocationChoice, build_allocator, choose_allocator
-from autoprune.bench.prune import prune_by
 from autoprune.bench.text import SELECTION
 from autoprune.candidate import Candidate
 from autoprune.metrics import candidate_metric
@@ -45,7 +44,7 @@ def choose_allocation(
     def loss(text: str, repair: Repair) -> float:
         with bench.dense:
             how = replace(plan, allocation=build_allocator(text), repair=repair, scoring="dense")
-            prune_by(bench, metric, how, 0)
+            bench.prune_by(metric, how, 0)
             found = bench.evaluate(SELECTION)
         return sum(found.nll) / len(found.nll)
 

@@ -2,42 +2,39 @@
 
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from autoprune.allocation.context import ModelContext
 from autoprune.bench.behaviour import behaviour
 from autoprune.bench.block_probe import BlockProbe
-from autoprune.bench.calibration import Calibration, DocumentDraws, DrawStatistics, fresh_name
+from autoprune.bench.calibration import Calibration
 from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.model import ModelBench
 from autoprune.bench.outcomes import Measurement, Validation
 from autoprune.bench.probes import probe_layers
-from autoprune.bench.prune import prune_on
+from autoprune.bench.programs import ByProgram
 from autoprune.bench.scheme_recipe import check_shapes, smaller_by
-from autoprune.bench.scoring import OFFERED, CandidateRejectedError, HostScorer, Scorer
-from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText, Part, windows_digest
+from autoprune.bench.scoring import CandidateRejectedError, HostScorer, Scorer
+from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText, Part
 from autoprune.budget import Budget
+from autoprune.candidate import Candidate
+from autoprune.digest import digest_json
 from autoprune.errors import LONGEST_DETAIL, UsageError, reason_of
 from autoprune.evaluation.kl import DensePredictions, dense_predictions
 from autoprune.evaluation.perplexity import Evaluation, evaluate_windows
+from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.models.structure import PrunableLinear
 from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
-from autoprune.pruning import PruneOutcome
+from autoprune.pruning import PruneOutcome, PruningPlan, Score, prune, repair_masks
 from autoprune.recipe import Recipe
 from autoprune.renamed import renamed
-from autoprune.statistics.statistics import Statistics
+from autoprune.repair import NONE, Repair
 from autoprune.store import Store
-from autoprune.text.corpora import load_corpus
-from autoprune.text.generated import is_generated
-from autoprune.text.splits import Splits, split
-from autoprune.text.windows import token_windows
 
 ALL = slice(None)
 
@@ -70,16 +67,10 @@ class Bench(ModelBench):
         calibration: Calibration | None = None,
         programs: ProgramRunner | None = None,
     ) -> None:
-        super().__init__(model_ref, store, seed, report, dtype)
-        self.text = text
+        super().__init__(model_ref, store, text, seed, report, dtype, calibration)
         self.scorer: Scorer = HostScorer() if scorer is None else scorer
-        self.calibration: Calibration = (
-            DocumentDraws(OFFERED) if calibration is None else calibration
-        )
         self.programs = programs
         self.masks = MaskMemory()
-        self._statistics: tuple[int, DrawStatistics] | None = None
-        self._context: ModelContext | None = None
         self._predictions: dict[str, DensePredictions] = {}
 
     @classmethod
@@ -131,97 +122,6 @@ class Bench(ModelBench):
                 programs=programs,
             )  # fmt: skip
             yield stack.enter_context(made)
-
-    @cached_property
-    def splits(self) -> Splits:
-        """Calibration, selection and sealed text, disjoint by document.
-
-        Raises:
-            UsageError: If the text is written by a model.
-        """
-        corpus = self.text.corpus
-        if is_generated(corpus):
-            raise UsageError(
-                f"the corpus {corpus!r} is written by the model itself, and no figure is ever "
-                "measured on such text; take wikipedia-sample or a text of your own"
-            )
-        text = load_corpus(corpus, cache=self.store, tokenizer=self.tokenizer)
-        return split(text, seed=self.text.split)
-
-    def part(self, name: str) -> Tensor:
-        """Token windows of one part of the text, int64 [windows, seqlen].
-
-        Raises:
-            UsageError: If a part other than the sealed one is too short for its windows.
-        """
-        if name not in self.windows:
-            count, seqlen = self.text.counts[name], self.text.seqlen
-            corpus = getattr(self.splits, name)
-            found = token_windows(corpus, self.tokenizer, count, seqlen, cache=self.store)
-            if len(found) < count and name != SEALED:
-                lower = [self.text.options.get(what, what) for what in (name, "seqlen")]
-                raise UsageError(
-                    f"the {name} part of {self.text.corpus} holds {len(found)} windows of "
-                    f"{seqlen} tokens, and {count} are asked for; lower {lower[0]} or {lower[1]}, "
-                    "or take a longer text"
-                )
-            self.windows[name] = found
-        return self.windows[name]
-
-    def digest(self, name: str) -> str:
-        """SHA-256 of a part's windows."""
-        return windows_digest(self.part(name))
-
-    def drawn_windows(self, draw: int = 0) -> Tensor:
-        """Calibration token ids of one draw, int64 [n, s]."""
-        name = CALIBRATION if draw == 0 else f"{CALIBRATION} {draw}"
-        if name not in self.windows:
-            self.windows[name] = self.calibration.windows(self, draw)
-        return self.windows[name]
-
-    def fresh_windows(self, count: int, draw: int = 0) -> Tensor | None:
-        """Up to ``count`` windows of the calibration part that are not in this draw.
-
-        Args:
-            count: Windows wanted; for 0, None is returned.
-            draw: Draw of calibration text.
-        """
-        if count == 0:
-            return None
-        name = fresh_name(count, draw)
-        if name not in self.windows:
-            self.windows[name] = self.calibration.fresh(self, draw, count)
-        return self.windows[name]
-
-    def calibrated(self, needs: Collection[str], draw: int = 0) -> Statistics:
-        """Statistics of the dense model on one draw, with at least ``needs``.
-
-        If they had to be collected, the model is dense afterwards.
-        """
-        statistics = self.statistics_of(draw)
-        with self.holding(self.whole_model):
-            if not statistics.covers(needs):
-                # Weights may be pruned at this point, but statistics are of the dense model.
-                self.dense.restore()
-            return statistics.require(needs)
-
-    def statistics_of(self, draw: int) -> DrawStatistics:
-        """Statistics of one draw; those of the previous draw are released."""
-        if self._statistics is None or self._statistics[0] != draw:
-            # Gram matrices take more memory than the model, so keep those of one draw only.
-            self._statistics = self._context = None
-            made = self.calibration.statistics(self, self.drawn_windows(draw))
-            self._statistics = draw, made
-        return self._statistics[1]
-
-    def context_for(self, statistics: Statistics, seed: int | None = None) -> ModelContext:
-        """Input of the allocators; costly, so it is cached while the statistics stay the same."""
-        seed = self.seed if seed is None else seed
-        known = self._context
-        if known is None or known.statistics is not statistics or known.seed != seed:
-            self._context = ModelContext(self.layers, statistics, seed)
-            return self._context
-        return known
 
     @cached_property
     def probes(self) -> list[PrunableLinear]:
@@ -305,7 +205,92 @@ class Bench(ModelBench):
             return
         memory = self.masks if memory is None else memory
         with self.dense:
-            yield prune_on(self, recipe, budget, draw, memory, calibration)
+            yield self._prune(recipe, budget, draw, memory, calibration)
+
+    def _prune(
+        self,
+        recipe: Recipe,
+        budget: Budget,
+        draw: int,
+        memory: MaskMemory,
+        calibration: int | None = None,
+    ) -> PruneOutcome:
+        """Prune in place: from memory, by a recipe, or by masks kept from another repair."""
+        key = _key(recipe, budget, draw, calibration)
+        known = memory.apply(key, self.layers, self.vectors)
+        if known is not None:
+            return known
+        plan = PruningPlan.of_recipe(
+            recipe, budget.share, pattern=budget.pattern or UNSTRUCTURED, seed=self.seed
+        )
+        if plan.scoring == "dense":
+            bare_key = _key(replace(recipe, solver=NONE), budget, draw)
+            masks = memory.masks(bare_key)
+            if masks is None:
+                outcome = self.prune_by(recipe.metric, replace(plan, repair=Repair()), draw)
+                memory.keep(bare_key, outcome)
+                if not plan.repair.acts:
+                    return outcome
+                masks = dict(outcome.keep)
+                self.dense.restore()
+            outcome = repair_masks(
+                self.loaded.model,
+                masks,
+                plan,
+                windows=self.drawn_windows(draw)[:calibration],
+                fresh=self.fresh_windows(plan.repair.fresh_windows, draw),
+                layers=self.layers,
+                statistics=None if plan.runs_blocks else self.calibrated(plan.needs, draw),
+                report=self.report,
+            )
+        elif recipe.metric.kind == "python":
+            raise UsageError(
+                "a Python metric is scored once, from statistics of the dense model; leave out "
+                f"{plan.scoring!r}, or write the metric as a formula"
+            )
+        else:
+            # Masks and repair together, since those of a block depend on the blocks before it.
+            outcome = self.prune_by(recipe.metric, plan, draw, calibration)
+        if outcome.weights_digest:
+            # Programs with the same masks but different weights count as two.
+            outcome = replace(outcome, mask_digest=outcome.weights_digest)
+        moved = self.vectors if plan.repair.moves_vectors else {}
+        memory.keep(key, outcome, self.layers, moved)
+        return outcome
+
+    def prune_by(
+        self, metric: Candidate, plan: PruningPlan, draw: int, calibration: int | None = None
+    ) -> PruneOutcome:
+        """Prune dense weights in place by scores or a program; nothing is remembered or restored.
+
+        Args:
+            metric: For the bench's scorer, or a program for its runner.
+            plan: Budget, group, allocation, repair and their order.
+            draw: Draw of calibration text.
+            calibration: As for :meth:`pruned`.
+
+        Raises:
+            CandidateRejectedError: If the scorer or the runner rejects designed code.
+            UsageError: If a part of the plan or a score is invalid.
+        """
+        by: Score | ByProgram
+        if metric.kind == "program":
+            by = ByProgram(metric, self.programs, quick=calibration is not None)
+        else:
+            by = self.scorer.score(self, metric, self.layers, draw)
+        statistics = self.calibrated(plan.dense_needs(by.needs), draw)
+        return prune(
+            self.loaded.model,
+            by,
+            plan,
+            windows=self.drawn_windows(draw)[:calibration],
+            fresh=self.fresh_windows(plan.repair.fresh_windows, draw),
+            layers=self.layers,
+            # Those shared by a comparison hold nothing until a method reads some.
+            statistics=statistics if statistics.layers else None,
+            context=self.context_for(statistics, plan.seed),
+            report=self.report,
+        )
 
     def measure(
         self,
@@ -387,9 +372,8 @@ class Bench(ModelBench):
         self.scorer.close()
         if self.programs is not None:
             self.programs.close()
-        for name in ("splits", "probes", "block_probe"):
+        for name in ("probes", "block_probe"):
             self.__dict__.pop(name, None)
-        self._statistics = self._context = None
         self._predictions.clear()
         self.masks = MaskMemory()
         super().close()
@@ -398,3 +382,8 @@ class Bench(ModelBench):
 def _read(recipe: Recipe | str, budget: Budget | float) -> tuple[Recipe, Budget]:
     parsed: Any = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     return parsed, budget if isinstance(budget, Budget) else Budget(budget)
+
+
+def _key(recipe: Recipe, budget: Budget, draw: int, calibration: int | None = None) -> str:
+    few = [] if calibration is None else [calibration]
+    return digest_json([recipe.to_json(), budget.sparsity, budget.pattern, draw, *few])

@@ -18,7 +18,7 @@ from autoprune.store import Store
 from autoprune.text.windows import token_windows
 
 if TYPE_CHECKING:
-    from autoprune.bench.bench import Bench
+    from autoprune.bench.model import ModelBench
 
 
 def fresh_name(count: int, draw: int = 0) -> str:
@@ -49,15 +49,15 @@ class DrawStatistics(Protocol):
 class Calibration(Protocol):
     """How draws are cut and statistics kept; figures of different ones are not comparable."""
 
-    def windows(self, bench: "Bench", draw: int) -> Tensor:
+    def windows(self, bench: "ModelBench", draw: int) -> Tensor:
         """Token ids of one draw, int64 [n, s]; all draws have the same distribution."""
         ...
 
-    def fresh(self, bench: "Bench", draw: int, count: int) -> Tensor:
+    def fresh(self, bench: "ModelBench", draw: int, count: int) -> Tensor:
         """At most ``count`` windows of the calibration part that are not in the draw."""
         ...
 
-    def statistics(self, bench: "Bench", windows: Tensor) -> DrawStatistics:
+    def statistics(self, bench: "ModelBench", windows: Tensor) -> DrawStatistics:
         """Statistics on the windows of a draw; nothing is collected yet."""
         ...
 
@@ -72,12 +72,12 @@ class DocumentDraws:
     def __init__(self, expected: Collection[str] = ()) -> None:
         self._expected = frozenset(expected)
 
-    def windows(self, bench: "Bench", draw: int) -> Tensor:
+    def windows(self, bench: "ModelBench", draw: int) -> Tensor:
         """See :class:`Calibration`; draw 0 is the calibration part as it is."""
         first = bench.part("calibration")
         return first if draw == 0 else self._first(bench, draw, len(first))
 
-    def fresh(self, bench: "Bench", draw: int, count: int) -> Tensor:
+    def fresh(self, bench: "ModelBench", draw: int, count: int) -> Tensor:
         """See :class:`Calibration`; in the draw's order."""
         used = {tuple(row) for row in bench.drawn_windows(draw).tolist()}
         # A larger cut may read more documents, and then does not begin with the draw.
@@ -85,13 +85,13 @@ class DocumentDraws:
         apart = [n for n, row in enumerate(more.tolist()) if tuple(row) not in used]
         return more[apart][:count]
 
-    def _first(self, bench: "Bench", draw: int, count: int) -> Tensor:
+    def _first(self, bench: "ModelBench", draw: int, count: int) -> Tensor:
         text = bench.splits.calibration.draw(draw)
         return token_windows(
             text, bench.loaded.tokenizer, count, bench.text.seqlen, cache=bench.store
         )
 
-    def statistics(self, bench: "Bench", windows: Tensor) -> DrawStatistics:
+    def statistics(self, bench: "ModelBench", windows: Tensor) -> DrawStatistics:
         """See :class:`Calibration`."""
         return StoredStatistics(bench.store, bench.loaded, windows, self._expected, bench.report)
 

@@ -1,4 +1,4 @@
-"""A model by reference and what belongs to it: layers, windows, statistics, dense weights."""
+"""What stands on a bench: a model, its text in parts, statistics of draws, the dense weights."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -8,6 +8,10 @@ from typing import Any, Self
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from autoprune.allocation.context import ModelContext
+from autoprune.bench.calibration import Calibration, DocumentDraws, DrawStatistics, fresh_name
+from autoprune.bench.scoring import OFFERED
+from autoprune.bench.text import CALIBRATION, SEALED, BenchText, windows_digest
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel, load_model, load_tokenizer
 from autoprune.models.reference import ModelSource, resolve
@@ -16,7 +20,10 @@ from autoprune.progress import Report, silent
 from autoprune.pruning import DenseWeights, vectors_of
 from autoprune.statistics.statistics import Statistics, stored_statistics
 from autoprune.store import Store
-from autoprune.text.generated import Author
+from autoprune.text.corpora import load_corpus
+from autoprune.text.generated import Author, is_generated
+from autoprune.text.splits import Splits, split
+from autoprune.text.windows import token_windows
 
 
 class ModelBench:
@@ -27,26 +34,36 @@ class ModelBench:
     Args:
         model_ref: Reference of the model; loaded on first use.
         store: The content-addressed cache.
+        text: Corpus, split and windows of each part.
         seed: Seed for random controls and for the order of tuning.
         report: Called with progress.
         dtype: Type of the weights in memory, by torch's name.
+        calibration: How draws of calibration text are cut and their statistics kept.
     """
 
     def __init__(
         self,
         model_ref: str,
         store: Store,
+        text: BenchText,
         seed: int = 0,
         report: Report = silent,
         dtype: str = "float32",
+        calibration: Calibration | None = None,
     ) -> None:
         self.model_ref = model_ref
         self.store = store
+        self.text = text
         self.seed = seed
         self.report = report
         self.dtype = dtype
         # Token windows by name, int64 [windows, seqlen].
         self.windows: dict[str, Tensor] = {}
+        self.calibration: Calibration = (
+            DocumentDraws(OFFERED) if calibration is None else calibration
+        )
+        self._statistics: tuple[int, DrawStatistics] | None = None
+        self._context: ModelContext | None = None
         # The model while another stands in its place.
         self._whole: PreTrainedModel | None = None
 
@@ -120,6 +137,97 @@ class ModelBench:
             self.store, self.loaded, self.windows[windows], needs=needs, report=self.report
         )
 
+    @cached_property
+    def splits(self) -> Splits:
+        """Calibration, selection and sealed text, disjoint by document.
+
+        Raises:
+            UsageError: If the text is written by a model.
+        """
+        corpus = self.text.corpus
+        if is_generated(corpus):
+            raise UsageError(
+                f"the corpus {corpus!r} is written by the model itself, and no figure is ever "
+                "measured on such text; take wikipedia-sample or a text of your own"
+            )
+        text = load_corpus(corpus, cache=self.store, tokenizer=self.tokenizer)
+        return split(text, seed=self.text.split)
+
+    def part(self, name: str) -> Tensor:
+        """Token windows of one part of the text, int64 [windows, seqlen].
+
+        Raises:
+            UsageError: If a part other than the sealed one is too short for its windows.
+        """
+        if name not in self.windows:
+            count, seqlen = self.text.counts[name], self.text.seqlen
+            corpus = getattr(self.splits, name)
+            found = token_windows(corpus, self.tokenizer, count, seqlen, cache=self.store)
+            if len(found) < count and name != SEALED:
+                lower = [self.text.options.get(what, what) for what in (name, "seqlen")]
+                raise UsageError(
+                    f"the {name} part of {self.text.corpus} holds {len(found)} windows of "
+                    f"{seqlen} tokens, and {count} are asked for; lower {lower[0]} or {lower[1]}, "
+                    "or take a longer text"
+                )
+            self.windows[name] = found
+        return self.windows[name]
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a part's windows."""
+        return windows_digest(self.part(name))
+
+    def drawn_windows(self, draw: int = 0) -> Tensor:
+        """Calibration token ids of one draw, int64 [n, s]."""
+        name = CALIBRATION if draw == 0 else f"{CALIBRATION} {draw}"
+        if name not in self.windows:
+            self.windows[name] = self.calibration.windows(self, draw)
+        return self.windows[name]
+
+    def fresh_windows(self, count: int, draw: int = 0) -> Tensor | None:
+        """Up to ``count`` windows of the calibration part that are not in this draw.
+
+        Args:
+            count: Windows wanted; for 0, None is returned.
+            draw: Draw of calibration text.
+        """
+        if count == 0:
+            return None
+        name = fresh_name(count, draw)
+        if name not in self.windows:
+            self.windows[name] = self.calibration.fresh(self, draw, count)
+        return self.windows[name]
+
+    def calibrated(self, needs: Collection[str], draw: int = 0) -> Statistics:
+        """Statistics of the dense model on one draw, with at least ``needs``.
+
+        If they had to be collected, the model is dense afterwards.
+        """
+        statistics = self.statistics_of(draw)
+        with self.holding(self.whole_model):
+            if not statistics.covers(needs):
+                # Weights may be pruned at this point, but statistics are of the dense model.
+                self.dense.restore()
+            return statistics.require(needs)
+
+    def statistics_of(self, draw: int) -> DrawStatistics:
+        """Statistics of one draw; those of the previous draw are released."""
+        if self._statistics is None or self._statistics[0] != draw:
+            # Gram matrices take more memory than the model, so keep those of one draw only.
+            self._statistics = self._context = None
+            made = self.calibration.statistics(self, self.drawn_windows(draw))
+            self._statistics = draw, made
+        return self._statistics[1]
+
+    def context_for(self, statistics: Statistics, seed: int | None = None) -> ModelContext:
+        """Input of the allocators; costly, so it is cached while the statistics stay the same."""
+        seed = self.seed if seed is None else seed
+        known = self._context
+        if known is None or known.statistics is not statistics or known.seed != seed:
+            self._context = ModelContext(self.layers, statistics, seed)
+            return self._context
+        return known
+
     def author(self, tokens: int) -> Author:
         """The model as the author of its own calibration text.
 
@@ -143,7 +251,8 @@ class ModelBench:
     def close(self) -> None:
         """Release the model and everything that belongs to it."""
         self.windows.clear()
-        for name in ("loaded", "layers", "vectors", "source_tokenizer", "dense"):
+        self._statistics = self._context = None
+        for name in ("splits", "loaded", "layers", "vectors", "source_tokenizer", "dense"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> Self:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from autoprune.bench.bench import Bench
 from autoprune.bench.programs import by_candidate, check_plan
-from autoprune.bench.prune import prune_by
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.candidate import CandidateRejectedError
@@ -90,7 +89,7 @@ def prune_cell(
     """
     plan = plan_of(method, target, seed, precision)
     try:
-        outcome = prune_by(bench, method.candidate(seed), plan, draw)
+        outcome = bench.prune_by(method.candidate(seed), plan, draw)
     except CandidateRejectedError as error:
         raise AutopruneError(f"the sandbox rejects {method.metric} ({error})") from error
     check_zeros(bench.layers, outcome.keep, target)

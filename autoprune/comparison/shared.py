@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from autoprune.bench.bench import Bench
+from autoprune.bench.model import ModelBench
 from autoprune.bench.text import windows_digest
 from autoprune.comparison.draws import MOST_DRAWS, POOL_DRAWS, draw_windows
 from autoprune.comparison.texts import calibration_corpus, with_seed
@@ -129,7 +129,7 @@ class PoolDraws:
         """Return the number of a draw of a named text; an empty name means the compared text."""
         return seed + MOST_DRAWS * (list(self.texts).index(text) + 1 if text else 0)
 
-    def pool(self, bench: Bench, draw: int = 0) -> Tensor:
+    def pool(self, bench: ModelBench, draw: int = 0) -> Tensor:
         """Return the windows from which a draw is taken, int64 [windows, seqlen].
 
         Raises:
@@ -140,11 +140,11 @@ class PoolDraws:
             raise found
         return found
 
-    def text_facts(self, bench: Bench, name: str, seeds: int) -> dict[str, Any]:
+    def text_facts(self, bench: ModelBench, name: str, seeds: int) -> dict[str, Any]:
         """Describe a named text for the protocol; has ``reason`` if the text is unavailable.
 
         Args:
-            bench: Bench of the comparison; its model must be dense.
+            bench: That of the comparison; its model must be dense.
             name: Name of the text.
             seeds: Number of calibration draws.
         """
@@ -158,7 +158,7 @@ class PoolDraws:
         pool = sum(pools.values())
         return {"ref": self.texts[name], **facts, "pool": pool, "draw_digests": digests}
 
-    def _of(self, bench: Bench, draw: int) -> tuple[Tensor | AutopruneError, dict[str, Any]]:
+    def _of(self, bench: ModelBench, draw: int) -> tuple[Tensor | AutopruneError, dict[str, Any]]:
         place, seed = divmod(draw, MOST_DRAWS)
         ref = list(self.texts.values())[place - 1] if place else bench.text.corpus
         own = with_seed(ref, seed + MOST_DRAWS * self._seed)
@@ -178,18 +178,18 @@ class PoolDraws:
                 self._pools[own] = found, facts
         return self._pools[own]
 
-    def windows(self, bench: Bench, draw: int) -> Tensor:
+    def windows(self, bench: ModelBench, draw: int) -> Tensor:
         """Return the token ids of one draw, int64 [samples, seqlen]."""
         seed = draw % MOST_DRAWS + MOST_DRAWS * self._seed
         return draw_windows(self.pool(bench, draw), self.samples, seed)
 
-    def fresh(self, bench: Bench, draw: int, count: int) -> Tensor:
+    def fresh(self, bench: ModelBench, draw: int, count: int) -> Tensor:
         """Return up to ``count`` pool windows outside the draw, in the draw's random order."""
         pool = self.pool(bench, draw)
         whole = draw_windows(pool, len(pool), draw % MOST_DRAWS + MOST_DRAWS * self._seed)
         return whole[self.samples : self.samples + count]
 
-    def statistics(self, bench: Bench, windows: Tensor) -> SharedStatistics:
+    def statistics(self, bench: ModelBench, windows: Tensor) -> SharedStatistics:
         """Return the statistics of a draw's windows; nothing is collected yet."""
         return SharedStatistics(
             bench.loaded, bench.store, windows, expected=self.expected, report=bench.report

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from autoprune.bench.bench import Bench
+from autoprune.bench.model import ModelBench
 from autoprune.evaluation.suites.cleaning import Resources, clean
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
@@ -24,7 +24,7 @@ def with_seed(ref: str, number: int) -> str:
     return replace(asked, seed=asked.seed + number).text
 
 
-def calibration_corpus(bench: Bench, ref: str, tokens: int) -> tuple[Corpus, dict[str, Any]]:
+def calibration_corpus(bench: ModelBench, ref: str, tokens: int) -> tuple[Corpus, dict[str, Any]]:
     """Load a calibration text without what it shares with the evaluation parts.
 
     Args:

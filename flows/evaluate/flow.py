@@ -46,7 +46,7 @@ def _evaluated(params: EvaluateParams) -> dict[str, Any]:
     digest = find_models(models)[params.model]
     known = None
     if other is not None and from_file:
-        known = recorded("read record", f"read {other}", lambda: read_record(other))
+        known = recorded("read record", f"read {other}", read_record)(other)
     asked = params
     params = settled(params, params.model, *listed(params.corpus))
     suites = check_suites(params.suite, params.settings(), dense)
@@ -153,7 +153,7 @@ def _measured(
 def _compared(
     rows: list[dict[str, Any]], others: list[dict[str, Any]], other: str
 ) -> list[dict[str, Any]]:
-    return recorded("compare", f"compare with {other}", lambda: compare(rows, others))
+    return recorded("compare", f"compare with {other}", compare)(rows, others)
 
 
 def _without_distance(suite: dict[str, Any], model: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from tasks.prune import (
     reads_text,
     rounding_note,
     save_checkpoint,
+    saved_record,
     send_folder,
 )
 from tasks.quality import choose_preset, perplexity_on
@@ -167,7 +168,7 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
             record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
-            record |= save_checkpoint(bench, params.out, record, params.dtype)
+            record |= saved_record(save_checkpoint(bench, params.out, record, params.dtype))
     if record["out"]:
         record["size"] = write_folder_card(str(record["out"]), params.model, record)["size"]
     show_pruning(State.open(), record, params.measured_by)

@@ -11,7 +11,7 @@ from flows.prune.params import PruneParams
 from flows.terminal import console
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_folder_card
-from tasks.prune import rounding_note
+from tasks.prune import rounding_note, saved_record
 from tasks.samples import sample_text
 from tasks.scheme import check_scheme, save_smaller, shrink_model
 from tasks.state import State
@@ -51,12 +51,13 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             record |= text.record | {"notes": list(text.notes)}
         written = sample_text(bench, windows) if params.out and windows else []
         made = shrink_model(bench, scheme, windows, budget, params.dtype)
-        record |= made | {"notes": [*record["notes"], *made["notes"]]}
+        record |= made.to_json() | {"scheme": scheme.text, "seconds_pruning": made.seconds}
+        record["notes"] += made.notes
         if written and windows:
             both = side_by_side(written, sample_text(bench, windows))
             record["writes"] = {"part": windows, "samples": both}
         if params.out is not None:
             record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
-            record |= save_smaller(bench, params.out, record, params.dtype)
+            record |= saved_record(save_smaller(bench, params.out, record, params.dtype))
             record["size"] = write_folder_card(params.out, params.model, {})["size"]
     return record

@@ -36,8 +36,9 @@ from flows.search.posting import Posting, budget_left, facts_for_designers
 from flows.terminal import console
 from tasks import steps
 from tasks.design import DesignerSession, propose
-from tasks.measure import measure_dense, no_time, note_look
+from tasks.measure import call_of
 from tasks.mirror import mirror, mirrored
+from tasks.prepare import measure_dense, note_look
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles
 from tasks.run_record import RunRecord
@@ -184,12 +185,12 @@ class Driver:
         limits = {s.step_id: self.search.seconds_for(s) for s in todo}
         for step in todo:
             if limits[step.step_id] <= 0.0:
-                self.search.keep(step, no_time())
+                self.search.keep(step, steps.no_time())
                 yield step
         open_now = [
             s for s in todo if isinstance(s, Validate | Measure) and limits[s.step_id] > 0.0
         ]
-        jobs = [(s, *steps.call_of(s, limits[s.step_id])) for s in open_now]
+        jobs = [(s, *call_of(s, limits[s.step_id])) for s in open_now]
         if jobs:
             console.report(self._progress(f"{len(jobs)} steps on workers"))
         for step, answer in self.workers.run(jobs):
@@ -206,7 +207,7 @@ class Driver:
 
     def _ask(self, question: Propose) -> Outcome:
         if self.search.seconds_for(question) <= 0.0:
-            return no_time()
+            return steps.no_time()
         asked = (question.step_id, question.operator, question.request.to_json())
         return outcome_from_json(propose(self.session, *asked))
 

@@ -1,4 +1,4 @@
-"""The search flow: its form, its name; the work is in :mod:`flows.search.run`."""
+"""The search flow: what a search does, in order."""
 
 from typing import Any
 
@@ -17,6 +17,18 @@ def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B0
     params.check()
     # A worker imports flows to look for their hooks, also while it cancels a run; that must not
     # load torch.
-    from flows.search.run import run_search
+    from flows.search.opening import helped, is_done, opened_search, say_ahead, working
+    from flows.search.publishing import keep, published
+    from flows.search.stopping import stopping_well
 
-    return run_search(params)
+    with opened_search(params) as (driver, session):
+        done = is_done(driver, params)
+        with stopping_well(driver):
+            driver.shown.stages(driver.run_id)
+            if not done:
+                with working(driver, session, params) as facts:
+                    say_ahead(driver, facts)
+                    with helped(driver, params):
+                        driver.run()
+                    keep(driver, params.dtype)
+            return published(driver, params)

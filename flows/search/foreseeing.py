@@ -92,7 +92,7 @@ def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
 
     Args:
         spec: The search.
-        facts: What :func:`tasks.measure.prepare` found.
+        facts: What :func:`tasks.prepare.prepare` found.
     """
     usual = SearchSpec.model_fields["sealed_windows"].default
     if facts["fewer_windows"]:

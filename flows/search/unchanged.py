@@ -32,7 +32,7 @@ def require_same_sources(run_id: str, known: Mapping[str, Any], facts: Mapping[s
         run_id: The search.
         known: Its facts on record. A digest that is not there, as in records of earlier versions,
             is not compared.
-        facts: ``model_digest`` and ``parts`` of today, as :func:`tasks.measure.prepare` finds them;
+        facts: ``model_digest`` and ``parts`` of today, as :func:`tasks.prepare.prepare` finds them;
             what is left out is not compared.
 
     Raises:

@@ -26,8 +26,9 @@ from autoprune.search.repeated import (
 )
 from autoprune.search.steps import Measure, Propose, Seal, Validate, Verify, WorkStep
 from flows.search.driver import Driver
+from flows.search.opening import note_calibration, opened_search, working
 from flows.search.params import SearchParams
-from flows.search.run import keep, note_calibration, opened_search, register, show, working
+from flows.search.publishing import keep, register, show
 from flows.search.runs import find_run, going_on
 from flows.search.stopping import stopping_well
 from flows.stage.params import StageName, StageParams
@@ -35,8 +36,8 @@ from flows.terminal import console
 from tasks import steps
 from tasks.calibrate import calibrate, calibrate_again
 from tasks.design import DesignerSession
-from tasks.measure import note_look, prepare
 from tasks.mirror import in_store
+from tasks.prepare import note_look, prepare
 from tasks.publish import Publisher
 from tasks.report import write_report
 from tasks.shared import open_store

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 import pytest
 
-from autoprune.bench import prune
+from autoprune.bench import bench as benches
 from autoprune.candidate import Candidate
 from autoprune.comparison.words import p_value
 from autoprune.design.chat import Reply
@@ -57,13 +57,13 @@ def test_a_search_with_every_option_measures_what_it_says(
     home: Path, tiny_folder: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repaired = []
-    original = prune.repair_masks
+    original = benches.repair_masks
 
     def counted(model: Any, masks: Any, plan: PruningPlan, **rest: Any) -> Any:
         repaired.append(plan.repair.text)
         return original(model, masks, plan, **rest)
 
-    monkeypatch.setattr(prune, "repair_masks", counted)
+    monkeypatch.setattr(benches, "repair_masks", counted)
 
     def ask(step: Propose) -> Reply:
         part = {"allocation": "formula:0.05 * depth", "repair": "sparsegpt"}

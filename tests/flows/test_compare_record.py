@@ -49,7 +49,7 @@ def test_the_tables_of_a_record_are_those_of_the_run_byte_for_byte(
     moved = shutil.copytree(record, tmp_path / "moved")
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr("autoprune.bench.model.load_model", pytest.fail)
-    monkeypatch.setattr("autoprune.bench.bench.load_corpus", pytest.fail)
+    monkeypatch.setattr("autoprune.bench.model.load_corpus", pytest.fail)
     read_back = cli(f"compare --from {moved} --out {again} -q").out
     assert files(again) == files(run)
     assert tables_of(read_back) == tables_of(printed) and "At 50 % take" in tables_of(read_back)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from autoprune.search.search import LOG_FILE, Search
-from flows.search import run as searching
+from flows.search import opening as searching
 from flows.search.driver import Driver
 from tasks import design, steps
+from tasks.measure import TASKS
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tests.support.chat_server import Answer, formula_for, length_of, obedient, serving
@@ -64,7 +65,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[tuple[s
         return slow
 
     monkeypatch.setitem(steps.WORK, "measure", timed(steps.WORK["measure"]))
-    monkeypatch.setitem(steps.TASKS, "measure", timed(steps.TASKS["measure"]))
+    monkeypatch.setitem(TASKS, "measure", timed(TASKS["measure"]))
     with serving(answer) as chat:
         yield chat.url, watch
 

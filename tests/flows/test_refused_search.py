@@ -7,8 +7,8 @@ import pytest
 
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
+from flows.search import search
 from flows.search.params import SearchParams
-from flows.search.run import run_search
 from flows.search.unchanged import require_same_designer
 from sandbox.errors import SandboxUnavailableError
 from tasks import steps
@@ -37,7 +37,7 @@ def test_nothing_is_left(
     monkeypatch.setattr("autoprune.design.transports.LONGEST_PAUSE", 0.01)
     params = SearchParams(model=str(tiny_folder), corpus=str(text_file), run="typo", **settings)
     with pytest.raises((PrerequisiteError, SandboxUnavailableError, UsageError)) as caught:
-        run_search(params)
+        search.fn(params)
     assert not getattr(caught.value, "__notes__", [])
     assert State.open().run_ids() == []
     names = [found.name for found in tracker_of(State.open()).client.search_experiments()]
@@ -68,10 +68,10 @@ def test_a_search_asks_the_designer_that_auto_meant_when_it_began(
     params = SearchParams(**SIZES | place, sandbox="off", run="mine")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     with pytest.raises(KeyboardInterrupt):
-        run_search(params)
+        search.fn(params)
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(UsageError, match=r"designer openai, .* auto means local; set OPENAI_BASE"):
-        run_search(params)
+        search.fn(params)
     assert RunFiles.of(State.open(), "mine").read_facts()["designer"] == "openai"
     for known in ({}, {"designer": "local"}, {"designer": "local: qwen"}):
         require_same_designer("mine", known, "local")

@@ -9,7 +9,7 @@ import pytest
 from autoprune.errors import AutopruneError, PrerequisiteError
 from autoprune.search.spec import SearchSpec
 from flows.runners import RUNNERS, workers
-from flows.search import run as searching
+from flows.search import opening as searching
 from flows.search import search
 from flows.search.params import SearchParams
 from flows.terminal import console

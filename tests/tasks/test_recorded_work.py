@@ -15,9 +15,9 @@ from tasks.state import State
 
 def test_outside_a_flow_it_is_a_call() -> None:
     lock = threading.Lock()
-    assert recorded("measure", "measure one", lambda: lock) is lock
+    assert recorded("measure", "measure one", lambda: lock)() is lock
     with pytest.raises(KeyError):
-        recorded("measure", "measure one", lambda: {}["missing"])
+        recorded("measure", "measure one", lambda: {}["missing"])()
 
 
 @pytest.mark.slow
@@ -42,10 +42,10 @@ def test_in_a_flow_objects_pass_and_names_are_shown(
 
     @flow
     def searching() -> None:
-        out, tensor = recorded("measure", f"measure {{x}} in {tmp_path / 'tiny'}", work)
+        out, tensor = recorded("measure", f"measure {{x}} in {tmp_path / 'tiny'}", work)()
         assert out is lock and tensor is weights
         with pytest.raises(KeyError):
-            recorded("measure", "measure two", lambda: {}["missing"])
+            recorded("measure", "measure two", lambda: {}["missing"])()
         assert held(lock, [str(tmp_path / "tiny"), "hub"]) is lock
 
     @step("hold", "hold {where} {times} times")

@@ -9,7 +9,7 @@ from autoprune.recipe import Recipe
 from autoprune.search.steps import Measurement, Seal, Sealed, outcome_from_json, outcome_to_json
 from tasks import steps
 from tasks.ledger_file import ledger_path
-from tasks.measure import note_look
+from tasks.prepare import note_look
 from tasks.search_bench import SearchBench
 from tasks.state import folder_tag
 

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from autoprune.bench import prune
+from autoprune.bench import bench as benches
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import SELECTION
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search.steps import Failed, Measure, Measurement, Validate, outcome_from_json
 from autoprune.statistics import statistics
 from tasks import steps
-from tasks.measure import measure_dense
+from tasks.measure import TASKS, call_of
+from tasks.prepare import measure_dense
 from tasks.search_bench import SearchBench
 
 WANDA = Recipe(Candidate("builtin", "wanda"))
@@ -46,9 +47,9 @@ def loss(bench: SearchBench, recipe: Recipe, role: str) -> float:
 
 def test_a_worker_gives_what_this_process_gives(bench: SearchBench) -> None:
     for wanted in (step(WANDA, "sentinel"), Validate("v", 1, 0, "wanda", WANDA)):
-        name, step_id, arguments = steps.call_of(wanted)
+        name, step_id, arguments = call_of(wanted)
         sent = json.loads(json.dumps(arguments))
-        found = outcome_from_json(steps.TASKS[name](bench, step_id, *sent))
+        found = outcome_from_json(TASKS[name](bench, step_id, *sent))
         here = steps.do(bench, wanted)
         assert replace(found, seconds=0.0) == replace(here, seconds=0.0)
 
@@ -85,7 +86,7 @@ def test_what_is_sealed_is_repaired_anew(
 ) -> None:
     """A repair that went wrong once, or goes wrong now, gives another figure."""
     recipe = Recipe(WANDA.metric, solver=solver)
-    sound = prune.repair_masks
+    sound = benches.repair_masks
 
     def faulty(*args: Any, **rest: Any) -> Any:
         found = sound(*args, **rest)
@@ -93,17 +94,17 @@ def test_what_is_sealed_is_repaired_anew(
             layer.write(1.3 * layer.read())
         return found
 
-    monkeypatch.setattr(prune, "repair_masks", faulty)
+    monkeypatch.setattr(benches, "repair_masks", faulty)
     wrong = loss(bench, recipe, "candidate")
-    monkeypatch.setattr(prune, "repair_masks", sound)
+    monkeypatch.setattr(benches, "repair_masks", sound)
     # What is remembered hides it; the repetition does not, and it is what is sealed.
     assert loss(bench, recipe, "candidate") == wrong
     right = loss(bench, recipe, "repeat")
     assert abs(right - wrong) > 1e-3
     made: list[str] = []
-    monkeypatch.setattr(prune, "repair_masks", lambda *_, **rest: made.append("again"))
+    monkeypatch.setattr(benches, "repair_masks", lambda *_, **rest: made.append("again"))
     assert loss(bench, recipe, "candidate") == right and made == []
-    monkeypatch.setattr(prune, "repair_masks", sound)
+    monkeypatch.setattr(benches, "repair_masks", sound)
     assert loss(bench, recipe, "repeat") == pytest.approx(right, abs=1e-6)
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from autoprune.errors import UsageError
+from flows.search.opening import opened_search
 from flows.search.params import SearchParams
-from flows.search.run import run_search
 from tasks.switches import RECORD_VARIABLE, TRACES_VARIABLE, price, switched_on
 
 
@@ -31,8 +31,11 @@ def test_a_wrong_price_ends_a_search_before_it_begins(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("AUTOPRUNE_PRICE_ANSWER", text)
-    with pytest.raises(UsageError, match="AUTOPRUNE_PRICE_ANSWER is"):
-        run_search(SearchParams(model="nowhere"))
+    with (
+        pytest.raises(UsageError, match="AUTOPRUNE_PRICE_ANSWER is"),
+        opened_search(SearchParams(model="nowhere")),
+    ):
+        pass
 
 
 def test_prices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from flows.search.foreseeing import about_windows
 from flows.search.params import SearchParams
 from flows.search.unchanged import require_same_windows
 from tasks.compare_bench import CompareBench
-from tasks.measure import prepare
+from tasks.prepare import prepare
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.workbench import opened

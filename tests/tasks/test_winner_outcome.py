@@ -16,7 +16,7 @@ from autoprune.report.benefit import Outcome, Sample
 from autoprune.report.card import model_card
 from autoprune.report.html import render
 from autoprune.report.words import summary
-from tasks.measure import prepare
+from tasks.prepare import prepare
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
 from tasks.winner import is_kept, keep_winner

@@ -1,0 +1,241 @@
+"""Opens a search and makes it ready for its steps: files, model, text, designer, workers."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from autoprune.bench.text import SELECTION
+from autoprune.models.device import default_device
+from autoprune.report.sealed import SealedSet
+from autoprune.search.estimate import Estimate, estimate
+from autoprune.search.search import Search
+from flows.neighbours import keep_threads, slowed
+from flows.runners import workers
+from flows.search.beginning import keep_facts
+from flows.search.driver import Driver
+from flows.search.foreseeing import about_windows, foreseen
+from flows.search.params import SearchParams
+from flows.search.runs import require_same_device, save_params, template_folder
+from flows.search.stopping import nothing_left
+from flows.search.unchanged import (
+    require_same_designer,
+    require_same_files,
+    require_same_sources,
+    require_same_windows,
+)
+from flows.terminal import console
+from flows.text_split import settled
+from sandbox.engine import ContainerEngine
+from tasks.calibrate import calibrate, calibration_markdown
+from tasks.design import DesignerSession
+from tasks.prepare import measure_dense, prepare
+from tasks.provenance import code_commit, machine
+from tasks.remote import bench_config
+from tasks.run_files import RunFiles
+from tasks.search_bench import SearchBench
+from tasks.shared import open_store
+from tasks.state import State
+from tasks.switches import computing_on, prices, tracing_wanted
+from tasks.winner import is_kept
+from tasks.workbench import opened
+
+
+@contextmanager
+def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSession]]:
+    """Open a new search or resume one, with its bench and a designer that is not yet started.
+
+    Until the context ends, models compute on the search's device.
+
+    Args:
+        params: Its settings; a search that exists already must have the same.
+
+    Raises:
+        UsageError: If it was started with other settings.
+        PrerequisiteError: If another process has it open, or a new one lacks a prerequisite.
+    """
+    # Report wrong values now, not in every record after minutes of work.
+    tracing_wanted()
+    prices()
+    state = State.open()
+    params = settled(params, params.model, params.corpus)
+    run_id = params.run_id()
+    files = RunFiles.of(state, run_id)
+    script = None if params.script is None else Path(params.script)
+    mailbox = params.mailbox(run_id, files)
+    session = DesignerSession(params.spec().designer, state, script, params.model, mailbox)
+    # From the first file on: a search that cannot begin leaves nothing behind.
+    with computing_on(params.device), nothing_left(files), _opened(files, params, session) as found:
+        if found.finished is None or params.device is not None:
+            require_same_device(files, run_id, default_device())
+        keep_facts(files, found.spec.facts, params.facts)
+        save_params(state, run_id, params)
+        files.add_facts(command=params.command())
+        bench = SearchBench(
+            params.model,
+            state,
+            params.seed,
+            console.report,
+            spec=found.spec,
+            run_id=run_id,
+            designs_in=params.designs_in,
+            judge_verifier=params.judge_verifier,
+            log_id=found.log_id,
+        )
+        driver = Driver(found, state, run_id, bench, session)
+        driver.received, driver.mailbox, driver.waits = (
+            session.received,
+            session.mailbox,
+            params.wait,
+        )
+        yield driver, session
+
+
+def _opened(files: RunFiles, params: SearchParams, session: DesignerSession) -> Search:
+    if not files.log.exists():
+        _require_ready(params, session)
+    return Search.open(files.folder, params.spec(), prompts=template_folder(files, params))
+
+
+def _require_ready(params: SearchParams, session: DesignerSession) -> None:
+    """Check that a new search has its sandbox and its designer."""
+    if params.designs_in == "docker":
+        ContainerEngine().close()
+    session.check()
+
+
+def is_done(driver: Driver, params: SearchParams) -> bool:
+    """Whether only the result is left to show; files that have changed since are refused.
+
+    A stage that was run alone may have sealed the search, or written its page, before.
+    """
+    found, files = driver.search, driver.files
+    kept = files.page.exists() and (is_kept(files, params.dtype) or found.best is None)
+    if found.finished is None or not kept:
+        return False
+    require_same_files(driver.bench, files.read_facts())
+    return True
+
+
+@contextmanager
+def working(
+    driver: Driver, session: DesignerSession, params: SearchParams, *, asks: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Make a search ready for its steps: model and text loaded, calibrated, designer reachable.
+
+    Args:
+        driver: The search's driver.
+        session: Its designer.
+        params: Its settings.
+        asks: Whether the designer may be asked, so that a missing one is found out first.
+
+    Yields:
+        The facts of the run so far.
+    """
+    bench = driver.bench
+    bench.store = open_store(driver.state, params.shared_store)
+    will_ask = driver.search.finished is None and asks
+    if will_ask:
+        require_same_designer(driver.run_id, driver.files.read_facts(), session.kind)
+    with opened(bench), closing(session):
+        if will_ask:
+            _check_early(driver.search, bench, session)
+        facts = _prepare(driver, session)
+        console.screen().event(
+            f"{driver.search.spec.model}: {facts['prunable']:,} prunable weights in "
+            f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
+        )
+        console.screen().mute(console.INNER_STAGES)
+        yield facts
+        if session.seen:
+            seen_answers = [canary.to_json() for canary in session.seen]
+            driver.files.add_facts(designer=session.label, designer_answers=seen_answers)
+
+
+def say_ahead(driver: Driver, facts: dict[str, Any]) -> None:
+    """Say before the first step how often the sealed text was looked at, and what time is needed.
+
+    Args:
+        driver: The search's driver.
+        facts: What :func:`working` gave.
+    """
+    found, event = driver.search, console.screen().event
+    warning = SealedSet(**facts["sealed_set"]).warning
+    if warning and found.finished is None:
+        event(warning)
+    if "estimate" in facts and not found.spent.seconds:
+        seen, before = Estimate(**facts["estimate"]), facts["stages"]["calibration"]
+        for line in foreseen(found.spec, seen, before):
+            event(line)
+
+
+@contextmanager
+def helped(driver: Driver, params: SearchParams) -> Iterator[None]:
+    """Give a driver the workers that its search asks for, if any; note what slowed it down."""
+    config = bench_config(driver.bench, params.shared_store)
+    place = (params.runner, params.workers, params.runner_address)
+    with workers(*place, config) as driver.workers:
+        yield
+    if (by := slowed()) is not None:
+        driver.files.add_facts(slowed_by_others=by)
+
+
+def _check_early(found: Search, bench: SearchBench, session: DesignerSession) -> None:
+    """Find out early what is missing, before minutes of work, and where the designer is."""
+    bench.sandbox  # noqa: B018 (opening it, where there is one, is the check)
+    session.check()
+    for canary in session.seen:
+        console.screen().event(f"designer: {canary}")
+    found.overlapping = session.elsewhere
+    if session.mailbox is not None:
+        console.screen().event(f"questions lie in {session.mailbox.folder}; waiting costs no time")
+    elif found.overlapping:
+        console.screen().event("it answers on another machine and is asked beside measurements")
+
+
+def _prepare(driver: Driver, session: DesignerSession) -> dict[str, Any]:
+    files, bench = driver.files, driver.bench
+    started = time.monotonic()
+    known = files.read_facts()
+    # A record of an earlier version has no number; torch's own choice then stands.
+    files.add_facts(threads=keep_threads(known.get("threads"), console.screen().event))
+    facts = prepare(bench)
+    if driver.search.spec.judge_verifier is not None and driver.search.finished is None:
+        bench.verifier  # noqa: B018 (trained for another model, it is refused now)
+    require_same_windows(driver.run_id, known, facts)
+    require_same_sources(driver.run_id, known, facts)
+    for line in about_windows(driver.search.spec, facts):
+        console.screen().event(line)
+    note_calibration(driver, calibrate(bench))
+    if "dense_perplexity" not in known:
+        dense = measure_dense(bench, SELECTION)
+        seen = estimate(driver.search.spec, dense.seconds / len(dense.nll))
+        files.add_facts(
+            estimate=seen.to_json(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=machine() | {"device": default_device()},
+            commit=code_commit(),
+            dense_perplexity=dense.perplexity,
+            stages={"calibration": time.monotonic() - started},
+        )
+    del facts["seconds"]
+    return files.add_facts(**facts, designer=known.get("designer", session.label))
+
+
+def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
+    """Record what :func:`tasks.calibrate.calibrate` found, and show it on Prefect's page.
+
+    The run's first digest stays: statistics collected later on another machine, or with another
+    number of threads, may have a different one, which a note states.
+    """
+    first = driver.files.read_facts().get("calibration", {}).get("digest", found["digest"])
+    if first != found["digest"]:
+        console.screen().event(
+            f"statistics have the digest {found['digest'][:12]}, and had {first[:12]} when this "
+            f"search began; `autoprune stage {driver.run_id} calibrate` looks into it"
+        )
+    else:
+        driver.files.add_facts(calibration=found)
+    driver.shown.calibration(calibration_markdown(found))

@@ -1,0 +1,165 @@
+"""What follows the steps of a search: the winner's checkpoint, the report, MLflow, the result."""
+
+from typing import Any
+
+from autoprune.report.leaderboard import leaderboard
+from autoprune.report.origin import authorship, given
+from autoprune.report.run_report import next_command
+from autoprune.report.words import draws, lead, trust
+from flows.search.driver import Driver
+from flows.search.foreseeing import paid
+from flows.search.leaderboard import outcome_lines
+from flows.search.params import SearchParams
+from flows.terminal import console
+from flows.text_split import forget_split
+from tasks.card import write_card
+from tasks.mirror import in_store
+from tasks.prune import rounding_note
+from tasks.report import write_page, write_report
+from tasks.run_markdown import run_markdown
+from tasks.state import without_machine_paths
+from tasks.winner import keep_winner, register_winner
+
+
+def keep(driver: Driver, dtype: str) -> None:
+    """Save the winner's checkpoint unless it is already there, and write the report."""
+    found, files = driver.search, driver.files
+    driver.write_record()
+    best = found.best
+    if best is not None and best.recipe is not None and best.measurement is not None:
+        kept = keep_winner(
+            driver.bench,
+            best.alias,
+            best.recipe,
+            best.measurement.mask_digest,
+            found.spent.seconds,
+            best.unsealed,
+            dtype,
+            found.budget_of(best.alias),
+        )
+        what = f"{kept['zeros']:,} of {kept['prunable']:,} weights are zero"
+        if found.spec.schemes:
+            what = f"{kept['total']:,} parameters"
+        console.screen().event(f"{best.alias} saved: {what} in the written files")
+        if note := rounding_note(driver.bench, dtype):
+            console.screen().event(note)
+        files.add_facts(checkpoint=kept)
+        # The sealed figures and the record's next commands belong to the finished search.
+        driver.write_record()
+        write_card(str(driver.state.root), driver.run_id)
+    write_report(str(driver.state.root), driver.run_id, None, False)
+
+
+def published(driver: Driver, params: SearchParams) -> dict[str, Any]:
+    """Bring MLflow and Prefect up to date, show the outcome, and return what the command prints."""
+    registered = _publish(driver, params)
+    record = _closing(driver, params, registered)
+    console.screen().outcome(outcome_lines(record))
+    forget_split(params, driver.run_id)
+    return record
+
+
+def _publish(driver: Driver, params: SearchParams) -> dict[str, Any] | None:
+    """Bring MLflow up to date and register the winner; what is there stays as it is.
+
+    Returns:
+        Name, version and address of the winner in the registry; None if it is not there.
+    """
+    files = driver.files
+    facts = files.read_facts()
+    mirrored, registered = in_store(driver.state, facts)
+    wanted = params.register_winner and "checkpoint" in facts and registered is None
+    if not mirrored or wanted:
+        if driver.mirror("FINISHED"):
+            files.add_facts(mirrored=driver.parent, mlflow_place=driver.place)
+        if wanted and register(driver)["ok"]:
+            registered = files.read_facts()["registered"]
+    show(driver)
+    return registered
+
+
+def show(driver: Driver) -> None:
+    """Bring the flow run's page in Prefect up to date with the end of the run."""
+    files = driver.files
+    driver.publish()
+    place = driver.place or files.read_facts().get("mlflow_place", "")
+    if place:
+        driver.shown.mlflow(without_machine_paths(place, driver.state.root))
+    driver.shown.report(run_markdown(driver.record.report, files, place))
+
+
+def register(driver: Driver) -> dict[str, Any]:
+    """Register the winner's checkpoint in MLflow, which must be up to date with the record.
+
+    Returns:
+        The result of :func:`tasks.winner.register_winner`; an unreachable store is an event.
+    """
+    files = driver.files
+    done = register_winner(str(driver.state.root), driver.run_id, driver.parent)
+    if done["ok"]:
+        files.add_facts(registered={key: done[key] for key in ("name", "version", "uri")})
+        # What to do next depends on whether it became champion.
+        driver.write_record()
+        write_page(str(driver.state.root), driver.run_id)
+    else:
+        console.screen().event(
+            f"the winner could not be registered ({done['error']}); its checkpoint lies in "
+            f"{files.winner}; the same command tries again"
+        )
+    return done
+
+
+def _closing(
+    driver: Driver, params: SearchParams, registered: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Build the result that the command prints."""
+    files, facts = driver.files, driver.files.read_facts()
+    report, shown = driver.record.body, driver.record.report
+    found, checkpoint = driver.search.best, facts.get("checkpoint")
+    saved = None if checkpoint is None else checkpoint["out"]
+    return {
+        "run": driver.run_id,
+        "model": params.model,
+        "corpus": params.corpus,
+        "sparsity": shown.sparsity,
+        "goal": shown.goal,
+        "passed": any(e.status == "measured" for e in driver.search.entries if not e.is_baseline),
+        "ended": report["ended"],
+        "dense_perplexity": report["dense_perplexity"],
+        "dense_sealed_perplexity": report["dense_sealed_perplexity"],
+        "best": None if found is None else found.alias,
+        "reference": shown.reference_name,
+        "leaderboard": [row.to_json() for row in leaderboard(shown)],
+        "estimate": facts.get("estimate"),
+        "spent": vars(driver.search.spent),
+        "facts": [
+            text
+            for text in (
+                authorship(shown),
+                lead(shown),
+                draws(shown),
+                *trust(shown),
+                paid(driver.search),
+            )
+            if text
+        ],
+        "given": given(shown),
+        "sealed_set": None if shown.sealed_set is None else shown.sealed_set.to_json(),
+        "notes": driver.notes,
+        "margins": [margin.to_json() for margin in shown.margins],
+        "rung_correlation": shown.rung_correlation,
+        "rung_pairs": shown.rung_pairs,
+        "layer_correlation": shown.layer_correlation,
+        "layer_pairs": shown.layer_pairs,
+        "forecasts": None if (graded := driver.search.forecasts) is None else graded.to_json(),
+        "judging": None if (judging := driver.search.judging) is None else judging.to_json(),
+        "checks": [check.to_json() for check in shown.checks],
+        "report": str(files.page),
+        "checkpoint": saved,
+        "zeros": None if checkpoint is None else checkpoint["zeros"],
+        "prunable": facts.get("prunable"),
+        "registered": registered,
+        "tracking_uri": driver.state.tracking_place,
+        "seconds": sum(facts.get("stages", {}).values()),
+        "next": next_command(driver.search, driver.run_id, facts),
+    }

@@ -1,0 +1,101 @@
+"""What precedes the steps of a search: model and text, the note of a look, the dense model."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, Part
+from autoprune.models.gguf_reading import quantisation
+from autoprune.text.beginning import beginning_rule
+from autoprune.text.overlap import shared_text
+from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
+from tasks.recorded import recorded
+from tasks.sealed_looks import record_look, standing
+from tasks.search_bench import SearchBench
+from tasks.state import folder_tag
+
+if TYPE_CHECKING:
+    from autoprune.evaluation.perplexity import Evaluation
+
+
+def prepare(bench: SearchBench) -> dict[str, Any]:
+    """Load the model and split the text; :func:`tasks.calibrate.calibrate` comes next.
+
+    Returns:
+        What the record says about the model and the text.
+    """
+    return recorded("prepare", f"prepare {bench.run_id}", _prepared)(bench)
+
+
+def _prepared(bench: SearchBench) -> dict[str, Any]:
+    started = time.monotonic()
+    layers = bench.layers
+    parts = {}
+    for name in (CALIBRATION, SELECTION, SEALED):
+        corpus = getattr(bench.splits, name)
+        windows = bench.part(name)
+        parts[name] = {
+            "documents": len(corpus.documents),
+            "digest": corpus.digest,
+            "windows": len(windows),
+            "tokens": windows.numel(),
+        }
+    return {
+        "model_digest": bench.loaded.source.digest,
+        "blocks": layers[-1].block + 1,
+        "prunable": bench.prunable,
+        "layer_numel": {layer.name: layer.numel for layer in layers},
+        "parts": parts,
+        "beginning_token": beginning_rule(bench.loaded.tokenizer),
+        "windows_version": WINDOWS_VERSION,
+        "fewer_windows": fewer_than_asked(
+            f"the sealed part of {bench.text.corpus}",
+            parts[SEALED]["windows"],
+            bench.text.counts[SEALED],
+            bench.text.seqlen,
+        ),
+        "sealed_set": standing(bench.state, bench.splits, _look_of(bench)).to_json(),
+        "quantised": quantisation(bench.loaded.source),
+        "overlap": shared_text(bench.splits),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def note_look(bench: SearchBench, again: str = "") -> dict[str, Any]:
+    """Note the search's one look at the sealed text, before anything is measured there.
+
+    Args:
+        bench: The search's bench.
+        again: When a further look was requested, which counts separately; empty: the first look.
+
+    Returns:
+        ``sealed_looks``: looks of all runs so far, this one included; ``sealed_set``: what was
+        known about the set before it.
+    """
+
+    def noted() -> dict[str, Any]:
+        splits, look = bench.splits, _look_of(bench) + (f", again {again}" if again else "")
+        known = standing(bench.state, splits, look).to_json()
+        text, whole = splits.sealed.digest, splits.whole
+        looks = record_look(bench.state, text, look, whole, kind="search", splits=splits)
+        return {"sealed_looks": looks, "sealed_set": known}
+
+    return recorded("look at the seal", f"{bench.run_id} opens the sealed text", noted)()
+
+
+def _look_of(bench: SearchBench) -> str:
+    """Name of a search in the ledger.
+
+    Two state folders may have searches of the same name, and so may one, after `autoprune rm`.
+    """
+    name = f"search {bench.run_id}, {folder_tag(bench.state)}"
+    return f"{name}, {bench.log_id}" if bench.log_id else name
+
+
+def measure_dense(bench: SearchBench, part: Part) -> "Evaluation":
+    """Measure the model before pruning on one part of the text."""
+
+    def measured() -> "Evaluation":
+        bench.dense.restore()
+        return bench.evaluate(part)
+
+    return recorded("dense", f"dense perplexity on {part}", measured)()
