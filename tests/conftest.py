@@ -153,13 +153,10 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
     """A state folder without runs; flows run as plain functions, no endpoint is set."""
+    from tests.support.own_state import new_state
+
     folder = tmp_path / "state"
-    folder.mkdir()
-    shutil.copy(empty_store, folder / empty_store.name)
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(folder))
-    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
-        monkeypatch.delenv(name, raising=False)
+    new_state(folder, empty_store, monkeypatch)
     return folder
 
 

@@ -8,12 +8,10 @@ import pytest
 
 from autoprune.errors import UsageError
 from flows.search import search
-from flows.search.params import SearchParams
 from flows.search.unchanged import require_same_sources
-from tasks import steps
 from tasks.run_files import RunFiles
 from tasks.state import State
-from tests.support.small_search import SIZES
+from tests.support.small_search import interrupt, small
 from tests.support.tiny_subject import save_subject, tiny_subject
 
 KNOWN = {"model_digest": "a" * 64, "parts": {"sealed": {"digest": "b" * 64, "windows": 3}}}
@@ -39,19 +37,11 @@ def test_an_edited_text_or_model_is_refused_until_it_is_put_back(
     tiny_folder: Path, rows: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
-    params = SearchParams(
-        **SIZES, model=str(model), corpus=str(rows), designer="random", sandbox="off",
-        repairs="none", draws=1, candidates=2, slots=2, register_winner=False, run="mine",
+    params = small(
+        model, rows, repairs="none", draws=1, candidates=2, slots=2, register_winner=False,
+        run="mine",
     )  # fmt: skip
-    measure, done = steps.WORK["measure"], []
-
-    def stopped(*args: object) -> object:
-        done.append(args)
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        return measure(*args)
-
-    monkeypatch.setitem(steps.WORK, "measure", stopped)
+    interrupt(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         search.fn(params)
     files = RunFiles.of(State.open(), "mine")

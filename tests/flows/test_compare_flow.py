@@ -28,6 +28,7 @@ from tasks.state import State
 from tests.support import forked
 from tests.support.command_line import CommandLine
 from tests.support.held import hold
+from tests.support.mlflow_runs import children_of
 from tests.support.prefect_stack import until
 from tests.support.small_comparison import LINE, Compared
 
@@ -292,7 +293,7 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
     assert (result["measured"], result["cached"]) == (1, 3)
     assert result["mlflow_run"] == cut.info.run_id
     assert client.get_run(cut.info.run_id).info.status == "FINISHED"
-    children = client.search_runs(place, f"tags.`mlflow.parentRunId` = '{cut.info.run_id}'")
+    children = children_of(client, cut.info.run_id)
     assert [child.data.metrics["draws_total"] for child in children] == [1] * 3
 
 

@@ -15,6 +15,7 @@ from tasks import compare_cells as cells
 from tasks.mirror import tracker_of
 from tasks.state import PAGE_VARIABLE, State
 from tests.support.command_line import CommandLine
+from tests.support.mlflow_runs import children_of
 from tests.support.small_comparison import LINE, Compared
 
 
@@ -24,9 +25,7 @@ def client(home: Path) -> MlflowClient:
 
 
 def children(client: MlflowClient, parent: str) -> dict[str, Run]:
-    place = [client.get_run(parent).info.experiment_id]
-    found = client.search_runs(place, f"tags.`mlflow.parentRunId` = '{parent}'", max_results=100)
-    return {run.info.run_name: run for run in found}
+    return {run.info.run_name: run for run in children_of(client, parent)}
 
 
 def test_a_comparison_is_a_run_with_a_child_per_row(

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from autoprune import numerics
-from autoprune.comparison.cells import CellStore
-from autoprune.comparison.recorded_tables import tables_of_record
-from autoprune.errors import DamagedFileError, UsageError
+from autoprune.errors import UsageError
 from autoprune.evaluation.perplexity import perplexity_of
 from autoprune.models.reference import DEMO_MODEL
 from tests.support.command_line import CommandLine
@@ -170,27 +167,6 @@ def test_a_cell_of_another_arithmetic_text_or_model_does_not_count(
     assert compared(record=str(record), **alone)["cached"] == 0
 
 
-def test_a_damaged_or_incomplete_record_says_so(compared: Compared, tmp_path: Path) -> None:
-    record = tmp_path / "r"
-    compared(record=str(record), methods="wanda", draws=1)
-    cells = sorted((record / "cells").glob("*/*.json"))
-    text = cells[0].read_text()
-    cells[0].write_text(text.replace('"zeros": ', '"zeros": 1'))
-    with pytest.raises(DamagedFileError, match="its digest does not match"):
-        tables_of_record(str(record), None, None)
-    cells[0].unlink()
-    with pytest.raises(DamagedFileError, match="lacks the cell"):
-        tables_of_record(str(record), None, None)
-    cells[0].write_text(cells[1].read_text())
-    with pytest.raises(DamagedFileError, match="the cell of another key"):
-        tables_of_record(str(record), None, None)
-    (record / "record.json").write_text("{")
-    with pytest.raises(DamagedFileError, match="is damaged"):
-        tables_of_record(str(record), None, None)
-    with pytest.raises(UsageError, match=r"holds no record\.json"):
-        tables_of_record(str(tmp_path), None, None)
-
-
 def test_wrong_use_is_refused_at_once(cli: CommandLine) -> None:
     for line, shown in (
         ("some-model --from r", "so MODEL can change nothing"),
@@ -202,14 +178,3 @@ def test_wrong_use_is_refused_at_once(cli: CommandLine) -> None:
         ("m --methods wanda --suite reasonin", "did you mean reasoning"),
     ):
         cli.refuses(f"compare {line}", shown)
-
-
-def test_a_destroyed_model_comes_back_from_the_record(tmp_path: Path) -> None:
-    part = {"nll": [1.0, float("inf")], "perplexity": float("inf"), "tokens": 3, "seconds": 1.0}
-    record = {"status": "ok", "sealed": part, "selection": part | {"nll": [1.0, 2.0]}}
-    store = CellStore(tmp_path / "a", tmp_path / "b")
-    store.keep({"of": "it"}, record)
-    (path,) = (tmp_path / "b").glob("cells/*/*.json")
-    json.loads(path.read_text(), parse_constant=pytest.fail)
-    assert CellStore(tmp_path / "c", tmp_path / "b").find({"of": "it"}) == record
-    assert torch.tensor(record["sealed"]["nll"]).isinf().any()

@@ -1,7 +1,6 @@
 """Figures beside the perplexity, and every method that published tables name."""
 
 import json
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,14 @@ import torch
 from autoprune.checkpoint.compact import write_compact
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
-from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import masters
 from flows.compare.params import CompareParams
 from flows.compare.table import rendered
 from tasks import compare_cells, compare_suites
-from tasks.compare_bench import CompareBench
-from tasks.state import State
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
-from tests.support.tiny_subject import tiny_subject
 
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
 
@@ -171,49 +166,14 @@ def test_kept_figures_stand_when_pruning_again_for_a_suite_fails(
 def test_a_suite_is_another_when_a_file_that_it_names_has_changed(
     compared: Compared, text_file: Path, tmp_path: Path
 ) -> None:
-    other, tasks = tmp_path / "other.txt", tmp_path / "tasks"
+    other = tmp_path / "other.txt"
     other.write_text(text_file.read_text().replace("a", "o"))
-    tasks.mkdir()
     suite = f"lm:corpora={other},windows=2,seqlen=32"
     first = compared("wanda", suite=suite)
     assert compared("wanda", suite=suite)["measured"] == 0
     other.write_text(text_file.read_text().replace("e", "i"))
     second = compared("wanda", suite=suite)
     assert (second["measured"], second["rows"] != first["rows"]) == (2, True)
-    # Of a folder all files but weights; the compared text itself is in every key by its windows.
-    assert digests_of_files({"corpora": [str(text_file)]}, (str(text_file),)) == []
-    assert digests_of_files({"folder": str(tasks), "live": ""}) == []
-    (tasks / "own.yaml").write_text("task: own")
-    (tasks / "own.jsonl").write_text("{}")
-    (tasks / "w.safetensors").write_text("{}")
-    before = digests_of_files({"folder": str(tasks)})
-    (tasks / "own.jsonl").write_text('{"text": "a"}')
-    assert len(before) == 2 and digests_of_files({"folder": str(tasks)}) != before
-
-
-def test_a_suite_is_another_by_another_dense_model_or_template(
-    tiny_folder: Path, home: Path, tmp_path: Path
-) -> None:
-    model, dense = (Path(shutil.copytree(tiny_folder, tmp_path / name)) for name in "md")
-    names = ("lm", "reasoning")
-    suites = [{"name": name, "settings": {"dense": str(dense)} if name == "lm" else {}}
-              for name in names]  # fmt: skip
-
-    def keys() -> dict[str, Any]:
-        sizes: dict[str, Any] = {"samples": 1, "seqlen": 8, "counts": {}}
-        with CompareBench(
-            str(model), State.open(home), corpus="text", suites=suites, **sizes
-        ) as bench:
-            return compare_suites.suite_keys(bench, {"method": {}})
-
-    first = keys()
-    assert keys() == first
-    tiny_subject(seed=1).model.save_pretrained(dense)
-    second = keys()
-    assert [second[name] == first[name] for name in names] == [False, True]
-    (model / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
-    third = keys()
-    assert [third[name] == second[name] for name in names] == [False, False]
 
 
 def test_bytes_are_those_of_the_saved_folder_and_its_compact_form(

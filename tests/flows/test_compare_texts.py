@@ -8,13 +8,12 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from autoprune.errors import AutopruneError
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
-from tasks.compare_remote import comparison_bench, comparison_config, require_same_work
 from tasks.mirror import tracker_of
 from tasks.state import State
 from tests.support.command_line import CommandLine
+from tests.support.mlflow_runs import children_of
 from tests.support.small_comparison import SMALL, Compared
 
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
@@ -82,9 +81,7 @@ def test_every_method_that_reads_text_is_measured_on_each(
     assert [row["calibration"] for row in table] == [None, *names]
     assert "wanda@own" in (out / "comparison.tex").read_text()
     client = tracker_of(State.open(home)).client
-    parent = client.get_run(found["mlflow_run"])
-    query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    children = client.search_runs([parent.info.experiment_id], query)
+    children = children_of(client, found["mlflow_run"])
     assert {run.data.params.get("calibration") for run in children} == {None, *names}
 
     # From the record alone, without the model and the texts, and with another baseline.
@@ -115,27 +112,6 @@ def test_suites_leave_out_what_any_of_the_texts_holds_for_all_cells_alike(
     assert compared("wanda", calibration_text=texts[1:], **near)["failed"] == 0
     more = compared("wanda", calibration_text=texts[1:], **(near | {"draws": 2}))
     assert (more["measured"], more["failed"]) == (1, 0)
-
-
-def test_a_worker_has_the_same_draws_or_is_refused(
-    tiny_folder: Path, text_file: Path, other: Path, home: Path
-) -> None:
-    state = State.open(home)
-    own = {
-        "corpus": str(text_file),
-        "samples": 4, "seqlen": 32, "counts": {"selection": 3, "sealed": 4}, "text_split": 0,
-        "asked": "here", "expected": [], "peers": {}, "suites": [], "own_distance": {},
-        "precision": "auto", "texts": {"two": str(other), "own": "self-generated"}, "seeds": 1,
-    }  # fmt: skip
-    config = {"model": str(tiny_folder), "seed": 0, "dtype": "float32", "bench": own}
-    with comparison_bench(state, config) as bench:
-        sent = comparison_config(bench, None)
-    with comparison_bench(state, sent) as bench:
-        require_same_work(bench, sent)
-        assert len(sent["text_draws"]["own"]) == 1
-        sent["text_draws"]["own"][0] = "else"
-        with pytest.raises(AutopruneError, match="calibration text own on this worker"):
-            require_same_work(bench, sent)
 
 
 def test_study_answers_with_the_line_that_does_it(cli: CommandLine) -> None:

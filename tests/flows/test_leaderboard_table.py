@@ -1,13 +1,11 @@
 """The leaderboard in a terminal: wide ones, narrow ones, figures far from the rest."""
 
-import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from autoprune.report.data import ReportEntry, RunReport
-from autoprune.report.leaderboard import LeaderboardRow, leaderboard, leaderboard_from_json
+from autoprune.report.leaderboard import LeaderboardRow
 from flows.search.leaderboard import table
 from tasks.publish import table_row
 
@@ -80,27 +78,6 @@ def test_a_figure_of_masks_alone_says_so() -> None:
     alone = LeaderboardRow.of(stopped)
     assert "stopped, masks alone" in table([alone]) and "masks alone" not in table(ROWS)
     assert table_row(alone, "Wanda")["verdict"] == "stopped, masks alone"
-    whole = replace(stopped, rungs=few | {"all windows": 31.0})
-    found = [row.left_out for row in leaderboard(replace(RUN, entries=(stopped, whole)))]
-    assert found == ["masks alone", ""]
-
-
-def test_the_best_come_first_and_what_was_made_by_hand_is_named_so() -> None:
-    entries = (
-        _recorded("C1", verdict="rejected", code="non_finite"),
-        _recorded("wanda", kind="baseline", rank=2, perplexity=math.inf),
-        _recorded("ria", kind="baseline", rank=1, verdict="winner"),
-        _recorded("C2", verdict="unmeasured"),
-    )
-    found = leaderboard(replace(RUN, entries=entries))
-    assert [(row.candidate, row.verdict) for row in found] == [
-        ("ria", "winner"),
-        ("wanda", "baseline"),
-        ("C1", "rejected"),
-        ("C2", "unmeasured"),
-    ]
-    assert found[1].perplexity is None
-    assert leaderboard_from_json([row.to_json() for row in found]) == found
 
 
 def test_a_sealed_figure_that_failed_says_so() -> None:

@@ -35,14 +35,9 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 
 
 @pytest.fixture
-def state(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> State:
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "text.txt").write_text(TEXT)
-    found = State.open()
-    shutil.copy(empty_store, found.tracking_database)
-    return found
+def state(home: Path) -> State:
+    (home.parent / "text.txt").write_text(TEXT)
+    return State.open()
 
 
 @pytest.fixture

@@ -10,13 +10,12 @@ from transformers import AutoModelForCausalLM
 import autoprune
 from autoprune.schemes import build_scheme
 from flows.search import search
-from flows.search.params import SearchParams
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tasks.track import registry
 from tasks.track.runs import Tracker
 from tests.support.command_line import CommandLine
-from tests.support.small_search import SIZES
+from tests.support.small_search import small
 
 RATES = "width:rates=(ramp:half_width=0.3,relax_last=0.5)"
 
@@ -61,11 +60,10 @@ def test_a_folder_of_different_widths_goes_through_all_commands(
 def test_a_search_evolves_rates_and_registers_its_winner(
     tiny_folder: Path, text_file: Path, home: Path
 ) -> None:
-    asked = {"model": str(tiny_folder), "corpus": str(text_file), "designer": "genetic"}
-    schemes = {"schemes": "width:score=random,fit=false,parts=mlp,rates=given:0.9/0.1"}
-    params = SearchParams(
-        **SIZES | asked | schemes, sparsity=0.3, fitness="kl", candidates=6, slots=2, run="rates"
-    )
+    params = small(
+        tiny_folder, text_file, designer="genetic", sparsity=0.3, fitness="kl", candidates=6,
+        schemes="width:score=random,fit=false,parts=mlp,rates=given:0.9/0.1", slots=2, run="rates",
+    )  # fmt: skip
     record = search.fn(params)
     tried = [row["candidate"] for row in record["leaderboard"]]
     scores = [row["score"] for row in record["leaderboard"] if row.get("score") is not None]

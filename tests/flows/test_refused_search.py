@@ -16,7 +16,7 @@ from tasks.design import DesignerSession
 from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles
 from tasks.state import State
-from tests.support.small_search import SIZES
+from tests.support.small_search import small
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,7 @@ def test_a_search_asks_the_designer_that_auto_meant_when_it_began(
 
     monkeypatch.setattr(DesignerSession, "check", lambda _: None)
     monkeypatch.setitem(steps.WORK, "measure", stopped)
-    place = {"model": str(tiny_folder), "corpus": str(text_file)}
-    params = SearchParams(**SIZES | place, sandbox="off", run="mine")
+    params = small(tiny_folder, text_file, designer="auto", run="mine")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     with pytest.raises(KeyboardInterrupt):
         search.fn(params)

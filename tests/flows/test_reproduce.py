@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.saved_type import matrix_types
 from flows.search import search
-from flows.search.params import SearchParams
 from tasks.mirror import tracker_of
 from tasks.reproduce import reproduce
 from tasks.state import State
 from tasks.track.runs import MASKS_TAG, SHEET_FILE, local_path
 from tests.support.command_line import CommandLine
-from tests.support.small_search import ANSWERS, SIZES, script
+from tests.support.own_state import module_state, use_state
+from tests.support.small_search import ANSWERS, script, small
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,7 @@ def searched(
 ) -> Path:
     """State folder of a small search whose own files are gone."""
     folder = tmp_path_factory.mktemp("searched")
-    with pytest.MonkeyPatch.context() as patch:
-        in_folder(folder, patch)
-        shutil.copy(empty_store, folder / empty_store.name)
+    with module_state(folder, empty_store):
         # In half precision, as most published models are.
         half = shutil.copytree(tiny_folder, folder / "half")
         AutoModelForCausalLM.from_pretrained(half, dtype=torch.bfloat16).save_pretrained(half)
@@ -40,25 +38,16 @@ def searched(
     return folder
 
 
-def in_folder(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Have commands of this process use a state folder, unrecorded by Prefect."""
-    patch.setenv("AUTOPRUNE_HOME", str(folder))
-    patch.setenv("AUTOPRUNE_PREFECT", "off")
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
-        patch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def home(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """That folder; whoever changes it changes it back."""
-    in_folder(searched, monkeypatch)
+    use_state(searched, monkeypatch)
     return searched
 
 
 def _search(tiny_folder: Path, text_file: Path, folder: Path) -> None:
-    asked = {"model": str(tiny_folder), "corpus": str(text_file), "sandbox": "off", "run": "gone"}
     answers = {"designer": "scripted", "script": script(folder, ANSWERS)}
-    search.fn(SearchParams(**SIZES | asked | answers, candidates=3, slots=3, seed=3))
+    search.fn(small(tiny_folder, text_file, **answers, candidates=3, slots=3, seed=3, run="gone"))
     state = State.open()
     for lost in (state.runs, state.store, state.inputs):
         shutil.rmtree(lost, ignore_errors=True)

@@ -1,26 +1,26 @@
 """Candidates measured by workers, of Dask or Ray too: the same graph as in one process."""
 
+import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autoprune.errors import AutopruneError, PrerequisiteError
-from autoprune.search.spec import SearchSpec
+from autoprune.errors import PrerequisiteError
 from flows.runners import RUNNERS, workers
 from flows.search import opening as searching
 from flows.search import search
 from flows.search.params import SearchParams
 from flows.terminal import console
-from tasks import remote, steps
-from tasks.search_bench import SearchBench
-from tasks.state import State
+from tasks import steps
 from tests.support.command_line import CommandLine
 from tests.support.inline_workers import Inline
-from tests.support.small_search import FEW, LINE, SIZES, graph
+from tests.support.own_state import module_state
+from tests.support.small_search import FEW, LINE, graph, small
 
-ASKED = f"{LINE} --designer random --candidates 3 --slots 3 --no-register-winner"
+ASKED = f"{LINE} {FEW} --designer random --candidates 3 --slots 3 --no-register-winner"
 
 
 def nothing_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,56 +33,52 @@ def nothing_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(steps.WORK, name, wrong)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search found: the digest of its graph, and its leaderboard as its record has it."""
+
+    graph: str
+    leaderboard: Any
+
+
+@pytest.fixture(scope="module")
+def here(
+    tiny_folder: Path, text_file: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Found:
+    """The same search, done in one process."""
+    with module_state(tmp_path_factory.mktemp("here"), empty_store):
+        params = small(
+            tiny_folder, text_file, pattern="2:4", repairs="none", candidates=3, slots=3,
+            register_winner=False, run="here",
+        )  # fmt: skip
+        record = json.loads(json.dumps(search.fn(params)["leaderboard"]))
+        return Found(graph("here"), record)
+
+
 def test_workers_that_answer_in_another_order_give_the_same_graph(
-    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+    here: Found, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = cli.record(f"{ASKED} --run here")
     nothing_is_done_here(monkeypatch)
     inline = Inline()
     monkeypatch.setattr(searching, "workers", inline.started)
-    second = cli.record(f"{ASKED} --run there")
+    record = cli.record(f"{ASKED} --run there")
     assert len(inline.done) == len(set(inline.done)) > 3
-    assert graph("there") == graph("here")
-    assert second["leaderboard"] == first["leaderboard"]
+    assert Found(graph("there"), record["leaderboard"]) == here
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dask", "ray"])
 def test_workers_give_the_same_graph(
-    kind: str, cli: CommandLine, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    kind: str, here: Found, cli: CommandLine, migrated: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     pytest.importorskip(f"prefect_{kind}")
-    line = f"{ASKED} {FEW}"
-    first = cli.record(f"{line} --run here")
     nothing_is_done_here(monkeypatch)
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     shared = f"--shared-store file://{tmp_path / 'shared'}"
-    second = cli.record(f"{line} --run there --runner {kind} --workers 1 {shared}")
-    assert graph("there") == graph("here")
-    assert second["leaderboard"] == first["leaderboard"]
+    record = cli.record(f"{ASKED} --run there --runner {kind} --workers 1 {shared}")
+    assert Found(graph("there"), record["leaderboard"]) == here
     assert list((tmp_path / "shared").rglob("*.safetensors"))
-
-
-def test_a_worker_with_other_text_or_versions_refuses(
-    tiny_folder: Path, text_file: Path, home: Path
-) -> None:
-    spec = SearchSpec(model=str(tiny_folder), corpus=str(text_file), **SIZES)
-    place = str(tiny_folder), State.open(home)
-    with SearchBench(*place, spec=spec, run_id="there", designs_in="off") as bench:
-        config = remote.bench_config(bench, None)
-    assert remote._opened(config).run_id.startswith("there")
-    for change, shown in (
-        (
-            {"parts": config["parts"] | {"selection": "00" * 32}},
-            "selection windows .*of the search",
-        ),
-        ({"parts": config["parts"] | {"calibration": "00" * 32}}, "calibration windows .*differs"),
-        ({"computed_by": config["computed_by"] | {"torch": "1"}}, "and the search by 1;"),
-        ({"device": "nonsense"}, "the device 'nonsense' cannot be used"),
-    ):
-        with pytest.raises(AutopruneError, match=shown):
-            remote._opened(config | change)
-        assert not remote._open
 
 
 def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:

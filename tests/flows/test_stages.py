@@ -1,6 +1,5 @@
 """Single stages of a search: a broken one driven to its end by them, a finished one made again."""
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,8 @@ from tasks import steps
 from tasks.run_files import RunFiles, read_object
 from tasks.sealed_looks import sets_on_record
 from tasks.state import State
-from tests.support.small_search import ANSWERS, SIZES, graph, script
+from tests.support.own_state import module_state
+from tests.support.small_search import ANSWERS, graph, script, small
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +30,15 @@ def params(
 ) -> Iterator[SearchParams]:
     """Of a search of seconds that a script designs, in a state folder of this module."""
     folder = tmp_path_factory.mktemp("stages")
-    shutil.copy(empty_store, folder / empty_store.name)
     answers = script(folder, [ANSWERS[0], ANSWERS[2]])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUTOPRUNE_HOME", str(folder))
-        patch.setenv("AUTOPRUNE_PREFECT", "off")
+    with module_state(folder, empty_store) as patch:
         # Stages compute on the search's device, whatever this process would choose.
         patch.setenv("AUTOPRUNE_DEVICE", "nonsense")
-        patch.setenv("AUTOPRUNE_LEDGER", str(folder / "ledger.jsonl"))
-        for name in ("OPENAI_BASE_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
-            patch.delenv(name, raising=False)
-        yield SearchParams(
-            model=str(tiny_folder), corpus=str(text_file), designer="scripted", script=answers,
-            sandbox="off", **SIZES, candidates=2, slots=2, draws=1, repairs="none", run="whole",
+        yield small(
+            tiny_folder, text_file, designer="scripted", script=answers, candidates=2, slots=2,
+            draws=1, repairs="none", run="whole", device="cpu",
             # Which answer a question gets follows from the seed; here the one that holds no metric.
-            seed=1, device="cpu",
+            seed=1,
         )  # fmt: skip
 
 

@@ -1,10 +1,16 @@
 """Sizes of a search of seconds."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from autoprune.search.search import Search
+from autoprune.search.steps import Measure
+from flows.search.params import SearchParams
+from tasks import steps
 from tasks.state import State
 
 SIZES: dict[str, Any] = {
@@ -28,6 +34,36 @@ ANSWERS = [
     "allocation: uniform\n",
     "because: this answer holds no metric",
 ]
+
+
+def small(model: Path, text: Path, **changes: Any) -> SearchParams:
+    """Parameters of a search of these sizes that asks no language model and no container."""
+    places: dict[str, Any] = {"model": str(model), "corpus": str(text)}
+    return SearchParams(**(SIZES | places | {"designer": "random", "sandbox": "off"} | changes))
+
+
+def interrupt(
+    monkeypatch: pytest.MonkeyPatch,
+    number: int = 1,
+    what: Callable[[Measure], bool] = lambda wanted: True,
+) -> None:
+    """Press Ctrl-C as searches of this process begin a measurement; only once.
+
+    Args:
+        monkeypatch: Undoes it.
+        number: Of the measurement among those that count, from 1.
+        what: Which ones count.
+    """
+    measure, begun = steps.WORK["measure"], [0]
+
+    def interrupted(bench: Any, wanted: Measure, *rest: Any) -> Any:
+        if what(wanted):
+            begun[0] += 1
+            if begun[0] == number:
+                raise KeyboardInterrupt
+        return measure(bench, wanted, *rest)
+
+    monkeypatch.setitem(steps.WORK, "measure", interrupted)
 
 
 def script(folder: Path, answers: list[str]) -> str:
