@@ -17,7 +17,7 @@ def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B0
     params.check()
     # A worker imports flows to look for their hooks, also while it cancels a run; that must not
     # load torch.
-    from flows.search.opening import helped, is_done, opened_search, say_ahead, working
+    from flows.search.opening import announce, helped, is_done, opened_search, working
     from flows.search.publishing import keep, published
     from flows.search.stopping import stopping_well
 
@@ -27,7 +27,7 @@ def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B0
             driver.shown.stages(driver.run_id)
             if not done:
                 with working(driver, session, params) as facts:
-                    say_ahead(driver, facts)
+                    announce(driver, facts)
                     with helped(driver, params):
                         driver.run()
                     keep(driver, params.dtype)

@@ -154,7 +154,7 @@ def working(
             driver.files.add_facts(designer=session.label, designer_answers=seen_answers)
 
 
-def say_ahead(driver: Driver, facts: dict[str, Any]) -> None:
+def announce(driver: Driver, facts: dict[str, Any]) -> None:
     """Say before the first step how often the sealed text was looked at, and what time is needed.
 
     Args:
