@@ -18,6 +18,7 @@ from autoprune.models.reference import ModelSource, resolve
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Report, silent
 from autoprune.pruning import DenseWeights, vectors_of
+from autoprune.schemes import BlockScans
 from autoprune.statistics.statistics import Statistics, stored_statistics
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
@@ -64,6 +65,7 @@ class ModelBench:
         )
         self._statistics: tuple[int, DrawStatistics] | None = None
         self._context: ModelContext | None = None
+        self.scans = BlockScans()
         # The model while another stands in its place.
         self._whole: PreTrainedModel | None = None
 
@@ -252,6 +254,7 @@ class ModelBench:
         """Release the model and everything that belongs to it."""
         self.windows.clear()
         self._statistics = self._context = None
+        self.scans = BlockScans()
         for name in ("splits", "loaded", "layers", "vectors", "source_tokenizer", "dense"):
             self.__dict__.pop(name, None)
 

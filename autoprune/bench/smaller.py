@@ -29,6 +29,7 @@ from autoprune.schemes import (
     Shrunk,
     build_scheme,
     parts_of,
+    remembering,
     shrink,
 )
 from autoprune.spelling import split_outside
@@ -240,8 +241,10 @@ def shrunken(
     windows = bench.drawn_windows(draw) if how.reads_text else None
     fresh = bench.fresh_windows(how.fresh_windows, draw)
     smaller = copy.deepcopy(bench.loaded.model)
-    made = how.apply(
-        smaller, target, windows, fresh=fresh, seed=seed, precision=precision, report=bench.report
-    )
+    with remembering(bench.scans):
+        made = how.apply(
+            smaller, target, windows, fresh=fresh, seed=seed, precision=precision,
+            report=bench.report,
+        )  # fmt: skip
     with bench.holding(smaller):
         yield made

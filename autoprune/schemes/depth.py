@@ -15,6 +15,7 @@ from autoprune.progress import Report, silent
 from autoprune.schemes.exchange import exchange_blocks
 from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
 from autoprune.schemes.plan import SchemePlan, Step
+from autoprune.schemes.scans import scanned
 from autoprune.schemes.scheme import SCHEMES, Scheme
 from autoprune.schemes.seam import patch_seams
 from autoprune.schemes.surgery import block_parameters, without_blocks
@@ -115,7 +116,7 @@ class Depth(Scheme):
                     f"that may go; lower it, or protect fewer ({self.text}, protect=none)"
                 )
             if not left or self.criterion == "greedy":
-                left = self._scores(model, windows, candidates, removed, seed, report)
+                left = self._scores(model, windows, sizes, candidates, removed, seed, report)
                 scores = scores | left
             best = min(candidates, key=left.__getitem__)
             if gone + sizes[best] / 2 > goal:
@@ -148,6 +149,7 @@ class Depth(Scheme):
         self,
         model: PreTrainedModel,
         windows: Tensor | None,
+        sizes: Sequence[int],
         candidates: Sequence[int],
         removed: Sequence[int],
         seed: int,
@@ -161,11 +163,15 @@ class Depth(Scheme):
         if self.criterion == "magnitude":
             return magnitudes(model)
         assert windows is not None
-        if self.criterion == "influence":
-            return influences(model, windows, report=report)
-        if self.criterion == "taylor":
-            return taylor(model, windows, report=report)
-        return _perplexities(model, windows, candidates, removed, report)
+        text, kind = windows, self.criterion
+        if kind == "influence":
+            return scanned(kind, text, sizes, (), lambda: influences(model, text, report=report))
+        if kind == "taylor":
+            return scanned(kind, text, sizes, (), lambda: taylor(model, text, report=report))
+        asked = (candidates, removed)
+        return scanned(
+            "perplexity", text, sizes, asked, lambda: _perplexities(model, text, *asked, report)
+        )
 
 
 def _perplexities(

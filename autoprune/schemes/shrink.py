@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.progress import Report, silent
 from autoprune.schemes.plan import SchemePlan
+from autoprune.schemes.scans import seconds_spared
 from autoprune.schemes.scheme import Scheme
 from autoprune.schemes.surgery import block_parameters
 
@@ -28,7 +29,7 @@ class Shrunk:
         parameters_before: Parameters of the whole model, tied ones counted once.
         parameters: Parameters counted in the smaller model.
         notes: What readers of its figures must know.
-        seconds: Wall-clock time, repair included.
+        seconds: Wall-clock time, repair included, and the time of scans that were remembered.
         budget: What a budget in bytes or speed asked for and reached; empty for a share.
     """
 
@@ -85,7 +86,7 @@ def shrink(
         UsageError: If the target is out of reach or the scheme needs text and there is none.
         AutopruneError: If the family cannot be made smaller in this way.
     """
-    started = time.perf_counter()
+    started = time.perf_counter() + seconds_spared()
     require_share(target)
     if windows is None and scheme.reads_text:
         raise UsageError(f"the scheme {scheme.text!r} reads calibration text and none is given")
@@ -111,5 +112,6 @@ def shrink(
     notes = list(plan.notes)
     if finish is not None:
         notes += finish(model)
-    seconds = time.perf_counter() - started
+    # A scan that an earlier scheme has paid for counts for this one too.
+    seconds = time.perf_counter() + seconds_spared() - started
     return Shrunk(plan, before, model.num_parameters(), tuple(notes), seconds)

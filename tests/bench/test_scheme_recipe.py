@@ -2,12 +2,15 @@
 
 import copy
 import functools
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.bench import scheme_recipe
@@ -22,6 +25,7 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.structure import find_blocks
 from autoprune.recipe import Recipe
+from autoprune.schemes import depth
 
 
 def recipe(text: str, solver: str = "none") -> Recipe:
@@ -98,6 +102,40 @@ def test_what_is_dense_stays_so_while_a_smaller_model_is_held(
             assert bench.evaluate("selection").nll == found.nll
         assert bench.loaded.model is whole
         assert max(bench.evaluate("selection", kl=True).kl) < 1e-5
+
+
+def test_schemes_of_one_model_and_text_share_the_scan_of_its_blocks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned: list[int] = []
+    real = depth.losses_without
+
+    def slow(model: PreTrainedModel, windows: Tensor, *rest: Any, **more: Any) -> dict[int, float]:
+        scanned.append(len(windows))
+        time.sleep(0.5)
+        return real(model, windows, *rest, **more)
+
+    monkeypatch.setattr(depth, "losses_without", slow)
+    alone = Shrinking.parse("depth").apply(
+        copy.deepcopy(bench.loaded.model), 0.5, bench.drawn_windows()
+    )
+    assert len(scanned) == 1
+    first = bench.measure(recipe("depth"), 0.5)
+    others = ("depth:patch=none", "depth:criterion=search", "depth+width")
+    for text in others:
+        with bench.pruned(recipe(text), 0.5) as outcome:
+            # What was spared counts, or a method would look cheaper for its place in a table.
+            assert outcome.seconds >= 0.5, text
+    assert len(scanned) == 2
+    with bench.pruned(recipe("depth"), 0.5) as again:
+        assert isinstance(again, SmallerOutcome)
+        assert again.shrunk.plan.facts == alone.plan.facts and len(scanned) == 2
+        assert again.mask_digest == first.mask_digest
+    bench.measure(recipe("depth"), 0.5, draw=1)
+    assert len(scanned) == 3
+    # Outside of a bench nothing is remembered.
+    Shrinking.parse("depth").apply(copy.deepcopy(bench.loaded.model), 0.5, bench.drawn_windows())
+    assert len(scanned) == 4
 
 
 def test_a_store_that_fails_is_no_fault_of_the_scheme(
