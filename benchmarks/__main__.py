@@ -28,6 +28,7 @@ CATALOGUE = {
     "arms": "ways to propose at equal evaluations: graph, list, placebo, Optuna, GP, chance, grid",
     "forecasting": "which of two measured recipes is better, asked with a list and with the graph",
     "verifiers": "wrong steps of worked solutions, found by each verifier: AUROC, and by chance",
+    "best_of": "best of eight replies by each verifier against a reply picked at random",
     "instruct": "200 threads with planted faults through `autoprune instruct`: counts by reason",
     "judging": "recorded searches replayed with a judge: measurements saved, at what final quality",
     "seen_items": "accuracy on dated items that a recovery has seen, and on fresh ones: the slope",
