@@ -15,9 +15,10 @@ from autoprune.models.structure import find_blocks
 from autoprune.schemes import Experts, build_scheme, shrink
 from autoprune.schemes.expert_parts import expert_parts, slice_experts
 from benchmarks.upcycled import upcycled
+from tests.support.logits import TEXT, logits
 from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
 
-WINDOWS, TEXT = random_windows(4, 12), random_windows(3, 10, seed=5)
+WINDOWS = random_windows(4, 12)
 SMALL = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 12}
 LATENT = {"kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 4}
 DEEP = LATENT | {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 12}
@@ -50,10 +51,6 @@ def mixture(family: str, monkeypatch: pytest.MonkeyPatch, **changes: object) -> 
 
 
 @torch.no_grad()
-def logits(model: PreTrainedModel) -> torch.Tensor:
-    return model(input_ids=TEXT, use_cache=False).logits
-
-
 @pytest.mark.parametrize("family", MIXTURES)
 def test_masked_sliced_and_reloaded_are_one_model(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

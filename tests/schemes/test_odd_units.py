@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from autoprune.errors import AutopruneError
 from autoprune.models.structure import find_blocks
 from autoprune.schemes import build_scheme, shrink, surgery
+from tests.support.logits import logits
 from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
 
 WINDOWS = random_windows(4, 12)
@@ -22,10 +23,6 @@ def odd_model(name: str, monkeypatch: pytest.MonkeyPatch, **changes: object) -> 
 
 
 @torch.no_grad()
-def logits(model: PreTrainedModel) -> torch.Tensor:
-    return model(input_ids=WINDOWS, use_cache=False).logits
-
-
 # As published models have it, one number for both widths, and as they may.
 @pytest.mark.parametrize("shared", [24, 12])
 def test_an_expert_that_all_tokens_share_is_no_mlp_to_cut(
@@ -34,13 +31,13 @@ def test_an_expert_that_all_tokens_share_is_no_mlp_to_cut(
     experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12}
     more = experts | {"shared_expert_intermediate_size": shared}
     model = odd_model("Qwen2MoeConfig", monkeypatch, **more)
-    dense = logits(model)
+    dense = logits(model, WINDOWS)
     for text in ("width", "width:parts=mlp"):
         with pytest.raises(AutopruneError, match=r"mlp\.shared_expert .* --scheme depth"):
             build_scheme(text).plan(model, WINDOWS, 0.05)
         with pytest.raises(AutopruneError, match="--scheme depth"):
             shrink(model, build_scheme(text), 0.05, WINDOWS)
-    assert torch.equal(logits(model), dense)
+    assert torch.equal(logits(model, WINDOWS), dense)
 
 
 def test_an_mlp_of_another_width_than_the_configurations_stays() -> None:
@@ -57,18 +54,18 @@ def test_an_interruption_brings_removed_blocks_back(monkeypatch: pytest.MonkeyPa
         raise KeyboardInterrupt
 
     model = tiny_model("llama")
-    dense = logits(model)
+    dense = logits(model, WINDOWS)
     monkeypatch.setattr(surgery, "require_reopens", interrupted)
     with pytest.raises(KeyboardInterrupt):
         surgery.remove_blocks(model, [1])
-    assert model.config.num_hidden_layers == 3 and torch.equal(logits(model), dense)
+    assert model.config.num_hidden_layers == 3 and torch.equal(logits(model, WINDOWS), dense)
 
 
 def test_heads_that_are_subtracted_in_pairs_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     model = odd_model("DiffLlamaConfig", monkeypatch)
-    dense = logits(model)
+    dense = logits(model, WINDOWS)
     with pytest.raises(AutopruneError, match=r"lambda_q1 \(4,\).* --scheme width:parts=mlp"):
         shrink(model, build_scheme("width"), 0.3, WINDOWS)
-    assert torch.equal(logits(model), dense)
+    assert torch.equal(logits(model, WINDOWS), dense)
     shrink(model, build_scheme("width:parts=mlp"), 0.3, WINDOWS)
     assert find_blocks(model)[0].mlp.down_proj.in_features < 24

@@ -16,6 +16,7 @@ from autoprune.schemes.card import scheme_card
 from autoprune.schemes.units import unit_layout
 from autoprune.streaming.shards import Checkpoint
 from autoprune.streaming.skeleton import Skeleton
+from tests.support.logits import TEXT, logits
 from tests.support.tiny_models import random_windows, tiny_model
 
 BLOCKS = 6
@@ -25,7 +26,7 @@ MODELS = {
     "qwen2": {"layer_types": ["full_attention"] * BLOCKS},
     "gemma3": {"layer_types": KINDS},
 }
-WINDOWS, TEXT = random_windows(8, 12), random_windows(3, 10, seed=5)
+WINDOWS = random_windows(8, 12)
 TEXTS = (
     "width:rates=ramp",
     "width:rates=(ramp:half_width=0.3,relax_last=1)",
@@ -44,10 +45,6 @@ def widths(model: PreTrainedModel) -> list[int]:
 
 
 @torch.no_grad()
-def logits(model: PreTrainedModel) -> torch.Tensor:
-    return model(input_ids=TEXT, use_cache=False).logits
-
-
 @pytest.mark.parametrize(
     ("family", "text", "target"),
     [

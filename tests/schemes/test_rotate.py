@@ -12,9 +12,10 @@ from autoprune.models.structure import find_blocks
 from autoprune.schemes import Rotate, build_scheme, shrink
 from autoprune.schemes.card import removed, scheme_card, share_is_of
 from autoprune.schemes.hidden import hidden_parts, hidden_sizes, projected, slice_hidden
+from tests.support.logits import TEXT, logits
 from tests.support.tiny_models import VOCABULARY, random_windows, tiny_model
 
-WINDOWS, TEXT = random_windows(8, 12), random_windows(3, 10, seed=5)
+WINDOWS = random_windows(8, 12)
 HIDDEN, TARGET = 32, 0.4
 # Biases of all matrices and heads of their own size; an untied head; biases of q, k and v; normed
 # keys. An epsilon beside which no mean square is large.
@@ -38,10 +39,6 @@ def model_of(family: str, *, gains: bool = True, **changes: object) -> PreTraine
 
 
 @torch.no_grad()
-def logits(model: PreTrainedModel) -> torch.Tensor:
-    return model(input_ids=TEXT, use_cache=False).logits
-
-
 def directions_of(size: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2)
     drawn = torch.randn(HIDDEN, size, generator=generator, dtype=torch.float64)

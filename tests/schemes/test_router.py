@@ -22,16 +22,13 @@ from autoprune.schemes.router import (
     whole_parts,
 )
 from autoprune.schemes.surgery import without_blocks
+from tests.support.logits import TEXT, logits
 from tests.support.tiny_models import random_windows, tiny_model
 
-WINDOWS, TEXT = random_windows(4, 24), random_windows(3, 10, seed=5)
+WINDOWS = random_windows(4, 24)
 
 
 @torch.no_grad()
-def logits(model: PreTrainedModel, text: torch.Tensor = TEXT) -> torch.Tensor:
-    return model(input_ids=text, use_cache=False).logits
-
-
 def fixed(model: PreTrainedModel, *thresholds: float) -> SchemePlan:
     """A plan in which attention and MLP of block n both run above a threshold."""
     weights = torch.randn(model.config.hidden_size + 1, generator=torch.Generator().manual_seed(1))

@@ -16,6 +16,7 @@ from autoprune.models.saving import save_model
 from autoprune.models.structure import find_blocks
 from autoprune.names import SERVED_BY
 from autoprune.schemes import SCHEMES, SchemePlan, Step, build_scheme, shrink
+from tests.support.logits import TEXT, logits
 from tests.support.tiny_models import random_windows, tiny_model
 
 BLOCKS = 6
@@ -28,7 +29,7 @@ MODELS = {
     "gemma3": {"layer_types": KINDS},
     "qwen3": {"layer_types": ["full_attention"] * BLOCKS},
 }
-WINDOWS, TEXT = random_windows(8, 12), random_windows(3, 10, seed=5)
+WINDOWS = random_windows(8, 12)
 SCHEME_TEXTS = [
     "depth",
     "depth:criterion=influence,patch=none",
@@ -44,10 +45,6 @@ def model_of(family: str, seed: int = 0) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def logits(model: PreTrainedModel) -> torch.Tensor:
-    return model(input_ids=TEXT, use_cache=False).logits
-
-
 @pytest.mark.parametrize(
     ("family", "text"),
     [*(("llama", text) for text in SCHEME_TEXTS), *((name, "depth+width") for name in MODELS)],

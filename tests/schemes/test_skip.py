@@ -17,16 +17,13 @@ from autoprune.schemes import SCHEMES, Skip, build_scheme, shrink, skipped_compu
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.skip import ratios, threshold
 from flows.prune.params import PruneParams
+from tests.support.logits import logits
 from tests.support.tiny_models import random_windows, tiny_model
 
-WINDOWS, TEXT = random_windows(4, 24), random_windows(3, 10, seed=5)
+WINDOWS = random_windows(4, 24)
 
 
 @torch.no_grad()
-def logits(model: PreTrainedModel, text: torch.Tensor = TEXT) -> torch.Tensor:
-    return model(input_ids=text, use_cache=False).logits
-
-
 def skipping(model: PreTrainedModel, beta: float) -> torch.Tensor:
     step = Step(skip_below=(beta,) * len(find_blocks(model)))
     with Skip().masked(model, SchemePlan("skip", 0.0, (step,), 1, 1)):
