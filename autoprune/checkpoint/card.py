@@ -3,7 +3,7 @@
 from pathlib import Path
 
 CARD = "README.md"
-# It says `from_pretrained(".")`, which is right in the dense folder only.
+# It says how the dense folder is opened, which is right there only.
 DENSE_CARD = "README.dense.md"
 _TEXT = """\
 ---
@@ -15,13 +15,13 @@ tags:
 # A pruned model without its zeros
 
 This folder stores a model, and `from_pretrained` does not open it: the weights are kept without
-their zeros ({encoding}), equal to the bit. Turn it back into the folder that transformers opens:
+their zeros ({encoding}), equal to the bit. Turn it back into the dense folder:
 
 ```
 autoprune compact THIS_FOLDER DENSE_FOLDER
 ```
 
-and then `AutoModelForCausalLM.from_pretrained("DENSE_FOLDER")`. In Python, without the command:
+and open that {how}. In Python, without the command:
 
 ```python
 from pathlib import Path
@@ -31,6 +31,9 @@ from autoprune.checkpoint.compact import expand_compact
 expand_compact(Path("THIS_FOLDER"), Path("DENSE_FOLDER"))
 ```
 """
+_STOCK = 'with `AutoModelForCausalLM.from_pretrained("DENSE_FOLDER")`'
+# A model whose blocks differ in width is opened by AutoPrune alone; its own card says so.
+_AS_ITS_CARD_SAYS = f"as [its card]({DENSE_CARD}) says"
 _SEE_DENSE = f"""
 What the model is, how it was made and its licence: [{DENSE_CARD}]({DENSE_CARD}).
 """
@@ -52,9 +55,8 @@ def replace_card(folder: Path, encoding: str) -> bool:
     kept = card.is_file()
     if kept:
         card.rename(dense)
-    card.write_text(
-        _TEXT.format(encoding=encoding) + (_SEE_DENSE if kept else ""), encoding="utf-8"
-    )
+    text = _TEXT.format(encoding=encoding, how=_AS_ITS_CARD_SAYS if kept else _STOCK)
+    card.write_text(text + (_SEE_DENSE if kept else ""), encoding="utf-8")
     return True
 
 

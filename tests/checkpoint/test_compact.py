@@ -196,6 +196,9 @@ def test_the_card_says_how_a_compact_folder_is_opened(
     text = (compact / "README.md").read_text()
     assert "autoprune compact THIS_FOLDER DENSE_FOLDER" in text
     assert 'from_pretrained(".")' not in text
+    # Its own card knows whether transformers opens the dense folder; blocks may differ in width.
+    assert ("AutoModelForCausalLM" in text) is (card is None)
+    assert ("as [its card](README.dense.md) says" in text) is (card is not None)
     assert (compact / "README.dense.md").exists() is (card is not None)
     # What the card tells in Python is what is done here.
     code = text.split("```python\n")[1].split("```")[0]
