@@ -35,7 +35,6 @@ LATE_IMPORTS = {
     "flows/search/flow.py: flows.search.opening": "who looks for the flow's hooks loads no torch",
     "flows/search/flow.py: flows.search.stopping": "who looks for the hooks loads no torch",
     "flows/stage/flow.py: flows.stage.staging": "who looks for the flow's hooks loads no torch",
-    "flows/up/launch.py: tasks.mirror": "`autoprune down` works without Prefect",
     "sandbox/client.py: sandbox.probe_blocks": "torch, which nothing else there needs",
     "sandbox/worker/zygote.py: .": "what fails there is sent to the broker",
     "sandbox/worker/zygote.py: .syscalls": "what fails there is sent to the broker",

@@ -22,6 +22,7 @@ from flows.platform.ports import port_taken
 from flows.platform.processes import Register, Running
 from flows.platform.services import MLFLOW, PREFECT, Server, Service
 from flows.up import provisioning
+from tasks import track
 from tasks.state import State, without_login
 
 START_SECONDS = 180.0
@@ -254,10 +255,7 @@ class Platform:
             time.sleep(POLL_SECONDS)
 
     def _database(self) -> None:
-        # Imports Prefect, which may not be installed: `autoprune down` works without.
-        from tasks.mirror import tracker_of
-
-        tracker_of(self.state).client.search_experiments(max_results=1)
+        track.Tracker(self.state).client.search_experiments(max_results=1)
 
     def _require_pool(self, worker: Running | None) -> None:
         """Check that a worker that is already running takes the runs to be deployed."""

@@ -87,7 +87,9 @@ class Live:
             if not name.startswith(("PREFECT_API_", "MLFLOW_TRACKING_"))
             and name != "PREFECT_LOGGING_LEVEL"
         }
-        return clean | {"AUTOPRUNE_HOME": str(self.folder / "state")} | more
+        # A worker would ask for runs every ten seconds.
+        own = {"AUTOPRUNE_HOME": str(self.folder / "state"), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        return clean | own | more
 
     def autoprune(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of the same state folder to its end."""
