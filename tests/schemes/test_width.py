@@ -116,3 +116,48 @@ def best_of(values: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
     whole = torch.zeros(len(values), 8, dtype=values.dtype)
     whole[:, keep] = values
     return whole
+
+
+@pytest.mark.parametrize("rates", ["uniform", "ramp:half_width=0.3"])
+def test_neurons_are_kept_in_multiples(rates: str) -> None:
+    model = tiny_model("llama", intermediate_size=96)
+    dense = shape_of(model)
+    scheme = build_scheme(f"width:parts=mlp,multiple=16,rates={rates}")
+    plan = scheme.plan(model, WINDOWS, 0.3)
+    kept = [len(numbers) for numbers in plan.steps[0].neurons]
+    assert all(count % 16 == 0 and 0 < count <= 96 for count in kept)
+    assert (len(set(kept)) == 1) is (rates == "uniform")
+    # The nearest: half of a pack in each block for one number, of one pack in all for rates.
+    packs = len(kept) if rates == "uniform" else 1
+    pack = 16 * unit_layout(model, attention=False).neuron_parameters
+    assert abs(plan.share - 0.3) * plan.before <= packs * pack / 2
+    with scheme.masked(model, plan):
+        masked = model(WINDOWS).logits
+    scheme.apply(model, plan)
+    torch.testing.assert_close(model(WINDOWS).logits, masked, rtol=1e-4, atol=1e-4)
+    assert [mlp[0] for mlp in shape_of(model)] == kept != [mlp[0] for mlp in dense]
+
+
+def shape_of(model: PreTrainedModel) -> list[torch.Size]:
+    return [layer.mlp.gate_proj.weight.shape for layer in model.model.layers]
+
+
+def test_a_number_that_runtimes_do_not_pack_is_noted() -> None:
+    model = tiny_model("llama", intermediate_size=64)
+    odd, even = (
+        build_scheme(f"width:parts=mlp,multiple={number}").plan(model, WINDOWS, 0.3)
+        for number in (1, 32)
+    )
+    assert any("width:multiple=32" in note for note in odd.notes) and even.notes == ()
+    # Its own number is no multiple of 32 either: nothing is lost.
+    assert build_scheme("width").plan(tiny_model("llama"), WINDOWS, 0.3).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("multiple", "message"), [(7, "does not divide the 24"), (0, "1 or above")]
+)
+def test_a_multiple_that_cannot_be_met_is_refused(
+    model: PreTrainedModel, multiple: int, message: str
+) -> None:
+    with pytest.raises(AutopruneError, match=message):
+        Width(multiple=multiple).plan(model, WINDOWS, 0.3)
