@@ -183,8 +183,11 @@ def test_derivations_are_what_they_say(root: Path) -> None:
     assert DERIVATIONS["detectable"](record, of) == pytest.approx(least)
     dense = DERIVATIONS["change"](record, {**of, "against": "dense"})
     assert dense == pytest.approx(100 * np.expm1((own - np.array(DENSE)).mean()))
-    for wrong in ({"suite": "live"}, {"metric": "wrong"}, {"name": "part"}):
-        with pytest.raises(EvidenceError, match=r"wanda\+mrp has no (right|wrong) of the suite"):
+    assert DERIVATIONS["measure"](record, {**of, "metric": "size", "scale": 2}) == 15
+    for wrong in (
+        {"suite": "live"}, {"metric": "wrong"}, {"name": "part"}, {"metric": "unknown"}
+    ):  # fmt: skip
+        with pytest.raises(EvidenceError, match=r"has no (right|wrong|unknown) of the suite"):
             DERIVATIONS["measure"](record, {**of, **wrong})
     with pytest.raises(EvidenceError, match="holds no ria at 60 %; it has dense, wanda at 2:4"):
         DERIVATIONS["perplexity"](record, {"method": "ria", "budget": "60 %"})

@@ -128,7 +128,10 @@ def selection(record: Record, of: Of) -> float:
 
 
 def measure(record: Record, of: Of) -> float:
-    """Mean over draws and items of a ``metric`` of a ``suite``, times ``scale``."""
+    """Mean over draws and items of a ``metric`` of a ``suite``, times ``scale``.
+
+    A figure without items, such as bytes, counts as it is.
+    """
     found = []
     for cell in _cells(record, of):
         rows = cell["suites"].get(of["suite"], {}).get("rows", ())
@@ -136,9 +139,10 @@ def measure(record: Record, of: Of) -> float:
         row = next(
             (r for r in rows if wanted in ((r["metric"], r["name"]), (r["metric"], None))), None
         )
-        if row is None or not row["items"]:
+        items = [] if row is None else row["items"] or [row.get("value")]
+        if not items or None in items:
             raise EvidenceError(f"{of['method']} has no {of['metric']} of the suite {of['suite']}")
-        found.append(statistics.fmean(map(float, row["items"])))
+        found.append(statistics.fmean(map(float, items)))
     return statistics.fmean(found) * float(of.get("scale", 1))
 
 

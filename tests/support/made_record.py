@@ -60,7 +60,11 @@ def made_record(root: Path) -> Path:
                 record["selection"] = {"nll": [value + 0.1 for value in nll]}
                 record["bytes"] = {"dense": 9_000_000, "compact": 5_000_000 + 1_000_000 * seed}
                 key = {"method": method, "budget": budget, "seed": seed}
-                rows = [{"metric": "right", "name": "all", "items": [1, 0, 1, seed]}]
+                rows: list[dict[str, Any]] = [
+                    {"metric": "right", "name": "all", "items": [1, 0, 1, seed]},
+                    {"metric": "size", "name": "all", "items": [], "value": 7.0 + seed},
+                    {"metric": "unknown", "name": "all", "items": [], "value": None},
+                ]
                 suite = keep({"rows": rows}, suite="words", **key)["kept"][""]
                 place = keep(record, **key)
                 place["kept"] |= {"words": suite, "live": {"reason": "no items"}}
