@@ -2,9 +2,12 @@
 
 A model answers templated problems several times over, and every verifier chooses among the same
 replies. The head is trained on labelled solutions of other templates, read by the same model.
+Replies are kept in ``benchmarks/out/best_of``, so that a benchmark that was cut off goes on there.
 """
 
 import argparse
+import json
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,12 +16,17 @@ from typing import Any
 
 import torch
 
+from autoprune.digest import digest_json
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES
 from autoprune.evaluation.suites.reasoning import ACCURACY, GAIN, RANDOM_PICK, ReasoningSuite
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
+from autoprune.progress import Progress
+from autoprune.storage import write_json
 from autoprune.verify import Training, train_verifier
+from autoprune.verify.reading import reader_digest
+from benchmarks import measured
 from benchmarks.evidence.records import COUNTS
 from benchmarks.evidence.writing import write_record
 from benchmarks.table import publish
@@ -42,7 +50,8 @@ def main() -> None:
     args = parser.parse_args()
     loaded = load_model(args.model, dtype=getattr(torch, args.dtype))
     drawn: dict[str, list[Any]] = {}
-    resources = replace(NO_RESOURCES, keep=_keep_in(drawn))
+    asked = [args.items, args.best_of, args.new_tokens, args.seed, reader_digest(loaded)]
+    resources = replace(NO_RESOURCES, keep=_keep_in(drawn, asked))
     found: dict[str, dict[str, Row]] = {}
     with tempfile.TemporaryDirectory() as folder:
         train_verifier(loaded, Training(chains=args.chains, seed=args.seed)).save(Path(folder))
@@ -56,7 +65,8 @@ def main() -> None:
                 new_tokens=args.new_tokens, best_of=args.best_of, verifier=verifier,
             )  # fmt: skip
             # The last row of a metric is that over all generators.
-            found[name] = {row.metric: row for row in suite.run(loaded, resources=resources)}
+            rows = suite.run(loaded, report=_say, resources=resources)
+            found[name] = {row.metric: row for row in rows}
     title = (
         f"Best of {args.best_of} replies of {args.model.rpartition('/')[2]} in {args.dtype} to "
         f"{args.items * len(args.generators)} problems ({', '.join(args.generators)})"
@@ -68,15 +78,24 @@ def main() -> None:
         write_record(args.record, COUNTS, COMMAND, data, ("--model",))
 
 
-def _keep_in(drawn: dict[str, list[Any]]) -> Callable[[str, Callable[[], list[Any]]], list[Any]]:
-    """Replies drawn for one verifier serve the others."""
+def _keep_in(
+    drawn: dict[str, list[Any]], asked: list[Any]
+) -> Callable[[str, Callable[[], list[Any]]], list[Any]]:
+    """Replies drawn for one verifier serve the others, and the same benchmark later."""
 
     def keep(name: str, make: Callable[[], list[Any]]) -> list[Any]:
-        if name not in drawn:
-            drawn[name] = make()
+        file = measured.OUT / NAME / f"{digest_json([*asked, name])}.json"
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, make())
+        drawn[name] = json.loads(file.read_text(encoding="utf-8"))
         return drawn[name]
 
     return keep
+
+
+def _say(progress: Progress) -> None:
+    print(f"{progress.done} of {progress.total} {progress.note}", file=sys.stderr, flush=True)
 
 
 def _line(name: str, rows: Mapping[str, Row]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from autoprune.evaluation.suites import reasoning
 from autoprune.evaluation.suites.generators import draw_items
-from benchmarks import best_of, table
+from benchmarks import best_of, measured, table
 from benchmarks.evidence.records import read_record
 from tests.support.benchmark_run import run
 
@@ -16,7 +16,8 @@ from tests.support.benchmark_run import run
 def test_verifiers_choose_among_the_same_replies(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "OUT", tmp_path)
+    for module in (table, measured):
+        monkeypatch.setattr(module, "OUT", tmp_path)
     items = draw_items("chain", 3, 0)
     drawn: list[int] = []
 
@@ -30,6 +31,9 @@ def test_verifiers_choose_among_the_same_replies(
     words = ["--model", str(tiny_folder), "--generators", "chain", "--items", "3", "--chains", "20"]
     words += ["--best-of", "4", "--record", str(tmp_path / "record")]
     made = run(best_of, monkeypatch, tmp_path, *words)
+    # Drawn once, for all verifiers and for the same benchmark later.
+    assert drawn == [4]
+    run(best_of, monkeypatch, tmp_path, *words[:-2])
     assert drawn == [4]
     assert [row["verifier"] for row in made["rows"]] == ["uhead", "surprisal", "programmatic"]
     counts = read_record(tmp_path / "record").counts
