@@ -50,7 +50,6 @@ def mixture(family: str, monkeypatch: pytest.MonkeyPatch, **changes: object) -> 
     return model
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("family", MIXTURES)
 def test_masked_sliced_and_reloaded_are_one_model(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

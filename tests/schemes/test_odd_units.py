@@ -22,7 +22,6 @@ def odd_model(name: str, monkeypatch: pytest.MonkeyPatch, **changes: object) -> 
     return tiny_model(name)
 
 
-@torch.no_grad()
 # As published models have it, one number for both widths, and as they may.
 @pytest.mark.parametrize("shared", [24, 12])
 def test_an_expert_that_all_tokens_share_is_no_mlp_to_cut(

@@ -44,7 +44,6 @@ def widths(model: PreTrainedModel) -> list[int]:
     return [block.mlp.down_proj.in_features for block in find_blocks(model)]
 
 
-@torch.no_grad()
 @pytest.mark.parametrize(
     ("family", "text", "target"),
     [

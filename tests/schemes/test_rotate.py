@@ -38,7 +38,6 @@ def model_of(family: str, *, gains: bool = True, **changes: object) -> PreTraine
     return model
 
 
-@torch.no_grad()
 def directions_of(size: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2)
     drawn = torch.randn(HIDDEN, size, generator=generator, dtype=torch.float64)

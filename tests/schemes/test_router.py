@@ -28,7 +28,6 @@ from tests.support.tiny_models import random_windows, tiny_model
 WINDOWS = random_windows(4, 24)
 
 
-@torch.no_grad()
 def fixed(model: PreTrainedModel, *thresholds: float) -> SchemePlan:
     """A plan in which attention and MLP of block n both run above a threshold."""
     weights = torch.randn(model.config.hidden_size + 1, generator=torch.Generator().manual_seed(1))

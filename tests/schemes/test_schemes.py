@@ -44,7 +44,6 @@ def model_of(family: str, seed: int = 0) -> PreTrainedModel:
     return tiny_model(family, seed, num_hidden_layers=BLOCKS, **MODELS[family])
 
 
-@torch.no_grad()
 @pytest.mark.parametrize(
     ("family", "text"),
     [*(("llama", text) for text in SCHEME_TEXTS), *((name, "depth+width") for name in MODELS)],

@@ -23,7 +23,6 @@ from tests.support.tiny_models import random_windows, tiny_model
 WINDOWS = random_windows(4, 24)
 
 
-@torch.no_grad()
 def skipping(model: PreTrainedModel, beta: float) -> torch.Tensor:
     step = Step(skip_below=(beta,) * len(find_blocks(model)))
     with Skip().masked(model, SchemePlan("skip", 0.0, (step,), 1, 1)):

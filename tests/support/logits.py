@@ -9,6 +9,7 @@ from tests.support.tiny_models import random_windows
 TEXT = random_windows(3, 10, seed=5)
 
 
+@torch.no_grad()
 def logits(model: PreTrainedModel, text: torch.Tensor = TEXT) -> torch.Tensor:
     """Logits ``[windows, tokens, vocabulary]``, of weights that each begin on a cache line.
 
