@@ -172,7 +172,7 @@ class Width(Scheme):
         fitting = [count for count in layout.group_counts if count >= least][-1]
         for groups in (count for count in layout.group_counts if count <= fitting):
             rest = goal - (layout.groups - groups) * layout.group_parameters
-            fewer = self.multiple * max(round(rest / layout.neuron_parameters / self.multiple), 0)
+            fewer = self.multiple * self._packs(layout, rest)
             if fewer < layout.neurons:
                 return layout.neurons - fewer, groups
         raise UsageError(
@@ -187,16 +187,18 @@ class Width(Scheme):
         goal -= len(layout.blocks) * (layout.groups - groups) * layout.group_parameters
         names = {entry.reader("mlp") for entry in layout.blocks}
         readers = [linear for linear in prunable_linears(model) if linear.name in names]
-        # Neurons are shared out in packs of ``multiple``.
         packs = layout.neurons // self.multiple
         numels = {linear.name: packs for linear in readers}
-        gone = max(round(goal / layout.neuron_parameters / self.multiple), 0)
-        share = gone / sum(numels.values())
+        share = self._packs(layout, goal) / sum(numels.values())
         raw = self.allocator.rates(ModelContext(readers, seed=seed), share)
         # At least one pack stays in every block.
         rates = project(raw, numels, share, upper=1.0 - 1.0 / packs)
         quotas = layer_quotas(rates, numels, share)
-        return [layout.neurons - self.multiple * packs_gone for packs_gone in quotas.values()]
+        return [layout.neurons - self.multiple * gone for gone in quotas.values()]
+
+    def _packs(self, layout: UnitLayout, parameters: float) -> int:
+        """Packs of ``multiple`` neurons that hold about so many parameters."""
+        return max(round(parameters / layout.neuron_parameters / self.multiple), 0)
 
 
 class _Chooser:
