@@ -29,6 +29,7 @@ from autoprune.verify.reading import reader_digest
 from benchmarks import measured
 from benchmarks.evidence.records import COUNTS
 from benchmarks.evidence.writing import write_record
+from benchmarks.rows import counted, row_text
 from benchmarks.table import publish
 
 NAME = "best_of"
@@ -71,7 +72,7 @@ def main() -> None:
         f"Best of {args.best_of} replies of {args.model.rpartition('/')[2]} in {args.dtype} to "
         f"{args.items * len(args.generators)} problems ({', '.join(args.generators)})"
     )
-    counts = {name: _counted(rows) for name, rows in found.items()}
+    counts = {name: counted(rows, 100) for name, rows in found.items()}
     publish(NAME, title, [_line(name, rows) for name, rows in found.items()], counts=counts)
     if args.record:
         data = ("counts.json", {**counts, "replies": drawn})
@@ -101,28 +102,9 @@ def _say(progress: Progress) -> None:
 def _line(name: str, rows: Mapping[str, Row]) -> dict[str, Any]:
     return {
         "verifier": name,
-        "best of all, %": _text(rows[ACCURACY]),
-        "picked at random, %": _text(rows[RANDOM_PICK]),
-        "gain in points": _text(rows[GAIN]),
-    }
-
-
-def _text(row: Row) -> str:
-    if row.value is None:
-        return row.status
-    low, high = row.interval or (row.value, row.value)
-    return f"{100 * row.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _counted(rows: Mapping[str, Row]) -> dict[str, Any]:
-    """Value and interval of each figure, in percent, and every item."""
-    return {
-        metric: {
-            "value": None if row.value is None else 100 * row.value,
-            "interval": None if row.interval is None else [100 * end for end in row.interval],
-            "items": list(row.items),
-        }
-        for metric, row in rows.items()
+        "best of all, %": row_text(rows[ACCURACY], 100),
+        "picked at random, %": row_text(rows[RANDOM_PICK], 100),
+        "gain in points": row_text(rows[GAIN], 100),
     }
 
 

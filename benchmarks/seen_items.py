@@ -27,6 +27,7 @@ from autoprune.verify import Chain, draw_chains
 from benchmarks import measured
 from benchmarks.evidence.records import COUNTS
 from benchmarks.evidence.writing import write_record
+from benchmarks.rows import counted, row_text
 from benchmarks.table import publish
 
 NAME = "seen_items"
@@ -99,7 +100,7 @@ def main() -> None:
         f"{args.items} problems of the same templates, half of them seen in the recovery of "
         f"{args.model.rpartition('/')[2]} by {args.recipe} at {args.sparsity:.0%}"
     )
-    counts = {name: _counted(rows) for name, rows in found.items()}
+    counts = {name: counted(rows) for name, rows in found.items()}
     publish(NAME, title, [_line(name, rows) for name, rows in found.items()], counts=counts)
     if args.record:
         data = ("counts.json", counts)
@@ -172,23 +173,9 @@ def _write_lines(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
 def _line(name: str, rows: Mapping[str, Row]) -> dict[str, Any]:
     return {
         "model": name,
-        "seen": _text(rows[SEEN], 100, " %"),
-        "fresh": _text(rows[FRESH], 100, " %"),
-        "slope in points a year": _text(rows[SLOPE], 100, ""),
-    }
-
-
-def _text(row: Row, scale: float, unit: str) -> str:
-    if row.value is None:
-        return row.status
-    low, high = row.interval or (row.value, row.value)
-    return f"{scale * row.value:.1f}{unit} [{scale * low:.1f}, {scale * high:.1f}]"
-
-
-def _counted(rows: Mapping[str, Row]) -> dict[str, Any]:
-    return {
-        name: {"value": row.value, "interval": row.interval, "items": list(row.items)}
-        for name, row in rows.items()
+        "seen": row_text(rows[SEEN], 100, " %"),
+        "fresh": row_text(rows[FRESH], 100, " %"),
+        "slope in points a year": row_text(rows[SLOPE], 100),
     }
 
 
