@@ -3,9 +3,12 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import DamagedFileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK_BYTES = 1 << 22
 
@@ -19,6 +22,13 @@ def digest_json(value: Any) -> str:
     """Digest of a JSON value; key order does not matter, floats keep their shortest form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return digest_bytes(text.encode())
+
+
+def windows_digest(windows: "Tensor") -> str:
+    """SHA-256 of token windows, shape included."""
+    return digest_bytes(
+        repr(tuple(windows.shape)).encode() + windows.contiguous().cpu().numpy().tobytes()
+    )
 
 
 def digest_file(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autoprune.bench.text import SEALED, SELECTION, windows_digest
+from autoprune.bench.text import SEALED, SELECTION
 from autoprune.comparison.draws import require_different
 from autoprune.comparison.measuring import needs_of, reads_text, require_divisible
 from autoprune.comparison.methods import on_texts, parse_method, parse_methods
@@ -14,7 +14,7 @@ from autoprune.comparison.plan import Target, parse_targets
 from autoprune.comparison.record import read_record, require_same, write_record
 from autoprune.comparison.result import named_baselines
 from autoprune.comparison.writing import require_replaceable, write_all
-from autoprune.digest import digest_json
+from autoprune.digest import digest_json, windows_digest
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.evaluation.suites.provenance import hardware, model_protocol, model_provenance
 from autoprune.models.reference import read_from

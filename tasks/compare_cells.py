@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from autoprune.bench.text import SEALED, SELECTION, windows_digest
+from autoprune.bench.text import SEALED, SELECTION
 from autoprune.comparison.measuring import evaluation_json, plan_of, prune_cell, reads_text
 from autoprune.comparison.peer import peer_version, prune_by_peer
 from autoprune.comparison.sizes import saved_bytes
-from autoprune.digest import digest_json
+from autoprune.digest import digest_json, windows_digest
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.suites.provenance import hardware
 from autoprune.numerics import computed_by

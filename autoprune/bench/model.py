@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from autoprune.allocation.context import ModelContext
 from autoprune.bench.calibration import Calibration, DocumentDraws, DrawStatistics, fresh_name
 from autoprune.bench.scoring import OFFERED
-from autoprune.bench.text import CALIBRATION, SEALED, BenchText, windows_digest
+from autoprune.bench.text import CALIBRATION, SEALED, BenchText
+from autoprune.digest import windows_digest
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel, load_model, load_tokenizer
 from autoprune.models.reference import ModelSource, resolve

@@ -2,12 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-from autoprune.digest import digest_bytes
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Literal
 
 Part = Literal["calibration", "selection", "sealed"]
 CALIBRATION: Part = "calibration"
@@ -32,10 +27,3 @@ class BenchText:
     counts: dict[str, int]
     split: int = 0
     options: Mapping[str, str] = field(default_factory=dict)
-
-
-def windows_digest(windows: "Tensor") -> str:
-    """SHA-256 of token windows, shape included."""
-    return digest_bytes(
-        repr(tuple(windows.shape)).encode() + windows.contiguous().numpy().tobytes()
-    )

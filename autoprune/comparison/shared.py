@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from autoprune.bench.model import ModelBench
-from autoprune.bench.text import windows_digest
 from autoprune.comparison.draws import MOST_DRAWS, POOL_DRAWS, draw_windows
 from autoprune.comparison.texts import calibration_corpus, with_seed
+from autoprune.digest import windows_digest
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent

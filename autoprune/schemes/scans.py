@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 from torch import Tensor
 
-from autoprune.digest import digest_bytes, digest_json
+from autoprune.digest import digest_json, windows_digest
 
 
 class BlockScans:
@@ -66,8 +66,8 @@ def scanned(
     memory = _current.get()
     if memory is None:
         return scan()
-    text = [list(windows.shape), digest_bytes(windows.contiguous().cpu().numpy().tobytes())]
-    return memory.find(digest_json([kind, text, list(sizes), [list(b) for b in blocks]]), scan)
+    asked = [kind, windows_digest(windows), list(sizes), [list(some) for some in blocks]]
+    return memory.find(digest_json(asked), scan)
 
 
 def seconds_spared() -> float:

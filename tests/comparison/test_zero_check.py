@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoprune.bench.text import windows_digest
 from autoprune.comparison.measuring import check_zeros, needs_of, prune_cell
 from autoprune.comparison.methods import parse_methods
 from autoprune.comparison.plan import Target
+from autoprune.digest import windows_digest
 from autoprune.errors import AutopruneError
 from autoprune.models.structure import prunable_linears
 from tests.support.pool_bench import pool_bench
