@@ -13,7 +13,13 @@ from transformers import PreTrainedModel
 from autoprune.errors import UsageError
 from autoprune.progress import Report, silent
 from autoprune.schemes.exchange import exchange_blocks
-from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
+from autoprune.schemes.importance import (
+    influences,
+    losses_without,
+    magnitudes,
+    scan_windows,
+    taylor,
+)
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.scans import scanned
 from autoprune.schemes.scheme import SCHEMES, Scheme
@@ -38,7 +44,7 @@ class Depth(Scheme):
             removes and exchanges blocks, keeping what lowers the loss (EvoPress); ``influence``:
             1 minus the cosine between a block's input and output (ShortGPT); ``taylor``:
             first-order change of the loss; ``magnitude``: sum of absolute weights; ``random``: a
-            control.
+            control. What is measured without blocks is measured on the first 4,096 tokens.
         protect: Blocks never removed: ``FIRST-LAST`` such as ``4-2`` at both ends, ``none``, or
             ``auto``: the first eighth and the last sixteenth of the blocks for ``taylor``,
             ``magnitude`` and ``random`` (the rule "+" of Shortened LLaMA, scaled), else none.
@@ -50,6 +56,8 @@ class Depth(Scheme):
 
     NAME: ClassVar[str] = "depth"
     SOURCE: ClassVar[str] = "Shortened LLaMA, arXiv 2402.02834"
+    # 1: losses without blocks are measured on at most SCAN_TOKENS tokens.
+    VERSION: ClassVar[int] = 1
 
     criterion: Criterion = "perplexity"
     protect: str = "auto"
@@ -129,8 +137,9 @@ class Depth(Scheme):
         if self.criterion == "search" and len(removed) > 1:
             assert windows is not None
             may_go = [n for n in range(len(sizes)) if n not in stay]
+            text = scan_windows(windows)
             found = exchange_blocks(
-                model, windows, removed, may_go, sizes, trials=self.trials, seed=seed, report=report
+                model, text, removed, may_go, sizes, trials=self.trials, seed=seed, report=report
             )
             facts |= {"loss": found.loss, "loss_at_first": found.first, "tried": found.tried}
             facts["removed_in_order"] = removed = found.removed
@@ -168,7 +177,7 @@ class Depth(Scheme):
             return scanned(kind, text, sizes, (), lambda: influences(model, text, report=report))
         if kind == "taylor":
             return scanned(kind, text, sizes, (), lambda: taylor(model, text, report=report))
-        asked = (candidates, removed)
+        text, asked = scan_windows(text), (candidates, removed)
         return scanned(
             "perplexity", text, sizes, asked, lambda: _perplexities(model, text, *asked, report)
         )

@@ -21,6 +21,18 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.schemes.taylor import taylor_products
 
 BATCH = 2
+# Tokens that the loss of a model without some blocks is measured on, at most: each block costs one
+# pass over them, and the ranks of blocks need less text than a fit does.
+SCAN_TOKENS = 4096
+
+
+def scan_windows(windows: Tensor) -> Tensor:
+    """The first windows, as many as hold :data:`SCAN_TOKENS` tokens; at least one.
+
+    Args:
+        windows: Token ids, int64 [n, s].
+    """
+    return windows[: max(1, SCAN_TOKENS // windows.shape[1])]
 
 
 @torch.no_grad()

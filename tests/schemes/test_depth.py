@@ -13,7 +13,7 @@ from autoprune.design.scheme_moves import genes_of
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.structure import find_blocks
-from autoprune.schemes import Depth, build_scheme, shrink
+from autoprune.schemes import Depth, build_scheme, importance, shrink
 from autoprune.schemes.exchange import exchange_blocks
 from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
 from autoprune.schemes.seam import Form, _Sums, patch_seams
@@ -43,6 +43,25 @@ def test_losses_are_those_of_models_without_one_block(family: str) -> None:
         with without_blocks(model, [number]):
             wanted = math.log(evaluate_windows(model, WINDOWS).perplexity)
         assert loss == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_scan_reads_no_more_text_than_ranks_need(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = [(16, 256), (8, 512), (16, 512), (3, 1000), (1, 8192)]
+    read = [len(importance.scan_windows(torch.zeros(n, s, dtype=torch.long))) for n, s in shapes]
+    assert read == [16, 8, 8, 3, 1]
+    monkeypatch.setattr(importance, "SCAN_TOKENS", 2 * WINDOWS.shape[1])
+    assert len(WINDOWS) > 2
+    for text in ("depth", "depth:criterion=greedy", "depth:criterion=search", "depth:patch=none"):
+        scheme = build_scheme(text)
+        facts = scheme.plan(model, WINDOWS, 0.5).facts["depth"]
+        short = scheme.plan(model, WINDOWS[:2], 0.5).facts["depth"]
+        assert facts["removed_in_order"] == short["removed_in_order"]
+        assert facts["scores"] == short["scores"]
+        assert facts.get("loss") == short.get("loss")
+        # A seam is fitted on all of the text.
+        assert (facts.get("seam_errors") == short.get("seam_errors")) is ("patch=none" in text)
 
 
 def test_influence_taylor_and_magnitude_are_the_plain_ones(model: PreTrainedModel) -> None:
