@@ -1,4 +1,4 @@
-"""Task that writes the card into a pruned model's folder."""
+"""Tasks that write the card into a pruned model's folder."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from autoprune.models.saved_type import matrix_types, weight_bytes
 from autoprune.report.benefit import Outcome, sizes, what_it_writes
 from autoprune.report.card import found_parts, model_card
 from autoprune.report.data import read_report
+from autoprune.report.measured_card import with_sections
 from autoprune.report.program_card import SOURCE_FILE, program_card
 from autoprune.report.prune_card import prune_card
 from autoprune.schemes.card import scheme_card
@@ -67,6 +68,20 @@ def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str
     path = Path(folder) / CARD_FILE
     write_text(path, text)
     return {"card": str(path), "licence": licence, "size": size}
+
+
+@step("model card", "figures into the card of {folder}")
+def write_figures(folder: str, sections: dict[str, str]) -> dict[str, Any]:
+    """Write figures of an evaluation into the README.md of the model's folder.
+
+    Args:
+        folder: Folder of the saved model.
+        sections: Markdown by name of the suite; replaces earlier figures of these suites.
+    """
+    path = Path(folder).expanduser() / CARD_FILE
+    card = path.read_text(encoding="utf-8") if path.is_file() else ""
+    write_text(path, with_sections(card, sections))
+    return {"card": str(path), "suites": sorted(sections)}
 
 
 def _outcome(folder: Path, source: ModelSource) -> Outcome:

@@ -57,11 +57,11 @@ def _worth(record: Mapping[str, Any]) -> str:
     if found is None:
         return (
             f"Pruned once, {how}: nobody has measured here what it is worth. `autoprune evaluate "
-            "FOLDER` does."
+            "FOLDER --card` does, and writes it here."
         )
     return (
         f"Pruned once, {how}. Its perplexity is {number(found['pruned'])}, and that of the dense "
         f"model {number(found['dense'])}, on {found['windows']} windows of {found['seqlen']} "
         f"tokens of a part of {in_code(record['corpus'])} that it was not calibrated on. "
-        "`autoprune evaluate FOLDER` measures more."
+        "`autoprune evaluate FOLDER --card` measures more, and writes it here."
     )

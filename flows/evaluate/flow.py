@@ -8,6 +8,7 @@ from prefect import flow
 from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.evaluation.suites.against import compare, read_record
 from autoprune.report.sealed import SealedSet
+from flows.evaluate.card import card_sections
 from flows.evaluate.params import EvaluateParams
 from flows.evaluate.text import evaluation_text
 from flows.naming import run_name as flow_run_name
@@ -15,6 +16,7 @@ from flows.params.fields import listed
 from flows.terminal import console
 from flows.text_split import forget_split, settled
 from tasks.calibrate import load_model
+from tasks.card import write_figures
 from tasks.evaluate import check_requests, check_suites, find_models, measure_suite
 from tasks.keep_evaluation import keep_evaluation, run_name
 from tasks.recorded import recorded
@@ -80,6 +82,9 @@ def _evaluated(params: EvaluateParams) -> dict[str, Any]:
     if kept["error"]:
         console.screen().event(f"MLflow has no record of this run: {kept['error']}")
     record |= {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
+    record["card"] = None
+    if params.card:
+        record["card"] = write_figures(params.model, card_sections(record))["card"]
     show_evaluation(State.open(), record, kept["place"], kept["base"])
     console.screen().outcome(evaluation_text(record).splitlines())
     if complete:

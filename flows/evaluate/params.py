@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from flows import library
 from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, setting
 from flows.params.fields import (
     TEXT,
@@ -142,6 +143,11 @@ class EvaluateParams(Params):
         group="hygiene",
         metavar="REF[,REF]",
     )
+    card: bool = setting(
+        False,
+        "Also write the figures into README.md of MODEL, a folder that autoprune saved; those of "
+        "other suites stay there",
+    )
     dtype: Dtype = setting("float32")
     device: Device = setting(metavar="NAME")
     seed: Seed = setting(0)
@@ -171,7 +177,13 @@ class EvaluateParams(Params):
         check_corpora(*listed(self.corpus), *listed(self.references))
         other = self.against
         check_models(self.model, *([other] if other and not other.endswith(".json") else []))
+        if self.card:
+            library.made_record(self.model)
         check_device(self.device)
+
+    def recorded(self) -> dict[str, Any]:
+        """See :meth:`Params.recorded`; where figures are written does not change them."""
+        return {name: value for name, value in super().recorded().items() if name != "card"}
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Return settings by suite under the suites' names; None leaves a suite's own default."""

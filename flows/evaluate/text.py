@@ -14,8 +14,8 @@ Key = tuple[str, str, str, str | None]
 
 def evaluation_text(record: Mapping[str, Any]) -> str:
     """Format every figure with its protocol, the comparison, and the notes."""
-    compared = {_key(entry, entry): entry for entry in record["comparison"]}
-    blocks = [_block(rows, compared) for rows in _by_protocol(record["rows"])]
+    compared = {key_of(entry, entry): entry for entry in record["comparison"]}
+    blocks = [_block(rows, compared) for rows in by_protocol(record["rows"])]
     lines = ["\n\n".join(blocks)]
     notes = list(record["notes"])
     whole = {
@@ -39,7 +39,7 @@ def evaluation_text(record: Mapping[str, Any]) -> str:
         lone = [
             row
             for row in record["rows"]
-            if _key(row, row["protocol"]) not in compared and row["metric"] != "kl_to_dense"
+            if key_of(row, row["protocol"]) not in compared and row["metric"] != "kl_to_dense"
         ]
         # If nothing at all was compared, the refusal above says why.
         if lone and (record["comparison"] or not record["refusal"]):
@@ -48,6 +48,8 @@ def evaluation_text(record: Mapping[str, Any]) -> str:
     for note in notes:
         lines += textwrap.wrap(f"note  {note}", WIDTH, subsequent_indent="      ")
     lines.append(f"saved {record['folder']}")
+    if record.get("card"):
+        lines.append(f"card  {record['card']}")
     lines.append(_next(record))
     return "\n".join(lines)
 
@@ -75,7 +77,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def _by_protocol(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+def by_protocol(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     """Group consecutive rows that share a protocol."""
     groups: list[list[Mapping[str, Any]]] = []
     for row in rows:
@@ -98,9 +100,9 @@ def _block(
     lines = []
     for row in rows:
         shown = f"{row['metric']:<{widths[0]}}  {row['name']:<{widths[1]}}  {figure_text(row)}"
-        other = compared.get(_key(row, row["protocol"]))
+        other = compared.get(key_of(row, row["protocol"]))
         if other is not None:
-            shown += f"; {_difference(other)}"
+            shown += f"; {difference(other)}"
         lines += textwrap.wrap(shown, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
         if row["details"].get("verdict"):
             verdict = str(row["details"]["verdict"])
@@ -118,7 +120,8 @@ def _block(
     )
 
 
-def _difference(found: Mapping[str, Any]) -> str:
+def difference(found: Mapping[str, Any]) -> str:
+    """Format the other model's figure and how this one compares, or why it does not."""
     if found["refused"]:
         return "not compared"
     if found["other"] is None or found["value"] is None:
@@ -147,7 +150,8 @@ def _runs(found: Mapping[str, Any]) -> str:
     return f"{text}, {sure}, {found['runs'][0]} and {found['runs'][1]} runs that do not pair"
 
 
-def _key(entry: Mapping[str, Any], protocol: Mapping[str, Any]) -> Key:
+def key_of(entry: Mapping[str, Any], protocol: Mapping[str, Any]) -> Key:
+    """Identity of a figure, by which it finds its comparison."""
     return entry["suite"], entry["name"], entry["metric"], protocol.get("filter")
 
 

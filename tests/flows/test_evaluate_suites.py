@@ -146,6 +146,33 @@ def test_text_shows_figure_protocol_and_comparison(
     assert max(map(len, lines)) <= 100
 
 
+def test_figures_go_into_the_card_of_a_folder_if_asked(
+    cli: CommandLine, pruned: Path, tiny_folder: Path
+) -> None:
+    cli.places["MODEL"] = pruned
+    card = pruned / "README.md"
+    before = card.read_text()
+    small = "--suite lm,cost:batches=1,prompt=8,new=2,repeats=1"
+    plain = cli.record(f"{EVALUATE} {small} --against {tiny_folder}")
+    assert plain["card"] is None and card.read_text() == before
+    shown = cli(f"{EVALUATE} {small} --against {tiny_folder} --card -q").out
+    assert f"card  {card}" in shown and f"saved {plain['folder']}" in shown, "the same run"
+    text = card.read_text()
+    assert text.startswith(before.rstrip()) and f"beside `{tiny_folder}`" in text
+    value = by_name(plain)["lm", "text.txt", "perplexity"]["value"]
+    (line,) = [line for line in text.splitlines() if line.startswith("| perplexity | ")]
+    assert f"| {value:.4g} \\[" in line and " times, " in line
+    assert "| decode | batch 1 |" in text and "dtype float32" in text and "seqlen 48" in text
+    # One suite again: its section is replaced, the other one stays.
+    alone = cli.record(f"{EVALUATE} --measured-windows 3 --card")
+    again = card.read_text()
+    assert f"| {alone['perplexity']:.4g} \\[" in again and "windows 3" in again
+    assert line not in again and "| decode | batch 1 |" in again
+    cli.places["MODEL"] = tiny_folder
+    cli.refuses(f"{EVALUATE} --card -q", "no autoprune.json", "name a folder that")
+    assert not (tiny_folder / "README.md").exists()
+
+
 def test_the_headline_is_of_the_windows_that_were_measured(cli: CommandLine) -> None:
     record = cli.record("evaluate MODEL --corpus TEXT --suite lm:windows=2,seqlen=16")
     assert (record["windows"], record["seqlen"]) == (2, 16)
