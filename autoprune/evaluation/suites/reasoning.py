@@ -110,6 +110,8 @@ class ReasoningSuite:
                 "best_of": self.best_of,
                 "choose": self.choose,
                 "temperature": self.temperature,
+                # Replies drawn with the prompt read anew for each are others, by rounding.
+                "prompts": "read once",
             }
             drawn |= verifier.describe()
         with Grader() as grader:

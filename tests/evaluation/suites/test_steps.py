@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from autoprune.errors import UnknownNameError, UsageError
+from autoprune.evaluation import generation
 from autoprune.evaluation.best_of import best_replies, reply_steps
 from autoprune.evaluation.generation import sampled_replies
 from autoprune.evaluation.suites import build_suite, check_suite
@@ -19,6 +24,7 @@ from autoprune.evaluation.suites.steps import StepsSuite
 from autoprune.progress import silent
 from autoprune.verify import Training, train_verifier
 from autoprune.verify.programmatic import Programmatic
+from tests.support.tiny_models import tiny_model
 from tests.support.tiny_subject import broken_subject, tiny_subject
 
 SMALL = {"chains": 30, "train": 25, "epochs": 1}
@@ -100,6 +106,30 @@ def test_drawn_replies_are_seeded_and_differ() -> None:
     assert [len(some) for some in drawn] == [4, 4] and len(set(drawn[0])) > 1
     assert sampled_replies(subject, ["a", "b"], seed=0, **settings) == drawn  # type: ignore[arg-type]
     assert sampled_replies(subject, ["a", "b"], seed=5, **settings) != drawn  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "mamba"])
+def test_a_prompt_is_read_once_for_all_of_its_replies(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = replace(tiny_subject(), model=tiny_model(family))
+    known = subject.model.config.vocab_size
+    monkeypatch.setattr(
+        generation, "_token_ids", lambda _, text: [mark % known for mark in text.encode()]
+    )
+    read: list[torch.Size] = []
+
+    def note(_: nn.Module, args: Any, kwargs: Any) -> None:
+        read.append((args[0] if args else kwargs["input_ids"]).shape)
+
+    subject.model.base_model.register_forward_pre_hook(note, with_kwargs=True)
+    settings = {"samples": 3, "new_tokens": 8, "temperature": 1.0, "seed": 0}
+    drawn = sampled_replies(subject, ["What is 2 + 3?"], **settings)  # type: ignore[arg-type]
+    # A Mamba keeps no cache that could be repeated.
+    first = [(1, 13), (3, 14)] if family == "mamba" else [(1, 13), (3, 1)]
+    assert read[:2] == first
+    monkeypatch.setattr(generation, "_read_once", lambda *_: {})
+    assert sampled_replies(subject, ["What is 2 + 3?"], **settings) == drawn  # type: ignore[arg-type]
 
 
 def test_best_of_n_stands_beside_a_random_pick(monkeypatch: pytest.MonkeyPatch) -> None:
