@@ -18,10 +18,18 @@ import torch
 
 from autoprune.digest import digest_json
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES
-from autoprune.evaluation.suites.reasoning import ACCURACY, GAIN, RANDOM_PICK, ReasoningSuite
+from autoprune.evaluation.suites.reasoning import (
+    ACCURACY,
+    GAIN,
+    RANDOM_PICK,
+    SAMPLING,
+    VERSION,
+    ReasoningSuite,
+)
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
+from autoprune.numerics import computed_by
 from autoprune.progress import Progress
 from autoprune.storage import write_json
 from autoprune.verify import Training, train_verifier
@@ -52,6 +60,7 @@ def main() -> None:
     loaded = load_model(args.model, dtype=getattr(torch, args.dtype))
     drawn: dict[str, list[Any]] = {}
     asked = [args.items, args.best_of, args.new_tokens, args.seed, reader_digest(loaded)]
+    asked += [VERSION, SAMPLING, str(loaded.model.device), computed_by()]
     resources = replace(NO_RESOURCES, keep=_keep_in(drawn, asked))
     found: dict[str, dict[str, Row]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -121,15 +121,16 @@ def _prepared(
     )
     check_suite_requests(bench)
     sizes = {name: len(bench.part(name)) for name in (SELECTION, SEALED)}
-    pool = bench.draws.pool(bench)
-    draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(seeds)]
     texts = bench.texts
     there = [facts for facts in texts.values() if "reason" not in facts]
-    # With named texts, the own calibration part serves only methods that read no text.
-    smallest = min((facts["pool"] for facts in there), default=len(pool))
-    require_different(smallest, bench.draws.samples, seeds)
     if texts:
+        # The own calibration part may be as short as it likes: nothing is calibrated on it.
+        smallest = min((facts["pool"] for facts in there), default=0)
         draws = [digest for facts in there for digest in facts["draw_digests"]]
+    else:
+        smallest = len(bench.draws.pool(bench))
+        draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(seeds)]
+    require_different(smallest, bench.draws.samples, seeds)
     splits = bench.splits
     protocol = {
         **model_provenance(loaded),

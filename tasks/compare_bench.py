@@ -12,16 +12,16 @@ from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
 from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.progress import Report, silent
+from autoprune.text.seen_text import SeenText
 from autoprune.text.windows import rendering_digest
 from tasks.programs import SandboxPrograms
-from tasks.seen import seen_in_windows
+from tasks.seen import known_text, seen_in_windows, united
 from tasks.state import State
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from autoprune.comparison.plan import Cell
     from autoprune.pruning import Precision
-    from autoprune.text.seen_text import SeenText
 
 # Command-line options that set the windows of a part, and their length.
 OPTIONS = {SELECTION: "--selection-windows", SEALED: "--sealed-windows", "seqlen": "--seqlen"}
@@ -107,10 +107,29 @@ class CompareBench(Workbench):
         return {name: self.draws.text_facts(self, name, self.seeds) for name in names}
 
     @cached_property
-    def seen(self) -> "SeenText | None":
+    def seen(self) -> SeenText | None:
         """Seen text of the named texts, which suites exclude for every cell; None without any."""
         draws = [self.draws.number(name, n) for name in self.texts for n in range(self.seeds)]
         return seen_in_windows(self, [f"{CALIBRATION} {draw}" for draw in draws])
+
+    def seen_before(self, suite: dict[str, Any]) -> SeenText | None:
+        """What a suite leaves out: calibration text, and what the model was made with.
+
+        None of the comparison's own sealed part, whose documents are no others' already.
+        """
+        if self.texts:
+            return self.seen
+        asked, text = suite["settings"], self.text
+        own = {"part": SEALED, "corpora": [text.corpus], "text_split": text.split}
+        return None if own.items() <= asked.items() else self.seen_in_pool
+
+    @cached_property
+    def seen_in_pool(self) -> SeenText | None:
+        """Seen text of the windows that all draws are taken from, and of the model itself."""
+        pool = self.tokenizer.decode(
+            self.draws.pool(self).flatten().tolist(), skip_special_tokens=True
+        )
+        return united([SeenText.of([pool]), known_text([self.model_ref])])
 
     @cached_property
     def suite_files(self) -> dict[str, dict[str, list[str]]]:

@@ -4,6 +4,7 @@ import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.text import SEALED, SELECTION
@@ -57,10 +58,15 @@ def keep_cell(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None
     found = dict(record)
     suites = found.pop("suites", {})
     bench.cells.keep(key, found)
-    for name, own in suite_keys(bench, key).items():
-        if is_whole(suites.get(name, {})):
-            bench.cells.keep(own, suites[name])
+    for name, rows in suites.items():
+        _keep_suite(bench, key, name, rows)
     _note_places(bench, cell, record)
+
+
+def _keep_suite(bench: CompareBench, key: dict[str, Any], name: str, rows: dict[str, Any]) -> None:
+    own = suite_keys(bench, key).get(name)
+    if own is not None and is_whole(rows):
+        bench.cells.keep(own, rows)
 
 
 def is_kept(bench: CompareBench, cell: "Cell") -> bool:
@@ -184,7 +190,11 @@ def _measure(
         if suites:
             note_look(bench, key, cell.title)
             look = _look(key, cell.title)
-            record["suites"] = measure_suites(bench, suites, look, distance)
+            # A suite may take hours, and nothing that is measured is lost with it.
+            bench.cells.keep(key, record)
+            record["suites"] = measure_suites(
+                bench, suites, look, distance, partial(_keep_suite, bench, key)
+            )
     return record
 
 

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from autoprune.bench.text import SEALED
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.kl import DEFAULT_TOP
-from autoprune.evaluation.suites import SUITES, build_suite, check_suite
+from autoprune.evaluation.suites import SUITES, build_suite, check_suite, computed_with
 from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import PASSING, RowContext
@@ -64,17 +65,15 @@ def own_distance(defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Key of each suite's rows for the pruned model that a cell's key names."""
-    read = {"rendering": bench.rendering}
-    if bench.seen is not None:
-        read["seen"] = bench.seen.digest
     return {
         suite["name"]: {
             **key,
             "kind": "comparison suite",
             "suite": suite | bench.suite_files[suite["name"]],
             "suite_version": [SUITE_VERSION, _version(suite["name"])],
+            **_computed_with(suite),
             # The distance is on the comparison's own windows, of which nothing is left out.
-            **({} if _is_distance(bench, suite) else read),
+            **({} if _is_distance(bench, suite) else _read(bench, suite)),
         }
         for suite in bench.suites
         # The dense model has no distance to itself.
@@ -106,7 +105,11 @@ def prepare_suites(bench: CompareBench, names: list[str]) -> None:
 
 
 def measure_suites(
-    bench: CompareBench, names: list[str], look: str, distance: tuple[float, ...] = ()
+    bench: CompareBench,
+    names: list[str],
+    look: str,
+    distance: tuple[float, ...],
+    keep: Callable[[str, dict[str, Any]], None],
 ) -> dict[str, dict[str, Any]]:
     """Rows of suites for the model as it is; a suite that fails does not affect the others.
 
@@ -114,13 +117,26 @@ def measure_suites(
         bench: The comparison's workbench.
         names: Suites to run.
         look: Name under which looks at sealed text are counted.
-        distance: To the dense model by window, nats per token, if already measured.
+        distance: To the dense model by window, nats per token, if already measured; else empty.
+        keep: Callback, called with each suite and its rows as soon as they are measured.
     """
     made: dict[str, dict[str, Any]] = {}
     for suite in bench.suites:
         if suite["name"] in names:
             made[suite["name"]] = _measured(bench, suite, look, distance)
+            keep(suite["name"], made[suite["name"]])
     return made
+
+
+def _read(bench: CompareBench, suite: dict[str, Any]) -> dict[str, Any]:
+    """What a suite reads besides its settings: how text is rendered, and what it leaves out."""
+    seen = bench.seen_before(suite)
+    return {"rendering": bench.rendering} | ({} if seen is None else {"seen": seen.digest})
+
+
+def _computed_with(suite: dict[str, Any]) -> dict[str, Any]:
+    found = computed_with(build_suite(suite["name"], **as_tuples(suite["settings"])))
+    return {"computed_with": found} if found else {}
 
 
 def _version(name: str) -> Any:
@@ -137,7 +153,7 @@ def _measured(
             return {"rows": [_distance_row(bench, found)]}
         looks = Looks(bench.state, look, "compare", bench.asked)
         asked = (suite["name"], suite["settings"])
-        rows = suite_rows(bench, *asked, bench.seen, "drop", looks)
+        rows = suite_rows(bench, *asked, bench.seen_before(suite), "drop", looks)
         # Kept only if a second attempt would give the same: some may have lacked the network.
         if all(row["status"] == "unavailable" for row in rows):
             return {"reason": _reasons(rows) or "no rows"}

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.evaluation.suites import build_suite, build_suites, check_suite
+from autoprune.evaluation.suites import build_suite, build_suites, check_suite, computed_with
 from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.evaluation.suites.rows import PASSING
 from autoprune.models.reference import resolve
+from autoprune.numerics import computed_by
 from autoprune.text.windows import rendering_digest
 from tasks.code_sandbox import DockerCode
 from tasks.evaluation_parts import part_file, read_part, write_part
@@ -150,7 +151,8 @@ def measure_suite(
     # By content: a file that was changed since gives other figures.
     read = digests_of_files(settings), None if seen is None else seen.digest
     measured = [bench.loaded.source.digest, rendering_digest(bench.tokenizer), bench.dtype]
-    asked = [*measured, name, settings, models, overlap, *read]
+    versions = computed_by(), computed_with(build_suite(name, **as_tuples(settings)))
+    asked = [*measured, *versions, name, settings, models, overlap, *read]
     file = part_file(bench.state, run, asked)
     kept = read_part(file)
     if kept is not None:

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from autoprune import __version__
 from autoprune.digest import digest_json
 from autoprune.errors import DamagedFileError
 from autoprune.storage import write_json
@@ -23,7 +22,7 @@ def part_file(state: State, run: str, what: list[Any]) -> Path:
         run: Name of the evaluation.
         what: Everything that determines the suite's figures, plain JSON.
     """
-    return _folder(state, run) / f"{digest_json([__version__, *what])[:32]}.json"
+    return _folder(state, run) / f"{digest_json(what)[:32]}.json"
 
 
 def read_part(file: Path) -> dict[str, Any] | None:

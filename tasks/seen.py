@@ -28,7 +28,7 @@ def seen_by(bench: Workbench) -> SeenText | None:
         What :data:`FILE` holds in the model's folder; None if no text is known.
     """
     names = [name for name in bench.windows if name.partition(" ")[0] in _DECIDING]
-    return _united([known_text([bench.model_ref]), seen_in_windows(bench, names)])
+    return united([known_text([bench.model_ref]), seen_in_windows(bench, names)])
 
 
 def is_finished(folder: Path) -> bool:
@@ -56,10 +56,11 @@ def known_text(models: Iterable[str]) -> SeenText | None:
     """
     folders = [folder for folder in map(model_folder, models) if folder is not None]
     files = [folder / FILE for folder in folders if (folder / FILE).is_file()]
-    return _united(map(SeenText.load, files))
+    return united(map(SeenText.load, files))
 
 
-def _united(parts: Iterable[SeenText | None]) -> SeenText | None:
+def united(parts: Iterable[SeenText | None]) -> SeenText | None:
+    """All of these texts as one; None if nothing is known."""
     known = [part for part in parts if part is not None]
     return functools.reduce(operator.or_, known) if known else None
 

@@ -17,7 +17,7 @@ from benchmarks.evidence.checking import MARKERS, faults_of, read_figures, recor
 from benchmarks.evidence.derivations import DERIVATIONS
 from benchmarks.evidence.documents import blocks_of
 from benchmarks.evidence.figures import Figure, figures_of
-from benchmarks.evidence.records import SCORES, EvidenceError, read_record
+from benchmarks.evidence.records import SCORES, EvidenceError, label_of, read_record
 from benchmarks.evidence.writing import write_record
 from tests.support.made_record import DECLARED, DENSE, LOSSES, ORIGIN, made_record, write
 
@@ -219,6 +219,21 @@ def test_plain_losses_are_a_record_too(tmp_path: Path) -> None:
     (folder / "events.jsonl").write_bytes(events)
     texts = {figure.text for figure in figures_of(read_record(folder))}
     assert texts == {"13.46", f"{math.exp(4.3):.2f}", f"{math.exp(4.0):.2f}"}
+    # Three draws against one: refused, unless that one is said to stand for all.
+    three = {str(draw): [3.0 + draw] * 2 for draw in range(3)}
+    methods = {"one": {"": {"0": [2.0] * 2}}, "three": {"": three}}
+    write(folder / "losses.json", {"methods": methods})
+    made, of = read_record(folder), {"method": "three", "budget": "", "against": "one"}
+    with pytest.raises(EvidenceError, match="one lacks the draws 1, 2 of three"):
+        DERIVATIONS["change"](made, of)
+    assert DERIVATIONS["change"](made, {**of, "once": True}) == pytest.approx(100 * math.expm1(2.0))
+
+
+def test_budgets_in_bytes_and_speed_have_labels_of_their_own() -> None:
+    asked = (("unstructured", 0.6), ("bytes", 0.1), ("bytes", 0.25), ("faster", 1.3))
+    labels = [label_of({"sparsity": value, "pattern": pattern}) for pattern, value in asked]
+    assert labels == ["60 %", "10 % of the bytes", "25 % of the bytes", "1.3 times the speed"]
+    assert label_of({"sparsity": 0.5, "pattern": "2:4"}) == "2:4"
 
 
 def change_figure(**changes: Any) -> Callable[[dict[str, Any]], None]:

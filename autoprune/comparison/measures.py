@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.comparison.measured import Measured, Record, deviation, mean
+from autoprune.digest import digest_json
 from autoprune.evaluation.contrasts import Contrast, contrast, holm
 from autoprune.evaluation.suites.rows import RUNS, STRATA
 
@@ -75,6 +76,10 @@ def measures_of(
             made.append(FurtherFigure(column, reason=next(filter(None, reasons), None)))
             found.append(None)
             continue
+        if len(_protocols(entry.records, column)) > 1:
+            made.append(FurtherFigure(column, reason="draws were measured by different protocols"))
+            found.append(None)
+            continue
         row = rows[0] or {"items": (), "metric": ""}
         known = {"relative": row["metric"] == "perplexity", "items": len(row["items"])}
         made.append(FurtherFigure(column, mean(values), deviation(values), **known))
@@ -107,9 +112,18 @@ def _paired(column: str, entry: Measured, baseline: Measured | Record | None) ->
         own = [_items(record, column) for record in entry.records]
         other = [_items(baseline, column)]
     sizes = {len(items) for items in (*own, *other)}
-    if not own or not other or len(sizes) > 1 or 0 in sizes:
+    beside = baseline.records if isinstance(baseline, Measured) else [baseline]
+    # Figures of another protocol do not pair, as in an evaluation against another model.
+    alike = len(_protocols([*entry.records, *beside], column)) == 1
+    if not own or not other or len(sizes) > 1 or 0 in sizes or not alike:
         return None
     return contrast(np.array(own, np.float64).T - np.array(other, np.float64).T)
+
+
+def _protocols(records: Sequence[Record], column: str) -> set[str]:
+    """The different protocols by which records have this column."""
+    rows = (_figures(record).get(column) for record in records)
+    return {digest_json(row.get("protocol", {})) for row in rows if row is not None}
 
 
 def _items(record: Record, column: str) -> Sequence[float]:

@@ -282,19 +282,23 @@ def _perplexities(record: Record, of: Of) -> list[float]:
 
 
 def _differences(record: Record, of: Of) -> Windows:
-    """Paired differences of the losses, [windows, draws], over the draws that both have.
+    """Paired differences of the losses, [windows, draws], over the method's draws.
 
-    Windows whose places ``without`` names are left out.
+    Windows whose places ``without`` names are left out. With ``once``, the only draw of ``against``
+    stands for all, as the dense model's does: it read no calibration text.
     """
     own = record.of(of["method"], of["budget"])
     other = _beside(record, of).of(of["against"], of["budget"])
-    if of["against"] == DENSE:
-        (dense,) = other.values()
-        other = dict.fromkeys(own, dense)
-    common = sorted(own.keys() & other.keys())
-    if not common:
-        raise EvidenceError(f"{of['method']} and {of['against']} have no draw in common")
-    found = np.stack([own[draw] - other[draw] for draw in common], axis=1)
+    if of["against"] == DENSE or of.get("once"):
+        (only,) = other.values()
+        other = dict.fromkeys(own, only)
+    missing = sorted(own.keys() - other.keys())
+    if missing:
+        raise EvidenceError(
+            f"{of['against']} lacks the draws {', '.join(map(str, missing))} of {of['method']}; if "
+            'it has one draw and reads no text, write "once": true'
+        )
+    found = np.stack([own[draw] - other[draw] for draw in sorted(own)], axis=1)
     return np.delete(found, list(of.get("without", ())), axis=0)
 
 

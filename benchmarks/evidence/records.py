@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoprune.comparison.plan import Target
 from autoprune.digest import digest_file, digest_json
 
 Windows = NDArray[np.float64]
@@ -185,9 +186,8 @@ def _plain(folder: Path, body: Mapping[str, Any]) -> Record:
 
 
 def label_of(target: Mapping[str, Any]) -> str:
-    """A budget as documents write it: ``60 %`` or ``2:4``."""
-    pattern = target.get("pattern", "unstructured")
-    return f"{100 * target['sparsity']:g} %" if pattern == "unstructured" else str(pattern)
+    """A budget as documents write it: ``60 %``, ``2:4`` or ``25 % of the bytes``."""
+    return Target(**target).label
 
 
 def as_windows(values: Any) -> Windows:

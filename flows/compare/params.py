@@ -243,7 +243,7 @@ class CompareParams(Params):
         if len(self.texts()) < len(self.calibration_text or ()):
             raise ValueError(f"{self.calibration_text} gives one name to two texts; name each")
         require_used(self.runner, self.runner_address, self.workers)
-        require_alone(self.faster, self.runner)
+        require_alone(self.faster, self.runner, self.suite)
         return self
 
     def check(self) -> None:

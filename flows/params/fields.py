@@ -141,12 +141,21 @@ def require_used(runner: str, address: str | None, workers: int) -> None:
         )
 
 
-def require_alone(faster: float | Sequence[float] | None, runner: str) -> None:
+def require_alone(
+    faster: float | Sequence[float] | None, runner: str, suites: str | None = None
+) -> None:
     """Refuse to time models while workers keep the machine busy.
 
     Raises:
-        ValueError: If a budget in speed is given and the runner is not ``thread``.
+        ValueError: If a budget in speed or the suite ``cost`` is given and the runner is not
+            ``thread``.
     """
+    chosen = {part.partition(":")[0].strip() for part in (suites or "").split(",")}
+    if "cost" in chosen and runner != "thread":
+        raise ValueError(
+            f"the suite cost times models on this machine, and workers of {runner} would share "
+            "it; leave out runner, or cost"
+        )
     if faster and runner != "thread":
         values = [faster] if isinstance(faster, float) else faster
         raise ValueError(

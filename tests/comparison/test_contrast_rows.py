@@ -16,6 +16,7 @@ from tests.support.comparison_records import BASE, PROTOCOL, body, cell, moved, 
 THREE = {"protocol": PROTOCOL | {"seeds": 3, "draw_digests": ["ab"] * 3}}
 # Symmetric, with a sample deviation of 0.894.
 NOISE = np.array([-1.0, 1.0, -1.0, 1.0, 0.0, 0.0])
+TWO = {"protocol": PROTOCOL | {"seeds": 2, "draw_digests": ["ab"] * 2}}
 ONE = {"protocol": PROTOCOL | {"seeds": 1, "draw_digests": ["ab"]}}
 
 
@@ -185,6 +186,27 @@ def figure(*cells: dict[str, Any]) -> Any:
     assert row is not None
     (found,) = row.measures
     return found
+
+
+def test_figures_of_different_protocols_are_not_compared() -> None:
+    right, wrong = [1.0, 0.0] * 8, [1.0, 1.0, 1.0, 0.0] * 4
+    first, second = {"version": 1}, {"version": 2}
+    pairs = [(first, first, 0.25), (first, second, None)]
+    for one, other, difference in pairs:
+        cells = [with_row("wanda", right, protocol=one), with_row("ria", wrong, protocol=other)]
+        found = figure(*cells)
+        assert found.value == 0.75
+        assert found.difference == (None if difference is None else pytest.approx(difference))
+    # Nor are draws of one method averaged.
+    draws = [
+        with_row(name, right, protocol=own) | {"seed": seed}
+        for name, protocols in (("wanda", (first, first)), ("ria", (first, second)))
+        for seed, own in enumerate(protocols)
+    ]
+    row = gather(body(*draws) | TWO).row("ria", "50 %")
+    assert row is not None
+    (mixed,) = row.measures
+    assert mixed.value is None and mixed.reason == "draws were measured by different protocols"
 
 
 def test_a_perplexity_changes_by_a_share_and_not_by_nats() -> None:

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from autoprune.checkpoint.compact import write_compact
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
+from autoprune.evaluation.suites import cost
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import masters
 from flows.compare.params import CompareParams
 from flows.compare.table import rendered
-from tasks import compare_cells, compare_suites
+from tasks import compare_cells, compare_scheme, compare_suites
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
 
@@ -147,6 +149,60 @@ def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
     assert repeated["measured"] == 2
     assert measures(repeated, "wanda")["reasoning accuracy"]["value"] is not None
     assert not repeated["missing"]
+
+
+def test_what_was_measured_before_a_suite_was_killed_is_kept(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, run = compare_suites.suite_rows, []
+
+    def killed(bench: Any, name: str, *rest: Any) -> Any:
+        run.append(name)
+        if name == "cost":
+            # Like Ctrl-C, it is no failure of the suite.
+            raise KeyboardInterrupt
+        return real(bench, name, *rest)
+
+    suites = f"{REASONING},cost:batches=1,prompt=8,new=2,repeats=1"
+    monkeypatch.setattr(compare_suites, "suite_rows", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compared("wanda", suite=suites)
+    # The dense model's losses and its first suite.
+    assert run == ["reasoning", "cost"]
+    monkeypatch.setattr(compare_suites, "suite_rows", real)
+
+    losses = compare_cells._losses
+    measured: list[str] = []
+
+    def counted(bench: Any, cell: Any, *rest: Any) -> Any:
+        measured.append(cell.title)
+        return losses(bench, cell, *rest)
+
+    monkeypatch.setattr(compare_cells, "_losses", counted)
+    whole = compared("wanda", suite=suites)
+    assert measured == ["wanda at 50 %, seed 0"] and whole["failed"] == 0
+    assert measures(whole, "wanda")["reasoning accuracy"]["items"] == 3
+
+
+def test_a_scheme_without_chance_removes_the_same_under_every_seed() -> None:
+    one = {"mask_digest": "of seed 0", compare_scheme.UNITS: "blocks 1 and 2"}
+    assert compare_scheme.same_removed(one | {"mask_digest": "of seed 1"}, one)
+    assert not compare_scheme.same_removed(one | {compare_scheme.UNITS: "blocks 1 and 3"}, one)
+    earlier = {"mask_digest": "of seed 0"}
+    assert compare_scheme.same_removed(one, earlier)
+    assert not compare_scheme.same_removed(one | {"mask_digest": "of seed 1"}, earlier)
+
+
+def test_timings_are_measured_again_on_another_machine_and_never_beside_workers(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = "cost:batches=1,prompt=8,new=2,repeats=1"
+    assert compared("magnitude", suite=timed)["measured"] == 2
+    assert compared("magnitude", suite=timed)["measured"] == 0
+    monkeypatch.setattr(cost, "hardware", lambda: {"processor": "another", "threads": 64})
+    assert compared("magnitude", suite=timed)["measured"] == 2
+    with pytest.raises(ValidationError, match="workers of dask would share it"):
+        compared("magnitude", suite=timed, runner="dask", workers=2)
 
 
 def test_kept_figures_stand_when_pruning_again_for_a_suite_fails(

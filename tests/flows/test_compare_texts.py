@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from autoprune.errors import UsageError
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from tasks.mirror import tracker_of
@@ -112,6 +113,37 @@ def test_suites_leave_out_what_any_of_the_texts_holds_for_all_cells_alike(
     assert compared("wanda", calibration_text=texts[1:], **near)["failed"] == 0
     more = compared("wanda", calibration_text=texts[1:], **(near | {"draws": 2}))
     assert (more["measured"], more["failed"]) == (1, 0)
+
+
+def test_a_suite_on_another_text_leaves_out_what_may_calibrate(
+    compared: Compared, text_file: Path, other: Path, home: Path
+) -> None:
+    calibration = split(load_corpus(str(text_file))).calibration.text
+    copied = other.with_name("copied.jsonl")
+    copied.write_text(other.read_text() + "\n" + json.dumps({"text": calibration}))
+    suite = f"lm:corpora={copied},part=all,windows=6,seqlen=32"
+    found = compared(suite=suite, draws=1, seqlen=128, calibration_windows=8)
+    assert found["failed"] == 0
+    files = (home / "comparison" / "cells").glob("*/*.json")
+    kept = [json.loads(file.read_text()) for file in files]
+    rows = [row for cell in kept for row in cell["record"].get("rows", ())]
+    # It may be in any draw, so the dense model's figures leave it out too.
+    dropped = [r["details"]["overlap"]["dropped"] for r in rows if "overlap" in r["details"]]
+    assert len(kept) == 4 and len(dropped) >= 2 and min(dropped) > 0
+
+
+def test_the_own_calibration_part_may_be_short_where_texts_are_named(
+    compared: Compared, text_file: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("\n\n".join(text_file.read_text().split("\n\n")[:8]))
+    small = {"corpus": str(short), "calibration_windows": 64, "sealed_windows": 1}
+    with pytest.raises(UsageError, match="the calibration part of the text holds"):
+        compared("wanda", selection_windows=1, **small)
+    found = compared(
+        "wanda", selection_windows=1, calibration_text=[f"long={text_file}"], draws=1, **small
+    )
+    assert found["failed"] == 0 and found["rows"][0]["perplexity"] > 1
 
 
 def test_study_answers_with_the_line_that_does_it(cli: CommandLine) -> None:

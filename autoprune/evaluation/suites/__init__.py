@@ -17,9 +17,18 @@ from autoprune.evaluation.suites.suite import (
     build_suite,
     build_suites,
     check_suite,
+    computed_with,
 )
 
 # Importing a module registers its suite.
 BUILT_IN = (code, cost, degenerate, lastword, live, lm, reasoning, steps, tasks)
 
-__all__ = ["BUILT_IN", "SUITES", "Suite", "build_suite", "build_suites", "check_suite"]
+__all__ = [
+    "BUILT_IN",
+    "SUITES",
+    "Suite",
+    "build_suite",
+    "build_suites",
+    "check_suite",
+    "computed_with",
+]

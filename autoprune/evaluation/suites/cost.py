@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,7 +26,12 @@ from autoprune.evaluation.suites.latency import (
     time_once,
 )
 from autoprune.evaluation.suites.llama_cpp_cost import llama_cpp_rows
-from autoprune.evaluation.suites.provenance import hardware, model_protocol, model_provenance
+from autoprune.evaluation.suites.provenance import (
+    hardware,
+    model_protocol,
+    model_provenance,
+    package_version,
+)
 from autoprune.evaluation.suites.rows import RUNS, Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.masking.packed import PackedMask, pack_mask
@@ -89,6 +95,10 @@ class CostSuite:
             UsageError: If prompt and reply do not fit the model's positions.
         """
         require_room(loaded.model, self.prompt, self.new)
+
+    def computed_with(self) -> dict[str, Any]:
+        """See :func:`autoprune.evaluation.suites.suite.computed_with`."""
+        return {"machine": hardware(), "xllamacpp": package_version("xllamacpp")}
 
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES

@@ -37,7 +37,12 @@ from autoprune.text.hygiene import decontaminate
 # 2: a prompt never has two beginning tokens; the answer is what the solutions box.
 # 3: generation settings of the checkpoint have no effect; solutions vote by equal answers, however
 # written.
-VERSION = 3
+VERSION = 4
+# A base model that has answered goes on with a problem of its own, whose box comes last.
+_STOP = ("\nProblem:",)
+PARTS = (
+    ("after cutoff", "accuracy"), ("up to cutoff", "accuracy"), ("slope", "accuracy_per_year")
+)  # fmt: skip
 OVERLAP_WORDS = 8
 _TASK = "Solve the problem step by step and write the final answer inside \\boxed{}."
 _SAMPLES = 5
@@ -124,13 +129,13 @@ class LiveSuite:
             try:
                 with finite_logits(loaded.model):
                     replies = greedy_replies(
-                        loaded, prompts, new_tokens=self.new_tokens, batch=self.batch, report=report
-                    )
+                        loaded, prompts, new_tokens=self.new_tokens, batch=self.batch,
+                        stop=() if self.chat else _STOP, report=report,
+                    )  # fmt: skip
             except NotFiniteError as error:
                 return [
-                    context.missing(
-                        "after cutoff", "accuracy", str(error), status="not_finite", details=notes
-                    )
+                    context.missing(name, metric, str(error), status="not_finite", details=notes)
+                    for name, metric in PARTS
                 ]
             grades = [
                 grader.grade_reply(reply, item.answer)

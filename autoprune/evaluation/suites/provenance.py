@@ -41,7 +41,7 @@ def model_provenance(loaded: LoadedModel) -> dict[str, Any]:
         "device": str(loaded.model.device),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"autoprune": autoprune.__version__, "python": platform.python_version()}
-        | {package: _version(package) for package in ("torch", "transformers")},
+        | {package: package_version(package) for package in ("torch", "transformers")},
     }
 
 
@@ -54,7 +54,8 @@ def hardware() -> dict[str, Any]:
     return {"processor": found, "threads": torch.get_num_threads()}
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Version of an installed package; ``none`` without it."""
     try:
         return version(package)
     except PackageNotFoundError:

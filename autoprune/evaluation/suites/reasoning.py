@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
@@ -23,6 +24,8 @@ from autoprune.verify.verifier import Choice
 # 2: a prompt never has two beginning tokens.
 # 3: generation settings of the checkpoint have no effect; no example asks what is tested.
 VERSION = 3
+# Increased when sampled replies change and greedy ones stay. 2: a prompt is read once for all.
+SAMPLING = 2
 _MARKER = "Answer:"
 _STOP = ("\n\n", "\nQuestion:")
 _SAMPLES = 5
@@ -98,6 +101,10 @@ class ReasoningSuite:
             _, prompts = self._drawn(name)
             check_length(loaded, prompts, self.new_tokens)
 
+    def computed_with(self) -> dict[str, Any]:
+        """See :func:`autoprune.evaluation.suites.suite.computed_with`."""
+        return {"sampling": SAMPLING} if self.best_of > 1 else {}
+
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
@@ -110,10 +117,8 @@ class ReasoningSuite:
                 "best_of": self.best_of,
                 "choose": self.choose,
                 "temperature": self.temperature,
-                # Replies drawn with the prompt read anew for each are others, by rounding.
-                "prompts": "read once",
             }
-            drawn |= verifier.describe()
+            drawn |= verifier.describe() | self.computed_with()
         with Grader() as grader:
             settings = {
                 "version": VERSION, "items": self.items, "seed": self.seed, "shots": self.shots,

@@ -17,7 +17,8 @@ class Suite(Protocol):
     """Measures a model; a frozen dataclass whose fields are its settings.
 
     A suite may have a method ``check(loaded, *, resources)``, which raises what :meth:`run` would
-    raise for this request and this model but measures nothing; see :func:`check_suite`.
+    raise for this request and this model but measures nothing; see :func:`check_suite`. It may have
+    a method ``computed_with()``; see :func:`computed_with`.
     """
 
     @property
@@ -53,6 +54,19 @@ def check_suite(suite: Suite, loaded: LoadedModel, resources: Resources = NO_RES
     check = getattr(suite, "check", None)
     if check is not None:
         check(loaded, resources=resources)
+
+
+def computed_with(suite: Suite) -> dict[str, Any]:
+    """What determines a suite's figures besides the model, its settings and its ``VERSION``.
+
+    Args:
+        suite: The suite; one without the method depends on nothing else.
+
+    Returns:
+        JSON values by name, such as the version of a package or the machine.
+    """
+    found: dict[str, Any] = getattr(suite, "computed_with", dict)()
+    return found
 
 
 SUITES: Registry[Callable[..., Suite]] = Registry("suite", "autoprune.suites")

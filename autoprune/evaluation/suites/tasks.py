@@ -15,7 +15,7 @@ from typing import Any
 from autoprune.errors import PrerequisiteError, UnknownNameError, UsageError, reason_of
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
-from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance, package_version
 from autoprune.evaluation.suites.rows import PASSING, Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.evaluation.suites.task_names import GROUPS, MEANS, UNAVAILABLE
@@ -68,6 +68,10 @@ class TasksSuite:
         """
         with _quiet():
             self._task_names(self._manager())
+
+    def computed_with(self) -> dict[str, Any]:
+        """See :func:`autoprune.evaluation.suites.suite.computed_with`."""
+        return {"lm_eval": package_version("lm_eval")}
 
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES

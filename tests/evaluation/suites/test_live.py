@@ -1,6 +1,7 @@
 """A headline rests on items after the declared cutoff only, and not on copied ones."""
 
 import json
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.grading.grader import Grade
-from autoprune.evaluation.suites import build_suite
+from autoprune.evaluation.suites import build_suite, live
 from autoprune.evaluation.suites.dated import (
     DatedItem,
     day_range,
@@ -267,5 +268,24 @@ def test_bad_files_and_settings_are_refused(tmp_path: Path, items: str) -> None:
 
 
 def test_broken_model_is_a_result(items: str) -> None:
-    (row,) = LiveSuite(items, cutoff="2024-06", new_tokens=2).run(broken_subject())
-    assert row.status == "not_finite"
+    rows = LiveSuite(items, cutoff="2024-06", new_tokens=2).run(broken_subject())
+    assert [row.status for row in rows] == ["not_finite"] * 3
+    whole = LiveSuite(items, cutoff="2024-06", new_tokens=2).run(tiny_subject())
+    assert [(row.name, row.metric) for row in rows] == [(row.name, row.metric) for row in whole]
+
+
+def test_what_a_model_makes_up_after_its_answer_is_not_graded(
+    items: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = r" It is \boxed{2}."
+    made_up = "\n\nProblem: What is 5 plus 6?\n\nSolution: \\boxed{11}"
+
+    def drawn(_: object, prompts: list[str], *, stop: Sequence[str], **__: object) -> list[str]:
+        # As generation does: a reply ends before the first of these texts.
+        ends = [(own + made_up).find(text) for text in stop]
+        return [(own + made_up)[: min(ends, default=None)]] * len(prompts)
+
+    monkeypatch.setattr(live, "greedy_replies", drawn)
+    newer, older, _ = LiveSuite(items, cutoff="2024-06").run(tiny_subject())
+    # 1 plus 1 is among the earlier half.
+    assert (newer.value, older.value) == (0.0, pytest.approx(1 / 6))
