@@ -152,6 +152,8 @@ class _Reach:
 
     def __init__(self, model: PreTrainedModel, scheme: Scheme, windows: Tensor | None) -> None:
         self.model, self.scheme, self.windows = model, scheme, windows
+        # What is wrong with the scheme itself is wrong at any share, and is no want of reach.
+        scheme.plan(model, windows, scheme.own_share(model, 0.0))
 
     def plan(self, share: float) -> SchemePlan | None:
         """The plan that removes a share of the blocks' parameters; None: it is out of reach."""

@@ -93,8 +93,12 @@ def smaller_by(
     bench.fresh_windows(how.fresh_windows, draw)
     with ExitStack() as stack:
         with _as_usage():
-            share = how.scheme.own_share(bench.loaded.model, budget.share)
-            made = shrunken(bench, how, share, draw, seed=bench.seed)
+            target: float | SchemeBudget
+            if budget.unit == "sparsity":
+                target = how.scheme.own_share(bench.loaded.model, budget.share)
+            else:
+                target = SchemeBudget(budget, checkpoint_type(bench.loaded.source))
+            made = shrunken(bench, how, target, draw, seed=bench.seed)
             shrunk = stack.enter_context(made)
         plan = shrunk.plan
         yield SmallerOutcome(

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.evaluation.kl import DensePredictions
+from autoprune.models.positions import require_positions
 from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
 
@@ -58,6 +59,7 @@ def evaluate_windows(
         dense: Predictions of the dense model on these windows; the distance to it is then
             measured in the same passes.
     """
+    require_positions(model, windows)
     started = time.perf_counter()
     nll: list[float] = []
     kl: list[float] = []

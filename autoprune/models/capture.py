@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError
+from autoprune.models.positions import require_positions
 from autoprune.models.structure import find_blocks
 
 _HIDDEN = "hidden_states"
@@ -212,7 +213,11 @@ def capture_calls(
 
     Returns:
         Calls per block and batch.
+
+    Raises:
+        UsageError: If the model has learned fewer positions than the windows have tokens.
     """
+    require_positions(model, batches[0])
     tuples = _returns_tuples(model, blocks, batches[0][:1, :2]) if lengths is None else lengths
     calls: list[list[BlockCall]] = [[] for _ in blocks]
     pool = _TensorPool()

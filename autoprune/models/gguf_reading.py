@@ -55,6 +55,18 @@ def quantisation(source: "ModelSource") -> str:
     Args:
         source: The model.
     """
+    kind = block_type(source)
+    return "" if kind in _PLAIN else kind
+
+
+def block_type(source: "ModelSource") -> str:
+    """Type that most weights of a GGUF file's blocks have, such as ``Q4_1`` or ``F16``.
+
+    Empty for a folder, and for a file without blocks.
+
+    Args:
+        source: The model.
+    """
     if source.gguf_file is None:
         return ""
     reader = _ArrayReader(str(source.folder / source.gguf_file))
@@ -64,4 +76,4 @@ def quantisation(source: "ModelSource") -> str:
         if tensor.name.startswith("blk.") and len(tensor.shape) > 1:
             sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     most = sizes.most_common(1)
-    return most[0][0] if most and most[0][0] not in _PLAIN else ""
+    return most[0][0] if most else ""

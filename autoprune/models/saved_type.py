@@ -1,5 +1,6 @@
 """The type of saved weights: a model is computed in float32 but need not be saved in it."""
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from autoprune.models.gguf_reading import quantisation
+from autoprune.models.gguf_reading import block_type, quantisation
 from autoprune.models.reference import ModelSource
 
 # The names that `get_dtype` of a slice returns.
@@ -19,15 +20,28 @@ _HALF = {"BF16": torch.bfloat16, "F16": torch.float16}
 def checkpoint_type(source: ModelSource) -> torch.dtype | None:
     """The half-precision type that a model made from a checkpoint is saved in.
 
-    It is the type that all its matrices share. Weights of a quantised GGUF file are saved in
-    bfloat16: float16 is finer, but its range is narrow, and weights that a repair leaves below it
-    would become zeros. Only headers are read. None for float32, for a mixture of types, and without
-    safetensors files: such a model is saved as it was loaded.
+    It is the type that all its matrices of numbers share; masks and codes do not count. Weights of
+    a quantised GGUF file are saved in bfloat16: float16 is finer, but its range is narrow, and
+    weights that a repair leaves below it would become zeros. Only headers are read; without
+    safetensors files, the configuration says the type. None for float32 and for a mixture of types:
+    such a model is saved as it was loaded.
     """
     if source.gguf_file is not None:
-        return torch.bfloat16 if quantisation(source) else None
+        return torch.bfloat16 if quantisation(source) else _HALF.get(block_type(source))
     kinds = matrix_types(source.folder)
-    return _HALF.get(kinds.pop()) if len(kinds) == 1 else None
+    if not kinds:
+        return _configured(source.folder)
+    numbers = {kind for kind in kinds if kind.startswith(("F", "BF"))}
+    return _HALF.get(numbers.pop()) if len(numbers) == 1 else None
+
+
+def _configured(folder: Path) -> torch.dtype | None:
+    """The half-precision type that a folder's configuration states."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    # Earlier versions of transformers wrote the second name.
+    stated = str(config.get("dtype") or config.get("torch_dtype"))
+    return next((kind for kind in _HALF.values() if str(kind) == f"torch.{stated}"), None)
 
 
 def matrix_types(folder: Path) -> set[str]:

@@ -1,9 +1,10 @@
 """The decisions of a scheme: what to remove, and the new weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 # Kept units of every block.
@@ -56,6 +57,10 @@ class Step:
     directions: Tensor | None = None
     skip_below: tuple[float | None, ...] = ()
     gates: tuple[tuple[Gate, Gate], ...] = ()
+
+    def without_weights(self) -> "Step":
+        """The step after it was applied: the names of its weights without the values."""
+        return replace(self, weights={name: torch.empty(0) for name in self.weights})
 
     def to_json(self) -> dict[str, Any]:
         """What is removed and how much of a block stays; without weights."""

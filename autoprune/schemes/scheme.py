@@ -19,6 +19,7 @@ from autoprune.schemes.plan import SchemePlan
 from autoprune.schemes.surgery import (
     remove_blocks,
     replace_weights,
+    require_removable,
     without_blocks,
     written,
 )
@@ -99,9 +100,11 @@ class Scheme(TextForm, ABC):
         """Make the tensors smaller in place, in a form that stock transformers opens.
 
         Raises:
-            AutopruneError: If stock transformers would build another model from the configuration.
+            AutopruneError: If stock transformers would build another model from the configuration;
+                no weight of that step is changed then.
         """
         for step in plan.steps:
+            require_removable(model, step.blocks)
             replace_weights(model, step.weights)
             slice_units(model, step.neurons, step.groups)
             slice_experts(model, step.experts)

@@ -12,7 +12,7 @@ channels with huge activations are spread over all (after LinearPatch, arXiv 250
 applies it to the whole hidden state and takes ratios of means).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -146,8 +146,8 @@ class _Seam:
         """Fit the map and fold it; return the hidden states after the patched seam."""
         # Some families flatten windows on the way.
         outputs = [m.reshape(h.shape) for m, h in zip(self.outputs, open_seam, strict=True)]
-        parts = [_Sums.of(*triple) for triple in zip(outputs, open_seam, targets, strict=True)]
-        change, left = _fit(parts, form)
+        triples = zip(outputs, open_seam, targets, strict=True)
+        change, left = _fit((_Sums.of(*triple) for triple in triples), len(outputs), form)
         patches.errors[self.number] = left
         if change is None:
             patches.notes.append(f"behind block {self.number} no map fits better than none")
@@ -208,25 +208,27 @@ class _Sums:
         return float((change * (self.gram @ change - 2 * self.cross)).sum()) + self.missing
 
 
-def _fit(parts: Sequence[_Sums], form: Form) -> tuple[Tensor | None, float]:
-    """The best change, or None if an open seam is better; the error left on held-out windows."""
-    held = max(1, len(parts) // 4)
-    whole = _total(parts)
+def _fit(parts: Iterable[_Sums], count: int, form: Form) -> tuple[Tensor | None, float]:
+    """The best change, or None if an open seam is better; the error left on held-out windows.
+
+    Of the ``count`` parts, each of two matrices, only totals are held: of all, of the first three
+    quarters and of the rest.
+    """
+    held = max(1, count // 4)
+    totals: list[_Sums | None] = [None, None, None]
+    for number, part in enumerate(parts):
+        for place in (0, 1 if number < count - held else 2):
+            known = totals[place]
+            totals[place] = part if known is None else known + part
+    whole, fitted, unseen = totals
+    assert whole is not None and fitted is not None and unseen is not None
     if whole.missing == 0.0 or not bool(whole.gram.diagonal().sum() > 0):
         return None, 1.0
-    fitted, unseen = _total(parts[:-held]), _total(parts[-held:])
     solve = _Sums.solve if form == "linear" else _Sums.solve_scales
     errors = [unseen.error(solve(fitted, ridge)) for ridge in RIDGES]
     best = min(range(len(RIDGES)), key=errors.__getitem__)
     left = errors[best] / unseen.missing if unseen.missing else 1.0
     return (solve(whole, RIDGES[best]), left) if left < 1.0 else (None, 1.0)
-
-
-def _total(parts: Sequence[_Sums]) -> _Sums:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
 
 
 def _noting(order: list[PrunableLinear], linear: PrunableLinear) -> Any:

@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.positions import require_positions
 from autoprune.progress import Report, silent
 from autoprune.schemes.plan import SchemePlan
 from autoprune.schemes.scans import seconds_spared
 from autoprune.schemes.scheme import Scheme
-from autoprune.schemes.surgery import block_parameters
+from autoprune.schemes.surgery import block_parameters, require_removable
 
 # Called with the dense model and its plan before anything is removed, to keep what it teaches. The
 # function it returns is called with the smaller model, trains it in place and returns notes.
@@ -90,6 +91,8 @@ def shrink(
     require_share(target)
     if windows is None and scheme.reads_text:
         raise UsageError(f"the scheme {scheme.text!r} reads calibration text and none is given")
+    if windows is not None:
+        require_positions(model, windows)
     before = model.num_parameters()
     plan = scheme.plan(model, windows, target, seed=seed, report=report)
     if target > 0 and not plan.steps:
@@ -100,8 +103,13 @@ def shrink(
             f"a share of {target:g} is too small for {scheme.text!r} to remove anything; take a "
             f"larger one{block}"
         )
+    if repair is not None and plan.steps:
+        # A refusal should not wait for a teacher.
+        require_removable(model, plan.steps[0].blocks)
     finish = None if repair is None else repair(model, plan)
     scheme.apply(model, plan)
+    # The new weights are in the model: a recovery must not hold a second set of them.
+    plan = replace(plan, steps=tuple(step.without_weights() for step in plan.steps))
     counted, whole = sum(block_parameters(model)), model.num_parameters()
     planned = before - (plan.before - plan.after) - plan.outside
     if (counted, whole) != (plan.after, planned):

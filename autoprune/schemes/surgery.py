@@ -16,7 +16,7 @@ from autoprune.models.structure import find_blocks
 from autoprune.models.widths import narrow_blocks
 
 # Lists of block numbers, and a count of leading blocks of another kind.
-_NUMBERS = ("mlp_only_layers",)
+_NUMBERS = ("mlp_only_layers", "moe_layers")
 _LEADING = "first_k_dense_replace"
 
 
@@ -44,6 +44,13 @@ def remove_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> None:
         # Ctrl-C too.
         undo()
         raise
+
+
+def require_removable(model: PreTrainedModel, numbers: Sequence[int]) -> None:
+    """Raise what :func:`remove_blocks` would raise, with the model as it is before and after."""
+    if numbers:
+        with without_blocks(model, numbers):
+            require_reopens(model)
 
 
 @contextmanager

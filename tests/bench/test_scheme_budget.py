@@ -123,6 +123,16 @@ def test_what_is_out_of_reach_is_refused_with_the_most(
     assert len(find_blocks(model)) == BLOCKS
 
 
+@pytest.mark.parametrize("budget", [Budget(bytes=0.1), Budget(faster=1.1)])
+def test_what_is_wrong_with_the_scheme_is_not_called_out_of_reach(budget: Budget) -> None:
+    calls: list[int] = []
+    with pytest.raises(UsageError, match="multiple 7 does not divide"):
+        Shrinking.parse("width:multiple=7").apply(
+            model_of(), SchemeBudget(budget, speed=clock(calls)), WINDOWS
+        )
+    assert not calls
+
+
 def test_the_most_that_is_tried_is_not_called_the_most_that_a_scheme_takes() -> None:
     model = tiny_model("llama")
     rotate = build_scheme("rotate:directions=random")

@@ -168,6 +168,9 @@ def test_a_budget_in_bytes_or_speed_is_a_share_found_from_shapes(
         assert isinstance(outcome, SmallerOutcome)
         assert outcome.shrunk.plan.to_json() == alone.plan.to_json()
         assert asked.bytes_of(bench.loaded.model) == alone.budget["bytes"]
+    with bench.pruned(recipe(text), asked.budget) as outcome:
+        assert isinstance(outcome, SmallerOutcome)
+        assert outcome.shrunk.plan.to_json() == alone.plan.to_json()
     assert bench.validate(recipe(text), 0.5).budget == {}
     refused = bench.validate(recipe("depth:criterion=taylor"), Budget(bytes=0.99))
     assert refused.code == "invalid" and "'depth:criterion=taylor' cannot take" in refused.detail

@@ -7,18 +7,19 @@ from itertools import combinations
 import pytest
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, Llama4TextConfig, PreTrainedModel
 
 from autoprune.design.scheme_moves import genes_of
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.models.capture import BlockStream
 from autoprune.models.structure import find_blocks
 from autoprune.schemes import Depth, build_scheme, importance, shrink
 from autoprune.schemes.exchange import exchange_blocks
 from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
 from autoprune.schemes.seam import Form, _Sums, patch_seams
 from autoprune.schemes.spread import spread
-from autoprune.schemes.surgery import without_blocks, written
+from autoprune.schemes.surgery import remove_blocks, without_blocks, written
 from tests.support.tiny_models import random_windows, tiny_model
 
 BLOCKS = 6
@@ -269,6 +270,53 @@ def test_patched_seams_come_nearer_to_the_dense_model(model: PreTrainedModel) ->
             assert changed == (left < 1.0)
     assert "single window" in patch_seams(model, windows[:1], [1]).notes[0]
     assert "stays open" in patch_seams(model, windows, [0]).notes[0]
+
+
+def test_a_refused_family_is_left_as_it_was() -> None:
+    model = tiny_model("gpt2", n_layer=6, scale_attn_by_inverse_layer_idx=True)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(AutopruneError):
+        shrink(model, build_scheme("depth"), 0.3, windows=WINDOWS)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_windows_beyond_learned_positions_are_refused_in_words() -> None:
+    for family in ("gpt2", "opt"):
+        model = tiny_model(family)
+        limit = model.config.max_position_embeddings
+        says = f"longer than the {limit} positions that this model has learned; take --seqlen"
+        fits, too_long = random_windows(2, limit), random_windows(2, limit + 1)
+        for text in ("depth", "width"):
+            with pytest.raises(UsageError, match=says):
+                shrink(tiny_model(family), build_scheme(text), 0.34, windows=too_long)
+        with pytest.raises(UsageError, match=says):
+            BlockStream(model, too_long)
+        with pytest.raises(UsageError, match=says):
+            evaluate_windows(model, too_long)
+        assert math.isfinite(evaluate_windows(model, fits).perplexity)
+    # Rotary positions have no end.
+    llama = tiny_model("llama", max_position_embeddings=16)
+    assert math.isfinite(evaluate_windows(llama, random_windows(1, 20)).perplexity)
+
+
+def test_a_list_of_blocks_with_experts_is_renumbered() -> None:
+    config = Llama4TextConfig(
+        hidden_size=32, intermediate_size=48, intermediate_size_mlp=64, num_hidden_layers=6,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, vocab_size=64,
+        num_local_experts=2, interleave_moe_layer_step=2, use_cache=False,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert config.moe_layers == [1, 3, 5]
+    remove_blocks(model, [1, 4])
+    assert model.config.moe_layers == [2, 3] and len(find_blocks(model)) == 4
+
+
+def test_a_smaller_model_s_plan_holds_no_second_set_of_weights(model: PreTrainedModel) -> None:
+    made = shrink(model, build_scheme("depth+width"), 0.5, windows=WINDOWS)
+    values = [value for step in made.plan.steps for value in step.weights.values()]
+    assert values and sum(value.numel() for value in values) == 0
 
 
 def test_a_block_with_a_constant_made_from_its_number_stays() -> None:

@@ -1,0 +1,33 @@
+"""Whether windows fit the positions that a model has learned."""
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from autoprune.errors import UsageError
+
+# OPT leaves the first two rows of its table unused.
+_OFFSETS = (0, 2)
+
+
+def require_positions(model: PreTrainedModel, windows: Tensor) -> None:
+    """Refuse windows longer than a model's table of learned positions.
+
+    Models with rotary or relative positions have no table and run at any length.
+
+    Args:
+        model: The model.
+        windows: Token ids, int64 [n, s].
+
+    Raises:
+        UsageError: If the windows are longer.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or windows.shape[1] <= limit:
+        return
+    words = model.get_input_embeddings()
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m is not words]
+    if any(table.num_embeddings - limit in _OFFSETS for table in tables):
+        raise UsageError(
+            f"windows of {windows.shape[1]} tokens are longer than the {limit} positions that "
+            f"this model has learned; take --seqlen {limit} or less"
+        )
