@@ -267,6 +267,9 @@ class PruneParams(Params):
         """The options of `autoprune evaluate` that measure the result, with a space in front."""
         # A model's own words calibrate and never measure.
         text = "" if library.is_generated(self.corpus) else f" --corpus {shlex.quote(self.corpus)}"
+        if self.corpus == DEMO_CORPUS:
+            # The whole sample would count as a look at each of its sealed sets.
+            text += " --part selection"
         scheme = self.scheme is not None
         against = f"{text} --suite lm,cost --against {shlex.quote(self.model)}"
         return against if scheme else text

@@ -179,6 +179,11 @@ def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
     assert done.returncode == 1 and done.stderr == ""
 
 
+def test_prune_does_not_advise_to_look_at_the_sample_s_sealed_sets() -> None:
+    assert " --part selection" in PruneParams(model=PLACE).measured_by
+    assert "--part" not in PruneParams(model=PLACE, corpus="my.jsonl").measured_by
+
+
 ADVICE: list[tuple[str, Callable[[], str]]] = [
     ("calibrate", lambda: calibration_text(CALIBRATED, CalibrateParams(model=PLACE, corpus=PLACE))),
     ("compact", lambda: compact._text(COMPACT)),
