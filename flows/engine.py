@@ -23,7 +23,7 @@ from flows.platform.api_server import (
 from flows.platform.ghosts import mark_gone, process_tag
 from flows.platform.services import mlflow_page
 from flows.terminal.console import Screen, open_screen
-from tasks.state import PAGE_VARIABLE, State, folder_tag
+from tasks.state import PAGE_VARIABLE, State, folder_tag, without_login
 from tasks.switches import RECORD_VARIABLE, switched_on
 
 log = logging.getLogger(__name__)
@@ -104,15 +104,15 @@ class Engine:
     def _api_ready(self) -> bool:
         if self.server is None:
             url = os.environ["PREFECT_API_URL"]
-            ready = answers(url)
+            ready, shown = answers(url), without_login(url)
             if not ready:
                 self.screen.event(
-                    f"no Prefect API answers at {url}; the run goes on without its record there"
+                    f"no Prefect API answers at {shown}; the run goes on without its record there"
                 )
             elif refuses(url):
                 ready = False
                 self.screen.event(
-                    f"the Prefect API at {url} refuses the login; set PREFECT_API_AUTH_STRING to "
+                    f"the Prefect API at {shown} refuses the login; set PREFECT_API_AUTH_STRING to "
                     "its name:password; the run goes on without its record there"
                 )
             return ready

@@ -89,8 +89,8 @@ def _chosen(state: State, params: Params) -> Path:
 
 
 def _kept(state: State) -> dict[Path, dict[str, Any]]:
-    """Content of all these files."""
-    return {file: read_object(file) for file in _folder(state).glob("*.json")}
+    """Content of all these files; a killed command may have left a hidden, unfinished one."""
+    return {file: read_object(file) for file in _folder(state).glob("[!.]*.json")}
 
 
 def _folder(state: State) -> Path:

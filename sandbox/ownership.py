@@ -1,6 +1,8 @@
 """Owner of a container, in a form that survives the reuse of process ids."""
 
+import hashlib
 import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,17 +14,20 @@ LABEL_BOX = "autoprune.sandbox.box"
 
 
 def this_process() -> str:
-    """``boot id:pid namespace:pid:start time`` of this process."""
+    """``machine:boot id:pid namespace:pid:start time`` of this process."""
     pid = os.getpid()
-    return f"{_boot_id()}:{_namespace()}:{pid}:{_start_time(pid)}"
+    return f"{_machine()}:{_boot_id()}:{_namespace()}:{pid}:{_start_time(pid)}"
 
 
 def owner_is_gone(owner: str) -> bool:
     """Whether the process has certainly ended; False for processes elsewhere."""
     parts = owner.split(":")
-    if len(parts) != 4 or not parts[2].isdigit():
+    if len(parts) != 5 or not parts[3].isdigit():
         return False
-    boot, namespace, pid, start = parts
+    machine, boot, namespace, pid, start = parts
+    if machine != _machine():
+        # A folder on a shared disk, or a container of a daemon that several machines use.
+        return False
     if boot != _boot_id():
         return True
     # In another container the same pid means another process: only its deadline may decide.
@@ -37,6 +42,13 @@ def is_orphan(labels: Mapping[str, str], now: float | None = None) -> bool:
         deadline = 0.0
     late = (time.time() if now is None else now) > deadline
     return late or owner_is_gone(labels.get(LABEL_OWNER, ""))
+
+
+def _machine() -> str:
+    """This machine, the same after a restart; copies of one image differ by their names."""
+    known = Path("/etc/machine-id")
+    number = known.read_text(encoding="ascii").strip() if known.is_file() else ""
+    return hashlib.sha256(f"{number} {socket.gethostname()}".encode()).hexdigest()[:16]
 
 
 def _boot_id() -> str:

@@ -5,17 +5,19 @@ Prefect, records and logs keep the input of a form or a command. So a login is r
 that connection are cleaned before they are shown.
 """
 
+import base64
 import logging
 import os
 import re
 import socket
 import traceback
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from autoprune.errors import AutopruneError, UsageError
 from tasks.state import without_login
@@ -47,6 +49,20 @@ def require_no_login(address: str, pattern: str) -> None:
             "it as a variable of the environment and write that, such as "
             "sftp://$STORE_LOGIN@host/folder"
         )
+
+
+def request_to(address: str) -> urllib.request.Request:
+    """A request whose login, if the address holds one, is sent as a header.
+
+    The standard library would look up the login as a part of the host's name.
+    """
+    request = urllib.request.Request(without_login(address))
+    parts = urlsplit(address)
+    if "@" in parts.netloc:
+        login = unquote(parts.netloc.rpartition("@")[0])
+        held = base64.b64encode(login.encode()).decode()
+        request.add_header("Authorization", f"Basic {held}")
+    return request
 
 
 def is_of_this_machine(address: str) -> bool:

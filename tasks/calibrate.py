@@ -99,7 +99,7 @@ def cut_windows(
     """
     author = bench.author((count + fresh) * seqlen)
     text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
-    text, overlap = without_text(text, held_out or [], bench.store)
+    text, overlap = without_text(text, held_out or [], bench.store, bench.tokenizer)
     found = cut(bench, name, text, count, seqlen, fresh)
     return replace(
         found, overlap=overlap, notes=notes_on(found, text, f"the text {text.name}", count)

@@ -205,7 +205,7 @@ def _resources(bench: Workbench, seen: "SeenText | None", overlap: Any) -> Resou
 def _seen(bench: Workbench, models: list[str], references: list[str]) -> "SeenText | None":
     seen = known_text(models)
     if references:
-        further = referenced_text(references, bench.store)
+        further = referenced_text(references, bench.store, bench.tokenizer)
         seen = further if seen is None else seen | further
     return seen
 

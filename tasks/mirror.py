@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoprune.errors import PrerequisiteError, reason_of
@@ -13,6 +14,7 @@ from autoprune.plain_text import in_markdown
 from autoprune.report.designer_calls import call_totals
 from autoprune.report.words import summary
 from tasks import track
+from tasks.addresses import request_to
 from tasks.open_runs import left_open
 from tasks.provenance import run_tags
 from tasks.recorded import recorded
@@ -170,12 +172,13 @@ def require_answer(address: str, *, patient: bool) -> None:
     if time.monotonic() < _silent_until.get(address, 0.0) and not patient:
         raise gone
     try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+        asked = request_to(f"{address.rstrip('/')}/health")
+        with urllib.request.urlopen(asked, timeout=ANSWER_SECONDS):
             _silent_until.pop(address, None)
     except urllib.error.HTTPError:
         # It answers, if only to ask for a password, which the client has.
         return
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         _silent_until[address] = time.monotonic() + PAUSE_SECONDS
         raise gone from error
 
@@ -197,7 +200,7 @@ def place_of(state: State, parent: str, run_id: str) -> str:
 def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str:
     run_id, report, calls = record.run_id, record.report, record.calls
     tracker = tracker_of(state)
-    parent = tracker.parent(report.model, run_id, report.spec, run_tags(report))
+    parent = tracker.parent(report.model, run_id, report.spec, run_tags(report), record.log_id)
     tracker.mirror(parent, report.entries, record.sheets)
     tracker.curve(parent, curves(report.entries, settled))
     if calls and tracing_wanted():

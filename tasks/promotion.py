@@ -376,6 +376,23 @@ def _try_tags(root: str, name: str, version: str, tags: dict[str, str]) -> None:
         log.warning("the reason could not be written on %s version %s", name, version)
 
 
+@step("check champion", "files of {name} version {version}")
+def require_whole(name: str, version: str, folder: str) -> None:
+    """Refuse to judge by a champion whose files are not those that were registered.
+
+    Raises:
+        AutopruneError: If a file is missing or differs.
+    """
+    try:
+        _verify_files(Path(folder))
+    except AutopruneError as error:
+        raise AutopruneError(
+            f"the champion, {name} version {version}, cannot be judged by: {reason_of(error)}; go "
+            f"back to the version before it (`autoprune promote --name {name} --rollback`), or "
+            "register its folder again"
+        ) from error
+
+
 def _verify_files(folder: Path) -> None:
     if not (folder / RECORD_FILE).is_file():
         return

@@ -22,12 +22,14 @@ class RunRecord:
         body: JSON form of its report; see :class:`autoprune.report.data.RunReport`.
         sheets: By candidate, everything that determines its masks.
         calls: Questions to the designer with their answers, oldest first.
+        log_id: What tells the search from a later one of its name.
     """
 
     run_id: str
     body: Mapping[str, Any]
     sheets: Mapping[str, Any]
     calls: list[dict[str, Any]]
+    log_id: str = ""
 
     @classmethod
     def of(cls, search: Search, files: RunFiles, run_id: str) -> "RunRecord":
@@ -45,6 +47,7 @@ class RunRecord:
             build_report(search, run_id, facts).to_json(),
             recipe_sheets(search, run_id, facts),
             designer_calls(search, facts.get("designer", ""), known),
+            search.log_id,
         )
 
     @cached_property

@@ -65,14 +65,14 @@ def united(parts: Iterable[SeenText | None]) -> SeenText | None:
     return functools.reduce(operator.or_, known) if known else None
 
 
-def referenced_text(refs: Iterable[str], store: Store) -> SeenText:
-    """Fingerprint of named texts."""
-    corpora = [load_corpus(ref, cache=store) for ref in refs]
+def referenced_text(refs: Iterable[str], store: Store, tokenizer: Any) -> SeenText:
+    """Fingerprint of named texts; conversations are rendered by the tokenizer."""
+    corpora = [load_corpus(ref, cache=store, tokenizer=tokenizer) for ref in refs]
     return SeenText.of([text for corpus in corpora for text in corpus.documents])
 
 
 def without_text(
-    corpus: "Corpus", held_out: list[str], store: Store
+    corpus: "Corpus", held_out: list[str], store: Store, tokenizer: Any
 ) -> "tuple[Corpus, dict[str, Any]]":
     """Remove from calibration text what figures will be measured on.
 
@@ -80,6 +80,7 @@ def without_text(
         corpus: The calibration text.
         held_out: Texts to be measured on; if empty, nothing is checked.
         store: Caches text that is slow to clean.
+        tokenizer: The model's, which renders conversations.
 
     Returns:
         The remaining text, and what was checked, found and dropped.
@@ -89,7 +90,7 @@ def without_text(
     """
     if not held_out:
         return corpus, {"checked": 0, "note": "no held-out text was named"}
-    resources = Resources(store, referenced_text(held_out, store))
+    resources = Resources(store, referenced_text(held_out, store, tokenizer))
     found = clean(
         corpus.documents, resources, what=f"the calibration text {corpus.name!r}", made=True
     )

@@ -90,17 +90,18 @@ def fresh_split(
 
 
 @step("check text", "documents of {corpus}")
-def check_independent(root: str, corpus: str) -> None:
+def check_independent(root: str, corpus: str, model: str) -> None:
     """Refuse a text that has only one sealed set, before a night is spent on it.
 
     Args:
         root: The state folder.
         corpus: Reference of the text.
+        model: Reference of the model, whose tokenizer renders conversations.
 
     Raises:
         UsageError: If its documents are consecutive, so that every split is the same.
     """
-    text = load_corpus(corpus, cache=Store(State.open(Path(root)).store))
+    (text,) = _texts(State.open(Path(root)), [corpus], model)
     if text.ordered:
         raise UsageError(
             f"the documents of {text.name!r} follow each other, as the paragraphs of a .txt file "

@@ -221,8 +221,10 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
 
     state = State.open(Path(root))
     files = RunFiles.of(state, run_id)
-    record = read_object(files.winner / RECORD_FILE)
     try:
+        if not (files.winner / RECORD_FILE).is_file():
+            raise AutopruneError(f"the folder {files.winner.name} of {run_id} is gone")
+        record = read_object(files.winner / RECORD_FILE)
         budget = _asked(files, record)
         found = track.register_checkpoint(
             tracker_of(state),

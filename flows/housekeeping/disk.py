@@ -1,6 +1,7 @@
 """Lists and deletes the runs of this folder, and frees wasted disk space."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tasks.state import State
 NOT_BEGUN = "not begun"
 # Smaller files are not worth comparing.
 LEAST_BYTES = 1 << 20
+LEFT_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def garbage(state: State, *, caches: bool) -> list[Room]:
         caches: Include the store of windows and statistics, the sandbox's layer files and copies
             of the MLflow server's models.
     """
-    found = list(_copies(state))
+    found = [*_copies(state), *_left(state)]
     if caches:
         if caches_are_read(state) or any(at_work(state, run) for run in state.run_ids()):
             raise UsageError("a run is at work and reads the caches; wait for it, or leave them")
@@ -140,6 +142,14 @@ def _run(state: State, run: str) -> dict[str, Any]:
         "perplexity": best.get("perplexity"),
         "bytes": folder_bytes(files.folder),
     }
+
+
+def _left(state: State) -> Iterator[Room]:
+    """Yield models that killed commands left while they sent or compared them."""
+    for folder in sorted([*state.root.glob("upload/*"), *state.root.glob("reproduce-*")]):
+        # Whether a command still writes there is not known; none takes a day.
+        if time.time() - folder.stat().st_mtime > LEFT_SECONDS:
+            yield Room("left by a killed command", folder_bytes(folder), folder)
 
 
 def _copies(state: State) -> Iterator[Room]:

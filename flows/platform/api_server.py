@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from flows.platform.environment import prefect_server_environment
@@ -25,6 +26,7 @@ from flows.platform.processes import register_of
 from flows.platform.serve import PREFECT_AUTH_VARIABLE
 from flows.platform.services import LEASE_STORAGE
 from flows.terminal.output import tell
+from tasks.addresses import request_to
 from tasks.state import State
 from tasks.switches import RECORD_VARIABLE, switched_on
 
@@ -152,9 +154,9 @@ class ApiServer:
 def answers(url: str) -> bool:
     """Return whether a Prefect API is healthy at ``url``."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2.0) as response:
+        with urllib.request.urlopen(request_to(f"{url}/health"), timeout=2.0) as response:
             return bool(response.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
+    except (HTTPException, OSError, ValueError):
         return False
 
 
@@ -164,7 +166,7 @@ def refuses(url: str) -> bool:
         # Prefect Cloud has its own kind of login, which its client handles better.
         return False
     login = os.environ.get(AUTH_VARIABLE)
-    request = urllib.request.Request(f"{url}/admin/version")
+    request = request_to(f"{url}/admin/version")
     if login:
         request.add_header("Authorization", basic(login))
     try:
@@ -172,7 +174,7 @@ def refuses(url: str) -> bool:
             return False
     except urllib.error.HTTPError as error:
         return error.code == UNAUTHORIZED
-    except (urllib.error.URLError, OSError, ValueError):
+    except (HTTPException, OSError, ValueError):
         return False
 
 

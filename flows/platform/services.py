@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
 from flows.platform.environment import (
@@ -19,6 +20,7 @@ from flows.platform.login import AUTH_VARIABLE, MLFLOW_VARIABLES, basic, own_log
 from flows.platform.pools import POOL, worker_path
 from flows.platform.processes import folder, register_of
 from flows.platform.serve import MLFLOW_AUTH_VARIABLE, PREFECT_AUTH_VARIABLE
+from tasks.addresses import request_to
 from tasks.state import HOME_VARIABLE, PAGE_VARIABLE, State
 
 PREFECT_PORT = 4200
@@ -202,12 +204,13 @@ def mlflow_answers(url: str, login: str = "") -> bool:
 
 
 def _get(url: str, login: str = "") -> str:
-    headers = {"Authorization": basic(login)} if login else {}
-    request = urllib.request.Request(url, headers=headers)
+    request = request_to(url)
+    if login:
+        request.add_header("Authorization", basic(login))
     try:
         with urllib.request.urlopen(request, timeout=3.0) as response:
             text = str(response.read(1000).decode("utf-8", "replace")).strip()
-    except (urllib.error.URLError, OSError, ValueError):
+    except (HTTPException, OSError, ValueError):
         return ""
     try:
         return str(json.loads(text)) if text.startswith('"') else text

@@ -23,6 +23,7 @@ from tasks.promotion import (
     find_split,
     inspect_checkpoint,
     judge_contenders,
+    require_whole,
     roll_back,
     settle,
     try_reload,
@@ -77,6 +78,8 @@ def _promoted(params: PromoteParams) -> dict[str, Any]:
         console.screen().event(found["note"])
     contenders = {"champion": champion, "challenger": challenger}
     folders = [version["folder"] for version in contenders.values() if version is not None]
+    if champion is not None:
+        require_whole(name, champion["version"], champion["folder"])
     measured = {}
     for role, version in contenders.items():
         if version is not None:

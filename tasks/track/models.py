@@ -28,6 +28,7 @@ from tasks.track.registry import (
     registry_lock,
 )
 from tasks.track.runs import MASKS_TAG, Tracker, local_path
+from tasks.track.traces import CANDIDATE_TAG
 
 CODE = Path(__file__).with_name("served_model.py")
 REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "pandas")
@@ -91,7 +92,7 @@ def register_checkpoint(
 
     The first version of a name is its champion; later ones are challengers.
 
-    Doing it again with the same masks of the same run changes nothing.
+    Doing it again with the same masks of the same candidate and run changes nothing.
 
     Args:
         tracker: The store.
@@ -108,7 +109,7 @@ def register_checkpoint(
     """
     name = name or registry_name(model, sparsity)
     client = tracker.client
-    known = _known_version(tracker, name, parent_id, masks)
+    known = _known_version(tracker, name, parent_id, {**tags, MASKS_TAG: masks})
     if known is None:
         model_id = _log_model(tracker, parent_id, folder, tags)
         try:
@@ -195,9 +196,14 @@ def _keep_once(folder: Path, place: Path) -> None:
             share_file(path, other)
 
 
-def _known_version(tracker: Tracker, name: str, parent_id: str, masks: str) -> ModelVersion | None:
+def _known_version(
+    tracker: Tracker, name: str, parent_id: str, tags: Mapping[str, str]
+) -> ModelVersion | None:
+    """The version of the same run with the same masks, of the same candidate where one is named."""
+    # Two repairs may give the same masks and other weights.
+    own = {tag: tags[tag] for tag in (MASKS_TAG, CANDIDATE_TAG) if tag in tags}
     for found in tracker.client.search_model_versions(f"name = '{name}'"):
-        if found.run_id == parent_id and found.tags.get(MASKS_TAG) == masks:
+        if found.run_id == parent_id and own.items() <= dict(found.tags).items():
             return found
     return None
 

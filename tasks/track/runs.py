@@ -34,6 +34,8 @@ NOTE = "mlflow.note.content"
 RUN_TAG = "autoprune.run"
 # The state folder of a search; on a server, searches of several have the same name.
 PLACE_TAG = "autoprune.folder"
+# The log of a search; after `autoprune rm`, another may have the name.
+LOG_TAG = "autoprune.log"
 ENTRY_TAG = "autoprune.entry"
 DIGEST_TAG = "autoprune.record_digest"
 MASKS_TAG = "autoprune.mask_digest"
@@ -57,7 +59,7 @@ class Tracker:
 
     state: State
     _children: dict[str, dict[str, Run]] = field(default_factory=dict)
-    _parents: dict[str, str] = field(default_factory=dict)
+    _parents: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def tracking_uri(self) -> str:
@@ -99,7 +101,12 @@ class Tracker:
             return str(client.create_experiment(name, artifact_location=location))
 
     def parent(
-        self, model: str, run_id: str, spec: Mapping[str, Any], tags: Mapping[str, str]
+        self,
+        model: str,
+        run_id: str,
+        spec: Mapping[str, Any],
+        tags: Mapping[str, str],
+        log: str = "",
     ) -> str:
         """MLflow id of a search's parent run, created or found again.
 
@@ -108,31 +115,38 @@ class Tracker:
             run_id: Our name of the search.
             spec: Its specification; scalars become parameters.
             tags: Provenance.
+            log: What tells the search from a later one of its name; empty in old logs.
         """
-        if run_id in self._parents:
-            return self._parents[run_id]
+        if (run_id, log) in self._parents:
+            return self._parents[run_id, log]
         experiment = self.experiment(model)
         query = f"tags.`{RUN_TAG}` = '{run_id}' and tags.`autoprune.kind` = 'search'"
         # Found and created under one lock: an interrupted run may still be writing its last words.
         with self._lock:
             place = folder_tag(self.state)
             known = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY)
-            # Earlier versions named no folder: the first to come back takes the run.
-            found = [run for run in known if run.data.tags.get(PLACE_TAG, place) == place]
-            found.sort(key=lambda run: PLACE_TAG not in run.data.tags)
+            own = {PLACE_TAG: place} | ({LOG_TAG: log} if log else {})
+            # Earlier versions named no folder, and no log: the first to come back takes the run.
+            found = [
+                run
+                for run in known
+                if all(run.data.tags.get(tag, value) == value for tag, value in own.items())
+            ]
+            found.sort(key=lambda run: sum(tag not in run.data.tags for tag in own))
             if not found:
                 all_tags = {RUN_TAG: run_id, "autoprune.kind": "search", RUN_NAME: run_id, **tags}
-                all_tags[PLACE_TAG] = place
+                all_tags |= own
                 run = self.client.create_run(experiment, tags=_clipped(all_tags), run_name=run_id)
                 self.client.log_batch(run.info.run_id, params=_params(_scalars(spec)))
                 found = [run]
         mlflow_id = str(found[0].info.run_id)
-        if PLACE_TAG not in found[0].data.tags:
-            self.client.set_tag(mlflow_id, PLACE_TAG, place)
+        for tag, value in own.items():
+            if tag not in found[0].data.tags:
+                self.client.set_tag(mlflow_id, tag, value)
         if found[0].info.status != "RUNNING":
             self.client.update_run(mlflow_id, status="RUNNING")
         note_open(self.state, mlflow_id)
-        self._parents[run_id] = mlflow_id
+        self._parents[run_id, log] = mlflow_id
         return mlflow_id
 
     def mirror(

@@ -82,7 +82,9 @@ def log_stage(
         The run's MLflow id.
     """
     client, experiment = tracker.client, tracker.experiment(model)
-    query = f"tags.`{RUN_TAG}` = '{name}' and tags.`{KIND_TAG}` = '{kind}'"
+    # MLflow's filters know no escapes: a name with an apostrophe stands between double quotes.
+    name = name.replace('"', "'")
+    query = f"tags.`{RUN_TAG}` = \"{name}\" and tags.`{KIND_TAG}` = '{kind}'"
     found = client.search_runs([experiment], query, ViewType.ACTIVE_ONLY, 1)
     if found:
         run_id = str(found[0].info.run_id)

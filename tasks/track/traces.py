@@ -64,7 +64,7 @@ class Traces:
         Returns:
             Number of traces written.
         """
-        waiting = [(trace_id(run, call["step"]), call) for call in calls]
+        waiting = [(trace_id(parent_id, call["step"]), call) for call in calls]
         waiting = [(name, call) for name, call in waiting if name not in self._written]
         if not waiting:
             return 0
@@ -83,9 +83,9 @@ class Traces:
         return written
 
 
-def trace_id(run: str, step: str) -> str:
-    """Id of one call's trace: the same run and step give the same id."""
-    return f"tr-{digest_json(['trace', run, step])[:32]}"
+def trace_id(parent_id: str, step: str) -> str:
+    """Id of one call's trace: the same MLflow run and step give the same id."""
+    return f"tr-{digest_json(['trace', parent_id, step])[:32]}"
 
 
 def readable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,20 @@ def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> 
     (state.root / "in-use" / "1-left.lock").touch()
     collect(garbage(state, caches=True))
     assert not state.store.exists() and not state.registry.exists()
+
+
+def test_models_that_killed_commands_left_go_after_a_day(state: State) -> None:
+    left = [state.root / "upload" / "m-1", state.root / "reproduce-abc"]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(os.urandom(LEAST_BYTES))
+    assert garbage(state, caches=False) == []
+    old = time.time() - 25 * 3600
+    for folder in left:
+        os.utime(folder, (old, old))
+    assert {room.path for room in garbage(state, caches=False)} == set(left)
+    assert collect(garbage(state, caches=False)) >= 2 * LEAST_BYTES
+    assert not any(folder.exists() for folder in left)
 
 
 def test_only_what_was_freed_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,6 +223,15 @@ def test_what_does_not_pass_leaves_the_champion(
     assert not record["passed"] and "reload" in record["reason"]
     assert _tags(tracker, good)["gate.reload"] == "fail"
     assert aliases_of(tracker, NAME)["champion"] == first
+    # A damaged champion is no measure for a challenger.
+    known = promotion.find_contenders(str(state.root), None, None)
+    weights = Path(known["champion"]["folder"]) / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 0x01]))
+    with pytest.raises(AutopruneError, match=rf"champion, {NAME} version {first}, cannot be"):
+        _promote(state, accept_tie=True, version=twin)
+    weights.write_bytes(whole)
     accepted = _promote(state, accept_tie=True, version=twin)
     assert heard[-1] == f"version {twin} of {NAME} is champion now: {accepted['reason']}"
     assert accepted["moved"] and aliases_of(tracker, NAME)["champion"] == twin

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
+from autoprune.models.saving import save_model
 from autoprune.search.spec import SearchSpec
 from autoprune.storage import write_json
+from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from flows.cli.parser import parse
@@ -21,9 +23,12 @@ from flows.text_split import forget_split, settled
 from tasks.run_files import RunFiles
 from tasks.sealed_looks import record_look
 from tasks.search_bench import SearchBench
+from tasks.seen import referenced_text
 from tasks.state import State
+from tasks.text_split import check_independent
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import LINE
+from tests.support.tiny_subject import tiny_subject
 
 COMPARE = f"{LINE} --methods wanda --sparsity 0.5 --draws 1".replace(" -q", "")
 COMMANDS = ("search", "demo", "compare m", "evaluate m", "promote")
@@ -216,3 +221,28 @@ def test_another_seed_draws_other_calibration_windows_of_the_same_split(
     )
     assert first["splits_digest"] == second["splits_digest"]
     assert first["draw_digests"] != second["draw_digests"]
+
+
+def test_what_a_killed_command_left_half_written_is_passed_over(
+    rows: Path, tiny_folder: Path, home: Path
+) -> None:
+    params = SearchParams(model=str(tiny_folder), corpus=str(rows), text_split="fresh")
+    found = settled(params, params.model, params.corpus)
+    (home / "fresh" / ".half-abc.json").touch()
+    assert settled(params, params.model, params.corpus) == found
+    forget_split(params)
+    assert [file.name for file in (home / "fresh").glob("*.json")] == [".half-abc.json"]
+
+
+def test_conversations_are_read_with_the_models_template_wherever_they_are_named(
+    tmp_path: Path, home: Path
+) -> None:
+    subject = tiny_subject()
+    subject.tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
+    save_model(subject.model, subject.tokenizer, tmp_path / "model", {})
+    chats = tmp_path / "chats.jsonl"
+    talk = [{"messages": [{"role": "user", "content": f"talk number {n}"}]} for n in range(20)]
+    chats.write_text("".join(json.dumps(row) + "\n" for row in talk))
+    check_independent(str(home), str(chats), str(tmp_path / "model"))
+    store = Store(tmp_path / "store")
+    assert referenced_text([str(chats)], store, subject.tokenizer).digest

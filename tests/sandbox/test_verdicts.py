@@ -100,11 +100,13 @@ def test_probe_layers_carry_what_is_named_and_no_more(tmp_path: Path) -> None:
 def test_this_process_is_alive_and_strangers_are_left_alone() -> None:
     owner = this_process()
     assert not owner_is_gone(owner)
-    boot, namespace, pid, start = owner.split(":")
-    assert owner_is_gone(f"{boot}:{namespace}:{pid}:{int(start) + 1}")
-    assert owner_is_gone(f"{boot}:{namespace}:4194999:{start}")
-    assert owner_is_gone(f"another-boot:{namespace}:{pid}:{start}")
-    assert not owner_is_gone(f"{boot}:another:{pid}:{int(start) + 1}")
+    machine, boot, namespace, pid, start = owner.split(":")
+    assert owner_is_gone(f"{machine}:{boot}:{namespace}:{pid}:{int(start) + 1}")
+    assert owner_is_gone(f"{machine}:{boot}:{namespace}:4194999:{start}")
+    assert owner_is_gone(f"{machine}:another-boot:{namespace}:{pid}:{start}")
+    assert not owner_is_gone(f"{machine}:{boot}:another:{pid}:{int(start) + 1}")
+    # On a shared disk, the other machine's boot says nothing.
+    assert not owner_is_gone(f"another:another-boot:{namespace}:{pid}:{start}")
     assert not owner_is_gone("nonsense")
 
 
@@ -183,9 +185,12 @@ def test_no_room_for_the_scores_is_refused_before_any_is_taken(
 
 def test_abandoned_folders_go_and_owned_ones_stay(tmp_path: Path) -> None:
     mine = Workspace(tmp_path, this_process())
-    dead = Workspace(tmp_path, "another-boot:1:2:3")
+    machine, _, namespace, pid, start = this_process().split(":")
+    dead = Workspace(tmp_path, f"{machine}:another-boot:{namespace}:{pid}:{start}")
+    theirs = Workspace(tmp_path, f"another:another-boot:{namespace}:{pid}:{start}")
     assert remove_abandoned(tmp_path, owner_is_gone) == 1
-    assert mine.links.exists()
+    assert mine.links.exists() and theirs.links.exists()
+    theirs.close()
     assert not dead.links.exists()
     mine.close()
     dead.close()

@@ -1,18 +1,23 @@
 """Addresses: which are of this machine, and none that is kept or shown with a login."""
 
+import base64
 import errno
 import logging
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
+from flows.platform.api_server import answers
+from flows.platform.services import mlflow_is_at, prefect_is_at
 from tasks import addresses
-from tasks.addresses import is_of_this_machine, keeping_quiet, opened_address
+from tasks.addresses import is_of_this_machine, keeping_quiet, opened_address, request_to
 from tasks.design import DesignerSession
+from tasks.mirror import require_answer
 from tasks.state import State
 
 SECRET = "very-secret-indeed"
@@ -121,3 +126,31 @@ def test_what_a_library_says_is_cleaned(caplog: pytest.LogCaptureFixture) -> Non
     assert failed.value.__cause__ is None and failed.value.__suppress_context__
     logging.getLogger("a.library").warning("afterwards %s", LOGIN)
     assert f"afterwards {LOGIN}" in caplog.text
+
+
+def test_a_login_in_an_address_is_sent_as_a_header() -> None:
+    plain = request_to("http://host:8080/health")
+    assert plain.full_url == "http://host:8080/health" and not plain.has_header("Authorization")
+    known = request_to("https://me:s%40cret@host/path")
+    assert known.full_url == "https://host/path" and known.host == "host"
+    held = known.get_header("Authorization")
+    assert held is not None and base64.b64decode(held.removeprefix("Basic ")) == b"me:s@cret"
+
+
+def test_what_answers_otherwise_is_no_server_and_no_login_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def greet() -> None:
+            for _ in range(4):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        address = f"http://me:secret@127.0.0.1:{port}"
+        assert not mlflow_is_at(address) and not prefect_is_at(f"{address}/api")
+        assert not answers(f"{address}/api")
+        with pytest.raises(PrerequisiteError, match=f"answers at http://127.0.0.1:{port}$"):
+            require_answer(address, patient=True)

@@ -11,7 +11,7 @@ from tests.support.tiny_subject import tiny_subject
 
 
 def test_a_suite_is_another_by_another_dense_model_or_template(
-    tiny_folder: Path, home: Path, tmp_path: Path
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
 ) -> None:
     model, dense = (Path(shutil.copytree(tiny_folder, tmp_path / name)) for name in "md")
     names = ("lm", "reasoning")
@@ -19,9 +19,10 @@ def test_a_suite_is_another_by_another_dense_model_or_template(
               for name in names]  # fmt: skip
 
     def keys() -> dict[str, Any]:
-        sizes: dict[str, Any] = {"samples": 1, "seqlen": 8, "counts": {}}
+        counts = {"selection": 1, "sealed": 1}
+        sizes: dict[str, Any] = {"samples": 1, "seqlen": 8, "counts": counts}
         with CompareBench(
-            str(model), State.open(home), corpus="text", suites=suites, **sizes
+            str(model), State.open(home), corpus=str(text_file), suites=suites, **sizes
         ) as bench:
             return compare_suites.suite_keys(bench, {"method": {}})
 

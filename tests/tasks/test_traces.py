@@ -39,7 +39,7 @@ def found(tracker: Tracker, parent: str) -> list[Any]:
 
 
 def test_calls_are_traced_once_and_linked(tracker: Tracker) -> None:
-    parent = tracker.parent("tiny", "demo", {}, {})
+    parent = tracker.parent("tiny", "demo", {}, {}, "a log")
     child = tracker.client.create_run(tracker.experiment_of(parent), run_name="C1").info.run_id
     calls = [call(1), call(2, failed="unreachable: nobody answers", answer="")]
     assert Traces(tracker).write(parent, "demo", calls, {"C1": child}) == 2
@@ -47,7 +47,7 @@ def test_calls_are_traced_once_and_linked(tracker: Tracker) -> None:
     traces = {trace.info.tags["autoprune.candidate"]: trace for trace in found(tracker, parent)}
     assert set(traces) == {"C1", "C2"}
     good, bad = traces["C1"], traces["C2"]
-    assert good.info.trace_id == trace_id("demo", "g1.s1.a0")
+    assert good.info.trace_id == trace_id(parent, "g1.s1.a0")
     assert good.info.trace_metadata["mlflow.sourceRun"] == parent
     assert good.info.token_usage == {"input_tokens": 40, "output_tokens": 5, "total_tokens": 45}
     assert good.info.execution_duration == 2500
@@ -58,6 +58,9 @@ def test_calls_are_traced_once_and_linked(tracker: Tracker) -> None:
     experiment = tracker.experiment_of(parent)
     linked = tracker.client.search_traces(locations=[experiment], run_id=child)
     assert [trace.info.trace_id for trace in linked] == [good.info.trace_id]
+    # A later search of the same name, or one of another folder, has traces of its own.
+    later = tracker.parent("tiny", "demo", {}, {}, "later log")
+    assert Traces(tracker).write(later, "demo", calls, {}) == 2
 
 
 def test_no_secret_gets_into_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:

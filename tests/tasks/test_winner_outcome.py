@@ -19,7 +19,7 @@ from autoprune.report.words import summary
 from tasks.prepare import prepare
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
-from tasks.winner import is_kept, keep_winner
+from tasks.winner import is_kept, keep_winner, register_winner
 from tests.support.checkpoint_record import RECORD
 from tests.support.sample_run import make_report
 
@@ -125,3 +125,8 @@ def test_a_smaller_model_is_not_described_by_its_zeros() -> None:
     page = render(report)
     assert "with 20 % fewer parameters in blocks" in page and "sparsity</span>" not in page
     assert ">Removed</th>" in page and ">Zeros</th>" not in page
+
+
+def test_a_winner_whose_folder_is_gone_is_no_failure_of_its_search(home: Path) -> None:
+    done = register_winner(str(home), "demo", "an MLflow run")
+    assert not done["ok"] and "the folder winner of demo is gone" in done["error"]
