@@ -33,7 +33,11 @@ def read_script(path: Path | None) -> list[str]:
     if path is None or not path.is_file():
         raise UsageError(f"the scripted designer needs a file of answers, and {path} is none")
     answers = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no UTF-8 text ({error.reason}); save it as UTF-8") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:

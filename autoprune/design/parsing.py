@@ -35,7 +35,8 @@ DIRECTION = re.compile(r"\b(better|lower|worse|higher)\b", re.IGNORECASE)
 WORSE = frozenset({"worse", "higher"})
 # Accepts the minus signs that people and models type, and decimal commas.
 FORECAST = re.compile(
-    r"([-+\u2010\u2011\u2013\u2212\uff0d]?)\s*(?<![\d.,])(\d{1,4}(?:[.,]\d+)?)\s*%"
+    # A hyphen behind a digit is that of a range: of 5-10 %, the 10 counts.
+    r"((?:(?<!\d)[-+\u2010\u2011\u2013\u2212\uff0d])?)\s*(?<![\d.,])(\d{1,4}(?:[.,]\d+)?)\s*%"
     r"(?:[\s*_]*(?:better|lower|worse|higher))?(?:\s*perplexity)?"
     r"(?:[\s*_(]*(?:against|than|vs\.?)[\s*_(]+(\S+))?",
     re.IGNORECASE,
@@ -178,11 +179,12 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
 def cut_reply(reply: Reply) -> Reply:
     """Cut an oversized reply just beyond the length limit, so it is still rejected as too long.
 
-    This bounds what is recorded and passed between tasks, whatever an endpoint sends.
+    This bounds what is recorded and passed between tasks, whatever an endpoint sends. Thoughts go
+    first: the answer stands behind them.
     """
     if len(reply.text) <= LONGEST_ANSWER:
         return reply
-    return replace(reply, text=reply.text[: LONGEST_ANSWER + 1])
+    return replace(reply, text=without_thoughts(reply.text)[: LONGEST_ANSWER + 1])
 
 
 def read_lesson(reply: Reply) -> str | None:

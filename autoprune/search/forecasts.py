@@ -1,6 +1,7 @@
 """How good forecasts were: each is a predicted change against a recipe measured before."""
 
 import math
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
@@ -78,7 +79,7 @@ def graded_forecasts(archive: Archive, graph: Graph) -> Forecasts | None:
     hits = sum((stated < 0) == (found < 0) for stated, found in pairs)
     better = sum(found < 0 for found in measured)
     count = len(pairs)
-    errors = sorted(abs(stated - found) for stated, found in pairs)
+    errors = [abs(stated - found) for stated, found in pairs]
     verdicts = [
         (entry.prediction.direction, verdict_of(graph, entry.alias))
         for entry in archive.designed()
@@ -96,7 +97,7 @@ def graded_forecasts(archive: Archive, graph: Graph) -> Forecasts | None:
         interval=wilson(hits, count),
         forecast=math.fsum(forecast) / count,
         measured=math.expm1(math.fsum(map(math.log1p, measured)) / count),
-        error=errors[count // 2],
+        error=statistics.median(errors),
         correlation=rank_correlation((forecast, measured)),
     )
 

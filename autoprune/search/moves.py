@@ -61,7 +61,7 @@ def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
     is_program = recipe.metric.kind == "program"
     if key in taken or (is_program and program_fault(recipe.group, recipe.solver)):
         return False
-    if hidden.finds(recipe_text(recipe, formula_text(recipe.metric))):
+    if hidden.finds(recipe.metric.source, recipe_text(recipe, formula_text(recipe.metric))):
         return False
     taken.add(key)
     return True

@@ -10,6 +10,7 @@ from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.candidate import SCHEME_PREFIX, Group
+from autoprune.design.formulas import formula_text
 from autoprune.design.hiding import Hidden, require_hidable
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parsing import Language
@@ -300,6 +301,23 @@ class SearchSpec(_Frozen, SearchSettings):
             raise ValueError(str(error)) from None
         if self.hidden.finds(self.solver, self.proxy):
             raise ValueError(f"the starts have the repair {self.solver}, so it cannot be hidden")
+        if not self.schemes:
+            formula = formula_text(RecipeSpec(metric=self.reference).recipe(self.solver).metric)
+            if self.hidden.finds(formula):
+                raise ValueError(
+                    f"hide {', '.join(self.hide)}: {self.reference}, which changes are measured "
+                    f"against, is {formula}; hide something else"
+                )
+        if "score" in self.hide and self.language in ("python", "both"):
+            raise ValueError(
+                "hide score: Python answers define a function of this name; hide another word, or "
+                "take language expression"
+            )
+        if not self.choices.solvers:
+            raise ValueError(
+                f"repairs {', '.join(self._repairs)}: programs move the weights themselves, so "
+                "that none of these is left; add none, or ebft"
+            )
         return self
 
     @property
@@ -342,7 +360,8 @@ class SearchSpec(_Frozen, SearchSettings):
 
     def left_out(self, made: RecipeSpec) -> str:
         """Why the search does not measure a hand-made recipe; empty if it does."""
-        if self.hidden.finds(made.metric, made.allocation, made.solver or "", made.source):
+        named = made.metric, made.allocation, made.solver or "", made.source
+        if self.hidden.finds(*named, formula_text(made.recipe(self.solver).metric)):
             return f"it contains something hidden ({', '.join(self.hide)})"
         if made.solver is not None and family(made.solver) not in map(family, self._repairs):
             return f"the repair {made.solver} is none to choose from"

@@ -129,6 +129,24 @@ class Project:
         """
         return RunFiles.of(self.state, find_run(self.state, name))
 
+    def require_open(self, name: str, *arms: str) -> None:
+        """Refuse to show what a run's questions keep from its designer, until it has ended.
+
+        Args:
+            name: The run.
+            arms: Arms whose questions show less.
+
+        Raises:
+            UsageError: If the run is of such an arm, or hides components, and has not ended.
+        """
+        params = saved_params(self.state, name)
+        if (params.arm in arms or params.hide) and not self.ended(self.run(name)):
+            kept = f"hides {', '.join(params.hide)}" if params.hide else f"is of arm {params.arm}"
+            raise UsageError(
+                f"the run {name!r} {kept}, so that its questions show less than this; ask again "
+                "when it has ended"
+            )
+
     def mailbox(self, name: str) -> Mailbox:
         """Return the mailbox of a run's questions.
 

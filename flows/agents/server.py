@@ -12,6 +12,7 @@ from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.report.data import RunReport
 from autoprune.report.leaderboard import leaderboard
 from autoprune.report.sealed import FRESH
+from autoprune.search.arms import CONTROLS
 from flows.agents.arguments import StrictServer
 from flows.agents.graph_reply import graph_reply
 from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
@@ -92,7 +93,7 @@ class _Tools:
         sparsity: float = 0.6,
         pattern: str = "unstructured",
         repairs: str = "auto",
-        candidates: int = 24,
+        candidates: int | None = None,
         minutes: float | None = None,
         slots: int = 4,
         language: str = "expression",
@@ -112,7 +113,8 @@ class _Tools:
             sparsity: Share of weights set to zero.
             pattern: unstructured, or N:M such as 2:4.
             repairs: Repairs to choose from with commas between; auto: the usual ones.
-            candidates: Designs that the budget allows, rejected ones included.
+            candidates: Designs that the budget allows, rejected ones included; left out: 24, or
+                20 for each of the evaluations.
             minutes: Limit of measuring time; your own time is never counted.
             slots: Questions that are open at once.
             language: expression, python or both; Python runs in the locked container alone.
@@ -232,8 +234,10 @@ class _Tools:
 
         winner_against sets the winner beside the best start made by hand and the reference, on the
         text it was chosen on and, at the end, on sealed text, in percent of perplexity with 95 %
-        intervals. change_vs_wanda in the leaderboard is a share: -0.1 is 10 % lower.
+        intervals. change_vs_wanda in the leaderboard is a share: -0.1 is 10 % lower. Of a search
+        whose questions show less, only once it has ended.
         """
+        self.project.require_open(run, *CONTROLS)
         files = self.project.run(run)
         body = self.project.report(files)
         report = RunReport.from_json(body) if body else None
@@ -252,7 +256,8 @@ class _Tools:
     ) -> Reply:
         """The newest nodes of the reasoning graph, and the edges between them.
 
-        Figures that end in _percent are changes of perplexity in percent, with 95 % intervals.
+        Figures that end in _percent are changes of perplexity in percent, with 95 % intervals. Of
+        a search whose questions show less, only once it has ended.
 
         Args:
             run: Name of the run.
@@ -260,6 +265,7 @@ class _Tools:
             newest: How many nodes, up to 200.
             prompts: Also the questions and raw answers that nodes came of; these are long.
         """
+        self.project.require_open(run, *CONTROLS, "list")
         report = self.project.report(self.project.run(run))
         count = max(1, min(newest, MOST_NODES))
         return self._standing(run) | graph_reply(report, kinds, count, prompts=prompts)

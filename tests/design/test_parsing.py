@@ -17,6 +17,7 @@ from autoprune.design.parsing import (
     Prediction,
     Proposal,
     Unreadable,
+    cut_reply,
     normalised,
     one_line,
     read_answer,
@@ -333,3 +334,25 @@ def test_ten_thousand_broken_answers() -> None:
         code = found.code if isinstance(found, Unreadable) else "read"
         seen[code] = seen.get(code, 0) + 1
     assert seen.keys() >= CODES | {"read"}
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "direction"),
+    [
+        ("5-10 % worse than wanda", "+10 %", "worse"),
+        ("2\u20134 % worse than wanda", "+4 %", "worse"),
+        ("-3 % against wanda", "-3 %", "better"),
+        ("\u2212 2.5 % against wanda", "-2.5 %", "better"),
+    ],
+)
+def test_the_hyphen_of_a_range_is_no_minus(text: str, change: str, direction: str) -> None:
+    found = read(f"expect: {text}\nmetric: abs(W)")
+    assert isinstance(found, Proposal)
+    assert (found.prediction.forecast, found.prediction.direction) == (change, direction)
+
+
+def test_long_thoughts_do_not_cost_the_answer() -> None:
+    thoughts = f"<think>{'let me see ' * 3000}</think>\nmetric: abs(W)"
+    kept = cut_reply(Reply(thoughts))
+    assert kept.text.strip() == "metric: abs(W)"
+    assert len(cut_reply(Reply("x" * 30_000)).text) < 21_000

@@ -350,3 +350,9 @@ def test_designer_text_is_data_and_not_a_template() -> None:
 def test_a_large_change_keeps_its_figure_until_that_says_nothing() -> None:
     shown = [in_percent(change) for change in (-0.1234, 0.0, 9.99, 32.858, 5000.0)]
     assert shown == ["-12.3 %", "+0.0 %", "+999.0 %", "+3,286 %", "far worse"]
+
+
+def test_a_template_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "system.j2").write_bytes("Größe".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"template system\.j2 is no UTF-8 text"):
+        _ = Prompts(tmp_path).digest

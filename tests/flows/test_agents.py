@@ -17,6 +17,7 @@ from autoprune.design.mailbox import Mailbox
 from autoprune.errors import UsageError
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.search import Search
+from autoprune.search.arms import CONTROLS
 from autoprune.search.paired import paired_difference
 from flows.agents import jobs
 from flows.agents.jobs import Jobs
@@ -364,3 +365,18 @@ def test_a_search_that_ended_is_a_job_with_a_result(
     until(lambda: not found.is_alive("search-night"), 120, "end of the job")
     (reply,) = call(project, ("job", {"name": "search-night"}))
     assert (reply["status"], reply["result"]) == ("done", {"run": "night", "passed": True})
+
+
+@pytest.mark.parametrize("field", [{"arm": "best-of-n"}, {"hide": ["ebft"]}, {}])
+def test_what_questions_keep_back_is_shown_after_the_end(
+    project: Project, monkeypatch: pytest.MonkeyPatch, field: dict[str, Any]
+) -> None:
+    params = SearchParams(model="m", designer="files", run="night", **field)
+    save_params(project.state, "night", params)
+    monkeypatch.setattr(Project, "run", lambda self, name: RunFiles.of(self.state, name))
+    monkeypatch.setattr(Project, "ended", lambda *_: "")
+    if field:
+        with pytest.raises(UsageError, match="its questions show less than this"):
+            project.require_open("night", *CONTROLS)
+        monkeypatch.setattr(Project, "ended", lambda *_: "candidates")
+    project.require_open("night", *CONTROLS)

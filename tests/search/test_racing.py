@@ -83,6 +83,24 @@ def test_no_window_is_measured_twice_and_losers_stop_early(tmp_path: Path) -> No
             assert any(found is not None and found.worse for found in differences)
 
 
+def test_no_recipe_runs_a_second_lap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search, steps = steps_of(tmp_path, long_spec())
+    with search:
+        race = search._loop.race
+        raced = {s.recipe_id: s.windows for s in steps if s.step_id.endswith(".lap")}
+        entries = {e.alias: e for e in search.entries}
+        stopped = [
+            entry for name, entry in entries.items()
+            if name in raced and entry.whole is not None and len(entry.whole.nll) == raced[name]
+        ]  # fmt: skip
+        assert stopped
+        # As if the first rung had grown since: the lap is longer than the one that stopped them.
+        monkeypatch.setattr(racing, "lap_windows", lambda few, whole: max(raced.values()) + 1)
+        with pytest.raises(StopIteration) as ended:
+            next(race._lap(stopped))
+        assert ended.value.value == stopped
+
+
 def test_the_lap_changes_who_is_measured_and_not_who_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,11 +42,22 @@ class Prompts:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all templates; part of a search's identity."""
+        """SHA-256 of all templates; part of a search's identity.
+
+        Raises:
+            UsageError: If a template is no UTF-8 text.
+        """
+        return digest_json({name: self._source(name) for name in self.names})
+
+    def _source(self, name: str) -> str:
         loader = self._environment.loader
         assert loader is not None
-        sources = {name: loader.get_source(self._environment, name)[0] for name in self.names}
-        return digest_json(sources)
+        try:
+            return loader.get_source(self._environment, name)[0]
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"the prompt template {name} is no UTF-8 text ({error.reason}); save it as UTF-8"
+            ) from error
 
     def render(self, name: str, **values: Any) -> str:
         """Fill a template.
