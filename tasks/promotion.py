@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.comparison.gate import judge
-from autoprune.digest import digest_json, verify_file
-from autoprune.errors import AutopruneError, UsageError, reason_of
+from autoprune.digest import digest_json
+from autoprune.errors import UsageError, reason_of
 from autoprune.evaluation.suites.cleaning import Resources, clean
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saving import count_zeros
@@ -23,6 +23,7 @@ from tasks.run_files import read_object
 from tasks.sealed_looks import Looks
 from tasks.seen import known_text
 from tasks.state import State
+from tasks.whole_files import verify_files
 from tasks.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -261,7 +262,7 @@ def inspect_checkpoint(folder: str) -> dict[str, Any]:
 def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any]:
     """Check the files' digests, open the version with MLflow and let it continue a text."""
     try:
-        _verify_files(Path(folder))
+        verify_files(Path(folder))
         nll, continuation = track.registry.continue_text(
             _tracker(root), name, version, TRY_TEXT, TRY_TOKENS
         )
@@ -374,33 +375,6 @@ def _try_tags(root: str, name: str, version: str, tags: dict[str, str]) -> None:
     except Exception:
         # The store is failing, which is why this is called; the first failure is raised.
         log.warning("the reason could not be written on %s version %s", name, version)
-
-
-@step("check champion", "files of {name} version {version}")
-def require_whole(name: str, version: str, folder: str) -> None:
-    """Refuse to judge by a champion whose files are not those that were registered.
-
-    Raises:
-        AutopruneError: If a file is missing or differs.
-    """
-    try:
-        _verify_files(Path(folder))
-    except AutopruneError as error:
-        raise AutopruneError(
-            f"the champion, {name} version {version}, cannot be judged by: {reason_of(error)}; go "
-            f"back to the version before it (`autoprune promote --name {name} --rollback`), or "
-            "register its folder again"
-        ) from error
-
-
-def _verify_files(folder: Path) -> None:
-    if not (folder / RECORD_FILE).is_file():
-        return
-    files = read_object(folder / RECORD_FILE).get("checkpoint", {}).get("files", {})
-    for name, digest in files.items():
-        if not (folder / name).is_file():
-            raise AutopruneError(f"{name} is missing")
-        verify_file(folder / name, digest)
 
 
 def _plain(place: Any) -> dict[str, Any]:

@@ -101,7 +101,12 @@ def check_independent(root: str, corpus: str, model: str) -> None:
     Raises:
         UsageError: If its documents are consecutive, so that every split is the same.
     """
-    (text,) = _texts(State.open(Path(root)), [corpus], model)
+    state = State.open(Path(root))
+    try:
+        (text,) = _texts(state, [corpus], None)
+    except UsageError:
+        # Conversations alone need a template, and then the model must be there.
+        (text,) = _texts(state, [corpus], model)
     if text.ordered:
         raise UsageError(
             f"the documents of {text.name!r} follow each other, as the paragraphs of a .txt file "

@@ -11,17 +11,17 @@ from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.candidate import SCHEME_PREFIX, Group
 from autoprune.design.formulas import formula_text
-from autoprune.design.hiding import Hidden, require_hidable
+from autoprune.design.hiding import Hidden
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parsing import Language
 from autoprune.design.parts import FORMULA, Choices, family, program_fault
 from autoprune.design.repairs import compositions
 from autoprune.design.scheme_moves import family_of
 from autoprune.digest import digest_json
-from autoprune.errors import UsageError
 from autoprune.names import require_saved
 from autoprune.repair import Repair
 from autoprune.schemes import build_scheme
+from autoprune.search.left import require_left
 from autoprune.search.starts import BASELINES, RecipeSpec
 from autoprune.search_settings import (
     ANSWER_TOKENS,
@@ -295,29 +295,7 @@ class SearchSpec(_Frozen, SearchSettings):
 
     @model_validator(mode="after")
     def _check_hidden(self) -> "SearchSpec":
-        try:
-            require_hidable(self.hide, self.reference)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
-        if self.hidden.finds(self.solver, self.proxy):
-            raise ValueError(f"the starts have the repair {self.solver}, so it cannot be hidden")
-        if not self.schemes:
-            formula = formula_text(RecipeSpec(metric=self.reference).recipe(self.solver).metric)
-            if self.hidden.finds(formula):
-                raise ValueError(
-                    f"hide {', '.join(self.hide)}: {self.reference}, which changes are measured "
-                    f"against, is {formula}; hide something else"
-                )
-        if "score" in self.hide and self.language in ("python", "both"):
-            raise ValueError(
-                "hide score: Python answers define a function of this name; hide another word, or "
-                "take language expression"
-            )
-        if not self.choices.solvers:
-            raise ValueError(
-                f"repairs {', '.join(self._repairs)}: programs move the weights themselves, so "
-                "that none of these is left; add none, or ebft"
-            )
+        require_left(self)
         return self
 
     @property
@@ -330,7 +308,7 @@ class SearchSpec(_Frozen, SearchSettings):
         """Allowed parts of a recipe; N:M fixes layer budgets and which weights compete."""
         free = self.pattern == "unstructured"
         hidden = self.hidden
-        solvers = self._repairs
+        solvers = self.repairs
         if self.language == "program":
             solvers = tuple(text for text in solvers if not program_fault(self.groups[0], text))
         words = hidden.left(DESCRIPTORS)
@@ -348,7 +326,7 @@ class SearchSpec(_Frozen, SearchSettings):
         )
 
     @property
-    def _repairs(self) -> tuple[str, ...]:
+    def repairs(self) -> tuple[str, ...]:
         """All repairs of this search, those of starts included."""
         given = [made.solver for made in self.starts if made.solver is not None]
         return self.hidden.left(dict.fromkeys((self.solver, *self.solvers, *given)))
@@ -363,7 +341,7 @@ class SearchSpec(_Frozen, SearchSettings):
         named = made.metric, made.allocation, made.solver or "", made.source
         if self.hidden.finds(*named, formula_text(made.recipe(self.solver).metric)):
             return f"it contains something hidden ({', '.join(self.hide)})"
-        if made.solver is not None and family(made.solver) not in map(family, self._repairs):
+        if made.solver is not None and family(made.solver) not in map(family, self.repairs):
             return f"the repair {made.solver} is none to choose from"
         if self.pattern != "unstructured" and made.allocation != UNIFORM:
             return f"{self.pattern} fixes the share of each layer, not {made.allocation}"

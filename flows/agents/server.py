@@ -113,8 +113,7 @@ class _Tools:
             sparsity: Share of weights set to zero.
             pattern: unstructured, or N:M such as 2:4.
             repairs: Repairs to choose from with commas between; auto: the usual ones.
-            candidates: Designs that the budget allows, rejected ones included; left out: 24, or
-                20 for each of the evaluations.
+            candidates: Designs that the budget allows, rejected too; left out: 24, or 20 times N.
             minutes: Limit of measuring time; your own time is never counted.
             slots: Questions that are open at once.
             language: expression, python or both; Python runs in the locked container alone.
@@ -122,7 +121,7 @@ class _Tools:
             seed: Of every random choice.
             your_name: Which model you are, for the record.
             run: Name of the run; empty: made from the settings.
-            evaluations: Recipes that the budget allows to measure on all selection windows.
+            evaluations: Recipes N that the budget allows to measure on all selection windows.
             text_split: Number of the split of the text; fresh: the lowest whose sealed part
                 nobody has looked at, for a figure that is to be believed.
             sizes: Windows and more by name: calibration_windows, selection_windows, rung_windows,

@@ -23,7 +23,6 @@ from tasks.promotion import (
     find_split,
     inspect_checkpoint,
     judge_contenders,
-    require_whole,
     roll_back,
     settle,
     try_reload,
@@ -32,6 +31,7 @@ from tasks.publish import Publisher
 from tasks.register_folder import register_folder
 from tasks.state import State, folder_tag, model_slug
 from tasks.switches import computing_on
+from tasks.whole_files import require_whole
 from tasks.workbench import Workbench, opened
 
 TEXT = "promotion"

@@ -101,13 +101,9 @@ class Tracker:
             return str(client.create_experiment(name, artifact_location=location))
 
     def parent(
-        self,
-        model: str,
-        run_id: str,
-        spec: Mapping[str, Any],
-        tags: Mapping[str, str],
+        self, model: str, run_id: str, spec: Mapping[str, Any], tags: Mapping[str, str],
         log: str = "",
-    ) -> str:
+    ) -> str:  # fmt: skip
         """MLflow id of a search's parent run, created or found again.
 
         Args:
@@ -127,11 +123,7 @@ class Tracker:
             known = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY)
             own = {PLACE_TAG: place} | ({LOG_TAG: log} if log else {})
             # Earlier versions named no folder, and no log: the first to come back takes the run.
-            found = [
-                run
-                for run in known
-                if all(run.data.tags.get(tag, value) == value for tag, value in own.items())
-            ]
+            found = [run for run in known if own.items() <= (own | run.data.tags).items()]
             found.sort(key=lambda run: sum(tag not in run.data.tags for tag in own))
             if not found:
                 all_tags = {RUN_TAG: run_id, "autoprune.kind": "search", RUN_NAME: run_id, **tags}

@@ -11,7 +11,6 @@ from autoprune.candidate import Candidate
 from autoprune.design.claims import count_predictions
 from autoprune.design.disguise import row_order
 from autoprune.design.graph import Graph
-from autoprune.design.hiding import Hidden
 from autoprune.design.parts import canonical_solver
 from autoprune.design.sections import ranked
 from autoprune.design.shown import change_in, dealt, permuted
@@ -312,23 +311,6 @@ def test_only_what_exists_and_can_be_spared_is_hidden() -> None:
     for name, words in (("wanda", "cannot be hidden"), ("ebfd", "did you mean ebft")):
         with pytest.raises(ValueError, match=words):
             make_spec(hide=(name,))
-
-
-def test_a_hidden_function_takes_its_formulas_with_it() -> None:
-    spec = make_spec(hide=("col_sum",))
-    assert "ria" not in [made.metric for made in spec.hand_made()]
-    assert "ria" in [made.metric for made in make_spec().hand_made()]
-    ria = RecipeSpec(metric="ria").recipe("none")
-    assert not take(ria, set(), Hidden(("ria",))) and take(ria, set(), Hidden(("ebft",)))
-    with pytest.raises(ValueError, match="wanda, which changes are measured against, is"):
-        make_spec(hide=("x_norm",))
-    with pytest.raises(ValueError, match="Python answers define a function of this name"):
-        make_spec(hide=("score",), language="python")
-
-
-def test_programs_are_left_with_a_repair_or_refused() -> None:
-    with pytest.raises(ValueError, match="programs move the weights themselves"):
-        make_spec(language="program", solver="mrp", solvers=("mrp",), proxy="mrp")
 
 
 def test_two_repairs_are_joined_and_measured_with_all_windows(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""What must be left of a search's parts, whatever is hidden or cannot go together."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from autoprune.design.formulas import formula_text
+from autoprune.design.hiding import Hidden, require_hidable
+from autoprune.design.parts import Choices
+from autoprune.errors import UsageError
+from autoprune.search.starts import RecipeSpec
+
+
+class _Parts(Protocol):
+    """What is read of a search's specification."""
+
+    hide: tuple[str, ...]
+    reference: str
+    solver: str
+    proxy: str
+    schemes: tuple[str, ...]
+
+    @property
+    def language(self) -> str: ...
+
+    @property
+    def hidden(self) -> Hidden: ...
+
+    @property
+    def choices(self) -> Choices: ...
+
+    @property
+    def repairs(self) -> Sequence[str]: ...
+
+
+def require_left(spec: _Parts) -> None:
+    """Refuse to hide what a search needs, and repairs of which none can be had.
+
+    Args:
+        spec: The search.
+
+    Raises:
+        ValueError: If something needed is hidden, or programs are left without a repair.
+    """
+    try:
+        require_hidable(spec.hide, spec.reference)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    if spec.hidden.finds(spec.solver, spec.proxy):
+        raise ValueError(f"the starts have the repair {spec.solver}, so it cannot be hidden")
+    if not spec.schemes:
+        formula = formula_text(RecipeSpec(metric=spec.reference).recipe(spec.solver).metric)
+        if spec.hidden.finds(formula):
+            raise ValueError(
+                f"hide {', '.join(spec.hide)}: {spec.reference}, which changes are measured "
+                f"against, is {formula}; hide something else"
+            )
+    if "score" in spec.hide and spec.language in ("python", "both"):
+        raise ValueError(
+            "hide score: Python answers define a function of this name; hide another word, or "
+            "take language expression"
+        )
+    if not spec.choices.solvers:
+        raise ValueError(
+            f"repairs {', '.join(spec.repairs)}: programs move the weights themselves, so that "
+            "none of these is left; add none, or ebft"
+        )
