@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from sandbox.exchange import OWNER_FILE, job_folder, remove_abandoned
-from sandbox.ownership import owner_is_gone
+from sandbox.ownership import owner_is_gone, this_process
 from sandbox.result_files import ResultFile
 
+# A process of this machine, before it was last started.
+GONE = f"{this_process().partition(':')[0]}:another-boot:1:2:3"
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
 
@@ -68,7 +70,7 @@ def test_a_pipe_in_the_place_of_an_owner_holds_nobody(tmp_path: Path) -> None:
     os.mkfifo(fake_workspace(tmp_path, "pipe") / OWNER_FILE)
     os.mkfifo(tmp_path / ".autoprune-cells-itself")
     dead = fake_workspace(tmp_path, "dead")
-    (dead / OWNER_FILE).write_text("another-boot:1:2:3", encoding="utf-8")
+    (dead / OWNER_FILE).write_text(GONE, encoding="utf-8")
     command = [sys.executable, "-c", SCAN, str(tmp_path)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=200
@@ -105,10 +107,10 @@ def test_what_another_user_made_is_neither_opened_nor_removed(which: str, tmp_pa
     folder = fake_workspace(tmp_path, "theirs")
     file = folder / OWNER_FILE
     if which == "link":
-        (folder / "other").write_text("another-boot:1:2:3", encoding="utf-8")
+        (folder / "other").write_text(GONE, encoding="utf-8")
         file.symlink_to("other")
     else:
-        file.write_text("another-boot:1:2:3", encoding="utf-8")
+        file.write_text(GONE, encoding="utf-8")
         os.chown(folder if which == "folder" else file, NOBODY, NOBODY)
     assert remove_abandoned(tmp_path, owner_is_gone) == 0
     assert folder.exists()
