@@ -19,19 +19,25 @@ def this_process() -> str:
     return f"{_machine()}:{_boot_id()}:{_namespace()}:{pid}:{_start_time(pid)}"
 
 
+def process_of(owner: str) -> int | None:
+    """Id of the process, if it is one of this machine."""
+    parts = owner.split(":")
+    if len(parts) != 5 or not parts[3].isdigit() or parts[0] != _machine():
+        return None
+    return int(parts[3])
+
+
 def owner_is_gone(owner: str) -> bool:
     """Whether the process has certainly ended; False for processes elsewhere."""
-    parts = owner.split(":")
-    if len(parts) != 5 or not parts[3].isdigit():
-        return False
-    machine, boot, namespace, pid, start = parts
-    if machine != _machine():
+    number = process_of(owner)
+    if number is None:
         # A folder on a shared disk, or a container of a daemon that several machines use.
         return False
+    _, boot, namespace, _, start = owner.split(":")
     if boot != _boot_id():
         return True
     # In another container the same pid means another process: only its deadline may decide.
-    return namespace == _namespace() and _start_time(int(pid)) != start
+    return namespace == _namespace() and _start_time(number) != start
 
 
 def is_orphan(labels: Mapping[str, str], now: float | None = None) -> bool:

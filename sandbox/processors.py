@@ -6,7 +6,7 @@ import psutil
 
 from sandbox.engine import ENGINE_ERRORS, ContainerEngine
 from sandbox.errors import SandboxError
-from sandbox.ownership import LABEL_OWNER
+from sandbox.ownership import LABEL_OWNER, process_of
 
 
 class ContainerTime:
@@ -33,8 +33,7 @@ class ContainerTime:
         try:
             self._engine = self._engine or ContainerEngine()
             for info in self._engine.list():
-                owner = (info.get("Labels") or {}).get(LABEL_OWNER, "").split(":")
-                if len(owner) == 4 and owner[2].isdigit() and int(owner[2]) in owners:
+                if process_of((info.get("Labels") or {}).get(LABEL_OWNER, "")) in owners:
                     self._read(self._engine, info["Id"])
         except (*ENGINE_ERRORS, SandboxError):
             # Its absence is another module's message.
