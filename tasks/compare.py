@@ -123,14 +123,12 @@ def _prepared(
     sizes = {name: len(bench.part(name)) for name in (SELECTION, SEALED)}
     texts = bench.texts
     there = [facts for facts in texts.values() if "reason" not in facts]
-    if texts:
-        # The own calibration part may be as short as it likes: nothing is calibrated on it.
-        smallest = min((facts["pool"] for facts in there), default=0)
-        draws = [digest for facts in there for digest in facts["draw_digests"]]
-    else:
-        smallest = len(bench.draws.pool(bench))
+    draws = [digest for facts in there for digest in facts["draw_digests"]]
+    # With named texts, nothing is calibrated on the own part, which may be as short as it likes.
+    pools = [facts["pool"] for facts in there] or [len(bench.draws.pool(bench))]
+    if not texts:
         draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(seeds)]
-    require_different(smallest, bench.draws.samples, seeds)
+    require_different(min(pools), bench.draws.samples, seeds)
     splits = bench.splits
     protocol = {
         **model_provenance(loaded),
@@ -147,7 +145,7 @@ def _prepared(
         "overlap": shared_text(splits),
         "seqlen": bench.text.seqlen,
         "calibration_windows": bench.draws.samples,
-        "calibration_pool": smallest,
+        "calibration_pool": min(pools),
         "selection_windows": sizes["selection"],
         "sealed_windows": sizes["sealed"],
         "windows_version": WINDOWS_VERSION,

@@ -16,6 +16,7 @@ from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.suites.provenance import hardware
 from autoprune.numerics import computed_by
 from autoprune.pruning.masters import products_type
+from autoprune.schemes import skipped_computations
 from tasks.compare_bench import CompareBench
 from tasks.compare_scheme import same_removed, scheme_versions, shrunk
 from tasks.compare_suites import (
@@ -58,15 +59,14 @@ def keep_cell(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None
     found = dict(record)
     suites = found.pop("suites", {})
     bench.cells.keep(key, found)
-    for name, rows in suites.items():
-        _keep_suite(bench, key, name, rows)
+    _keep_suites(bench, key, suites)
     _note_places(bench, cell, record)
 
 
-def _keep_suite(bench: CompareBench, key: dict[str, Any], name: str, rows: dict[str, Any]) -> None:
-    own = suite_keys(bench, key).get(name)
-    if own is not None and is_whole(rows):
-        bench.cells.keep(own, rows)
+def _keep_suites(bench: CompareBench, key: dict[str, Any], suites: dict[str, Any]) -> None:
+    for name, own in suite_keys(bench, key).items():
+        if is_whole(suites.get(name, {})):
+            bench.cells.keep(own, suites[name])
 
 
 def is_kept(bench: CompareBench, cell: "Cell") -> bool:
@@ -190,11 +190,12 @@ def _measure(
         if suites:
             note_look(bench, key, cell.title)
             look = _look(key, cell.title)
-            # A suite may take hours, and nothing that is measured is lost with it.
-            bench.cells.keep(key, record)
-            record["suites"] = measure_suites(
-                bench, suites, look, distance, partial(_keep_suite, bench, key)
-            )
+            # A suite may take hours, and nothing that is measured is lost with it. How much a
+            # model skips is known only at the end.
+            if skipped_computations(bench.loaded.model) is None:
+                bench.cells.keep(key, record)
+            keep = partial(_keep_suites, bench, key)
+            record["suites"] = measure_suites(bench, suites, look, distance, keep)
     return record
 
 

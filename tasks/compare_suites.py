@@ -109,7 +109,7 @@ def measure_suites(
     names: list[str],
     look: str,
     distance: tuple[float, ...],
-    keep: Callable[[str, dict[str, Any]], None],
+    keep: Callable[[dict[str, Any]], None],
 ) -> dict[str, dict[str, Any]]:
     """Rows of suites for the model as it is; a suite that fails does not affect the others.
 
@@ -118,13 +118,13 @@ def measure_suites(
         names: Suites to run.
         look: Name under which looks at sealed text are counted.
         distance: To the dense model by window, nats per token, if already measured; else empty.
-        keep: Callback, called with each suite and its rows as soon as they are measured.
+        keep: Callback, called after each suite with what is measured so far.
     """
     made: dict[str, dict[str, Any]] = {}
     for suite in bench.suites:
         if suite["name"] in names:
             made[suite["name"]] = _measured(bench, suite, look, distance)
-            keep(suite["name"], made[suite["name"]])
+            keep(made)
     return made
 
 

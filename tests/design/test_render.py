@@ -15,7 +15,8 @@ from autoprune.design.render import Focus, Rendered, Scene, estimate_tokens, ren
 from autoprune.design.repairs import example
 from autoprune.design.sections import neighbours, waiting
 from autoprune.errors import UsageError
-from autoprune.search import SearchSpec
+from autoprune.search import Search, SearchSpec
+from tests.support.synthetic import make_spec
 
 GOLDEN = Path(__file__).parent / "golden"
 # Set it to write the golden files anew, then read what changed.
@@ -356,3 +357,6 @@ def test_a_template_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "system.j2").write_bytes("Größe".encode("latin-1"))
     with pytest.raises(UsageError, match=r"template system\.j2 is no UTF-8 text"):
         _ = Prompts(tmp_path).digest
+    # A search copies its templates before it reads them.
+    with pytest.raises(UsageError, match=r"template system\.j2 is no UTF-8 text"):
+        Search.open(tmp_path / "search", make_spec(), prompts=tmp_path)

@@ -146,6 +146,15 @@ def test_the_own_calibration_part_may_be_short_where_texts_are_named(
     assert found["failed"] == 0 and found["rows"][0]["perplexity"] > 1
 
 
+def test_a_comparison_on_texts_of_which_none_is_there_says_so(
+    compared: Compared, tmp_path: Path
+) -> None:
+    found = compared("magnitude,wanda", calibration_text=[f"gone={tmp_path / 'missing.txt'}"])
+    rows = {row["method"]: row for row in found["rows"]}
+    assert "does not exist" in rows["wanda@gone"]["reason"]
+    assert rows["magnitude"]["status"] == "ok"
+
+
 def test_study_answers_with_the_line_that_does_it(cli: CommandLine) -> None:
     shown = "study is now `autoprune compare`"
     cli.refuses("study matrix.yaml --json", shown, "--calibration-text generic=")

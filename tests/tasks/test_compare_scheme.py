@@ -23,6 +23,8 @@ from tasks.state import State
 from tasks.workbench import opened
 from tests.support.tiny_subject import save_subject, tiny_place, tiny_subject
 
+SMALL = {"generators": ["digits"], "items": 2, "shots": 0, "new_tokens": 2}
+
 
 def bench_of(folder: Path, model: PreTrainedModel) -> CompareBench:
     _, text = tiny_place(folder)
@@ -55,6 +57,14 @@ def test_what_was_skipped_while_it_was_measured_stands_in_the_cell(tmp_path: Pat
         dense, _ = found_or_measured(bench, Cell(None, None))
         losses = [cell["sealed"]["nll"] for cell in (dense, record)]
         assert losses[0] != losses[1] and record["bytes"] == dense["bytes"]
+        # The kept cell says so too, also where suites followed.
+        bench.suites = [{"name": "reasoning", "settings": SMALL}]
+        bench.cells = CellStore(tmp_path / "with suites")
+        again, _ = found_or_measured(bench, skip)
+        kept = bench.cells.find(cell_key(bench, skip))
+        assert again["suites"]["reasoning"]["rows"] and kept is not None
+        assert kept["notes"] == again["notes"] and "computations skipped" in kept["notes"][0]
+        bench.suites = []
         # Nothing of it stays behind.
         bench.cells = CellStore(tmp_path / "others")
         assert found_or_measured(bench, Cell(None, None))[0]["sealed"]["nll"] == losses[0]

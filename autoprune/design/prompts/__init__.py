@@ -100,4 +100,4 @@ def copy_templates(source: Path, target: Path) -> None:
     for name in sorted(wanted):
         template, place = source / name, target / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
+        place.write_bytes(template.read_bytes())
