@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune import prune
-from autoprune.evaluation.suites.live import LiveSuite
+from autoprune.evaluation.suites.live import FRESH, SEEN, SLOPE, LiveSuite
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.reference import DEMO_MODEL
@@ -33,7 +33,6 @@ from benchmarks.table import publish
 NAME = "seen_items"
 COMMAND = f"python -m benchmarks {NAME}"
 FIRST, CUTOFF, LAST = date(2023, 1, 1), date(2023, 12, 31), date(2024, 12, 31)
-SEEN, FRESH, SLOPE = "up to cutoff", "after cutoff", "slope"
 
 
 @dataclass(frozen=True)

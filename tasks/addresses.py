@@ -51,6 +51,11 @@ def require_no_login(address: str, pattern: str) -> None:
         )
 
 
+def basic(login: str) -> str:
+    """The ``Authorization`` header for a login, ``name:password``."""
+    return f"Basic {base64.b64encode(login.encode()).decode()}"
+
+
 def request_to(address: str) -> urllib.request.Request:
     """A request whose login, if the address holds one, is sent as a header.
 
@@ -59,9 +64,7 @@ def request_to(address: str) -> urllib.request.Request:
     request = urllib.request.Request(without_login(address))
     parts = urlsplit(address)
     if "@" in parts.netloc:
-        login = unquote(parts.netloc.rpartition("@")[0])
-        held = base64.b64encode(login.encode()).decode()
-        request.add_header("Authorization", f"Basic {held}")
+        request.add_header("Authorization", basic(unquote(parts.netloc.rpartition("@")[0])))
     return request
 
 

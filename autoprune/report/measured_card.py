@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 HEADING = "## Measured with `autoprune evaluate`"
 # A section ends where its suite is named again, so that a later evaluation finds what to replace.
-_SECTION = re.compile(r"<!-- suite (?P<suite>[\w-]+) -->\n.*?<!-- end of \1 -->\n?", re.DOTALL)
+_SECTION = re.compile(
+    r"<!-- suite (?P<suite>[\w-]+) -->\n.*?<!-- end of (?P=suite) -->\n?", re.DOTALL
+)
 
 
 def with_sections(card: str, sections: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from flows.params.fields import (
     TextSplit,
     listed,
     split_number,
+    suite_names,
 )
 from flows.params.named import check_corpora, check_device, check_models, check_suites
 from tasks.state import State
@@ -154,7 +155,7 @@ class EvaluateParams(Params):
 
     @model_validator(mode="after")
     def _check_together(self) -> "EvaluateParams":
-        chosen = {part.partition(":")[0].strip() for part in self.suite.split(",")}
+        chosen = set(suite_names(self.suite))
         for suite, names in OWN_SETTINGS.items():
             if chosen & set(suite.split(" or ")):
                 continue

@@ -141,6 +141,13 @@ def require_used(runner: str, address: str | None, workers: int) -> None:
         )
 
 
+def suite_names(text: str | None) -> list[str]:
+    """Names of the suites in a list such as ``lm,tasks:names=boolq,limit=100``."""
+    heads = (part.strip().partition(":")[0] for part in (text or "").split(","))
+    # `limit=100` is a setting of the suite before it.
+    return [head for head in heads if head and "=" not in head]
+
+
 def require_alone(
     faster: float | Sequence[float] | None, runner: str, suites: str | None = None
 ) -> None:
@@ -150,8 +157,7 @@ def require_alone(
         ValueError: If a budget in speed or the suite ``cost`` is given and the runner is not
             ``thread``.
     """
-    chosen = {part.partition(":")[0].strip() for part in (suites or "").split(",")}
-    if "cost" in chosen and runner != "thread":
+    if "cost" in suite_names(suites) and runner != "thread":
         raise ValueError(
             f"the suite cost times models on this machine, and workers of {runner} would share "
             "it; leave out runner, or cost"

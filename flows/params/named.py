@@ -20,6 +20,7 @@ from autoprune.program_files import (
 )
 from autoprune.spelling import split_outside, split_text
 from flows import library
+from flows.params.fields import suite_names
 from tasks.switches import DEVICE_VARIABLE
 
 UNSTRUCTURED = "unstructured"
@@ -260,9 +261,7 @@ def check_suites(text: str) -> None:
     Raises:
         UsageError: If one does not, or there is none.
     """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    # `limit=100` is a setting of the suite before it.
-    names = [part.partition(":")[0] for part in parts if "=" not in part.partition(":")[0]]
+    names = suite_names(text)
     if not names:
         raise UsageError(f"no suite in {text!r}; name at least one, for example lm,tasks")
     for name in names:

@@ -20,13 +20,13 @@ from http.client import HTTPException
 from pathlib import Path
 
 from flows.platform.environment import prefect_server_environment
-from flows.platform.login import AUTH_VARIABLE, basic, login_of, new_login, use_logins
+from flows.platform.login import AUTH_VARIABLE, login_of, new_login, use_logins
 from flows.platform.ports import free_port
 from flows.platform.processes import register_of
 from flows.platform.serve import PREFECT_AUTH_VARIABLE
 from flows.platform.services import LEASE_STORAGE
 from flows.terminal.output import tell
-from tasks.addresses import request_to
+from tasks.addresses import basic, request_to
 from tasks.state import State
 from tasks.switches import RECORD_VARIABLE, switched_on
 

@@ -1,6 +1,5 @@
 """The login of a state folder's own servers: made once, in a file that only its owner reads."""
 
-import base64
 import os
 import secrets
 from pathlib import Path
@@ -85,8 +84,3 @@ def _own(state: State, server: str, url: str) -> str:
     known = register_of(state).noted().get(server)
     mine = known is not None and known.url == url.rstrip("/") and login_file(state).exists()
     return own_login(state) if mine else ""
-
-
-def basic(login: str) -> str:
-    """Return the ``Authorization`` header for a login."""
-    return f"Basic {base64.b64encode(login.encode()).decode()}"

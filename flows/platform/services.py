@@ -16,11 +16,11 @@ from flows.platform.environment import (
     prefect_server_environment,
     worker_environment,
 )
-from flows.platform.login import AUTH_VARIABLE, MLFLOW_VARIABLES, basic, own_login
+from flows.platform.login import AUTH_VARIABLE, MLFLOW_VARIABLES, own_login
 from flows.platform.pools import POOL, worker_path
 from flows.platform.processes import folder, register_of
 from flows.platform.serve import MLFLOW_AUTH_VARIABLE, PREFECT_AUTH_VARIABLE
-from tasks.addresses import request_to
+from tasks.addresses import basic, request_to
 from tasks.state import HOME_VARIABLE, PAGE_VARIABLE, State
 
 PREFECT_PORT = 4200

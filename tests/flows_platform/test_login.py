@@ -15,9 +15,10 @@ import psutil
 import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
-from flows.platform.login import basic, login_file
+from flows.platform.login import login_file
 from flows.platform.pools import POOL
 from flows.platform.processes import register_of
+from tasks.addresses import basic
 from tests.support.command_line import CommandLine
 from tests.support.platform_live import Live
 

@@ -15,9 +15,10 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows.platform.api_server import ApiServer, private_api
-from flows.platform.login import basic, login_file, own_login
+from flows.platform.login import login_file, own_login
 from flows.platform.pools import COMMAND, worker_path
 from flows.up.provisioning import client_of
+from tasks.addresses import basic
 from tasks.state import State
 from tests.support.platform_live import MARKER, make_hostile
 

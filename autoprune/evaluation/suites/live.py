@@ -37,12 +37,13 @@ from autoprune.text.hygiene import decontaminate
 # 2: a prompt never has two beginning tokens; the answer is what the solutions box.
 # 3: generation settings of the checkpoint have no effect; solutions vote by equal answers, however
 # written.
+# 4: a reply ends before a problem that the model makes up.
 VERSION = 4
 # A base model that has answered goes on with a problem of its own, whose box comes last.
 _STOP = ("\nProblem:",)
-PARTS = (
-    ("after cutoff", "accuracy"), ("up to cutoff", "accuracy"), ("slope", "accuracy_per_year")
-)  # fmt: skip
+# What rows are of.
+FRESH, SEEN, SLOPE = "after cutoff", "up to cutoff", "slope"
+_METRICS = {FRESH: "accuracy", SEEN: "accuracy", SLOPE: "accuracy_per_year"}
 OVERLAP_WORDS = 8
 _TASK = "Solve the problem step by step and write the final answer inside \\boxed{}."
 _SAMPLES = 5
@@ -135,7 +136,7 @@ class LiveSuite:
             except NotFiniteError as error:
                 return [
                     context.missing(name, metric, str(error), status="not_finite", details=notes)
-                    for name, metric in PARTS
+                    for name, metric in _METRICS.items()
                 ]
             grades = [
                 grader.grade_reply(reply, item.answer)
@@ -201,22 +202,22 @@ class LiveSuite:
         newer = [(item, grade) for item, grade in pairs if item.date > cutoff]
         older = [(item, grade) for item, grade in pairs if item.date <= cutoff]
         rows = [
-            _part("after cutoff", newer, context, {"headline": True, **notes}),
+            _part(FRESH, newer, context, {"headline": True, **notes}),
             _part(
-                "up to cutoff", older, context,
+                SEEN, older, context,
                 {"headline": False, "note": "the model may have seen these items"},
             ),
         ]  # fmt: skip
         years = [item.year for item in items]
         if len(set(years)) < 2:
             reason = "a slope needs items of at least two dates"
-            return [*rows, context.missing("slope", "accuracy_per_year", reason)]
+            return [*rows, context.missing(SLOPE, _METRICS[SLOPE], reason)]
         scores = [float(grade.correct) for grade in grades]
         slope, interval = bootstrap_slope(years, scores, seed=self.seed)
         return [
             *rows,
             context.figure(
-                "slope", "accuracy_per_year", slope, unit="per year", interval=interval,
+                SLOPE, _METRICS[SLOPE], slope, unit="per year", interval=interval,
                 details={"items": len(items), "months": _by_month(pairs)},
             ),
         ]  # fmt: skip
