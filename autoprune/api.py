@@ -213,7 +213,7 @@ def prune(
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens, count = None, None, calibration_windows + plan.repair.fresh_windows
     if plan.uses_text(by.needs):
-        text = load_corpus(str(corpus), tokenizer=loaded.tokenizer)
+        text = load_corpus(str(corpus), tokenizer=loaded.tokenizer).for_calibration(seed)
         tokens = token_windows(text, loaded.tokenizer, count, seqlen)
     if out is not None:
         plan = replace(plan, saved=checkpoint_type(loaded.source))
@@ -248,7 +248,7 @@ def _smaller(
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, whole, tokens, fresh = None, None, None, None
     if how.reads_text:
-        text = load_corpus(corpus, tokenizer=loaded.tokenizer)
+        text = load_corpus(corpus, tokenizer=loaded.tokenizer).for_calibration(seed)
         whole = token_windows(text, loaded.tokenizer, windows + how.fresh_windows, seqlen)
         tokens, fresh = whole[:windows], whole[windows:]
     dtype = checkpoint_type(loaded.source)

@@ -82,7 +82,7 @@ def cut_windows(
     held_out: list[str] | None = None,
     fresh: int = 0,
 ) -> CutText:
-    """Cut consecutive token windows from the start of a text.
+    """Cut token windows that are spread over all documents of a text.
 
     Args:
         bench: An open workbench.
@@ -100,7 +100,7 @@ def cut_windows(
     author = bench.author((count + fresh) * seqlen)
     text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
     text, overlap = without_text(text, held_out or [], bench.store, bench.tokenizer)
-    found = cut(bench, name, text, count, seqlen, fresh)
+    found = cut(bench, name, text.for_calibration(bench.seed), count, seqlen, fresh)
     return replace(
         found, overlap=overlap, notes=notes_on(found, text, f"the text {text.name}", count)
     )

@@ -116,11 +116,12 @@ def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
 ) -> None:
     line = "ria+ramp+dsnot+mrp+ebft:epochs=1"
     out = tmp_path / "out"
-    size = {"calibration_windows": 4, "seqlen": 32}
+    # Long enough for the n-grams of the text that the model has seen.
+    size = {"calibration_windows": 4, "seqlen": 96}
     made = autoprune.prune(model, line, 0.55, corpus=text, **size, seed=3, out=out)  # type: ignore[arg-type]
     other = autoprune.load(str(model))
     windows = autoprune.api.token_windows(
-        autoprune.api.load_corpus(str(text)), other.tokenizer, 4, 32
+        autoprune.api.load_corpus(str(text)).for_calibration(3), other.tokenizer, 4, 96
     )
     plan = PruningPlan.of_recipe(Recipe.parse(line), 0.55, seed=3)
     wanted = prune_in_place(other.model, MetricScore(build_metric("ria")), plan, windows=windows)
@@ -142,7 +143,8 @@ def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
     autoprune.prune(out, "magnitude", 0.6, out=tmp_path / "again", overwrite=True)
     seen = SeenText.load(tmp_path / "again" / "seen_text.npz")
     # Magnitude reads no text, so the model has seen what it had seen before.
-    assert seen.shared([text.read_text()[:400]], 8)[0][0] > 0
+    read = other.tokenizer.decode(windows[0], skip_special_tokens=True)
+    assert seen.shared([read], 8)[0][0] > 0
     assert again.notes == again.outcome.notes
 
 

@@ -15,7 +15,7 @@ def source_record(ref: str, digest: str, seed: int) -> dict[str, Any]:
 
 
 def text_record(corpus: str, digest: str, windows: int, seqlen: int) -> dict[str, Any]:
-    """The calibration text.
+    """The calibration text. ``spread`` tells it from that of earlier versions: the first windows.
 
     Args:
         corpus: Its name.
@@ -23,4 +23,5 @@ def text_record(corpus: str, digest: str, windows: int, seqlen: int) -> dict[str
         windows: Number of windows.
         seqlen: Tokens per window.
     """
-    return {"corpus": corpus, "corpus_digest": digest, "samples": windows, "seqlen": seqlen}
+    size = {"samples": windows, "seqlen": seqlen}
+    return {"corpus": corpus, "corpus_digest": digest, **size, "spread": True}

@@ -24,7 +24,8 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         out: Where to write the new one.
 
     Raises:
-        UsageError: If it was not made by a scheme, or by a search or beside one.
+        UsageError: If it was made without a scheme, by a search or beside one, or by an earlier
+            version.
     """
     place = folder / RECORD_FILE
     record = read_object(place) if place.is_file() else {}
@@ -43,6 +44,12 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
             f"{folder} was made beside a search, on its part {record['corpus']} of split "
             f"{record['text_split']}, which this command cannot draw; name a folder that "
             "`autoprune prune --scheme` wrote"
+        )
+    if "samples" in record and not record.get("spread"):
+        raise UsageError(
+            f"{folder} was made by an earlier version, which calibrated on the first windows of "
+            f"{record['corpus']}; this one spreads them over the whole text; use the version that "
+            "made it"
         )
     asked = {
         "model": record["model"],

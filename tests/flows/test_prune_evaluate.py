@@ -59,7 +59,8 @@ def test_saved_masks_are_those_of_the_paper(
     """The lowest |W| * ||x|| of each row, Sun et al., arXiv 2306.11695, section 3."""
     loaded = load_model(str(tiny_folder))
     layers = prunable_linears(loaded.model)
-    windows = token_windows(load_corpus(str(text_file)), loaded.tokenizer, SAMPLES, SEQLEN)
+    text = load_corpus(str(text_file)).for_calibration(0)
+    windows = token_windows(text, loaded.tokenizer, SAMPLES, SEQLEN)
     inputs = inputs_of(loaded.model, layers, windows)
     asked = {"metric": "wanda", "statistics": "dense", "out": str(tmp_path / "out")}
     record = pruned(**asked)

@@ -122,3 +122,7 @@ def test_a_folder_is_reproduced_in_the_type_of_its_files(
     }  # fmt: skip
     (tmp_path / "autoprune.json").write_text(json.dumps(record))
     assert request_of(tmp_path, None, tmp_path / "new")[1].dtype == again
+    earlier = record | {"corpus": "text", "samples": 4, "seqlen": 32}
+    (tmp_path / "autoprune.json").write_text(json.dumps(earlier))
+    with pytest.raises(UsageError, match="earlier version, which calibrated on the first windows"):
+        request_of(tmp_path, None, tmp_path / "new")

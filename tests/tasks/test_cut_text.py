@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
@@ -13,14 +14,33 @@ from tasks.state import State
 from tasks.workbench import Workbench, opened
 
 
-def test_a_text_is_recorded_in_the_same_bytes_as_before() -> None:
+def test_windows_come_from_all_documents_of_a_text(
+    tiny_folder: Path, tmp_path: Path, home: Path
+) -> None:
+    words = ("alpha", "beta", "gamma", "delta")
+    rows = [json.dumps({"text": f"{word} " * 400}) for word in words]
+    (tmp_path / "text.jsonl").write_text("\n".join(rows))
+    found = []
+    for seed in (0, 1):
+        bench = Workbench(str(tiny_folder), State.open(), seed)
+        with opened(bench):
+            cut_windows(bench, CALIBRATION, str(tmp_path / "text.jsonl"), 2, 32, fresh=2)
+            windows = torch.cat([bench.windows[CALIBRATION], bench.fresh_windows(2)])
+            found.append([bench.tokenizer.decode(row) for row in windows])
+    for texts in found:
+        # One window of each, those of a recovery included.
+        assert {word for text in texts for word in words if word in text} == set(words)
+    assert found[0] != found[1]
+
+
+def test_a_text_is_recorded_under_the_names_of_earlier_versions() -> None:
     text = CutText("corpus", "ab12", 4, 32, 128, {"checked": 0}, ("few windows",))
     assert json.dumps(text.to_json()) == (
         '{"corpus": "corpus", "digest": "ab12", "windows": 4, "seqlen": 32, "tokens": 128}'
     )
     assert json.dumps(text.record) == (
         '{"corpus": "corpus", "corpus_digest": "ab12", "samples": 4, "seqlen": 32, '
-        '"overlap": {"checked": 0}}'
+        '"spread": true, "overlap": {"checked": 0}}'
     )
 
 
