@@ -51,7 +51,8 @@ def compared(tiny_folder: Path, text_file: Path, home: Path) -> Compared:
 def pruned(cli: CommandLine, tmp_path: Path) -> Path:
     """The tiny model, 60 % by magnitude on its text, as the command saves it."""
     out = tmp_path / "pruned"
-    cli(f"{PRUNE} --metric magnitude --statistics sequential --seqlen 48 --out {out}")
+    # Windows long enough for n-grams, by which a later command knows what the model has seen.
+    cli(f"{PRUNE} --metric magnitude --statistics sequential --seqlen 96 --out {out}")
     return out
 
 
