@@ -171,7 +171,7 @@ def prune(
             only if the recipe needs text.
         calibration_windows: Windows of calibration text.
         seqlen: Tokens per window.
-        seed: Seed for random controls and for the order of tuning.
+        seed: Seed for the order of calibration windows, random controls and tuning.
         out: Folder for the pruned model, absent or empty; weights are saved in the type of the
             checkpoint they came from.
         overwrite: Allow replacing a saved model in ``out``; what is read is never replaced.

@@ -14,7 +14,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.store import Store
 from autoprune.text.beginning import beginning_ids
-from autoprune.text.corpus import Corpus
+from autoprune.text.corpus import READ_CHARACTERS, Corpus
 from autoprune.text.spread import spread_order, stream_of
 
 # Increase this when different windows are cut from the same text. 2: each window starts with the
@@ -23,9 +23,6 @@ WINDOWS_VERSION = 2
 # Tokenisers look a word or two ahead, so the last tokens of a cut text may depend on what follows.
 _MARGIN_TOKENS = 64
 _CHARACTERS_PER_TOKEN = 6
-# Of a spread text, only about this many characters (some two million tokens) are read. The order
-# of documents is specific to the draw, so those read are a sample.
-_READ_CHARACTERS = 1 << 23
 
 
 def token_windows(
@@ -156,7 +153,7 @@ def _consecutive(corpus: Corpus, tokenizer: Any, count: int, length: int, specia
 def _spread(corpus: Corpus, tokenizer: Any, count: int, length: int, special: bool) -> Tensor:
     """Text tokens of windows from all documents, int64 [windows, length]."""
     wanted = 2 * count * length * _CHARACTERS_PER_TOKEN
-    stream = stream_of(corpus, max(_READ_CHARACTERS, wanted))
+    stream = stream_of(corpus, max(READ_CHARACTERS, wanted))
     encoded = _encoded(tokenizer, stream.text, special)
     rows = _rows(corpus, encoded["input_ids"], length)
     # A window belongs to the document that contains its middle.

@@ -11,7 +11,7 @@ from flows.terminal.output import pairs
 def calibration_text(record: Mapping[str, Any], params: CalibrateParams) -> str:
     """Format what is in the store now, and the command that prunes with it."""
     sizes = ("--calibration-windows", params.calibration_windows, "--seqlen", params.seqlen)
-    text = ("--corpus", params.corpus)
+    text = ("--corpus", params.corpus, *(("--seed", params.seed) if params.seed else ()))
     return pairs(
         ("statistics", ", ".join(record["statistics"])),
         ("from", f"{record['windows']} windows of {record['seqlen']} tokens of {params.corpus}"),

@@ -266,10 +266,11 @@ class PruneParams(Params):
     def measured_by(self) -> str:
         """The options of `autoprune evaluate` that measure the result, with a space in front."""
         # A model's own words calibrate and never measure.
-        text = "" if library.is_generated(self.corpus) else f" --corpus {shlex.quote(self.corpus)}"
-        if self.corpus == DEMO_CORPUS:
-            # The whole sample would count as a look at each of its sealed sets.
-            text += " --part selection"
+        text = ""
+        if not library.is_generated(self.corpus):
+            # Of the whole text, every document is left out that calibration read from, and it reads
+            # from all; of a part, only passages. And a look at the whole is one at each sealed set.
+            text = f" --corpus {shlex.quote(self.corpus)} --part selection"
         scheme = self.scheme is not None
         against = f"{text} --suite lm,cost --against {shlex.quote(self.model)}"
         return against if scheme else text

@@ -21,7 +21,9 @@ def run(args: argparse.Namespace, run_id: str) -> int:
     state = State.open()
     files = RunFiles.of(state, run_id)
     known = files.read_facts()
-    origin = {"command": saved_params(state, run_id).command(), **_origin(run_id, known)}
+    # The command on record has no options that the recorded commit did not know yet.
+    command = known.get("command") or saved_params(state, run_id).command()
+    origin = {"command": command, **_origin(run_id, known)}
     folder = Path(args.out).expanduser().absolute()
     record = export_log(
         files.log,

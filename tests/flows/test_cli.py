@@ -179,9 +179,10 @@ def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
     assert done.returncode == 1 and done.stderr == ""
 
 
-def test_prune_does_not_advise_to_look_at_the_sample_s_sealed_sets() -> None:
-    assert " --part selection" in PruneParams(model=PLACE).measured_by
-    assert "--part" not in PruneParams(model=PLACE, corpus="my.jsonl").measured_by
+def test_prune_advises_to_look_at_no_sealed_set() -> None:
+    for params in (PruneParams(model=PLACE), PruneParams(model=PLACE, corpus="my.jsonl")):
+        assert params.measured_by.endswith(f" --corpus {params.corpus} --part selection")
+    assert PruneParams(model=PLACE, corpus="self-generated").measured_by == ""
 
 
 ADVICE: list[tuple[str, Callable[[], str]]] = [

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from autoprune.text import corpus as corpora
 from autoprune.text.corpus import Corpus
 from autoprune.text.splits import NAMES, Splits, split
 from autoprune.text.spread import spread_order
@@ -190,3 +191,18 @@ def test_a_tokenizer_that_keeps_no_places_spreads_too(
     windows = token_windows(splits.sealed, Slow(), len(there), SEQLEN)
     found = {document for document, _ in middles(tokenizer, windows)}
     assert len(found) >= len(there) - 2
+
+
+def test_one_long_text_calibrates_by_stretches_of_all_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(corpora, "READ_CHARACTERS", 6400)
+    paragraphs = [f"{number:04d}" + "x" * 46 for number in range(1000)]
+    whole = Corpus.of("long", paragraphs, ordered=True)
+    read = [int(text[:4]) for text in whole.for_calibration(0).documents]
+    # 50,000 characters are eight times as many: one stretch of 100 characters in eight.
+    assert read == [n for n in range(1000) if n % 16 < 2]
+    short = Corpus.of("short", paragraphs[:100], ordered=True)
+    assert short.for_calibration(0).documents == short.documents
+    # Of independent documents, which are sampled when windows are cut, all stay.
+    assert len(Corpus.of("rows", paragraphs).for_calibration(0).documents) == 1000
