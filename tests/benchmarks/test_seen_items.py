@@ -42,6 +42,7 @@ def test_three_models_answer_seen_and_fresh_items_and_only_one_has_seen_any(
     monkeypatch.setattr(seen_items, "_recover", noted)
     words = ["--model", str(tiny_folder), "--items", "6", "--calibration-windows", "2"]
     words += ["--seqlen", "64", "--new-tokens", "4", "--recipe", "wanda+recover:steps=2,batch=1"]
+    words += ["--way", "recover"]
     made = run(seen_items, monkeypatch, out, *words, "--record", str(out / "record"))
     names = [row["model"] for row in made["rows"]]
     assert names == ["dense", "recovered on other items", "recovered on the seen items"]
@@ -54,3 +55,18 @@ def test_three_models_answer_seen_and_fresh_items_and_only_one_has_seen_any(
     counts = read_record(out / "record").counts
     assert all(len(counts[name][seen_items.SEEN]["items"]) == 3 for name in names)
     assert all(counts[name][seen_items.SLOPE]["value"] is not None for name in names)
+
+
+def test_a_trained_model_predicts_its_text_and_the_dense_one_less(
+    tiny_folder: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--model", str(tiny_folder), "--items", "4", "--new-tokens", "4", "--epochs", "8"]
+    made = run(seen_items, monkeypatch, out, *words, "--rate", "0.01")
+    names = [row["model"] for row in made["rows"]]
+    assert names == ["dense", "trained on other items", "trained on the seen items"]
+    epochs = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+    losses = [float(line.rpartition(" ")[2]) for line in epochs]
+    assert len(losses) == 16 and losses[7] < losses[0] - 1 and losses[15] < losses[8] - 1
