@@ -50,6 +50,8 @@ Pattern = Annotated[
         description="'unstructured', or N:M such as 2:4: N zeros in every M inputs of a row",
     ),
 ]
+# Of matrix products on selection text; what a form's ``auto`` stands for depends on the processor.
+Precision = Literal["float32", "bfloat16"]
 SplitNumber = Annotated[int, Field(ge=0)]
 AnswerTokens = Annotated[int, Field(ge=16, le=8192)]
 PromptTokens = Annotated[int, Field(ge=200, le=32768)]

@@ -21,6 +21,7 @@ from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
+from autoprune.pruning.products import settled_precision
 from autoprune.recipe import Recipe
 from autoprune.search.search import Search
 from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
@@ -75,6 +76,9 @@ def main() -> None:
     parser.add_argument("--rung-windows", type=int, default=2)
     parser.add_argument("--calibration-windows", type=int, default=16, help="of 512 tokens")
     parser.add_argument("--sparsity", type=float, default=0.6)
+    parser.add_argument(
+        "--precision", choices=("auto", "float32"), default="auto", help="as of a search"
+    )
     args = parser.parse_args()
     recipes = candidates(args.candidates)
     listed = recipes[: args.plain]
@@ -106,7 +110,11 @@ def main() -> None:
         )
     ]
     size = f"{args.selection_windows} x 512 tokens"
-    title = f"Candidates per hour, SmolLM2-135M at {args.sparsity:.0%}, {size}"
+    precision = settled_precision(args.precision, None)
+    title = (
+        f"Candidates per hour, SmolLM2-135M at {args.sparsity:.0%}, {size}; the search's products "
+        f"on them in {precision}, the plain loop's in float32"
+    )
     goals = [
         Goal("plain loop's rate by the search's", plain_rate / rate, 0.1),
         Goal("search's choice by the plain loop's", own["perplexity"] / best["perplexity"], 1.0),
@@ -153,6 +161,7 @@ def ours(recipes: list[Recipe], args: argparse.Namespace) -> tuple[list[Recipe],
         arm="list",
         designer=DesignerSpec(kind="scripted"),
         budget=SearchBudget(candidates=len(recipes)),
+        precision=settled_precision(args.precision, None),
         calibration_windows=args.calibration_windows,
         rung_windows=args.rung_windows,
         selection_windows=args.selection_windows,

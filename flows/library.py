@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from autoprune.models.reference import check_reference as check_reference
     from autoprune.models.saved_type import matrix_types as matrix_types
     from autoprune.models.target import check_target as check_target
+    from autoprune.pruning.products import settled_precision as settled_precision
     from autoprune.repair import SOLVERS as SOLVERS
     from autoprune.repair import Repair as Repair
     from autoprune.schemes import SCHEMES as SCHEMES
@@ -85,6 +86,7 @@ _PLACES = {
     "require_device": "autoprune.models.device",
     "require_hidable": "autoprune.design.hiding",
     "resolve_sparsity": "autoprune.masking.pattern",
+    "settled_precision": "autoprune.pruning.products",
     "verifier_identity": "autoprune.verify",
 }
 

@@ -15,7 +15,7 @@ from autoprune.digest import digest_json, windows_digest
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.suites.provenance import hardware
 from autoprune.numerics import computed_by
-from autoprune.pruning.masters import products_type
+from autoprune.pruning.products import products_type
 from autoprune.schemes import skipped_computations
 from tasks.compare_bench import CompareBench
 from tasks.compare_scheme import same_removed, scheme_versions, shrunk

@@ -1,8 +1,12 @@
 """The bench of a search: sizes from its specification, designs in the sandbox."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+
+import torch
 
 from autoprune.bench.calibration import DocumentDraws
 from autoprune.bench.program_limits import ProgramLimits, limits_of
@@ -76,6 +80,7 @@ class SearchBench(Workbench):
             calibration=DocumentDraws(designs.offered | foreseen),
             programs=programs if boxed else None,
         )  # fmt: skip
+        self.products = torch.bfloat16 if spec.precision == "bfloat16" else None
         self.spec = spec
         self.run_id = run_id
         self.log_id = log_id
@@ -100,6 +105,15 @@ class SearchBench(Workbench):
     def sandbox(self) -> "Sandbox | None":
         """The sandbox of the bench's scorer, opened at first use; None if it has none."""
         return self.scorer.sandbox if isinstance(self.scorer, SandboxScorer) else None
+
+    @contextmanager
+    def unrounded(self) -> Iterator[None]:
+        """Compute products on selection text in float32 inside the context."""
+        usual, self.products = self.products, None
+        try:
+            yield
+        finally:
+            self.products = usual
 
     @cached_property
     def verifier(self) -> StepVerifier:

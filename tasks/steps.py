@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from autoprune.bench.mask_memory import MaskMemory
@@ -104,15 +105,16 @@ def measured(
     def work() -> Measurement:
         if fresh and wanted.recipe is not None:
             bench.statistics_of(wanted.draw).verify()
-        found = bench.measure(
-            wanted.recipe,
-            budget,
-            slice(0 if wanted.recipe is None else wanted.known, wanted.windows),
-            draw=wanted.draw,
-            kl=wanted.kl,
-            memory=memory,
-            calibration=wanted.calibration,
-        )
+        with bench.unrounded() if wanted.role == "sentinel" else nullcontext():
+            found = bench.measure(
+                wanted.recipe,
+                budget,
+                slice(0 if wanted.recipe is None else wanted.known, wanted.windows),
+                draw=wanted.draw,
+                kl=wanted.kl,
+                memory=memory,
+                calibration=wanted.calibration,
+            )
         if wanted.role == "repeat":
             bench.masks.adopt(memory)
         return found

@@ -42,7 +42,7 @@ from autoprune.errors import AutopruneError
 from autoprune.models.loading import LoadedModel
 from autoprune.models.reference import ModelSource
 from autoprune.pruning import PruningPlan
-from autoprune.pruning.masters import products_type
+from autoprune.pruning.products import products_type
 from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measure, Propose, Seal, Validate, step_to_json

@@ -26,9 +26,9 @@ from autoprune.pruning import (
     MetricScore,
     PruneOutcome,
     PruningPlan,
-    masters,
     masters_of,
     movable,
+    products,
     prune,
     recover,
     teach,
@@ -252,7 +252,7 @@ def test_products_are_rounded_only_where_the_machine_has_bfloat16(
 ) -> None:
     found = []
     for has, precision in ((False, "auto"), (True, "float32"), (True, "auto")):
-        monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda has=has: has)
         model = tiny_model("llama")
         plan = PruningPlan.build(0.5, solver=HOW, precision=precision)  # type: ignore[arg-type]
         prune(model, MetricScore(build_metric("magnitude")), plan, windows=USED, fresh=FRESH)

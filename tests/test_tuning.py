@@ -21,7 +21,7 @@ from autoprune.pruning import (
     PruningPlan,
     layer_budgets,
     masks_from_scores,
-    masters,
+    products,
 )
 from autoprune.pruning import prune as prune_model
 from autoprune.pruning.masters import Master
@@ -94,7 +94,7 @@ def test_float32_comes_out_the_same_whatever_the_processor_has(
 ) -> None:
     found: dict[tuple[bool, str], Tensor] = {}
     for has in (False, True):
-        monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda has=has: has)
         for precision in get_args(Precision):
             stream, members, keep, goals = pruned_block(random_windows(6, 24))
             tune_block(stream, members, keep, goals, BlockTuning(), 0, precision)
@@ -108,7 +108,7 @@ def test_float32_comes_out_the_same_whatever_the_processor_has(
 def test_a_plan_carries_the_precision_to_every_way_of_pruning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda: True)
     windows, metric = random_windows(6, 24), build_metric("magnitude")
 
     def weights(precision: Precision, sequential: bool) -> Tensor:
@@ -266,7 +266,7 @@ def test_passes_are_rounded_on_request_where_the_machine_has_bfloat16(
 ) -> None:
     windows, found = random_windows(3, 12), []
     for has, text in ((False, "ebft"), (False, "ebft:passes=bfloat16"), (True, "ebft")):
-        monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda has=has: has)
         found.append(tuned(family, f"sparsegpt+{text}", windows))
     rounded, outcome = tuned(family, "sparsegpt+ebft:passes=bfloat16", windows)
     assert found[1][1].notes[-1] == "ebft: passes of blocks computed in float32"

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from autoprune.bench.behaviour import behaviour
 from autoprune.bench.block_probe import BlockProbe
 from autoprune.bench.calibration import Calibration
@@ -71,6 +73,8 @@ class Bench(ModelBench):
         self.scorer: Scorer = HostScorer() if scorer is None else scorer
         self.programs = programs
         self.masks = MaskMemory()
+        # Type of matrix products on selection text; None: that of the weights.
+        self.products: torch.dtype | None = None
         self._predictions: dict[str, DensePredictions] = {}
 
     @classmethod
@@ -353,8 +357,12 @@ class Bench(ModelBench):
             self.loaded.model,
             self.part(part)[windows],
             report=self.report,
+            autocast=self._products_on(part),
             dense=self.predictions(part).part(windows) if kl else None,
         )
+
+    def _products_on(self, part: str) -> torch.dtype | None:
+        return self.products if part == SELECTION else None
 
     def predictions(self, part: str) -> DensePredictions:
         """Predictions of the dense model on a part; the current weights are left as they are."""
@@ -362,7 +370,10 @@ class Bench(ModelBench):
             dense, pruned = self.dense, self.copy()
             dense.restore()
             self._predictions[part] = dense_predictions(
-                self.whole_model, self.part(part), report=self.report
+                self.whole_model,
+                self.part(part),
+                report=self.report,
+                autocast=self._products_on(part),
             )
             pruned.restore()
         return self._predictions[part]

@@ -15,7 +15,7 @@ from autoprune.programs import (
     names_in_block,
 )
 from autoprune.pruning import SeenBlock
-from autoprune.pruning.masters import products_type
+from autoprune.pruning.products import products_type
 from autoprune.pruning.tuning import relative_error
 from autoprune.repair import BlockTuning
 

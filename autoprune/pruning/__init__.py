@@ -11,9 +11,10 @@ from autoprune.pruning.layers import (
     repair_layer,
 )
 from autoprune.pruning.masks import MetricScore, Score, layer_budgets, masks_from_scores
-from autoprune.pruning.masters import Master, masters_of, products_class, vectors_of
+from autoprune.pruning.masters import Master, masters_of, vectors_of
 from autoprune.pruning.outcome import PruneFigures, PruneOutcome
 from autoprune.pruning.plan import Precision, PruningPlan
+from autoprune.pruning.products import products_class
 from autoprune.pruning.recovery import movable, recover
 from autoprune.pruning.stretches import sharing, tune_stretches
 from autoprune.pruning.teacher import Teacher, teach

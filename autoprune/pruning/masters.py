@@ -1,7 +1,7 @@
 """Support for gradient training of a pruned model: float32 copies, masks, fast products."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from autoprune.models.structure import PrunableLinear
 from autoprune.pruning.plan import Precision
+from autoprune.pruning.products import products_of, products_type
 from autoprune.repair import BlockTuning
 
 
@@ -116,52 +117,6 @@ def gradients_of(parts: Sequence[Master]) -> Iterator[None]:
                 value.grad = None
 
 
-def products_type(
-    device: torch.device, weights: torch.dtype, precision: Precision = "auto"
-) -> torch.dtype:
-    """Type of matrix products in training: bfloat16 if that is faster than the weights' own type.
-
-    Args:
-        device: Device of the model.
-        weights: Type of its weights.
-        precision: ``float32`` never rounds.
-    """
-    if precision == "float32" or weights != torch.float32:
-        return weights
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else weights
-    # Without native instructions a CPU emulates them, many times slower than float32.
-    fast = device.type == "cpu" and _cpu_has_bfloat16()
-    return torch.bfloat16 if fast else weights
-
-
-def products_class(device: str = "cpu") -> str:
-    """Class of this machine by what its products in tuning are made with.
-
-    ``amx`` and ``avx512_bf16`` multiply bfloat16 natively, ``float32`` does not; an accelerator is
-    a class of its own by its type, such as ``cuda``.
-
-    Args:
-        device: Device of the model.
-    """
-    if device != "cpu":
-        return device
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    if tiles is not None and tiles():
-        return "amx"
-    return "avx512_bf16" if _cpu_has_bfloat16() else "float32"
-
-
-def products_of(
-    device: torch.device, weights: torch.dtype, precision: Precision = "auto"
-) -> AbstractContextManager[Any]:
-    """Compute products in :func:`products_type` inside the context."""
-    chosen = products_type(device, weights, precision)
-    if chosen == weights:
-        return nullcontext()
-    return torch.autocast(device.type, dtype=chosen)
-
-
 def passes_of(
     model: PreTrainedModel, how: BlockTuning | None, precision: Precision = "auto"
 ) -> AbstractContextManager[Any]:
@@ -178,8 +133,3 @@ def passes_notes(
         return []
     found = products_type(model.device, model.dtype, precision)
     return [f"ebft: passes of blocks computed in {str(found).removeprefix('torch.')}"]
-
-
-def _cpu_has_bfloat16() -> bool:
-    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(asked()) if asked is not None else False

@@ -20,10 +20,10 @@ from autoprune.pruning.masters import (
     Master,
     gradients_of,
     masters_of,
-    products_of,
     recovered_vectors,
 )
 from autoprune.pruning.plan import Precision, PruningPlan
+from autoprune.pruning.products import products_of
 from autoprune.pruning.teacher import Teacher, products_in, teach
 from autoprune.repair import ModelRecovery
 

@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 from autoprune.errors import UsageError
 from autoprune.evaluation.kl import DensePredictions, dense_predictions
 from autoprune.progress import Report, silent
-from autoprune.pruning.masters import products_type, recovered_vectors
+from autoprune.pruning.masters import recovered_vectors
 from autoprune.pruning.plan import Precision
+from autoprune.pruning.products import products_type
 from autoprune.repair import HELD_OUT, ModelRecovery
 
 

@@ -19,10 +19,10 @@ from autoprune.pruning.masters import (
     gradients_of,
     masks_of,
     masters_of,
-    products_of,
     vectors_of,
 )
 from autoprune.pruning.plan import Precision
+from autoprune.pruning.products import products_of
 from autoprune.pruning.regrow import Regrowth
 from autoprune.pruning.sharpness import uphill
 from autoprune.repair import BlockTuning

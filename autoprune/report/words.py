@@ -124,14 +124,16 @@ def protocol(report: RunReport) -> str:
     used = {split.name: split.windows for split in report.splits}
     sealed = used.get("sealed") or spec["sealed_windows"]
     first = report.beginning_token
+    rounded = spec.get("precision") == "bfloat16"
+    products = ", products on selection text in bfloat16" if rounded else ""
     begins = f"beginning token of each window: {first}, " if first else ""
     return (
         f"Protocol: perplexity with the tokenizer of {short_model(report.model)} on "
         f"{spec['selection_windows']} selection and {sealed} sealed windows of "
         f"{spec['seqlen']} tokens of {plain(report.corpus, 60)}, joined and cut without overlap, "
-        f"{begins}"
-        f"weights and loss in float32; statistics from {spec['calibration_windows']} calibration "
-        f"windows, seed {spec['seed']}{_split(report)}. What was stopped has fewer windows."
+        f"{begins}weights and loss in float32{products}; "
+        f"statistics from {spec['calibration_windows']} calibration windows, "
+        f"seed {spec['seed']}{_split(report)}. What was stopped has fewer windows."
         f"{dequantised(report, ' Its weights are {}.')}"
     )
 

@@ -118,7 +118,7 @@ def reserve_seconds(
         total = costs.sealed(winner)
     total += sum(costs.sealed(e.recipe) for e in sealed.values() if e.recipe is not None)
     # The dense model is also measured on sealed text.
-    total += state.check_seconds + costs.windows(state.spec.sealed_windows)
+    total += state.check_seconds + costs.sealed_pass()
     if winner is not None and draws:
         total += (state.spec.draws - 1) * draw_seconds(state, winner)
     return total

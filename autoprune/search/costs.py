@@ -13,6 +13,8 @@ from autoprune.search.spec import SearchSpec
 # Walking the blocks adds one pass of the model, which is little compared with a repair.
 ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0, "ebft": 15.0, "recover": 15.0}
 ASSUMED_OTHER = 6.0
+# The same of a pass in float32, in passes with rounded products, until one was measured.
+ASSUMED_EXACT = 2.0
 # The same of a program, which prunes block after block, each in a container of its own.
 ASSUMED_PROGRAM = 12.0
 
@@ -23,11 +25,14 @@ class Costs:
     Args:
         spec: Windows of the rungs.
         archive: Read, never changed.
+        exact_window: Seconds of a window through the dense model in float32, where products on
+            selection text are rounded; 0: not known yet.
     """
 
-    def __init__(self, spec: SearchSpec, archive: Archive) -> None:
+    def __init__(self, spec: SearchSpec, archive: Archive, exact_window: float = 0.0) -> None:
         self.spec = spec
         self.archive = archive
+        self._exact_window = exact_window
 
     def whole(self, recipe: Recipe) -> float:
         """Seconds to prune, repair and measure on all selection windows."""
@@ -54,8 +59,19 @@ class Costs:
 
     def sealed(self, recipe: Recipe) -> float:
         """Seconds of a recipe on the sealed windows."""
-        factor = max(1.0, self.spec.sealed_windows / self.spec.selection_windows)
-        return self.plain() * factor + self.added(recipe)
+        if self.spec.precision == "float32":
+            factor = max(1.0, self.spec.sealed_windows / self.spec.selection_windows)
+            return self.plain() * factor + self.added(recipe)
+        return self.sealed_pass() + self.added(recipe)
+
+    def sealed_pass(self) -> float:
+        """Seconds of a pass over the sealed windows, which is in float32 in any case."""
+        count = self.spec.sealed_windows
+        if self.spec.precision == "float32":
+            return self.windows(count)
+        # Pruning comes on top of what is known of one window.
+        exact = count * self._exact_window
+        return exact + self.plain() if exact else ASSUMED_EXACT * self.windows(count)
 
     def plain(self) -> float:
         """Mean seconds on all selection windows without repair."""

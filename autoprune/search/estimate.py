@@ -76,7 +76,7 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     candidate += checks
     baselines = sum(costs.whole(recipe) for recipe in made)
     sealed = sum(costs.sealed(recipe) for recipe in made)
-    sealed += costs.windows(spec.sealed_windows) + program + repair
+    sealed += costs.sealed_pass() + program + repair
     end = sealed + (spec.draws - 1) * (whole + DRAW_WHOLES * costs.plain())
     fits = _fits(spec, candidate, baselines + end, asks)
     limit = min(fits, key=lambda name: fits[name])
@@ -116,4 +116,4 @@ class _Foreseen(Costs):
         return self.windows(self.spec.selection_windows)
 
     def sealed(self, recipe: Recipe) -> float:
-        return self.windows(self.spec.sealed_windows) + self.added(recipe)
+        return self.sealed_pass() + self.added(recipe)

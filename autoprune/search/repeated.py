@@ -27,6 +27,7 @@ from autoprune.search.steps import (
     outcome_from_json,
 )
 from autoprune.search.trials import first_calibration, validated_as
+from autoprune.search_settings import Precision
 
 # Relative tolerance of the error on a few layers, whose sums may have another order.
 ERROR_TOLERANCE = 1e-3
@@ -151,18 +152,23 @@ def compare_validations(recorded: Outcome, now: Outcome) -> list[Compared]:
 
 
 def compare_measurements(
-    recorded: Measurement, now: Outcome, recipe: Recipe, name: str = ""
+    recorded: Measurement,
+    now: Outcome,
+    recipe: Recipe,
+    name: str = "",
+    precision: Precision = "float32",
 ) -> list[Compared]:
     """Compare masks, perplexity and the window that moved most.
 
     Perplexity agrees if no window moved by more than the drift that a search tolerates: a
-    thousandth of a nat, more if blocks were tuned.
+    thousandth of a nat, more if blocks were tuned or products rounded.
 
     Args:
         recorded: Measurement on record.
         now: Outcome of the repetition.
         recipe: Recipe of both.
         name: Name of the recipe, if several are compared.
+        precision: Precision of both measurements.
     """
     name = f"{name} " if name else ""
     if not isinstance(now, Measurement):
@@ -173,7 +179,7 @@ def compare_measurements(
     return [
         _same(f"{name}masks", _short(recorded.mask_digest), _short(now.mask_digest)),
         _same(f"{name}zeros", f"{recorded.sparsity:.6%}", f"{now.sparsity:.6%}"),
-        Compared(f"{name}perplexity", *perplexity, moved <= allowed_drift(recipe)),
+        Compared(f"{name}perplexity", *perplexity, moved <= allowed_drift(recipe, precision)),
         Compared(f"{name}windows", str(len(recorded.nll)), f"{len(now.nll)}, {largest}", True),
     ]
 

@@ -31,6 +31,7 @@ from autoprune.search.steps import (
     Outcome,
     Outcomes,
 )
+from autoprune.search_settings import Precision
 
 DENSE = "dense"
 CONTROLS = {
@@ -41,8 +42,9 @@ WINDOWS = 1
 # Nats per token that a window may move; reordered sums move it by a thousandth of that.
 DRIFT = 1e-3
 # The same where blocks were tuned: hundreds of steps propagate rounding, and processors with and
-# without bfloat16 products, which a cluster may mix, differ by two hundredths.
-TUNED_DRIFT = 0.03
+# without bfloat16 products, which a cluster may mix, differ by two hundredths. A window measured
+# with rounded products moves by as much.
+ROUNDED_DRIFT = 0.03
 # A dense pass that takes less is repeated every time; a slower one takes turns with the others.
 QUICK_SECONDS = 2.0
 
@@ -94,6 +96,9 @@ class Sentinels:
         proxy = self.spec.proxy
         recipes = {name: recipe and with_proxy(recipe, proxy) for name, recipe in wanted.items()}
         known = {n: r and self.state.archive.known(r) for n, r in recipes.items()}
+        if self.spec.precision != "float32":
+            # Sentinels are measured without rounding, so that a small drift shows.
+            known = dict.fromkeys(recipes)
         missing = [self._step("first", n, r) for n, r in recipes.items() if known[n] is None]
         outcomes = yield missing
         self.state.charge(outcomes.values())
@@ -101,6 +106,8 @@ class Sentinels:
             outcome = known[name] or outcomes[f"first.{name}.sentinel"]
             if isinstance(outcome, Measurement):
                 quick = recipe is None and outcome.seconds <= QUICK_SECONDS
+                if recipe is None:
+                    self.state.exact_window = outcome.seconds / WINDOWS
                 self.known.append(Sentinel(name, recipe, outcome.nll[:WINDOWS], quick))
         self.state.check_seconds = sum(o.seconds for o in outcomes.values())
 
@@ -132,7 +139,8 @@ class Sentinels:
         self.state.charge(outcomes.values())
         self.state.check_seconds = sum(outcome.seconds for outcome in outcomes.values())
         for sentinel in chosen:
-            self._judge(sentinel, outcomes[steps[sentinel.name].step_id])
+            outcome = outcomes[steps[sentinel.name].step_id]
+            self._judge(sentinel, outcome, allowed_drift(sentinel.recipe))
         return bool(self.drift)
 
     def repeat(self, entry: Entry | None) -> Generator[Batch, Outcomes, bool]:
@@ -154,17 +162,18 @@ class Sentinels:
         outcomes = yield [step]
         self.state.charge(outcomes.values())
         self.known.append(again)
-        self._judge(again, outcomes[step.step_id])
+        allowed = allowed_drift(entry.recipe, self.spec.precision)
+        self._judge(again, outcomes[step.step_id], allowed)
         return bool(self.drift)
 
-    def _judge(self, sentinel: Sentinel, outcome: Outcome) -> None:
-        """Compare with the first figure and note drift."""
+    def _judge(self, sentinel: Sentinel, outcome: Outcome, allowed: float) -> None:
+        """Compare with the first figure and note drift of more nats than allowed."""
         sentinel.checks += 1
         if isinstance(outcome, Measurement):
             pairs = zip(outcome.nll, sentinel.first, strict=True)
             moved = max(abs(now - first) for now, first in pairs)
             sentinel.largest = max(sentinel.largest, moved)
-            drifted = moved > allowed_drift(sentinel.recipe)
+            drifted = moved > allowed
             fault = f"differs by {moved:.2g} nats per token" if drifted else ""
         else:
             assert isinstance(outcome, Failed)
@@ -188,10 +197,12 @@ class Sentinels:
         )
 
 
-def allowed_drift(recipe: Recipe | None) -> float:
+def allowed_drift(recipe: Recipe | None, precision: Precision = "float32") -> float:
     """Nats per token that a window of a recipe may move when it is measured again."""
+    if precision == "bfloat16":
+        return ROUNDED_DRIFT
     if recipe is None:
         return DRIFT
     descends = recipe.metric.kind == "program" and prunes_blocks(recipe.metric.source)
     tuned = descends or {EBFT, RECOVER} & set(chain(recipe.solver).split("+"))
-    return TUNED_DRIFT if tuned else DRIFT
+    return ROUNDED_DRIFT if tuned else DRIFT

@@ -32,6 +32,7 @@ from autoprune.search_settings import (
     DesignerSettings,
     Draws,
     Pattern,
+    Precision,
     PromptTokens,
     SearchSettings,
     Share,
@@ -189,6 +190,7 @@ class SearchSpec(_Frozen, SearchSettings):
         description="repair on the first rung, in place of the recipe's own",
     )
     draws: Draws = 1
+    precision: Precision = "float32"
     promote: float = Field(
         default=0.5, gt=0.0, le=1.0, description="share of a generation to promote"
     )
@@ -376,6 +378,7 @@ class SearchSpec(_Frozen, SearchSettings):
             "program_seconds": None,
             "bytes": None,
             "faster": None,
+            "precision": "float32",
         }
         for name, nothing in {**unset, "facts": [], "schemes": []}.items():
             if body[name] == nothing:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from autoprune.errors import UsageError
-from autoprune.search_settings import USUAL_SPARSITY, Share, SplitNumber
+from autoprune.search_settings import USUAL_SPARSITY, Precision, Share, SplitNumber
 from flows import library
 from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 
@@ -40,6 +40,15 @@ Device = Annotated[
         description=(
             "Device of torch to compute on, such as cpu or cuda:1 (default: AUTOPRUNE_DEVICE, else "
             "the accelerator where there is one)"
+        )
+    ),
+]
+WishedPrecision = Annotated[
+    Precision | Literal["auto"],
+    Field(
+        description=(
+            "Precision of matrix products on selection text; auto: bfloat16 if the processor is "
+            "fast with it, else float32; sealed text is measured in float32 in any case"
         )
     ),
 ]

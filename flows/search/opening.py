@@ -18,7 +18,7 @@ from flows.search.beginning import keep_facts
 from flows.search.driver import Driver
 from flows.search.foreseeing import about_windows, foreseen
 from flows.search.params import SearchParams
-from flows.search.runs import require_same_device, save_params, template_folder
+from flows.search.runs import require_same_device, save_params, settled_precision, template_folder
 from flows.search.stopping import nothing_left
 from flows.search.unchanged import (
     require_same_designer,
@@ -62,6 +62,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
     state = State.open()
     params = settled(params, params.model, params.corpus)
     run_id = params.run_id()
+    params = settled_precision(state, run_id, params)
     files = RunFiles.of(state, run_id)
     script = None if params.script is None else Path(params.script)
     mailbox = params.mailbox(run_id, files)

@@ -37,6 +37,7 @@ from flows.params.fields import (
     SharedStore,
     Sparsity,
     TextSplit,
+    WishedPrecision,
     Workers,
     require_used,
     share_of,
@@ -78,7 +79,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "windows": "selection_windows",
         "solver": "repairs",
     }
-    LATER: ClassVar[tuple[str, ...]] = (*Params.LATER, "bytes", "faster")
+    LATER: ClassVar[tuple[str, ...]] = (*Params.LATER, "bytes", "faster", "precision")
     RENAMED_OPTIONS: ClassVar[dict[str, str]] = {
         "--also": "--also-sparsities",
         "--no-register": "--no-register-winner",
@@ -131,10 +132,11 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
-        "Type of the winner's saved weights; auto: that of the checkpoint, bfloat16 for a "
-        "quantised GGUF file; measurements use float32 in any case",
+        "Type of the winner's saved weights, which are measured in float32; auto: that of the "
+        "checkpoint, bfloat16 for a quantised GGUF file",
         group="what",
     )
+    precision: WishedPrecision = setting("auto", group="what")
     device: Device = setting(group="what", metavar="NAME")
     register_winner: bool = setting(
         True, "Log the winner's checkpoint to MLflow and register it", group="what"
@@ -359,6 +361,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             ),
             text_split=split_number(self.text_split),
             draws=self.draws,
+            precision=library.settled_precision(self.precision, self.device),
             **menu,
             **settings,
         )
@@ -389,8 +392,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         """Return the run's name: as given, else made from the settings."""
         if self.run is not None:
             return self.run
-        slug = model_slug(self.model)
+        # The same name on every machine, and as before there was a choice.
+        plain = self.model_copy(update={"precision": "float32"} if self.precision == "auto" else {})
         # A fresh split is chosen when the run starts.
-        wished = self.text_split == FRESH
-        tail = FRESH if wished else self.spec().digest[:8]
-        return f"{slug}-{self.budget.tag}-{tail}"
+        tail = FRESH if self.text_split == FRESH else plain.spec().digest[:8]
+        return f"{model_slug(self.model)}-{self.budget.tag}-{tail}"

@@ -93,6 +93,18 @@ def require_same_device(files: RunFiles, run_id: str, device: str) -> None:
         )
 
 
+def settled_precision(state: State, run_id: str, params: SearchParams) -> SearchParams:
+    """Replace ``auto`` by the precision that the search was started with, else by this machine's.
+
+    It is kept wherever the search is resumed, since all of its figures must be of one type.
+    """
+    if params.precision == "auto" and RunFiles.of(state, run_id).params.exists():
+        precision = saved_params(state, run_id).precision
+    else:
+        precision = params.spec().precision
+    return params.model_copy(update={"precision": precision, "run": run_id})
+
+
 def template_folder(files: RunFiles, params: SearchParams) -> Path | None:
     """Return the template folder to open a run with; None: the run's own copy, if any.
 
@@ -118,5 +130,7 @@ def saved_params(state: State, run_id: str) -> SearchParams:
             f"{path} is missing, so the settings of run {run_id!r} are unknown; type the command "
             f"that started it again, with --run {run_id}"
         )
-    params: SearchParams = checked(SearchParams, with_text_split(read_object(path)))
+    # Searches of earlier versions computed all products in float32.
+    known = {"precision": "float32", **with_text_split(read_object(path))}
+    params: SearchParams = checked(SearchParams, known)
     return params

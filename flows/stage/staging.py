@@ -197,7 +197,7 @@ def _measure(stage: StageWork) -> StageResult:
     with working(stage.driver, stage.session, stage.settings, asks=False):
         outcome = steps.do(stage.driver.bench, step)
     assert step.recipe is not None
-    compared = compare_measurements(recorded, outcome, step.recipe)
+    compared = compare_measurements(recorded, outcome, step.recipe, precision=search.spec.precision)
     return StageResult(f"{entry.alias} measured again", 0, compared)
 
 

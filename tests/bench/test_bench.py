@@ -41,6 +41,20 @@ def test_dense_again_on_the_way_out_even_by_an_error(bench: Bench, recipe: str) 
         assert again.mask_digest == outcome.mask_digest
 
 
+def test_products_are_rounded_on_selection_text_alone(bench: Bench) -> None:
+    plain = {part: bench.evaluate(part, kl=True) for part in ("selection", "sealed")}
+    bench.predictions("selection")
+    bench.products = torch.bfloat16
+    bench._predictions.clear()
+    rounded = {part: bench.evaluate(part, kl=True) for part in ("selection", "sealed")}
+    assert rounded["sealed"].nll == plain["sealed"].nll
+    assert rounded["sealed"].kl == plain["sealed"].kl
+    assert rounded["selection"].nll != plain["selection"].nll
+    assert rounded["selection"].nll == pytest.approx(plain["selection"].nll, abs=0.02)
+    # The dense model's predictions are rounded alike, so that it is as near to itself as before.
+    assert max(rounded["selection"].kl) == pytest.approx(0, abs=1e-6)
+
+
 def test_fresh_windows_are_none_of_the_draw_however_much_is_read(
     place: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,7 +63,7 @@ def test_fresh_windows_are_none_of_the_draw_however_much_is_read(
     rows = tmp_path / "long.jsonl"
     rows.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
     # So the number of windows decides how many documents are read.
-    monkeypatch.setattr(windows, "_READ_CHARACTERS", 1)
+    monkeypatch.setattr(windows, "READ_CHARACTERS", 1)
     sizes = {"calibration_windows": 8, "selection_windows": 2, "sealed_windows": 2}
     with Bench.open(place[0], corpus=rows, seqlen=32, **sizes) as bench:
         for draw in (0, 1):

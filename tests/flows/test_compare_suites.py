@@ -15,7 +15,7 @@ from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.evaluation.suites import cost
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import masters
+from autoprune.pruning import products
 from flows.compare.params import CompareParams
 from flows.compare.table import rendered
 from tasks import compare_cells, compare_scheme, compare_suites
@@ -265,7 +265,7 @@ def test_float32_figures_are_cells_of_their_own_and_the_protocol_says_so(
         return [json.loads(file.read_text())["key"] for file in files]
 
     methods = "wanda,wanda+ebft:epochs=1"
-    monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda: True)
     fast = compared(methods)
     assert (fast["protocol"]["precision"], fast["protocol"]["products"]) == ("auto", "bfloat16")
     exact = compared(methods, precision="float32")
@@ -275,7 +275,7 @@ def test_float32_figures_are_cells_of_their_own_and_the_protocol_says_so(
     assert exact["rows"][1]["perplexity"] != fast["rows"][1]["perplexity"]
     assert any("tuning's products float32" in text for _, text in exact["protocol_lines"])
     # Where the processor has no bfloat16, auto is float32, and its cell the same.
-    monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda: False)
     slow = compared(methods)
     assert slow["measured"] == 0 and slow["protocol"]["products"] == "float32"
     kept = [(key["method"] or {}).get("solver") for key in cells() if key["products"]]

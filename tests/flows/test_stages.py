@@ -119,7 +119,7 @@ def test_other_figures_than_on_record_are_a_difference_and_not_a_record(
 
     def moved(bench: Any, wanted: Any, *seconds: float) -> Any:
         found: Any = measured(bench, wanted, *seconds)
-        return type(found)(**{**vars(found), "nll": tuple(loss + 0.01 for loss in found.nll)})
+        return type(found)(**{**vars(found), "nll": tuple(loss + 0.05 for loss in found.nll)})
 
     monkeypatch.setitem(steps.WORK, "measure", moved)
     assert main(["stage", "whole", "measure", "--candidate", "C1", "-q"]) == 1

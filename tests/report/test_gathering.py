@@ -1,6 +1,7 @@
 """A finished search becomes a report without losing an entry, a node or an answer."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from autoprune.report.data import Point, RunReport
 from autoprune.report.gathering import with_search
 from autoprune.report.html import render
 from autoprune.report.plots import names
-from autoprune.report.words import summary, trust
+from autoprune.report.words import protocol, summary, trust
 from autoprune.search import Search, SearchBudget, designs
 from tests.support.html_page import assert_inert, packed
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
@@ -122,6 +123,9 @@ def test_it_renders_and_survives_json(search: Search) -> None:
     spec = search.spec
     assert f"on {spec.selection_windows} selection and {spec.sealed_windows} sealed" in printed
     assert f"windows of {spec.seqlen} tokens of {BARE.corpus}, joined" in printed
+    assert "weights and loss in float32; statistics" in printed
+    rounded = protocol(replace(report, spec={**report.spec, "precision": "bfloat16"}))
+    assert "loss in float32, products on selection text in bfloat16; statistics" in rounded
     assert f"Few windows ranked {report.rung_pairs} recipes" in printed
     assert report.layer_pairs >= 3
     assert f"real layers ranked {report.layer_pairs} masks" in printed

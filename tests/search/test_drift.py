@@ -29,6 +29,18 @@ def test_dense_and_controls_are_measured_again_before_anything_is_sealed(tmp_pat
     assert again[-3:] == driver.asked[-4:-1] == ends
 
 
+def test_where_products_are_rounded_sentinels_have_first_figures_of_their_own(
+    tmp_path: Path,
+) -> None:
+    driver = Synthetic()
+    spec = make_spec(designer=DesignerSpec(kind="genetic"), precision="bfloat16")
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+        assert search.drift == "" and search.looks == 1
+    first = [step for step in driver.asked if step.startswith("first.")]
+    assert first == [f"first.{name}.sentinel" for name in ("dense", "wanda", "magnitude", "random")]
+
+
 @pytest.mark.parametrize("name", ["dense", "magnitude"])
 def test_drift_of_a_sentinel_stops_the_search(tmp_path: Path, name: str) -> None:
     with Search.open(tmp_path, make_spec(designer=DesignerSpec(kind="genetic"))) as search:

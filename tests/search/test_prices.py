@@ -88,6 +88,22 @@ def test_a_designer_that_gains_gets_a_third_and_one_that_does_not_its_floor(
     assert max(slow) <= 4
 
 
+def test_sealed_text_is_priced_in_float32_where_selection_text_is_rounded() -> None:
+    archive = Archive("wanda")
+    entry = archive.add(Entry("wanda", 0, "baseline", WANDA))
+    spec = make_spec()
+    seconds = 4.0 * spec.selection_windows
+    entry.results[2] = Measurement((4.0,), 9, 50.0, seconds=seconds)
+    plain = Costs(spec, archive)
+    assert plain.sealed_pass() == 4.0 * spec.sealed_windows
+    rounded = spec.model_copy(update={"precision": "bfloat16"})
+    assumed = Costs(rounded, archive)
+    assert assumed.sealed(WANDA) == assumed.sealed_pass() == 2 * plain.sealed_pass()
+    # As soon as a window was measured in float32; pruning comes on top.
+    known = Costs(rounded, archive, exact_window=11.0)
+    assert known.sealed(WANDA) == 11.0 * spec.sealed_windows + seconds
+
+
 def test_a_chain_of_repairs_is_expected_to_take_what_its_parts_take() -> None:
     spec, archive = make_spec(), Archive("wanda")
     costs = Costs(spec, archive)

@@ -17,7 +17,7 @@ from autoprune.search.deadline import UNFINISHED
 from autoprune.search.features import features_of
 from autoprune.search.judges import outcome_of
 from autoprune.search.moves import crossed_recipe, mutated_metric, recombined
-from autoprune.search.sentinels import DRIFT, TUNED_DRIFT, allowed_drift
+from autoprune.search.sentinels import DRIFT, ROUNDED_DRIFT, allowed_drift
 from autoprune.search.starts import given_start
 from autoprune.search.steps import (
     Done,
@@ -177,8 +177,11 @@ def test_errors_of_programs_and_of_masks_are_features_of_their_own() -> None:
 
 
 def test_a_block_program_may_move_as_far_as_block_tuning() -> None:
-    assert allowed_drift(Recipe(BLOCK, scoring="sequential")) == TUNED_DRIFT
+    assert allowed_drift(Recipe(BLOCK, scoring="sequential")) == ROUNDED_DRIFT
     assert allowed_drift(Recipe(LAYER, scoring="sequential")) == DRIFT == allowed_drift(None)
+    rounded = [allowed_drift(made, "bfloat16") for made in (None, Recipe(LAYER))]
+    assert rounded == [ROUNDED_DRIFT] * 2
+    assert allowed_drift(Recipe(BLOCK, scoring="sequential"), "bfloat16") == ROUNDED_DRIFT
 
 
 def test_a_program_that_reads_its_position_is_judged_on_the_whole_model(tmp_path: Path) -> None:

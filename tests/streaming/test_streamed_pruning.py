@@ -18,7 +18,7 @@ from autoprune.errors import AutopruneError, DamagedFileError, UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
 from autoprune.models.saving import count_zeros as count_written
-from autoprune.pruning import PruneOutcome, PruningPlan, masters
+from autoprune.pruning import PruneOutcome, PruningPlan, products
 from autoprune.streaming import StreamedModel, StreamJob, estimate, prune_streamed
 from autoprune.streaming import prune as prune_module
 from autoprune.streaming.job import OpenJob
@@ -206,7 +206,7 @@ def test_shards_keep_layout_type_and_every_other_byte(tmp_path: Path) -> None:
 def test_tuned_blocks_are_those_of_pruning_in_memory(
     family: str, solver: str, scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda: True)
     plan = PruningPlan.build(0.5, solver=solver)
     in_memory, streamed, model = both(
         tmp_path, saved(tmp_path / "in", family), plan, scoring=scoring

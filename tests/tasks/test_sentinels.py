@@ -39,6 +39,15 @@ def test_the_dense_model_is_measured_as_it_stands(bench: SearchBench) -> None:
     assert abs(left_over.nll[0] - dense.nll[0]) > 1e-4
 
 
+def test_sentinels_are_never_rounded(bench: SearchBench) -> None:
+    plain = {role: loss(bench, WANDA, role) for role in ("sentinel", "candidate", "repeat")}
+    assert len(set(plain.values())) == 1
+    bench.products = torch.bfloat16
+    assert loss(bench, WANDA, "sentinel") == plain["sentinel"]
+    assert loss(bench, WANDA, "candidate") == loss(bench, WANDA, "repeat") != plain["candidate"]
+    assert bench.products == torch.bfloat16
+
+
 def loss(bench: SearchBench, recipe: Recipe, role: str) -> float:
     outcome = steps.do(bench, step(recipe, role))
     assert isinstance(outcome, Measurement)
