@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -86,14 +87,14 @@ def compared(plain: Losses, rounded: Losses) -> dict[str, Any]:
     moved = [b - a for name in plain for a, b in zip(plain[name], rounded[name], strict=True)]
     changes = [_versus(rounded, name) - _versus(plain, name) for name in list(plain)[1:]]
     pairs, both = list(combinations(plain, 2)), (plain, rounded)
-    before, after = ([_mean(found[a]) - _mean(found[b]) for a, b in pairs] for found in both)
+    before, after = ([fmean(found[a]) - fmean(found[b]) for a, b in pairs] for found in both)
     turned = [abs(x) for x, y in zip(before, after, strict=True) if x * y < 0]
     return {
         "recipes": len(plain),
         "largest_window": max(map(abs, moved)),
-        "mean_shift": _mean(moved),
+        "mean_shift": fmean(moved),
         "largest_change": 100 * math.expm1(max(map(abs, changes))),
-        "deviation": 100 * math.sqrt(_mean([change**2 for change in changes])),
+        "deviation": 100 * math.sqrt(fmean([change**2 for change in changes])),
         "pairs": len(pairs),
         "turned": len(turned),
         "largest_turned": 100 * math.expm1(max(turned, default=0.0)),
@@ -102,11 +103,7 @@ def compared(plain: Losses, rounded: Losses) -> dict[str, Any]:
 
 def _versus(losses: Losses, name: str) -> float:
     """Log ratio of perplexity to the reference."""
-    return _mean(losses[name]) - _mean(next(iter(losses.values())))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    return fmean(losses[name]) - fmean(next(iter(losses.values())))
 
 
 if __name__ == "__main__":

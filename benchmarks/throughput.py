@@ -82,6 +82,7 @@ def main() -> None:
         "--precision", choices=("auto", "float32"), default="auto", help="as of a search"
     )
     args = parser.parse_args()
+    args.precision = settled_precision(args.precision, None)
     recipes = candidates(args.candidates)
     listed = recipes[: args.plain]
     names = [name_of(recipe) for recipe in listed]
@@ -91,10 +92,9 @@ def main() -> None:
     spellings, seconds = ours(recipes, args)
     rate = 3600 * len(recipes) / seconds
     size = f"{args.selection_windows} x 512 tokens"
-    precision = settled_precision(args.precision, None)
     title = (
         f"Candidates per hour, SmolLM2-135M at {args.sparsity:.0%}, {size}; the search's products "
-        f"on them in {precision}, the plain loop's in float32"
+        f"on them in {args.precision}, the plain loop's in float32"
     )
     if args.plain == 0:
         row = {"way": "search", "candidates": len(recipes), "per hour": rate}
@@ -167,7 +167,7 @@ def ours(recipes: list[Recipe], args: argparse.Namespace) -> tuple[list[Recipe],
         arm="list",
         designer=DesignerSpec(kind="scripted"),
         budget=SearchBudget(candidates=len(recipes)),
-        precision=settled_precision(args.precision, None),
+        precision=args.precision,
         calibration_windows=args.calibration_windows,
         rung_windows=args.rung_windows,
         selection_windows=args.selection_windows,

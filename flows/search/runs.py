@@ -7,6 +7,7 @@ from filelock import FileLock, Timeout
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.search_settings import with_text_split
 from autoprune.storage import write_json
+from flows import library
 from flows.params import checked
 from flows.params.named import check_device
 from flows.search.params import SearchParams
@@ -101,7 +102,7 @@ def settled_precision(state: State, run_id: str, params: SearchParams) -> Search
     if params.precision == "auto" and RunFiles.of(state, run_id).params.exists():
         precision = saved_params(state, run_id).precision
     else:
-        precision = params.spec().precision
+        precision = library.settled_precision(params.precision, params.device)
     return params.model_copy(update={"precision": precision, "run": run_id})
 
 
