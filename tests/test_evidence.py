@@ -166,6 +166,8 @@ def test_derivations_are_what_they_say(root: Path) -> None:
         "selection": np.exp(own.mean(axis=1) + 0.1).mean(),
         "megabytes": 5.5,
         "measure": 62.5,
+        "measure deviation": 12.5 * math.sqrt(2),
+        "measure change": 25,
     }
     of |= {"form": "compact", "suite": "words", "metric": "right", "scale": 100}
     for name, value in expected.items():
@@ -184,12 +186,19 @@ def test_derivations_are_what_they_say(root: Path) -> None:
     dense = DERIVATIONS["change"](record, {**of, "against": "dense"})
     assert dense == pytest.approx(100 * np.expm1((own - np.array(DENSE)).mean()))
     assert DERIVATIONS["measure"](record, {**of, "metric": "size", "scale": 2}) == 15
+    # One of four items differs, by one, in both draws.
+    found = contrast(np.array([[1.0, 1.0], [0, 0], [0, 0], [0, 0]]))
+    assert found is not None
+    ends = [DERIVATIONS[f"measure {end}"](record, of) for end in ("low", "high")]
+    assert ends == pytest.approx([100 * end for end in found.interval()])
     missing = r"wanda\+mrp has no (right|wrong|unknown) of the suite"
     for wrong in (
         {"suite": "live"}, {"metric": "wrong"}, {"name": "part"}, {"metric": "unknown"}
     ):  # fmt: skip
         with pytest.raises(EvidenceError, match=missing):
             DERIVATIONS["measure"](record, {**of, **wrong})
+    with pytest.raises(EvidenceError, match="dense has no right of the suite words"):
+        DERIVATIONS["measure change"](record, {**of, "against": "dense"})
     with pytest.raises(EvidenceError, match="holds no ria at 60 %; it has dense, wanda at 2:4"):
         DERIVATIONS["perplexity"](record, {"method": "ria", "budget": "60 %"})
 

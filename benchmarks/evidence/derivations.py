@@ -76,9 +76,13 @@ def smallest(record: Record, of: Of) -> float:
 
 
 def _contrast(record: Record, of: Of) -> Any:
+    return _contrast_of(_differences(record, of), of)
+
+
+def _contrast_of(differences: Windows, of: Of) -> Any:
     # By its name, since only tables with intervals need it.
     contrasts = importlib.import_module("autoprune.evaluation.contrasts")
-    found = contrasts.contrast(_differences(record, of))
+    found = contrasts.contrast(differences)
     if found is None:
         raise EvidenceError(f"{of['method']} at {of['budget']} has no interval")
     return found
@@ -113,17 +117,17 @@ def _number(value: Any, of: Of) -> float:
 
 def seconds(record: Record, of: Of) -> float:
     """Mean seconds of scores, masks and repair over draws."""
-    return statistics.fmean(float(cell["prune_seconds"]) for cell in _cells(record, of))
+    return statistics.fmean(float(cell["prune_seconds"]) for cell in _cells(record, of).values())
 
 
 def megabytes(record: Record, of: Of) -> float:
     """Mean size of the saved checkpoint over draws, as ``form`` dense or compact, in 10^6 bytes."""
-    return statistics.fmean(cell["bytes"][of["form"]] / 1e6 for cell in _cells(record, of))
+    return statistics.fmean(cell["bytes"][of["form"]] / 1e6 for cell in _cells(record, of).values())
 
 
 def selection(record: Record, of: Of) -> float:
     """As ``perplexity``, of the text that chose strengths."""
-    losses = [as_windows(cell["selection"]["nll"]) for cell in _cells(record, of)]
+    losses = [as_windows(cell["selection"]["nll"]) for cell in _cells(record, of).values()]
     return statistics.fmean(float(np.exp(nll.mean())) for nll in losses)
 
 
@@ -132,8 +136,48 @@ def measure(record: Record, of: Of) -> float:
 
     A figure without items, such as bytes, counts as it is.
     """
-    found = []
-    for cell in _cells(record, of):
+    found = [statistics.fmean(items) for items in _items(record, of).values()]
+    return statistics.fmean(found) * float(of.get("scale", 1))
+
+
+def measure_deviation(record: Record, of: Of) -> float:
+    """Sample standard deviation of ``measure`` over draws."""
+    found = [statistics.fmean(items) for items in _items(record, of).values()]
+    if len(found) < 2:
+        raise EvidenceError(f"{of['method']} at {of['budget']} has one draw and no deviation")
+    return statistics.stdev(found) * float(of.get("scale", 1))
+
+
+def measure_change(record: Record, of: Of) -> float:
+    """Mean difference of ``measure`` from ``against``, paired by item and draw."""
+    return float(_measure_differences(record, of).mean()) * float(of.get("scale", 1))
+
+
+def _measure_end(place: int) -> Callable[[Record, Of], float]:
+    def end(record: Record, of: Of) -> float:
+        """An end of the 95 % interval of ``measure change`` that ``autoprune compare`` prints."""
+        found = _contrast_of(_measure_differences(record, of), of)
+        return float(found.interval()[place]) * float(of.get("scale", 1))
+
+    return end
+
+
+def _measure_differences(record: Record, of: Of) -> Windows:
+    """Differences of the items of a suite, [items, draws]; the dense model stands for each draw."""
+    own = _items(record, of)
+    other = _items(record, {**of, "method": of["against"]})
+    if of["against"] == DENSE:
+        (only,) = other.values()
+        other = dict.fromkeys(own, only)
+    if own.keys() != other.keys():
+        raise EvidenceError(f"{of['method']} and {of['against']} lack common draws")
+    return np.array([np.subtract(own[draw], other[draw]) for draw in sorted(own)]).T
+
+
+def _items(record: Record, of: Of) -> dict[int, list[float]]:
+    """What each item of a suite counts, by draw."""
+    found = {}
+    for draw, cell in _cells(record, of).items():
         rows = cell["suites"].get(of["suite"], {}).get("rows", ())
         wanted = (of["metric"], of.get("name"))
         row = next(
@@ -142,8 +186,8 @@ def measure(record: Record, of: Of) -> float:
         items = [] if row is None else row["items"] or [row.get("value")]
         if not items or None in items:
             raise EvidenceError(f"{of['method']} has no {of['metric']} of the suite {of['suite']}")
-        found.append(statistics.fmean(map(float, items)))
-    return statistics.fmean(found) * float(of.get("scale", 1))
+        found[draw] = list(map(float, items))
+    return found
 
 
 def separation(record: Record, of: Of) -> float:
@@ -238,8 +282,10 @@ def _searches(record: Record, of: Of) -> Mapping[tuple[str, int], Mapping[str, A
     return read_searches(record.folder, record.folder.parent / of["with"])
 
 
-def _cells(record: Record, of: Of) -> list[Mapping[str, Any]]:
-    found = list(record.cells.get((of["method"], of.get("budget", "")), {}).values())
+def _cells(record: Record, of: Of) -> Mapping[int, Mapping[str, Any]]:
+    """Facts of a method's cells by draw."""
+    budget = "" if of["method"] == DENSE else of.get("budget", "")
+    found = record.cells.get((of["method"], budget), {})
     if not found:
         raise EvidenceError(f"{record.folder.name} has no cells of {of['method']}")
     return found
@@ -261,6 +307,10 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "megabytes": megabytes,
     "selection": selection,
     "measure": measure,
+    "measure deviation": measure_deviation,
+    "measure change": measure_change,
+    "measure low": _measure_end(0),
+    "measure high": _measure_end(1),
     "auroc": separation,
     "hit rate": hit_rate,
     "hit rate low": _hit_end(0),
