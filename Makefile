@@ -68,7 +68,9 @@ test: install docker ## Every check and every test, on real parts, in PROCESSES=
 # tests/conftest.py says which files go first.
 # What failed beside the others runs once more alone, and fails the target if it fails again: its name
 # and the first failure stay in the output.
-PYTEST = AUTOPRUNE_REQUIRE_DOCKER=1 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= \
+# Temporary files lie in memory where it has 8 GB of room: tests make and remove thousands of databases.
+IN_MEMORY = $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 8000000 {print "TMPDIR=/dev/shm"}')
+PYTEST = $(IN_MEMORY) AUTOPRUNE_REQUIRE_DOCKER=1 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= \
 	$(BIN)/python -m pytest
 tests:
 	@$(PYTEST) -n $(PROCESSES) --dist loadfile --no-loadscope-reorder; code=$$?; \

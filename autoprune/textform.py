@@ -6,6 +6,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from autoprune.errors import UsageError
@@ -47,8 +48,7 @@ class TextForm:
     @classmethod
     def allowed(cls) -> dict[str, list[str]]:
         """Allowed values of each parameter that takes one of a fixed set."""
-        hints = typing.get_type_hints(cls)
-        found = {entry.name: _choices(hints[entry.name]) for entry in dataclasses.fields(cls)}
+        found = {name: _choices(hint) for name, hint in parameters(cls).items()}
         return {name: list(values) for name, values in found.items() if values}
 
     @classmethod
@@ -83,9 +83,13 @@ class TextForm:
             )
 
 
+# A search reads thousands of repairs, and resolving annotations takes longer than all the rest.
+_hints = cache(typing.get_type_hints)
+
+
 def parameters(kind: Any) -> dict[str, Any]:
     """Types of a dataclass's constructor arguments, by name."""
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     return {entry.name: hints[entry.name] for entry in dataclasses.fields(kind) if entry.init}
 
 

@@ -9,7 +9,7 @@ from autoprune.candidate import Candidate
 from autoprune.design.formulas import expression_of
 from autoprune.digest import digest_bytes
 from autoprune.errors import UsageError
-from autoprune.metrics.language import TERMINALS
+from autoprune.metrics.language import TERMINALS, Expression
 from autoprune.metrics.language.nodes import Shape
 
 # Rows and columns of each probe layer, and typical sizes of its weights and of its inputs. Limits
@@ -57,8 +57,11 @@ def row_order(candidate: Candidate) -> str | None:
     scores tie, since ties do not define an order.
     """
     expression = expression_of(candidate)
-    if expression is None:
-        return None
+    return None if expression is None else _order(expression)
+
+
+@lru_cache(maxsize=4096)
+def _order(expression: Expression) -> str | None:
     orders = []
     for weight, stats in _probes():
         try:

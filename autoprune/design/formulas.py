@@ -28,8 +28,12 @@ from autoprune.metrics.language.vocabulary import TERMINALS, ShapeMismatchError,
 def expression_of(candidate: Candidate) -> Expression | None:
     """Return a candidate's formula; None for code and for built-ins without a formula."""
     if candidate.kind == "expression":
-        return parse(candidate.source)
+        return _parsed(candidate.source)
     return _builtin(candidate.source) if candidate.kind == "builtin" else None
+
+
+# A search compares every new formula with all it has.
+_parsed = lru_cache(maxsize=4096)(parse)
 
 
 @lru_cache(maxsize=64)

@@ -98,25 +98,35 @@ def canonical_allocation(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
+def repair_of(text: str) -> Repair:
+    """Read a repair once.
+
+    Raises:
+        UsageError: If the text is not a repair.
+    """
+    return Repair.parse(text)
+
+
+@lru_cache(maxsize=1024)
 def canonical_solver(text: str) -> str:
     """Return the canonical text of a repair.
 
     Raises:
         UsageError: If the text is not a repair.
     """
-    return Repair.parse(text).text
+    return repair_of(text).text
 
 
 def forgets_metric(recipe: Recipe) -> bool:
     """Whether the repair chooses its own mask, so that the metric has no effect."""
-    return Repair.parse(recipe.solver).forgets(recipe.group)
+    return repair_of(recipe.solver).forgets(recipe.group)
 
 
 def program_fault(group: str, solver: str) -> str:
     """Return why a program cannot have this group or repair; empty if nothing is wrong."""
     if group not in ("row", "matrix"):
         return "a program has a budget for each matrix: group is row or matrix"
-    if Repair.parse(solver).layer:
+    if repair_of(solver).layer:
         return "a program moves the weights by itself: repair is none or ebft"
     return ""
 
@@ -128,6 +138,7 @@ def with_proxy(recipe: Recipe, proxy: str) -> Recipe:
     return replace(recipe, solver=proxy)
 
 
+@lru_cache(maxsize=1024)
 def chain(text: str) -> str:
     """Return the names of all repairs in a text without parameters: ``walk:mrp``, ``mrp+ebft``."""
     whole = canonical_solver(text)
@@ -155,7 +166,7 @@ def solver_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]
 
     Those of block tuning have a prefix, as in ``ebft.rate``; the others have just their name.
     """
-    repair = Repair.parse(text)
+    repair = repair_of(text)
     found = _numbers(repair.layer[0], choices) if len(repair.layer) == 1 else {}
     if repair.block is not None:
         tuned = _numbers(repair.block, choices)
@@ -175,7 +186,7 @@ def with_allocation_numbers(text: str, values: Mapping[str, float]) -> str:
 
 def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
     """Return the repair with other numbers."""
-    repair = Repair.parse(text)
+    repair = repair_of(text)
     layer, block = repair.layer, repair.block
     own = {name: value for name, value in values.items() if "." not in name}
     if own:

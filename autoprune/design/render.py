@@ -20,7 +20,13 @@ from autoprune.design.detail import Detail, Level, Ranges, TokenCounter, fit
 from autoprune.design.graph import Graph
 from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.design.parsing import LONGEST_LESSON, Language
-from autoprune.design.parts import FORMULA, allocation_meaning, family, program_fault
+from autoprune.design.parts import (
+    FORMULA,
+    allocation_meaning,
+    family,
+    program_fault,
+    repair_of,
+)
 from autoprune.design.prompts import Prompts
 from autoprune.design.repairs import meaning
 from autoprune.design.scheme_moves import BLOCK_WORDS, RATES
@@ -29,7 +35,7 @@ from autoprune.masking import NM
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 from autoprune.metrics.language.vocabulary import OPERATIONS
 from autoprune.programs.manual import manual_without
-from autoprune.repair import NONE, Repair
+from autoprune.repair import NONE
 
 # Share of the room after the system prompt for the instruction and the steps to its recipe.
 TAIL_SHARE = 0.36
@@ -286,7 +292,7 @@ def _numbers(scene: Scene) -> list[tuple[str, str]]:
     # Prompts do not ask for the repair if there is only one.
     solvers = scene.solvers if len(scene.solvers) > 1 else ()
     names = [family(text) for text in (*scene.allocations, *solvers)]
-    parts = {part.NAME for solver in solvers for part in Repair.parse(solver).parts}
+    parts = {part.NAME for solver in solvers for part in repair_of(solver).parts}
     return [
         (f"{name}:{key}", f"{low:g} to {high:g}")
         for name in dict.fromkeys([*names, *sorted(parts)])

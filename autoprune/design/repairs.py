@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
-from autoprune.design.parts import Range, canonical_solver, family
+from autoprune.design.parts import Range, canonical_solver, family, repair_of
 from autoprune.errors import UsageError
 from autoprune.repair import EBFT, NONE, WALK, Repair
 
@@ -50,13 +50,13 @@ def read_solver(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
             f"the repair has {len(text)} characters; at most {LONGEST_REPAIR}; {choices}"
         )
     try:
-        wanted = Repair.parse(text)
+        wanted = repair_of(text)
     except UsageError as error:
         known = {word for choice in allowed for word in _names(choice)}
         raise error if _names(text) <= known else UsageError(choices) from None
     wrong = ""
     for choice in allowed:
-        problem = _difference(wanted, Repair.parse(choice), ranges)
+        problem = _difference(wanted, repair_of(choice), ranges)
         if problem == "":
             return wanted.text
         wrong = wrong or problem or ""
@@ -70,7 +70,7 @@ def compositions(allowed: Sequence[str]) -> list[str]:
     """
     known = [canonical_solver(text) for text in allowed]
     plain = [text for text in known if text != NONE and not text.startswith(f"{WALK}:")]
-    single = [text for text in plain if len(Repair.parse(text).layer) <= 1]
+    single = [text for text in plain if len(repair_of(text).layer) <= 1]
     found = []
     for first in single:
         for second in single:
@@ -85,7 +85,7 @@ def compositions(allowed: Sequence[str]) -> list[str]:
 
 def meaning(text: str) -> str:
     """Describe a repair on one line."""
-    repair = Repair.parse(text)
+    repair = repair_of(text)
     parts = [part for part in repair.parts if part.NAME != WALK]
     found = [
         MEANINGS.get(part.NAME, part.summary().rstrip("."))
@@ -146,7 +146,7 @@ def _names(text: str) -> set[str]:
 
 def _numbers(allowed: Sequence[str], ranges: Ranges) -> str:
     found = {}
-    for part in (part for text in allowed for part in Repair.parse(text).parts):
+    for part in (part for text in allowed for part in repair_of(text).parts):
         for name, (low, high) in _bounds(part.NAME, ranges).items():
             found[f"{part.NAME}:{name}"] = f"{low:g} to {high:g}"
     listed = ", ".join(f"{name} {span}" for name, span in found.items())
@@ -157,7 +157,7 @@ def _numbered(text: str, ranges: Ranges) -> Iterator[str]:
     """Yield the repair with other values of its last part's first number."""
     walk = f"{WALK}:" if text.startswith(f"{WALK}:") else ""
     before, plus, last = text.removeprefix(walk).rpartition("+")
-    for part in Repair.parse(last).parts[-1:]:
+    for part in repair_of(last).parts[-1:]:
         for name, (low, high) in list(_bounds(part.NAME, ranges).items())[:1]:
             others = [f"{k}={v}" for k, _, v in _settings(last) if k != name]
             for value in _grid(low, high, whole=isinstance(part.params[name], int)):

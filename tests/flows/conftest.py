@@ -10,7 +10,7 @@ import pytest
 from tasks.state import State
 from tests.support import small_comparison
 from tests.support.command_line import PRUNE, CommandLine
-from tests.support.sketched import sketch
+from tests.support.sketched import sketched as sketched
 from tests.support.small_comparison import Compared
 
 
@@ -21,16 +21,6 @@ def rows(text_file: Path, tmp_path: Path) -> Path:
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps({"text": text}) for text in documents), encoding="utf-8")
     return path
-
-
-@pytest.fixture(autouse=True)
-def sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures are drawn, but rendered only for tests marked ``pictures``, and in tests/report.
-
-    Rendering is matplotlib's work, and a third of a tiny search's.
-    """
-    if "pictures" not in request.keywords:
-        sketch(monkeypatch)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from autoprune.report.html import render
 from autoprune.report.words import summary, trust
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.steps import Done, Failed, Measurement, Outcome, Seal, Sealed, Step
+from tests.support.sketched import sketched as sketched
 from tests.support.synthetic import Synthetic, drive, make_spec
 
 BARE = RunReport("r", "2026-04-12T22:10:04+00:00", "synthetic", "none", 0.6, 20.0, ())

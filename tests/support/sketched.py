@@ -18,6 +18,16 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Canvas, "_save", _outline)
 
 
+@pytest.fixture(autouse=True)
+def sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn, but rendered only for tests marked ``pictures``.
+
+    For where it is imported. Rendering is matplotlib's work, and a third of a tiny search's.
+    """
+    if "pictures" not in request.keywords:
+        sketch(monkeypatch)
+
+
 def _outline(_: Canvas, stream: Any, **options: object) -> None:
     if options["format"] == "svg":
         stream.write('<svg width="1pt" height="1pt" viewBox="0 0 1 1"></svg>')

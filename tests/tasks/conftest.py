@@ -11,6 +11,7 @@ from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.track import Tracker
 from tasks.workbench import opened
+from tests.support.sketched import sketched as sketched
 from tests.support.tiny_subject import tiny_place
 
 

@@ -69,6 +69,7 @@ def test_rows_are_short_texts() -> None:
     assert failed["sealed"] == "failed" and failed["vs depth"] == "-25.0%"
 
 
+@pytest.mark.pictures
 def test_the_page_is_small_and_its_pictures_are_pictures(tmp_path: Path) -> None:
     run, files = report(60), RunFiles(tmp_path)
     files.plots.mkdir()
