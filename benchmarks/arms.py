@@ -28,11 +28,13 @@ from benchmarks.arms_table import contrasts, draw, sentences, table_of
 from benchmarks.evidence.records import SEARCHES, read_searches
 from benchmarks.evidence.writing import write_record
 from benchmarks.measured import OUT
-from benchmarks.searching import is_finished, read_search, run_search
+from benchmarks.searching import JUDGED, is_finished, read_search, run_search
 from benchmarks.table import publish
 from tasks.state import without_machine_paths
 
 ARMS: tuple[Arm, ...] = get_args(Arm)
+# Searches that were made elsewhere may also have judged before they measured.
+READ: tuple[str, ...] = (*ARMS, *(arm + JUDGED for arm in ARMS))
 # No composed repair: what joins two of them has to be found.
 SOLVERS = ("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp")
 Cell = dict[str, Any]
@@ -43,7 +45,7 @@ def main() -> None:
     """Run the cells that are missing, seed by seed, and print all that are there."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--subject", choices=ARMS, default="graph", help="whose contrasts count")
+    parser.add_argument("--subject", choices=READ, default="graph", help="whose contrasts count")
     parser.add_argument(
         "--rivals",
         nargs="+",
@@ -80,8 +82,8 @@ def main() -> None:
     )
     parser.add_argument("--record", type=Path, help="with --runs: keep results and logs here")
     args = parser.parse_args()
-    if unknown := {name for names in args.rivals for name in names.split(",")} - {*ARMS}:
-        parser.error(f"--rivals {', '.join(sorted(unknown))}: no arm; there are {', '.join(ARMS)}")
+    if unknown := {name for names in args.rivals for name in names.split(",")} - {*READ}:
+        parser.error(f"--rivals {', '.join(sorted(unknown))}: no arm; there are {', '.join(READ)}")
     if args.record and not args.runs:
         parser.error("--record keeps searches that --runs names")
     cells = _cells(args)
@@ -94,12 +96,12 @@ def main() -> None:
     title = f"{args.sparsity:.0%} {less}, {limit} each, {len({s for _, s in cells})} seeds"
     title = f"{len(cells)} searches" if args.runs or args.sources else title
     found = contrasts(cells, args.subject, args.rivals)
-    rows = table_of(cells, ARMS, args.subject, found)
+    rows = table_of(cells, READ, args.subject, found)
     runs = [{"arm": arm, "seed": seed, **cell} for (arm, seed), cell in cells.items()]
     publish("arms", title, rows, runs=runs)
     for line in sentences(found, args.subject):
         print(line)
-    draw(OUT / "arms.png", cells, ARMS)
+    draw(OUT / "arms.png", cells, READ)
 
 
 def _cells(args: argparse.Namespace) -> Cells:

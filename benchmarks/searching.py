@@ -22,6 +22,8 @@ from tasks.state import State
 from tasks.workbench import opened
 
 Ask = Callable[[Propose], Reply]
+# Behind the name of an arm.
+JUDGED = "+judge"
 
 
 def run_search(
@@ -90,6 +92,11 @@ def _say(name: str, search: Search, step: WorkStep, seconds: float) -> None:
     print(f"{name} {step.step_id}: {seconds:.1f} s, best {known}", file=sys.stderr, flush=True)
 
 
+def arm_of(spec: SearchSpec) -> str:
+    """The arm's name; one that judges before it measures is another."""
+    return spec.arm + (JUDGED if spec.judge == "on" else "")
+
+
 def _summary(search: Search) -> dict[str, Any]:
     best = search.best
     reference = next(e for e in search.entries if e.alias == search.spec.reference)
@@ -97,9 +104,9 @@ def _summary(search: Search) -> dict[str, Any]:
     statuses = [e.status for e in designed]
     asked = [h for h in search.history() if h["step"]["kind"] == "Propose"]
     first = min((e.score for e in search.entries if e.is_baseline and 2 in e.results), default=0.0)
-    graded = search.forecasts
+    graded, judging = search.forecasts, search.judging
     return {
-        "arm": search.spec.arm,
+        "arm": arm_of(search.spec),
         "seed": search.spec.seed,
         # What figures are shares of, where it is not Wanda.
         **({"reference": search.spec.reference} if search.spec.schemes else {}),
@@ -108,6 +115,7 @@ def _summary(search: Search) -> dict[str, Any]:
         "curve": best_so_far(designed, first),
         "breakthroughs": len(breakthroughs(designed, first)),
         "forecasts": graded.to_json() if graded else None,
+        **({"judging": judging.to_json()} if judging else {}),
         "ended": search.finished,
         "best": best.alias if best else None,
         "recipe": best.recipe.to_json() if best and best.recipe else None,

@@ -262,6 +262,15 @@ def _arm_end(place: int) -> Callable[[Record, Of], float]:
     return end
 
 
+def arm_sum(record: Record, of: Of) -> float:
+    """What ``field`` of an ``arm``'s searches adds up to, such as ``judging.skipped``."""
+    found = _searches(record, of).items()
+    values = [_number(one, of) for (arm, _), one in found if arm == of["arm"]]
+    if not values:
+        raise EvidenceError(f"{record.folder.name} has no search of the arm {of['arm']}")
+    return math.fsum(values)
+
+
 def _arm(record: Record, of: Of) -> Difference:
     found = _searches(record, of).items()
     values = [ratio_of(one, "sealed") for (arm, _), one in found if arm == of["arm"]]
@@ -316,6 +325,7 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "hit rate low": _hit_end(0),
     "hit rate high": _hit_end(1),
     "first shown": first_rate,
+    "arm sum": arm_sum,
     "arm ratio": arm_ratio,
     "arm change": arm_change,
     "arm low": _arm_end(0),

@@ -24,6 +24,7 @@ from autoprune.search.moves import recipe_key
 from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.search.steps import Propose
 from benchmarks import arms, arms_table, found_recipe, searching, table
+from benchmarks.evidence.derivations import DERIVATIONS
 from benchmarks.evidence.figures import figures_of
 from benchmarks.evidence.records import EvidenceError, read_record, read_searches
 from benchmarks.measured import ROOT
@@ -204,6 +205,34 @@ def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None
     again.put(3.5, "ria", "sealed")
     last = found_recipe.Known(known.path, known.where)
     assert (last.get("wanda", "sealed"), last.get("ria", "sealed")) == (12.5, 3.5)
+
+
+def test_a_search_that_judged_is_an_arm_of_its_own(
+    home: Path, tiny_folder: Path, text_file: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain: dict[str, object] = {"arm": "genetic", "designer": DesignerSpec()}
+    for judge in ("on", "off"):
+        wanted = spec(tiny_folder, text_file, judge=judge, **plain)
+        searching.run_search(home / judge, wanted)
+    kept = home / "kept"
+    words = ["--runs", str(home / "on"), str(home / "off"), "--record", str(kept)]
+    words += ["--subject", "genetic+judge", "--rivals", "genetic"]
+    monkeypatch.setattr(sys, "argv", ["arms", *words])
+    arms.main()
+    rows = json.loads((out / "arms.json").read_text())["rows"]
+    assert [row["arm"] for row in rows] == ["genetic", "genetic+judge"]
+    record = read_record(kept)
+    judged = record.searches["genetic+judge", wanted.seed]
+    assert "judging" not in record.searches["genetic", wanted.seed]
+    of = {"arm": "genetic+judge", "rival": "genetic", "rivals": ["genetic"]}
+    change = DERIVATIONS["arm change"](record, of)
+    assert change == pytest.approx(
+        100 * (judged["sealed"] / record.searches["genetic", wanted.seed]["sealed"] - 1)
+    )
+    for field, value in (("evaluations", judged["evaluations"]), ("judging.skipped", 0)):
+        assert DERIVATIONS["arm sum"](record, {**of, "field": field}) == value
+    with pytest.raises(EvidenceError, match=r"has no search of the arm tuned\+judge"):
+        DERIVATIONS["arm sum"](record, {"arm": "tuned+judge", "field": "evaluations"})
 
 
 def cell(sealed: float | None, curve: tuple[float, ...] = (0.0,), **more: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -193,17 +194,24 @@ def test_the_next_honest_job_is_fine(boxes: dict[str, Sandbox]) -> None:
         _assert_honest(boxes[wall].probe(HONEST))
 
 
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """A folder on a disk: files in memory refuse seals as the walls do."""
+    with TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="to become an ordinary user needs root")
 @pytest.mark.parametrize("user", ["user", "root"])
 def test_every_attempt_does_something_where_nothing_holds_it(
-    user: str, secret_file: Path, layer_folder: Path, tmp_path: Path
+    user: str, secret_file: Path, layer_folder: Path, on_disk: Path
 ) -> None:
     """Otherwise a mistake in an attempt would pass for a refusal."""
     wanted = expected(attempts(), syscall_filter=True)
     names = [name for name in wanted if control(name) == user]
-    text = tmp_path / "attempts.py"
+    text = on_disk / "attempts.py"
     text.write_text(_text(secret_file, layer_folder), encoding="utf-8")
-    command = [sys.executable, "-P", str(UNCONFINED), str(tmp_path), str(text), user]
+    command = [sys.executable, "-P", str(UNCONFINED), str(on_disk), str(text), user]
     if user == "root":
         own = ("--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--mount-proc")
         command = ["unshare", *own, *command]
