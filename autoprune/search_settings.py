@@ -28,6 +28,8 @@ Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 ASKING_ARMS: tuple[Arm, ...] = ("graph", "graph-permuted", "list", "best-of-n")
 # No designer is asked.
 SILENT_ARMS: tuple[Arm, ...] = ("none", "tuned", "genetic", "random", "grid")
+# Kinds of designers that ask no language model.
+SILENT_KINDS: tuple[Literal["none", "genetic", "random"], ...] = ("none", "genetic", "random")
 # Designed candidates per full measurement: at most one in this many has to be worth it.
 CANDIDATES_PER_EVALUATION = 20
 
@@ -329,7 +331,7 @@ def settle_arm(arm: Arm, kind: str) -> tuple[Arm, str]:
     Raises:
         ValueError: If they contradict each other.
     """
-    silent = kind in ("none", "genetic", "random")
+    silent = kind in SILENT_KINDS
     if silent and arm == "whole":
         return cast(Arm, kind), kind
     if arm in SILENT_ARMS and kind == "auto":

@@ -143,8 +143,12 @@ class DesignerSession:
                 f"{', '.join(self.spec.also_models)}; name one, or an endpoint that has several"
             )
         require_key(self.kind, self._address)
+        if self.kind in ON_THIS_MACHINE:
+            local.require_server()
         if self.kind == "local" and self.spec.model is None:
             local.find_parts()
+        elif self.kind == "local":
+            self._named_file()
         elif self.kind == "self":
             self._target_file()
         elif self.kind == "files":
@@ -187,7 +191,7 @@ class DesignerSession:
                 return designer
             case "local":
                 if self.spec.model:
-                    return self._serve(Path(self.spec.model))
+                    return self._serve(self._named_file())
                 joined = local.join_model(self.state.root / "models")
                 return self._serve(joined, local.MODEL_NAME)
             case "self":
@@ -201,6 +205,15 @@ class DesignerSession:
                     f"the designer {other!r} answers no questions here; "
                     f"choose one of {', '.join(get_args(DesignerKind))}"
                 )
+
+    def _named_file(self) -> Path:
+        path = Path(self.spec.model or "").expanduser()
+        if not path.is_file():
+            raise UsageError(
+                f"the designer local serves a .gguf file, and there is none at {path}; name one, "
+                "or leave out designer_model for the model of `make install`"
+            )
+        return path
 
     def _target_file(self) -> Path:
         if self.target is None:

@@ -126,7 +126,10 @@ class Publisher:
         from prefect.context import FlowRunContext
 
         context = FlowRunContext.get()
-        if context is None or context.flow_run is None or time.monotonic() < self._silent_until:
+        if context is None or context.flow_run is None:
+            return False
+        # What comes once, at the end, is tried even so.
+        if time.monotonic() < self._silent_until and what not in (REPORT, MLFLOW):
             return False
         # Shown as markdown; it may name a candidate's formula.
         note = in_markdown(note)

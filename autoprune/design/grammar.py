@@ -39,10 +39,7 @@ def answer_grammar(
         now: Current value of ``part``, which is not offered again among listed choices.
     """
     parts = asked_parts(choices, part)
-    solvers = without(solver_forms(choices.repairs, choices.ranges), now)
-    if part == "solver":
-        # Leaving out the repair is no improvement of it.
-        solvers = without(solvers, NONE)
+    solvers = offered_repairs(choices, part, now)
     lines = "".join(f' "\\n{LINES[name]}: " {name}' for name in parts)
     answer = [
         f'root ::= "because: " reason "\\nexpect: " change " % against " alias{lines} "\\n"',
@@ -110,6 +107,19 @@ def _allocations(choices: Choices) -> str:
         else:
             forms.append(f'"{name}:{parameter}=" strength')
     return " | ".join(forms)
+
+
+def offered_repairs(choices: Choices, part: str | None, now: str) -> list[str]:
+    """Repairs that an answer may name.
+
+    Args:
+        choices: Allowed values of the parts.
+        part: The only part that may be written; None: all of them.
+        now: Its current value, which is not offered again.
+    """
+    solvers = without(solver_forms(choices.repairs, choices.ranges), now)
+    # Leaving out the repair is no improvement of it.
+    return without(solvers, NONE) if part == "solver" else solvers
 
 
 def without(words: Sequence[str], now: str) -> list[str]:

@@ -4,12 +4,13 @@ import os
 from typing import Literal
 
 from autoprune.errors import PrerequisiteError
+from autoprune.search_settings import SILENT_KINDS
 
 DesignerKind = Literal[
     "auto", "openai", "local", "self", "files", "scripted", "none", "genetic", "random"
 ]
 # Kinds that ask no language model.
-SILENT: tuple[DesignerKind, ...] = ("none", "genetic", "random")
+SILENT: tuple[DesignerKind, ...] = SILENT_KINDS
 
 
 def require_key(kind: str, address: str | None) -> None:

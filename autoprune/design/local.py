@@ -33,6 +33,19 @@ LOAD_SECONDS = 180.0
 ADDRESS = re.compile(rb'\{"address": "[^"]+"\}')
 
 
+def require_server() -> None:
+    """Check that the package which serves a model is installed.
+
+    Raises:
+        PrerequisiteError: If it is missing.
+    """
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise PrerequisiteError(
+            "the local designer needs xllamacpp; run `pip install 'autoprune[demo]'`, "
+            "or set OPENAI_BASE_URL"
+        )
+
+
 def find_parts() -> list[Path]:
     """Find the files of the model's parts, in order.
 
@@ -170,7 +183,6 @@ class LocalServer:
         self.name = name
         self.context = context
         self.threads = threads or len(os.sched_getaffinity(0))
-        self.load_seconds = 0.0
         self.address: str | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -190,12 +202,7 @@ class LocalServer:
         """
         if self._child is not None:
             return
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise PrerequisiteError(
-                "the local designer needs xllamacpp; run `pip install 'autoprune[demo]'`, "
-                "or set OPENAI_BASE_URL"
-            )
-        started = time.monotonic()
+        require_server()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the child lives)
         # -P: nothing is imported from the current folder.
         command = [sys.executable, "-P", "-m", "autoprune.design.serve", str(self.model)]
@@ -213,7 +220,6 @@ class LocalServer:
         except BaseException:
             self.stop()
             raise
-        self.load_seconds = time.monotonic() - started
 
     def designer(self) -> OpenAIDesigner:
         """Return a designer for this server, with the enforcement that llama.cpp supports."""

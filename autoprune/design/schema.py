@@ -7,9 +7,8 @@ string lengths, so the answer's token limit bounds them. Code is never requested
 from collections.abc import Sequence
 from typing import Any
 
-from autoprune.design.grammar import LINES, asked_parts, without
+from autoprune.design.grammar import LINES, asked_parts, offered_repairs, without
 from autoprune.design.parts import Choices
-from autoprune.design.repairs import solver_forms
 
 
 def answer_schema(choices: Choices, *, part: str | None = None, now: str = "") -> dict[str, Any]:
@@ -22,7 +21,7 @@ def answer_schema(choices: Choices, *, part: str | None = None, now: str = "") -
     """
     values: dict[str, list[str]] = {
         "group": without(choices.groups, now),
-        "solver": without(solver_forms(choices.repairs, choices.ranges), now),
+        "solver": offered_repairs(choices, part, now),
     }
     fields: dict[str, Any] = {"because": _text(), "expect": _text()}
     for name in asked_parts(choices, part):

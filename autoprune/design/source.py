@@ -21,7 +21,9 @@ def signature_fault(source: str, name: str, parameters: list[str]) -> str:
         parameters: Parameters of that function.
     """
     if len(source) > LONGEST_SOURCE:
-        return f"the code has {len(source)} characters; write a short one"
+        return (
+            f"the code has {len(source)} characters; at most {LONGEST_SOURCE}, write a shorter one"
+        )
     tree = _tree(source)
     if isinstance(tree, str):
         return tree

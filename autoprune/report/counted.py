@@ -16,8 +16,8 @@ class Counted:
 
     @property
     def reference(self) -> str:
-        """Alias of the baseline that changes are counted from."""
-        return str(self.spec.get("reference", "wanda"))
+        """Alias of the baseline that changes are counted from; aliases hold no spaces."""
+        return str(self.spec.get("reference", "wanda")).replace(" ", "")
 
     @property
     def reference_name(self) -> str:

@@ -111,7 +111,8 @@ def _losses(events: list[Event]) -> Iterator[dict[str, Any]]:
     recipes: dict[str, Any] = {}
     for event in events:
         step, outcome = event.body.get("step", {}), event.body.get("outcome", {})
-        if step.get("recipe") is not None:
+        # The first rung measures with the proxy's repair, which is not the recipe's own.
+        if step.get("recipe") is not None and step.get("rung") != 1:
             recipes[step["recipe_id"]] = step["recipe"]
         if outcome.get("kind") == "Measurement":
             yield _loss(event, step, outcome)

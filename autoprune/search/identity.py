@@ -5,7 +5,7 @@ program, or of Optuna, may plan other steps under the same names; an outcome is 
 the exact step that it answered.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import WorkStep, step_to_json
 
 ID_DIGITS = 8
+# Longer values are not quoted where two searches differ.
+SHOWN_CHARACTERS = 60
 START_ANEW = "start anew in another folder (--run NAME on the command line)"
 
 
@@ -61,7 +63,8 @@ def recorded_spec(
     changed = sorted(key for key in names if wanted.get(key) != known.get(key))
     if changed:
         raise UsageError(
-            f"the search in {folder} was started with other settings ({', '.join(changed)}); "
+            f"the search in {folder} was started with other settings "
+            f"({', '.join(_difference(name, known, wanted) for name in changed)}); "
             f"use the same ones, or {START_ANEW}"
         )
     if opened.body["prompts"] != prompts.digest:
@@ -115,6 +118,17 @@ def log_id(events: Iterable[Event]) -> str:
 def made_by(events: Sequence[Event]) -> str:
     """Describe the versions that a log was started with."""
     return next((_words(e.body) for e in events if e.kind == "opened"), "nobody")
+
+
+def _difference(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """A setting with both values where they are short; of an object, the ones that differ."""
+    values = before, now = known.get(name), wanted.get(name)
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
+        return ", ".join(f"{name}.{_difference(n, before, now)}" for n in names)
+    if any(isinstance(value, list) or len(str(value)) > SHOWN_CHARACTERS for value in values):
+        return name
+    return f"{name}: {before} on record, now {now}"
 
 
 def _words(body: dict[str, Any]) -> str:

@@ -46,7 +46,10 @@ def require_left(spec: _Parts) -> None:
     except UsageError as error:
         raise ValueError(str(error)) from None
     if spec.hidden.finds(spec.solver, spec.proxy):
-        raise ValueError(f"the starts have the repair {spec.solver}, so it cannot be hidden")
+        raise ValueError(
+            f"the starts have the repair {spec.solver}, so it cannot be hidden; hide something "
+            "else, or add none to the repairs"
+        )
     if not spec.schemes:
         formula = formula_text(RecipeSpec(metric=spec.reference).recipe(spec.solver).metric)
         if spec.hidden.finds(formula):

@@ -96,7 +96,8 @@ def validation_again(search: Search, entry: Entry) -> tuple[Validate, Validation
 def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measurement]:
     """Return the step that measures an entry again on all its windows, and the recorded result.
 
-    Masks and repair are computed again, ignoring what is remembered (role ``sentinel``).
+    Masks and repair are computed again, ignoring what is remembered (role ``repeat``), in the
+    precision of the record.
 
     Raises:
         UsageError: If it was not measured yet, or could not be.
@@ -111,7 +112,7 @@ def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measuremen
     recipe = entry.recipe if entry.whole is not None else with_proxy(entry.recipe, spec.proxy)
     step = Measure(
         f"{entry.alias}.again", 0, 0, entry.alias, recipe, entry.rung, len(found.nll),
-        search.share_of(entry.alias), "sentinel", kl=bool(found.kl),
+        search.share_of(entry.alias), "repeat", kl=bool(found.kl),
         calibration=None if entry.whole is not None else first_calibration(spec, entry.recipe),
     )  # fmt: skip
     return step, found

@@ -65,7 +65,10 @@ class Requests:
         wanted = self.spec.designer.hints and not self.spec.schemes
         hints = prompts.render(ideas).splitlines() if wanted else []
         self.hidden = state.spec.hidden
-        self.hints = [h for h in self.hidden.left(hints) if h.strip()]
+        # At N:M all weights of a row's group compete, whatever the group is called.
+        apart = "matrix" in self.choices.groups
+        hints = [h for h in hints if h.strip() and (apart or "group matrix" not in h)]
+        self.hints = self.hidden.left(hints)
         self._formula = gbnf(("W", *self.choices.statistics), hidden=self.spec.hide)
 
     def form(self, plan: Plan) -> AnswerForm:

@@ -241,7 +241,7 @@ class Driver:
 
     def publish(self) -> None:
         """Update Prefect's UI: the progress always, the table when it has grown."""
-        note, left = self._standing(), seconds_left(self.search)
+        note, left = self._standing(), expected_seconds(self.search)
         spent = self.search.spent.seconds
         if self.search.finished is not None:
             self.shown.progress(1, 1, note)
@@ -335,11 +335,11 @@ class Driver:
             if text != self._best:
                 self._best = text
                 screen.best(text)
-        screen.remaining(seconds_left(self.search))
+        screen.remaining(expected_seconds(self.search))
 
     def _standing(self) -> str:
         """Summarize in one line the progress, the best figure and the time left."""
-        spec, left = self.search.spec, seconds_left(self.search)
+        spec, left = self.search.spec, expected_seconds(self.search)
         parts = [f"{self.search.spent.candidates} of {spec.budget.candidates} designed"]
         if self._best:
             parts.append(f"best {self._best}")
@@ -376,9 +376,11 @@ def describe(entry: Entry, reference: str = "Wanda") -> str:
     return f"{what}: perplexity {found.perplexity:.2f} on {len(found.nll)} windows{change}"
 
 
-def seconds_left(search: Search) -> float | None:
-    """Estimate the seconds left from the median candidate; None before the first."""
-    spec = search.spec
+def expected_seconds(search: Search) -> float | None:
+    """Estimate the seconds to the end from the median candidate; None before the first."""
+    spec, spent = search.spec, search.spent
+    if search.finished:
+        return 0.0
     baselines = [e for e in search.entries if e.is_baseline]
     measured = [e.seconds for e in baselines if e.status == "measured"]
     if not measured:
@@ -386,9 +388,12 @@ def seconds_left(search: Search) -> float | None:
     each = statistics.median(measured)
     designed = [e.seconds for e in search.entries if not e.is_baseline and e.seconds > 0]
     candidate = statistics.median(designed) if designed else each
-    left = candidate * max(0, spec.budget.candidates - search.spent.candidates)
+    room = spec.budget.candidates - spent.candidates
+    if spec.budget.evaluations is not None:
+        room = min(room, spec.budget.evaluations - spent.evaluations)
+    left = candidate * max(0, room)
     if spec.budget.seconds is not None:
-        left = min(left, max(0.0, spec.budget.seconds - search.spent.seconds))
-    waiting = each * (len(baselines) - len(measured))
+        left = min(left, max(0.0, spec.budget.seconds - spent.seconds))
+    waiting = each * sum(e.status in ("proposed", "valid") for e in baselines)
     sealed = each * spec.sealed_windows / spec.selection_windows * (len(baselines) + 2)
-    return waiting + left + (0.0 if search.finished else sealed)
+    return waiting + left + sealed

@@ -15,6 +15,7 @@ from autoprune.search.search import Search
 from flows.neighbours import keep_threads, slowed
 from flows.runners import workers
 from flows.search.beginning import keep_facts
+from flows.search.docker import require_docker
 from flows.search.driver import Driver
 from flows.search.foreseeing import about_windows, foreseen
 from flows.search.params import SearchParams
@@ -28,7 +29,6 @@ from flows.search.unchanged import (
 )
 from flows.terminal import console
 from flows.text_split import settled
-from sandbox.engine import ContainerEngine
 from tasks.calibrate import calibrate, calibration_markdown
 from tasks.design import DesignerSession
 from tasks.prepare import measure_dense, prepare
@@ -102,8 +102,7 @@ def _opened(files: RunFiles, params: SearchParams, session: DesignerSession) -> 
 
 def _require_ready(params: SearchParams, session: DesignerSession) -> None:
     """Check that a new search has its sandbox and its designer."""
-    if params.designs_in == "docker":
-        ContainerEngine().close()
+    require_docker(params)
     session.check()
 
 
@@ -149,10 +148,13 @@ def working(
             f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
         )
         console.screen().mute(console.INNER_STAGES)
-        yield facts
-        if session.seen:
-            seen_answers = [canary.to_json() for canary in session.seen]
-            driver.files.add_facts(designer=session.label, designer_answers=seen_answers)
+        try:
+            yield facts
+        finally:
+            # Also of a search that was interrupted, which may be resumed without a question.
+            if session.seen:
+                seen_answers = [canary.to_json() for canary in session.seen]
+                driver.files.add_facts(designer=session.label, designer_answers=seen_answers)
 
 
 def announce(driver: Driver, facts: dict[str, Any]) -> None:

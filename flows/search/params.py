@@ -57,7 +57,9 @@ from flows.search.beginning import given_facts, require_beginning
 from flows.search.prices import PRICES, Price, dearest, prices_by_model
 from flows.search.rules import (
     require_designer_together,
+    require_first_rung,
     require_prices_together,
+    require_sandbox_for_code,
     require_schemes_together,
     usual_sizes,
 )
@@ -239,8 +241,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> "SearchParams":
-        if self.rung_windows > self.selection_windows:
-            raise ValueError("rung_windows must not be above selection_windows")
+        require_first_rung(self.rung_windows, self.selection_windows)
         if not self.repairs.strip(" ,"):
             raise ValueError(
                 f"repairs {self.repairs!r} names no repair; write auto, or names such as none,mrp"
@@ -249,8 +250,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         require_prices_together(self)
         require_used(self.runner, self.runner_address, self.workers)
         require_schemes_together(self)
-        if self.sandbox == "off" and self.language != "expression":
-            raise ValueError("without the sandbox only the language 'expression' is allowed")
+        require_sandbox_for_code(self.sandbox, self.language)
         return self
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Which settings of a search's designer go together."""
+"""Which settings of a search go together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -62,6 +62,32 @@ class _DesignerChoice(Protocol):
     def price_of_all(self) -> Price | None: ...
 
 
+def require_first_rung(windows: int, all_windows: int) -> None:
+    """Refuse a first rung of more windows than there are.
+
+    Raises:
+        ValueError: If it has more.
+    """
+    if windows > all_windows:
+        raise ValueError(
+            f"rung_windows {windows} is above selection_windows {all_windows}; take at most "
+            f"{all_windows}, or raise --selection-windows"
+        )
+
+
+def require_sandbox_for_code(sandbox: str, language: str) -> None:
+    """Refuse code where there is no sandbox to run it in.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if sandbox == "off" and language != "expression":
+        raise ValueError(
+            f"language {language} is code, which runs only in the sandbox; leave out sandbox off, "
+            "or take language expression"
+        )
+
+
 def require_designer_together(params: _DesignerChoice) -> None:
     """Refuse settings that the chosen designer does not use.
 
@@ -69,8 +95,12 @@ def require_designer_together(params: _DesignerChoice) -> None:
         ValueError: If there is such a setting, or a model is named twice.
     """
     kind = params.designer
-    if (kind == "scripted") != (params.script is not None):
-        raise ValueError("the designer scripted needs a script, and no other takes one")
+    if kind == "scripted" and params.script is None:
+        raise ValueError("the designer scripted needs a script; add --script FILE")
+    if kind != "scripted" and params.script is not None:
+        raise ValueError(
+            f"the designer {kind} takes no script; leave script out, or choose scripted"
+        )
     if params.base_url is not None and kind not in ("auto", "openai"):
         raise ValueError(
             f"the designer {kind} asks no endpoint; choose openai, or leave out base_url"
@@ -84,6 +114,10 @@ def require_designer_together(params: _DesignerChoice) -> None:
         raise ValueError(
             f"the designer {kind} is asked nothing and gets no hints; choose another, or leave out "
             "hints"
+        )
+    if params.designer_model is not None and kind in SILENT:
+        raise ValueError(
+            f"the designer {kind} is asked nothing; choose another, or leave out designer_model"
         )
     if params.designer_model is not None and kind == "self":
         raise ValueError(

@@ -79,6 +79,22 @@ def test_a_designer_of_this_machine_serves_one_model(tmp_path: Path, kind: str) 
         DesignerSession(spec, State(tmp_path)).check()
 
 
+def test_a_local_model_is_looked_for_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = DesignerSession(DesignerSpec(kind="local", model="nope.gguf"), State(tmp_path))
+    with pytest.raises(UsageError, match=r"there is none at nope\.gguf; name one"):
+        missing.check()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.gguf").write_bytes(b"GGUF")
+    DesignerSession(DesignerSpec(kind="local", model="~/own.gguf"), State(tmp_path)).check()
+    monkeypatch.setattr(local.importlib.util, "find_spec", lambda name: None)
+    for kind in ("local", "self"):
+        session = DesignerSession(DesignerSpec(kind=kind), State(tmp_path))  # type: ignore[arg-type]
+        with pytest.raises(PrerequisiteError, match="needs xllamacpp"):
+            session.check()
+
+
 def test_an_endpoint_that_refuses_the_key_stops_the_search(tmp_path: Path) -> None:
     replies: list[Answer] = []
     with endpoint(lambda body: replies.pop() if replies else obedient(body), tmp_path) as session:

@@ -69,6 +69,20 @@ def test_everything_of_the_log_is_there(run: Path, tmp_path: Path) -> None:
     }
 
 
+def test_a_sealed_figure_stands_beside_the_recipe_that_was_sealed(tmp_path: Path) -> None:
+    spec = make_spec(solver="mrp", solvers=("none", "mrp"), sentinel_every=1)
+    with Search.open(tmp_path / "run", spec) as search:
+        drive(search, Synthetic())
+        recipes = {e.alias: e.recipe.to_json() for e in search.entries if e.recipe is not None}
+    assert "mrp" in {recipe["solver"] for recipe in recipes.values()}
+    export_log(tmp_path / "run" / "search.db", tmp_path / "out", ORIGIN, {"run": "r"})
+    losses = lines(tmp_path / "out" / "losses.jsonl")
+    sealed = {
+        e["asked"]["recipe_id"]: e["asked"]["recipe"] for e in losses if e["part"] == "sealed"
+    }
+    assert sealed == {name: json.loads(json.dumps(recipes[name])) for name in sealed} != {}
+
+
 def test_the_same_log_gives_the_same_bytes_also_while_it_is_open(run: Path, tmp_path: Path) -> None:
     export_log(run / "search.db", tmp_path / "one", ORIGIN, {})
     (tmp_path / "one" / "figures.json").write_text("a person's")

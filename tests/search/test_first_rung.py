@@ -54,6 +54,8 @@ def test_a_program_prunes_with_a_quarter_of_the_text_first_and_then_with_all(
         if again.rung == 1:
             step, _ = measurement_again(search, again)
             assert step.calibration == 4
+            # A sentinel is never rounded; what is measured again is, as the record was.
+            assert step.role == "repeat"
 
 
 def test_how_much_text_the_first_rung_of_a_program_reads_is_on_record() -> None:

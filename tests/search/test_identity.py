@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
-from autoprune.search import DesignerSpec, Search, SearchSpec, identity
+from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec, identity
 from autoprune.search.archive import Entry
 from autoprune.search.events import Event, EventLog
 from autoprune.search.steps import Measure
@@ -20,8 +20,12 @@ from tests.support.synthetic import Synthetic, drive, make_spec
 
 def test_other_settings_need_another_folder(tmp_path: Path) -> None:
     Search.open(tmp_path, make_spec()).close()
-    with pytest.raises(UsageError, match="sparsity"):
+    with pytest.raises(UsageError, match=r"\(sparsity: 0.6 on record, now 0.7\)"):
         Search.open(tmp_path, make_spec(sparsity=0.7))
+    # Of what a setting holds, only what differs is named; lists are not quoted.
+    longer = make_spec(budget=SearchBudget(candidates=99), solvers=("none", "mrp"))
+    with pytest.raises(UsageError, match=r"\(budget.candidates: \d+ on record, now 99, solvers\)"):
+        Search.open(tmp_path, longer)
     with pytest.raises(UsageError, match="no search"):
         Search.open(tmp_path / "elsewhere")
 

@@ -149,9 +149,11 @@ def test_at_a_pattern_questions_name_it_and_ask_for_what_can_be_chosen(tmp_path:
         sparsity=0.5,
         pattern="2:4",
         solvers=("none", "mrp"),
-        budget=SearchBudget(candidates=2),
+        budget=SearchBudget(candidates=30),
     )
-    first = played(tmp_path, spec)[0]
+    first, *others = played(tmp_path, spec)
+    # No idea speaks of groups, which decide nothing there.
+    assert len(others) > 12 and not any("group" in r.messages[1].content for r in others)
     system, question = (message.content for message in first.messages)
     assert "Pattern 2:4: of every 4 neighbours in a row exactly 2 go." in system
     assert "Measured at 2:4, change of perplexity" in question

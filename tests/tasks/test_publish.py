@@ -4,13 +4,14 @@ import base64
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from autoprune.report import plots
 from autoprune.report.data import Command, ReportEntry, ReportNode, RunReport
 from autoprune.report.leaderboard import LeaderboardRow
-from tasks.publish import Publisher, stages_markdown, table_row
+from tasks.publish import MLFLOW, PROGRESS, REPORT, Publisher, stages_markdown, table_row
 from tasks.run_files import RunFiles
 from tasks.run_markdown import LARGEST_PAGE, run_markdown
 from tasks.state import State, without_machine_paths
@@ -45,6 +46,24 @@ def test_keys_are_those_that_prefect_takes() -> None:
 
 def test_nothing_is_written_outside_a_flow_run() -> None:
     assert not Publisher("tiny", 0.6).progress(1, 2, "half")
+
+
+def test_a_failed_call_silences_progress_and_not_the_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publisher, written = Publisher("tiny", 0.6), []
+    context = SimpleNamespace(flow_run=SimpleNamespace(id="f"))
+    monkeypatch.setattr("prefect.context.FlowRunContext.get", lambda: context)
+
+    def write(what: str, *_: object) -> None:
+        written.append(what)
+        if what == PROGRESS:
+            raise OSError("the server is away")
+
+    monkeypatch.setattr(publisher, "_write", write)
+    assert not publisher.progress(1, 2, "half") and not publisher.progress(2, 2, "done")
+    assert publisher.report("how it ended") and publisher.mlflow("a link")
+    assert written == [PROGRESS, REPORT, MLFLOW]
 
 
 def test_a_page_names_the_deployment_of_a_stage_and_the_run() -> None:

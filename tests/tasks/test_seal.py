@@ -33,6 +33,16 @@ def test_others_keep_their_sealed_figures(bench: SearchBench) -> None:
     assert "no-such-repair" in found.failures["C2"].detail
 
 
+def test_the_reference_is_owed_its_figure_however_it_is_spelled(bench: SearchBench) -> None:
+    # Names of starts hold no spaces; a scheme's own text may.
+    bench.spec = bench.spec.model_copy(update={"reference": "wanda + ramp"})
+    recipes = (("C1", WANDA), ("magnitude", WANDA), ("wanda+ramp", WANDA))
+    found = steps.do(bench, Seal("sealed", recipes, 2, 0.6), 0.0)
+    assert isinstance(found, Sealed)
+    assert found.measurements.keys() == {"C1", "wanda+ramp"}
+    assert found.failures.keys() == {"magnitude"}
+
+
 def test_a_fault_of_the_machine_still_ends_the_seal(
     bench: SearchBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
