@@ -1,6 +1,9 @@
 """The arithmetic behind cached figures: a figure is reused only if it would come out the same."""
 
+import platform
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 from autoprune import __version__
 
@@ -11,9 +14,24 @@ from autoprune import __version__
 NUMERICS = 3
 # Packages that compute figures besides our own code.
 PACKAGES = ("torch", "transformers")
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 def computed_by() -> dict[str, str]:
     """Versions that determine figures, by name: :data:`NUMERICS` and those of the packages."""
     own = {"autoprune": __version__, "numerics": str(NUMERICS)}
     return own | {name: version(name) for name in PACKAGES}
+
+
+def hardware() -> dict[str, Any]:
+    """The hardware that timings depend on, and on which roundings do."""
+    import torch
+
+    found = platform.processor() or platform.machine()
+    if _CPU_INFO.is_file():
+        names = [x for x in _CPU_INFO.read_text().splitlines() if x.startswith("model name")]
+        found = names[0].partition(":")[2].strip() if names else found
+    here: dict[str, Any] = {"processor": found, "threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        here["accelerator"] = torch.cuda.get_device_name()
+    return here

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from autoprune.candidate import Scoring
 from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.evaluation.suites.provenance import hardware
 from autoprune.metrics import build_metric
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
+from autoprune.numerics import hardware
 from autoprune.pruning import (
     DenseWeights,
     MetricScore,

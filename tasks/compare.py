@@ -16,9 +16,9 @@ from autoprune.comparison.result import named_baselines
 from autoprune.comparison.writing import require_replaceable, write_all
 from autoprune.digest import digest_json, windows_digest
 from autoprune.errors import AutopruneError, UsageError, reason_of
-from autoprune.evaluation.suites.provenance import hardware, model_protocol, model_provenance
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.models.reference import read_from
-from autoprune.numerics import computed_by
+from autoprune.numerics import computed_by, hardware
 from autoprune.targets import check_apart
 from autoprune.text.overlap import shared_text
 from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked

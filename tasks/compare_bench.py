@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.bench.program_limits import limits_of
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.cells import CellStore
+from autoprune.comparison.draws import MOST_DRAWS
 from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
 from autoprune.evaluation.suites.named_files import digests_of_files
@@ -99,6 +100,10 @@ class CompareBench(Workbench):
     def draw_of(self, cell: "Cell") -> int:
         """Index of the draw that a cell is calibrated on."""
         return self.draws.number("" if cell.method is None else cell.method.calibration, cell.seed)
+
+    def chance(self, cell: "Cell") -> int:
+        """Seed of what a cell draws at random; those of two comparisons' seeds never meet."""
+        return cell.seed + MOST_DRAWS * self.seed
 
     @cached_property
     def texts(self) -> dict[str, dict[str, Any]]:

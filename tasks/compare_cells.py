@@ -13,8 +13,7 @@ from autoprune.comparison.peer import peer_version, prune_by_peer
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.digest import digest_json, windows_digest
 from autoprune.errors import AutopruneError, reason_of
-from autoprune.evaluation.suites.provenance import hardware
-from autoprune.numerics import computed_by
+from autoprune.numerics import computed_by, hardware
 from autoprune.pruning.products import products_type
 from autoprune.schemes import skipped_computations
 from tasks.compare_bench import CompareBench
@@ -131,12 +130,12 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         if cell.method.scheme:
             _ = cell.target.budget
         elif cell.method.peer is None:
-            plan_of(cell.method, cell.target, cell.seed)
+            plan_of(cell.method, cell.target, bench.chance(cell))
         else:
             peer = peer_version(bench.peers.get(cell.method.peer))
         if reads_text(cell.method):
             draw = windows_digest(bench.drawn_windows(bench.draw_of(cell)))
-        seed = cell.seed if cell.method.stochastic else None
+        seed = bench.chance(cell) if cell.method.stochastic else None
     return {
         "kind": "comparison cell",
         "version": CELL_VERSION,
@@ -181,9 +180,10 @@ def _measure(
             losses, distance = _losses(bench, cell, key, suites or [])
             record = _facts(bench, cell) | record | losses
         elif not same_removed(record, known):
+            kept = " and ".join(map(str, bench.cells.paths(key)))
             raise AutopruneError(
                 f"{cell.title}: pruned again for further suites, its masks differ from those of "
-                "the kept figures; delete the kept cell and measure both anew"
+                f"the kept figures; delete {kept} and measure both anew"
             )
         else:
             record = dict(known)
@@ -237,7 +237,7 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
             windows=bench.drawn_windows(draw),
         )
     else:
-        outcome = prune_cell(bench, method, target, cell.seed, draw, bench.precision)
+        outcome = prune_cell(bench, method, target, bench.chance(cell), draw, bench.precision)
     return {
         "zeros": outcome.zeros,
         "prune_seconds": outcome.seconds,

@@ -52,7 +52,7 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
     how = Shrinking.parse(method.scheme)
     asked = SchemeBudget(target.budget, checkpoint_type(bench.loaded.source))
     draw, precision = bench.draw_of(cell), bench.precision
-    with shrunken(bench, how, asked, draw, seed=cell.seed, precision=precision) as made:
+    with shrunken(bench, how, asked, draw, seed=bench.chance(cell), precision=precision) as made:
         found = made.to_json()
         notes = [f"{name}: {text}" for name, text in removed(found)] + list(made.notes)
         kept = notes[:5]
@@ -60,7 +60,7 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
             "zeros": 0,
             "prune_seconds": made.seconds,
             # Counts of units, as cells were kept first; which ones stands beside it.
-            "mask_digest": digest_json([found["steps"], cell.seed]),
+            "mask_digest": digest_json([found["steps"], bench.chance(cell)]),
             UNITS: digest_json(made.plan.units),
             "notes": kept,
             "note_count": len(notes),

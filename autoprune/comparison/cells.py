@@ -31,9 +31,9 @@ class CellStore:
         self.root = root
         self.places = [root] if record is None else [root, record]
 
-    def path(self, key: Mapping[str, Any]) -> Path:
-        """Return the path of the cell of ``key``, whether or not it exists."""
-        return cell_path(self.root, digest_json(dict(key)))
+    def paths(self, key: Mapping[str, Any]) -> list[Path]:
+        """Return where the cell of ``key`` is kept, whether or not it is."""
+        return [cell_path(place, digest_json(dict(key))) for place in self.places]
 
     def has(self, key: Mapping[str, Any]) -> bool:
         """Whether the cell is stored in either folder."""

@@ -2,16 +2,19 @@
 
 from typing import Any
 
+from autoprune.numerics import computed_by, hardware
+
 
 def source_record(ref: str, digest: str, seed: int) -> dict[str, Any]:
-    """The dense model and the seed.
+    """The dense model, the seed, and what computes.
 
     Args:
         ref: Reference of the model.
         digest: SHA-256 of its files.
         seed: Seed of every random choice.
     """
-    return {"model": ref, "model_digest": digest, "seed": seed}
+    by = {"computed_by": computed_by(), "hardware": hardware()}
+    return {"model": ref, "model_digest": digest, "seed": seed, **by}
 
 
 def text_record(corpus: str, digest: str, windows: int, seqlen: int) -> dict[str, Any]:

@@ -37,7 +37,9 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
     record = {
         "model": params.model,
         "model_digest": model["digest"],
+        "corpus": params.corpus,
         "corpus_digest": text.digest,
+        "seed": params.seed,
         "windows": text.windows,
         "seqlen": params.seqlen,
         "dtype": params.dtype,

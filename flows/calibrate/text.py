@@ -10,8 +10,16 @@ from flows.terminal.output import pairs
 
 def calibration_text(record: Mapping[str, Any], params: CalibrateParams) -> str:
     """Format what is in the store now, and the command that prunes with it."""
-    sizes = ("--calibration-windows", params.calibration_windows, "--seqlen", params.seqlen)
+    sizes: tuple[Any, ...] = (
+        "--calibration-windows",
+        params.calibration_windows,
+        "--seqlen",
+        params.seqlen,
+    )
     text = ("--corpus", params.corpus, *(("--seed", params.seed) if params.seed else ()))
+    if params.dtype != "float32":
+        # Statistics are kept by the type of the weights.
+        sizes += ("--dtype", params.dtype)
     return pairs(
         ("statistics", ", ".join(record["statistics"])),
         ("from", f"{record['windows']} windows of {record['seqlen']} tokens of {params.corpus}"),

@@ -81,7 +81,7 @@ def _text(record: dict[str, Any]) -> str:
     if not back and not record["encoded"]:
         lines.append(("note", "no tensor is sparse enough to gain; was this model pruned?"))
     follow = (
-        shell_line("evaluate", record["out"])
+        shell_line("evaluate", record["out"], "--part", "selection")
         if back
         else shell_line("compact", record["out"], f"{record['out']}-dense")
     )

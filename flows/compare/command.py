@@ -9,6 +9,9 @@ from flows.compare.table import rendered
 from flows.engine import open_engine
 from flows.terminal.output import emit
 
+# No method has a figure.
+NOTHING = 3
+
 
 def run(args: argparse.Namespace, params: CompareParams | dict[str, Any]) -> int:
     """Compare and print the table, or print the tables of a record."""
@@ -23,4 +26,4 @@ def run(args: argparse.Namespace, params: CompareParams | dict[str, Any]) -> int
             overwrite=params.get("overwrite", False),
         )
     emit(args, record, "" if args.json else rendered(record))
-    return 0
+    return 0 if any(entry["method"] for entry in record["recommendation"]) else NOTHING

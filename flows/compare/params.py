@@ -16,6 +16,7 @@ from flows.params.fields import (
     Device,
     Dtype,
     ModelRef,
+    Place,
     RunnerAddress,
     Seed,
     Seqlen,
@@ -202,7 +203,7 @@ class CompareParams(Params):
         group=WHICH,
         metavar="PYTHON",
     )
-    out: str | None = setting(
+    out: Place | None = setting(
         None,
         "Folder for tables, data and picture (default: one in the state folder)",
         group=SHOWN,

@@ -3,12 +3,14 @@
 import argparse
 from typing import Any
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import reason_of
 from flows import demo
 from flows.engine import Engine
 from flows.search.command import search_with
 from flows.search.params import SearchParams
 from tasks.run_files import RunFiles
+
+LONGEST_REASON = 300
 
 
 def run(args: argparse.Namespace, params: SearchParams) -> int:
@@ -21,7 +23,9 @@ def _second(engine: Engine, params: SearchParams, record: dict[str, Any]) -> str
     folder = RunFiles.of(engine.state, record["run"]).folder / "smaller"
     try:
         made = engine.call(demo.second_model, params, str(folder))
-    except AutopruneError as error:
-        return f"\n no second model: {error}"
+    except Exception as error:
+        # Such as too little memory for two models.
+        record["second_failed"] = reason_of(error, LONGEST_REASON)
+        return f"\n no second model: {record['second_failed']}"
     record["second"] = made
     return f"\n\n{demo.second_text(made, folder)}"

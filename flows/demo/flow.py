@@ -62,7 +62,10 @@ def second_text(record: Mapping[str, Any], folder: Path) -> str:
         ("dense", dense["continues"]),
         ("smaller", smaller["continues"]),
         ("saved", folder),
-        ("better", "autoprune prune MODEL --scheme depth+recover:steps=100 --sparsity 0.2"),
+        (
+            "better",
+            "autoprune prune MODEL --scheme depth+recover:steps=100 --sparsity 0.2 --out DIR",
+        ),
         ("next", shell_line("promote", "--folder", folder)),
     )
     return "\n".join(f" {line}" for line in shown.splitlines())

@@ -45,6 +45,9 @@ def evaluation_text(record: Mapping[str, Any]) -> str:
         if lone and (record["comparison"] or not record["refusal"]):
             names = ", ".join(dict.fromkeys(f"{r['suite']} {r['name']}" for r in lone))
             notes.append(f"nothing to compare with for {names}")
+    judged = [entry for entry in record["comparison"] if entry["metric"] != "bits_per_byte"]
+    if len(judged) > 1:
+        notes.append(f"{len(judged)} figures were compared, each at 95 % by itself")
     for note in notes:
         lines += textwrap.wrap(f"note  {note}", WIDTH, subsequent_indent="      ")
     lines.append(f"saved {record['folder']}")
@@ -167,5 +170,6 @@ def _short(value: Any) -> str:
 def _next(record: Mapping[str, Any]) -> str:
     suites: tuple[str, ...] = ("cost",)
     if record["against"] is None:
-        suites = ("lm,reasoning", "--against", "DENSE-MODEL")
+        # Of a whole text, part of which is sealed, a look is one at every sealed set.
+        suites = ("lm,reasoning", "--part", "selection", "--against", "DENSE-MODEL")
     return f"next  {shell_line('evaluate', record['model'], '--suite', *suites)}"

@@ -16,6 +16,8 @@ from tasks.in_use import reading_caches
 from tasks.state import State
 
 PICTURE = "inspection.png"
+# What decides the figures, besides what they are of.
+SETTINGS = ("dtype", "seqlen", "calibration_windows", "selection_windows", "device")
 
 
 def run(args: argparse.Namespace, params: InspectParams) -> int:
@@ -35,11 +37,12 @@ def run(args: argparse.Namespace, params: InspectParams) -> int:
             report=report,
             dtype=params.dtype,
         )
-    record: dict[str, Any] = found.to_json() | {"dtype": params.dtype}
+    settings = params.model_dump(include={*SETTINGS})
+    record: dict[str, Any] = found.to_json() | settings
     record["out"] = None if out is None else str(out)
     if out is not None:
         try:
-            _write(out, found)
+            _write(out, found, settings)
         except (OSError, AutopruneError):
             # What took minutes is not lost with the files.
             tell(_text(found, None))
@@ -48,11 +51,11 @@ def run(args: argparse.Namespace, params: InspectParams) -> int:
     return 0
 
 
-def _write(out: Path, found: "Inspection") -> None:
+def _write(out: Path, found: "Inspection", settings: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with atomic_file(out / PICTURE) as temporary:
         temporary.write_bytes(inspection_png(found))
-    write_json(out / JSON_FILE, plain(found.to_json()))
+    write_json(out / JSON_FILE, plain(found.to_json()) | settings)
 
 
 def _text(found: "Inspection", out: str | None) -> str:

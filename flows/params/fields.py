@@ -71,6 +71,8 @@ AnswerFolder = Annotated[
     Field(pattern=r"^files:.+$", examples=["files:DIR"]),
     AfterValidator(lambda text: f"{FILES}{Path(text.removeprefix(FILES)).expanduser().absolute()}"),
 ]
+# A folder or file of this machine; ~ is the home folder also where no shell has read it.
+Place = Annotated[str, AfterValidator(lambda text: str(Path(text).expanduser()))]
 USUAL_WORKERS = 2
 Workers = Annotated[
     int,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoprune.plain_text import shell_line
-from autoprune.report.sealed import SealedSet
+from autoprune.report.sealed import FRESH, SealedSet
 from flows import promote
 from flows.engine import open_engine
 from flows.promote.params import PromoteParams
@@ -109,5 +109,8 @@ def _next(record: Mapping[str, Any], params: PromoteParams) -> str:
         return shell_line("report")
     # A folder was registered as the version that was measured.
     asked = {"name": record["name"], "version": record["challenger"], "folder": None}
+    if params.text_split == FRESH:
+        # A set that was measured is no longer fresh.
+        asked["text_split"] = record["text_split"]
     again = params.model_copy(update=asked | {"dry_run": False})
     return f"{again.command_line('promote', ())} --yes"

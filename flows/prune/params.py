@@ -18,6 +18,7 @@ from flows.params.fields import (
     CalibrationWindows,
     Device,
     ModelRef,
+    Place,
     Seed,
     Seqlen,
     Sparsity,
@@ -46,7 +47,7 @@ OF_TEXT = ("corpus", "calibration_windows", "held_out", "seqlen")
 # Units of a scheme's budget; one of them is given.
 SIZES = ("sparsity", "bytes", "faster")
 
-USUAL_WINDOWS = 16
+USUAL_WINDOWS, USUAL_SEQLEN = 16, 512
 # What a preset sets.
 RECIPE = ("metric", "allocation", "group", "repair", "statistics")
 
@@ -138,7 +139,7 @@ class PruneParams(Params):
         "them is left out",
         metavar="REF[,REF]",
     )
-    seqlen: Seqlen = setting(512)
+    seqlen: Seqlen = setting(USUAL_SEQLEN)
     statistics: Literal["auto", "sequential", "true-sequential", "dense"] = setting(
         "auto",
         "sequential: each block sees the pruned blocks before it, as in the Wanda paper; "
@@ -152,7 +153,7 @@ class PruneParams(Params):
         "the checkpoint's type, bfloat16 for a quantised GGUF file",
     )
     device: Device = setting(metavar="NAME")
-    out: str | None = setting(
+    out: Place | None = setting(
         None, "Folder for the pruned model (default: nothing is saved)", metavar="DIR"
     )
     overwrite: bool = setting(
@@ -266,11 +267,12 @@ class PruneParams(Params):
     def measured_by(self) -> str:
         """The options of `autoprune evaluate` that measure the result, with a space in front."""
         # A model's own words calibrate and never measure.
-        text = ""
-        if not library.is_generated(self.corpus):
-            # Of the whole text, every document is left out that calibration read from, and it reads
-            # from all; of a part, only passages. And a look at the whole is one at each sealed set.
-            text = f" --corpus {shlex.quote(self.corpus)} --part selection"
+        text = "" if library.is_generated(self.corpus) else f" --corpus {shlex.quote(self.corpus)}"
+        # Of the whole text, every document is left out that calibration read from, and it reads
+        # from all; of a part, only passages. And a look at the whole is one at each sealed set.
+        text += " --part selection"
+        if self.seqlen != USUAL_SEQLEN:
+            text += f" --seqlen {self.seqlen}"
         scheme = self.scheme is not None
         against = f"{text} --suite lm,cost --against {shlex.quote(self.model)}"
         return against if scheme else text

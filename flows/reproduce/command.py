@@ -1,6 +1,7 @@
 """``autoprune reproduce``: a candidate of a search, pruned again from its MLflow record."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,20 @@ def _folder(args: argparse.Namespace, params: ReproduceParams, root: Path) -> in
     rows = [("match" if record["match"] else "mismatch", f"{folder}, by {record['scheme']}")]
     rows.append(("files", f"{len(same)} of {len(record['files'])} weight files are the same"))
     if not record["match"]:
+        rows.append(("made by", made_by(record["computed_by"], record["hardware"])))
         rows.append(("next", "use the versions and the processor that made it"))
     elif record["out"] is not None:
         rows.append(("saved", record["out"]))
     emit(args, record, pairs(*rows))
     return 0 if record["match"] else 1
+
+
+def made_by(known: Mapping[str, Any], hardware: Mapping[str, Any]) -> str:
+    """What computed the folder; earlier versions did not note it."""
+    words = [
+        f"{name} {value}" for name, value in {**known, **hardware}.items() if name != "numerics"
+    ]
+    return ", ".join(words) or "not on record"
 
 
 def _text(record: dict[str, Any]) -> str:
@@ -64,7 +74,8 @@ def _text(record: dict[str, Any]) -> str:
             ("next", "use the versions and the processor that the MLflow run's tags name"),
         ]
     elif record["out"] is not None:
-        rows += [("saved", record["out"]), ("next", shell_line("evaluate", record["out"]))]
+        follow = shell_line("evaluate", record["out"], "--part", "selection")
+        rows += [("saved", record["out"]), ("next", follow)]
     else:
         again = f"autoprune reproduce {record['run']} {record['candidate']} --out DIR"
         rows.append(("next", f"{again} to save the model"))

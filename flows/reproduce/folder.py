@@ -104,7 +104,10 @@ def reproduce_folder(
         try:
             params.check()
         except UsageError as error:
-            hint = "; name the calibration text with --corpus" if corpus is None else ""
+            # What was typed then may not be a place from here.
+            hint = f"; the record names the model {params.model!r} and the text {params.corpus!r}"
+            if corpus is None:
+                hint += ": run this where the model is found, or name the text with --corpus"
             raise UsageError(f"{error}{hint}") from error
         made = prune(params)
         for key in ("model_digest", "corpus_digest"):
@@ -126,5 +129,7 @@ def reproduce_folder(
         "files": wanted,
         "found": made["files"],
         "match": match,
+        "computed_by": record.get("computed_by", {}),
+        "hardware": record.get("hardware", {}),
         "out": str(out) if match and out is not None else None,
     }

@@ -59,7 +59,7 @@ def separated(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 
 def share(text: str) -> float:
-    """A sparsity, 0 ≤ s < 1."""
+    """A share, 0 ≤ s < 1."""
     try:
         value = float(text)
     except ValueError:
@@ -69,7 +69,7 @@ def share(text: str) -> float:
     if not 0.0 <= value < 1.0:
         near = f", {value / 100:g} for {value:g} %" if 1.0 < value < 100.0 else ""
         raise argparse.ArgumentTypeError(
-            f"sparsity {text} is outside 0 ≤ s < 1; give a share, not a percentage{near}"
+            f"{text} is outside 0 ≤ s < 1; give a share, not a percentage{near}"
         )
     return value
 

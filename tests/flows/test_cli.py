@@ -182,7 +182,12 @@ def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
 def test_prune_advises_to_look_at_no_sealed_set() -> None:
     for params in (PruneParams(model=PLACE), PruneParams(model=PLACE, corpus="my.jsonl")):
         assert params.measured_by.endswith(f" --corpus {params.corpus} --part selection")
-    assert PruneParams(model=PLACE, corpus="self-generated").measured_by == ""
+    own = PruneParams(model=PLACE, corpus="self-generated", seqlen=32)
+    assert own.measured_by == " --part selection --seqlen 32"
+    for name, advised in ADVICE:
+        words = shlex.split(advised().splitlines()[-1])
+        if "evaluate" in words and "cost" not in words:
+            assert words[words.index("--part") + 1] == "selection", name
 
 
 ADVICE: list[tuple[str, Callable[[], str]]] = [
@@ -225,6 +230,8 @@ def test_the_advice_after_calibrate_names_the_same_text_and_sizes() -> None:
     assert typed == {
         "model": "m", "corpus": "c", "calibration_windows": 4, "seqlen": 64, "statistics": "dense",
     }  # fmt: skip
+    half = params.model_copy(update={"dtype": "bfloat16"})
+    assert calibration_text(CALIBRATED, half).endswith("--dtype bfloat16")
 
 
 def test_json_is_printed_for_wrong_use_and_for_an_interrupt(

@@ -224,6 +224,21 @@ def test_bad_input_is_refused_before_anything_is_measured(
     assert not (home / "comparison").exists()
 
 
+def test_the_seed_reaches_what_is_drawn_at_random(compared: Compared) -> None:
+    found = {
+        seed: row(compared("random", draws=1, seed=seed), "random")["perplexity"] for seed in (0, 1)
+    }
+    assert found[0] != found[1]
+    # Seed 0 is that of earlier versions: its figures are found, not measured again.
+    again = compared("random", draws=1)
+    assert again["measured"] == 0 and row(again, "random")["perplexity"] == found[0]
+
+
+def test_a_comparison_without_a_figure_ends_with_code_3(cli: CommandLine) -> None:
+    record = cli.record(f"{LINE} --methods llm-compressor:wanda --sparsity 0.5 --draws 1", code=3)
+    assert record["recommendation"] and not record["recommendation"][0]["method"]
+
+
 def test_a_model_without_blocks_is_refused(cli: CommandLine, tmp_path: Path) -> None:
     config = MambaConfig(
         vocab_size=258, hidden_size=16, state_size=4, num_hidden_layers=0, intermediate_size=32

@@ -14,6 +14,7 @@ from autoprune.evaluation.suites import lm, tasks
 from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import read_rows
 from autoprune.text.seen_text import FILE, SeenText
+from flows.evaluate.text import evaluation_text
 from tasks.mirror import tracker_of
 from tasks.sealed_looks import sets_on_record
 from tasks.state import State
@@ -106,6 +107,9 @@ def test_against_another_model_is_paired_and_against_a_record_too(
     assert found["paired"]["items"] == 4
     assert found["paired"]["ratio"] == pytest.approx(found["value"] / found["other"])
     assert by_name(record)["lm", "text.txt", "kl_to_dense"]["value"] > 0
+    assert "figures were compared" not in evaluation_text(record), "one alone needs no such note"
+    twice = {**record, "comparison": [*record["comparison"], {**found, "name": "other.txt"}]}
+    assert "2 figures were compared, each at 95 % by itself" in evaluation_text(twice)
     # The text that calibrated the one is left out for both, so the pairs are pairs.
     overlap = by_name(record)["lm", "text.txt", "perplexity"]["details"]["overlap"]
     assert overlap["dropped"] > 0

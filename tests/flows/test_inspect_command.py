@@ -1,10 +1,12 @@
 """``autoprune inspect`` prints its tables, writes both files once, and refuses odd input."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from autoprune.design.given import read_facts
+from flows.inspect.command import SETTINGS
 from tasks.run_files import RunFiles
 from tasks.state import State
 from tests.support.command_line import CommandLine
@@ -24,6 +26,8 @@ def test_tables_are_printed_and_both_files_written_once(cli: CommandLine, tmp_pa
     cli.refuses(f"{line} --layers 7 --json", "from 0 to 1")
     record = cli(f"{line} --layers 0 --out {out} --overwrite --json").record
     assert set(record["blocks"]) == {"0"} and record["dtype"] == "float32"
+    written = json.loads((out / "inspection.json").read_text())
+    assert {name: written[name] for name in SETTINGS} == {name: record[name] for name in SETTINGS}
     half = cli(f"{line} --layers 0 --dtype bfloat16 --json").record
     assert half["dtype"] == "bfloat16" and half["loss"] != record["loss"]
 

@@ -164,6 +164,10 @@ def test_after_a_dry_run_the_advice_promotes_what_was_measured() -> None:
     args = parse(shlex.split(_next(record, params))[1:])
     wanted = {"name": NAME, "version": "3", "corpus": "my text.txt", "accept_tie": True}
     assert given(args, PromoteParams) == wanted and args.yes
+    # A set that the dry run measured is no longer fresh.
+    fresh = params.model_copy(update={"text_split": "fresh", "corpus": "my text.jsonl"})
+    again = given(parse(shlex.split(_next(record | {"text_split": 7}, fresh))[1:]), PromoteParams)
+    assert again["text_split"] == 7
     folder = PromoteParams(folder="pruned here")
     assert given(parse(shlex.split(_next(record, folder))[1:]), PromoteParams) == {
         "name": NAME, "version": "3",

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,9 +64,16 @@ def test_the_second_model_stands_beside_the_dense_one(
 
 
 def test_what_the_search_found_stands_where_no_second_model_can_be_made(
-    tmp_path: Path, home: Path
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = SearchParams.model_validate({"model": str(tmp_path / "nothing")})
     record: dict[str, Any] = {"run": "demo"}
     assert "no second model" in demo._second(Plain(State.open(home)), params, record)
-    assert "second" not in record
+    assert "second" not in record and "nothing" in record["second_failed"]
+
+    def full(*_: object) -> None:
+        raise RuntimeError("not enough memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr("flows.demo.second_model", SimpleNamespace(fn=full))
+    assert "not enough memory" in demo._second(Plain(State.open(home)), params, record)
+    assert record["second_failed"] == "not enough memory: you tried to allocate 99 bytes"

@@ -48,7 +48,7 @@ def read_record(path: str) -> list[dict[str, Any]]:
     Raises:
         UsageError: If the file is missing or not such a record.
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     if not file.is_file():
         raise UsageError(f"{path} does not exist; name a model or the .json record of a run")
     try:

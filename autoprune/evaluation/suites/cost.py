@@ -27,7 +27,6 @@ from autoprune.evaluation.suites.latency import (
 )
 from autoprune.evaluation.suites.llama_cpp_cost import llama_cpp_rows
 from autoprune.evaluation.suites.provenance import (
-    hardware,
     model_protocol,
     model_provenance,
     package_version,
@@ -39,6 +38,7 @@ from autoprune.models.gguf_types import FILE_TYPES
 from autoprune.models.loading import LoadedModel
 from autoprune.models.saving import save_model
 from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.numerics import hardware
 from autoprune.progress import Progress, Report, silent
 
 VERSION = 1

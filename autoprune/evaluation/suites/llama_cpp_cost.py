@@ -7,10 +7,10 @@ import torch
 
 from autoprune.errors import AutopruneError
 from autoprune.evaluation.intervals import bootstrap_median
-from autoprune.evaluation.suites.provenance import hardware
 from autoprune.evaluation.suites.rows import RUNS, Row, RowContext
 from autoprune.models.gguf_writing import export_gguf
 from autoprune.models.llama_cpp import measure_speed
+from autoprune.numerics import hardware
 from autoprune.progress import Progress, Report
 
 

@@ -3,17 +3,12 @@
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
-
-import torch
 
 import autoprune
 from autoprune.digest import digest_json
 from autoprune.models.loading import LoadedModel
 from autoprune.text.beginning import beginning_rule
-
-_CPU_INFO = Path("/proc/cpuinfo")
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -43,15 +38,6 @@ def model_provenance(loaded: LoadedModel) -> dict[str, Any]:
         "versions": {"autoprune": autoprune.__version__, "python": platform.python_version()}
         | {package: package_version(package) for package in ("torch", "transformers")},
     }
-
-
-def hardware() -> dict[str, Any]:
-    """The hardware that timings depend on."""
-    found = platform.processor() or platform.machine()
-    if _CPU_INFO.is_file():
-        names = [x for x in _CPU_INFO.read_text().splitlines() if x.startswith("model name")]
-        found = names[0].partition(":")[2].strip() if names else found
-    return {"processor": found, "threads": torch.get_num_threads()}
 
 
 def package_version(package: str) -> str:
