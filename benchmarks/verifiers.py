@@ -112,11 +112,10 @@ def _row(
 ) -> dict[str, Any]:
     flat = [score for one in scores for score in one]
     interval = auroc_interval(scores, right, seed=seed)
-    assert interval is not None
     return {
         "verifier": name,
         "AUROC": auroc(flat, [one for steps in right for one in steps]),
-        "95 % over solutions": f"[{interval[0]:.3f}, {interval[1]:.3f}]",
+        "95 % over solutions": "none" if interval is None else "[{:.3f}, {:.3f}]".format(*interval),
     }
 
 

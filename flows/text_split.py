@@ -1,5 +1,6 @@
 """Chooses the split of the text: a given number, or the lowest that nobody has looked at."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -79,6 +80,14 @@ def forget_split(params: Params, run: str | None = None) -> None:
     with _locked(state):
         for file, known in _kept(state).items():
             if file == _chosen(state, params) or (run is not None and known.get("run") == run):
+                file.unlink()
+
+
+def forget_runs(state: State, names: Collection[str]) -> None:
+    """Forget the splits of searches that are gone, which may have looked at their sets."""
+    with _locked(state):
+        for file, known in _kept(state).items():
+            if known.get("run") in names:
                 file.unlink()
 
 

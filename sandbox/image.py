@@ -96,7 +96,9 @@ def _find(engine: ContainerEngine, kind: str) -> ImageRef | None:
     except ImageNotFound:
         return None
     except ENGINE_ERRORS as error:
-        raise SandboxUnavailableError(f"the Docker Engine did not answer ({error})") from error
+        raise SandboxUnavailableError(
+            f"the Docker Engine did not answer ({error}); start it and run the same command again"
+        ) from error
     labels = info.get("Config", {}).get("Labels") or {}
     if kind != "bind":
         return ImageRef(kind, tag, info["Id"])

@@ -57,8 +57,8 @@ class Pool:
                             return cell
                         self._used.put(cell)
                     if self._error is not None:
-                        error, self._error = self._error, None
-                        raise error
+                        # All who wait raise it; the next request forgets it, and one is made.
+                        raise self._error
                     if self._closing:
                         raise RuntimeError("the sandbox is closed")
                     self._changed.wait()

@@ -108,7 +108,11 @@ class ContainerCode:
                 path.chmod(0o444)
                 layers.append(LayerInput(path, (1, MOST_BYTES + 1)))
             harness = _HARNESS.format(source=source, name=name, most=MOST_BYTES)
-            outcome = self.box.prune_layers(harness, layers, wall_s=seconds)
+            try:
+                outcome = self.box.prune_layers(harness, layers, wall_s=seconds)
+            finally:
+                # Kept for a program's next layers; a solution has none.
+                self.box.let_go()
         if isinstance(outcome, Rejected):
             return Returned(str(outcome.code))
         return Returned("ok", tuple(map(_unpacked, outcome.scores)))

@@ -51,6 +51,10 @@ class Request:
     plan: PruningPlan
     grid: tuple[str, ...] | None
 
+    def to_json(self) -> dict[str, Any]:
+        """The group that will be used, the share of zeros, and the grid."""
+        return {"group": self.plan.group, "sparsity": self.plan.sparsity, "grid": self.grid}
+
 
 @dataclass(frozen=True)
 class Pruned:

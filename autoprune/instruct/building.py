@@ -6,7 +6,7 @@ any number of questions is under way at once.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
@@ -129,26 +129,37 @@ def select(
     """
     sieve = _Sieve(dict(enumerate(threads)))
     sieve.rejected["unusable_row"] += unusable
-    _by_date(sieve, wanted)
-    _by_text(sieve, wanted, references)
+    older = _by_date(sieve, wanted)
+    _by_text(sieve, wanted, references, older)
     _classify(sieve, wanted, answers)
     chosen = _extract(sieve, wanted, answers)
     items = _rewrite(sieve, wanted, answers, chosen)
     return _finish(sieve, wanted, items, references)
 
 
-def _by_date(sieve: _Sieve, wanted: Wanted) -> None:
+def _by_date(sieve: _Sieve, wanted: Wanted) -> set[str]:
+    """Leave out threads of other days; return the posts of older ones, which newer may copy."""
+    older = set()
     for number, thread in list(sieve.left.items()):
         if wanted.until is not None and thread.last_day > wanted.until:
             sieve.drop(number, "too_young")
         elif wanted.since is not None and thread.first_day < wanted.since:
+            older.add(_same(thread))
             sieve.drop(number, "too_old")
+    return older
 
 
-def _by_text(sieve: _Sieve, wanted: Wanted, references: Sequence[str]) -> None:
-    seen: set[str] = set()
+def _same(thread: Thread) -> str:
+    """What two posts share of which one is a copy."""
+    return " ".join(words(thread.post)) or thread.post
+
+
+def _by_text(
+    sieve: _Sieve, wanted: Wanted, references: Sequence[str], older: Collection[str]
+) -> None:
+    seen = set(older)
     for number, thread in list(sieve.left.items()):
-        same = " ".join(words(thread.post)) or thread.post
+        same = _same(thread)
         reason = (
             "no_reply" if not thread.replies
             else "duplicate" if same in seen
@@ -156,7 +167,9 @@ def _by_text(sieve: _Sieve, wanted: Wanted, references: Sequence[str]) -> None:
         )  # fmt: skip
         if reason is None and wanted.purpose == "test":
             reason = untestable_reason(thread.post)
-        seen.add(same)
+        # Nobody answered it, but perhaps a copy of it.
+        if thread.replies:
+            seen.add(same)
         if reason is not None:
             sieve.drop(number, reason)
     numbers = list(sieve.left)

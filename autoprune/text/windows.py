@@ -184,8 +184,29 @@ def _rows(corpus: Corpus, ids: list[int], length: int) -> Tensor:
     return torch.tensor(ids[: windows * length], dtype=torch.int64).reshape(windows, length)
 
 
-def _backend_digest(tokenizer: Any) -> str:
+def backend_rules(tokenizer: Any) -> str | None:
+    """What turns text into tokens, without padding and truncation, which calls of it change.
+
+    Args:
+        tokenizer: One of transformers.
+
+    Returns:
+        JSON text; None if the tokenizer has no fast backend.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        return digest_json([type(tokenizer).__name__, backend.to_str()])
-    return digest_json([type(tokenizer).__name__, tokenizer.get_vocab()])
+    if backend is None:
+        return None
+    text: str = backend.to_str()
+    if backend.padding is None and backend.truncation is None:
+        return text
+    plain = type(backend).from_str(text)
+    plain.no_padding()
+    plain.no_truncation()
+    return str(plain.to_str())
+
+
+def _backend_digest(tokenizer: Any) -> str:
+    rules = backend_rules(tokenizer)
+    return digest_json(
+        [type(tokenizer).__name__, tokenizer.get_vocab() if rules is None else rules]
+    )

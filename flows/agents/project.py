@@ -10,6 +10,7 @@ from autoprune.design.mailbox import Mailbox
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import known_models
 from autoprune.program_files import CODE_SUFFIX, PROGRAM_PREFIX
+from autoprune.search.arms import CONTROLS
 from autoprune.spelling import split_list, split_outside
 from autoprune.text.rows import HUB
 from flows.search.runs import find_run, saved_params
@@ -146,6 +147,17 @@ class Project:
                 f"the run {name!r} {kept}, so that its questions show less than this; ask again "
                 "when it has ended"
             )
+
+    def shown(self, job: str, reply: Mapping[str, Any]) -> dict[str, Any]:
+        """A job's reply, without the log of a search whose questions show less than its lines."""
+        run = job.removeprefix("search-")
+        if job == run or run not in self.runs():
+            return dict(reply)
+        try:
+            self.require_open(run, *CONTROLS, "list")
+        except UsageError:
+            return {name: value for name, value in reply.items() if name != "log"}
+        return dict(reply)
 
     def mailbox(self, name: str) -> Mailbox:
         """Return the mailbox of a run's questions.

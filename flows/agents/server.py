@@ -192,9 +192,11 @@ class _Tools:
         """
         until = time.monotonic() + min(wait_seconds, LONGEST_WAIT)
         job = f"search-{run}"
-        while not self._has(run) and self.jobs.is_alive(job) and time.monotonic() < until:
+        while (
+            not self.project.waiting(run) and self.jobs.is_alive(job) and time.monotonic() < until
+        ):
             time.sleep(LOOK_SECONDS)
-        if not self._has(run):
+        if not self.project.waiting(run):
             return self._standing(run) | {"shared": {}, "questions": []} | self._trouble(run)
         box = self.project.mailbox(run)
         waiting = self.project.waiting(run)
@@ -331,7 +333,7 @@ class _Tools:
 
     def job(self, name: str, wait_seconds: float = 30.0) -> Reply:
         """The result of a search, a comparison or an evaluation; while it works, its log's end."""
-        return self.jobs.wait(name, wait_seconds)
+        return self.project.shown(name, self.jobs.wait(name, wait_seconds))
 
     def stop(self, name: str) -> Reply:
         """Stop a run or a job that was started here; a run goes on with resume_search.
@@ -382,17 +384,13 @@ class _Tools:
         follow = "it starts; call again" if alive else "read the log, then call start_search again"
         return {"run": run} | self.jobs.wait(job, 0.0) | {"next": follow}
 
-    def _has(self, run: str) -> bool:
-        return bool(self.project.waiting(run))
-
     def _trouble(self, run: str) -> Reply:
         """Return the end of the log of a search that ended before its work was done."""
-        job = f"search-{run}"
+        job, known = f"search-{run}", run in self.project.runs()
         if self.jobs.is_alive(job) or job not in self.jobs.register.noted():
             return {}
-        if run in self.project.runs() and self.project.ended(self.project.run(run)):
-            return {}
-        return {"log": self.jobs.last_lines(job)}
+        ended = known and self.project.ended(self.project.run(run))
+        return {} if ended else self.project.shown(job, {"log": self.jobs.last_lines(job)})
 
 
 def _options(values: Mapping[str, Any]) -> list[str]:

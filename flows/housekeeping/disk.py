@@ -11,6 +11,7 @@ from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.storage import share_file
 from flows.search.runs import at_work, find_run
+from flows.text_split import forget_runs
 from tasks.in_use import caches_are_read
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
@@ -65,6 +66,7 @@ def remove_runs(state: State, names: list[str]) -> list[dict[str, Any]]:
     gone = [_run(state, name) for name in names]
     for name in names:
         shutil.rmtree(state.run(name))
+    forget_runs(state, names)
     return gone
 
 

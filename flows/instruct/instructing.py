@@ -88,7 +88,7 @@ def instruct(params: InstructParams, state: State) -> dict[str, Any]:
     corpora = [load_corpus(ref, cache=store) for ref in params.references]
     texts = [text for corpus in corpora for text in corpus.documents]
     with _session(params, state) as session:
-        who = f"{session.kind} {session.spec.model} {without_login(_address(session) or '')}"
+        who = _who(session)
         file = state.root / "instruct" / "answers.sqlite"
         with Answers(file, who, _asker(session), report) as answers:
             found = select(threads, wanted, answers, references=texts, unusable=unusable)
@@ -163,6 +163,17 @@ def _session(params: InstructParams, state: State) -> Iterator[DesignerSession]:
         yield session
     finally:
         session.close()
+
+
+def _who(session: DesignerSession) -> str:
+    """Whose answers they are: another one's are not taken."""
+    place: object = ""
+    if session.mailbox is not None:
+        place = session.mailbox.folder
+    elif session.kind == "openai":
+        # Without a name, whatever it serves: it is not asked where all answers are known.
+        place = without_login(_address(session) or "")
+    return f"{session.kind} {session.spec.model} {place}"
 
 
 def _address(session: DesignerSession) -> str | None:

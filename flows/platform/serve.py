@@ -3,7 +3,7 @@
 Run as ``python -P -m flows.platform.serve prefect --port 4200``. All but the address is passed in
 its environment, since other users can read a command line:
 ``PREFECT_SERVER_API_AUTH_STRING`` (Prefect) or ``AUTOPRUNE_MLFLOW_LOGIN`` (MLflow), each
-``name:password``.
+``name:password``, and ``AUTOPRUNE_MLFLOW_STORE``, the address of MLflow's database.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from flows.platform.guard import LOOPBACK, App, Enforced, Guard, own_origins
 HOSTS_VARIABLE = "AUTOPRUNE_SERVER_HOSTS"
 PREFECT_AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
 MLFLOW_AUTH_VARIABLE = "AUTOPRUNE_MLFLOW_LOGIN"
+# Address of MLflow's database, which may hold a password.
+MLFLOW_STORE_VARIABLE = "AUTOPRUNE_MLFLOW_STORE"
 # Same as in `prefect server start`.
 KEEP_ALIVE_SECONDS = 5
 
@@ -32,7 +34,6 @@ def main() -> int:
     parser.add_argument("server", choices=("prefect", "mlflow"))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--backend-store-uri", help="of MLflow")
     parser.add_argument("--default-artifact-root", help="of MLflow")
     parser.add_argument("--artifacts-destination", help="of MLflow", default="./mlartifacts")
     given = parser.parse_args()
@@ -105,8 +106,9 @@ def _mlflow(given: argparse.Namespace) -> App:
     """Return MLflow's application, set up as by `mlflow server`, in this process alone."""
     from mlflow.server import constants
 
+    store = os.environ.pop(MLFLOW_STORE_VARIABLE)
     os.environ |= {
-        constants.BACKEND_STORE_URI_ENV_VAR: given.backend_store_uri,
+        constants.BACKEND_STORE_URI_ENV_VAR: store,
         constants.ARTIFACT_ROOT_ENV_VAR: given.default_artifact_root,
         constants.ARTIFACTS_DESTINATION_ENV_VAR: given.artifacts_destination,
         constants.SERVE_ARTIFACTS_ENV_VAR: "true",
@@ -120,7 +122,7 @@ def _mlflow(given: argparse.Namespace) -> App:
     from mlflow.server.handlers import initialize_backend_stores
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    initialize_backend_stores(given.backend_store_uri, None, given.default_artifact_root)
+    initialize_backend_stores(store, None, given.default_artifact_root)
     from mlflow.server.fastapi_app import app
 
     return cast(App, app)

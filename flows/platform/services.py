@@ -19,7 +19,11 @@ from flows.platform.environment import (
 from flows.platform.login import AUTH_VARIABLE, MLFLOW_VARIABLES, own_login
 from flows.platform.pools import POOL, worker_path
 from flows.platform.processes import folder, register_of
-from flows.platform.serve import MLFLOW_AUTH_VARIABLE, PREFECT_AUTH_VARIABLE
+from flows.platform.serve import (
+    MLFLOW_AUTH_VARIABLE,
+    MLFLOW_STORE_VARIABLE,
+    PREFECT_AUTH_VARIABLE,
+)
 from tasks.addresses import basic, request_to
 from tasks.state import HOME_VARIABLE, PAGE_VARIABLE, State
 
@@ -120,11 +124,12 @@ def mlflow_server(state: State, port: int) -> Service:
     """The MLflow server on this machine, over the same SQLite file that searches write to."""
     url = f"http://127.0.0.1:{port}"
     login = own_login(state)
-    words = (*SERVE, "mlflow", "--port", str(port), "--backend-store-uri", state.tracking_uri)
+    words = (*SERVE, "mlflow", "--port", str(port))
     places = ("--default-artifact-root", state.artifacts.as_uri())
     environment = _environment(state, mlflow_server_environment(os.environ)) | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         MLFLOW_AUTH_VARIABLE: login,
+        MLFLOW_STORE_VARIABLE: state.tracking_uri,
     }
     command = (sys.executable, *words, *places)
     return Service("mlflow", "MLflow server", command, environment, url, url, folder(state), login)

@@ -284,6 +284,8 @@ def _existing(tracker: Tracker, name: str, number: str, role: str) -> ModelVersi
     try:
         return tracker.client.get_model_version(name, number)
     except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         known = sorted(
             int(version.version)
             for version in tracker.client.search_model_versions(f"name = '{name}'")

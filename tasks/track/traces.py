@@ -25,7 +25,6 @@ STEP_TAG = "autoprune.step"
 # A prompt's beginning and end are kept: the context and the actual request.
 HEAD, TAIL = 6000, 3000
 PREVIEW = 300
-LINKS = 100
 SECRET_NAME = re.compile(r"(API_?KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?$", re.IGNORECASE)
 SECRET_SHAPE = re.compile(
     r"\b(sk|pk|hf|ghp|gho|xox[abp]|glpat|AKIA)[-_]?[A-Za-z0-9_-]{16,}"

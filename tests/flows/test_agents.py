@@ -378,5 +378,11 @@ def test_what_questions_keep_back_is_shown_after_the_end(
     if field:
         with pytest.raises(UsageError, match="its questions show less than this"):
             project.require_open("night", *CONTROLS)
+        monkeypatch.setattr(Project, "runs", lambda _: ["night"])
+        # Nor by way of its log; that of another job is shown.
+        reply = {"status": "working", "log": ["C1 abs(W): perplexity 3"]}
+        assert project.shown("search-night", reply) == {"status": "working"}
+        assert project.shown("compare-1", reply) == reply
         monkeypatch.setattr(Project, "ended", lambda *_: "candidates")
+        assert project.shown("search-night", reply) == reply
     project.require_open("night", *CONTROLS)

@@ -11,7 +11,12 @@ import pytest
 import yaml
 
 from flows.platform.login import AUTH_VARIABLE
-from flows.platform.serve import HOSTS_VARIABLE, MLFLOW_AUTH_VARIABLE, PREFECT_AUTH_VARIABLE
+from flows.platform.serve import (
+    HOSTS_VARIABLE,
+    MLFLOW_AUTH_VARIABLE,
+    MLFLOW_STORE_VARIABLE,
+    PREFECT_AUTH_VARIABLE,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -48,6 +53,9 @@ def test_both_servers_stand_behind_the_guard_and_ask_for_a_login_that_must_be_se
         environment = services[name]["environment"]
         assert environment[variable].startswith("autoprune:${AUTOPRUNE_PASSWORD:?")
         assert {"prefect", "mlflow"} <= set(environment[HOSTS_VARIABLE].split(","))
+    # Other users of the machine read command lines.
+    assert not any("PASSWORD" in service.get("command", "") for service in services.values())
+    assert "${POSTGRES_PASSWORD}" in services["mlflow"]["environment"][MLFLOW_STORE_VARIABLE]
     worker = services["worker"]["environment"]
     assert worker[AUTH_VARIABLE] == services["prefect"]["environment"][PREFECT_AUTH_VARIABLE]
     assert worker["MLFLOW_TRACKING_PASSWORD"] == "${AUTOPRUNE_PASSWORD}"

@@ -63,6 +63,15 @@ def test_deleting_takes_named_runs_only_and_none_at_work(state: State) -> None:
     assert state.run_ids() == ["done"]
 
 
+def test_a_search_that_is_gone_leaves_no_split_that_it_looked_at(state: State) -> None:
+    folder = state.root / "fresh"
+    folder.mkdir()
+    for name, run in (("a", "cut"), ("b", "another")):
+        write_json(folder / f"{name}.json", {"text_split": 3, "sets": ["x"], "run": run})
+    remove_runs(state, ["cut"])
+    assert [path.name for path in folder.glob("*.json")] == ["b.json"]
+
+
 def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> None:
     mine = RunFiles.of(state, "done").winner / "model.safetensors"
     copy, other = (state.artifacts / name / "model.safetensors" for name in ("copy", "other"))

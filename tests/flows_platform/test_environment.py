@@ -33,3 +33,13 @@ def test_a_workers_runs_link_the_mlflow_server_that_up_started(
     register_of(state).add("mlflow", Running(me.pid, me.create_time(), at, ""))
     found = services.worker(state, "http://127.0.0.1:4200/api", 1).environment
     assert found[PAGE_VARIABLE] == at
+
+
+def test_the_password_of_a_database_is_on_no_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = "postgresql://me:secret@db/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    server = services.mlflow_server(State.open(tmp_path), 5000)
+    assert "secret" not in " ".join(server.command)
+    assert server.environment[services.MLFLOW_STORE_VARIABLE] == place

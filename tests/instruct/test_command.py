@@ -3,6 +3,7 @@
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from autoprune.instruct import Answer, Ask
 from benchmarks.forum import BENCHMARK, PLANTED, model_of_forum, write_forum
 from flows.cli import main
 from flows.evaluate.params import EvaluateParams
+from flows.instruct import instructing
 from flows.instruct.instructing import ask_in_files
 from tests.support.chat_server import Answer as Served
 from tests.support.chat_server import completion, obedient, serving
@@ -117,3 +119,18 @@ def test_questions_in_files_are_answered_in_any_order(tmp_path: Path) -> None:
     asking.join(60)
     assert got == {ask.step_id: f"to {ask.step_id}" for ask in asks}
     assert other.open_ids() == []
+
+
+def test_answers_are_those_of_one_folder_and_of_one_endpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def who(kind: str, folder: str | None = None) -> str:
+        spec = SimpleNamespace(model=None, base_url=None)
+        box = None if folder is None else SimpleNamespace(folder=folder)
+        session: Any = SimpleNamespace(kind=kind, spec=spec, mailbox=box)
+        return instructing._who(session)
+
+    assert who("files", "alice") != who("files", "bob")
+    before = {kind: who(kind) for kind in ("local", "openai")}
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert who("local") == before["local"] and who("openai") != before["openai"]

@@ -108,6 +108,28 @@ def test_a_test_set_takes_young_threads_alone_and_eight_words_are_enough(tmp_pat
     assert every.rejected["contaminated"] == PLANTED["ten"] + PLANTED["nine"] and every.near == 0
 
 
+def test_a_copy_is_known_by_posts_that_were_left_out_but_not_by_unanswered_ones(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {"id": "old", "date": "2020-05-01", "posts": ["How many is 12 plus 30?", "It is 42."]},
+        {"id": "again", "date": "2024-05-01", "posts": ["How many is 12 plus 30?", "It is 42."]},
+        {"id": "silent", "date": "2024-05-02", "posts": ["How many is 11 plus 30?"]},
+        {"id": "answered", "date": "2024-05-03", "posts": ["How many is 11 plus 30?", "It is 41."]},
+    ]
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked: list[str] = []
+    ask = one_by_one(
+        ScriptedDesigner(lambda request: asked.append(request.messages[-1].content) or "")
+    )
+    with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
+        found = select(read_threads(raw)[0], Wanted("test", since=date(2024, 1, 1)), answers)
+    assert (found.rejected["too_old"], found.rejected["duplicate"]) == (1, 1)
+    assert found.rejected["no_reply"] == 1
+    assert asked and all("11 plus 30" in question for question in asked)
+
+
 def test_live_takes_the_window_that_ends_last_and_says_its_age(tmp_path: Path) -> None:
     young, _ = selected(tmp_path, Counting(), Wanted("test", since=date(2024, 1, 1)))
     windows = tmp_path / "windows"

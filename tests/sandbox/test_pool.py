@@ -2,6 +2,9 @@
 
 import math
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 
 from autoprune.candidate import Candidate
+from sandbox.errors import SandboxUnavailableError
 from sandbox.limits import Limits
 from sandbox.pool import Pool
 from tasks import prune, sandbox_scorer
@@ -37,6 +41,25 @@ def test_with_none_kept_ready_as_many_are_made_as_are_taken(taken: int) -> None:
     # Waits for one that is being made.
     pool.close()
     assert len(made) == taken and all(one.closed == 1 for one in made)
+
+
+def test_all_who_wait_hear_that_none_can_be_made() -> None:
+    asked = threading.Event()
+
+    def make() -> Any:
+        asked.wait(20)
+        raise SandboxUnavailableError("the daemon is away")
+
+    pool = Pool(make, 0, 1.0)
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(pool.take) for _ in range(2)]
+        while pool._wanted < 2:
+            time.sleep(0.01)
+        asked.set()
+        for one in waiting:
+            with pytest.raises(SandboxUnavailableError, match="the daemon is away"):
+                one.result(timeout=20)
+    pool.close()
 
 
 def test_no_more_are_kept_ready_than_are_used_or_cores_are_there(

@@ -154,6 +154,10 @@ class _Parser:
                 return Node("neg", "", (mixed,)) if negative else mixed
         if digit:
             raise UnreadableAnswerError("two numbers side by side")
+        last = node.parts[-1] if node.kind in ("mul", "div") else node
+        if last is not node and last.kind == "number" and factor.kind == "div" and not bracketed:
+            # Such as 2\\cdot1\\frac12: three, or one?
+            raise UnreadableAnswerError("a mixed number in a product")
         return Node("mul", "", (node, factor))
 
     def _signed(self) -> Node:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from autoprune.errors import PrerequisiteError
@@ -94,9 +95,12 @@ class SymbolicChecker:
         self._child = child
         if self._read_line(child, _START_SECONDS) != b"ready":
             self._stop()
-            raise PrerequisiteError(
-                "the symbolic answer check did not start; install sympy (`pip install sympy`)"
+            follow = (
+                "install sympy (`pip install sympy`)"
+                if find_spec("sympy") is None
+                else f"it had {_START_SECONDS:g} s; run again when the machine is less busy"
             )
+            raise PrerequisiteError(f"the symbolic answer check did not start; {follow}")
         return child
 
     def _stop(self) -> None:

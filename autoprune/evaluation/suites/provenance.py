@@ -9,12 +9,14 @@ import autoprune
 from autoprune.digest import digest_json
 from autoprune.models.loading import LoadedModel
 from autoprune.text.beginning import beginning_rule
+from autoprune.text.windows import backend_rules
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
     """Digest of everything that turns text into tokens: vocabulary, merges, special tokens."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
+    rules: Any = backend_rules(tokenizer)
+    if rules is None:
+        rules = sorted(tokenizer.get_vocab().items())
     special = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
     return digest_json([type(tokenizer).__name__, rules, special])
 

@@ -152,6 +152,7 @@ class RowContext:
         more: dict[str, Any] = {"items": len(items)}
         if strata:
             value, interval = bootstrap_strata(items, strata, seed=self.seed)
+            interval = interval if interval and interval[0] < interval[1] else None
             more[STRATA] = list(strata)
         elif not differences and set(items) <= {0.0, 1.0}:
             value, interval = sum(items) / len(items), wilson(items.count(1.0), len(items))

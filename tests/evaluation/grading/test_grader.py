@@ -73,6 +73,9 @@ DIFFERENT = [
     ("1/3", "0.333"),
     (r"-1\frac{1}{2}", r"-\frac{1}{2}"),
     ("2(1/2)", "5/2"),
+    # A mixed number in a product would be read as two factors.
+    (r"2\cdot1\frac12", "1"),
+    (r"6/1\frac12", "3"),
     ("50", "0.5"),
     (r"50\%", "0.5"),
     (r"50\%", "50"),

@@ -123,14 +123,22 @@ LIES = """\
 class Owned:
     """Stands for a sandbox: the files of a job must have an owner, who may be killed."""
 
+    let_go_of = 0
+
     def prune_layers(self, _: str, layers: Sequence[LayerInput], **__: Any) -> Rejected:
         assert all((layer.file.parent / OWNER_FILE).is_file() for layer in layers)
         return Rejected(Code.TIMEOUT, "late", 0.0)
 
+    def let_go(self) -> None:
+        self.let_go_of += 1
+
 
 def test_the_files_of_a_completion_have_an_owner(tmp_path: Path) -> None:
-    runner = ContainerCode(Owned(), tmp_path)  # type: ignore[arg-type]
+    box = Owned()
+    runner = ContainerCode(box, tmp_path)  # type: ignore[arg-type]
     assert runner.run("", "f", [[1], [2]], 1.0) == Returned("timeout")
+    # A solution's container is not kept: another one comes next.
+    assert box.let_go_of == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -64,6 +64,7 @@ def test_items_that_all_agree_are_no_certainty() -> None:
         assert (found.difference, found.distinguishable) == (-1.0, sure)
         assert (found.interval is None) != sure
     grouped = [CONTEXT.accuracy("group", [v] * 4, strata=[2, 2]) for v in (True, False)]
+    assert [row.interval for row in grouped] == [None, None]
     assert not compare_rows(*grouped).distinguishable
 
 
