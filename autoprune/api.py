@@ -185,6 +185,8 @@ def prune(
         CandidateRejectedError: If the runner rejects a program, or its weights miss the budget.
         AutopruneError: If the disk is full or the folder is not writable.
     """
+    if calibration_windows < 1:
+        raise UsageError(f"calibration_windows {calibration_windows}: give at least 1")
     if scheme is not None:
         plain = recipe == USUAL_RECIPE and pattern is None and sparsity is not None
         if not plain or (isinstance(sparsity, Budget) and sparsity.pattern is not None):
@@ -271,8 +273,11 @@ def _check_out(
     model: str | Path | LoadedModel, texts: list[str], out: str | Path | None, overwrite: bool
 ) -> None:
     if out is not None:
-        source = str(model.source.folder if isinstance(model, LoadedModel) else model)
-        check_target(str(out), source, texts, overwrite=overwrite, allow="pass overwrite=True")
+        # A GGUF file may lie beside what is written.
+        if isinstance(model, LoadedModel):
+            folder, file = model.source.folder, model.source.gguf_file
+            model = folder if file is None else folder / file
+        check_target(str(out), str(model), texts, overwrite=overwrite, allow="pass overwrite=True")
 
 
 def _of_source(loaded: LoadedModel, seed: int) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import random
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from transformers import AutoModelForCausalLM
 
 import autoprune
 from autoprune import Budget, Recipe
+from autoprune.api import _check_out
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
@@ -137,6 +140,15 @@ def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
     assert record["mask_digest"] == made.mask_digest
     with pytest.raises(UsageError, match="is the source itself"):
         autoprune.prune(out, "magnitude", 0.6, out=out, overwrite=True)
+    for how in ({"recipe": "wanda+recover"}, {"scheme": "depth"}):
+        with pytest.raises(UsageError, match="calibration_windows 0: give at least 1"):
+            autoprune.prune(out, sparsity=0.6, calibration_windows=0, **how)  # type: ignore[call-overload]
+    # A .gguf file may lie beside what is written; a folder is the source as a whole.
+    source = other.source
+    for file, fault in (("model.gguf", None), (None, "lies in the source")):
+        held = replace(other, source=replace(source, folder=tmp_path, gguf_file=file))
+        with pytest.raises(UsageError, match=fault) if fault else nullcontext():
+            _check_out(held, [], tmp_path / "beside", overwrite=False)
     again = autoprune.prune(out, "magnitude", 0.6, out=tmp_path / "again")
     with pytest.raises(UsageError, match="or pass overwrite=True"):
         autoprune.prune(out, "magnitude", 0.6, out=tmp_path / "again")

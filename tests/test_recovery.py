@@ -123,6 +123,9 @@ def test_an_update_of_low_rank_has_the_gradients_of_its_factors() -> None:
     torch.testing.assert_close([part.up.grad, part.down.grad], [up.grad, down.grad])
     part.take(None)
     assert part.up.grad is part.down.grad is None
+    # A master of a narrower type is a copy already, and one is enough.
+    half = Master.of(torch.nn.Parameter(start.bfloat16()))
+    assert LowRank.beside(half, 2, torch.Generator()).master is half.master
 
 
 @pytest.mark.parametrize("move", ["norms", "all"])

@@ -369,13 +369,13 @@ class Bench(ModelBench):
         if part not in self._predictions:
             dense, pruned = self.dense, self.copy()
             dense.restore()
-            self._predictions[part] = dense_predictions(
-                self.whole_model,
-                self.part(part),
-                report=self.report,
-                autocast=self._products_on(part),
-            )
-            pruned.restore()
+            try:
+                self._predictions[part] = dense_predictions(
+                    self.whole_model, self.part(part), report=self.report,
+                    autocast=self._products_on(part),
+                )  # fmt: skip
+            finally:
+                pruned.restore()
         return self._predictions[part]
 
     def close(self) -> None:

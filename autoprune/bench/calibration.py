@@ -93,7 +93,11 @@ class DocumentDraws:
 
     def statistics(self, bench: "ModelBench", windows: Tensor) -> DrawStatistics:
         """See :class:`Calibration`."""
-        return StoredStatistics(bench.store, bench.loaded, windows, self._expected, bench.report)
+        # As the bench reports at the time of a pass, since time limits come and go.
+        return StoredStatistics(
+            bench.store, bench.loaded, windows, self._expected,
+            lambda progress: bench.report(progress),
+        )  # fmt: skip
 
 
 class StoredStatistics:
@@ -131,12 +135,14 @@ class StoredStatistics:
     def require(self, needs: Collection[str]) -> Statistics:
         """See :class:`DrawStatistics`; the same object until more is needed."""
         if self._found is None or not self.covers(needs):
-            self._names |= frozenset(needs)
+            names = self._names | frozenset(needs)
             # Gram matrices take more memory than the model, so release the smaller set first.
             self._found = None
             self._found, self.cached = found_or_collected(
-                self._store, self._loaded, self._windows, needs=self._names, report=self._report
+                self._store, self._loaded, self._windows, needs=names, report=self._report
             )
+            # Only now: what cannot be collected must not be asked for again by others.
+            self._names = names
         return self._found
 
     def collect_anew(self) -> tuple[str, str, bool]:

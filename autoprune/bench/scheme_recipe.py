@@ -71,7 +71,7 @@ def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> dict[str, An
         plan = shapes.plan(model, windows, shapes.own_share(model, share))
     if plan.after == plan.before:
         what = f"a share of {share:g}" if budget.unit == "sparsity" else str(budget)
-        raise UsageError(f"{what} is too small for {scheme.text!r}")
+        raise UsageError(f"{what} is too small for {scheme.text!r}; take a larger one")
     return {} if budget.unit == "sparsity" else {"share": share, **found}
 
 

@@ -211,7 +211,8 @@ def _repairing(
         if tuning is not None:
             notes += tune_stretches(smaller, held.pop(), kept, windows, tuning, **options)
         if teacher is not None and how is not None:
-            moved = movable(smaller, masters_of(prunable_linears(smaller)), how, seed)
+            matrices = masters_of(prunable_linears(smaller)) if how.move == "all" else []
+            moved = movable(smaller, matrices, how, seed)
             notes += recover(smaller, teacher, moved, how, **options)
         return notes
 

@@ -136,7 +136,9 @@ def require_equal(dense: Path, compact: Path) -> int:
                 left.remove(name)
                 compared += 1
         if left:
-            raise AutopruneError(f"{', '.join(sorted(left))} did not come back from {compact}")
+            raise AutopruneError(
+                f"{', '.join(sorted(left))} did not come back from {compact}; keep the dense folder"
+            )
     return compared
 
 
@@ -260,7 +262,10 @@ def _metadata(shard: Path) -> dict[str, str]:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     if not is_compact(folder):
-        raise UsageError(f"{folder} is no compact checkpoint: it holds no {RECORD}")
+        raise UsageError(
+            f"{folder} is no compact checkpoint: it holds no {RECORD}; name a folder that "
+            "`autoprune compact` wrote"
+        )
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         known = record["format"] == FORMAT and record["version"] == VERSION
@@ -268,7 +273,10 @@ def _read_record(folder: Path) -> dict[str, Any]:
         card = record.get("card") is True
         files = {plain_name(name, folder / RECORD): str(digest) for name, digest in found}
     except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise DamagedFileError(f"{folder / RECORD} is not readable ({error})") from error
+        raise DamagedFileError(
+            f"{folder / RECORD} is not readable ({error}); write the folder again from the dense "
+            "one"
+        ) from error
     if not known:
         raise UsageError(
             f"{folder / RECORD} is of format {record['format']} {record['version']}; "

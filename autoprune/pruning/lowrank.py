@@ -34,7 +34,8 @@ class LowRank(Master):
         *experts, rows, columns = value.shape
         drawn = torch.randn(*experts, rank, columns, generator=generator) / columns**0.5
         up = torch.zeros(*experts, rows, rank, device=value.device)
-        base = value.to(torch.float32, copy=True)
+        # A master of another type is a copy already.
+        base = value.clone() if value.dtype == torch.float32 else part.master
         return cls(part.parameter, base, part.pruned, down=drawn.to(value.device), up=up)
 
     @property

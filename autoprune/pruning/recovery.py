@@ -26,6 +26,7 @@ from autoprune.pruning.plan import Precision, PruningPlan
 from autoprune.pruning.products import products_of
 from autoprune.pruning.teacher import Teacher, products_in, teach
 from autoprune.repair import ModelRecovery
+from autoprune.statistics.gradients import loss_scale
 
 # Steps between evaluations on held-out windows; PATIENCE evaluations without progress end it.
 CHECK_EVERY = 10
@@ -182,29 +183,34 @@ def _train(
     trained = [value for part in moved for value in part.trained]
     betas = (0.9, how.beta2)
     optimizer = torch.optim.AdamW(trained, lr=how.rate, betas=betas, fused=True)
-    order = _order(len(train.tokens), seed)
+    order, scale = _order(len(train.tokens), seed), loss_scale(model.dtype)
     with _frozen(model), gradients_of(moved):
         for step in range(how.steps):
             for group in optimizer.param_groups:
                 group["lr"] = how.rate_at(step)
             with torch.enable_grad(), products_of(model.device, model.dtype, precision):
                 numbers = islice(order, how.batch)
-                losses = [head.backward(train, number, 1.0 / how.batch) for number in numbers]
+                losses = [head.backward(train, number, scale / how.batch) for number in numbers]
             for part in moved:
-                part.take(part.parameter.grad)
+                part.take(_unscaled(part.parameter.grad, scale))
                 part.parameter.grad = None
             optimizer.step()
             for part in moved:
                 part.publish()
             if step % CHECK_EVERY == 0:
                 # Reading a loss waits for an accelerator, which should run ahead of this loop.
-                note = f"{float(sum(losses)):.3f} nats from dense at step {step + 1}"
+                distance = float(sum(losses)) / scale
+                note = f"{distance:.3f} nats from dense at step {step + 1}"
             report(Progress("recovery", step + 1, how.steps, note))
             if (step + 1) % CHECK_EVERY == 0 and judge.looks(step + 1) >= PATIENCE:
                 return step + 1
     if how.steps % CHECK_EVERY:
         judge.looks(how.steps)
     return how.steps
+
+
+def _unscaled(gradient: Tensor | None, scale: float) -> Tensor | None:
+    return gradient if gradient is None or scale == 1.0 else gradient.float() / scale
 
 
 class _Judge:

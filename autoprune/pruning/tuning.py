@@ -26,6 +26,7 @@ from autoprune.pruning.products import products_of
 from autoprune.pruning.regrow import Regrowth
 from autoprune.pruning.sharpness import uphill
 from autoprune.repair import BlockTuning
+from autoprune.statistics.gradients import loss_scale
 
 # Short averaging, since a block takes a few hundred steps at most.
 BETAS = (0.9, 0.95)
@@ -255,10 +256,14 @@ def _descend(
 
 def _slope(descent: Descent, number: int, products: Products) -> tuple[Tensor | None, ...]:
     """Gradients of the error on one batch; None for an expert that none of its tokens reached."""
+    wanted = [part.parameter for part in descent.parts]
+    scale = loss_scale(wanted[0].dtype)
     with torch.enable_grad(), products():
         loss = relative_error(descent.give(number), descent.goals[number])
-    wanted = [part.parameter for part in descent.parts]
-    return torch.autograd.grad(loss, wanted, allow_unused=True)
+    if scale == 1.0:
+        return torch.autograd.grad(loss, wanted, allow_unused=True)
+    found = torch.autograd.grad(loss * scale, wanted, allow_unused=True)
+    return tuple(None if one is None else one.float() / scale for one in found)
 
 
 def _sizes(parts: Sequence[Master]) -> list[float]:

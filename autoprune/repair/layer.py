@@ -197,7 +197,9 @@ def output_errors(difference: Tensor, gram: Tensor) -> Tensor:
 def damped(gram: Tensor, damp: float) -> Tensor:
     """``G + damp * mean(diag G) * I``; the identity when all inputs are dead."""
     level = damp * float(gram.diagonal().mean())
-    return gram + (level if level > 0 else 1.0) * torch.eye(len(gram)).to(gram)
+    found = gram.clone()
+    found.diagonal().add_(level if level > 0 else 1.0)
+    return found
 
 
 def damped_cholesky(problem: Problem, damp: float) -> tuple[Tensor, Tensor]:
@@ -207,7 +209,8 @@ def damped_cholesky(problem: Problem, damp: float) -> tuple[Tensor, Tensor]:
         UsageError: If even a damping of ten times the mean diagonal does not help.
     """
     gram, level = problem.gram, max(damp, 0.0)
-    while level <= LARGEST_DAMPING:
+    largest = max(LARGEST_DAMPING, damp)
+    while level <= largest:
         matrix = damped(gram, level) if level > 0 else gram
         factor, failed = torch.linalg.cholesky_ex(matrix)
         # A factor of a matrix that is singular to working precision exists but is worthless.
@@ -219,7 +222,7 @@ def damped_cholesky(problem: Problem, damp: float) -> tuple[Tensor, Tensor]:
             return matrix, factor
         level = level * ESCALATION if level > 0 else 1e-6
     raise UsageError(
-        f"the Gram matrix stays singular at a damping of {LARGEST_DAMPING:g}; "
+        f"the Gram matrix stays singular at a damping of {largest:g}; "
         "calibrate with more tokens or use the repair 'none'"
     )
 

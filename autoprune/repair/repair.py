@@ -90,13 +90,6 @@ class Repair:
         return frozenset[str]().union(*(part.needs for part in self.layer))
 
     @property
-    def moves_weights(self) -> bool:
-        """Whether kept weights may change."""
-        if self.block is not None or self.recovery is not None:
-            return True
-        return any(part.MOVES_WEIGHTS for part in self.layer)
-
-    @property
     def moves_vectors(self) -> bool:
         """Whether norms and biases may change."""
         return self.recovery is not None or (self.block is not None and self.block.norms)

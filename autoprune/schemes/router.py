@@ -56,7 +56,8 @@ class Router(Scheme):
     NAME: ClassVar[str] = "router"
     SOURCE: ClassVar[str] = "after SkipGPT, arXiv 2506.04179, with linear routers and thresholds"
     # 1: routers start from what each part's absence costs; those without steps skip whole parts.
-    VERSION: ClassVar[int] = 1
+    # 2: rates count every token alike, also where the last batch is shorter.
+    VERSION: ClassVar[int] = 2
 
     steps: int = 60
     rate: float = 0.02
@@ -316,8 +317,9 @@ def _rates(model: PreTrainedModel, windows: Tensor, weights: Tensor) -> Tensor:
     """Mean probability with which each router runs its part, on the dense model, [blocks, 2]."""
     stream, found = BlockStream(model, windows), []
     for own in weights:
-        seen = [torch.stack([score(h, one).sigmoid().mean() for one in own]) for h in stream.hidden]
-        found.append(torch.stack(seen).mean(0))
+        # By token: the last batch may be shorter.
+        seen = [torch.stack([score(h, one).sigmoid() for one in own]) for h in stream.hidden]
+        found.append(torch.cat([one.flatten(1) for one in seen], dim=1).mean(1))
         stream.advance()
     return torch.stack(found).cpu()
 
@@ -353,7 +355,7 @@ def _attach(block: nn.Module, decide: Decide) -> list[RemovableHandle]:
             if now[0] is None:
                 return output
             first = output[0] if isinstance(output, tuple) else output
-            runs = now[0][index].reshape(*first.shape[:-1], 1).to(first.dtype)
+            runs = now[0][index].reshape(*first.shape[:-1], 1).to(first)
             return (first * runs, *output[1:]) if isinstance(output, tuple) else first * runs
 
         return gate

@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from autoprune.models.structure import find_blocks
 from autoprune.progress import Progress, Report, silent
+from autoprune.statistics.gradients import loss_scale
 
 
 def taylor_products(
@@ -23,23 +24,41 @@ def taylor_products(
     """
     wanted = {id(p) for block in find_blocks(model) for p in block.parameters()}
     state = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    scale = loss_scale(model.dtype)
+    sums: dict[int, Tensor] = {}
+
+    def add(parameter: Tensor) -> None:
+        """Sum in float32 what float16 would lose."""
+        if parameter.grad is not None:
+            more = parameter.grad.float().div_(scale)
+            sums[id(parameter)] = sums[id(parameter)] + more if id(parameter) in sums else more
+            parameter.grad = None
+
+    hooks = []
     try:
         for parameter, _, _ in state:
             parameter.requires_grad_(id(parameter) in wanted)
             parameter.grad = None
+            if scale != 1.0 and id(parameter) in wanted:
+                hooks.append(parameter.register_post_accumulate_grad_hook(add))
         for number, window in enumerate(windows, 1):
             with torch.enable_grad():
                 ids = window[None].to(model.device)
                 logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
                 loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
-                torch.autograd.backward(loss)
+                torch.autograd.backward(loss * scale)
             report(Progress("gradients", number, len(windows)))
-        return {
-            name: torch.zeros_like(p) if p.grad is None else (p.detach() * p.grad).abs()
-            for name, p in model.named_parameters()
-            if id(p) in wanted
-        }
+        found = {}
+        for name, p in model.named_parameters():
+            if id(p) in wanted:
+                gradient = sums.get(id(p), p.grad)
+                found[name] = (
+                    torch.zeros_like(p) if gradient is None else (p.detach() * gradient).abs()
+                )
+        return found
     finally:
+        for hook in hooks:
+            hook.remove()
         for parameter, flag, gradient in state:
             parameter.requires_grad_(flag)
             parameter.grad = gradient

@@ -41,7 +41,7 @@ def gradient_norms(
     Raises:
         InfiniteGradientError: If a gradient was not finite.
     """
-    scale = HALF_SCALE if model.dtype == torch.float16 else 1.0
+    scale = loss_scale(model.dtype)
     parameters = {x.parameter: getattr(x.owner, x.attribute) for x in linears}
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     squares = {
@@ -72,6 +72,11 @@ def gradient_norms(
                 "bfloat16, float16 overflows above 65504"
             )
     return {x.name: x.orient(roots[x.parameter]).contiguous() for x in linears}
+
+
+def loss_scale(dtype: torch.dtype) -> float:
+    """Factor of a loss whose gradients are of this type; divide them by it in float32."""
+    return HALF_SCALE if dtype == torch.float16 else 1.0
 
 
 def _square_into(total: Tensor) -> Callable[[Tensor], None]:

@@ -117,7 +117,8 @@ class StreamJob:
         for name in skeleton.sources([x.parameter for x in skeleton.linears]):
             stored = checkpoint.entries[name].dtype
             coarsest = min(coarsest, stored, key=lambda kind: _MANTISSA.get(kind, 53))
-            if _MANTISSA.get(stored, 53) > _MANTISSA[self.dtype]:
+            coarser = _MANTISSA.get(stored, 53) > _MANTISSA.get(self.dtype, 53)
+            if coarser or torch.finfo(self.dtype).tiny > torch.finfo(stored).tiny:
                 raise UsageError(
                     f"{name} is stored as {stored}, and computing in {self.dtype} would round the "
                     "weights that stay; compute in float32"

@@ -4,14 +4,17 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from autoprune import Bench, Budget, Recipe
+from autoprune.bench import calibration
 from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.scoring import CandidateRejectedError, HostScorer
+from autoprune.bench.time_limit import OutOfTimeError, limited
 from autoprune.errors import DamagedStatisticsError, UsageError
 from autoprune.evaluation.kl import kl_to_dense
 from autoprune.recipe import Candidate
@@ -39,6 +42,48 @@ def test_dense_again_on_the_way_out_even_by_an_error(bench: Bench, recipe: str) 
         assert again.keep.keys() == outcome.keep.keys() == {x.name for x in bench.layers}
         assert all(torch.equal(again.keep[name], mask) for name, mask in outcome.keep.items())
         assert again.mask_digest == outcome.mask_digest
+
+
+def test_what_cannot_be_collected_is_not_asked_for_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected = calibration.found_or_collected
+
+    def some(*args: Any, needs: Any, **rest: Any) -> Any:
+        if "grad_norm" in needs:
+            raise UsageError("a gradient is infinite")
+        return collected(*args, needs=needs, **rest)
+
+    monkeypatch.setattr(calibration, "found_or_collected", some)
+    with pytest.raises(UsageError, match="infinite"):
+        bench.measure("gblm", 0.5)
+    assert bench.measure("wanda", 0.5).perplexity > 0
+
+
+def test_a_time_limit_is_that_of_the_pass_and_no_other(bench: Bench) -> None:
+    made = bench.statistics_of(0)
+    with limited(bench, 1e-9), pytest.raises(OutOfTimeError):
+        made.require({"x_norm"})
+    # Made under a limit, they may be extended after it.
+    bench._statistics = None
+    with limited(bench, 60.0):
+        later = bench.statistics_of(0)
+    assert later.require({"x_norm", "x_max"})
+
+
+def test_a_stopped_pass_of_the_dense_model_leaves_the_pruned_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with bench.pruned("wanda", 0.5):
+        before = weights(bench)
+        with monkeypatch.context() as patch:
+            patch.setattr("autoprune.bench.bench.dense_predictions", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                bench.evaluate("selection", kl=True)
+        assert same(before, weights(bench))
 
 
 def test_products_are_rounded_on_selection_text_alone(bench: Bench) -> None:

@@ -62,10 +62,11 @@ def normal_equations(weight: Tensor, keep: Tensor, gram: Tensor, damp: float) ->
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 0.97])
 @pytest.mark.parametrize("form", ["kept", "pruned", "auto"])
-def test_mrp_forms_equal_the_normal_equations(share: float, form: str) -> None:
+@pytest.mark.parametrize("damp", [0.01, 20.0])
+def test_mrp_forms_equal_the_normal_equations(share: float, form: str, damp: float) -> None:
     weight, keep, stats = make_problem(7, 24, share, seed=1)
-    repaired = Repair.parse(f"mrp:damp=0.01,form={form}").repair(weight, keep, stats)
-    reference = normal_equations(weight, keep, stats["gram"], 0.01)
+    repaired = Repair.parse(f"mrp:damp={damp:g},form={form}").repair(weight, keep, stats)
+    reference = normal_equations(weight, keep, stats["gram"], damp)
     assert torch.allclose(repaired.weight, reference, rtol=1e-7, atol=1e-9)
     assert torch.equal(repaired.keep, keep) and repaired.notes == ()
 
@@ -376,13 +377,12 @@ def test_a_shared_factor_is_never_taken_for_another_matrix() -> None:
 
 def test_a_repair_knows_its_parts_and_what_they_touch() -> None:
     swaps, fit = SparseSwaps(), Mrp()
-    assert Repair().text == "none" and not Repair().acts and not Repair().moves_weights
+    assert Repair().text == "none" and not Repair().acts
     assert Repair((Plain(),)) == Repair()
     walking = Repair((swaps, fit), order="block by block")
     assert walking == Repair.parse("walk:sparseswaps+mrp")
     assert [part.NAME for part in walking.parts] == ["walk", "sparseswaps", "mrp"]
-    assert walking.moves_weights and not Repair((swaps,)).moves_weights
-    assert Repair.parse("ebft").moves_weights and Repair.parse("ebft").walks
+    assert Repair.parse("ebft").walks
     with pytest.raises(UsageError, match="lose what 'mrp' does"):
         Repair((fit, swaps))
 

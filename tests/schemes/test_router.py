@@ -15,6 +15,7 @@ from autoprune.models.structure import find_blocks
 from autoprune.schemes import Gate, Router, build_scheme, shrink, skipped_computations
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.router import (
+    _rates,
     cut,
     first_scores,
     losses_without_parts,
@@ -174,6 +175,15 @@ def test_without_steps_the_parts_that_cost_least_are_skipped() -> None:
     logits(made)
     counts = skipped_computations(made)
     assert counts is not None and 2 * counts.skipped == counts.taken == 6 * TEXT.numel()
+
+
+def test_every_window_counts_alike_in_the_rates_of_a_part() -> None:
+    model, windows = tiny_model("llama", num_hidden_layers=2), random_windows(5, 24)
+    hidden = model.config.hidden_size
+    drawn = torch.randn(2, 2, hidden + 1, generator=torch.Generator().manual_seed(3))
+    whole = _rates(model, windows, drawn)
+    each = torch.stack([_rates(model, window[None], drawn) for window in windows]).mean(0)
+    torch.testing.assert_close(whole, each, rtol=1e-4, atol=1e-6)
 
 
 def test_thresholds_lie_amid_gaps_and_rates_are_shifted_to_their_mean() -> None:

@@ -1,5 +1,9 @@
 """Streamed statistics equal those of hooks on the whole model, in every family."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +11,9 @@ from torch import Tensor
 from autoprune.errors import AutopruneError, InfiniteGradientError, UnknownNameError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import prunable_linears
+from autoprune.pruning.masters import Master
+from autoprune.pruning.tuning import _slope
+from autoprune.schemes.taylor import taylor_products
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.statistics.statistics import ALL, BASIC, collect_statistics
 from tests.support.tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
@@ -100,6 +107,28 @@ def test_gradients_of_float16_neither_vanish_nor_overflow_unseen() -> None:
         weight.data.mul_(factor)
     with pytest.raises(InfiniteGradientError, match="load the model in float32 or bfloat16"):
         collect_statistics(model, windows, needs={"grad_norm"})
+
+
+def test_first_order_importance_and_tuning_in_float16_do_not_vanish() -> None:
+    model, windows = tiny_model("llama", num_hidden_layers=1).half(), random_windows(2, 10)
+    for weight in (model.get_output_embeddings().weight, model.model.norm.weight):
+        weight.data.mul_(1e-3)
+    exact = tiny_model("llama", num_hidden_layers=1)
+    exact.load_state_dict(model.state_dict())
+    flags = [p.requires_grad for p in model.parameters()]
+    found, wanted = (taylor_products(one, windows) for one in (model, exact))
+    assert [p.requires_grad for p in model.parameters()] == flags
+    assert all(p.grad is None for p in model.parameters())
+    for name, true in wanted.items():
+        assert float((found[name] - true).norm()) <= 0.02 * float(true.norm()), name
+    # Hidden states of size 1e3 give block tuning gradients below float16's smallest number.
+    weight = torch.nn.Parameter(torch.eye(8, dtype=torch.float16))
+    goal = torch.full((4, 4096, 8), 1e3, dtype=torch.float16)
+    given: Any = SimpleNamespace(
+        parts=[Master.of(weight)], goals=[goal], give=lambda _: (goal * 1.01) @ weight
+    )
+    (slope,) = _slope(given, 0, nullcontext)
+    assert slope is not None and slope.dtype == torch.float32 and bool((slope != 0).all())
 
 
 def test_gradients_are_freed_and_flags_restored() -> None:

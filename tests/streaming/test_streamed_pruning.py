@@ -261,6 +261,10 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     coarse = replace(job_of(source), dtype=torch.bfloat16)
     with pytest.raises(UsageError, match="would round"):
         prune_streamed(coarse, out)
+    # Finer, and yet small weights of bfloat16 would be lost.
+    brain = saved(tmp_path / "brain", "llama", dtype=torch.bfloat16)
+    with pytest.raises(UsageError, match="would round"):
+        prune_streamed(replace(job_of(brain), dtype=torch.float16), out)
     assert not out.exists()
 
 
