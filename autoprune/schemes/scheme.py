@@ -17,6 +17,7 @@ from autoprune.schemes.expert_parts import only_experts, slice_experts
 from autoprune.schemes.hidden import projected, slice_hidden
 from autoprune.schemes.plan import SchemePlan
 from autoprune.schemes.surgery import (
+    on_meta,
     remove_blocks,
     replace_weights,
     require_removable,
@@ -105,6 +106,11 @@ class Scheme(TextForm, ABC):
         """
         for step in plan.steps:
             require_removable(model, step.blocks)
+            if any(step.neurons) or any(step.groups) or any(step.experts):
+                # First without weights: what the configuration cannot say is refused there.
+                twin = on_meta(model)
+                slice_units(twin, step.neurons, step.groups)
+                slice_experts(twin, step.experts)
             replace_weights(model, step.weights)
             slice_units(model, step.neurons, step.groups)
             slice_experts(model, step.experts)

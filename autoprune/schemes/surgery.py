@@ -103,13 +103,11 @@ def require_reopens(model: PreTrainedModel) -> None:
     config = copy.deepcopy(model.config)
     try:
         config.validate()
+        twin = on_meta(model)
     except (StrictDataclassError, ValueError) as error:
         raise AutopruneError(
             f"{type(config).__name__} refuses this shape: {reason_of(error)}; take another share"
         ) from error
-    with quiet_transformers(), torch.device("meta"):
-        twin = type(model)._from_config(config)
-        narrow_blocks(twin)
     built = {name: tuple(value.shape) for name, value in twin.state_dict().items()}
     have = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for name in sorted(built.keys() | have.keys()):
@@ -120,6 +118,14 @@ def require_reopens(model: PreTrainedModel) -> None:
                 "transformers opens it; this family cannot be made smaller so"
             )
     _require_constants(model, twin)
+
+
+def on_meta(model: PreTrainedModel) -> PreTrainedModel:
+    """What the model's configuration builds, without weights."""
+    with quiet_transformers(), torch.device("meta"):
+        twin = type(model)._from_config(copy.deepcopy(model.config))
+        narrow_blocks(twin)
+    return twin
 
 
 def _require_constants(model: PreTrainedModel, twin: PreTrainedModel) -> None:

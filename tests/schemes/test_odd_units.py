@@ -68,3 +68,14 @@ def test_heads_that_are_subtracted_in_pairs_stay(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(logits(model, WINDOWS), dense)
     shrink(model, build_scheme("width:parts=mlp"), 0.3, WINDOWS)
     assert find_blocks(model)[0].mlp.down_proj.in_features < 24
+
+
+def test_a_shape_that_no_configuration_can_say_is_refused_before_anything_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The size of its heads follows from their number, so that none can go.
+    model = odd_model("StableLmConfig", monkeypatch, num_key_value_heads=4)
+    dense = logits(model)
+    with pytest.raises(AutopruneError, match=r"refuses this shape|cannot say this shape"):
+        shrink(model, build_scheme("width:score=magnitude,fit=false"), 0.3)
+    assert torch.equal(logits(model), dense)
