@@ -45,7 +45,7 @@ def contrasts(cells: Cells, subject: str, rivals: Sequence[str]) -> dict[str, Di
         rivals: Arms, or several joined by commas: the one with the best mean is taken.
     """
     found = {}
-    for rival in dict.fromkeys(_better(cells, names.split(",")) for names in rivals):
+    for rival in dict.fromkeys(_better(cells, subject, names.split(",")) for names in rivals):
         pairs = [
             (_log(cells[subject, seed]), _log(cell))
             for (arm, seed), cell in sorted(cells.items())
@@ -112,11 +112,15 @@ def reference_of(cells: Cells) -> str:
     return str(next(iter(cells.values())).get("reference", "Wanda"))
 
 
-def _better(cells: Cells, names: Sequence[str]) -> str:
-    """The arm with the lowest mean log perplexity on sealed text, by the reference's."""
+def _better(cells: Cells, subject: str, names: Sequence[str]) -> str:
+    """The arm with the lowest mean log perplexity on sealed text, by the reference's.
+
+    Over the seeds that all of them and the subject have: others may have been harder.
+    """
+    common = set.intersection(*({n for arm, n in cells if arm == a} for a in (subject, *names)))
 
     def centre(name: str) -> float:
-        values = [ratio(cell, "sealed") for (arm, _), cell in cells.items() if arm == name]
+        values = [ratio(cells[name, seed], "sealed") for seed in sorted(common)]
         known = [math.log(value) for value in values if value]
         return mean(known) if known else math.inf
 

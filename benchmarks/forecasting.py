@@ -230,7 +230,7 @@ def questions(
                 _shown(context, rest, seed, known.spec.reference),
                 "pair",
                 Focus(recipes=[first, second]),
-                lessons=known.lessons if context.startswith("graph") else {},
+                lessons=_lessons(context, known.lessons),
                 reasons=context.startswith("graph"),
             )
             request = ChatRequest(rendered.messages, 16, 0.0, seed, GRAMMAR)
@@ -241,6 +241,13 @@ def _shown(context: str, rest: Graph, seed: int, reference: str) -> Graph:
     if context == "nothing":
         return Graph()
     return permuted(rest, seed, {reference}) if context == "graph-permuted" else rest
+
+
+def _lessons(context: str, known: Mapping[str, tuple[int, int]]) -> Mapping[str, tuple[int, int]]:
+    """How often each lesson helped and hurt, which follows from results; in a placebo, never."""
+    if context == "graph-permuted":
+        return dict.fromkeys(known, (0, 0))
+    return known if context == "graph" else {}
 
 
 def scene_of(spec: SearchSpec, tokens: int) -> Scene:

@@ -99,7 +99,9 @@ def arm_of(spec: SearchSpec) -> str:
 
 def _summary(search: Search) -> dict[str, Any]:
     best = search.best
-    reference = next(e for e in search.entries if e.alias == search.spec.reference)
+    # Names hold no spaces; a scheme's text may.
+    named = search.spec.reference.replace(" ", "")
+    reference = next(e for e in search.entries if e.alias == named)
     designed = [e for e in search.entries if not e.is_baseline]
     statuses = [e.status for e in designed]
     asked = [h for h in search.history() if h["step"]["kind"] == "Propose"]

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from autoprune.design.graph import Graph
+from autoprune.design.shown import permuted
 from autoprune.search import Search, SearchBudget
 from autoprune.search.search import LOG_FILE
 from benchmarks import forecasting, known_log
@@ -67,6 +69,28 @@ def test_no_question_knows_its_answer_and_contexts_differ(known: KnownLog) -> No
         assert "Reasons tested" not in listed and "Reasons tested" in graph
         assert graph != shuffled and len(listed) > 2 * len(nothing)
         assert nothing.rpartition("Two more")[2] == shuffled.rpartition("Two more")[2]
+
+
+def test_a_placebo_holds_no_true_fact_on_the_winner(known: KnownLog) -> None:
+    margins = [n for n in known.graph.of_kind("observation") if "versus" in n.body]
+    assert margins
+    shown = permuted(known.graph, 0, {known.spec.reference})
+    assert not any("versus" in node.body for node in shown.nodes.values())
+    # What a lesson did follows from results as well.
+    assert forecasting._lessons("graph-permuted", {"L1": (2, 1)}) == {"L1": (0, 0)}
+    assert forecasting._lessons("graph", {"L1": (2, 1)}) == {"L1": (2, 1)}
+    assert forecasting._lessons("list", {"L1": (2, 1)}) == {}
+
+
+def test_a_skipped_recipe_of_a_placebo_names_no_best_one() -> None:
+    graph = Graph()
+    graph.add("C1", "mechanism", {"formula": "abs(W)"})
+    body = {"status": "skipped", "detail": "unlikely to come within reach of C5"}
+    graph.add("C1.skipped", "result", body)
+    graph.link("C1.skipped", "tests", "C1")
+    placebo = permuted(graph, 0)
+    assert placebo.nodes["C1.skipped"].body["detail"] == ""
+    assert graph.nodes["C1.skipped"].body["detail"]
 
 
 def test_a_record_asks_the_same_questions_of_another_reader(

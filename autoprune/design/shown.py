@@ -119,6 +119,8 @@ def permuted(
     moved = {n.alias for alias in measured for n in graph.sources(alias, "tests")}
     # Facts on figures that no recipe has now.
     moved |= {f"{alias}.elsewhere" for alias in measured if alias not in holder}
+    # What the winner of a finished search is compared with: true of the figures that it had.
+    moved |= {node.alias for node in graph.of_kind("observation") if "versus" in node.body}
     found = Graph()
     for node in graph.nodes.values():
         if node.alias not in moved:
@@ -144,6 +146,9 @@ def _renamed(node: Node, holder: Mapping[str, str]) -> dict[str, Any]:
     owner, _, what = node.alias.rpartition(".")
     if what == "elsewhere" and owner in holder:
         body["text"] = f"{holder[owner]}:{str(body['text']).partition(':')[2]}"
+    if body.get("status") == "skipped":
+        # It names the best recipe of the true figures.
+        body["detail"] = ""
     return body
 
 

@@ -13,8 +13,10 @@ from autoprune.evaluation.intervals import wilson
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.paired import rank_correlation
 
-# Forecasts beyond this, in nats, are clipped to it.
+# Changes beyond this, in nats, are clipped to it, forecast or measured.
 LARGEST = 1.0
+# No forecast is of a larger gain: a share of the perplexity.
+LEAST = -0.9
 JUDGED = ("right", "wrong")
 
 
@@ -79,7 +81,7 @@ def graded_forecasts(archive: Archive, graph: Graph) -> Forecasts | None:
     hits = sum((stated < 0) == (found < 0) for stated, found in pairs)
     better = sum(found < 0 for found in measured)
     count = len(pairs)
-    errors = [abs(stated - found) for stated, found in pairs]
+    errors = [abs(math.expm1(stated) - math.expm1(found)) for stated, found in pairs]
     verdicts = [
         (entry.prediction.direction, verdict_of(graph, entry.alias))
         for entry in archive.designed()
@@ -95,21 +97,23 @@ def graded_forecasts(archive: Archive, graph: Graph) -> Forecasts | None:
         hits=hits,
         base=max(better, count - better),
         interval=wilson(hits, count),
-        forecast=math.fsum(forecast) / count,
-        measured=math.expm1(math.fsum(map(math.log1p, measured)) / count),
+        forecast=math.expm1(math.fsum(forecast) / count),
+        measured=math.expm1(math.fsum(measured) / count),
         error=statistics.median(errors),
         correlation=rank_correlation((forecast, measured)),
     )
 
 
 def _graded(archive: Archive, entry: Entry) -> tuple[float, float] | None:
+    """Stated and measured change, both in nats and at most :data:`LARGEST`."""
     prediction = entry.prediction
     if prediction is None or prediction.change is None or 2 not in entry.results:
         return None
     if entry.duplicate_of is not None or prediction.versus not in archive:
         return None
     found = archive.compare(entry, archive[prediction.versus], fitness="perplexity")
-    return None if found is None else (prediction.change, math.expm1(min(found.mean, LARGEST)))
+    stated = math.log1p(max(prediction.change, LEAST))
+    return None if found is None else (min(stated, LARGEST), min(found.mean, LARGEST))
 
 
 def breakthroughs(entries: Iterable[Entry], first: float) -> list[Entry]:

@@ -151,12 +151,18 @@ def _relative_error(archive: Archive, entry: Entry) -> float | None:
     """
     reference = archive.reference_entry()
     if entry.is_program:
-        reference = next((e for e in archive if e.is_program and e.validation is not None), None)
+        # One that was rejected has none.
+        programs = (e for e in archive if e.is_program and e.validation is not None)
+        reference = next((e for e in programs if _error_of(e)), None)
     both = (entry, reference) if reference is not None else (entry,)
-    errors = [e.validation.reconstruction_error if e.validation else None for e in both]
+    errors = [_error_of(e) for e in both]
     if len(errors) < 2 or errors[0] is None or not errors[1]:
         return None
     return errors[0] / errors[1]
+
+
+def _error_of(entry: Entry) -> float | None:
+    return entry.validation.reconstruction_error if entry.validation else None
 
 
 def _cut(value: float) -> float:

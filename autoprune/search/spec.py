@@ -264,8 +264,8 @@ class SearchSpec(_Frozen, SearchSettings):
             )
         if self.schemes and (self.pattern != "unstructured" or self.groups != ("row",)):
             raise ValueError(
-                f"schemes leave no zeros: the pattern is unstructured and not {self.pattern}, and "
-                "no weights compete"
+                f"schemes leave no zeros and no weights compete: pattern {self.pattern}, groups "
+                f"{', '.join(self.groups)}; leave both out"
             )
         repairs = [Repair.parse(text) for text in (*self.solvers, self.solver, self.proxy)]
         for scheme, repair in product(map(build_scheme, self.schemes), repairs):

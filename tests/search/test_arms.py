@@ -179,9 +179,9 @@ def test_a_permuted_graph_holds_the_same_results_and_judges_by_them(tmp_path: Pa
     # Recipes, reasons, origins and rejections stay.
     for kind in ("mechanism", "hypothesis", "code", "lesson"):
         assert list(graph.of_kind(kind)) == list(found.of_kind(kind))  # type: ignore[arg-type]
-    assert [e for e in graph.edges if e.kind == "derives_from"] == [
-        e for e in found.edges if e.kind == "derives_from"
-    ]
+    # Not how sure the winner is, which is true of the figures that it had.
+    origins = [e for e in graph.edges if e.kind == "derives_from" and ".margin" not in e.source]
+    assert origins == [e for e in found.edges if e.kind == "derives_from"]
     judged = 0
     for edge in found.edges:
         if edge.kind == "improves":

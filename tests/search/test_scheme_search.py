@@ -314,7 +314,7 @@ def test_schemes_are_not_mixed_with_what_leaves_zeros() -> None:
     assert "schemes" not in make_spec().to_json()
     for changes, says in (
         ({"starts": (RecipeSpec(metric="wanda"),)}, "starts of the one kind"),
-        ({"pattern": "2:4"}, "not 2:4"),
+        ({"pattern": "2:4"}, "pattern 2:4, groups row; leave both out"),
     ):
         with pytest.raises(ValueError, match=says):
             scheme_spec(**changes)
