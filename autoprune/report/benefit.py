@@ -111,7 +111,7 @@ def rounding(outcome: Outcome) -> str:
     if not outcome.measured_in:
         return ""
     return (
-        f"Its figures were measured in {outcome.measured_in}, before its weights were rounded to "
+        f"Its figures are of weights in {outcome.measured_in}, before they were rounded to "
         f"{outcome.dtype} on saving; autoprune evaluate measures the files"
     )
 

@@ -85,7 +85,7 @@ def test_card_and_report_state_size_speed_and_samples() -> None:
     rounded = dataclasses.replace(outcome, measured_in="float32")
     rounded_report = dataclasses.replace(report, outcome=rounded)
     for text in (" ".join(summary(rounded_report)), model_card(rounded_report, RECORD, "")):
-        assert "measured in float32, before its weights were rounded to F16" in text
+        assert "of weights in float32, before they were rounded to F16" in text
     as_before = dataclasses.replace(report, outcome=Outcome(200_000, 200_400, "F32"))
     assert "0.2 MB (F32) out, as large as the source." in " ".join(summary(as_before))
     card = model_card(report, RECORD, "")
