@@ -1,16 +1,14 @@
 """Chooses the split of the text: a given number, or the lowest that nobody has looked at."""
 
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
-
-from filelock import FileLock
+from typing import Protocol, TypeVar, runtime_checkable
 
 from autoprune.digest import digest_json
 from autoprune.report.sealed import FRESH, SealedSet
 from autoprune.storage import write_json
 from flows.params import Params
 from flows.terminal import console
+from tasks.kept_splits import kept_splits, locked_splits, splits_folder
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tasks.text_split import fresh_split
@@ -49,12 +47,12 @@ def settled(params: Chosen, model: str, *corpora: str, first: int = 0) -> Chosen
     if number is not None:
         return params.model_copy(update={"text_split": number})
     chosen = _chosen(state, params)
-    with _locked(state):
+    with locked_splits(state):
         if chosen.is_file():
             # An interrupted command looked at this set itself; the same command goes on with it.
             return params.model_copy(update={"text_split": read_object(chosen)["text_split"]})
         # Files of earlier versions list no sets.
-        held = {one for known in _kept(state).values() for one in known.get("sets", ())}
+        held = {one for known in kept_splits(state).values() for one in known.get("sets", ())}
         found = fresh_split(str(state.root), list(corpora), model, first, held)
         done = params.model_copy(update={"text_split": found["number"]})
         for known in found["sets"]:
@@ -77,37 +75,16 @@ def forget_split(params: Params, run: str | None = None) -> None:
         run: Name of the search, which another command, with a number, may have completed.
     """
     state = State.open()
-    with _locked(state):
-        for file, known in _kept(state).items():
+    with locked_splits(state):
+        for file, known in kept_splits(state).items():
             if file == _chosen(state, params) or (run is not None and known.get("run") == run):
-                file.unlink()
-
-
-def forget_runs(state: State, names: Collection[str]) -> None:
-    """Forget the splits of searches that are gone, which may have looked at their sets."""
-    with _locked(state):
-        for file, known in _kept(state).items():
-            if known.get("run") in names:
                 file.unlink()
 
 
 def _chosen(state: State, params: Params) -> Path:
     """File with the split that a command with these parameters chose and has not completed."""
     name = digest_json([type(params).__name__, params.recorded()])[:32]
-    return _folder(state) / f"{name}.json"
-
-
-def _kept(state: State) -> dict[Path, dict[str, Any]]:
-    """Content of all these files; a killed command may have left a hidden, unfinished one."""
-    return {file: read_object(file) for file in _folder(state).glob("[!.]*.json")}
-
-
-def _folder(state: State) -> Path:
-    return state.root / "fresh"
-
-
-def _locked(state: State) -> FileLock:
-    return FileLock(f"{_folder(state)}.lock")
+    return splits_folder(state) / f"{name}.json"
 
 
 def _started_with(state: State, params: Params) -> int | None:

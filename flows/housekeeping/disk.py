@@ -11,8 +11,8 @@ from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.storage import share_file
 from flows.search.runs import at_work, find_run
-from flows.text_split import forget_runs
 from tasks.in_use import caches_are_read
+from tasks.kept_splits import forget_runs
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 

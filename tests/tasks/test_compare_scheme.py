@@ -36,7 +36,7 @@ def bench_of(folder: Path, model: PreTrainedModel) -> CompareBench:
 
 
 def test_only_schemes_whose_figures_changed_have_a_version_in_their_keys() -> None:
-    assert scheme_versions(parse_method("router:steps=0")) == {"schemes": {"router": 1}}
+    assert scheme_versions(parse_method("router:steps=0")) == {"schemes": {"router": 2}}
     assert scheme_versions(parse_method("depth+width")) == {"schemes": {"depth": 1}}
     for text in ("skip", "width", "rotate+recover", "experts", "wanda+mrp"):
         assert scheme_versions(parse_method(text)) == {}, text
@@ -52,7 +52,7 @@ def test_what_was_skipped_while_it_was_measured_stands_in_the_cell(tmp_path: Pat
         found = re.match(r"([0-9.]+)% of 512 expert computations skipped", record["notes"][0])
         assert "schemes" not in cell_key(bench, skip)
         router = cell_key(bench, replace(skip, method=parse_method("router")))
-        assert router["schemes"] == {"router": 1}
+        assert router["schemes"] == {"router": 2}
         assert not known and found is not None and 5.0 < float(found[1]) < 45.0
         dense, _ = found_or_measured(bench, Cell(None, None))
         losses = [cell["sealed"]["nll"] for cell in (dense, record)]
