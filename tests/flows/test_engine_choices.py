@@ -36,7 +36,8 @@ def test_self_generated_text_calibrates_streamed_or_not(cli: CommandLine, tmp_pa
     assert streamed["mask_digest"] == record["mask_digest"]
     # Its own words are no measure of a model.
     shown = cli(f"{streaming} --overwrite").out
-    assert re.search(rf"^next +autoprune evaluate {tmp_path / 'out'}$", shown, re.MULTILINE)
+    advice = rf"^next +autoprune evaluate {tmp_path / 'out'} --part selection --seqlen 16$"
+    assert re.search(advice, shown, re.MULTILINE)
 
 
 def test_auto_decides_on_the_selection_part_under_the_repair_and_says_what_it_tried(
