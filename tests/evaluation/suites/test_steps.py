@@ -39,7 +39,10 @@ def test_every_verifier_is_a_row_that_pairs_solution_by_solution() -> None:
         assert row.value == pytest.approx(sum(row.items) / len(row.items))
         assert row.details["wrong"] == round(0.35 * row.details["steps"])
         assert len(row.items) == SMALL["chains"]
-        assert row.interval is not None and row.interval[0] <= row.value <= row.interval[1]
+        # The checker is never wrong, and resamples of no error say nothing.
+        assert (row.interval is None) == (row.name == "programmatic")
+        low, high = row.interval or (row.value, row.value)
+        assert low <= row.value <= high
         assert set(row.details["families"]) == {"game", "kitchen", "library"}
     found = compare_rows(first[1], second[1])
     assert found.items == len(first[1].items)
