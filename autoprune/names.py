@@ -131,3 +131,8 @@ def known(kind: str, name: str) -> bool:
 def plugins(kind: str) -> bool:
     """Whether an installed package provides names of this kind."""
     return bool(entry_points(group=BUILT_IN[kind][0]))
+
+
+def alias_of(text: str) -> str:
+    """The name of a start in a search: its text without spaces, which forecasts cannot hold."""
+    return text.replace(" ", "")

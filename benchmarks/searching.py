@@ -9,6 +9,7 @@ from typing import Any
 
 from autoprune.design.chat import Reply
 from autoprune.errors import PrerequisiteError
+from autoprune.names import alias_of
 from autoprune.progress import silent
 from autoprune.search.forecasts import best_so_far, breakthroughs
 from autoprune.search.search import LOG_FILE, Search
@@ -99,8 +100,7 @@ def arm_of(spec: SearchSpec) -> str:
 
 def _summary(search: Search) -> dict[str, Any]:
     best = search.best
-    # Names hold no spaces; a scheme's text may.
-    named = search.spec.reference.replace(" ", "")
+    named = alias_of(search.spec.reference)
     reference = next(e for e in search.entries if e.alias == named)
     designed = [e for e in search.entries if not e.is_baseline]
     statuses = [e.status for e in designed]

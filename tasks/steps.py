@@ -19,6 +19,7 @@ from autoprune.errors import (
     UsageError,
     reason_of,
 )
+from autoprune.names import alias_of
 from autoprune.recipe import Recipe
 from autoprune.search.deadline import UNFINISHED
 from autoprune.search.steps import (
@@ -142,7 +143,7 @@ def sealed(bench: SearchBench, wanted: Seal, seconds: float = math.inf) -> Seale
         def work(recipe: Recipe = recipe, budget: Budget = budget) -> Measurement:
             return bench.measure(recipe, budget, slice(wanted.windows), SEALED)
 
-        owed = recipe_id in (wanted.recipes[0][0], bench.spec.reference.replace(" ", ""))
+        owed = recipe_id in (wanted.recipes[0][0], alias_of(bench.spec.reference))
         left = math.inf if owed else seconds - (time.monotonic() - started)
         outcome = no_time() if left <= 0.0 else _tried(work, bench, left)
         if isinstance(outcome, Failed):

@@ -26,7 +26,7 @@ from autoprune.pruning.plan import Precision, PruningPlan
 from autoprune.pruning.products import products_of
 from autoprune.pruning.teacher import Teacher, products_in, teach
 from autoprune.repair import ModelRecovery
-from autoprune.statistics.gradients import loss_scale
+from autoprune.statistics.gradients import loss_scale, unscaled
 
 # Steps between evaluations on held-out windows; PATIENCE evaluations without progress end it.
 CHECK_EVERY = 10
@@ -192,7 +192,7 @@ def _train(
                 numbers = islice(order, how.batch)
                 losses = [head.backward(train, number, scale / how.batch) for number in numbers]
             for part in moved:
-                part.take(_unscaled(part.parameter.grad, scale))
+                part.take(unscaled(part.parameter.grad, scale))
                 part.parameter.grad = None
             optimizer.step()
             for part in moved:
@@ -207,10 +207,6 @@ def _train(
     if how.steps % CHECK_EVERY:
         judge.looks(how.steps)
     return how.steps
-
-
-def _unscaled(gradient: Tensor | None, scale: float) -> Tensor | None:
-    return gradient if gradient is None or scale == 1.0 else gradient.float() / scale
 
 
 class _Judge:

@@ -26,7 +26,7 @@ from autoprune.pruning.products import products_of
 from autoprune.pruning.regrow import Regrowth
 from autoprune.pruning.sharpness import uphill
 from autoprune.repair import BlockTuning
-from autoprune.statistics.gradients import loss_scale
+from autoprune.statistics.gradients import loss_scale, unscaled
 
 # Short averaging, since a block takes a few hundred steps at most.
 BETAS = (0.9, 0.95)
@@ -259,11 +259,9 @@ def _slope(descent: Descent, number: int, products: Products) -> tuple[Tensor | 
     wanted = [part.parameter for part in descent.parts]
     scale = loss_scale(wanted[0].dtype)
     with torch.enable_grad(), products():
-        loss = relative_error(descent.give(number), descent.goals[number])
-    if scale == 1.0:
-        return torch.autograd.grad(loss, wanted, allow_unused=True)
-    found = torch.autograd.grad(loss * scale, wanted, allow_unused=True)
-    return tuple(None if one is None else one.float() / scale for one in found)
+        loss = relative_error(descent.give(number), descent.goals[number]) * scale
+    found = torch.autograd.grad(loss, wanted, allow_unused=True)
+    return tuple(unscaled(one, scale) for one in found)
 
 
 def _sizes(parts: Sequence[Master]) -> list[float]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.names import alias_of
+
 
 def for_people(reference: str) -> str:
     """Name of the recipe that changes are counted from."""
@@ -17,7 +19,7 @@ class Counted:
     @property
     def reference(self) -> str:
         """Alias of the baseline that changes are counted from; aliases hold no spaces."""
-        return str(self.spec.get("reference", "wanda")).replace(" ", "")
+        return alias_of(str(self.spec.get("reference", "wanda")))
 
     @property
     def reference_name(self) -> str:

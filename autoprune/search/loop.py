@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from autoprune.design.chat import ChatRequest
 from autoprune.design.formulas import formula_text
 from autoprune.design.prompts import Prompts
+from autoprune.names import alias_of
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.arms import arm_of
@@ -163,7 +164,7 @@ class SearchLoop:
             parts = [spec.metric if recipe.metric.kind == "program" else recipe.metric.source]
             parts += [recipe.allocation] if recipe.allocation != "uniform" else []
             parts += [recipe.solver] if spec.solver not in (None, "none") else []
-            alias = "+".join(parts).replace(" ", "")
+            alias = alias_of("+".join(parts))
             while alias in entries:
                 alias += f"+{recipe.group}" if not alias.endswith(recipe.group) else "+again"
             entries[alias] = Entry(alias, 0, "baseline", recipe, formula_text(recipe.metric))

@@ -79,6 +79,11 @@ def loss_scale(dtype: torch.dtype) -> float:
     return HALF_SCALE if dtype == torch.float16 else 1.0
 
 
+def unscaled(gradient: Tensor | None, scale: float) -> Tensor | None:
+    """A gradient of a scaled loss, in float32 where it was scaled."""
+    return gradient if gradient is None or scale == 1.0 else gradient.float() / scale
+
+
 def _square_into(total: Tensor) -> Callable[[Tensor], None]:
     def add(parameter: Tensor) -> None:
         if parameter.grad is not None:

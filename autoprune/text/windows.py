@@ -96,11 +96,8 @@ def rendering_digest(tokenizer: Any) -> str:
 
     Padding and truncation are left out, because calls of the tokenizer change them.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        rules = tokenizer.get_vocab()
-    else:
-        rules = json.loads(backend.to_str()) | {"padding": None, "truncation": None}
+    text = backend_rules(tokenizer)
+    rules = tokenizer.get_vocab() if text is None else json.loads(text)
     template = getattr(tokenizer, "chat_template", None)
     return digest_json([type(tokenizer).__name__, rules, tokenizer.special_tokens_map, template])
 
