@@ -273,7 +273,7 @@ def _check_out(
     model: str | Path | LoadedModel, texts: list[str], out: str | Path | None, overwrite: bool
 ) -> None:
     if out is not None:
-        # A GGUF file may lie beside what is written.
+        # A GGUF file may lie next to what is written.
         if isinstance(model, LoadedModel):
             folder, file = model.source.folder, model.source.gguf_file
             model = folder if file is None else folder / file

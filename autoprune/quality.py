@@ -1,6 +1,6 @@
 """Pruning presets by quality: measured data, their cost on this machine, and which fits a time.
 
-The data are in ``quality.json``, a set for each class of machines: what a preset costs beside
+The data are in ``quality.json``, a set for each class of machines: what a preset costs next to
 another depends on how fast the products of tuning are. ``python -m benchmarks quality`` measures
 the set of the machine's own class.
 """

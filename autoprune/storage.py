@@ -22,7 +22,7 @@ _RENAME_EXCHANGE = 2
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it into place on success.
+    """Yield a temporary path next to ``path``; rename it into place on success.
 
     Raises:
         AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
@@ -47,12 +47,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; swap it into place on success.
+    """Yield a temporary folder next to ``path``; swap it into place on success.
 
     Its content is flushed to disk before the rename, and the old folder is deleted only afterwards,
     so neither a kill nor a power cut leaves an empty file under ``path``. If the swap fails, the
     old folder is restored. If ``path`` is a link, the link stays and its target is replaced. What
-    killed processes left beside ``path`` is removed first.
+    killed processes left next to ``path`` is removed first.
 
     Raises:
         AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
@@ -100,7 +100,7 @@ def _prefix(path: Path) -> str:
 
 
 def swap_folder(new: Path, path: Path) -> None:
-    """Move a folder beside ``path`` to ``path``; see :func:`atomic_folder`.
+    """Move a folder next to ``path`` to ``path``; see :func:`atomic_folder`.
 
     Raises:
         OSError: If the system refuses; the old folder stays.
@@ -196,11 +196,11 @@ def plain_name(name: object, record: Path) -> str:
         record: The file that holds it, for the message.
 
     Raises:
-        DamagedFileError: If it is anything but the name of a file beside the record.
+        DamagedFileError: If it is anything but the name of a file next to the record.
     """
     if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
         raise DamagedFileError(
-            f"{name!r} in {record} is not a plain file name; a file beside it was expected, so "
+            f"{name!r} in {record} is not a plain file name; a file next to it was expected, so "
             "take the folder from a source that you trust"
         )
     return name

@@ -27,7 +27,7 @@ class Stored:
 class Store:
     """Results by key; several processes may share one store.
 
-    Each file has a JSON sidecar beside it with its key and SHA-256. A file without a sidecar was
+    Each file has a JSON sidecar with its key and SHA-256. A file without a sidecar was
     interrupted and is made again; a file that does not match its sidecar is damaged.
 
     Args:

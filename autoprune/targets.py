@@ -25,7 +25,7 @@ def check_folder(
         target: Folder to write; it will be replaced as a whole.
         sources: Files and folders that are read; ``target`` may not be, contain or lie in one of
             them, under whatever name.
-        overwrite: Allow replacing a saved model there, together with all other files beside it.
+        overwrite: Allow replacing a saved model there, together with all other files in it.
         allow: How the caller's user switches ``overwrite`` on; None: the caller has no such option.
 
     Raises:

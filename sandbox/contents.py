@@ -132,7 +132,7 @@ def _packages(files: list[str], standard: Path) -> tuple[list[Path], list[Path]]
                     f"{path} was loaded from outside site-packages (an editable install?); only "
                     "installed packages are handed to the container; install it normally"
                 )
-    # Wheels keep bundled libraries beside the package.
+    # Wheels keep bundled libraries next to the package.
     bundled = {top.with_name(f"{top.name}.libs") for top in tops}
     tops |= {path for path in bundled if path.is_dir()}
     allowed = _required_names("torch", "numpy", "safetensors")

@@ -23,7 +23,7 @@ _UNCHECKED_HASH = (1).to_bytes(4, "little") + bytes(8)
 def add_tree(archive: tarfile.TarFile, source: Path, target: str) -> None:
     """Add a file or folder, sorted, without tests, headers, tools and owners.
 
-    Each Python file gets its bytecode beside it, in the form that is not checked against the
+    Each Python file gets its bytecode next to it, in the form that is not checked against the
     file's time: times are all zero here, and without bytecode every container would compile torch.
     """
     if source.name.endswith(_SKIPPED_SUFFIXES):

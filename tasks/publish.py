@@ -79,7 +79,7 @@ class Publisher:
         Args:
             done: Seconds (or units) done.
             total: Seconds (or units) in total, as far as known.
-            note: One line beside the bar.
+            note: One line next to the bar.
         """
         share = 100.0 * done / total if total > 0 else 0.0
         self._highest = max(self._highest, min(100.0, round(share, 1)))

@@ -157,7 +157,7 @@ def _opened_at(folder: Path) -> float:
 
 
 def without_machine_paths(text: str, root: Path) -> str:
-    """Rewrite text for records that others read: paths as a shell takes them beside the folder.
+    """Rewrite text for records that others read: paths as a shell takes them in the parent folder.
 
     Args:
         text: Text with paths in it.

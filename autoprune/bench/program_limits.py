@@ -74,7 +74,7 @@ class ProgramLimits:
 
 
 def _statistics_bytes(columns: int) -> int:
-    """Size of a Gram matrix and the vectors beside it, float32."""
+    """Size of a Gram matrix and the vectors that go with it, float32."""
     return 4 * columns * (columns + len(READS) - 1)
 
 

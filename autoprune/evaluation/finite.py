@@ -41,7 +41,7 @@ def _check(_model: Any, _inputs: Any, output: Any) -> None:
     logits = getattr(output, "logits", None)
     if logits is None or not logits.numel():
         return
-    # Minimum and maximum show NaN and both infinities, and need no memory beside the logits.
+    # Minimum and maximum show NaN and both infinities, and need no memory apart from the logits.
     least, largest = torch.aminmax(logits)
     if not bool(torch.isfinite(least) & torch.isfinite(largest)):
         raise NotFiniteError

@@ -288,7 +288,7 @@ def _hint(ref: str) -> str:
 
 
 def _near(ref: str) -> list[str]:
-    """Existing models beside the missing one, with similar names."""
+    """Existing models in the missing one's folder, with similar names."""
     path = Path(ref)
     try:
         there = {p.name for p in path.expanduser().parent.iterdir() if _is_model(p)}

@@ -78,7 +78,7 @@ def names_in_block(block: nn.Module, members: Sequence[PrunableLinear]) -> dict[
 def block_form(
     block: nn.Module, names: Mapping[str, str], call: BlockCall
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What the block is beside its prunable matrices: its form, and the rest of its tensors.
+    """What the block is apart from its prunable matrices: its form, and the rest of its tensors.
 
     Args:
         block: The real block.

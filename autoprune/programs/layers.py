@@ -149,7 +149,7 @@ class AppliedProgram:
         if not settled.projected:
             return settled.keep, []
         return settled.keep, [
-            f"{layer.name}: {settled.projected} of {layer.numel} weights were beside the budget "
+            f"{layer.name}: {settled.projected} of {layer.numel} weights missed the budget "
             "and put right"
         ]
 

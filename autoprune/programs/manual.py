@@ -23,7 +23,7 @@ def manual() -> str:
     for path in (here / NAME, here.parents[1] / "docs" / NAME):
         if path.is_file():
             return _sections(path.read_text(encoding="utf-8"))
-    raise AutopruneError(f"the page {NAME} is missing beside {here}; install AutoPrune again")
+    raise AutopruneError(f"the page {NAME} is missing next to {here}; install AutoPrune again")
 
 
 @lru_cache(maxsize=1)

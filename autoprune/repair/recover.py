@@ -55,7 +55,7 @@ class ModelRecovery(RepairPart):
         self._require("beta2", 0.0 <= self.beta2 < 1.0, "0 or above and below 1")
         self._require("top", self.top >= 1, "1 or above")
         self._require("lora", self.lora >= 0, "0 or above")
-        self._require("lora", not self.lora or self.move == "all", "0 beside move=norms")
+        self._require("lora", not self.lora or self.move == "all", "0 with move=norms")
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, the first of which is 0."""

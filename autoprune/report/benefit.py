@@ -1,4 +1,4 @@
-"""The benefit of a pruned model: its size beside the source's, sample text, who gains speed."""
+"""The benefit of a pruned model: its size against the source's, sample text, who gains speed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -239,7 +239,7 @@ class RunReport(Part, Counted):
         created: When it started, ISO 8601.
         model: Reference of the pruned model.
         corpus: Reference of the text.
-        sparsity: Target share of zeros among prunable weights; None beside a goal.
+        sparsity: Target share of zeros among prunable weights; None with a goal.
         dense_perplexity: Perplexity of the model before pruning, selection split.
         entries: Leaderboard, including baselines and rejected entries.
         dense_sealed_perplexity: The same on the sealed split.

@@ -1,4 +1,4 @@
-"""What was found: the leaders beside the baselines, and where their zeros are."""
+"""What was found: the leaders against the baselines, and where their zeros are."""
 
 from autoprune.report import canvas as c
 from autoprune.report.canvas import Canvas, number, percent, plain, whole_numbers

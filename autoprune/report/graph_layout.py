@@ -52,7 +52,7 @@ class Layout:
 
 
 def focus_nodes(report: RunReport) -> tuple[ReportNode, ...]:
-    """At most 40 nodes: those the winner grew from, then the best that grew beside it."""
+    """At most 40 nodes: those the winner grew from, then the best of the others."""
     if len(report.nodes) <= MAX_FOCUS:
         return report.nodes
     chosen = _ancestors(report, _winner_nodes(report), MAX_FOCUS)

@@ -18,7 +18,7 @@ def template(name: str) -> Template:
 
 
 def asset(*names: str) -> Markup:
-    """Files beside the templates, one after another."""
+    """Files next to the templates, one after another."""
     folder = Path(__file__).parent / "templates"
     return Markup("".join((folder / name).read_text(encoding="utf-8") for name in names))
 

@@ -60,7 +60,7 @@ def expert_parts(model: PreTrainedModel) -> list[ExpertPart | None]:
     """The experts of each block; None for a block that has none.
 
     Raises:
-        AutopruneError: If no block has experts that are stored as one tensor beside a router, or
+        AutopruneError: If no block has experts that are stored as one tensor next to a router, or
             blocks differ in their numbers of them.
     """
     found = [_part(number, block) for number, block in enumerate(find_blocks(model))]

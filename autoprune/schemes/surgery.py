@@ -95,7 +95,7 @@ def require_reopens(model: PreTrainedModel) -> None:
     """Check that the model's configuration builds the same model when its folder is opened.
 
     Stock transformers builds it, or our loader where the configuration states widths by block.
-    Compared are the shapes of all tensors, and the numbers that modules hold beside them.
+    Compared are the shapes of all tensors, and the numbers that modules hold besides.
 
     Raises:
         AutopruneError: If not; names the first tensor or number that differs.

@@ -56,7 +56,7 @@ def allowance(state: SearchState, step: WorkStep, kept: float = 0.0) -> float:
     added, rest = costs.added(recipe), costs.cheap(step.windows - step.known)
     limit = left - reserve_seconds(state, draws=not step.draw)
     if step.role == "baseline":
-        # Leave time to design something after the starts. Starts measured beside this one are
+        # Leave time to design something after the starts. Starts measured at the same time are
         # sealed as well.
         beside = [e for e in state.archive if e.is_baseline and e.status == "valid"]
         after = sum(

@@ -150,7 +150,7 @@ class Search:
     def keep(self, step: Step, outcome: Outcome) -> None:
         """Record an outcome without deciding what comes next: the first half of :meth:`record`.
 
-        For a thread running beside the one that reads the search's state, which does not change
+        For a thread other than the one that reads the search's state, which does not change
         until the reading thread calls :meth:`settle`.
 
         Raises:

@@ -90,7 +90,7 @@ class BlockRecorder:
         """Statistics by matrix name; matrices with a common input share their tensors.
 
         Computed once, after all passes; the underlying sums are then released. An expert that no
-        token reached gets the pooled statistics of the reached experts beside it or, if there are
+        token reached gets the pooled statistics of its block's reached experts or, if there are
         none, statistics that treat all features alike. :attr:`notes` reports this.
 
         Raises:

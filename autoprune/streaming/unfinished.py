@@ -1,4 +1,4 @@
-"""Progress of an unfinished run, kept beside its target so that the run can resume."""
+"""Progress of an unfinished run, kept next to its target so that the run can resume."""
 
 import fcntl
 import hashlib

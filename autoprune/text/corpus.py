@@ -145,8 +145,8 @@ class Corpus:
             return []
         return [
             f"the corpus {self.name!r} is one that papers report figures on, and this model has "
-            "now seen it: evaluate leaves out what it saw, so its figures on this text do not "
-            "stand beside published ones; calibrate on c4 or another text that is not for figures"
+            "now seen it: evaluate leaves out what it saw, so its figures on this text cannot be "
+            "compared with published ones; calibrate on c4 or another text that is not for figures"
         ]
 
 

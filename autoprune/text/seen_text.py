@@ -1,4 +1,4 @@
-"""A fingerprint of the text a model was made with, kept beside its weights.
+"""A fingerprint of the text a model was made with, kept with its weights.
 
 A later measurement can then tell which test text the model has seen, without storing the text: the
 fingerprint holds only hashes of its word n-grams, eight bytes each, and nothing readable. Texts

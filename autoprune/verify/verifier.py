@@ -13,7 +13,7 @@ from autoprune.progress import Report, silent
 from autoprune.registry import Registry
 from autoprune.verify.chains import Chain
 
-# File in a trained verifier's folder, beside its weights.
+# File in a trained verifier's folder, next to its weights.
 RECORD = "verifier.json"
 Choice = Literal["lowest", "product"]
 

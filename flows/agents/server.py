@@ -233,10 +233,10 @@ class _Tools:
     def results(self, run: str, rows_shown: int = 20) -> Reply:
         """What a run has found so far: the winner's changes, and the leaderboard, best first.
 
-        winner_against sets the winner beside the best start made by hand and the reference, on the
-        text it was chosen on and, at the end, on sealed text, in percent of perplexity with 95 %
-        intervals. change_vs_wanda in the leaderboard is a share: -0.1 is 10 % lower. Of a search
-        whose questions show less, only once it has ended.
+        winner_against compares the winner with the best start made by hand and the reference, on
+        the text it was chosen on and, at the end, on sealed text, in percent of perplexity with
+        95 % intervals. change_vs_wanda in the leaderboard is a share: -0.1 is 10 % lower. Of a
+        search whose questions show less, only once it has ended.
         """
         self.project.require_open(run, *CONTROLS)
         files = self.project.run(run)

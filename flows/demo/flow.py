@@ -1,4 +1,4 @@
-"""A smaller dense model beside the champion of a search: the demo's second half."""
+"""A smaller dense model after the champion of a search: the demo's second half."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ WINDOWS, SEQLEN = 8, 256
 
 @flow(name="second model", persist_result=False)
 def second_model(params: SearchParams, out: str) -> dict[str, Any]:
-    """Remove blocks of the search's model, recover it, and measure it beside the dense one."""
+    """Remove blocks of the search's model, recover it, and measure it against the dense one."""
     bench = Workbench(params.model, State.open(), params.seed, console.report)
     with computing_on(params.device), opened(bench):
         load_model(bench, params.model)

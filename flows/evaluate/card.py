@@ -14,7 +14,7 @@ def card_sections(record: Mapping[str, Any]) -> dict[str, str]:
         record: What the evaluation found.
     """
     compared = {key_of(entry, entry): entry for entry in record["comparison"]}
-    beside = f"beside {in_code(record['against'])}" if record["against"] else ""
+    beside = f"against {in_code(record['against'])}" if record["against"] else ""
     sections: dict[str, list[str]] = {}
     for rows in by_protocol(record["rows"]):
         lines = [f"| metric | of | this model | {beside} |", "|---|---|---|---|"]

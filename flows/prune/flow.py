@@ -213,4 +213,4 @@ def _text_to_measure(
         return split_windows(bench, *cut, seed, fresh).calibration, SELECTION, []
     except UsageError as error:
         text = cut_windows(bench, CALIBRATION, *cut, None, fresh)
-        return text, None, [f"no perplexity was measured beside the dense one: {error}"]
+        return text, None, [f"no perplexity was measured against the dense one: {error}"]

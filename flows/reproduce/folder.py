@@ -24,7 +24,7 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         out: Where to write the new one.
 
     Raises:
-        UsageError: If it was made without a scheme, by a search or beside one, or by an earlier
+        UsageError: If it was made without a scheme, by a search or alongside one, or by an earlier
             version.
     """
     place = folder / RECORD_FILE
@@ -41,7 +41,7 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         )
     if "text_split" in record:
         raise UsageError(
-            f"{folder} was made beside a search, on its part {record['corpus']} of split "
+            f"{folder} was made alongside a search, on its part {record['corpus']} of split "
             f"{record['text_split']}, which this command cannot draw; name a folder that "
             "`autoprune prune --scheme` wrote"
         )

@@ -36,9 +36,9 @@ Found = TypeVar("Found")
 class Asking(Generic[One, Found]):
     """Questions under way, one thread each; an answer is kept as soon as it arrives.
 
-    A question that fails beside others is put back, and all further ones are asked one at a time,
-    since some endpoints take no more. A question that fails alone ends the asking: no new one is
-    begun, and those under way are waited for.
+    A question that fails while others are asked is put back, and all further ones are asked one
+    at a time, since some endpoints take no more. A question that fails alone ends the asking: no
+    new one is begun, and those under way are waited for.
 
     Args:
         questions: The questions in order; at most :data:`AT_ONCE` are asked at a time.

@@ -195,7 +195,9 @@ def _check_early(found: Search, bench: SearchBench, session: DesignerSession) ->
     if session.mailbox is not None:
         console.screen().event(f"questions lie in {session.mailbox.folder}; waiting costs no time")
     elif found.overlapping:
-        console.screen().event("it answers on another machine and is asked beside measurements")
+        console.screen().event(
+            "it answers on another machine and is asked while recipes are measured"
+        )
 
 
 def _prepare(driver: Driver, session: DesignerSession) -> dict[str, Any]:

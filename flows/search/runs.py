@@ -74,7 +74,7 @@ def going_on(state: State, run_id: str, device: str | None = None) -> SearchPara
 def require_same_device(files: RunFiles, run_id: str, device: str) -> None:
     """Refuse to go on with a search on another kind of device than it measured on.
 
-    Sums differ between devices, so that figures could not be set beside each other, and the masks
+    Sums differ between devices, so that figures could not be compared, and the masks
     of the winner might not come out again. A search that has measured nothing may change it.
 
     Args:
@@ -89,7 +89,7 @@ def require_same_device(files: RunFiles, run_id: str, device: str) -> None:
     if device.partition(":")[0] != before.partition(":")[0]:
         raise UsageError(
             f"the search {run_id!r} measured on the device {before}, and its figures cannot be set "
-            f"beside those of {device}; go on with --device {before} where there is one, or begin "
+            f"with those of {device}; go on with --device {before} where there is one, or begin "
             "a search of another name with --run"
         )
 

@@ -18,7 +18,7 @@ def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, An
         raise UsageError(
             f"the search {run_id!r} measured on windows of version {cut[0][0] or 1} (beginning "
             f"token: {cut[0][1] or 'not recorded'}), and this program cuts those of version "
-            f"{cut[1][0]} ({cut[1][1]}), so its figures cannot be set beside new ones; begin a "
+            f"{cut[1][0]} ({cut[1][1]}), so its figures cannot be compared with new ones; begin a "
             "search of another name with --run"
         )
 
@@ -43,7 +43,7 @@ def require_same_sources(run_id: str, known: Mapping[str, Any], facts: Mapping[s
         if before.get(what, digest) != digest:
             raise UsageError(
                 f"the {what} of the search {run_id!r} has changed since it began: the digest was "
-                f"{before[what][:12]} and is {digest[:12]}, so its figures cannot be set beside "
+                f"{before[what][:12]} and is {digest[:12]}, so its figures cannot be compared with "
                 "new ones; put it back, or start another search with --run NAME"
             )
 

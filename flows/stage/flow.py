@@ -12,7 +12,7 @@ NAME = run_name("stage", StageParams, lambda params: f"{params.stage}-{params.ru
 
 @flow(name="stage", flow_run_name=NAME, persist_result=False)
 def stage(params: StageParams = StageParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
-    """Do one stage of a search: its open steps, or, if none, repeat it beside the record."""
+    """Do one stage of a search: its open steps or, if none, repeat it and compare the figures."""
     # As for a search: looking up the flow's hooks must not load torch.
     from flows.stage.staging import run_stage
 

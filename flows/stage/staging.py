@@ -61,7 +61,7 @@ class StageResult:
     Args:
         what: What it did, in words.
         steps: Number of open steps that are on record now.
-        compared: Recomputed figures, beside those on record.
+        compared: Recomputed figures, with those on record.
     """
 
     what: str
@@ -116,7 +116,7 @@ def run_stage(params: StageParams) -> dict[str, Any]:
 
     Returns:
         ``what`` was done; ``steps``: number of open steps now on record; ``compared``: figures
-        beside those on record; ``agrees``: whether all of them are the same, None if nothing
+        with those on record; ``agrees``: whether all of them are the same, None if nothing
         was compared; ``open``: number of waiting steps by stage; ``next``: what makes sense now.
 
     Raises:

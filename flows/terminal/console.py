@@ -169,11 +169,11 @@ class LiveScreen(Screen):
         self.console.print(printable(text), markup=False)
 
     def best(self, text: str) -> None:
-        """Show the new best beside the bars."""
+        """Show the new best next to the bars."""
         self._best = f"best {text}"
 
     def remaining(self, seconds: float | None) -> None:
-        """Show the time left beside the bars."""
+        """Show the time left next to the bars."""
         self._left = "" if seconds is None else f"about {clock(seconds)} left"
 
     def close(self) -> None:

@@ -125,7 +125,7 @@ def _zombie_rule(client: "SyncPrefectClient") -> bool:
 
 
 def deployments_file() -> Path:
-    """``prefect.yaml``: beside the packages in a checkout, inside them in a wheel.
+    """``prefect.yaml``: next to the packages in a checkout, inside them in a wheel.
 
     Raises:
         PrerequisiteError: If it is in neither place.
@@ -135,7 +135,7 @@ def deployments_file() -> Path:
         if place.is_file():
             return place
     raise PrerequisiteError(
-        f"prefect.yaml is missing beside {package}; reinstall AutoPrune or run from its checkout"
+        f"prefect.yaml is missing next to {package}; reinstall AutoPrune or run from its checkout"
     )
 
 

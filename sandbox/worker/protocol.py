@@ -165,7 +165,7 @@ class Job:
         syscall_filter: Install the inner system-call filter in the child.
         entry: Function of the source that is called: ``score``, or ``prune_layer`` or
             ``prune_block``, each call of which has a process of its own, so that nothing is kept.
-        cpu_s: Processor seconds of one process, which work beside it does not use up; None: as many
+        cpu_s: Processor seconds of one process, which other work does not use up; None: as many
             as ``wall_s``.
         threads: Threads of torch.
     """

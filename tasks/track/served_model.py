@@ -34,7 +34,7 @@ class PrunedModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
             except ImportError as error:
                 raise ImportError(
                     f"the blocks of {folder} have MLPs of different widths, which autoprune opens; "
-                    "install it beside transformers"
+                    "install it with transformers"
                 ) from error
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.model = opened(folder, dtype="auto", trust_remote_code=False).eval()

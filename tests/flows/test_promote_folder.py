@@ -129,7 +129,7 @@ def test_a_schemes_folder_is_made_again_to_the_bit(cli: CommandLine, tmp_path: P
     assert (tmp_path / "again" / RECORD_FILE).read_text() == before
     for known, shown in (
         ({"run": "night", "candidate": "C7"}, "autoprune reproduce night C7"),
-        ({"text_split": 3}, "made beside a search"),
+        ({"text_split": 3}, "made alongside a search"),
     ):
         (out / RECORD_FILE).write_text(json.dumps(record | known))
         cli.refuses(line, shown)

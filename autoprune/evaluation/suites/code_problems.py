@@ -2,7 +2,7 @@
 
 Problems are of the kind of HumanEval (Chen and others, arXiv 2107.03374) but share none of its
 text. Each is an ordinary function here: its signature and docstring are the prompt, its body is the
-solution that gives the expected values. The calls beside it are never shown, and cover cases that
+solution that gives the expected values. Its test calls are never shown, and cover cases that
 the docstring's example does not.
 """
 

@@ -23,7 +23,7 @@ def llama_cpp_rows(
     context: RowContext,
     report: Report,
 ) -> list[Row]:
-    """Write the folder as GGUF files beside it, and time each in a child process.
+    """Write the folder as GGUF files next to it, and time each in a child process.
 
     llama.cpp gets as many threads as torch has, and torch computes nothing meanwhile.
 

@@ -73,7 +73,7 @@ class Row:
         return self.suite, self.name, self.metric, self.protocol.get("filter")
 
     def describe(self) -> str:
-        """One line: the figure with its interval, and the protocol beside it."""
+        """One line: the figure with its interval, and the protocol."""
         protocol = ", ".join(f"{key} {_short(value)}" for key, value in self.protocol.items())
         title = f"{self.suite} {self.name} {self.metric}"
         if self.value is None:
