@@ -1,5 +1,6 @@
 """Promotion on a real registry: tiny checkpoints, a SQLite MLflow, the command line."""
 
+import gc
 import json
 import shlex
 import shutil
@@ -32,6 +33,13 @@ from tests.support.tiny_subject import teach, tiny_subject
 NAME = "autoprune.tiny.s50"
 TARGET = 0.5
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_objects_to_collect() -> None:
+    """Collections, one at each look at a checkpoint, skip what earlier tests imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

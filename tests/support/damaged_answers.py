@@ -65,4 +65,6 @@ def damaged(rng: random.Random) -> str:
                 text = text * rng.choice([1, 1, 2, 400])
             case 6:
                 text = text.replace(rng.choice("*():W\n"), rng.choice(["", "**", "((", " "]))
-    return text[:100_000]
+        # Repeated twice it would be 20 MB long.
+        text = text[:100_000]
+    return text
