@@ -8,6 +8,9 @@ import gc
 import os
 import socket
 import struct
+import sys
+from contextlib import suppress
+from types import ModuleType
 
 from .protocol import Job
 
@@ -23,8 +26,15 @@ def serve(broker: socket.socket) -> None:
     """
     # Collections would take a fifth of the time of the import, and free next to nothing.
     gc.disable()
+    # Shapes of operations, for torch's compiler, would take another. Designed code can name nothing
+    # that needs them; of what they import, torch.Generator needs the module below.
+    unused = "torch._meta_registrations"
+    sys.modules[unused] = ModuleType(unused)
     try:
         import torch
+
+        with suppress(ImportError):
+            import torch._prims.rng_prims
 
         torch.set_num_threads(1)
         from . import child
