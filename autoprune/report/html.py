@@ -15,6 +15,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from autoprune.bench.inspection import Inspection
+from autoprune.metrics.language import ExpressionError, parse
 from autoprune.report import plots, words
 from autoprune.report.benefit import megabytes, speed_in_short
 from autoprune.report.canvas import number, percent, plain, short_model
@@ -24,7 +25,6 @@ from autoprune.report.inspection_plot import inspection_svg
 from autoprune.report.layers import by_block
 from autoprune.report.leaderboard import shown_left_out, shown_verdict
 from autoprune.report.markup import asset, template
-from autoprune.report.mathml import to_mathml
 from autoprune.report.origin import (
     author,
     authorship,
@@ -42,6 +42,8 @@ from autoprune.storage import write_text
 _TEXT_LIMIT = 6_000
 _TEXT_BUDGET = 350_000
 _MAX_ROWS = 200
+# Longer formulas are shown as code, which wraps.
+_LONGEST_DRAWN = 600
 
 _PLOT_TITLES = {
     "progress": ("Progress of the search", "Filled dots were measured in full. Ticks below the "
@@ -145,7 +147,6 @@ def _in_order(report: RunReport) -> list[ReportEntry]:
 
 
 def _row(report: RunReport, entry: ReportEntry, limit: int) -> TableRow:
-    mathml = to_mathml(entry.formula)
     blocks = by_block(entry.layer_sparsity, report.layer_numel)
     shares = [block.share for block in blocks]
     sort = {"order": float(entry.order), "seconds": entry.seconds}
@@ -160,7 +161,7 @@ def _row(report: RunReport, entry: ReportEntry, limit: int) -> TableRow:
     return TableRow(
         entry=entry,
         formula=plain(entry.formula, 240),
-        mathml=Markup(mathml) if mathml else None,
+        mathml=_drawn(entry.formula),
         perplexity=number(entry.perplexity),
         left_out=shown_left_out(entry),
         sealed=words.sealed_figure(entry),
@@ -184,6 +185,16 @@ def _row(report: RunReport, entry: ReportEntry, limit: int) -> TableRow:
         verdict=shown_verdict(entry),
         sort=sort,
     )
+
+
+def _drawn(formula: str) -> Markup | None:
+    """The formula as MathML; None for what is to be shown as code: names, programs, long ones."""
+    if len(formula) > _LONGEST_DRAWN:
+        return None
+    try:
+        return Markup(parse(formula).to_mathml())
+    except ExpressionError:
+        return None
 
 
 def _more(entry: ReportEntry) -> list[tuple[str, str]]:

@@ -30,12 +30,12 @@ NUMEL = {
 FORMULAS = [
     "abs(W) * x_norm",
     "abs(W) * sqrt(x_norm)",
-    "abs(W) * x_norm / (row_mean(abs(W)) + eps)",
-    "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) * x_norm ** alpha",
-    "abs(W) * (x_norm + beta * x_max)",
-    "square(W) * hessian_diag * sqrt(x_max)",
-    "abs(W) * sqrt(x_norm * x_max) / (col_mean(abs(W)) + eps) ** gamma",
-    "abs(W) * log(1 + x_norm) - beta * abs(x_mean)",
+    "abs(W) * x_norm / (row_mean(abs(W)) + {eps:0.001})",
+    "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) * x_norm ** {alpha:0.5}",
+    "abs(W) * (x_norm + {beta:0.1} * x_max)",
+    "sq(W) * hessian_diag * sqrt(x_max)",
+    "abs(W) * sqrt(x_norm * x_max) / (col_mean(abs(W)) + {eps:0.001}) ** {gamma:0.5}",
+    "abs(W) * log1p(x_norm) - {beta:0.1} * abs(x_mean)",
 ]
 CODES = [
     ("duplicate", "same mask as C3"),
@@ -64,7 +64,7 @@ def baselines() -> list[ReportEntry]:
         ("dense-like random", "random", 41200.0, "uniform", None),
         ("magnitude", "abs(W)", 1388.4, "uniform", 1402.2),
         ("wanda", "abs(W) * x_norm", 166.2, "uniform", 154.3),
-        ("ria", FORMULAS[3].replace("alpha", "0.5"), 159.8, "uniform", 149.9),
+        ("ria", FORMULAS[3].replace("{alpha:0.5}", "0.5"), 159.8, "uniform", 149.9),
         ("wanda + sdsa", "abs(W) * x_norm", 151.0, "sdsa:strength=0.15", 141.7),
         ("wanda + ramp", "abs(W) * x_norm", 158.1, "ramp:span=0.16", 147.0),
     ]
