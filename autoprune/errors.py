@@ -16,14 +16,22 @@ class AutopruneError(Exception):
     exit_code = 1
 
 
-def reason_of(error: BaseException, limit: int | None = 200) -> str:
+def reason_of(
+    error: BaseException, limit: int | None = 200, *, named: bool = False, first_line: bool = False
+) -> str:
     """An error's message on one line; the name of its type if there is no message.
 
     Args:
         error: What was raised.
-        limit: Longest text; None: all of it.
+        limit: Longest message; None: all of it.
+        named: Whether the name of its type stands before the message.
+        first_line: Whether the message ends with its first line. Below it, torch and transformers
+            write what their own developers need.
     """
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+    text = str(error).strip()
+    message = " ".join((text.partition("\n")[0] if first_line else text).split())[:limit]
+    name = type(error).__name__
+    return f"{name}: {message}" if named and message else message or name
 
 
 class UsageError(AutopruneError):

@@ -89,5 +89,5 @@ class Registry(Generic[T]):
         made_by = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
         return (
             f"the plug-in {point.name!r} ({self.kind}) of {made_by} is left out: {point.value} "
-            f"raised {type(error).__name__}: {reason_of(error)}; fix or uninstall that package"
+            f"raised {reason_of(error, named=True)}; fix or uninstall that package"
         )

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.plain_text import one_line
 from tasks.state import without_login
 
 _NAME = r"\$(?:\{[A-Za-z_]\w*\}|[A-Za-z_]\w*)"
@@ -154,7 +155,7 @@ def keeping_quiet(address: str) -> Iterator[None]:
     except Exception as error:
         if not _holds("".join(traceback.format_exception(error)), secrets):
             raise
-        words = " ".join(_cleaned(str(error), secrets).split())
+        words = one_line(_cleaned(str(error), secrets))
         kind = type(error) if isinstance(error, AutopruneError) else AutopruneError
         raise kind(words or f"{type(error).__name__} at {without_login(address)}") from None
     finally:

@@ -269,7 +269,7 @@ def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any
     except Exception as error:
         # Whatever a damaged checkpoint raises is a finding, not an error of the promotion.
         log.info("reload failed", exc_info=True)
-        return {"ok": False, "detail": f"{type(error).__name__}: {reason_of(error)}"}
+        return {"ok": False, "detail": reason_of(error, named=True)}
     finite = nll < float("inf")
     detail = (
         f"continues a text with {continuation[:40]!r}" if finite else "its loss is not a number"

@@ -17,7 +17,7 @@ from autoprune.design.refusals import (
     meaning_of,
     refused_field,
 )
-from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
+from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reason_of
 from autoprune.lazy import require
 
 # Imported where a server is asked, since that takes a second; a missing package is found here.
@@ -207,8 +207,9 @@ class OpenAIDesigner:
         raise AssertionError("attempts is at least 1")
 
     def _scrub(self, error: Exception) -> str:
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return text.replace(self._key, "***") if len(self._key) > 4 else text
+        text = reason_of(error, None, named=True)
+        # Before it is cut, so that no part of the key is left at the end.
+        return (text.replace(self._key, "***") if len(self._key) > 4 else text)[:200]
 
 
 def json_format(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from autoprune.errors import UsageError
+from autoprune.errors import UsageError, reason_of
 
 DEVICE_VARIABLE = "AUTOPRUNE_DEVICE"
 
@@ -31,8 +31,7 @@ def require_device(name: str) -> None:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().split("\n")[0][:160]
         raise UsageError(
-            f"the device {name!r} cannot be used here ({reason}); allowed are cpu, cuda, "
-            "cuda:1, mps and others that torch sees"
+            f"the device {name!r} cannot be used here ({reason_of(error, 160, first_line=True)}); "
+            "allowed are cpu, cuda, cuda:1, mps and others that torch sees"
         ) from error

@@ -202,7 +202,7 @@ def _configuration(folder: Path) -> tuple[Family, PretrainedConfig]:
         raise
     except Exception as error:
         raise DamagedFileError(
-            f"{path} could not be read ({type(error).__name__}: {reason_of(error)}); get it again"
+            f"{path} could not be read ({reason_of(error, named=True)}); get it again"
         ) from error
 
 

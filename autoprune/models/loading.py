@@ -8,7 +8,13 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from autoprune.checkpoint.compact import is_compact
-from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError, UsageError
+from autoprune.errors import (
+    AutopruneError,
+    DamagedFileError,
+    PrerequisiteError,
+    UsageError,
+    reason_of,
+)
 from autoprune.models.device import default_device
 from autoprune.models.gguf_reading import shared_gguf_parsing
 from autoprune.models.quiet import quiet_transformers
@@ -126,7 +132,7 @@ def own_code_error(where: Path) -> AutopruneError:
 
 
 def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
-    reason = str(error).strip().split("\n")[0][:300]
+    reason = reason_of(error, 300, first_line=True)
     where = source.folder / source.gguf_file if source.gguf_file else source.folder
     if needs_own_code(error):
         return own_code_error(where)
@@ -149,6 +155,6 @@ def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
             "take a model that has"
         )
     return DamagedFileError(
-        f"{where} could not be loaded ({type(error).__name__}: {reason}); the file may be damaged "
-        "or incomplete: get it again and repeat the command"
+        f"{where} could not be loaded ({reason_of(error, 300, named=True, first_line=True)}); "
+        "the file may be damaged or incomplete: get it again and repeat the command"
     )

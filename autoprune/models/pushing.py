@@ -47,7 +47,7 @@ def check_push(repo: str, *, endpoint: str | None = None) -> None:
     except Exception as error:
         raise PrerequisiteError(
             f"the hub does not take the token of this machine, or cannot be reached "
-            f"({type(error).__name__}: {reason_of(error)}), so nothing could be sent to {repo}; "
+            f"({reason_of(error, named=True)}), so nothing could be sent to {repo}; "
             "see `hf auth whoami` and HF_ENDPOINT, or leave out --push-to-hub and send the folder "
             f"later with `autoprune export FOLDER --push-to-hub {repo}`"
         ) from error
@@ -90,7 +90,7 @@ def push_to_hub(repo: str, what: Path, *, private: bool = True, endpoint: str | 
             )
     except Exception as error:
         raise AutopruneError(
-            f"{what} was not sent to {repo} ({type(error).__name__}: {reason_of(error)}); what is "
+            f"{what} was not sent to {repo} ({reason_of(error, named=True)}); what is "
             f"on this disk is whole: when the hub answers, run `{_again(repo, what, private)}`"
         ) from error
     finally:

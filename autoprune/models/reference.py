@@ -245,7 +245,7 @@ def _hub_folder(ref: str) -> Path:
 
 
 def _not_of_hub(ref: str, error: Exception) -> AutopruneError:
-    reason = f"{type(error).__name__}: {reason_of(error)}"
+    reason = reason_of(error, named=True)
     unknown = isinstance(error, RepositoryNotFoundError | HFValidationError)
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     # A gated repository counts as an unknown one in the hub's client.

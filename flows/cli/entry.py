@@ -112,7 +112,7 @@ def _next_command(error: BaseException) -> str:
 
 def _message(error: Exception) -> str:
     # Join the lines into one paragraph, except for what is drawn below a fault.
-    text = " ".join(str(error).removesuffix(getattr(error, "picture", "")).split())
+    text = one_line(str(error).removesuffix(getattr(error, "picture", "")))
     if isinstance(error, AutopruneError) or hasattr(error, "exit_code"):
         return text
     if isinstance(error, OSError):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import UsageError
+from autoprune.errors import UsageError, reason_of
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -27,7 +27,7 @@ def read_settings(path: Path, what: str, example: str) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} is not YAML ({' '.join(str(error).split())}); correct that place and run the "
+            f"{path} is not YAML ({reason_of(error, None)}); correct that place and run the "
             "command again"
         ) from error
     if not isinstance(values, dict):

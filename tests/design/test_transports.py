@@ -193,6 +193,14 @@ def test_errors_say_what_to_do_and_hold_no_key(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("before", range(120, 200, 7))
+def test_no_part_of_a_key_is_left_where_a_message_is_cut(before: int) -> None:
+    answer = (400, {"error": {"message": "x" * before + KEY}}, {})
+    with serving(lambda body: answer) as chat, pytest.raises(AutopruneError) as caught:
+        designer(chat.url, attempts=1).complete(REQUEST)
+    assert KEY[:5] not in str(caught.value)
+
+
 @pytest.mark.parametrize("body", ["<html>hello</html>", "", "[1, 2]", '"text"'])
 def test_what_is_no_protocol_is_an_error_or_an_empty_reply(body: str) -> None:
     with serving(lambda _: (200, body, {})) as chat:

@@ -144,7 +144,7 @@ class TasksSuite:
             return [context.missing(task, AVERAGED, str(error), status="not_finite")]
         except Exception as error:
             # Whatever a task file or its data set raises, the other tasks are still measured.
-            reason = f"{type(error).__name__}: {reason_of(error)}"
+            reason = reason_of(error, named=True)
             return [context.missing(task, AVERAGED, reason, details={PASSING: True})]
         return rows_of(results, found["groups"], context, resources)
 
