@@ -15,6 +15,8 @@ from autoprune.program_files import (
 CandidateKind = Literal["expression", "python", "builtin", "program", "scheme"]
 Group = Literal["row", "matrix", "block", "global"]
 Scoring = Literal["dense", "sequential", "true-sequential"]
+# Those that a method of a comparison can name.
+StatisticsOf = Literal["dense", "sequential"]
 FORMULA_PREFIX = "expr:"
 SCHEME_PREFIX = "scheme:"
 

@@ -19,7 +19,8 @@ class Recipe:
         allocation: Allocator name, with parameters as ``name:key=value,key=value``.
         solver: Weight repair after the mask, ``none`` for masks only.
         scoring: Whether layers are scored by statistics of the dense model, or of the model with
-            all earlier blocks pruned.
+            all earlier blocks pruned. A program gets the inputs that its layer really has, so that
+            ``dense`` is ``sequential`` there.
     """
 
     metric: Candidate
@@ -27,6 +28,10 @@ class Recipe:
     allocation: str = "uniform"
     solver: str = "none"
     scoring: Scoring = "dense"
+
+    def __post_init__(self) -> None:
+        if self.metric.kind == "program" and self.scoring == "dense":
+            object.__setattr__(self, "scoring", "sequential")
 
     @property
     def digest(self) -> str:

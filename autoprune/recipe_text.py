@@ -7,10 +7,10 @@
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from autoprune.allocation import ALLOCATORS, build_allocator
-from autoprune.candidate import FORMULA_PREFIX, Group
+from autoprune.candidate import FORMULA_PREFIX, Group, StatisticsOf
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import METRICS, Metric, build_metric
 from autoprune.metrics.building import ExpressionMetric
@@ -18,7 +18,6 @@ from autoprune.program_files import PROGRAM_PREFIX, program_source
 from autoprune.repair import NONE, SOLVERS, Repair
 from autoprune.spelling import split_outside
 
-StatisticsOf = Literal["dense", "sequential"]
 GROUPS = get_args(Group)
 MODES = get_args(StatisticsOf)
 UNIFORM = "uniform"

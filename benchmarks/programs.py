@@ -119,7 +119,7 @@ def recipes() -> Iterator[tuple[str, Recipe]]:
                 program = Candidate("program", known.source, {**known.params, **change})
                 numbers = "".join(f" {key}={value:g}" for key, value in change.items())
                 title = f"{name} {group}{numbers}"
-                yield title, Recipe(program, group, scoring="sequential")  # type: ignore[arg-type]
+                yield title, Recipe(program, group)  # type: ignore[arg-type]
 
 
 def measured(

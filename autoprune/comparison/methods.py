@@ -8,14 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autoprune.bench.smaller import Shrinking
-from autoprune.candidate import Candidate
+from autoprune.candidate import Candidate, StatisticsOf
 from autoprune.errors import UnknownNameError, UsageError
-from autoprune.recipe_text import (
-    UNIFORM,
-    RecipeText,
-    StatisticsOf,
-    read_recipe,
-)
+from autoprune.recipe_text import UNIFORM, RecipeText, read_recipe
 from autoprune.repair import EBFT, RECOVER
 from autoprune.spelling import split_list, split_outside, split_text
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autoprune.candidate import StatisticsOf
 from autoprune.comparison.advice import Advice, advise
 from autoprune.comparison.measured import OK, Measured
 from autoprune.comparison.measures import FurtherFigure, columns_of, measures_of
@@ -12,7 +13,6 @@ from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import DENSE, Target
 from autoprune.comparison.rows import MethodRow, baseline_of, make_rows
 from autoprune.errors import UsageError
-from autoprune.recipe_text import StatisticsOf
 from autoprune.spelling import split_text
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
-from autoprune.candidate import Candidate, Group, Scoring
+from autoprune.candidate import Candidate, Group
 from autoprune.design.chat import Reply
 from autoprune.design.fields import FENCE, fields_of, without_thoughts
 from autoprune.design.hiding import DETAIL, NOTHING, Hidden
@@ -95,9 +95,8 @@ class Proposal:
 
     @property
     def recipe(self) -> Recipe:
-        """The proposed recipe; a program is always sequential."""
-        scoring: Scoring = "sequential" if self.candidate.kind == "program" else "dense"
-        return Recipe(self.candidate, self.group, self.allocation, self.solver, scoring)
+        """The proposed recipe."""
+        return Recipe(self.candidate, self.group, self.allocation, self.solver)
 
 
 @dataclass(frozen=True)

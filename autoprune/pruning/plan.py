@@ -106,11 +106,7 @@ class PruningPlan:
         pattern: str = "unstructured",
         seed: int = 0,
     ) -> "PruningPlan":
-        """Build the plan of a recipe, leaving its metric to the caller.
-
-        A program is always sequential, whatever the recipe says: it sees its layer's actual input.
-        """
-        is_program = recipe.metric.kind == "program" and recipe.scoring == "dense"
+        """Build the plan of a recipe, leaving its metric to the caller."""
         return cls.build(
             sparsity,
             group=recipe.group,
@@ -118,7 +114,7 @@ class PruningPlan:
             allocation=recipe.allocation,
             solver=recipe.solver,
             seed=seed,
-            scoring="sequential" if is_program else recipe.scoring,
+            scoring=recipe.scoring,
         )
 
     @property

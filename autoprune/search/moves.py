@@ -88,8 +88,8 @@ def mutated_metric(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
     if choices.schemes:
         return replace(recipe, metric=mutated_scheme(recipe.metric, rng, choices))
     metric = mutated(recipe.metric, rng, choices.statistics)
-    scoring = "dense" if recipe.metric.kind == "program" else recipe.scoring
-    return replace(recipe, metric=metric or invented(rng, choices.statistics), scoring=scoring)
+    metric = metric or invented(rng, choices.statistics)
+    return Recipe(metric, recipe.group, recipe.allocation, recipe.solver)
 
 
 def crossed_recipe(first: Recipe, second: Recipe, rng: Random) -> Recipe:
@@ -97,8 +97,7 @@ def crossed_recipe(first: Recipe, second: Recipe, rng: Random) -> Recipe:
     if first.metric.kind == "scheme":
         scheme = crossed_schemes(first.metric, second.metric, rng)
         return replace(first, metric=scheme, solver=rng.choice((first, second)).solver)
-    parent = rng.choice((first, second))
-    metric: Candidate = parent.metric
+    metric: Candidate = rng.choice((first, second)).metric
     both = expression_of(first.metric) and expression_of(second.metric)
     if both and rng.random() < 0.5:
         metric = crossed(first.metric, second.metric, rng) or metric
@@ -107,13 +106,12 @@ def crossed_recipe(first: Recipe, second: Recipe, rng: Random) -> Recipe:
         rng.choice((first, second)).group,
         rng.choice((first, second)).allocation,
         rng.choice((first, second)).solver,
-        parent.scoring,
     )
 
 
 def recombined(first: Recipe, second: Recipe) -> Recipe:
-    """Combine metric, its statistics and group of the first with the second's other parts."""
-    return replace(second, metric=first.metric, group=first.group, scoring=first.scoring)
+    """Combine metric and group of the first with the second's other parts."""
+    return Recipe(first.metric, first.group, second.allocation, second.solver)
 
 
 def random_recipe(rng: Random, choices: Choices) -> Recipe:

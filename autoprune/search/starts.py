@@ -27,10 +27,8 @@ class RecipeSpec(BaseModel):
     def recipe(self, solver: str) -> Recipe:
         """Return the recipe, with ``solver`` if none is named."""
         chosen = self.solver if self.solver is not None else solver
-        if self.source:
-            program = Candidate.program(self.source)
-            return Recipe(program, self.group, self.allocation, chosen, scoring="sequential")
-        return Recipe(Candidate.parse(self.metric), self.group, self.allocation, chosen)
+        own = Candidate.program(self.source) if self.source else Candidate.parse(self.metric)
+        return Recipe(own, self.group, self.allocation, chosen)
 
 
 def given_start(text: str) -> RecipeSpec:

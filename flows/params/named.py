@@ -7,9 +7,9 @@ parts go to their own parser, which imports torch. Nothing here reads a model or
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from autoprune.candidate import FORMULA_PREFIX, Group, Scoring
+from autoprune.candidate import FORMULA_PREFIX, Group, Scoring, StatisticsOf
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.names import BUILT_IN, known, plugins, require_saved
 from autoprune.program_files import (
@@ -192,7 +192,7 @@ def check_searched_scheme(text: str) -> None:
         )
 
 
-def check_methods(texts: Iterable[str], statistics: str) -> None:
+def check_methods(texts: Iterable[str], statistics: StatisticsOf) -> None:
     """Check that every line ``METRIC+PART+...`` can be parsed.
 
     Raises:
@@ -215,11 +215,14 @@ def check_methods(texts: Iterable[str], statistics: str) -> None:
         if not _bare(text):
             rest.append(text)
     if rest:
-        library.parse_methods(rest, "dense" if statistics == "dense" else "sequential")
+        library.parse_methods(rest, statistics)
 
 
 def check_baselines(
-    baselines: Sequence[str], methods: Sequence[str], texts: Iterable[str], statistics: str
+    baselines: Sequence[str],
+    methods: Sequence[str],
+    texts: Iterable[str],
+    statistics: StatisticsOf,
 ) -> None:
     """Check that every baseline is one of the methods, or ``dense``.
 
@@ -244,10 +247,9 @@ def check_baselines(
         if text not in (DENSE, *methods):
             unclear.append(text)
     if unclear:
-        of: Literal["dense", "sequential"] = "dense" if statistics == "dense" else "sequential"
-        names = [method.name for method in library.parse_methods(methods, of)]
+        names = [method.name for method in library.parse_methods(methods, statistics)]
         names += [f"{name}@{text}" for text in texts for name in names if "@" not in name]
-        library.named_baselines(unclear, names, of)
+        library.named_baselines(unclear, names, statistics)
 
 
 def _head(method: str) -> str:

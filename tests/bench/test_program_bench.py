@@ -33,7 +33,7 @@ WORST = HEAD + "    return W * topk(-W.abs() * stats['x_norm'], budget)\n"
 
 
 def of(source: str) -> Recipe:
-    return Recipe(Candidate("program", source), scoring="sequential")
+    return Recipe(Candidate("program", source))
 
 
 @pytest.fixture

@@ -21,3 +21,10 @@ def test_every_part_changes_the_digest() -> None:
         replace(RECIPE, solver="none"),
     ]
     assert len({recipe.digest for recipe in [RECIPE, *others]}) == 5
+
+
+def test_a_program_prunes_block_after_block() -> None:
+    program = Candidate("program", "def prune_layer(W, stats, budget, params): ...")
+    assert Recipe(program).scoring == "sequential" == replace(RECIPE, metric=program).scoring
+    assert Recipe(program, scoring="true-sequential").scoring == "true-sequential"
+    assert RECIPE.scoring == "dense"

@@ -88,7 +88,7 @@ def test_prompts_show_the_numbers_that_were_measured(tmp_path: Path) -> None:
 
 
 def test_moves_score_as_the_metric_needs() -> None:
-    program = Recipe(LAYER, "row", "ramp:half_width=0.1", scoring="sequential")
+    program = Recipe(LAYER, "row", "ramp:half_width=0.1")
     formula = Recipe(WANDA, "row", "uniform")
     assert recombined(formula, program).scoring == "dense"
     assert recombined(program, formula).scoring == "sequential"
@@ -171,17 +171,17 @@ def test_recipes_far_ahead_are_distinguished(tmp_path: Path) -> None:
 
 
 def test_errors_of_programs_and_of_masks_are_features_of_their_own() -> None:
-    assert "error of blocks" in features_of(Recipe(LAYER, scoring="sequential"), 0.9)
+    assert "error of blocks" in features_of(Recipe(LAYER), 0.9)
     assert "error" in features_of(Recipe(WANDA), 0.9)
     assert "error of blocks" not in features_of(Recipe(WANDA), 0.9)
 
 
 def test_a_block_program_may_move_as_far_as_block_tuning() -> None:
-    assert allowed_drift(Recipe(BLOCK, scoring="sequential")) == ROUNDED_DRIFT
-    assert allowed_drift(Recipe(LAYER, scoring="sequential")) == DRIFT == allowed_drift(None)
+    assert allowed_drift(Recipe(BLOCK)) == ROUNDED_DRIFT
+    assert allowed_drift(Recipe(LAYER)) == DRIFT == allowed_drift(None)
     rounded = [allowed_drift(made, "bfloat16") for made in (None, Recipe(LAYER))]
     assert rounded == [ROUNDED_DRIFT] * 2
-    assert allowed_drift(Recipe(BLOCK, scoring="sequential"), "bfloat16") == ROUNDED_DRIFT
+    assert allowed_drift(Recipe(BLOCK), "bfloat16") == ROUNDED_DRIFT
 
 
 def test_a_program_that_reads_its_position_is_judged_on_the_whole_model(tmp_path: Path) -> None:

@@ -104,12 +104,12 @@ def test_a_line_is_left_out_where_its_names_are_bound_before() -> None:
 def test_declared_constants_are_tuned_and_impossible_recipes_are_not_taken() -> None:
     choices = make_spec().choices
     program = Candidate("program", PROGRAM.format(power=0.5), {"power": 0.5})
-    recipe = Recipe(program, scoring="sequential")
+    recipe = Recipe(program)
     assert numbers(recipe, choices) == {"metric.power": (0.5, (0.125, 2.0))}
     other = suggest(recipe, choices, [], seed=1)
     assert other.metric.source == program.source and other.metric.params != program.params
     source = program.source.replace('"power": 0.5', '"power": 0.5, "rounds": 3')
-    whole = Recipe(Candidate.program(source), scoring="sequential")
+    whole = Recipe(Candidate.program(source))
     tried = [suggest(whole, choices, [], seed=seed).metric.params for seed in range(9)]
     assert all(params["rounds"].is_integer() for params in tried)
     assert len({params["rounds"] for params in tried}) > 1
@@ -132,7 +132,7 @@ def test_a_start_may_be_a_program_and_keeps_its_text(tmp_path: Path) -> None:
     start = given_start(f"program:{file}+matrix")
     file.write_text(PROGRAM.format(power=0.9))
     program = Candidate("program", PROGRAM.format(power=0.5), {"power": 0.5})
-    assert start.recipe("none") == Recipe(program, "matrix", scoring="sequential")
+    assert start.recipe("none") == Recipe(program, "matrix")
     spec = make_spec(starts=(start,))
     assert SearchSpec.recorded(spec.to_json()) == spec
     assert "source" not in make_spec().to_json()["baselines"][0]
