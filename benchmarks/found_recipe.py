@@ -36,12 +36,10 @@ from autoprune.numerics import computed_by
 from autoprune.progress import silent
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.recipe import Recipe
-from autoprune.repair import NONE
 from autoprune.search.moves import recipe_key, recipe_text
 from autoprune.search.paired import paired_difference
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
-from autoprune.search.starts import RecipeSpec
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import Splits, split
 from autoprune.text.windows import token_windows
@@ -171,13 +169,7 @@ def in_words(text: str) -> Recipe:
     method = parse_method(text)
     if method.peer is not None or method.statistics != "dense":
         raise SystemExit(f"{text!r} is no recipe: metric, group, allocation and repair are")
-    made = RecipeSpec(
-        metric=method.metric,
-        group=method.group,
-        allocation=method.allocation,
-        solver=method.solver,
-    )
-    return made.recipe(NONE)
+    return method.recipe()
 
 
 def compare(rows: list[dict[str, Any]]) -> None:

@@ -30,18 +30,12 @@ def plan_of(
     """
     if target.pattern in Budget.OF_SCHEMES:
         _ = target.budget.share
-    plan = PruningPlan.build(
-        target.sparsity,
-        group=method.group,
-        pattern=target.pattern,
-        allocation=method.allocation,
-        solver=method.solver,
-        seed=seed,
-        precision=precision,
-        scoring=method.statistics,
+    recipe = method.recipe(seed)
+    plan = PruningPlan.of_recipe(
+        recipe, target.sparsity, pattern=target.pattern, seed=seed, precision=precision
     )
     if method.source:
-        check_plan(plan, method.candidate(seed))
+        check_plan(plan, recipe.metric)
     return plan
 
 
@@ -49,7 +43,8 @@ def needs_of(method: Method) -> frozenset[str]:
     """Return the statistics of the dense model that a method reads."""
     if method.peer is not None or method.scheme:
         return frozenset()
-    return plan_of(method, Target(0.5), 0).dense_needs(by_candidate(method.candidate()).needs)
+    scored = by_candidate(method.recipe().metric).needs
+    return plan_of(method, Target(0.5), 0).dense_needs(scored)
 
 
 def reads_text(method: Method) -> bool:
@@ -61,7 +56,7 @@ def reads_text(method: Method) -> bool:
     repair = plan_of(method, Target(0.5), 0).repair
     # Block tuning and recovery read windows, whatever statistics the masks need.
     tunes = repair.block is not None or repair.fresh_windows > 0
-    return tunes or bool(by_candidate(method.candidate()).needs | repair.needs)
+    return tunes or bool(by_candidate(method.recipe().metric).needs | repair.needs)
 
 
 def prune_cell(
@@ -89,7 +84,7 @@ def prune_cell(
     """
     plan = plan_of(method, target, seed, precision)
     try:
-        outcome = bench.prune_by(method.candidate(seed), plan, draw)
+        outcome = bench.prune_by(method.recipe(seed).metric, plan, draw)
     except CandidateRejectedError as error:
         raise AutopruneError(f"the sandbox rejects {method.metric} ({error})") from error
     check_zeros(bench.layers, outcome.keep, target)

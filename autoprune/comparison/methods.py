@@ -10,6 +10,7 @@ from typing import Any
 from autoprune.bench.smaller import Shrinking
 from autoprune.candidate import Candidate, StatisticsOf
 from autoprune.errors import UnknownNameError, UsageError
+from autoprune.recipe import Recipe
 from autoprune.recipe_text import UNIFORM, RecipeText, read_recipe
 from autoprune.repair import EBFT, RECOVER
 from autoprune.spelling import split_list, split_outside, split_text
@@ -55,11 +56,11 @@ class Method(RecipeText):
         """Whether blocks or the model are trained, with products that the processor may round."""
         return any(name in self.solver + self.scheme for name in (EBFT, RECOVER))
 
-    def candidate(self, seed: int = 0) -> Candidate:
-        """The metric or program that prunes; the random control differs for every seed."""
-        if self.source:
-            return Candidate.program(self.source)
-        return Candidate.parse(f"random:seed={seed}" if self.metric == "random" else self.metric)
+    def recipe(self, seed: int = 0) -> Recipe:
+        """What prunes; the random control differs for every seed."""
+        text = f"random:seed={seed}" if self.metric == "random" else self.metric
+        own = Candidate.program(self.source) if self.source else Candidate.parse(text)
+        return Recipe(own, self.group, self.allocation, self.solver, self.statistics)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; empty texts are left out to keep recorded digests valid."""

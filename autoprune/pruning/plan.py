@@ -105,6 +105,7 @@ class PruningPlan:
         *,
         pattern: str = "unstructured",
         seed: int = 0,
+        precision: Precision = "auto",
     ) -> "PruningPlan":
         """Build the plan of a recipe, leaving its metric to the caller."""
         return cls.build(
@@ -115,6 +116,7 @@ class PruningPlan:
             solver=recipe.solver,
             seed=seed,
             scoring=recipe.scoring,
+            precision=precision,
         )
 
     @property
