@@ -54,9 +54,12 @@ class Search:
     regardless of the order in which the outcomes of a batch arrive.
     """
 
-    def __init__(self, log: EventLog, spec: SearchSpec, prompts: Prompts) -> None:
+    def __init__(
+        self, log: EventLog, spec: SearchSpec, prompts: Prompts, overlapping: bool
+    ) -> None:
         self.spec = spec
         self.prompts = prompts
+        self.overlapping = overlapping
         self._log = log
         self._lock = RLock()
         self._loop = SearchLoop(spec, prompts)
@@ -69,12 +72,15 @@ class Search:
         self._looks = 0
         self._has_looked = False
         self._made_by = ""
-        # Whether questions may be open during measurements (the designer runs elsewhere).
-        self.overlapping = False
 
     @classmethod
     def open(
-        cls, folder: Path, spec: SearchSpec | None = None, *, prompts: Path | None = None
+        cls,
+        folder: Path,
+        spec: SearchSpec | None = None,
+        *,
+        prompts: Path | None = None,
+        overlapping: bool = False,
     ) -> "Search":
         """Start a search in ``folder``, or resume the one that is there.
 
@@ -83,6 +89,9 @@ class Search:
             spec: None: the one on record.
             prompts: Folder of templates that override the built-in ones; copied into ``folder``.
                 None: those that the search was started with.
+            overlapping: Whether proposals and measurements may be open together. A model on the
+                same cores would slow both down many times over; the same outcomes, including their
+                seconds, lead to the same decisions either way.
 
         Raises:
             UsageError: If there is nothing to resume, the specification or the prompts differ from
@@ -104,7 +113,8 @@ class Search:
             # The copy is not edited while the search runs; a folder given later is only compared.
             copied = Prompts(kept if kept.is_dir() else None)
             templates = copied if own is None or not events else own
-            search = cls(log, recorded_spec(log, events, spec, templates), templates)
+            recorded = recorded_spec(log, events, spec, templates)
+            search = cls(log, recorded, templates, overlapping)
             search._replay(events)
         except BaseException:
             log.close()
@@ -118,12 +128,7 @@ class Search:
         return self.open_steps(limit=1)[0]
 
     def open_steps(self, limit: int | None = None) -> list[Step]:
-        """Return all steps that can be done now, independent of each other; ``[Done]`` at the end.
-
-        Proposals and measurements are open together only if ``overlapping`` is set: a model on the
-        same cores would slow both down many times over. The same outcomes, including their seconds,
-        lead to the same decisions either way.
-        """
+        """Return all independent steps that can be done now; ``[Done]`` at the end."""
         with self._lock:
             self._advance()
             if self._reason is not None:

@@ -1,8 +1,8 @@
 """The vocabulary between a search and its driver: the search asks, the driver answers.
 
-A driver is a loop: take :meth:`Search.next_step`, do what it says, give the outcome to
-:meth:`Search.record`, until the step is :class:`Done`. Steps are plain values; the same recorded
-outcomes always lead to the same next step.
+A driver is a loop: take :meth:`Search.open_steps`, do each, give its outcome to
+:meth:`Search.keep`, and let :meth:`Search.settle` decide what follows, until the step is
+:class:`Done`. Steps are plain values; the same recorded outcomes always lead to the same steps.
 """
 
 import math

@@ -97,7 +97,12 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
 def _opened(files: RunFiles, params: SearchParams, session: DesignerSession) -> Search:
     if not files.log.exists():
         _require_ready(params, session)
-    return Search.open(files.folder, params.spec(), prompts=template_folder(files, params))
+    return Search.open(
+        files.folder,
+        params.spec(),
+        prompts=template_folder(files, params),
+        overlapping=session.elsewhere,
+    )
 
 
 def _require_ready(params: SearchParams, session: DesignerSession) -> None:
@@ -191,7 +196,6 @@ def _check_early(found: Search, bench: SearchBench, session: DesignerSession) ->
     session.check()
     for canary in session.seen:
         console.screen().event(f"designer: {canary}")
-    found.overlapping = session.elsewhere
     if session.mailbox is not None:
         console.screen().event(f"questions lie in {session.mailbox.folder}; waiting costs no time")
     elif found.overlapping:

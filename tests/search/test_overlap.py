@@ -46,8 +46,7 @@ def test_what_is_known_is_measured_beside_the_questions(tmp_path: Path) -> None:
         assert finish(search, alone) == 0
         digest, best = search.graph.digest, search.best
     for name, backwards in (("first", False), ("last", True)):
-        with Search.open(tmp_path / name, SPEC) as search:
-            search.overlapping = True
+        with Search.open(tmp_path / name, SPEC, overlapping=True) as search:
             assert finish(search, beside, backwards=backwards) >= 3
             assert search.graph.digest == digest
             assert best is not None and search.best is not None
@@ -56,8 +55,7 @@ def test_what_is_known_is_measured_beside_the_questions(tmp_path: Path) -> None:
 
 
 def test_only_questions_validations_and_measurements_stand_together(tmp_path: Path) -> None:
-    with Search.open(tmp_path, SPEC) as search:
-        search.overlapping = True
+    with Search.open(tmp_path, SPEC, overlapping=True) as search:
         driver = Synthetic()
         while not isinstance((steps := search.open_steps())[0], Done):
             kinds = {type(step) for step in steps}
@@ -74,9 +72,9 @@ def test_killed_beside_an_answer_ends_the_same(tmp_path: Path) -> None:
         digest = search.graph.digest
     folder, done, turn = tmp_path / "killed", False, 0
     while not done:
-        search = Search.open(folder, SPEC if turn == 0 else None)
         # It may be resumed with the designer elsewhere, or back on this machine.
-        search.overlapping = turn % 3 != 2
+        elsewhere = turn % 3 != 2
+        search = Search.open(folder, SPEC if turn == 0 else None, overlapping=elsewhere)
         steps = search.open_steps()
         step = steps[turn % len(steps)]
         done = isinstance(step, Done)
@@ -92,8 +90,7 @@ def test_killed_beside_an_answer_ends_the_same(tmp_path: Path) -> None:
 
 def test_what_is_kept_decides_nothing_until_it_is_settled(tmp_path: Path) -> None:
     driver = Synthetic()
-    with Search.open(tmp_path, SPEC) as search:
-        search.overlapping = True
+    with Search.open(tmp_path, SPEC, overlapping=True) as search:
         while not any(isinstance(step, Propose) for step in search.open_steps()):
             step = search.next_step()
             search.record(step, driver.answer(step))
@@ -122,8 +119,7 @@ def test_open_steps_settle_what_is_kept(tmp_path: Path) -> None:
 
 
 def test_answers_of_one_round_share_their_wait(tmp_path: Path) -> None:
-    with Search.open(tmp_path, SPEC) as search:
-        search.overlapping = True
+    with Search.open(tmp_path, SPEC, overlapping=True) as search:
         driver, rounds = Synthetic(), 0
         while not isinstance((steps := search.open_steps())[0], Done):
             asked, before = [s for s in steps if isinstance(s, Propose)], len(search.entries)
@@ -143,8 +139,7 @@ def test_answers_of_one_round_share_their_wait(tmp_path: Path) -> None:
 def timed(spec: SearchSpec, folder: Path, waited: float | None) -> Search:
     """A finished search whose answers took seconds, of which ``waited`` were waited for."""
     driver = Synthetic()
-    search = Search.open(folder, spec)
-    search.overlapping = True
+    search = Search.open(folder, spec, overlapping=True)
     while not isinstance((steps := search.open_steps())[0], Done):
         for step in steps:
             outcome = driver.answer(step)
