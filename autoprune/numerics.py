@@ -23,15 +23,20 @@ def computed_by() -> dict[str, str]:
     return own | {name: version(name) for name in PACKAGES}
 
 
+def processor() -> str:
+    """Name of this machine's processor."""
+    if _CPU_INFO.is_file():
+        for line in _CPU_INFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def hardware() -> dict[str, Any]:
     """The hardware that timings depend on, and on which roundings do."""
     import torch
 
-    found = platform.processor() or platform.machine()
-    if _CPU_INFO.is_file():
-        names = [x for x in _CPU_INFO.read_text().splitlines() if x.startswith("model name")]
-        found = names[0].partition(":")[2].strip() if names else found
-    here: dict[str, Any] = {"processor": found, "threads": torch.get_num_threads()}
+    here: dict[str, Any] = {"processor": processor(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
         here["accelerator"] = torch.cuda.get_device_name()
     return here

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 import shlex
 import sys
@@ -10,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from autoprune.comparison.words import p_value
 from autoprune.evaluation.contrasts import holm
+from autoprune.numerics import processor
 from autoprune.search.paired import Difference
 from benchmarks.measured import OUT, commit
+from tasks import provenance
 
 
 def corrected_changes(found: Sequence[Difference]) -> list[str]:
@@ -104,15 +104,8 @@ def publish(
 
 def machine() -> str:
     """Processor, cores and memory in words."""
-    info = Path("/proc/cpuinfo")
-    models = [
-        line.split(":", 1)[1].strip()
-        for line in (info.read_text().splitlines() if info.exists() else [])
-        if line.startswith("model name")
-    ]
-    processor = models[0] if models else platform.processor() or platform.machine()
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GB"
+    here = provenance.machine()
+    return f"{processor()}, {here['cpu'].partition(', ')[0]}, {here['memory']}"
 
 
 def _markdown(
