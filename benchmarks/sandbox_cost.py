@@ -17,8 +17,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
+from sandbox.container import LayerInput
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 

@@ -4,20 +4,20 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sandbox.cell import Cell, CellLostError, Ended, Order
 from sandbox.codes import Code
+from sandbox.container import Container, ContainerLostError, Ended, Order
 from sandbox.readout import Readout
 from sandbox.verdicts import Scores
 
 
-class Cells(Protocol):
+class Containers(Protocol):
     """Where containers come from and go to: a pool, or those of one program."""
 
-    def take(self) -> Cell:
+    def take(self) -> Container:
         """Wait for a container; it is discarded afterwards."""
         ...
 
-    def discard(self, cell: Cell) -> None:
+    def discard(self, container: Container) -> None:
         """Take a container back that has run a job."""
         ...
 
@@ -37,7 +37,7 @@ class Attempt:
     """
 
     ended: Ended | None = None
-    lost: CellLostError | None = None
+    lost: ContainerLostError | None = None
     oom: bool = False
     runs: Readout | None = None
     failure: tuple[Code, str] | None = None
@@ -45,7 +45,7 @@ class Attempt:
     raw: list[Scores] = field(default_factory=list)
 
 
-def attempt(cells: Cells, order: Order, distinct: int) -> Attempt:
+def attempt(containers: Containers, order: Order, distinct: int) -> Attempt:
     """Execute every run of an order, each in a container of its own.
 
     The runs are sequential, and each container is gone before the next one gets its job: equal
@@ -53,7 +53,7 @@ def attempt(cells: Cells, order: Order, distinct: int) -> Attempt:
     counters of a shared container.
 
     Args:
-        cells: Where the containers come from.
+        containers: Where the containers come from.
         order: What to do.
         distinct: Distinct scores required per layer.
 
@@ -62,12 +62,12 @@ def attempt(cells: Cells, order: Order, distinct: int) -> Attempt:
     """
     tried = Attempt()
     for run in range(len(order.runs)):
-        cell = cells.take()
+        container = containers.take()
         start = time.perf_counter()
         try:
-            good = _run(cell, order, run, tried)
+            good = _run(container, order, run, tried)
         finally:
-            cells.discard(cell)
+            containers.discard(container)
         tried.seconds += time.perf_counter() - start
         if not good:
             return tried
@@ -78,21 +78,21 @@ def attempt(cells: Cells, order: Order, distinct: int) -> Attempt:
     return tried
 
 
-def _run(cell: Cell, order: Order, run: int, tried: Attempt) -> bool:
+def _run(container: Container, order: Order, run: int, tried: Attempt) -> bool:
     tried.ended = None
     try:
-        tried.ended = cell.run(order, run)
-    except CellLostError as error:
+        tried.ended = container.run(order, run)
+    except ContainerLostError as error:
         tried.lost = error
     # Ask while the container still exists: a kill by the kernel outranks what was reported.
-    tried.oom = cell.state().oom
+    tried.oom = container.state().oom
     if tried.ended is None or tried.ended.code != "ok" or tried.oom:
         return False
     try:
-        tried.raw.append(cell.take_scores(order.count, keep=order.keep))
-    except CellLostError as error:
+        tried.raw.append(container.take_scores(order.count, keep=order.keep))
+    except ContainerLostError as error:
         tried.lost = error
         return False
     if run + 1 < len(order.runs):
-        cell.end()
+        container.end()
     return True

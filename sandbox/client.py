@@ -14,8 +14,8 @@ from typing import Self
 import numpy as np
 
 from sandbox.attempt import Attempt, attempt
-from sandbox.cell import Cell, CellLostError, LayerInput, Order
 from sandbox.codes import Code
+from sandbox.container import Container, ContainerLostError, LayerInput, Order
 from sandbox.contract import VARIANTS
 from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxBrokenError, SandboxUnavailableError
@@ -96,7 +96,7 @@ class Sandbox:
             probe_folder, [variant.tensors() for variant in VARIANTS], self._statistics
         )
         longest = max(self._limits.probe_s, self._limits.score_s)
-        self._pool = Pool(self._make_cell, self._limits.warm, longest)
+        self._pool = Pool(self._make_container, self._limits.warm, longest)
         self._kept = KeptCells(self._pool)
         self._open = True
         return self
@@ -255,13 +255,13 @@ class Sandbox:
         """Kill the containers that wait for a program's next call."""
         self._kept.let_go()
 
-    def _make_cell(self) -> Cell:
+    def _make_container(self) -> Container:
         labels = {LABEL_RUN: self._run_id, LABEL_OWNER: self._owner, LABEL_BOX: self._box}
         try:
-            return Cell(self.image, self._limits, self._workspace, labels)
+            return Container(self.image, self._limits, self._workspace, labels)
         except SandboxUnavailableError:
             # It has run nothing yet, so a retry is safe: someone may have removed the container.
-            return Cell(self.image, self._limits, self._workspace, labels)
+            return Container(self.image, self._limits, self._workspace, labels)
 
     def _try(self, order: Order) -> Accepted | Rejected:
         start = time.perf_counter()
@@ -300,8 +300,8 @@ class Sandbox:
 
     def _attempt(self, order: Order) -> "Accepted | Rejected | _Vanished":
         """Run once; ``_Vanished`` if the container disappeared through no fault of its own."""
-        cells = self._kept.of(_digest(order)) if order.keep else self._pool
-        tried = attempt(cells, order, self._limits.distinct_scores)
+        containers = self._kept.of(_digest(order)) if order.keep else self._pool
+        tried = attempt(containers, order, self._limits.distinct_scores)
         if tried.oom:
             detail = f"more memory than the limit was used; {len(order.layers)} layers"
             return Rejected(Code.OOM, detail, tried.seconds)
@@ -309,7 +309,7 @@ class Sandbox:
             return self._explain(tried.lost, tried.seconds)
         return self._judge(tried)
 
-    def _explain(self, lost: CellLostError, seconds: float) -> "Rejected | _Vanished":
+    def _explain(self, lost: ContainerLostError, seconds: float) -> "Rejected | _Vanished":
         if lost.kind == "ended":
             return _Vanished(str(lost), seconds)
         self._require_control(str(lost))

@@ -8,7 +8,7 @@ result.
 
 import threading
 
-from sandbox.cell import Cell
+from sandbox.container import Container
 from sandbox.pool import Pool
 
 
@@ -21,7 +21,7 @@ class KeptCells:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._waiting: dict[str, list[Cell]] = {}
+        self._waiting: dict[str, list[Container]] = {}
         self._lock = threading.Lock()
 
     def of(self, program: str) -> "ProgramCells":
@@ -32,7 +32,7 @@ class KeptCells:
         """
         return ProgramCells(self, program)
 
-    def take(self, program: str) -> Cell:
+    def take(self, program: str) -> Container:
         """One that has served this program and nothing else, or a new one.
 
         Raises:
@@ -41,27 +41,28 @@ class KeptCells:
         while True:
             with self._lock:
                 waiting = self._waiting.get(program)
-                cell = waiting.pop() if waiting else None
-            if cell is None:
+                container = waiting.pop() if waiting else None
+            if container is None:
                 return self._pool.take()
-            if self._pool.lasts(cell):
-                return cell
-            self._pool.discard(cell)
+            if self._pool.lasts(container):
+                return container
+            self._pool.discard(container)
 
-    def put(self, program: str, cell: Cell) -> None:
+    def put(self, program: str, container: Container) -> None:
         """Keep a container whose job ended well; kill any other."""
-        if not cell.renew():
-            self._pool.discard(cell)
+        if not container.renew():
+            self._pool.discard(container)
             return
         with self._lock:
-            self._waiting.setdefault(program, []).append(cell)
+            self._waiting.setdefault(program, []).append(container)
 
     def let_go(self) -> None:
         """Kill all that wait."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
-        for cell in (cell for cells in waiting.values() for cell in cells):
-            self._pool.discard(cell)
+        for containers in waiting.values():
+            for container in containers:
+                self._pool.discard(container)
 
 
 class ProgramCells:
@@ -76,10 +77,10 @@ class ProgramCells:
         self._kept = kept
         self._program = program
 
-    def take(self) -> Cell:
+    def take(self) -> Container:
         """See :meth:`KeptCells.take`."""
         return self._kept.take(self._program)
 
-    def discard(self, cell: Cell) -> None:
+    def discard(self, container: Container) -> None:
         """See :meth:`KeptCells.put`."""
-        self._kept.put(self._program, cell)
+        self._kept.put(self._program, container)

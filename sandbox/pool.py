@@ -9,40 +9,40 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sandbox.cell import Cell
+from sandbox.container import Container
 
 _MARGIN_S = 5
 
 
 class Pool:
-    """Keeps ``size`` cells ready.
+    """Keeps ``size`` containers ready.
 
     Args:
-        make: Makes one cell; called in a background thread.
+        make: Makes one container; called in a background thread.
         size: How many are kept waiting; with 0, one is made on demand.
-        needed_s: A cell with less lifetime left than this is not handed out.
+        needed_s: A container with less lifetime left than this is not handed out.
     """
 
-    def __init__(self, make: Callable[[], Cell], size: int, needed_s: float) -> None:
+    def __init__(self, make: Callable[[], Container], size: int, needed_s: float) -> None:
         self._make = make
         self._size = size
         self._needed_s = needed_s + _MARGIN_S
-        self._ready: deque[Cell] = deque()
+        self._ready: deque[Container] = deque()
         self._wanted = 0
         self._error: BaseException | None = None
         self._closing = False
         self._changed = threading.Condition()
-        self._used: queue.SimpleQueue[Cell | None] = queue.SimpleQueue()
+        self._used: queue.SimpleQueue[Container | None] = queue.SimpleQueue()
         self._filler = threading.Thread(target=self._fill, name="sandbox-fill", daemon=True)
         self._closer = threading.Thread(target=self._close_used, name="sandbox-kill", daemon=True)
         self._filler.start()
         self._closer.start()
 
-    def take(self) -> Cell:
-        """Wait for a ready cell; the caller passes it to :meth:`discard` afterwards.
+    def take(self) -> Container:
+        """Wait for a ready container; the caller passes it to :meth:`discard` afterwards.
 
         Raises:
-            SandboxError: If a cell could not be made.
+            SandboxError: If a container could not be made.
         """
         with self._changed:
             self._wanted += 1
@@ -51,11 +51,11 @@ class Pool:
             try:
                 while True:
                     while self._ready:
-                        cell = self._ready.popleft()
+                        container = self._ready.popleft()
                         self._changed.notify_all()
-                        if self.lasts(cell):
-                            return cell
-                        self._used.put(cell)
+                        if self.lasts(container):
+                            return container
+                        self._used.put(container)
                     if self._error is not None:
                         # All who wait raise it; the next request forgets it, and one is made.
                         raise self._error
@@ -65,13 +65,13 @@ class Pool:
             finally:
                 self._wanted -= 1
 
-    def lasts(self, cell: Cell) -> bool:
-        """Whether a waiting cell is there for as long as a job may take."""
-        return cell.expires - time.monotonic() > self._needed_s and cell.is_usable
+    def lasts(self, container: Container) -> bool:
+        """Whether a waiting container is there for as long as a job may take."""
+        return container.expires - time.monotonic() > self._needed_s and container.is_usable
 
-    def discard(self, cell: Cell) -> None:
-        """Kill a used cell in the background."""
-        self._used.put(cell)
+    def discard(self, container: Container) -> None:
+        """Kill a used container in the background."""
+        self._used.put(container)
 
     def close(self) -> None:
         """Kill everything and wait until it is gone."""
@@ -95,19 +95,19 @@ class Pool:
                 if self._closing:
                     return
             try:
-                cell = self._make()
+                container = self._make()
             except BaseException as error:
                 with self._changed:
                     self._error = error
                     self._changed.notify_all()
-                    # The waiting caller raises it; no other cell is made until the next request.
+                    # The waiting caller raises it; no other is made until the next request.
                     while self._error is not None and not self._closing:
                         self._changed.wait()
                 continue
             with self._changed:
-                self._ready.append(cell)
+                self._ready.append(container)
                 self._changed.notify_all()
 
     def _close_used(self) -> None:
-        while (cell := self._used.get()) is not None:
-            cell.close()
+        while (container := self._used.get()) is not None:
+            container.close()

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sandbox.cell import LayerInput
+from sandbox.container import LayerInput
 from sandbox.worker.block import NAMES, Block, packed
 
 HIDDEN, HEADS, SHARED, HEAD, INNER = 24, 4, 2, 4, 32

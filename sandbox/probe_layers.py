@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from sandbox.cell import LayerInput
+from sandbox.container import LayerInput
 
 SHAPES = ((48, 64), (64, 48), (33, 65))
 # All that a layer file may carry besides W.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from sandbox.cell import LayerInput
+from sandbox.container import LayerInput
 
 TOKENS = 256
 # Shape, budget, input factor: a quiet and a loud layer must be pruned like any other.

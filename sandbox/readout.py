@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from sandbox.cell import Order
 from sandbox.codes import Code
+from sandbox.container import Order
 from sandbox.contract import judge_contract, uses_position
 from sandbox.probe_layers import SHAPES
 from sandbox.verdicts import Scores, judge_repeat, judge_scores, judge_weights

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autoprune.evaluation.suites.code_running import Returned
-from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
+from sandbox.container import LayerInput
 from sandbox.engine import ContainerEngine
 from sandbox.exchange import job_folder
 from sandbox.limits import Limits

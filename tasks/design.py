@@ -11,7 +11,7 @@ from autoprune.design.chat import ChatRequest
 from autoprune.design.given import read_script
 from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.parsing import cut_reply
-from autoprune.design.refusals import RefusedError
+from autoprune.design.refusals import RequestRefusedError
 from autoprune.errors import LONGEST_DETAIL, UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed, outcome_to_json
@@ -169,7 +169,7 @@ class DesignerSession:
         designer, started = self.designer(request.model), time.monotonic()
         try:
             return cut_reply(designer.complete(request))
-        except RefusedError as error:
+        except RequestRefusedError as error:
             return Failed(error.code, reason_of(error, LONGEST_DETAIL), time.monotonic() - started)
 
     def close(self) -> None:

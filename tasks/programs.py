@@ -13,8 +13,8 @@ from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError
 from autoprune.program_files import PROGRAM_PREFIX, handed_constants, prunes_blocks
 from autoprune.programs import LayerBudget, require_same, settle
-from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
+from sandbox.container import LayerInput
 from sandbox.exchange import job_folder
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from autoprune.bench.scoring import CandidateRejectedError
-from sandbox.cell import LayerInput
+from sandbox.container import LayerInput
 from sandbox.outcomes import Rejected
 
 if TYPE_CHECKING:

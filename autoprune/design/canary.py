@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autoprune.design.refusals import RefusedError
+from autoprune.design.refusals import RequestRefusedError
 from autoprune.design.transports import (
     Enforcement,
     OpenAIDesigner,
@@ -75,7 +75,7 @@ def probe_server(designer: OpenAIDesigner, *, thorough: bool = True, tokens: int
 
     Raises:
         PrerequisiteError: If the server does not answer at all.
-        RefusedError: If it refuses every question.
+        RequestRefusedError: If it refuses every question.
     """
     started = time.monotonic()
     asking = _Asking(designer, max(tokens, SHORT))
@@ -104,7 +104,7 @@ class _Asking:
         self.designer = designer
         self.tokens = tokens
         self.answers = 0
-        self.refused: RefusedError | None = None
+        self.refused: RequestRefusedError | None = None
 
     def says(self, token: str, **body: Any) -> bool:
         text, _ = self._ask(max_tokens=self.tokens, **body)
@@ -130,7 +130,7 @@ class _Asking:
     def _ask(self, **body: Any) -> tuple[str, str]:
         try:
             answer = self.designer.raw(messages=QUESTION, temperature=0.0, **body)
-        except RefusedError as error:
+        except RequestRefusedError as error:
             # The server honestly refuses an unknown field, so it lacks the feature.
             self.refused = error
             return "", "refused"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-from autoprune.design.graph import Graph, Node
+from autoprune.design.graph import Graph, GraphNode
 from autoprune.design.parsing import Prediction
 
 Verdict = Literal["right", "wrong", "unclear", "failed", "open"]
@@ -32,13 +32,13 @@ class Claim:
         return self.right > self.wrong
 
 
-def hypothesis_of(graph: Graph, alias: str) -> Node | None:
+def hypothesis_of(graph: Graph, alias: str) -> GraphNode | None:
     """Return the hypothesis that a mechanism tests; None if no designer stated one."""
     found = graph.targets(alias, "derives_from")
     return next((node for node in found if node.kind == "hypothesis"), None)
 
 
-def prediction_of(hypothesis: Node | None) -> str:
+def prediction_of(hypothesis: GraphNode | None) -> str:
     """Return the prediction in words, or an empty text; an omitted one is marked as assumed."""
     stated = hypothesis.body.get("prediction") if hypothesis is not None else None
     if stated is None:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from autoprune.design.claims import Claim, hypothesis_of, prediction_of, verdict_of
-from autoprune.design.graph import Graph, Node
+from autoprune.design.graph import Graph, GraphNode
 from autoprune.design.parts import Range, with_defaults
 from autoprune.design.program_lines import in_brief
 from autoprune.design.shown import change_in
@@ -186,7 +186,7 @@ def claim(graph: Graph, found: Claim) -> Detail:
     return Detail(f"{line} ({last})", line, f"{found.owner}: {tally}")
 
 
-def observation(node: Node) -> Detail:
+def observation(node: GraphNode) -> Detail:
     """Describe a measured fact, such as the effect of adding or dropping a formula's term."""
     body = node.body
     if "term" not in body:
@@ -219,7 +219,7 @@ def failure(code: str, count: int, example: str, detail: str) -> Detail:
     return Detail(f"{line} ({shortened(detail)})" if detail else line, line, alias)
 
 
-def lesson(node: Node, helped: int, hurt: int, evidence: Sequence[Node]) -> Detail:
+def lesson(node: GraphNode, helped: int, hurt: int, evidence: Sequence[GraphNode]) -> Detail:
     """Describe a lesson and how often candidates prompted with it improved on the best."""
     tally = f"helped {helped}, hurt {hurt}"
     line = f"{node.body['text']} ({tally})"

@@ -37,7 +37,7 @@ CREDIT_DECAY = 0.7
 
 
 @dataclass(frozen=True)
-class Node:
+class GraphNode:
     """One fact or claim.
 
     Args:
@@ -69,14 +69,14 @@ class Edge:
 class Graph:
     """Nodes and edges in the order in which they were added."""
 
-    _nodes: dict[str, Node] = field(default_factory=dict)
+    _nodes: dict[str, GraphNode] = field(default_factory=dict)
     _edges: list[Edge] = field(default_factory=list)
     _out: dict[str, list[Edge]] = field(default_factory=dict)
     _in: dict[str, list[Edge]] = field(default_factory=dict)
     _order: dict[str, int] = field(default_factory=dict)
 
     @property
-    def nodes(self) -> Mapping[str, Node]:
+    def nodes(self) -> Mapping[str, GraphNode]:
         """All nodes by alias, oldest first."""
         return MappingProxyType(self._nodes)
 
@@ -85,7 +85,7 @@ class Graph:
         """All edges, oldest first."""
         return tuple(self._edges)
 
-    def add(self, alias: str, kind: NodeKind, body: Mapping[str, Any]) -> Node:
+    def add(self, alias: str, kind: NodeKind, body: Mapping[str, Any]) -> GraphNode:
         """Append a node.
 
         Raises:
@@ -98,7 +98,7 @@ class Graph:
                 f"{kind} {alias} holds the number {number}; only "
                 f"{', '.join(sorted(MACHINE_KINDS))} may: link a measured node instead"
             )
-        node = Node(alias, kind, MappingProxyType(dict(body)))
+        node = GraphNode(alias, kind, MappingProxyType(dict(body)))
         self._order[alias] = len(self._nodes)
         self._nodes[alias] = node
         return node
@@ -133,11 +133,11 @@ class Graph:
                 found.link(edge.source, edge.kind, edge.target)
         return found
 
-    def of_kind(self, kind: NodeKind) -> Iterator[Node]:
+    def of_kind(self, kind: NodeKind) -> Iterator[GraphNode]:
         """Nodes of one kind, oldest first."""
         return (node for node in self._nodes.values() if node.kind == kind)
 
-    def targets(self, alias: str, *kinds: EdgeKind) -> list[Node]:
+    def targets(self, alias: str, *kinds: EdgeKind) -> list[GraphNode]:
         """Nodes that ``alias`` points to, over edges of the given kinds (all, if none)."""
         return [
             self._nodes[edge.target]
@@ -145,7 +145,7 @@ class Graph:
             if not kinds or edge.kind in kinds
         ]
 
-    def sources(self, alias: str, *kinds: EdgeKind) -> list[Node]:
+    def sources(self, alias: str, *kinds: EdgeKind) -> list[GraphNode]:
         """Nodes that point to ``alias``, over edges of the given kinds (all, if none)."""
         return [
             self._nodes[edge.source]
@@ -157,15 +157,15 @@ class Graph:
         """Edges ``supports`` and ``refutes`` that point to a hypothesis, oldest first."""
         return [e for e in self._in.get(alias, ()) if e.kind in ("supports", "refutes")]
 
-    def results(self, alias: str) -> list[Node]:
+    def results(self, alias: str) -> list[GraphNode]:
         """Results of a mechanism, oldest first, except those on the sealed text."""
         return [n for n in self.sources(alias, "tests") if n.body.get("rung") != "sealed"]
 
-    def newest_result(self, alias: str) -> Node | None:
+    def newest_result(self, alias: str) -> GraphNode | None:
         """The newest of a mechanism's results; None if there is none."""
         return next(reversed(self.results(alias)), None)
 
-    def children(self, alias: str) -> list[Node]:
+    def children(self, alias: str) -> list[GraphNode]:
         """Mechanisms made from this one."""
         found = self.sources(alias, "derives_from", "combines")
         return [node for node in found if node.kind == "mechanism"]
@@ -186,7 +186,7 @@ class Graph:
                 return bool(verdict == "better")
         return True
 
-    def improved(self, alias: str) -> list[Node]:
+    def improved(self, alias: str) -> list[GraphNode]:
         """Mechanisms that this one improves on, by the newest comparison with each."""
         found = self._out.get(alias, ())
         return [self._nodes[e.target] for e in found if e.kind == "improves" and self.stands(e)]

@@ -23,7 +23,7 @@ OTHER_LIMIT = "max_completion_tokens"
 UNSUPPORTED = re.compile(r"unsupported|not supported|does not support|unknown|unrecognized", re.I)
 
 
-class RefusedError(AutopruneError):
+class RequestRefusedError(AutopruneError):
     """An endpoint refuses one request but may accept the next.
 
     Args:

@@ -8,7 +8,7 @@ from autoprune.design import detail
 from autoprune.design.chat import REFUSALS
 from autoprune.design.claims import judged_claims
 from autoprune.design.detail import NO_RANGES, PARTS, Detail, Ranges
-from autoprune.design.graph import Graph, Node
+from autoprune.design.graph import Graph, GraphNode
 from autoprune.design.parts import with_defaults
 
 # Neighbours of a recipe shown to an exploit, best last.
@@ -189,7 +189,7 @@ def _main_parent(graph: Graph, alias: str) -> str | None:
     return next((node.alias for node in parents if node.kind == "mechanism"), None)
 
 
-def _failure(graph: Graph, node: Node) -> tuple[str, str, str] | None:
+def _failure(graph: Graph, node: GraphNode) -> tuple[str, str, str] | None:
     """Return code, example and reason of a failed node; None for others."""
     if node.kind == "observation" and "code" in node.body:
         return str(node.body["code"]), str(node.body["detail"]), ""

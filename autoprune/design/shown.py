@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from autoprune.design.claims import hypothesis_of, verdict_of
-from autoprune.design.graph import Graph, Node
+from autoprune.design.graph import Graph, GraphNode
 
 # Edges that follow from measured results.
 JUDGING = frozenset({"supports", "refutes", "improves"})
@@ -71,7 +71,7 @@ def without(graph: Graph, aliases: Collection[str]) -> Graph:
         if any(n.alias in gone for n in graph.targets(node.alias, "duplicates")):
             gone.add(node.alias)
 
-    def stays(node: Node) -> bool:
+    def stays(node: GraphNode) -> bool:
         if node.alias.partition(".")[0] in gone or node.body.get("subject") in gone:
             return False
         # Forecasts against one of them, and the certainty of a choice between them.
@@ -140,7 +140,7 @@ def permuted(
     return _judged_again(graph, found)
 
 
-def _renamed(node: Node, holder: Mapping[str, str]) -> dict[str, Any]:
+def _renamed(node: GraphNode, holder: Mapping[str, str]) -> dict[str, Any]:
     """Return the node's body; facts on a recipe's figures name the recipe that now has them."""
     body = dict(node.body)
     owner, _, what = node.alias.rpartition(".")

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from autoprune.design.chat import ChatRequest, FinishReason, Reply, Usage
 from autoprune.design.refusals import (
     OTHER_LIMIT,
-    RefusedError,
+    RequestRefusedError,
     is_of_the_request,
     meaning_of,
     refused_field,
@@ -44,7 +44,7 @@ class Designer(Protocol):
         """Answer one request.
 
         Raises:
-            RefusedError: If this request is refused but the next may be accepted.
+            RequestRefusedError: If this request is refused but the next may be accepted.
             PrerequisiteError: If the designer cannot be reached.
         """
         ...
@@ -112,7 +112,7 @@ class OpenAIDesigner:
         endpoint's first refusal of a field is remembered.
 
         Raises:
-            RefusedError: If this request is refused.
+            RequestRefusedError: If this request is refused.
             PrerequisiteError: If the endpoint does not answer, or refuses the key.
         """
         learnt: list[str] = []
@@ -121,7 +121,7 @@ class OpenAIDesigner:
             sent = {"model": self.name, **{n: value for n, value in named.items() if n}}
             try:
                 return self._repeat(sent)
-            except RefusedError as error:
+            except RequestRefusedError as error:
                 if not error.field:
                     # Forget changes that did not help; other threads may have learnt what does.
                     for name in learnt:
@@ -198,7 +198,7 @@ class OpenAIDesigner:
                 if body is None or not is_of_the_request(error):
                     raise AutopruneError(words) from None
                 field = refused_field(error, body)
-                raise RefusedError(words, meaning_of(error), field) from None
+                raise RequestRefusedError(words, meaning_of(error), field) from None
             except (openai.APIError, ValueError, TypeError) as error:
                 raise AutopruneError(
                     f"{self._where} answers what is not the OpenAI protocol "

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from autoprune.design.chat import ChatRequest
-from autoprune.design.refusals import RefusedError
+from autoprune.design.refusals import RequestRefusedError
 from autoprune.design.transports import Designer
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, DamagedFileError, reason_of
@@ -70,7 +70,7 @@ def answer_of(designer: Designer, request: ChatRequest) -> Answer:
     """
     try:
         reply = designer.complete(request)
-    except RefusedError as error:
+    except RequestRefusedError as error:
         return Answer("", error.code)
     if reply.finish_reason == "error" and not reply.text:
         raise AutopruneError(

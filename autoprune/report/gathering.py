@@ -23,7 +23,7 @@ from autoprune.search.paired import paired_difference
 from autoprune.search_settings import Verdict
 
 if TYPE_CHECKING:
-    from autoprune.design.graph import Graph, Node
+    from autoprune.design.graph import Graph, GraphNode
     from autoprune.search.archive import Entry, Lead
     from autoprune.search.search import Search
     from autoprune.search.state import Lesson
@@ -184,7 +184,7 @@ def _ranked(entries: list[ReportEntry]) -> tuple[ReportEntry, ...]:
 
 
 def _node(
-    node: "Node",
+    node: "GraphNode",
     known: Mapping[str, "Entry"],
     talks: Mapping[str, Mapping[str, Any]],
     lessons: Mapping[str, "Lesson"],
@@ -209,7 +209,7 @@ def _node(
     )
 
 
-def _label(node: "Node", entry: "Entry | None") -> str:
+def _label(node: "GraphNode", entry: "Entry | None") -> str:
     body = node.body
     if node.kind == "result" and "perplexity" in body:
         rung = body.get("rung", "")

@@ -11,7 +11,7 @@ import pytest
 from autoprune.design import transports
 from autoprune.design.canary import Canary, probe_server
 from autoprune.design.chat import REFUSALS, ChatRequest, Message, Reply, Usage
-from autoprune.design.refusals import RefusedError
+from autoprune.design.refusals import RequestRefusedError
 from autoprune.design.transports import OpenAIDesigner
 from autoprune.errors import AutopruneError, PrerequisiteError
 from tests.support.chat_server import Answer, completion, obedient, serving
@@ -252,7 +252,7 @@ def test_an_endpoint_of_thinking_models_is_asked_in_its_own_fields() -> None:
         assert len(chat.bodies) == before + 1
         assert (body["max_completion_tokens"], body["seed"]) == (900, 5)
         assert not body.keys() & {"max_tokens", "temperature"}
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(RequestRefusedError) as caught:
             made.complete(REQUEST)
     assert caught.value.code == "truncated"
     assert seen.enforcement == "json_schema"
@@ -276,7 +276,7 @@ def test_refusals_of_one_request_have_codes(status: int, error: dict[str, str], 
 
     with serving(answer) as chat:
         made = designer(chat.url, enforcement="grammar")
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(RequestRefusedError) as caught:
             made.complete(REQUEST)
         assert caught.value.code == code and code in REFUSALS
         # The next request is asked as ever.
@@ -308,7 +308,7 @@ def test_an_endpoint_that_refuses_everything_is_no_designer() -> None:
     refusal = (400, {"error": {"message": "no such model"}}, {})
     with (
         serving(lambda body: refusal) as chat,
-        pytest.raises(RefusedError, match="no such model"),
+        pytest.raises(RequestRefusedError, match="no such model"),
     ):
         probe_server(designer(chat.url))
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
+from sandbox.container import LayerInput
 from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxUnavailableError
 from sandbox.limits import Limits

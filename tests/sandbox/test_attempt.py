@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sandbox.attempt import attempt
-from sandbox.cell import CellLostError, Ended, LayerInput, Order
 from sandbox.codes import Code
+from sandbox.container import ContainerLostError, Ended, LayerInput, Order
 from sandbox.engine import ContainerState
 from sandbox.verdicts import Scores
 
@@ -37,7 +37,7 @@ class Cells:
         def run(self, order: Order, run: int) -> Ended:
             self._cells.events.append(f"run {run} in {self.number}")
             if self._cells._lost:
-                raise CellLostError("ended", "gone")
+                raise ContainerLostError("ended", "gone")
             return Ended("ok", "", "")
 
         def state(self) -> ContainerState:

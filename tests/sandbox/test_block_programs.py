@@ -15,9 +15,9 @@ from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.program_files import program_source
 from autoprune.programs import READS, BlockTask, LayerBudget
-from sandbox.cell import Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
+from sandbox.container import Order
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.probe_blocks import tiny_block, write_tiny_blocks
@@ -173,7 +173,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def cell(box: Sandbox) -> Iterator[SharedCell]:
     """One container for many jobs; a search never does that."""
-    made = box._make_cell()
+    made = box._make_container()
     yield SharedCell(made)
     made.close()
 

@@ -17,9 +17,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
 from sandbox.codes import Code
+from sandbox.container import LayerInput
 from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxBrokenError, SandboxError, SandboxUnavailableError
 from sandbox.exchange import OWNER_FILE
@@ -295,7 +295,7 @@ def test_the_reaper_leaves_living_runs_alone(box: Sandbox, layers: list[LayerInp
     engine = ContainerEngine()
     reap_orphans(engine, layers[0].file.parent)
     # A job would be given to another one if this had been removed.
-    assert engine.state(waiting.container).running
+    assert engine.state(waiting.id).running
     engine.close()
     assert isinstance(box.score(RIA, layers[:1]), Accepted)
 
@@ -346,7 +346,7 @@ def test_the_flags_of_a_container(box: Sandbox) -> None:
     # The one that waits for the next job, not one that is being removed.
     until(lambda: box._pool._ready, 60, "container that waits")
     engine = ContainerEngine()
-    info = engine.api.inspect_container(box._pool._ready[0].container)
+    info = engine.api.inspect_container(box._pool._ready[0].id)
     engine.close()
     host = info["HostConfig"]
     assert host["NetworkMode"] == "none"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sandbox.cell import Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
+from sandbox.container import Order
 from sandbox.contract import VARIANTS, judge_contract, uses_position
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected

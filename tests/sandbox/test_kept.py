@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sandbox.cell import Cell, LayerInput
 from sandbox.client import Sandbox
 from sandbox.codes import Code
+from sandbox.container import Container, LayerInput
 from sandbox.kept import KeptCells
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
@@ -52,21 +52,21 @@ def layer(folder: Path, mark: float) -> LayerInput:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Container]:
     """Every container that is made meanwhile."""
-    cells: list[Cell] = []
-    original = Sandbox._make_cell
+    cells: list[Container] = []
+    original = Sandbox._make_container
 
-    def make(box: Sandbox) -> Cell:
+    def make(box: Sandbox) -> Container:
         cells.append(original(box))
         return cells[-1]
 
-    monkeypatch.setattr(Sandbox, "_make_cell", make)
+    monkeypatch.setattr(Sandbox, "_make_container", make)
     return cells
 
 
 @pytest.fixture
-def box(tmp_path: Path, made: list[Cell]) -> Iterator[Sandbox]:
+def box(tmp_path: Path, made: list[Container]) -> Iterator[Sandbox]:
     limits = Limits(probe_s=20, score_s=20, warm=0)
     with Sandbox(inputs=tmp_path, limits=limits, run_id=RUN, screening=False) as sandbox:
         yield sandbox
@@ -78,7 +78,7 @@ def ran(box: Sandbox, *layers: LayerInput, source: str = CURIOUS) -> Accepted | 
 
 @pytest.mark.docker
 def test_the_calls_of_a_program_share_a_container_and_nothing_else(
-    box: Sandbox, made: list[Cell], tmp_path: Path
+    box: Sandbox, made: list[Container], tmp_path: Path
 ) -> None:
     several, sevens, forged = [layer(tmp_path, mark) for mark in (0.0, 0.5)], 1.0, 2.0
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_the_calls_of_a_program_share_a_container_and_nothing_else(
 
 @pytest.mark.docker
 def test_a_container_in_which_something_failed_is_not_kept(
-    box: Sandbox, made: list[Cell], tmp_path: Path
+    box: Sandbox, made: list[Container], tmp_path: Path
 ) -> None:
     for number in (1, 2):
         outcome = ran(box, layer(tmp_path, 3.0))

@@ -19,9 +19,9 @@ from autoprune.program_files import handed_constants
 from autoprune.programs import LayerBudget, LayerTask
 from flows.prune import prune
 from flows.prune.params import PruneParams
-from sandbox.cell import Cell, LayerInput, Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
+from sandbox.container import Container, LayerInput, Order
 from sandbox.exchange import OWNER_FILE
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
@@ -254,12 +254,12 @@ def test_a_program_gets_the_memory_that_is_promised_for_a_small_layer_too(
     file.write_bytes(bytes(1000))
     given: list[int] = []
     cell: Any = SimpleNamespace(
-        container="", _memory=768 << 20, _limits=Limits(memory_per_input=8),
+        id="", _memory=768 << 20, _limits=Limits(memory_per_input=8),
         _exchange=SimpleNamespace(prepare=lambda *_: ["name"]),
         _engine=SimpleNamespace(raise_memory=lambda _, memory: given.append(memory)),
     )  # fmt: skip
     layer = LayerInput(file, (1, 2))
-    Cell._prepare(cell, Order("", {}, [layer], ((0,),), False, 1.0, entry=entry), 0)
+    Container._prepare(cell, Order("", {}, [layer], ((0,),), False, 1.0, entry=entry), 0)
     assert given == ([(768 << 20) + 8000] if raised else [])
 
 

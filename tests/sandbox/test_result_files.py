@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sandbox.cell import MAPPED_BYTES, LayerInput
 from sandbox.client import Sandbox
+from sandbox.container import MAPPED_BYTES, LayerInput
 from sandbox.errors import SandboxBrokenError
 from sandbox.exchange import Exchange, Workspace
 from sandbox.first_process import FirstProcess

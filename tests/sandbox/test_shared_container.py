@@ -62,7 +62,7 @@ def test_a_container_that_may_have_suffered_is_replaced(
     assert code(box.probe(flood)) == Code.OUTPUT_FLOOD
     assert code(box.probe(HONEST)) == "accepted" and pool.made == 2
     assert pool._shared is not None
-    box._engine.remove(pool._shared.cell.container)
+    box._engine.remove(pool._shared.cell.id)
     assert code(box.probe(HONEST)) == "accepted" and pool.made == 3
 
 

@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 
-from sandbox.cell import Cell, CellLostError, Ended, Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
+from sandbox.container import Container, ContainerLostError, Ended, Order
 from sandbox.engine import ContainerState
 from sandbox.probe_layers import SHAPES, probe_tensors
 from sandbox.verdicts import Scores
@@ -27,7 +27,7 @@ class SharedCell:
         cell: The container.
     """
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Container) -> None:
         self.cell = cell
         # Whether all that earlier jobs started has ended.
         self.is_quiet = True
@@ -47,11 +47,11 @@ class SharedCell:
         return ended
 
     def take_scores(self, count: int, *, keep: bool = False) -> Scores:
-        """See :meth:`sandbox.cell.Cell.take_scores`."""
+        """See :meth:`sandbox.container.Container.take_scores`."""
         return self.cell.take_scores(count, keep=keep)
 
     def state(self) -> ContainerState:
-        """See :meth:`sandbox.cell.Cell.state`."""
+        """See :meth:`sandbox.container.Container.state`."""
         return self.cell.state()
 
     def end(self) -> None:
@@ -70,7 +70,7 @@ class SharedPool:
 
     def __init__(self, box: Sandbox) -> None:
         box._pool.close()
-        self._make = box._make_cell
+        self._make = box._make_container
         self._needed_s = 2 * box._limits.probe_s
         layers = box._probe_layers[: len(SHAPES)]
         runs = (tuple(range(len(layers))),)
@@ -111,7 +111,7 @@ class SharedPool:
             if shared.run(self._control, 0).code != "ok":
                 return False
             seen = cell.take_scores(self._control.count)
-        except CellLostError:
+        except ContainerLostError:
             return False
         known = [np.abs(probe_tensors(index)["W"]).reshape(-1) for index in range(len(SHAPES))]
         np.testing.assert_array_equal(seen, np.concatenate(known))

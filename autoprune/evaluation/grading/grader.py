@@ -7,7 +7,7 @@ from typing import Any
 from autoprune.evaluation.grading.extraction import boxed_answer, last_number, marked_answer
 from autoprune.evaluation.grading.parsing import LONGEST_ANSWER, parse_answer, tidy
 from autoprune.evaluation.grading.symbolic import DEFAULT_TIMEOUT, SymbolicChecker
-from autoprune.evaluation.grading.syntax import Node, UnreadableAnswerError, rational_value
+from autoprune.evaluation.grading.syntax import AnswerNode, UnreadableAnswerError, rational_value
 
 # 2: mixed numbers may be negative; a fraction in brackets beside a number is a factor.
 GRADER_VERSION = "3"
@@ -120,15 +120,15 @@ class Grader:
         text = tidy(text) if len(text) <= LONGEST_ANSWER else text.strip()
         return text.casefold() if self.leniency.ignore_case else text
 
-    def _forgive(self, node: Node) -> Node:
+    def _forgive(self, node: AnswerNode) -> AnswerNode:
         parts = tuple(self._forgive(part) for part in node.parts)
         if self.leniency.units and node.kind == "unit":
             return parts[0]
         if self.leniency.assignment and node.value == "=" and parts[0].kind == "symbol":
             return parts[1]
-        return Node(node.kind, node.value, parts)
+        return AnswerNode(node.kind, node.value, parts)
 
-    def _same(self, a: Node, b: Node) -> tuple[bool, str]:
+    def _same(self, a: AnswerNode, b: AnswerNode) -> tuple[bool, str]:
         if a == b:
             return True, "structure"
         whole = {"sequence", "relation", "unit", "text"}
@@ -142,24 +142,24 @@ class Grader:
             return self._all_same(a.parts, b.parts) if a.value != "=" else self._equations(a, b)
         return self._same_expression(a, b)
 
-    def _turned(self, a: Node, b: Node) -> tuple[bool, str]:
+    def _turned(self, a: AnswerNode, b: AnswerNode) -> tuple[bool, str]:
         mirrored = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
         if a.kind == b.kind == "relation" and mirrored.get(a.value) == b.value:
             return self._all_same(a.parts, b.parts[::-1])
         return False, "different"
 
-    def _equations(self, a: Node, b: Node) -> tuple[bool, str]:
+    def _equations(self, a: AnswerNode, b: AnswerNode) -> tuple[bool, str]:
         straight = self._all_same(a.parts, b.parts)
         return straight if straight[0] else self._all_same(a.parts, b.parts[::-1])
 
-    def _all_same(self, a: tuple[Node, ...], b: tuple[Node, ...]) -> tuple[bool, str]:
+    def _all_same(self, a: tuple[AnswerNode, ...], b: tuple[AnswerNode, ...]) -> tuple[bool, str]:
         for first, second in zip(a, b, strict=True):
             same, code = self._same(first, second)
             if not same:
                 return False, code
         return True, "structure"
 
-    def _same_bag(self, a: tuple[Node, ...], b: tuple[Node, ...]) -> tuple[bool, str]:
+    def _same_bag(self, a: tuple[AnswerNode, ...], b: tuple[AnswerNode, ...]) -> tuple[bool, str]:
         left = list(b)
         for item in a:
             match = next((other for other in left if self._same(item, other)[0]), None)
@@ -168,7 +168,7 @@ class Grader:
             left.remove(match)
         return True, "structure"
 
-    def _same_expression(self, a: Node, b: Node) -> tuple[bool, str]:
+    def _same_expression(self, a: AnswerNode, b: AnswerNode) -> tuple[bool, str]:
         x, y = rational_value(a), rational_value(b)
         if x is not None and y is not None:
             same = self._close(x, y)

@@ -6,7 +6,7 @@ Conventional readings: ``1\frac12`` and ``-1 1/2`` are mixed numbers, ``2(1/2)``
 
 import re
 
-from autoprune.evaluation.grading.syntax import Node, UnreadableAnswerError
+from autoprune.evaluation.grading.syntax import AnswerNode, UnreadableAnswerError
 
 LONGEST_ANSWER = 400
 _DEEPEST = 40
@@ -51,7 +51,7 @@ def tidy(text: str) -> str:
     return whole[1].strip() if whole else text
 
 
-def parse_answer(text: str) -> Node:
+def parse_answer(text: str) -> AnswerNode:
     r"""Syntax tree of one answer.
 
     Args:
@@ -68,10 +68,10 @@ def parse_answer(text: str) -> Node:
         raise UnreadableAnswerError("characters outside plain mathematics")
     if _WORDS.fullmatch(text) and text not in _FUNCTIONS:
         # Letters alone are a word, not a product: "no" must not equal "on".
-        return Node("text", text)
+        return AnswerNode("text", text)
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
-    parser = _Parser(text)
+    parser = _AnswerParser(text)
     try:
         node = parser.items(closers="")
     except IndexError:
@@ -82,7 +82,7 @@ def parse_answer(text: str) -> Node:
     return node
 
 
-def _check_depth(node: Node) -> None:
+def _check_depth(node: AnswerNode) -> None:
     # Signs in a row nest the tree without nesting the text; later walks are recursive.
     level, depth = [node], 0
     while level:
@@ -91,7 +91,7 @@ def _check_depth(node: Node) -> None:
         raise UnreadableAnswerError(f"{depth} operations deep; at most {2 * _DEEPEST}")
 
 
-class _Parser:
+class _AnswerParser:
     """Recursive descent over characters, because LaTeX arguments are single characters."""
 
     def __init__(self, text: str) -> None:
@@ -103,41 +103,41 @@ class _Parser:
     def rest(self) -> str:
         return self._text[self._at :].lstrip()
 
-    def items(self, closers: str) -> Node:
+    def items(self, closers: str) -> AnswerNode:
         """Comma-separated relations up to, and excluding, a closer; one alone is itself."""
         parts = [self._relation()]
         while self._take(","):
             parts.append(self._relation())
         if closers and not self._peek(closers):
             raise UnreadableAnswerError(f"expected one of {closers!r}")
-        return parts[0] if len(parts) == 1 else Node("sequence", ",", tuple(parts))
+        return parts[0] if len(parts) == 1 else AnswerNode("sequence", ",", tuple(parts))
 
-    def _relation(self) -> Node:
+    def _relation(self) -> AnswerNode:
         node = self._sum()
         while sign := self._sign():
-            node = Node("relation", sign, (node, self._sum()))
+            node = AnswerNode("relation", sign, (node, self._sum()))
         return node
 
-    def _sum(self) -> Node:
+    def _sum(self) -> AnswerNode:
         parts = [self._product()]
         while sign := (self._take("+") or self._take("-")):
             part = self._product()
-            parts.append(part if sign == "+" else Node("neg", "", (part,)))
-        return parts[0] if len(parts) == 1 else Node("add", "", tuple(parts))
+            parts.append(part if sign == "+" else AnswerNode("neg", "", (part,)))
+        return parts[0] if len(parts) == 1 else AnswerNode("add", "", tuple(parts))
 
-    def _product(self) -> Node:
+    def _product(self) -> AnswerNode:
         node = self._signed()
         while True:
             if self._take("*") or self._take_command("cdot", "times"):
-                node = Node("mul", "", (node, self._signed()))
+                node = AnswerNode("mul", "", (node, self._signed()))
             elif self._take("/") or self._take_command("div"):
-                node = Node("div", "", (node, self._signed()))
+                node = AnswerNode("div", "", (node, self._signed()))
             elif self._starts_factor():
                 node = self._adjacent(node)
             else:
                 return node
 
-    def _adjacent(self, node: Node) -> Node:
+    def _adjacent(self, node: AnswerNode) -> AnswerNode:
         """A factor without a sign before it: a mixed number or a product."""
         digit = self._peek("0123456789.")
         # 2(1/2) and (2)\frac12 are products.
@@ -148,49 +148,49 @@ class _Parser:
         if whole.kind == "number" and whole.value.isdigit() and not bracketed:
             fraction = factor
             if digit and factor.value.isdigit() and self._take("/"):
-                fraction = Node("div", "", (factor, self._power()))
+                fraction = AnswerNode("div", "", (factor, self._power()))
             if fraction.kind == "div" and all(p.value.isdigit() for p in fraction.parts):
-                mixed = Node("add", "", (whole, fraction))
-                return Node("neg", "", (mixed,)) if negative else mixed
+                mixed = AnswerNode("add", "", (whole, fraction))
+                return AnswerNode("neg", "", (mixed,)) if negative else mixed
         if digit:
             raise UnreadableAnswerError("two numbers side by side")
         last = node.parts[-1] if node.kind in ("mul", "div") else node
         if last is not node and last.kind == "number" and factor.kind == "div" and not bracketed:
             # Such as 2\\cdot1\\frac12: three, or one?
             raise UnreadableAnswerError("a mixed number in a product")
-        return Node("mul", "", (node, factor))
+        return AnswerNode("mul", "", (node, factor))
 
-    def _signed(self) -> Node:
+    def _signed(self) -> AnswerNode:
         negative = False
         while sign := (self._take("-") or self._take("+")):
             negative ^= sign == "-"
         node = self._power()
-        return Node("neg", "", (node,)) if negative else node
+        return AnswerNode("neg", "", (node,)) if negative else node
 
-    def _power(self) -> Node:
+    def _power(self) -> AnswerNode:
         node = self._atom()
         while True:
             if self._take("!"):
-                node = Node("factorial", "", (node,))
+                node = AnswerNode("factorial", "", (node,))
             elif self._take("%") or self._take_command("%"):
-                node = Node("unit", "%", (node,))
+                node = AnswerNode("unit", "%", (node,))
             elif self._peek("\\") and (name := self._look_command()) in _TEXT:
                 self._take_command(str(name))
-                node = Node("unit", self._verbatim(), (node,))
+                node = AnswerNode("unit", self._verbatim(), (node,))
             elif self._take("^"):
                 if self._take_command("circ") or self._take("{\\circ}"):
-                    node = Node("unit", "degree", (node,))
+                    node = AnswerNode("unit", "degree", (node,))
                     continue
-                return Node("pow", "", (node, self._exponent()))
+                return AnswerNode("pow", "", (node, self._exponent()))
             else:
                 return node
 
-    def _exponent(self) -> Node:
+    def _exponent(self) -> AnswerNode:
         if self._take("-"):
-            return Node("neg", "", (self._exponent(),))
+            return AnswerNode("neg", "", (self._exponent(),))
         return self._braced() if self._peek("{") else self._atom()
 
-    def _atom(self) -> Node:
+    def _atom(self) -> AnswerNode:
         self._depth += 1
         if self._depth > _DEEPEST:
             raise UnreadableAnswerError(f"nested deeper than {_DEEPEST}")
@@ -198,7 +198,7 @@ class _Parser:
         self._depth -= 1
         return node
 
-    def _bare_atom(self) -> Node:
+    def _bare_atom(self) -> AnswerNode:
         self._skip()
         character = self._text[self._at]
         if number := _NUMBER.match(self._text, self._at):
@@ -213,7 +213,7 @@ class _Parser:
         if character == "|":
             self._at += 1
             self._bars += 1
-            node = Node("call", "abs", (self._sum(),))
+            node = AnswerNode("call", "abs", (self._sum(),))
             self._bars -= 1
             self._need("|")
             return node
@@ -221,91 +221,91 @@ class _Parser:
             return self._command()
         raise UnreadableAnswerError(f"unexpected {character!r}")
 
-    def _letters(self) -> Node:
+    def _letters(self) -> AnswerNode:
         run = re.compile("[A-Za-z]+").match(self._text, self._at)
         name = run[0] if run else ""
         if name in _FUNCTIONS or name == "pi":
             self._at += len(name)
-            return Node("constant", "pi") if name == "pi" else self._call(name)
+            return AnswerNode("constant", "pi") if name == "pi" else self._call(name)
         if len(name) > 3:
             raise UnreadableAnswerError(f"the word {name!r} stands in an expression")
         self._at += 1
         return self._subscripted(self._text[self._at - 1])
 
-    def _subscripted(self, name: str) -> Node:
+    def _subscripted(self, name: str) -> AnswerNode:
         if not self._take("_"):
-            return Node("constant", name) if name in "ei" else Node("symbol", name)
+            return AnswerNode("constant", name) if name in "ei" else AnswerNode("symbol", name)
         self._skip()
         if self._peek("{"):
-            return Node("symbol", f"{name}_{self._verbatim()}")
+            return AnswerNode("symbol", f"{name}_{self._verbatim()}")
         self._at += 1
-        return Node("symbol", f"{name}_{self._text[self._at - 1]}")
+        return AnswerNode("symbol", f"{name}_{self._text[self._at - 1]}")
 
-    def _command(self) -> Node:
+    def _command(self) -> AnswerNode:
         name = self._look_command()
         if name == "$":
             self._take_command("$")
-            return Node("unit", "$", (self._atom(),))
+            return AnswerNode("unit", "$", (self._atom(),))
         if name == "{":
             self._take_command("{")
             node = self.items(closers="\\")
             if not self._take_command("}"):
                 raise UnreadableAnswerError("the set is not closed")
             parts = node.parts if node.value == "," and node.kind == "sequence" else (node,)
-            return Node("sequence", "{}", parts)
+            return AnswerNode("sequence", "{}", parts)
         if name is None:
             raise UnreadableAnswerError("a lone backslash")
         self._take_command(name)
         if name == "frac":
-            return Node("div", "", (self._argument(), self._argument()))
+            return AnswerNode("div", "", (self._argument(), self._argument()))
         if name in _FUNCTIONS:
             return self._call(name)
         if name in _CONSTANTS:
-            return Node("constant", _CONSTANTS[name])
+            return AnswerNode("constant", _CONSTANTS[name])
         if name in _GREEK:
             return self._subscripted(name)
         if name in _TEXT:
-            return Node("text", self._verbatim())
+            return AnswerNode("text", self._verbatim())
         raise UnreadableAnswerError(f"the command \\{name}")
 
-    def _call(self, name: str) -> Node:
-        base: tuple[Node, ...] = ()
+    def _call(self, name: str) -> AnswerNode:
+        base: tuple[AnswerNode, ...] = ()
         if name == "sqrt" and self._take("["):
             base = (self._sum(),)
             self._need("]")
         elif name == "log" and self._take("_"):
             base = (self._argument(),)
         if name == "sqrt":
-            return Node("call", name, (self._argument(), *base))
+            return AnswerNode("call", name, (self._argument(), *base))
         outer = self._exponent() if self._take("^") else None
-        call = Node("call", name, (self._power(), *base))
-        return Node("pow", "", (call, outer)) if outer else call
+        call = AnswerNode("call", name, (self._power(), *base))
+        return AnswerNode("pow", "", (call, outer)) if outer else call
 
-    def _argument(self) -> Node:
+    def _argument(self) -> AnswerNode:
         """A LaTeX argument: a group, or the next single character."""
         self._skip()
         character = self._text[self._at]
         if character.isdigit():
             self._at += 1
-            return Node("number", character)
+            return AnswerNode("number", character)
         return self._braced() if character == "{" else self._atom()
 
-    def _braced(self) -> Node:
+    def _braced(self) -> AnswerNode:
         self._need("{")
         node = self._sum()
         self._need("}")
         return node
 
-    def _delimited(self, opener: str, closers: str) -> Node:
+    def _delimited(self, opener: str, closers: str) -> AnswerNode:
         self._need(opener)
         node = self.items(closers)
         closer = self._text[self._at]
         self._at += 1
         if node.kind == "sequence" and node.value == ",":
-            return Node("sequence", opener + closer, node.parts)
+            return AnswerNode("sequence", opener + closer, node.parts)
         if opener + closer == "()":
             return node
-        return Node("sequence", opener + closer, (node,))
+        return AnswerNode("sequence", opener + closer, (node,))
 
     def _verbatim(self) -> str:
         self._need("{")
@@ -370,8 +370,8 @@ class _Parser:
             raise UnreadableAnswerError(f"expected {token!r}")
 
 
-def _number(text: str) -> Node:
+def _number(text: str) -> AnswerNode:
     mantissa, _, exponent = text.lower().partition("e")
     if exponent and abs(int(exponent)) > _LARGEST_EXPONENT:
         raise UnreadableAnswerError(f"the exponent {exponent}")
-    return Node("number", mantissa.removesuffix(".") + (f"e{exponent}" if exponent else ""))
+    return AnswerNode("number", mantissa.removesuffix(".") + (f"e{exponent}" if exponent else ""))

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from autoprune.errors import PrerequisiteError
-from autoprune.evaluation.grading.syntax import Node
+from autoprune.evaluation.grading.syntax import AnswerNode
 
 DEFAULT_TIMEOUT = 3.0
 _START_SECONDS = 60.0
@@ -55,7 +55,7 @@ class SymbolicChecker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def equal(self, first: Node, second: Node) -> SymbolicResult:
+    def equal(self, first: AnswerNode, second: AnswerNode) -> SymbolicResult:
         """Compare two expressions; symmetric, because the pair is sent in a canonical order.
 
         Raises:

@@ -13,7 +13,7 @@ class UnreadableAnswerError(ValueError):
 
 
 @dataclass(frozen=True)
-class Node:
+class AnswerNode:
     """One node of an answer.
 
     Args:
@@ -25,14 +25,14 @@ class Node:
 
     kind: str
     value: str = ""
-    parts: tuple["Node", ...] = ()
+    parts: tuple["AnswerNode", ...] = ()
 
     def to_json(self) -> list[Any]:
         """Nested lists ``[kind, value, [parts]]``."""
         return [self.kind, self.value, [part.to_json() for part in self.parts]]
 
 
-def rational_value(node: Node) -> Fraction | None:
+def rational_value(node: AnswerNode) -> Fraction | None:
     """Exact value of a node made of rational numbers; None if it has none or is too large."""
     values = [rational_value(part) for part in node.parts]
     if node.kind == "number":

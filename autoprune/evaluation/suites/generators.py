@@ -18,7 +18,7 @@ _THINGS = ("apples", "pencils", "coins", "books", "stickers", "marbles", "cards"
 
 
 @dataclass(frozen=True)
-class Item:
+class ReasoningItem:
     """One problem.
 
     Args:
@@ -34,7 +34,7 @@ class Item:
     steps: int
 
 
-Generator = Callable[[random.Random], Item]
+Generator = Callable[[random.Random], ReasoningItem]
 GENERATORS: Registry[Generator] = Registry("generator", "autoprune.generators")
 
 
@@ -45,7 +45,7 @@ def draw_items(
     *,
     purpose: str = "test",
     excluded: Collection[str] = (),
-) -> list[Item]:
+) -> list[ReasoningItem]:
     """Items of one generator, all different.
 
     Args:
@@ -60,7 +60,7 @@ def draw_items(
         UsageError: If the generator cannot make that many different items.
     """
     generator = GENERATORS.get(name)
-    items: dict[str, Item] = {}
+    items: dict[str, ReasoningItem] = {}
     for attempt in range(50 * count + 1000):
         if len(items) >= count:
             return list(items.values())
@@ -77,52 +77,52 @@ def draw_items(
 
 
 @GENERATORS.register("digits")
-def digits(rng: random.Random) -> Item:
+def digits(rng: random.Random) -> ReasoningItem:
     """Sum or difference of two single digits, which models of 100M parameters partly know."""
     a, b = rng.randint(1, 9), rng.randint(1, 9)
     if rng.random() < 0.5:
-        return Item(f"What is {a} + {b}?", "", str(a + b), 1)
-    return Item(f"What is {a + b} - {b}?", "", str(a), 1)
+        return ReasoningItem(f"What is {a} + {b}?", "", str(a + b), 1)
+    return ReasoningItem(f"What is {a + b} - {b}?", "", str(a), 1)
 
 
 @GENERATORS.register("addition")
-def addition(rng: random.Random) -> Item:
+def addition(rng: random.Random) -> ReasoningItem:
     """Sum of two numbers of one or two digits."""
     a, b = rng.randint(1, 49), rng.randint(1, 49)
-    return Item(f"What is {a} + {b}?", "", str(a + b), 1)
+    return ReasoningItem(f"What is {a} + {b}?", "", str(a + b), 1)
 
 
 @GENERATORS.register("subtraction")
-def subtraction(rng: random.Random) -> Item:
+def subtraction(rng: random.Random) -> ReasoningItem:
     """Difference of two numbers, never negative."""
     b, c = rng.randint(1, 49), rng.randint(1, 49)
-    return Item(f"What is {b + c} - {b}?", "", str(c), 1)
+    return ReasoningItem(f"What is {b + c} - {b}?", "", str(c), 1)
 
 
 @GENERATORS.register("multiplication")
-def multiplication(rng: random.Random) -> Item:
+def multiplication(rng: random.Random) -> ReasoningItem:
     """Product of two small numbers."""
     a, b = rng.randint(2, 12), rng.randint(2, 12)
-    return Item(f"What is {a} * {b}?", "", str(a * b), 1)
+    return ReasoningItem(f"What is {a} * {b}?", "", str(a * b), 1)
 
 
 @GENERATORS.register("fractions")
-def fractions(rng: random.Random) -> Item:
+def fractions(rng: random.Random) -> ReasoningItem:
     """Sum of two fractions; any equivalent form of the answer is right."""
     a, b = (Fraction(rng.randint(1, 9), rng.randint(2, 9)) for _ in range(2))
-    return Item(f"What is {a} + {b}?", "", str(a + b), 2)
+    return ReasoningItem(f"What is {a} + {b}?", "", str(a + b), 2)
 
 
 @GENERATORS.register("sequence")
-def sequence(rng: random.Random) -> Item:
+def sequence(rng: random.Random) -> ReasoningItem:
     """Next number of an arithmetic progression."""
     start, step = rng.randint(1, 40), rng.randint(2, 12)
     shown = ", ".join(str(start + i * step) for i in range(4))
-    return Item(f"Which number comes next: {shown}?", "", str(start + 4 * step), 2)
+    return ReasoningItem(f"Which number comes next: {shown}?", "", str(start + 4 * step), 2)
 
 
 @GENERATORS.register("chain")
-def chain(rng: random.Random) -> Item:
+def chain(rng: random.Random) -> ReasoningItem:
     """Three additions and subtractions, one after the other."""
     total = rng.randint(5, 20)
     text, lines = str(total), []
@@ -132,11 +132,11 @@ def chain(rng: random.Random) -> Item:
         after = total - amount if sign == "-" else total + amount
         lines.append(f"{total} {sign} {amount} = {after}.")
         text, total = f"{text} {sign} {amount}", after
-    return Item(f"What is {text}?", " ".join(lines), str(total), 3)
+    return ReasoningItem(f"What is {text}?", " ".join(lines), str(total), 3)
 
 
 @GENERATORS.register("story")
-def story(rng: random.Random) -> Item:
+def story(rng: random.Random) -> ReasoningItem:
     """A short story of two or three changes to a count."""
     name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
     have, more = rng.randint(2, 20), rng.randint(2, 20)
@@ -145,7 +145,9 @@ def story(rng: random.Random) -> Item:
     question = f"{name} has {have} {thing}, gets {more} more and gives {given} away."
     solution = f"{have} + {more} = {have + more}. {have + more} - {given} = {left}."
     if rng.random() < 0.5:
-        return Item(f"{question} How many {thing} are left?", solution, str(left), 2)
+        return ReasoningItem(f"{question} How many {thing} are left?", solution, str(left), 2)
     times = rng.randint(2, 5)
     question += f" A friend has {times} times as many as are left. How many has the friend?"
-    return Item(question, f"{solution} {times} * {left} = {times * left}.", str(times * left), 3)
+    return ReasoningItem(
+        question, f"{solution} {times} * {left} = {times * left}.", str(times * left), 3
+    )

@@ -12,7 +12,7 @@ from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.generation import check_length, greedy_replies, sampled_replies
 from autoprune.evaluation.grading.grader import Grader
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
-from autoprune.evaluation.suites.generators import GENERATORS, Item, draw_items
+from autoprune.evaluation.suites.generators import GENERATORS, ReasoningItem, draw_items
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
@@ -149,7 +149,7 @@ class ReasoningSuite:
     def _names(self) -> tuple[str, ...]:
         return self.generators or tuple(name for name, _ in GENERATORS.items())
 
-    def _drawn(self, name: str) -> tuple[list[Item], list[str]]:
+    def _drawn(self, name: str) -> tuple[list[ReasoningItem], list[str]]:
         """Items of a generator, and their prompts."""
         items = draw_items(name, self.items, self.seed)
         asked = {item.question for item in items}
@@ -246,15 +246,15 @@ def _over_all(context: RowContext, names: Sequence[str], rows: Sequence[Row]) ->
     return context.missing("all", metric, broken.reason, status=broken.status, protocol=protocol)
 
 
-def _prompt(examples: list[Item], item: Item) -> str:
+def _prompt(examples: list[ReasoningItem], item: ReasoningItem) -> str:
     worked = [_question(e) + _worked(e) for e in examples]
     return "\n\n".join([*worked, _question(item) + ("Solution:" if item.solution else _MARKER)])
 
 
-def _question(item: Item) -> str:
+def _question(item: ReasoningItem) -> str:
     return f"Question: {item.question}\n"
 
 
-def _worked(item: Item) -> str:
+def _worked(item: ReasoningItem) -> str:
     solution = f"Solution: {item.solution}\n" if item.solution else ""
     return f"{solution}{_MARKER} {item.answer}"

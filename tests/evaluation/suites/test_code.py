@@ -13,8 +13,8 @@ from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.code import CodeSuite, verdict_of
 from autoprune.evaluation.suites.code_problems import PROBLEMS
 from autoprune.evaluation.suites.code_running import Returned
-from sandbox.cell import LayerInput
 from sandbox.codes import Code
+from sandbox.container import LayerInput
 from sandbox.errors import SandboxUnavailableError
 from sandbox.exchange import OWNER_FILE
 from sandbox.outcomes import Rejected

@@ -98,7 +98,7 @@ class Ended:
     printed: str
 
 
-class CellLostError(Exception):
+class ContainerLostError(Exception):
     """No valid answer came.
 
     Args:
@@ -111,7 +111,7 @@ class CellLostError(Exception):
         self.kind = kind
 
 
-class Cell:
+class Container:
     """A container ready for one candidate.
 
     Args:
@@ -135,7 +135,7 @@ class Cell:
         self._process: FirstProcess | None = None
         # Whether a job ended well and its scores were copied out of the living container.
         self._served = False
-        self.container = ""
+        self.id = ""
         self.expires = time.monotonic() + limits.lifetime_s
         deadline = f"{time.time() + limits.lifetime_s + 60:.0f}"
         try:
@@ -145,14 +145,14 @@ class Cell:
             raise
 
     def run(self, order: Order, run: int) -> Ended:
-        """Execute one run of an order; the cell must be closed or renewed afterwards.
+        """Execute one run of an order; the container must be closed or renewed afterwards.
 
         Args:
             order: What to do.
             run: Index of the run.
 
         Raises:
-            CellLostError: If the container ended, was late, or sent anything but replies.
+            ContainerLostError: If the container ended, was late, or sent anything but replies.
             SandboxBrokenError: If the inputs cannot be handed over.
         """
         self._served = False
@@ -173,11 +173,11 @@ class Cell:
                 detail, _, printed = text.partition("\n\0")
                 return Ended(str(reply.header["code"]), detail, printed)
         except ProtocolError as error:
-            raise CellLostError("protocol", str(error)) from error
+            raise ContainerLostError("protocol", str(error)) from error
         except DeadlinePassedError as error:
-            raise CellLostError("late", f"no answer after {order.wall_s:g} s") from error
+            raise ContainerLostError("late", f"no answer after {order.wall_s:g} s") from error
         except StreamEndedError as error:
-            raise CellLostError("ended", self._channel.diagnostics or str(error)) from error
+            raise ContainerLostError("ended", self._channel.diagnostics or str(error)) from error
         raise AssertionError("the stream ends by an exception")
 
     def take_scores(self, count: int, *, keep: bool = False) -> Scores:
@@ -191,18 +191,18 @@ class Cell:
             keep: Copy them in any case, so that the container can be renewed.
 
         Raises:
-            CellLostError: If the result file is shorter than when it was created.
+            ContainerLostError: If the result file is shorter than when it was created.
         """
         mapped = not keep and 4 * count >= MAPPED_BYTES and self._end()
         take = self._exchange.map_result if mapped else self._exchange.read_result
         scores = take(count)
         if scores is None:
-            raise CellLostError("protocol", "the result file was cut")
+            raise ContainerLostError("protocol", "the result file was cut")
         self._served = keep
         return scores
 
     def renew(self) -> bool:
-        """Make the cell ready for another job of its program.
+        """Make the container ready for another job of its program.
 
         Returns:
             False if it cannot be: it was not asked to keep its container, its job did not end well,
@@ -216,7 +216,7 @@ class Cell:
         Raises:
             SandboxBrokenError: If the container cannot be ended.
         """
-        if not self._end() and not self._engine.remove(self.container):
+        if not self._end() and not self._engine.remove(self.id):
             raise SandboxBrokenError(
                 "the Docker Engine could not end a container; run: autoprune sandbox check"
             )
@@ -239,7 +239,7 @@ class Cell:
 
     def state(self) -> ContainerState:
         """Ask the daemon for the container's state."""
-        return self._engine.state(self.container)
+        return self._engine.state(self.id)
 
     def close(self) -> bool:
         """Kill and remove the container and its files; False when the daemon kept it."""
@@ -247,7 +247,7 @@ class Cell:
             self._channel.close()
         if self._process is not None:
             self._process.close()
-        gone = self._engine.remove(self.container) if self.container else True
+        gone = self._engine.remove(self.id) if self.id else True
         self._exchange.close(container_gone=gone)
         self._engine.close()
         return gone
@@ -255,7 +255,7 @@ class Cell:
     def _start(self, image: ImageRef, labels: dict[str, str]) -> None:
         deadline = time.monotonic() + self._limits.start_s
         try:
-            self.container = self._engine.create(
+            self.id = self._engine.create(
                 image,
                 self._limits,
                 memory=self._memory,
@@ -263,8 +263,8 @@ class Cell:
                 inputs=str(self._exchange.inputs),
                 result=str(self._exchange.result),
             )
-            self._channel = Channel(self._engine.attach(self.container))
-            self._engine.start(self.container)
+            self._channel = Channel(self._engine.attach(self.id))
+            self._engine.start(self.id)
             reply = next(self._channel.frames(deadline))
             kind = check_reply(reply)
         except StreamEndedError as error:
@@ -289,7 +289,7 @@ class Cell:
             text = reply.payload.decode("utf-8", "replace")[:300]
             raise SandboxUnavailableError(f"torch did not load in the container: {text}")
         self._exchange.lock()
-        self._process = FirstProcess.of(self.container, self.state().pid)
+        self._process = FirstProcess.of(self.id, self.state().pid)
 
     def _prepare(self, order: Order, run: int) -> Job:
         names = self._exchange.prepare([layer.file for layer in order.layers], 4 * order.count)
@@ -299,9 +299,9 @@ class Cell:
         is_small = order.entry == SCORE and largest <= _SMALL_INPUT
         if memory > self._memory and not is_small:
             try:
-                self._engine.raise_memory(self.container, memory)
+                self._engine.raise_memory(self.id, memory)
             except ENGINE_ERRORS as error:
-                raise CellLostError("ended", str(error)[:300]) from error
+                raise ContainerLostError("ended", str(error)[:300]) from error
             self._memory = memory
         return Job(
             source=order.source,
