@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--calibration-windows", type=int, default=8)
     parser.add_argument("--seqlen", type=int, default=512)
     parser.add_argument("--selection-windows", type=int, default=8)
-    parser.add_argument("--sealed", type=int, default=100, help="sealed windows")
+    parser.add_argument("--sealed-windows", type=int, default=100)
     parser.add_argument("--folder", type=Path, default=OUT / "arms")
     parser.add_argument(
         "--only-read", action="store_true", help="run nothing, print finished cells"
@@ -180,7 +180,7 @@ def spec_of(arm: Arm, seed: int, args: argparse.Namespace) -> SearchSpec:
         seqlen=args.seqlen,
         rung_windows=2,
         selection_windows=args.selection_windows,
-        sealed_windows=args.sealed,
+        sealed_windows=args.sealed_windows,
         solvers=tuple(args.repairs or usual),
         schemes=tuple(args.schemes),
         sentinel_every=0,

@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--model", default=DEMO_MODEL)
     parser.add_argument("--corpus", default="wikipedia-sample")
     parser.add_argument("--sparsity", type=float, default=0.6)
-    parser.add_argument("--calibration", type=int, default=16, help="windows")
-    parser.add_argument("--selection", type=int, default=10, help="windows")
+    parser.add_argument("--calibration-windows", type=int, default=16)
+    parser.add_argument("--selection-windows", type=int, default=10)
     parser.add_argument("--seqlen", type=int, default=512)
     parser.add_argument("--first", type=int, help="only so many programs")
     parser.add_argument("--only", help="names of programs, separated by commas, as they are")
@@ -90,15 +90,23 @@ def searched(folder: Path) -> list[dict[str, Any]]:
 
 
 def _validated(args: argparse.Namespace) -> list[dict[str, Any]]:
-    with TemporaryDirectory() as folder, SandboxPrograms(Path(folder), "benchmark") as runner:
-        sizes = {"windows": args.calibration, "selection": args.selection, "sealed": 1}
-        with Bench.open(
-            args.model, corpus=args.corpus, seqlen=args.seqlen, programs=runner, **sizes
-        ) as bench:
-            whole = limits_of(bench.layers, args.calibration, args.seqlen)
-            # Three blocks are pruned in one call.
-            runner.limits = lambda: type(whole)(3 * whole.seconds, whole.memory_bytes)
-            return measured(bench, args.sparsity, _chosen(args))
+    with (
+        TemporaryDirectory() as folder,
+        SandboxPrograms(Path(folder), "benchmark") as runner,
+        Bench.open(
+            args.model,
+            corpus=args.corpus,
+            seqlen=args.seqlen,
+            calibration_windows=args.calibration_windows,
+            selection_windows=args.selection_windows,
+            sealed_windows=1,
+            programs=runner,
+        ) as bench,
+    ):
+        whole = limits_of(bench.layers, args.calibration_windows, args.seqlen)
+        # Three blocks are pruned in one call.
+        runner.limits = lambda: type(whole)(3 * whole.seconds, whole.memory_bytes)
+        return measured(bench, args.sparsity, _chosen(args))
 
 
 def _chosen(args: argparse.Namespace) -> list[tuple[str, Recipe]]:
