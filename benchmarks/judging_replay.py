@@ -11,15 +11,15 @@ from typing import Any
 
 from autoprune.design.formulas import formula_text
 from autoprune.recipe import Recipe
-from autoprune.search import chronicle
+from autoprune.search import graph_notes
 from autoprune.search.archive import Archive, Entry, fitness_of
-from autoprune.search.judging import REACH, Jury
+from autoprune.search.evaluator import Evaluator
+from autoprune.search.judging import REACH, JudgePanel
 from autoprune.search.moves import recipe_key
 from autoprune.search.paired import paired_difference
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import SearchState
 from autoprune.search.steps import Measurement, Validation, outcome_from_json
-from autoprune.search.trials import Trials
 
 WHOLE = 2
 
@@ -169,9 +169,9 @@ def replay(runs: Sequence[Run]) -> Replay:
     """Judge and measure the recipes of searches on the same text, taking their batches in turn."""
     first = runs[0]
     spec = first.spec.model_copy(update={"judge": "on"})
-    trials = Trials(SearchState(spec, _archive(spec)))
-    chronicle.note_task(trials.state)
-    jury = Jury(trials.state)
+    evaluator = Evaluator(SearchState(spec, _archive(spec)))
+    graph_notes.note_task(evaluator.state)
+    panel = JudgePanel(evaluator.state)
     made = Replay([])
     base = fitness_of(first.reference.found, spec.fitness)
 
@@ -180,7 +180,7 @@ def replay(runs: Sequence[Run]) -> Replay:
 
     # The reference first: others are compared with it.
     for result in sorted(first.baselines, key=lambda one: one is not first.reference):
-        _measure(trials, _entry(trials, result, result.alias, 0), result)
+        _measure(evaluator, _entry(evaluator, result, result.alias, 0), result)
         made.baselines.append(score(result))
     seen = {recipe_key(result.recipe) for result in first.baselines}
     for number, batch in _in_turn(runs):
@@ -192,12 +192,12 @@ def replay(runs: Sequence[Run]) -> Replay:
         for result in fresh:
             alias = result.alias if len(runs) == 1 else f"S{number}.{result.alias}"
             order = len(made.trials) + len(entries) + 1
-            entries.append(_entry(trials, result, alias, order))
-        admitted = {entry.alias for entry in jury.admitted(entries)}
+            entries.append(_entry(evaluator, result, alias, order))
+        admitted = {entry.alias for entry in panel.admitted(entries)}
         for entry, result in zip(entries, fresh, strict=True):
             if entry.alias in admitted:
-                _measure(trials, entry, result)
-            judgement = jury.known.get(entry.alias)
+                _measure(evaluator, entry, result)
+            judgement = panel.known.get(entry.alias)
             line = math.inf if judgement is None else judgement.line
             decision = "measure" if judgement is None else judgement.decision
             made.was_used |= judgement is not None and bool(judgement.used)
@@ -218,13 +218,13 @@ def _archive(spec: SearchSpec) -> Archive:
     return Archive(spec.reference, spec.proxy, spec.fitness)
 
 
-def _entry(trials: Trials, result: Result, alias: str, order: int) -> Entry:
+def _entry(evaluator: Evaluator, result: Result, alias: str, order: int) -> Entry:
     entry = Entry(alias, order, "recorded", result.recipe, formula_text(result.recipe.metric))
     entry.validation, entry.status = result.validation, "valid"
-    chronicle.note_proposal(trials.state, trials.archive.add(entry))
+    graph_notes.note_proposal(evaluator.state, evaluator.archive.add(entry))
     return entry
 
 
-def _measure(trials: Trials, entry: Entry, result: Result) -> None:
-    trials.accept(entry, WHOLE, result.found)
-    trials.note(entry, WHOLE)
+def _measure(evaluator: Evaluator, entry: Entry, result: Result) -> None:
+    evaluator.accept(entry, WHOLE, result.found)
+    evaluator.note(entry, WHOLE)

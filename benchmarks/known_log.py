@@ -10,15 +10,15 @@ from autoprune.design.formulas import formula_text
 from autoprune.design.graph import Graph
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.recipe import Recipe
-from autoprune.search import chronicle
+from autoprune.search import graph_notes
 from autoprune.search.archive import Archive, Entry
+from autoprune.search.evaluator import Evaluator
 from autoprune.search.export import read_events
 from autoprune.search.paired import Difference
 from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import SearchState
 from autoprune.search.steps import Measurement, Validation, outcome_from_json
-from autoprune.search.trials import Trials
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def _results_alone(log: Path) -> KnownLog:
     events = read_events(log)
     opened = next(event for event in events if event.kind == "opened")
     spec = SearchSpec.recorded(opened.body["spec"])
-    trials = Trials(SearchState(spec, Archive(spec.reference, spec.proxy, spec.fitness)))
-    chronicle.note_task(trials.state)
+    evaluator = Evaluator(SearchState(spec, Archive(spec.reference, spec.proxy, spec.fitness)))
+    graph_notes.note_task(evaluator.state)
     entries: list[Entry] = []
     validations: dict[str, Validation] = {}
     for event in events:
@@ -86,15 +86,15 @@ def _results_alone(log: Path) -> KnownLog:
             continue
         outcome = outcome_from_json(event.body["outcome"])
         alias = step["recipe_id"]
-        if not isinstance(outcome, Measurement) or step["known"] or alias in trials.archive:
+        if not isinstance(outcome, Measurement) or step["known"] or alias in evaluator.archive:
             continue
         recipe = Recipe.from_json(step["recipe"])
         order = 0 if step["role"] == "baseline" else len(entries) + 1
         entry = Entry(alias, order, "recorded", recipe, formula_text(recipe.metric))
-        entries.append(trials.archive.add(entry))
-        chronicle.note_proposal(trials.state, entry)
+        entries.append(evaluator.archive.add(entry))
+        graph_notes.note_proposal(evaluator.state, entry)
         entry.results[2], entry.status = outcome, "measured"
         entry.validation = validations.get(recipe.validated_as)
     for entry in entries:
-        trials.note(entry, 2)
-    return KnownLog(spec, trials.state.graph, trials.archive)
+        evaluator.note(entry, 2)
+    return KnownLog(spec, evaluator.state.graph, evaluator.archive)

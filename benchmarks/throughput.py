@@ -1,7 +1,7 @@
 """Candidates per hour against the plain loop, on one list of candidates, with the same choice.
 
 The plain loop prunes block by block for each candidate and measures it on all windows. The search
-validates each on a few layers, shares results of equal masks, races on few windows, and measures
+validates each on a few layers, shares results of equal masks, compares on few windows, and measures
 the promising ones on all; its statistics and baseline count as its own time, and so does loading.
 """
 

@@ -102,7 +102,7 @@ class ReportEntry(Part):
         kind: Hand-made ``baseline`` or designed ``candidate``.
         order: Position in which it was designed, from 1; 0 for baselines.
         rank: Place by the ranking figure of the search, from 1; None if it has none.
-        verdict: ``stopped`` means that racing dropped it early: its perplexity is of few windows;
+        verdict: ``stopped`` means that it was dropped early: its perplexity is of few windows;
             ``unmeasured`` that the search has not measured it yet.
         formula: The metric in the metric language if it can be written so, else its name.
         latex: The same for papers.

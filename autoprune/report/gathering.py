@@ -18,7 +18,7 @@ from autoprune.report.evidence import DriftCheck, Margin, WinnerChange
 from autoprune.report.front import front
 from autoprune.report.origin import BEST_START, author, best_start
 from autoprune.report.words import rung_text
-from autoprune.search.chronicle import LAP
+from autoprune.search.graph_notes import LAP
 from autoprune.search.paired import paired_difference
 from autoprune.search_settings import Verdict
 

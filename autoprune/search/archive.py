@@ -32,7 +32,7 @@ class Entry:
         duplicate_of: Alias of the older entry whose result it shares.
         code: Why it was rejected or is a duplicate; empty otherwise.
         results: Measurements by rung; a duplicate holds its owner's.
-        few: Windows of the first rung; its result grows when the entry races on from there.
+        few: Windows of the first rung; its result grows when the entry goes on from there.
         direct: Few windows and masks alone cannot judge it: it goes to all if time allows.
         proxied: The first rung measured the masks with the proxy's repair instead of the recipe's.
         shortened: On the first rung its program pruned with fewer calibration windows.

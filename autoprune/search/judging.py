@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from autoprune.evaluation.intervals import wilson
-from autoprune.search import chronicle
+from autoprune.search import graph_notes
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.judges import JUDGES, VERIFIER, outcome_of
 from autoprune.search.paired import paired_difference
@@ -128,7 +128,7 @@ class Judging:
         return {**vars(self), "grades": grades, "interval": interval, "text": self.text}
 
 
-class Jury:
+class JudgePanel:
     """Judges the recipes of a search.
 
     Args:
@@ -194,7 +194,7 @@ class Jury:
             if decision == "skip":
                 entry.status = "skipped"
                 entry.detail = f"not measured: unlikely to come within reach of {best.alias}"
-                chronicle.note_skipped(self.state, entry)
+                graph_notes.note_skipped(self.state, entry)
 
     def _drawn(self) -> bool:
         """Draw one at random from every ten that are to be skipped."""

@@ -12,15 +12,16 @@ from autoprune.design.chat import ChatRequest
 from autoprune.design.formulas import formula_text
 from autoprune.design.prompts import Prompts
 from autoprune.names import alias_of
-from autoprune.search import chronicle
+from autoprune.search import graph_notes
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.arms import arm_of
 from autoprune.search.budget import evaluations_left, reason_to_stop
 from autoprune.search.deadline import UNFINISHED, slots_now, starts_in_time
-from autoprune.search.designs import SPARE, Designs, Round, Slot
+from autoprune.search.evaluator import Evaluator
+from autoprune.search.halving import SuccessiveHalving
 from autoprune.search.moves import recipe_key
 from autoprune.search.planning import plan_generation, plan_operator, planned_recipes
-from autoprune.search.racing import Race
+from autoprune.search.proposer import SPARE, Proposer, Round, Slot
 from autoprune.search.requests import Requests
 from autoprune.search.sentinels import Sentinels
 from autoprune.search.spec import SearchSpec
@@ -36,7 +37,6 @@ from autoprune.search.steps import (
     together,
 )
 from autoprune.search.sweeping import SWEEP
-from autoprune.search.trials import Trials
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class SearchLoop:
         self.state = SearchState(spec, Archive(spec.reference, spec.proxy, spec.fitness))
         self.archive = self.state.archive
         self._prompts = prompts
-        self.trials = Trials(self.state)
-        self.race = Race(self.trials)
+        self.evaluator = Evaluator(self.state)
+        self.halving = SuccessiveHalving(self.evaluator)
         self.sentinels = Sentinels(self.state)
         self._taken: set[str] = set()
         # Why no further generation starts; None: one is running or may still start.
@@ -69,14 +69,14 @@ class SearchLoop:
 
     def run(self) -> Generator[Batch, Outcomes, DoneReason]:
         """Run the baselines, generations until the budget ends, and the sealed measurement."""
-        chronicle.note_task(self.state)
+        graph_notes.note_task(self.state)
         yield from self._baselines()
         self.state.started = len(self.state.graph.nodes)
         if self.archive.reference_entry() is None:
             return "no_baseline"
         yield from self.sentinels.begin()
         self._requests = Requests(self.state, self._prompts)
-        self._designs = Designs(self.trials, self._requests, self._taken)
+        self._proposer = Proposer(self.evaluator, self._requests, self._taken)
         while (reason := reason_to_stop(self.state)) is None:
             generation = self.state.generation + 1
             if (yield from self.sentinels.check_before(generation)):
@@ -85,7 +85,7 @@ class SearchLoop:
                 reason = "exhausted"
                 break
         self.ending = reason
-        yield from self.trials.draw_again()
+        yield from self.evaluator.draw_again()
         if (yield from self.sentinels.check("end")):
             return self._drifted()
         if (yield from self.sentinels.repeat(self.archive.winner() or self.archive.best())):
@@ -123,9 +123,9 @@ class SearchLoop:
             key = recipe_key(entry.known_recipe)
             self._taken.add(key)
             self.archive.claim("text", key, entry)
-            self.trials.same_order(entry)
-            chronicle.note_proposal(self.state, entry)
-        yield from self.trials.validate(list(self.archive))
+            self.evaluator.same_order(entry)
+            graph_notes.note_proposal(self.state, entry)
+        yield from self.evaluator.validate(list(self.archive))
         valid = [entry for entry in self.archive if entry.status == "valid"]
         if self.spec.budget.seconds is None:
             yield from self._measure_starts(valid)
@@ -137,24 +137,24 @@ class SearchLoop:
             fit = starts_in_time(self.state, others) if self.archive.reference_entry() else []
             for entry in others:
                 if entry not in fit:
-                    self.trials.accept(entry, 2, Failed(UNFINISHED, "no time was left for it"))
+                    self.evaluator.accept(entry, 2, Failed(UNFINISHED, "no time was left for it"))
             yield from self._measure_starts(fit)
         reference = self.archive.reference_entry()
         if reference is None:
             return
-        yield from self.trials.promise(reference)
+        yield from self.evaluator.promise(reference)
         for entry in valid:
             if entry.status == "measured":
-                self.trials.note(entry, 2)
+                self.evaluator.note(entry, 2)
 
     def _measure_starts(self, entries: Sequence[Entry]) -> Course:
         """Measure hand-made recipes on all selection windows, side by side."""
         if not entries:
             return
-        outcomes = yield [self.trials.measure_step(e, 2, role="baseline") for e in entries]
+        outcomes = yield [self.evaluator.measure_step(e, 2, role="baseline") for e in entries]
         self.state.charge(outcomes.values())
         for entry in entries:
-            self.trials.accept(entry, 2, outcomes[f"{entry.alias}.rung2"])
+            self.evaluator.accept(entry, 2, outcomes[f"{entry.alias}.rung2"])
 
     def _hand_made(self) -> list[Entry]:
         entries: dict[str, Entry] = {}
@@ -181,18 +181,18 @@ class SearchLoop:
         if not plans:
             return False
         slots = [Slot(plan) for plan in plans]
-        opened = self._designs.open_round(generation, slots)
+        opened = self._proposer.open_round(generation, slots)
         # Recipes already known are measured while questions are open, if the driver can do both.
         known = Round([slot for slot in slots if slot.plan.recipe is not None])
-        yield from self._designs.fill(generation, known)
-        asking = self._designs.fill(generation, opened)
-        yield from together(asking, self.race.begin(self._made(generation), opened))
+        yield from self._proposer.fill(generation, known)
+        asking = self._proposer.fill(generation, opened)
+        yield from together(asking, self.halving.begin(self._made(generation), opened))
         made = self._made(generation)
-        yield from self.race.finish(made, generation)
+        yield from self.halving.finish(made, generation)
         for entry in self.archive.designed():
-            self.trials.refresh(entry)
+            self.evaluator.refresh(entry)
         self._learn(made, best)
-        yield from self.trials.hold_elsewhere()
+        yield from self.evaluator.hold_elsewhere()
         now = self.archive.best()
         self.state.stale = 0 if now is not best else self.state.stale + 1
         self.state.generation = generation
@@ -222,7 +222,7 @@ class SearchLoop:
                 whole = entry.whole_seconds
                 used = {"seconds": entry.seconds - whole, "whole": whole, "tokens": entry.tokens}
                 self.state.bandit.update(arm_of(entry.operator, entry.model), gain, **used)
-        for alias, taught in self._designs.lessons_shown.items():
+        for alias, taught in self._proposer.lessons_shown.items():
             judged = [gains[entry.alias] for entry in taught if entry.alias in gains]
             lesson, helped = self.state.lessons[alias], any(gain > 0 for gain in judged)
             lesson.helpful += helped
@@ -232,7 +232,7 @@ class SearchLoop:
 
     def _seal(self) -> Course:
         """Measure the winner, the best entries and the baselines on the sealed split, once."""
-        chronicle.note_margins(self.state)
+        graph_notes.note_margins(self.state)
         wanted = [self.archive.winner(), self.archive.best(designed=True), self.archive.best()]
         wanted += [e for e in self.archive if e.is_baseline and e.status == "measured"]
         chosen = {e.alias: e for e in wanted if e is not None}
@@ -249,14 +249,14 @@ class SearchLoop:
         for alias, entry in chosen.items():
             entry.sealed = outcome.measurements.get(alias)
             if entry.sealed is not None:
-                chronicle.note_result(self.state, entry, "sealed", entry.sealed)
+                graph_notes.note_result(self.state, entry, "sealed", entry.sealed)
             else:
                 nothing = Failed("missing", "no figure came back")
-                chronicle.note_unsealed(self.state, entry, outcome.failures.get(alias, nothing))
+                graph_notes.note_unsealed(self.state, entry, outcome.failures.get(alias, nothing))
 
     def _drifted(self) -> DoneReason:
         """End without sealing because of drift, and note this for the winner."""
         winner = self.archive.winner()
         if winner is not None:
-            chronicle.note_unsealed(self.state, winner, Failed("drift", self.sentinels.drift))
+            graph_notes.note_unsealed(self.state, winner, Failed("drift", self.sentinels.drift))
         return "drift"

@@ -13,6 +13,7 @@ from autoprune.design.parts import with_proxy
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
+from autoprune.search.evaluator import first_calibration, validated_as
 from autoprune.search.search import Search
 from autoprune.search.sentinels import allowed_drift
 from autoprune.search.steps import (
@@ -26,7 +27,6 @@ from autoprune.search.steps import (
     Validation,
     outcome_from_json,
 )
-from autoprune.search.trials import first_calibration, validated_as
 from autoprune.search_settings import Precision
 
 # Relative tolerance of the error on a few layers, whose sums may have another order.

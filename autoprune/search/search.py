@@ -300,7 +300,7 @@ class Search:
     @property
     def judging(self) -> Judging | None:
         """How much was skipped unmeasured, and how good the judges are; None if judging is off."""
-        return self._loop.race.jury.account
+        return self._loop.halving.panel.account
 
     @property
     def margins(self) -> list[Lead]:
@@ -345,7 +345,7 @@ class Search:
         self._made_by = made_by(events)
         self._batch = next(self._course)
         self._advance(recorded)
-        judged = self._loop.race.jury.known
+        judged = self._loop.halving.panel.known
         others = [f"{alias}.judgement" for alias in self._judgements if alias not in judged]
         for first in (*recorded, *others):
             raise planned_otherwise(self._made_by, self._log.path.parent, first)
@@ -369,7 +369,7 @@ class Search:
 
     def _keep_judgements(self) -> None:
         """Record new judgements once; those already on record must be the same."""
-        made = list(self._loop.race.jury.known.items())
+        made = list(self._loop.halving.panel.known.items())
         for alias, judgement in made[self._judged :]:
             self._judged += 1
             body = judgement.to_json()

@@ -19,7 +19,7 @@ from autoprune.design.parts import chain, with_proxy
 from autoprune.program_files import prunes_blocks
 from autoprune.recipe import Recipe
 from autoprune.repair import EBFT, RECOVER
-from autoprune.search import chronicle
+from autoprune.search import graph_notes
 from autoprune.search.archive import Entry
 from autoprune.search.state import SearchState
 from autoprune.search.steps import (
@@ -180,7 +180,7 @@ class Sentinels:
             fault = f"could not be measured again ({outcome.code}: {outcome.detail})"
         if fault and not self.drift:
             self.drift = f"{sentinel.name} {fault}"
-            chronicle.note_drift(self.state, self.drift)
+            graph_notes.note_drift(self.state, self.drift)
 
     def _step(self, where: str, name: str, recipe: Recipe | None) -> Measure:
         alias = self.state.reference().alias if name == self.spec.reference else name

@@ -21,7 +21,7 @@ from autoprune.errors import UsageError
 from autoprune.metrics.language import ExpressionError, parse
 from autoprune.recipe import Recipe
 from autoprune.search.arms import CONTROLS
-from autoprune.search.chronicle import TASK
+from autoprune.search.graph_notes import TASK
 from autoprune.search.state import SearchState
 from autoprune.search.steps import Batch, Outcome, Outcomes, Propose, Validate, Validation
 

@@ -14,7 +14,7 @@ from autoprune.report.gathering import with_search
 from autoprune.report.html import render
 from autoprune.report.plots import names
 from autoprune.report.words import protocol, summary, trust
-from autoprune.search import Search, SearchBudget, designs
+from autoprune.search import Search, SearchBudget, proposer
 from tests.support.html_page import assert_inert, packed
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
@@ -30,7 +30,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
         pytest.MonkeyPatch.context() as patched,
         Search.open(tmp_path_factory.mktemp("search"), spec) as search,
     ):
-        patched.setattr(designs, "REFLECT_EVERY", 1)
+        patched.setattr(proposer, "REFLECT_EVERY", 1)
         drive(search, Synthetic(ScriptedDesigner(answer)))
         yield search
 

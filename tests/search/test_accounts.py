@@ -14,13 +14,13 @@ from autoprune.candidate import Candidate
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.detail import observation
 from autoprune.recipe import Recipe
-from autoprune.search import SearchBudget, chronicle, judges
+from autoprune.search import SearchBudget, graph_notes, judges
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import TimeBudget, reason_to_stop, reserve_seconds
+from autoprune.search.evaluator import Evaluator
 from autoprune.search.paired import paired_difference
 from autoprune.search.state import CORRELATION_WANTED, SearchState
 from autoprune.search.steps import Measurement, Validation
-from autoprune.search.trials import Trials
 from tests.support.synthetic import make_spec
 
 
@@ -190,11 +190,11 @@ def test_a_term_that_changes_no_mask_becomes_a_fact() -> None:
     )
     less.parents = ("C1",)
     state = state_with(whole, less)
-    chronicle.note_task(state)
+    graph_notes.note_task(state)
     for entry in (whole, less):
-        chronicle.note_proposal(state, entry)
+        graph_notes.note_proposal(state, entry)
     state.terms["C2"] = "row_mean(abs(W))"
-    Trials(state).share(less, whole)
+    Evaluator(state).share(less, whole)
     shown = "without row_mean(abs(W)): the same masks, the term does nothing"
     fact = state.graph.nodes["C2.o"]
     assert fact.body["text"] == f"{formulas[0]} {shown}"
@@ -208,15 +208,15 @@ def test_an_improvement_on_few_windows_falls_with_all_of_them() -> None:
     child = raced(2, (3.9, 3.9, 3.9, 5.1, 5.1, 5.1), 3)
     child.parents = ("C1",)
     state = state_with(parent, child)
-    chronicle.note_task(state)
+    graph_notes.note_task(state)
     whole = child.results.pop(2)
     for entry in (parent, child):
-        chronicle.note_proposal(state, entry)
-        chronicle.note_result(state, entry, entry.rung, entry.results[entry.rung])
+        graph_notes.note_proposal(state, entry)
+        graph_notes.note_result(state, entry, entry.rung, entry.results[entry.rung])
     assert state.graph.nodes["C2.r1"].body["against"] == {"C1": "better"}
     assert [node.alias for node in state.graph.improved("C2")] == ["C1"]
     child.results[2] = whole
-    chronicle.note_result(state, child, 2, whole)
+    graph_notes.note_result(state, child, 2, whole)
     assert state.graph.nodes["C2.r2"].body["against"] == {"C1": "unclear"}
     assert state.graph.improved("C2") == [] and state.graph.wins("C1") == 0
 

@@ -12,9 +12,9 @@ import pytest
 from autoprune.errors import UsageError
 from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec, identity
 from autoprune.search.archive import Entry
+from autoprune.search.evaluator import Evaluator
 from autoprune.search.events import Event, EventLog
 from autoprune.search.steps import Measure
-from autoprune.search.trials import Trials
 from tests.support.synthetic import Synthetic, drive, make_spec
 
 
@@ -78,7 +78,7 @@ def test_results_of_another_version_are_not_put_down_to_other_recipes(
     monkeypatch.undo()
     Search.open(tmp_path).close()
     # Another version plans under the same name what the recorded figure was not measured for.
-    monkeypatch.setattr(Trials, "measure_step", other_masks(Trials.measure_step))
+    monkeypatch.setattr(Evaluator, "measure_step", other_masks(Evaluator.measure_step))
     named = " with ".join(f"{name} {number}" for name, number in (planners or {}).items())
     here = "changed code of the same version" if planners == CURRENT else "AutoPrune .* with .*"
     shown = (
@@ -89,8 +89,8 @@ def test_results_of_another_version_are_not_put_down_to_other_recipes(
 
 
 def other_masks(planned: Callable[..., Measure]) -> Callable[..., Measure]:
-    def other(trials: Trials, entry: Entry, rung: int, **more: Any) -> Measure:
-        step = planned(trials, entry, rung, **more)
+    def other(evaluator: Evaluator, entry: Entry, rung: int, **more: Any) -> Measure:
+        step = planned(evaluator, entry, rung, **more)
         changed = step.step_id == "ria.rung2"
         return replace(step, recipe=replace(step.recipe, group="matrix")) if changed else step
 

@@ -79,7 +79,7 @@ def test_scores_are_calibrated_whatever_they_look_like(tmp_path: Path) -> None:
 def test_only_what_a_designer_gave_reasons_for_is_read(tmp_path: Path) -> None:
     driver = Scoring()
     search = run(tmp_path, spec_of(arm="whole", budget=SearchBudget(candidates=12)), driver)
-    known = search._loop.race.jury.known
+    known = search._loop.halving.panel.known
     assert (
         {e.alias for e in search.entries if e.trust is not None}
         == {step.recipe_id for step in driver.seen}

@@ -95,7 +95,7 @@ def test_killed_at_every_boundary_a_judged_search_ends_the_same(
         assert again.graph.digest == whole.graph.digest
         assert again.judging == whole.judging
         kept = {e.key: e.body for e in again._log if e.kind == "judgement"}
-        assert kept == {a: j.to_json() for a, j in whole._loop.race.jury.known.items()}
+        assert kept == {a: j.to_json() for a, j in whole._loop.halving.panel.known.items()}
         assert all(set(body["forecasts"]) <= {"past", "only"} for body in kept.values())
     # Judges that decide otherwise would put figures down to other recipes.
     monkeypatch.setattr(judging, "UNLIKELY", 0.0)
@@ -131,7 +131,7 @@ def test_a_useless_judge_is_never_used(
     found = search.judging
     assert found is not None and found.judged > 30 and found.grades[0].outcomes >= 8
     assert not found.skipped + found.audited
-    assert not any(j.used for j in search._loop.race.jury.known.values())
+    assert not any(j.used for j in search._loop.halving.panel.known.values())
 
 
 FAIL, HOPE = Forecast(5.0, 1.0), Forecast(-1.0, 1.0)
@@ -167,7 +167,7 @@ def test_judges_in_use_skip_what_all_with_an_opinion_expect_to_fail(
     grades = [judging.JudgeGrade(name, 9, 0.1, 0.2, name in used.split()) for name in judges]
     monkeypatch.setattr(judging, "grades_of", lambda archive, judgements: grades)
     search, _ = run(tmp_path, drawn(judge="on", budget=SearchBudget(candidates=14)))
-    known = list(search._loop.race.jury.known.values())
+    known = list(search._loop.halving.panel.known.values())
     assert len(known) > 8
     assert any(j.decision != "measure" for j in known) == skips
     for judgement in known:
@@ -183,7 +183,7 @@ def test_one_of_each_ten_skipped_is_measured_and_tells_what_skipping_costs(
     trusted(monkeypatch, {"only": lambda archive: Fixed(lambda entry: Forecast(5.0, 1.0))})
     genetic = {"designer": DesignerSpec(kind="genetic"), "budget": SearchBudget(candidates=60)}
     search, measured = run(tmp_path, drawn(judge="on", **genetic))
-    known = list(search._loop.race.jury.known.values())
+    known = list(search._loop.halving.panel.known.values())
     turned = [j for j in known if j.decision != "measure"]
     for start in range(0, len(turned) - 9, 10):
         block = [j.decision for j in turned[start : start + 10]]

@@ -13,7 +13,7 @@ from autoprune.design.transports import ScriptedDesigner
 from autoprune.recipe import Recipe
 from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
-from autoprune.search import DesignerSpec, Search, SearchBudget, chronicle, planning
+from autoprune.search import DesignerSpec, Search, SearchBudget, graph_notes, planning
 from autoprune.search.archive import Entry
 from autoprune.search.starts import RecipeSpec
 from autoprune.search.state import SearchState
@@ -146,13 +146,13 @@ def test_a_duplicate_is_graded_by_its_owner_s_newest_result_alone(tmp_path: Path
             Entry("C2", 2, "seed", recipe, because="why not", prediction=prediction)
         )
         for entry in (owner, again):
-            chronicle.note_proposal(state, entry)
-        search._loop.trials.share(again, owner)
+            graph_notes.note_proposal(state, entry)
+        search._loop.evaluator.share(again, owner)
         for shift in (-0.2, 0.0, 0.2, -0.2):
             wave = (0.01 * (-1) ** place for place in range(len(base.nll)))
             nll = tuple(nats + shift + more for nats, more in zip(base.nll, wave, strict=True))
             owner.results[2] = replace(base, nll=nll)
-            chronicle.grade_duplicate(state, again, owner)
+            graph_notes.grade_duplicate(state, again, owner)
             verdicts.append(verdict_of(search.graph, "C2"))
         newest = search.graph.newest_result("C2")
     assert verdicts == ["right", "unclear", "wrong", "right"]

@@ -6,7 +6,7 @@ import pytest
 
 from autoprune.design.claims import verdict_of
 from autoprune.design.transports import ScriptedDesigner
-from autoprune.search import DesignerSpec, Search, SearchBudget, planning, promotion, racing
+from autoprune.search import DesignerSpec, Search, SearchBudget, halving, planning, promotion
 from autoprune.search.arms import DESIGN_OPERATORS
 from autoprune.search.starts import RecipeSpec
 from tests.support.synthetic import Synthetic, drive, make_spec, plan_without_entries
@@ -48,7 +48,7 @@ def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody
 def test_a_sweep_that_the_time_did_not_suffice_for_is_made_up_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(racing.Race, "_direct", lambda race, entries, left: ({}, 0.0))
+    monkeypatch.setattr(halving.SuccessiveHalving, "_direct", lambda self, entries, left: ({}, 0.0))
     monkeypatch.setattr(promotion, "RANDOM_SHARE", 0.0)
     ramped = RecipeSpec(metric="wanda", allocation="ramp", solver="mrp")
     baselines = (RecipeSpec(metric="wanda"), ramped)

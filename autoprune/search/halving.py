@@ -1,7 +1,7 @@
-"""The race over windows: few for all recipes, more for promising ones, all for those that keep up.
+"""Successive halving: few windows for all recipes, more for promising ones, all for the best.
 
-Successive halving, with a paired test in addition to the fixed share: if the windows seen so far
-cannot tell two recipes apart, both continue.
+A paired test stands in addition to the fixed share: if the windows seen so far cannot tell two
+recipes apart, both continue.
 """
 
 import math
@@ -9,13 +9,14 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 from autoprune.design.parts import with_proxy
-from autoprune.search import chronicle
+from autoprune.search import graph_notes
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import TimeBudget, answer_seconds, evaluations_left, seconds_left
-from autoprune.search.designs import Round
-from autoprune.search.judging import Jury
+from autoprune.search.evaluator import Evaluator, first_calibration
+from autoprune.search.judging import JudgePanel
 from autoprune.search.moves import mask_key
 from autoprune.search.promotion import promoted
+from autoprune.search.proposer import Round
 from autoprune.search.reasons import verify_reasons
 from autoprune.search.steps import (
     Batch,
@@ -27,20 +28,19 @@ from autoprune.search.steps import (
     together,
 )
 from autoprune.search.sweeping import overlooked
-from autoprune.search.trials import Trials, first_calibration
 
 
-class Race:
+class SuccessiveHalving:
     """Decides on how many windows each entry of a generation is measured.
 
     Args:
-        trials: Measures the entries and keeps the results.
+        evaluator: Measures the entries and keeps the results.
     """
 
-    def __init__(self, trials: Trials) -> None:
-        self.trials = trials
-        self.state = trials.state
-        self.jury = Jury(trials.state)
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self.state = evaluator.state
+        self.panel = JudgePanel(evaluator.state)
 
     def begin(self, entries: Sequence[Entry], opened: Round) -> Course:
         """Measure the entries that are known before the designer has answered.
@@ -49,7 +49,7 @@ class Race:
         straight to all windows, as far as time allows.
 
         Args:
-            entries: The generation's entries so far; the valid ones race.
+            entries: The generation's entries so far; the valid ones take part.
             opened: Questions whose answers take time and become entries to measure.
         """
         cheap = self.state.costs.designed(self.state.rung_windows)
@@ -69,7 +69,7 @@ class Race:
         In between, a lap stops the recipes that are clearly behind.
 
         Args:
-            entries: The generation's entries; the valid and those measured by :meth:`begin` race.
+            entries: The generation's entries; the valid, and those that :meth:`begin` measured.
             generation: Seeds the random part of promotion.
         """
         open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
@@ -86,15 +86,15 @@ class Race:
         owed = [e for e in overlooked(self.state) if not e.unfinished]
         for entry in owed:
             entry.direct = True
-        owed += [e for e in self.jury.audits() if not e.unfinished]
+        owed += [e for e in self.panel.audits() if not e.unfinished]
         chosen = promoted(self.state, hopeful, generation, seconds_left(self.state), owed)
         rising = yield from self._lap(chosen)
         yield from self._whole(rising)
 
     def _admitted(self, entries: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
         """Return the entries worth measuring, after verifying their reasons if configured."""
-        yield from verify_reasons(self.state, self.jury.unjudged(entries))
-        return self.jury.admitted(entries)
+        yield from verify_reasons(self.state, self.panel.unjudged(entries))
+        return self.panel.admitted(entries)
 
     @property
     def _counted(self) -> bool:
@@ -112,11 +112,11 @@ class Race:
         self.state.spent.evaluations += sum(isinstance(o, Measurement) for o in outcomes.values())
         for entry in rising:
             step = steps[entry.alias]
-            if self.trials.accept(entry, 2, outcomes[step.step_id], known=step.known):
-                self.trials.note(entry, 2)
+            if self.evaluator.accept(entry, 2, outcomes[step.step_id], known=step.known):
+                self.evaluator.note(entry, 2)
 
     def _lap(self, rising: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
-        """Measure recipes that few windows saw as they are on some more; return those still racing.
+        """Measure recipes that few windows saw as they are on some more; return those still in.
 
         A repair takes longer than the windows that a lap could save, so repaired recipes skip it.
         """
@@ -126,7 +126,7 @@ class Race:
         laps = {
             entry.alias: replace(
                 self._further(entry),
-                step_id=f"{entry.alias}.{chronicle.LAP}",
+                step_id=f"{entry.alias}.{graph_notes.LAP}",
                 rung=1,
                 windows=windows,
             )
@@ -134,7 +134,7 @@ class Race:
             if entry.whole is not None
             and len(entry.whole.nll) < windows
             # An audited recipe that a shorter lap stopped, before few windows became more.
-            and f"{entry.alias}.{chronicle.LAP}" not in self.state.graph.nodes
+            and f"{entry.alias}.{graph_notes.LAP}" not in self.state.graph.nodes
         }
         if not laps:
             return list(rising)
@@ -146,8 +146,8 @@ class Race:
             step = laps[entry.alias]
             outcome = outcomes[step.step_id]
             entry.whole_seconds += outcome.seconds
-            if self.trials.accept(entry, 1, outcome, known=step.known):
-                self.trials.note(entry, chronicle.LAP)
+            if self.evaluator.accept(entry, 1, outcome, known=step.known):
+                self.evaluator.note(entry, graph_notes.LAP)
                 running.append(entry)
         behind = outrun(self.state.archive, running)
         stopped = behind | {entry.alias for entry in racers if entry not in running}
@@ -156,7 +156,7 @@ class Race:
     def _further(self, entry: Entry) -> Measure:
         """Measure an entry as it is on the selection windows where that was not done yet."""
         known = 0 if entry.whole is None else len(entry.whole.nll)
-        step = self.trials.measure_step(entry, 2)
+        step = self.evaluator.measure_step(entry, 2)
         return replace(step, known=known if known < step.windows else 0)
 
     def _direct(self, entries: Sequence[Entry], left: float) -> tuple[dict[str, Entry], float]:
@@ -183,7 +183,7 @@ class Race:
             entry.shortened = first_calibration(self.state.spec, recipe) is not None
             known, key = self.state.archive.cheap(entry), mask_key(recipe)
             if (known is None or len(known.nll) < windows) and key not in steps:
-                steps[key] = self.trials.measure_step(entry, 1)
+                steps[key] = self.evaluator.measure_step(entry, 1)
         outcomes = (yield list(steps.values())) if steps else {}
         self.state.charge(outcomes.values())
         for entry in entries:
@@ -196,8 +196,8 @@ class Race:
             elif isinstance(outcome, Measurement):
                 outcome = replace(outcome, seconds=0.0)
             assert outcome is not None
-            if self.trials.accept(entry, 1, outcome):
-                self.trials.note(entry, 1)
+            if self.evaluator.accept(entry, 1, outcome):
+                self.evaluator.note(entry, 1)
 
 
 def lap_windows(few: int, whole: int) -> int | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec, promotion, racing
+from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec, halving, promotion
 from autoprune.search.starts import RecipeSpec
 from autoprune.search.steps import Done, Failed, Measure, Measurement
 from tests.support.synthetic import Synthetic, drive, make_spec
@@ -46,7 +46,7 @@ def steps_of(
 def test_a_lap_saves_half_of_the_windows_or_there_is_none(
     few: int, whole: int, lap: int | None
 ) -> None:
-    assert racing.lap_windows(few, whole) == lap
+    assert halving.lap_windows(few, whole) == lap
 
 
 def test_no_window_is_measured_twice_and_losers_stop_early(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_no_window_is_measured_twice_and_losers_stop_early(tmp_path: Path) -> No
 def test_no_recipe_runs_a_second_lap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search, steps = steps_of(tmp_path, long_spec())
     with search:
-        race = search._loop.race
+        rungs = search._loop.halving
         raced = {s.recipe_id: s.windows for s in steps if s.step_id.endswith(".lap")}
         entries = {e.alias: e for e in search.entries}
         stopped = [
@@ -95,9 +95,9 @@ def test_no_recipe_runs_a_second_lap(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ]  # fmt: skip
         assert stopped
         # As if the first rung had grown since: the lap is longer than the one that stopped them.
-        monkeypatch.setattr(racing, "lap_windows", lambda few, whole: max(raced.values()) + 1)
+        monkeypatch.setattr(halving, "lap_windows", lambda few, whole: max(raced.values()) + 1)
         with pytest.raises(StopIteration) as ended:
-            next(race._lap(stopped))
+            next(rungs._lap(stopped))
         assert ended.value.value == stopped
 
 
@@ -107,8 +107,8 @@ def test_the_lap_changes_who_is_measured_and_not_who_wins(
     chosen, windows = [], []
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr(racing, "lap_windows", lambda few, whole: None)
-        # One generation, so that both race the same recipes.
+            monkeypatch.setattr(halving, "lap_windows", lambda few, whole: None)
+        # One generation, so that both compare the same recipes.
         spec = long_spec(budget=SearchBudget(candidates=24), slots=24)
         search, steps = steps_of(tmp_path / name, spec)
         with search:

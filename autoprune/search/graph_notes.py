@@ -14,7 +14,7 @@ from autoprune.search.state import Lesson, SearchState
 from autoprune.search.steps import Failed, Measurement
 
 TASK = "task"
-# Rung name in the result of an entry that races on from few windows.
+# Rung name in the result of an entry that goes on from few windows.
 LAP = "lap"
 
 

@@ -8,7 +8,7 @@ from autoprune.design.parts import canonical_allocation, canonical_solver, with_
 from autoprune.digest import digest_json
 from autoprune.recipe import Recipe
 from autoprune.schemes import build_scheme
-from autoprune.search import chronicle
+from autoprune.search import graph_notes
 from autoprune.search.archive import Entry
 from autoprune.search.budget import seconds_left
 from autoprune.search.deadline import UNFINISHED, draws_in_time, is_unfinished
@@ -26,8 +26,8 @@ from autoprune.search.steps import (
 )
 
 
-class Trials:
-    """Takes entries through validation and measurements; :mod:`racing` decides which they get.
+class Evaluator:
+    """Takes entries through validation and measurements; :mod:`halving` decides which they get.
 
     Args:
         state: Changed as outcomes come in.
@@ -67,12 +67,12 @@ class Trials:
         if validation.code == UNFINISHED:
             unfinished = Failed(validation.code, validation.detail)
             entry.unfinished, entry.detail = True, f"{UNFINISHED}: {validation.detail}"
-            chronicle.note_unfinished(self.state, entry, unfinished)
+            graph_notes.note_unfinished(self.state, entry, unfinished)
             return
         entry.validation = validation
         if not validation.ok:
             entry.reject(validation.code, validation.detail)
-            chronicle.note_rejection(self.state, entry)
+            graph_notes.note_rejection(self.state, entry)
             return
         entry.status = "valid"
         if validation.signature is None:
@@ -155,7 +155,7 @@ class Trials:
             return
         best.fails_elsewhere = not best.elsewhere
         if best.elsewhere:
-            chronicle.note_elsewhere(self.state, best)
+            graph_notes.note_elsewhere(self.state, best)
 
     def draw_again(self) -> Course:
         """Prune by the winner and the reference from other draws of calibration text."""
@@ -185,7 +185,7 @@ class Trials:
         for entry in entries.values():
             both = [draw for draw in entry.draws if all(draw in e.draws for e in entries.values())]
             entry.draws = {draw: entry.draws[draw] for draw in both}
-        chronicle.note_draws(self.state, winner)
+        graph_notes.note_draws(self.state, winner)
 
     def measure_step(self, entry: Entry, rung: int, *, role: Role = "candidate") -> Measure:
         """Build the step that measures an entry.
@@ -227,13 +227,13 @@ class Trials:
         if is_unfinished(outcome):
             assert isinstance(outcome, Failed)
             entry.unfinished, entry.detail = True, f"{UNFINISHED}: {outcome.detail}"
-            chronicle.note_unfinished(self.state, entry, outcome)
+            graph_notes.note_unfinished(self.state, entry, outcome)
             return False
         if not isinstance(outcome, Measurement):
             assert isinstance(outcome, Failed)
             entry.results.clear()
             entry.reject(outcome.code, outcome.detail)
-            chronicle.note_rejection(self.state, entry)
+            graph_notes.note_rejection(self.state, entry)
             return False
         if known:
             assert entry.whole is not None
@@ -258,9 +258,9 @@ class Trials:
         reference = self.state.reference()
         entry.change = self.archive.compare(entry, reference, fitness="perplexity")
         entry.ranked = self.archive.compare(entry, reference)
-        chronicle.note_result(self.state, entry, rung, entry.results[entry.rung])
+        graph_notes.note_result(self.state, entry, rung, entry.results[entry.rung])
         if rung == 1 or 1 not in entry.results:
-            chronicle.note_term(self.state, entry)
+            graph_notes.note_term(self.state, entry)
 
     def share(self, entry: Entry, owner: Entry | None) -> None:
         """Make ``entry`` a duplicate of ``owner`` and share its results."""
@@ -275,8 +275,8 @@ class Trials:
             f"{entry.formula} is known as {owner.alias} ({known or 'not measured yet'}); "
             "write another formula"
         )
-        chronicle.note_duplicate(self.state, entry)
-        chronicle.note_term(self.state, entry)
+        graph_notes.note_duplicate(self.state, entry)
+        graph_notes.note_term(self.state, entry)
 
     def refresh(self, entry: Entry) -> None:
         """Give a duplicate its owner's new results, and grade its prediction by them.
@@ -287,7 +287,7 @@ class Trials:
         new = entry.generation > self.state.generation
         if owner is not entry and (new or owner.results.keys() != entry.results.keys()):
             entry.share(owner)
-            chronicle.grade_duplicate(self.state, entry, owner)
+            graph_notes.grade_duplicate(self.state, entry, owner)
 
 
 def validated_as(spec: SearchSpec, recipe: Recipe) -> str:

@@ -16,10 +16,11 @@ from autoprune.design.parsing import (
 from autoprune.design.parts import forgets_metric
 from autoprune.design.shown import change_in
 from autoprune.recipe import Recipe
-from autoprune.search import chronicle
+from autoprune.search import graph_notes
 from autoprune.search.archive import Entry
 from autoprune.search.arms import SHOWN_GRAPH
 from autoprune.search.budget import answers_left
+from autoprune.search.evaluator import Evaluator
 from autoprune.search.moves import recipe_key
 from autoprune.search.operators import Plan
 from autoprune.search.planning import planned_recipes, spare_recipe
@@ -34,7 +35,6 @@ from autoprune.search.steps import (
     WorkStep,
     charged_seconds,
 )
-from autoprune.search.trials import Trials
 from autoprune.search.tries import Tries
 
 REFLECT_EVERY = 3
@@ -83,23 +83,23 @@ class Round:
     pair: tuple[Entry, Entry] | None = None
 
 
-class Designs:
+class Proposer:
     """Fills the slots of a generation.
 
     Args:
-        trials: Validates entries; shared by the whole search.
+        evaluator: Validates entries; shared by the whole search.
         requests: Builds requests.
         taken: Keys of recipes on record; grows.
     """
 
-    def __init__(self, trials: Trials, requests: Requests, taken: set[str]) -> None:
-        self.trials = trials
-        self.state = trials.state
-        self.spec = trials.spec
-        self.archive = trials.archive
+    def __init__(self, evaluator: Evaluator, requests: Requests, taken: set[str]) -> None:
+        self.evaluator = evaluator
+        self.state = evaluator.state
+        self.spec = evaluator.spec
+        self.archive = evaluator.archive
         self._requests = requests
         self._taken = taken
-        self._tries = Tries(trials.state, lambda: requests.graph)
+        self._tries = Tries(evaluator.state, lambda: requests.graph)
         # Entries of the current generation whose prompts showed a lesson, by lesson.
         self.lessons_shown: dict[str, list[Entry]] = {}
 
@@ -138,7 +138,7 @@ class Designs:
                 self._keep_lesson(step_id, outcomes[step_id], *pair)
                 pair = None
             fresh = [s.entry for s in active if s.entry and s.entry.status == "proposed"]
-            yield from self.trials.validate(fresh)
+            yield from self.evaluator.validate(fresh)
             active = [slot for slot in active if self._may_go_on(generation, slot)]
             active = self._affordable(active)
             if not active:
@@ -242,24 +242,24 @@ class Designs:
             entry.seconds = charged_seconds(outcome)
             entry.reject(outcome.code, outcome.detail)
         if entry.recipe is None:
-            chronicle.note_unreadable(self.state, entry)
+            graph_notes.note_unreadable(self.state, entry)
             return
         entry.recipe = self._settled(entry.recipe)
         entry.formula = formula_text(entry.recipe.metric)
         if plan.term is not None:
             self.state.terms[entry.alias] = plan.term
-        chronicle.note_proposal(self.state, entry)
+        graph_notes.note_proposal(self.state, entry)
         key = recipe_key(entry.recipe)
         self._taken.add(key)
-        self.trials.share(entry, self.archive.claim("text", key, entry))
+        self.evaluator.share(entry, self.archive.claim("text", key, entry))
         if entry.status == "proposed":
             self._share_order(entry)
 
     def _share_order(self, entry: Entry) -> None:
         """Mark an entry as a duplicate, before measuring, if an older one orders rows the same."""
-        owner = self.trials.same_order(entry)
+        owner = self.evaluator.same_order(entry)
         if owner is not None:
-            self.trials.share(entry, owner)
+            self.evaluator.share(entry, owner)
             entry.detail = (
                 f"{entry.formula} orders the weights of each row as {owner.formula} does, so it is "
                 f"{owner.alias} in group row; write a formula that weighs columns otherwise"
@@ -344,7 +344,7 @@ class Designs:
         text = read_lesson(outcome) if isinstance(outcome, Reply) else None
         text = None if text is None else self.spec.hidden.blanked(text)
         if text is not None:
-            chronicle.note_lesson(self.state, text, step_id, better.alias, worse.alias)
+            graph_notes.note_lesson(self.state, text, step_id, better.alias, worse.alias)
 
 
 def _with_even_waits(outcomes: Outcomes) -> Outcomes:
