@@ -4,7 +4,7 @@ i runs over outputs, j over inputs. Tunable constants appear by name.
 """
 
 from autoprune.metrics.language.nodes import Call, Constant, Node, Number, Terminal
-from autoprune.metrics.language.printing import PRECEDENCE, number_text, precedence
+from autoprune.metrics.language.printing import PRECEDENCE, number_text, precedence, shows_magnitude
 from autoprune.metrics.language.vocabulary import TERMINALS
 
 _AXES = {"row": "j", "col": "i"}
@@ -58,11 +58,7 @@ def _function(name: str, args: list[str]) -> str:
 
 def _base(node: Node) -> str:
     # Powers take the magnitude, so the bars are part of the meaning.
-    if isinstance(node, _POWER_BASES) or (isinstance(node, Call) and node.name == "abs"):
-        return to_latex(node)
-    if isinstance(node, Terminal) and node.name == "x_norm":
-        return to_latex(node)
-    return rf"\left|{to_latex(node)}\right|"
+    return to_latex(node) if shows_magnitude(node) else rf"\left|{to_latex(node)}\right|"
 
 
 def _parenthesised(node: Node) -> str:

@@ -4,7 +4,13 @@ Tunable constants appear by name, their values behind the formula.
 """
 
 from autoprune.metrics.language.nodes import Call, Constant, Node, Number, Terminal, constants_of
-from autoprune.metrics.language.printing import ATOM, PRECEDENCE, precedence, to_text
+from autoprune.metrics.language.printing import (
+    ATOM,
+    PRECEDENCE,
+    precedence,
+    shows_magnitude,
+    to_text,
+)
 
 _GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eps": "ε",
@@ -50,6 +56,10 @@ _LEAST = {
 }
 
 
+# What these take the magnitude of stands in bars.
+_MAGNITUDES = frozenset({"pow", "sqrt"})
+
+
 def to_mathml(root: Node) -> str:
     """A ``math`` element of one score, safe to insert into HTML as is."""
     values = "".join(
@@ -71,6 +81,8 @@ def _written(node: Node) -> str:
         case Call(name, args):
             least = _LEAST.get(name, (0,) * len(args))
             operands = tuple(map(_bracketed, args, least))
+            if name in _MAGNITUDES and not shows_magnitude(args[0]):
+                operands = (_OPERATIONS["abs"] % _written(args[0]), *operands[1:])
             return _OPERATIONS[name] % operands if name in _OPERATIONS else _call(name, operands)
 
 

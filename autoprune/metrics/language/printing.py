@@ -18,6 +18,15 @@ def precedence(node: Node) -> int:
     return PRECEDENCE.get(node.name, ATOM) if isinstance(node, Call) else ATOM
 
 
+def shows_magnitude(node: Node) -> bool:
+    """Whether this needs no bars where the language takes its magnitude, as powers and roots do."""
+    match node:
+        case Number() | Constant() | Call("abs", _):
+            return True
+        case _:
+            return node == Terminal("x_norm")
+
+
 def to_text(node: Node) -> str:
     """Canonical text; parsing it gives the same tree again."""
     match node:
