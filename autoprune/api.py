@@ -317,7 +317,7 @@ def _record(
         "metric": recipe.metric.text,
         "group": recipe.group,
         "allocation": recipe.allocation,
-        "solver": recipe.solver,
+        "solver": recipe.repair,
         "statistics": plan.scoring,
         "pattern": str(plan.pattern or UNSTRUCTURED),
         "target": plan.sparsity,

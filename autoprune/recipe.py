@@ -17,7 +17,7 @@ class Recipe:
         metric: Scores the weights; larger means keep.
         group: Weights that compete with each other.
         allocation: Allocator name, with parameters as ``name:key=value,key=value``.
-        solver: Weight repair after the mask, ``none`` for masks only.
+        repair: Weight repair after the mask, ``none`` for masks only.
         scoring: Whether layers are scored by statistics of the dense model, or of the model with
             all earlier blocks pruned. A program gets the inputs that its layer really has, so that
             ``dense`` is ``sequential`` there.
@@ -26,7 +26,7 @@ class Recipe:
     metric: Candidate
     group: Group = "row"
     allocation: str = "uniform"
-    solver: str = "none"
+    repair: str = "none"
     scoring: Scoring = "dense"
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Recipe:
         """
         found = read_recipe(text)
         metric = Candidate.parse(found.metric)
-        return cls(metric, found.group, found.allocation, found.solver, found.statistics)
+        return cls(metric, found.group, found.allocation, found.repair, found.statistics)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; :meth:`from_json` reads it back."""
@@ -61,7 +61,7 @@ class Recipe:
             "metric": self.metric.to_json(),
             "group": self.group,
             "allocation": self.allocation,
-            "solver": self.solver,
+            "solver": self.repair,
         }
         # The default is left out to keep recorded digests unchanged.
         return body if self.scoring == "dense" else body | {"scoring": self.scoring}

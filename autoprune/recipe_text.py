@@ -15,13 +15,13 @@ from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import METRICS, Metric, build_metric
 from autoprune.metrics.building import ExpressionMetric
 from autoprune.program_files import PROGRAM_PREFIX, program_source
-from autoprune.repair import NONE, SOLVERS, Repair
+from autoprune.repair import NONE, REPAIRS, Repair
 from autoprune.spelling import split_outside
 
 GROUPS = get_args(Group)
 MODES = get_args(StatisticsOf)
 UNIFORM = "uniform"
-# The published SparseGPT is the solver that selects by the weights it has already updated.
+# The published SparseGPT is the repair that selects by the weights it has already updated.
 SPARSEGPT, SPARSEGPT_UPDATE = "sparsegpt", "sparsegpt:select=own"
 
 
@@ -33,7 +33,7 @@ class RecipeText:
         metric: Canonical text of the metric.
         group: Weights that compete with each other.
         allocation: Canonical text of the allocator.
-        solver: Canonical text of the repair.
+        repair: Canonical text of the repair.
         statistics: ``dense``: one pass of the dense model serves all layers; ``sequential``: each
             block sees the pruned blocks before it.
         source: Source of a program, for which ``metric`` only names the location; empty otherwise.
@@ -42,7 +42,7 @@ class RecipeText:
     metric: str
     group: Group = "row"
     allocation: str = UNIFORM
-    solver: str = NONE
+    repair: str = NONE
     statistics: StatisticsOf = "dense"
     source: str = ""
 
@@ -54,8 +54,8 @@ class RecipeText:
             parts.append(self.group)
         if self.allocation != UNIFORM:
             parts.append(_bracketed(self.allocation))
-        if self.solver != _published(self.metric):
-            parts.append(self.solver)
+        if self.repair != _published(self.metric):
+            parts.append(self.repair)
         if self.statistics != "dense" and not self.source:
             parts.append(self.statistics)
         return "+".join(parts)
@@ -74,12 +74,12 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
     """
     head, *parts = split_outside(text, "+")
     is_program = head.startswith(PROGRAM_PREFIX)
-    found: dict[str, list[str]] = {"group": [], "statistics": [], "allocation": [], "solver": []}
+    found: dict[str, list[str]] = {"group": [], "statistics": [], "allocation": [], "repair": []}
     for part in parts:
         name = part.partition(":")[0].strip()
         kind = _kind_of(name)
         if kind is None:
-            known = {*GROUPS, *MODES, *_names(ALLOCATORS), *_names(SOLVERS)}
+            known = {*GROUPS, *MODES, *_names(ALLOCATORS), *_names(REPAIRS)}
             raise UnknownNameError("part of a method", name, known)
         if kind in ("group", "statistics") and part != name:
             raise UsageError(
@@ -106,7 +106,7 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
         metric=canonical,
         group=cast(Group, (found["group"] or [natural])[0]),
         allocation=build_allocator((found["allocation"] or [UNIFORM])[0]).text,
-        solver=Repair.parse("+".join(found["solver"]) or _published(canonical)).text,
+        repair=Repair.parse("+".join(found["repair"]) or _published(canonical)).text,
         statistics=cast(StatisticsOf, (found["statistics"] or [statistics])[0]),
         source=program_source(canonical.removeprefix(PROGRAM_PREFIX)) if is_program else "",
     )
@@ -147,7 +147,7 @@ def _kind_of(name: str) -> str | None:
         return "statistics"
     if name in ALLOCATORS:
         return "allocation"
-    return "solver" if name in SOLVERS else None
+    return "repair" if name in REPAIRS else None
 
 
 def _names(registry: Any) -> list[str]:

@@ -36,7 +36,7 @@ ARMS: tuple[Arm, ...] = get_args(Arm)
 # Searches that were made elsewhere may also have judged before they measured.
 READ: tuple[str, ...] = (*ARMS, *(arm + JUDGED for arm in ARMS))
 # No composed repair: what joins two of them has to be found.
-SOLVERS = ("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp")
+REPAIRS = ("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp")
 Cell = dict[str, Any]
 Cells = dict[tuple[str, int], Cell]
 
@@ -165,7 +165,7 @@ def spec_of(arm: Arm, seed: int, args: argparse.Namespace) -> SearchSpec:
     limit = {"seconds": args.seconds} if args.seconds else {"evaluations": args.evaluations}
     if args.seconds:
         limit["candidates"] = 100_000
-    usual = ["none"] if args.schemes else SOLVERS
+    usual = ["none"] if args.schemes else REPAIRS
     return SearchSpec(
         model=args.model,
         corpus=args.corpus,

@@ -34,7 +34,7 @@ def main() -> None:
 def plan_of(method: str, share: float) -> tuple[Any, PruningPlan]:
     """Metric and plan; SparseGPT chooses its mask inside the sweep, as the peer does."""
     if method == "sparsegpt":
-        return build_metric("magnitude"), PruningPlan.build(share, group="matrix", solver=SPARSEGPT)
+        return build_metric("magnitude"), PruningPlan.build(share, group="matrix", repair=SPARSEGPT)
     return build_metric("wanda"), PruningPlan.build(share)
 
 

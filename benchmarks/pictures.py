@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 SPARSITY, SEQLEN, SHOWN_BLOCK = 0.6, 512, 15
-SOLVERS = ("sparseswaps", "dsnot", "sparsegpt", "mrp", "sparseswaps+mrp")
+REPAIRS = ("sparseswaps", "dsnot", "sparsegpt", "mrp", "sparseswaps+mrp")
 ALLOCATORS = ("uniform", "ramp", "ramp:relax_last=0.5", "sdsa", "sdsa:statistic=skew", "owl")
 
 
@@ -89,8 +89,8 @@ def _allocations(layers: list[PrunableLinear], statistics: Statistics) -> Any:
 
 def _repairs(shown: dict[str, PrunableLinear], statistics: Statistics) -> Any:
     figure, axis = plt.subplots(figsize=(8, 3.4))
-    wanda, width = build_metric("wanda"), 0.8 / len(SOLVERS)
-    for number, text in enumerate(SOLVERS):
+    wanda, width = build_metric("wanda"), 0.8 / len(REPAIRS)
+    for number, text in enumerate(REPAIRS):
         heights = []
         for layer in shown.values():
             weight, stats = layer.read(), statistics.of(layer.name)
@@ -106,7 +106,7 @@ def _repairs(shown: dict[str, PrunableLinear], statistics: Statistics) -> Any:
     axis.set_xticks(range(len(shown)), list(shown), fontsize=8)
     axis.set(ylabel="output error / plain zeroing", ylim=(0, 1.2))
     axis.set_title(f"SmolLM2-135M, block {SHOWN_BLOCK}, Wanda at 60 %, then repair", fontsize=10)
-    axis.legend(fontsize=7, ncol=len(SOLVERS), loc="upper center")
+    axis.legend(fontsize=7, ncol=len(REPAIRS), loc="upper center")
     return figure
 
 

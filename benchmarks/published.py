@@ -172,7 +172,7 @@ def prune(loaded: LoadedModel, target: Target, calibration: Tensor) -> None:
     else:
         metric = build_metric("magnitude")
         plan = PruningPlan.build(
-            0.5, group="matrix", solver="sparsegpt:select=own", pattern=pattern
+            0.5, group="matrix", repair="sparsegpt:select=own", pattern=pattern
         )
     plan = replace(plan, scoring="sequential")
     prune_model(loaded.model, MetricScore(metric), plan, windows=calibration)

@@ -56,7 +56,7 @@ def measured(
         source: Which text that is.
     """
     scoring = cast(Scoring, preset.statistics)
-    plan = PruningPlan.build(known.sparsity, solver=preset.repair, scoring=scoring)
+    plan = PruningPlan.build(known.sparsity, repair=preset.repair, scoring=scoring)
     count = preset.windows + plan.repair.fresh_windows
     tokens = token_windows(text, loaded.tokenizer, count, known.seqlen)
     dense = evaluate_windows(loaded.model, unseen).perplexity

@@ -95,7 +95,7 @@ def main() -> None:
         note_look(name)
         metric = build_metric(row.metric)
         plan = PruningPlan.build(
-            args.sparsity, group=metric.group, allocation=row.allocation, solver=row.solver
+            args.sparsity, group=metric.group, allocation=row.allocation, repair=row.solver
         )
         with dense:
             outcome = prune(

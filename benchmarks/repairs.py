@@ -26,7 +26,7 @@ from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from benchmarks.table import Goal, publish
 
-SOLVERS = (
+REPAIRS = (
     "none",
     "dsnot",
     "sparseswaps",
@@ -42,7 +42,7 @@ SOLVERS = (
 def main() -> None:
     """Repair every layer from dense statistics, measure, restore; one calibration draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repairs", nargs="+", default=list(SOLVERS))
+    parser.add_argument("--repairs", nargs="+", default=list(REPAIRS))
     parser.add_argument("--metric", default="wanda")
     parser.add_argument("--sparsity", type=float, default=0.6)
     parser.add_argument("--calibration-windows", type=int, default=8, help="of 512 tokens")

@@ -150,7 +150,7 @@ def _recover(
 ) -> None:
     """Prune the model in place; all text that it reads are these problems, as often as needed."""
     windows: int = args.calibration_windows
-    fresh = Repair.parse(Recipe.parse(args.recipe).solver).fresh_windows
+    fresh = Repair.parse(Recipe.parse(args.recipe).repair).fresh_windows
     # A window more, since documents are cut where one ends.
     wanted = (windows + fresh + 1) * args.seqlen
     rng = random.Random(args.seed)

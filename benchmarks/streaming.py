@@ -179,7 +179,7 @@ def job_of(args: argparse.Namespace) -> StreamJob:
     shape: Any = (args.calibration_windows, args.seqlen)
     windows = torch.randint(VOCABULARY, shape, generator=generator)
     plan = PruningPlan.build(
-        SHARE, allocation=args.allocation, solver=args.repair, scoring="sequential"
+        SHARE, allocation=args.allocation, repair=args.repair, scoring="sequential"
     )
     return StreamJob(args.folder / "dense", windows, build_metric("wanda"), plan)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from autoprune.models.saved_type import matrix_types as matrix_types
     from autoprune.models.target import check_target as check_target
     from autoprune.pruning.products import settled_precision as settled_precision
-    from autoprune.repair import SOLVERS as SOLVERS
+    from autoprune.repair import REPAIRS as REPAIRS
     from autoprune.repair import Repair as Repair
     from autoprune.schemes import SCHEMES as SCHEMES
     from autoprune.search.spec import DesignerSpec as DesignerSpec
@@ -62,7 +62,7 @@ _PLACES = {
     "Prompts": "autoprune.design.prompts",
     "Repair": "autoprune.repair",
     "SCHEMES": "autoprune.schemes",
-    "SOLVERS": "autoprune.repair",
+    "REPAIRS": "autoprune.repair",
     "SUITES": "autoprune.evaluation.suites",
     "SearchSpec": "autoprune.search.spec",
     "Shrinking": "autoprune.bench.smaller",

@@ -139,7 +139,7 @@ def check_request(
     # A non-uniform one stands for those still to be tried: with N:M there is no choice.
     stands_for = allocation if grid is None else grid[-1]
     plan = PruningPlan.build(
-        sparsity, group=chosen, pattern=pattern, allocation=stands_for, solver=solver
+        sparsity, group=chosen, pattern=pattern, allocation=stands_for, repair=solver
     )
     if program is not None:
         scoring: Any = "sequential" if statistics == AUTO else statistics

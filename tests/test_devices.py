@@ -25,7 +25,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan, repair_layer
 from autoprune.pruning import prune as prune_model
-from autoprune.repair import SOLVERS, LayerRepair, Repair
+from autoprune.repair import REPAIRS, LayerRepair, Repair
 from autoprune.repair.alps import Alps
 from autoprune.schemes.hidden import _turned
 from autoprune.schemes.seam import _Sums
@@ -36,7 +36,7 @@ from tests.support.tiny_models import random_windows, tiny_model
 from tests.support.tiny_subject import tiny_place
 
 SHAPE = (6, 8)
-REPAIRS = [name for name, _ in SOLVERS.items() if name not in ("walk", "ebft")]
+LAYER_REPAIRS = [name for name, _ in REPAIRS.items() if name not in ("walk", "ebft")]
 
 
 class Halve(LayerRepair):
@@ -185,7 +185,9 @@ def test_statistics_and_masks_of_a_gpu_are_those_of_the_cpu(family: str) -> None
 
 @gpu
 @needs_cuda
-@pytest.mark.parametrize("solver", [*REPAIRS, "walk:mrp", "ebft:epochs=1", "sparseswaps+mrp+ebft"])
+@pytest.mark.parametrize(
+    "solver", [*LAYER_REPAIRS, "walk:mrp", "ebft:epochs=1", "sparseswaps+mrp+ebft"]
+)
 def test_every_repair_runs_on_a_gpu(solver: str) -> None:
     weights, outcome = repaired_model("llama", solver, random_windows(6, 24), device="cuda")
     for name, weight in weights.items():

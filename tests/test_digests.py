@@ -60,7 +60,7 @@ from tests.support.tiny_subject import byte_tokenizer, save_subject, tiny_place,
 KEPT = Path(__file__).with_name("digests.json")
 PROJECT = Path(__file__).parents[1]
 
-SOLVERS = (
+REPAIRS = (
     *("none", "mrp", "sparsegpt", "sparsegpt:select=own", "dsnot", "alps:iterations=30"),
     *("sparseswaps", "dsnot+mrp", "sparseswaps+sparsegpt", "sparsegpt:select=own+mrp"),
     *("walk", "walk:sparsegpt", "walk:dsnot+mrp", "walk:sparseswaps"),
@@ -87,7 +87,7 @@ METHODS = (
     *("expr:(abs(W) * x_norm)+ramp", "llm-compressor:wanda", "wanda+row+ebft:epochs=2+dense"),
 )
 TEXTS = (
-    *SOLVERS,
+    *REPAIRS,
     *("ebft", "walk:ebft", "walk:mrp+ebft", " walk : mrp ", "walk:", "walk:alps:damp=0.02"),
     *("mrp:damp=0.05,form=kept", "dsnot:cycles=3+alps+ebft:rate=0.02,epochs=2", "none+ebft"),
 )
@@ -182,10 +182,15 @@ def workbench(folder: Path, family: str) -> Iterator[Workbench]:
         yield bench
 
 
+def renamed(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan as cells name it, which keep the first names, with those of today."""
+    return {"repair" if name == "solver" else name: value for name, value in plan.items()}
+
+
 def cell(bench: Workbench, metric: str, plan: dict[str, Any], mode: Any) -> dict[str, Any]:
     dense = {k: v.clone() for k, v in bench.loaded.model.state_dict().items()}
     try:
-        how = PruningPlan.build(**plan)
+        how = PruningPlan.build(**renamed(plan))
         made = prune_model(bench, metric, CALIBRATION, how, mode, "float32").to_json()
         shares = digest_json(made["layer_sparsity"])[:20]
         return {**facts(made), "shares": shares, "weights": sha(bench.loaded.model)}
@@ -197,14 +202,14 @@ def pruned_in_memory(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for family in ("llama", "gpt2", "mixtral"):
         with workbench(folder / family, family) as bench:
-            plans = [("wanda", {"sparsity": 0.55, "solver": solver}) for solver in SOLVERS]
+            plans = [("wanda", {"sparsity": 0.55, "solver": solver}) for solver in REPAIRS]
             for metric, plan in [*plans, *OTHERS] if family != "mixtral" else OTHERS[2:4]:
                 for mode in MODES:
                     name = f"{family} {metric} {json.dumps(plan)} {mode}"
                     found[name] = attempt(lambda m=metric, p=plan, o=mode: cell(bench, m, p, o))
             auto = {"sparsity": 0.6, "solver": "mrp"}
             grid = ["uniform", "ramp", "sdsa"]
-            plan = PruningPlan.build(**auto)
+            plan = PruningPlan.build(**renamed(auto))
             chosen = choose_allocation(bench, "wanda", plan, grid).to_json()
             found[f"{family} auto"] = {k: v for k, v in chosen.items() if k != "seconds"}
     return found
@@ -221,7 +226,7 @@ def pruned_from_shards(folder: Path) -> dict[str, Any]:
                 bench = Workbench(str(source), State.open(folder / "state"))
                 with opened(bench):
                     bench.windows[CALIBRATION] = random_windows(40, 64)
-                    plan = PruningPlan.build(0.55, solver=solver, allocation=allocation)
+                    plan = PruningPlan.build(0.55, repair=solver, allocation=allocation)
                     parts = (metric, CALIBRATION, plan, mode, str(folder / "out"), {})
                     made = prune_stream(bench, *parts)
                 files = sorted((folder / "out").glob("*.safetensors"))
@@ -269,9 +274,9 @@ def texts() -> dict[str, Any]:
         numbers = solver_numbers(text, CHOICES)
         found[f"facts {text}"] = {
             "chain": chain(text),
-            "digest": Recipe(wanda, solver=read).digest,
+            "digest": Recipe(wanda, repair=read).digest,
             "forgets": [
-                forgets_metric(Recipe(wanda, group, solver=read)) for group in get_args(Group)
+                forgets_metric(Recipe(wanda, group, repair=read)) for group in get_args(Group)
             ],
             "numbers": {name: list(value) for name, value in numbers.items()},
             "changed": with_solver_numbers(text, dict.fromkeys(numbers, 0.04)),

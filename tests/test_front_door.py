@@ -194,7 +194,7 @@ def test_a_model_never_appears_without_the_fingerprint_of_its_text(
 
 def test_a_line_says_what_compare_says() -> None:
     recipe = Recipe.parse("wanda+sdsa:strength=0.2+dsnot+mrp+sequential")
-    assert (recipe.allocation, recipe.solver, recipe.scoring) == (
+    assert (recipe.allocation, recipe.repair, recipe.scoring) == (
         "sdsa:strength=0.2",
         "dsnot+mrp",
         "sequential",
@@ -204,7 +204,7 @@ def test_a_line_says_what_compare_says() -> None:
     assert Recipe.parse("wanda") == Recipe.from_json(Recipe.parse("wanda").to_json())
     formula = Recipe.parse("expr:abs(W) * x_norm+ramp")
     assert formula.metric.kind == "expression" and formula.allocation == "ramp"
-    assert Recipe.parse("sparsegpt").solver == "sparsegpt:select=own"
+    assert Recipe.parse("sparsegpt").repair == "sparsegpt:select=own"
 
 
 def test_a_sequential_line_is_pruned_so(model: Path, text: Path) -> None:
@@ -246,7 +246,9 @@ def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> 
     assert Budget(pattern="2:4").share == 0.5
 
 
-def test_earlier_names_of_windows_are_answered_with_those_of_today(model: Path) -> None:
+def test_earlier_keywords_are_answered_with_those_of_today(model: Path) -> None:
+    with pytest.raises(UsageError, match="solver is now repair; write repair='mrp'"):
+        PruningPlan.build(0.5, solver="mrp")  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="windows is now calibration_windows; write calib"):
         autoprune.prune(model, "wanda", windows=4)  # type: ignore[call-overload]
     with pytest.raises(UsageError, match="write calibration_windows=2, selection_windows=3, seal"):

@@ -100,7 +100,7 @@ def test_patterns_hold_in_the_model(solver: str) -> None:
     model = tiny_model("llama")
     layers = prunable_linears(model)
     statistics = collect_statistics(model, random_windows(4, 16), needs={"x_norm", "gram"})
-    plan = PruningPlan.build(None, pattern="2:4", solver=solver)
+    plan = PruningPlan.build(None, pattern="2:4", repair=solver)
     score = MetricScore(build_metric("wanda"))
     outcome = prune(model, score, plan, statistics=statistics)
     assert outcome.sparsity == 0.5
@@ -132,7 +132,7 @@ def test_repair_lowers_the_output_error_of_every_layer() -> None:
     errors: dict[str, dict[str, float]] = {}
     for solver in ("none", "mrp"):
         with DenseWeights(layers):
-            plan = PruningPlan.build(0.5, solver=solver)
+            plan = PruningPlan.build(0.5, repair=solver)
             prune(model, score, plan, statistics=statistics)
             errors[solver] = {}
             for layer in layers:
@@ -160,7 +160,7 @@ def test_a_recipe_becomes_a_plan() -> None:
     recipe = Recipe(Candidate("builtin", "wanda"), "matrix", "sdsa:strength=0.2", "sparsegpt")
     plan = PruningPlan.of_recipe(recipe, 0.6, seed=3)
     assert plan == PruningPlan.build(
-        0.6, group="matrix", allocation="sdsa:strength=0.2", solver="sparsegpt", seed=3
+        0.6, group="matrix", allocation="sdsa:strength=0.2", repair="sparsegpt", seed=3
     )
     assert plan.needs == {"gram"}
 

@@ -47,7 +47,7 @@ def test_block_after_block_equals_the_whole_model(family: str, solver: str) -> N
     for index in range(len(find_blocks(by_hand))):
         members = [layer for layer in layers if layer.block == index]
         masks |= prune_by_hand(members, inputs_of(by_hand, members, windows), 0.5, solver)
-    plan = PruningPlan.build(0.5, solver=solver)
+    plan = PruningPlan.build(0.5, repair=solver)
     outcome = block_by_block(streamed, windows, build_metric("wanda"), plan)
     assert list(outcome.keep) == list(masks)
     for left, right in zip(layers, prunable_linears(streamed), strict=True):
@@ -111,7 +111,7 @@ def test_steps_inside_a_block_whose_matrices_compete_are_refused() -> None:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_is_pruned_exactly(family: str) -> None:
     model = tiny_model(family)
-    plan = PruningPlan.build(0.55, group="matrix", allocation="owl", solver="mrp")
+    plan = PruningPlan.build(0.55, group="matrix", allocation="owl", repair="mrp")
     outcome = block_by_block(model, random_windows(4, 16), build_metric("wanda"), plan)
     layers = prunable_linears(model)
     assert outcome.zeros == budget_zeros(0.55, sum(layer.numel for layer in layers))
@@ -201,7 +201,7 @@ def test_whatever_gives_new_weights_can_take_the_place_of_masks_and_repair() -> 
         assert torch.equal(left.read(), right.read()), left.name
     # The block as a whole can be tuned afterwards, whatever made its weights.
     tuned = tiny_model("llama")
-    plan = PruningPlan.build(0.5, scoring="sequential", solver="ebft:epochs=8")
+    plan = PruningPlan.build(0.5, scoring="sequential", repair="ebft:epochs=8")
     new_weights(tuned, prunable_linears(tuned), made, plan, no_stats, windows)
     pairs = zip(prunable_linears(tuned), layers, strict=True)
     assert any(not torch.equal(left.read(), right.read()) for left, right in pairs)

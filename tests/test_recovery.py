@@ -53,7 +53,7 @@ def pruned(
     precision: Precision = "auto",
     **extra: object,
 ) -> PruneOutcome:
-    plan = PruningPlan.build(0.5, solver=solver, precision=precision)
+    plan = PruningPlan.build(0.5, repair=solver, precision=precision)
     score = MetricScore(build_metric("magnitude"))
     return prune(model, score, plan, windows=USED, fresh=fresh, **extra)  # type: ignore[arg-type]
 
@@ -145,7 +145,7 @@ def test_norms_and_biases_but_not_those_of_the_head(move: str) -> None:
 def test_equal_seeds_give_equal_bits_and_only_later_rounds_are_shuffled() -> None:
     def made(seed: int, solver: str, fresh: Tensor) -> Tensor:
         model = tiny_model("llama")
-        plan = PruningPlan.build(0.5, solver=solver, seed=seed)
+        plan = PruningPlan.build(0.5, repair=solver, seed=seed)
         prune(model, MetricScore(build_metric("magnitude")), plan, windows=USED, fresh=fresh)
         return torch.cat([value.flatten() for value in model.state_dict().values()])
 
@@ -226,7 +226,7 @@ def test_a_model_that_caps_its_logits_is_run_whole() -> None:
 def test_steps_that_bring_nothing_leave_every_bit_and_end_early() -> None:
     model, seen = tiny_model("llama"), list[Progress]()
     # Nothing is nearer to a model than itself.
-    plan = PruningPlan.build(0.0, solver="recover:steps=60,batch=1")
+    plan = PruningPlan.build(0.0, repair="recover:steps=60,batch=1")
     score = MetricScore(build_metric("magnitude"))
     outcome = prune(model, score, plan, windows=USED, fresh=FRESH, report=seen.append)
     assert not moved(state(tiny_model("llama")), state(model))
@@ -257,7 +257,7 @@ def test_products_are_rounded_only_where_the_machine_has_bfloat16(
     for has, precision in ((False, "auto"), (True, "float32"), (True, "auto")):
         monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda has=has: has)
         model = tiny_model("llama")
-        plan = PruningPlan.build(0.5, solver=HOW, precision=precision)  # type: ignore[arg-type]
+        plan = PruningPlan.build(0.5, repair=HOW, precision=precision)  # type: ignore[arg-type]
         prune(model, MetricScore(build_metric("magnitude")), plan, windows=USED, fresh=FRESH)
         found.append(prunable_linears(model)[0].read().clone())
     assert torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
@@ -307,7 +307,7 @@ def test_schedule_warmup_and_averaging_change_the_weights(option: str) -> None:
     found = []
     for text in (HOW, f"{HOW},{option}"):
         model = tiny_model("llama")
-        plan = PruningPlan.build(0.5, solver=text)
+        plan = PruningPlan.build(0.5, repair=text)
         prune(model, MetricScore(build_metric("magnitude")), plan, windows=USED, fresh=FRESH)
         found.append(prunable_linears(model)[0].read().clone())
     assert not torch.equal(*found) and torch.equal(found[0] != 0, found[1] != 0)
@@ -323,14 +323,14 @@ def test_texts_round_trip_and_it_stands_last() -> None:
             Repair.parse(text)
     with pytest.raises(UsageError, match="twice"):
         Repair.parse("recover+recover")
-    with pytest.raises(UsageError, match="lora must be 0 beside move=norms"):
+    with pytest.raises(UsageError, match="lora must be 0 with move=norms"):
         Repair.parse("recover:lora=4,move=norms")
     with pytest.raises(UsageError, match="steps must be 1 or above"):
         Repair.parse("recover:steps=0")
 
 
 def test_what_cannot_be_recovered_is_refused(tmp_path: Path) -> None:
-    plan = PruningPlan.build(0.5, solver="mrp+recover", scoring="sequential")
+    plan = PruningPlan.build(0.5, repair="mrp+recover", scoring="sequential")
     with pytest.raises(
         UsageError, match="trains all blocks at once by the whole model's gradients"
     ):
@@ -338,7 +338,7 @@ def test_what_cannot_be_recovered_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="trains the model on calibration text and none is given"):
         prune(
             tiny_model("llama"), MetricScore(build_metric("magnitude")),
-            PruningPlan.build(0.5, solver="recover"),
+            PruningPlan.build(0.5, repair="recover"),
         )  # fmt: skip
     config = tiny_model("llama").config.to_dict() | {"model_type": "olmo"}
     bare = AutoModelForCausalLM.from_config(OlmoConfig(**config)).eval()

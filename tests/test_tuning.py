@@ -115,7 +115,7 @@ def test_a_plan_carries_the_precision_to_every_way_of_pruning(
         model = tiny_model("llama")
         layers = prunable_linears(model)
         scoring: Scoring = "sequential" if sequential else "dense"
-        plan = PruningPlan.build(0.5, solver="ebft:epochs=1", scoring=scoring, precision=precision)
+        plan = PruningPlan.build(0.5, repair="ebft:epochs=1", scoring=scoring, precision=precision)
         prune_model(model, MetricScore(metric), plan, windows=windows)
         return torch.cat([layer.read().flatten() for layer in layers])
 
@@ -184,7 +184,7 @@ def test_any_family_is_tuned_on_the_dense_masks_with_exact_zeros(family: str) ->
     layers = prunable_linears(model)
     dense = collect_statistics(model, windows, needs={"x_norm"})
     score = MetricScore(build_metric("wanda"), dense)
-    plan = PruningPlan.build(0.55, allocation="ramp", solver="ebft:epochs=2,rate=0.005")
+    plan = PruningPlan.build(0.55, allocation="ramp", repair="ebft:epochs=2,rate=0.005")
     keep = masks_from_scores(score, layers, layer_budgets(plan, ModelContext(layers)), plan)
     bare = {layer.name: layer.read() * keep[layer.name] for layer in layers}
     outcome = prune_model(model, score, plan, windows=windows)
@@ -200,7 +200,7 @@ def test_sequential_pruning_tunes_too() -> None:
 
     def distance(solver: str) -> float:
         model, dense = tiny_model("llama"), tiny_model("llama")
-        plan = PruningPlan.build(0.6, solver=solver)
+        plan = PruningPlan.build(0.6, repair=solver)
         outcome = block_by_block(model, windows, build_metric("wanda"), plan)
         layers = prunable_linears(model)
         assert outcome.zeros == sum(int((layer.read() == 0).sum()) for layer in layers)
@@ -215,7 +215,7 @@ def test_it_follows_another_repair_and_needs_no_statistics_alone() -> None:
     windows = random_windows(6, 24)
     alone, after = Repair.parse("ebft"), Repair.parse("mrp+ebft")
     assert not alone.needs and after.needs == {"gram"}
-    plan = PruningPlan.build(0.5, solver="mrp+ebft")
+    plan = PruningPlan.build(0.5, repair="mrp+ebft")
     assert "gram" not in plan.needs and not replace(plan, repair=alone).needs
     repaired, _ = repaired_model("llama", "walk:mrp", windows)
     both, _ = repaired_model("llama", "mrp+ebft:epochs=1,rate=0.0001", windows)
@@ -239,7 +239,7 @@ def test_a_tuning_out_of_order_is_refused() -> None:
 
 def test_dense_statistics_of_other_parts_are_still_asked_for() -> None:
     model = tiny_model("llama")
-    plan = PruningPlan.build(0.5, allocation="sdsa", solver="ebft")
+    plan = PruningPlan.build(0.5, allocation="sdsa", repair="ebft")
     assert plan.needs == PruningPlan.build(0.5, allocation="sdsa").needs
     assert collect_statistics(model, random_windows(2, 8), needs=plan.needs) is not None
 
@@ -253,7 +253,7 @@ def test_a_search_may_change_the_numbers_of_what_is_tuned_and_keeps_the_tuning()
 
 def tuned(family: str, text: str, windows: Tensor) -> tuple[list[Tensor], PruneOutcome]:
     model = tiny_model(family)
-    plan = PruningPlan.build(0.5, solver=text, scoring="sequential")
+    plan = PruningPlan.build(0.5, repair=text, scoring="sequential")
     outcome = prune_model(model, MetricScore(build_metric("wanda")), plan, windows=windows)
     layers = prunable_linears(model)
     assert outcome.zeros == sum(int((layer.read() == 0).sum()) for layer in layers)
@@ -284,7 +284,7 @@ def test_one_pass_gives_statistics_and_goals() -> None:
         calls += 1
 
     model.model.layers[1].register_forward_pre_hook(count)
-    plan = PruningPlan.build(0.5, solver="mrp+ebft:epochs=1", scoring="sequential")
+    plan = PruningPlan.build(0.5, repair="mrp+ebft:epochs=1", scoring="sequential")
     prune_model(model, MetricScore(build_metric("wanda")), plan, windows=windows)
     # Capture, statistics with what the block gave, the dense model's state, two errors, a step, the
     # way on; and one tells what blocks return.

@@ -36,7 +36,7 @@ def pruned(
 ) -> tuple[PreTrainedModel, PruneOutcome]:
     """A tiny model, half of it gone by magnitude, with exactly the zeros that its masks have."""
     model = tiny_model(family)
-    made = PruningPlan.build(solver=solver, **{"sparsity": 0.5, **plan})  # type: ignore[arg-type]
+    made = PruningPlan.build(repair=solver, **{"sparsity": 0.5, **plan})  # type: ignore[arg-type]
     outcome = prune(model, MetricScore(build_metric("magnitude")), made, windows=WINDOWS)
     for layer in prunable_linears(model):
         zeros = layer.read()[~outcome.keep[layer.name]].contiguous()
@@ -243,7 +243,7 @@ def test_a_block_is_cut_between_attention_and_mlp(family: str) -> None:
 @pytest.mark.parametrize("family", ["gpt_neox", "falcon", "bloom", "mamba"])
 def test_a_block_without_halves_is_refused_by_name_before_anything_moves(family: str) -> None:
     model = tiny_model(family)
-    plan = PruningPlan.build(0.5, solver="ebft:halves=true")
+    plan = PruningPlan.build(0.5, repair="ebft:halves=true")
     name = model.config.model_type
     with pytest.raises(UsageError, match=f"block 0 of a {name}; leave out halves"):
         prune(model, MetricScore(build_metric("magnitude")), plan, windows=WINDOWS)

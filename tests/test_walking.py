@@ -66,7 +66,7 @@ def test_refined_masks_are_reported() -> None:
 
 
 def test_a_walk_asks_for_no_gram_of_the_dense_model() -> None:
-    plan = PruningPlan.build(0.5, allocation="sdsa", solver="walk:mrp")
+    plan = PruningPlan.build(0.5, allocation="sdsa", repair="walk:mrp")
     assert "gram" not in plan.needs
     assert "gram" in plan.repair.needs
     assert "gram" in replace(plan, repair=Repair.parse("mrp")).needs
@@ -75,7 +75,7 @@ def test_a_walk_asks_for_no_gram_of_the_dense_model() -> None:
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        (PruningPlan.build(0.5, solver="walk:mrp"), "repair 'walk:mrp' runs the blocks"),
+        (PruningPlan.build(0.5, repair="walk:mrp"), "repair 'walk:mrp' runs the blocks"),
         (PruningPlan.build(0.5, scoring="sequential"), "sequential pruning runs the blocks"),
     ],
 )

@@ -228,7 +228,7 @@ class Bench(ModelBench):
             recipe, budget.share, pattern=budget.pattern or UNSTRUCTURED, seed=self.seed
         )
         if plan.scoring == "dense":
-            bare_key = _key(replace(recipe, solver=NONE), budget, draw)
+            bare_key = _key(replace(recipe, repair=NONE), budget, draw)
             masks = memory.masks(bare_key)
             if masks is None:
                 outcome = self.prune_by(recipe.metric, replace(plan, repair=Repair()), draw)

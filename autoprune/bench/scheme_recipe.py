@@ -46,7 +46,7 @@ def shrinking_of(recipe: Recipe) -> Shrinking:
         UsageError: If it names no scheme.
     """
     scheme = build_scheme(recipe.metric.source)
-    return Shrinking(scheme, Repair.parse(recipe.solver))
+    return Shrinking(scheme, Repair.parse(recipe.repair))
 
 
 def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from autoprune.pruning import (
     teach,
     tune_stretches,
 )
-from autoprune.repair import EBFT, RECOVER, SOLVERS, Repair
+from autoprune.repair import EBFT, RECOVER, REPAIRS, Repair
 from autoprune.schemes import (
     SCHEMES,
     Scheme,
@@ -96,7 +96,7 @@ class Shrinking:
         """
         pieces = split_outside(text.strip(), "+")
         names = [piece.partition(":")[0].strip() for piece in pieces]
-        repairs = [place for place, name in enumerate(names) if name in SOLVERS]
+        repairs = [place for place, name in enumerate(names) if name in REPAIRS]
         if not repairs:
             return cls(build_scheme(text))
         first = repairs[0]

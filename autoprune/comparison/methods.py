@@ -17,6 +17,8 @@ from autoprune.spelling import split_list, split_outside, split_text
 
 PEER = "llm-compressor"
 PEER_METHODS = ("wanda", "sparsegpt")
+# Names in records, which keep those of earlier versions.
+_RECORDED = {"repair": "solver"}
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,17 @@ class Method(RecipeText):
     @property
     def tunes(self) -> bool:
         """Whether blocks or the model are trained, with products that the processor may round."""
-        return any(name in self.solver + self.scheme for name in (EBFT, RECOVER))
+        return any(name in self.repair + self.scheme for name in (EBFT, RECOVER))
 
     def recipe(self, seed: int = 0) -> Recipe:
         """What prunes; the random control differs for every seed."""
         text = f"random:seed={seed}" if self.metric == "random" else self.metric
         own = Candidate.program(self.source) if self.source else Candidate.parse(text)
-        return Recipe(own, self.group, self.allocation, self.solver, self.statistics)
+        return Recipe(own, self.group, self.allocation, self.repair, self.statistics)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON form; empty texts are left out to keep recorded digests valid."""
-        found = asdict(self)
+        """Plain JSON form; its names, and that empty texts are left out, are those of records."""
+        found = {_RECORDED.get(name, name): value for name, value in asdict(self).items()}
         for name in ("calibration", "scheme", "source"):
             if not found[name]:
                 del found[name]
@@ -73,7 +75,8 @@ class Method(RecipeText):
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Method":
         """Inverse of :meth:`to_json`."""
-        return cls(**value)
+        names = {recorded: name for name, recorded in _RECORDED.items()}
+        return cls(**{names.get(key, key): found for key, found in value.items()})
 
 
 def parse_method(text: str, statistics: StatisticsOf = "dense") -> Method:

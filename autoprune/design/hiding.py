@@ -10,7 +10,7 @@ from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 from autoprune.programs.manual import toolbox
-from autoprune.repair import NONE, SOLVERS
+from autoprune.repair import NONE, REPAIRS
 
 # Replacement for a hidden word in free text.
 BLANKED = "(hidden)"
@@ -63,7 +63,7 @@ def require_hidable(names: Sequence[str], reference: str) -> None:
         UnknownNameError: If a name is unknown; suggests the nearest.
         UsageError: If a name is needed.
     """
-    solvers, allocations = (name for name, _ in SOLVERS.items()), (n for n, _ in ALLOCATORS.items())
+    solvers, allocations = (name for name, _ in REPAIRS.items()), (n for n, _ in ALLOCATORS.items())
     known = [*solvers, *allocations, *TERMINALS, *FUNCTIONS, *DESCRIPTORS, "magnitude", "ria"]
     known += toolbox()
     for name in names:

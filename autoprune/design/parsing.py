@@ -172,7 +172,7 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
     if isinstance(found, Unreadable):
         return Unreadable(found.code, one_line(found.detail, LONGEST_DETAIL), because)
     prediction = _prediction(form.hidden.blanked(fields.get("expect", "")), form.aliases)
-    return Proposal(because, prediction, found.metric, found.group, found.allocation, found.solver)
+    return Proposal(because, prediction, found.metric, found.group, found.allocation, found.repair)
 
 
 def cut_reply(reply: Reply) -> Reply:
@@ -332,7 +332,7 @@ def _solver(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
     """Read an allowed repair, possibly with other numbers within bounds."""
     named = fields.get("repair", fields.get("solver"))
     if named is None or form.part not in (None, "solver"):
-        now = form.base.solver if form.base else None
+        now = form.base.repair if form.base else None
         found = _choice("solver", {}, form, form.solvers, now)
         if isinstance(found, Unreadable):
             return Unreadable(found.code, found.detail.replace("solver", "repair"))

@@ -22,7 +22,7 @@ from autoprune.candidate import Group
 from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
-from autoprune.repair import EBFT, NONE, SOLVERS, WALK, BlockTuning, Repair
+from autoprune.repair import EBFT, NONE, REPAIRS, WALK, BlockTuning, Repair
 from autoprune.textform import TextForm
 
 Range = tuple[float, float]
@@ -119,7 +119,7 @@ def canonical_solver(text: str) -> str:
 
 def forgets_metric(recipe: Recipe) -> bool:
     """Whether the repair chooses its own mask, so that the metric has no effect."""
-    return repair_of(recipe.solver).forgets(recipe.group)
+    return repair_of(recipe.repair).forgets(recipe.group)
 
 
 def program_fault(group: str, solver: str) -> str:
@@ -135,7 +135,7 @@ def with_proxy(recipe: Recipe, proxy: str) -> Recipe:
     """Replace the recipe's repair by the proxy, or by none for a program that cannot have it."""
     if recipe.metric.kind == "program" and program_fault(recipe.group, proxy):
         proxy = NONE
-    return replace(recipe, solver=proxy)
+    return replace(recipe, repair=proxy)
 
 
 @lru_cache(maxsize=1024)
@@ -217,7 +217,7 @@ def with_defaults(text: str, ranges: Mapping[str, Mapping[str, Range]]) -> str:
 
 
 def _defaults(name: str) -> dict[str, Any]:
-    kind: Any = ALLOCATORS.get(name) if name in ALLOCATORS else SOLVERS.get(name)
+    kind: Any = ALLOCATORS.get(name) if name in ALLOCATORS else REPAIRS.get(name)
     if name == EBFT:
         kind = BlockTuning
     return dict(kind.defaults())

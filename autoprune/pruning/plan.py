@@ -10,6 +10,7 @@ from autoprune.candidate import Group, Scoring
 from autoprune.errors import UsageError
 from autoprune.masking import NM, parse_pattern, resolve_sparsity
 from autoprune.recipe import Recipe
+from autoprune.renamed import renamed
 from autoprune.repair import Repair
 from autoprune.statistics.statistics import GRADIENT
 
@@ -68,6 +69,7 @@ class PruningPlan:
             )
 
     @classmethod
+    @renamed(solver="repair")
     def build(
         cls,
         sparsity: float | None,
@@ -75,7 +77,7 @@ class PruningPlan:
         group: Group = "row",
         pattern: str = "unstructured",
         allocation: str = "uniform",
-        solver: str = "none",
+        repair: str = "none",
         seed: int = 0,
         scoring: Scoring = "dense",
         precision: Precision = "auto",
@@ -91,7 +93,7 @@ class PruningPlan:
             group,
             nm,
             build_allocator(allocation),
-            Repair.parse(solver),
+            Repair.parse(repair),
             seed,
             scoring=scoring,
             precision=precision,
@@ -113,7 +115,7 @@ class PruningPlan:
             group=recipe.group,
             pattern=pattern,
             allocation=recipe.allocation,
-            solver=recipe.solver,
+            repair=recipe.repair,
             seed=seed,
             scoring=recipe.scoring,
             precision=precision,

@@ -5,7 +5,7 @@ from autoprune.repair.block import BlockTuning
 from autoprune.repair.dsnot import Dsnot
 from autoprune.repair.layer import LayerRepair, Problem, Repaired, output_errors
 from autoprune.repair.mrp import Mrp
-from autoprune.repair.parts import EBFT, NONE, RECOVER, SOLVERS, WALK, RepairPart
+from autoprune.repair.parts import EBFT, NONE, RECOVER, REPAIRS, WALK, RepairPart
 from autoprune.repair.plain import Plain
 from autoprune.repair.recover import HELD_OUT, ModelRecovery
 from autoprune.repair.repair import Order, Repair
@@ -17,7 +17,7 @@ __all__ = [
     "HELD_OUT",
     "NONE",
     "RECOVER",
-    "SOLVERS",
+    "REPAIRS",
     "WALK",
     "Alps",
     "BlockTuning",

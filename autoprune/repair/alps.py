@@ -11,7 +11,7 @@ from autoprune.masking.select import keep_counts, keep_nm
 from autoprune.precision import in_float64
 from autoprune.repair.layer import LayerRepair, Problem, damped_cholesky, output_errors
 from autoprune.repair.mrp import fit_kept
-from autoprune.repair.parts import SOLVERS
+from autoprune.repair.parts import REPAIRS
 
 START_RHO = 0.1
 CHECK_EVERY = 3
@@ -20,7 +20,7 @@ SETTLED = 3e-4
 GRADIENT_STEPS = 10
 
 
-@SOLVERS.register("alps")
+@REPAIRS.register("alps")
 @dataclass(frozen=True)
 class Alps(LayerRepair):
     """ADMM under a cardinality constraint, then an exact fit on the support found.

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from autoprune.repair.parts import EBFT, SOLVERS, RepairPart
+from autoprune.repair.parts import EBFT, REPAIRS, RepairPart
 
 Passes = Literal["float32", "bfloat16"]
 
 
-@SOLVERS.register(EBFT)
+@REPAIRS.register(EBFT)
 @dataclass(frozen=True)
 class BlockTuning(RepairPart):
     """Block-wise fine-tuning of the kept weights, alone or last in a chain: ``mrp+ebft``.

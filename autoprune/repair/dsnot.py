@@ -8,10 +8,10 @@ from torch import Tensor
 
 from autoprune.masking.pattern import NM
 from autoprune.repair.layer import LayerRepair, Problem
-from autoprune.repair.parts import SOLVERS
+from autoprune.repair.parts import REPAIRS
 
 
-@SOLVERS.register("dsnot")
+@REPAIRS.register("dsnot")
 @dataclass(frozen=True)
 class Dsnot(LayerRepair):
     """Dynamic sparse no training: training-free refinement of the mask; weights stay unchanged.

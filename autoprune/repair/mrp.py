@@ -12,14 +12,14 @@ from autoprune.candidate import Group
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
 from autoprune.repair.layer import LayerRepair, Problem, damped_cholesky
-from autoprune.repair.parts import SOLVERS
+from autoprune.repair.parts import REPAIRS
 from autoprune.repair.subsets import solve_subsets
 
 # 4:8 has 70 choices per group, 8:16 has 12870; beyond this the single-removal score decides.
 MOST_CHOICES = 1000
 
 
-@SOLVERS.register("mrp")
+@REPAIRS.register("mrp")
 @dataclass(frozen=True)
 class Mrp(LayerRepair):
     """Multiple removal problem, solved exactly per row.

@@ -22,4 +22,4 @@ class RepairPart(TextForm):
     KIND: ClassVar[str] = "repair"
 
 
-SOLVERS: Registry[type[RepairPart]] = Registry("repair", "autoprune.solvers")
+REPAIRS: Registry[type[RepairPart]] = Registry("repair", "autoprune.solvers")

@@ -6,10 +6,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from autoprune.repair.layer import LayerRepair, Problem
-from autoprune.repair.parts import NONE, SOLVERS
+from autoprune.repair.parts import NONE, REPAIRS
 
 
-@SOLVERS.register(NONE)
+@REPAIRS.register(NONE)
 @dataclass(frozen=True)
 class Plain(LayerRepair):
     """Zero the pruned weights and leave the others alone."""

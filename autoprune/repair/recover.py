@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from autoprune.repair.parts import RECOVER, SOLVERS, RepairPart
+from autoprune.repair.parts import RECOVER, REPAIRS, RepairPart
 
 Moved = Literal["all", "norms"]
 Schedule = Literal["cosine", "linear"]
@@ -12,7 +12,7 @@ Schedule = Literal["cosine", "linear"]
 HELD_OUT = 4
 
 
-@SOLVERS.register(RECOVER)
+@REPAIRS.register(RECOVER)
 @dataclass(frozen=True)
 class ModelRecovery(RepairPart):
     """Train the kept weights on the dense model's predictions for fresh text; last in a repair.

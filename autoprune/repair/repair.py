@@ -12,7 +12,7 @@ from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
 from autoprune.repair.block import BlockTuning
 from autoprune.repair.layer import LayerRepair, Repaired, repair_in_turn
-from autoprune.repair.parts import EBFT, NONE, RECOVER, SOLVERS, WALK, RepairPart
+from autoprune.repair.parts import EBFT, NONE, RECOVER, REPAIRS, WALK, RepairPart
 from autoprune.repair.recover import ModelRecovery
 
 Order = Literal["at once", "block by block"]
@@ -20,7 +20,7 @@ Order = Literal["at once", "block by block"]
 USUAL = "mrp"
 
 
-@SOLVERS.register(WALK)
+@REPAIRS.register(WALK)
 @dataclass(frozen=True)
 class Walk(RepairPart):
     """Run another repair with statistics of the model as repaired so far: ``walk:mrp``.
@@ -197,7 +197,7 @@ def _layer_repairs(text: str) -> tuple[LayerRepair, ...]:
             )
         if not name:
             raise UsageError(f"repair {text!r} is not understood; write NAME or NAME+NAME")
-        kind = SOLVERS.get(name)
+        kind = REPAIRS.get(name)
         if not issubclass(kind, LayerRepair):
             raise UsageError(
                 f"repair {name!r} is a {kind.__name__}, which repairs no layer; a plug-in derives "

@@ -12,10 +12,10 @@ from autoprune.candidate import Group
 from autoprune.masking.quotas import layer_quotas
 from autoprune.masking.select import keep_matrix, keep_nm
 from autoprune.repair.layer import LayerRepair, Problem, damped_cholesky
-from autoprune.repair.parts import SOLVERS
+from autoprune.repair.parts import REPAIRS
 
 
-@SOLVERS.register("sparsegpt")
+@REPAIRS.register("sparsegpt")
 @dataclass(frozen=True)
 class SparseGpt(LayerRepair):
     """The OBS column sweep with blocked updates.

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from autoprune.repair.layer import LayerRepair, Problem
-from autoprune.repair.parts import SOLVERS
+from autoprune.repair.parts import REPAIRS
 
 BATCH_FLOATS = 1 << 23
 
 
-@SOLVERS.register("sparseswaps")
+@REPAIRS.register("sparseswaps")
 @dataclass(frozen=True)
 class SparseSwaps(LayerRepair):
     """One-swap local search on the mask; weights stay unchanged.

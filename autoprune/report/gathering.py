@@ -160,7 +160,7 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[WinnerChange, ...]:
 
 def _repair(found: "Entry") -> str:
     """The recipe's repair; figures of masks alone must not pass for its result."""
-    text = found.recipe.solver if found.recipe else "none"
+    text = found.recipe.repair if found.recipe else "none"
     return f"{text}, not applied" if found.left_out and found.proxied else text
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.allocation import ALLOCATORS
 from autoprune.design.kinds import SILENT
 from autoprune.design.parts import family
-from autoprune.repair import SOLVERS
+from autoprune.repair import REPAIRS
 from autoprune.report.canvas import percent, plain
 from autoprune.search.arms import DESIGN_OPERATORS, PROPOSE
 from autoprune.search.spec import SearchSpec
@@ -157,7 +157,7 @@ def bounds(low: float, high: float) -> str:
 def citations(recipe: Mapping[str, Any]) -> list[str]:
     """Papers behind a recipe's repair and allocation, from the sources the classes name."""
     found: list[str] = []
-    for text, known in ((recipe["allocation"], ALLOCATORS), (recipe["solver"], SOLVERS)):
+    for text, known in ((recipe["allocation"], ALLOCATORS), (recipe["solver"], REPAIRS)):
         # Chains join with +, and walk: wraps a repair; each part has its own source.
         for name in (word.partition(":")[0] for part in text.split("+") for word in _names(part)):
             source = known.get(name).SOURCE if name in known else ""

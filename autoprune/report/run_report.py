@@ -116,7 +116,7 @@ def recipe_sheets(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict
 def _measured(entry: Entry, proxy: str) -> Recipe:
     """The recipe behind the entry's masks: before its last rung, with the proxy's repair."""
     assert entry.recipe is not None
-    return entry.recipe if entry.whole is not None else replace(entry.recipe, solver=proxy)
+    return entry.recipe if entry.whole is not None else replace(entry.recipe, repair=proxy)
 
 
 def next_command(search: Search, run_id: str, facts: Mapping[str, Any]) -> str:

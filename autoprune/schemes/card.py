@@ -5,7 +5,7 @@ from typing import Any
 
 from autoprune.models.licence import card_header, how_to_open, opener, terms_of
 from autoprune.plain_text import in_code
-from autoprune.repair import SOLVERS
+from autoprune.repair import REPAIRS
 from autoprune.spelling import split_outside
 
 # What a share refers to, if not to the blocks' parameters.
@@ -131,7 +131,7 @@ def share_is_of(scheme: str) -> str:
         scheme: Its text, repair included; schemes that are combined share the parameters.
     """
     names = [part.partition(":")[0] for part in split_outside(scheme, "+")]
-    own = [name for name in names if name not in SOLVERS]
+    own = [name for name in names if name not in REPAIRS]
     return "" if len(own) > 1 else _OF_OTHERS.get(own[0], "")
 
 

@@ -31,7 +31,7 @@ def catalogue(choices: Choices) -> Iterator[Recipe]:
     """
     if choices.schemes:
         for scheme in all_schemes(choices.schemes):
-            yield from (Recipe(scheme, solver=solver) for solver in choices.solvers)
+            yield from (Recipe(scheme, repair=solver) for solver in choices.solvers)
         return
     for metric in METRICS:
         for allocation in choices.allocations:

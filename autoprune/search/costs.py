@@ -82,7 +82,7 @@ class Costs:
     def added(self, recipe: Recipe) -> float:
         """Seconds that a recipe's repair adds, and its program."""
         own = self.program() if recipe.metric.kind == "program" else 0.0
-        return own + self.repair(recipe.solver)
+        return own + self.repair(recipe.repair)
 
     def program(self) -> float:
         """Seconds that a program adds: as measured on average, or else assumed."""
@@ -113,7 +113,7 @@ class Costs:
     def _at_least(self, name: str) -> float:
         """Lower bound: seconds after which a recipe with this repair was stopped."""
         stopped = (e for e in self.archive if e.unfinished and e.recipe is not None)
-        taken = (e.whole_seconds for e in stopped if e.recipe and chain(e.recipe.solver) == name)
+        taken = (e.whole_seconds for e in stopped if e.recipe and chain(e.recipe.repair) == name)
         return max(taken, default=0.0)
 
     def _seconds(self, name: str) -> list[float]:
@@ -125,7 +125,7 @@ def _measured_with(entry: Entry, name: str) -> bool:
     recipe = entry.recipe
     # A duplicate holds its owner's figures, which would count twice.
     own = entry.duplicate_of is None and 2 in entry.results and not entry.is_program
-    return own and recipe is not None and chain(recipe.solver) == name
+    return own and recipe is not None and chain(recipe.repair) == name
 
 
 def _mean(values: Iterable[float]) -> float:

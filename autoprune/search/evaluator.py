@@ -80,7 +80,7 @@ class Evaluator:
         if entry.is_program and "position" in entry.known_recipe.metric.source:
             # The same on three blocks may differ on others; the whole model's weights will tell.
             return
-        parts = [validation.signature, entry.known_recipe.allocation, entry.known_recipe.solver]
+        parts = [validation.signature, entry.known_recipe.allocation, entry.known_recipe.repair]
         owner = self.archive.claim("behaviour", digest_json(parts), entry)
         if not entry.is_baseline:
             self.share(entry, owner)
@@ -96,7 +96,7 @@ class Evaluator:
         order = row_order(recipe.metric)
         if order is None:
             return None
-        rest = [order, canonical_allocation(recipe.allocation), canonical_solver(recipe.solver)]
+        rest = [order, canonical_allocation(recipe.allocation), canonical_solver(recipe.repair)]
         return self.archive.claim("order", digest_json(rest), entry)
 
     def promise(self, reference: Entry) -> Course:
@@ -242,12 +242,12 @@ class Evaluator:
         entry.few = entry.few or len(outcome.nll)
         entry.status = "measured"
         recipe = entry.known_recipe
-        alike = recipe.solver == self.spec.proxy and first_calibration(self.spec, recipe) is None
+        alike = recipe.repair == self.spec.proxy and first_calibration(self.spec, recipe) is None
         if rung == 1 or alike:
             self.archive.note_cheap(entry, outcome)
         if not outcome.mask_digest or (rung > 1 and entry.partial):
             return True
-        key = f"{outcome.mask_digest}\n{entry.known_recipe.solver}"
+        key = f"{outcome.mask_digest}\n{entry.known_recipe.repair}"
         owner = self.archive.claim("mask", key, entry)
         if rung == 1:
             self.share(entry, owner)

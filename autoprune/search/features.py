@@ -39,7 +39,7 @@ def features_of(recipe: Recipe, error: float | None = None) -> Features:
     for key, value in build_allocator(recipe.allocation).params.items():
         if isinstance(value, float):
             found[f"allocation {name} {key}"] = STRENGTH_SCALE * value
-    repair = canonical_solver(recipe.solver)
+    repair = canonical_solver(recipe.repair)
     found |= {f"repair {part}": 1.0 for part in re.split(r"[+:]", chain(repair))}
     if "select=own" in repair:
         found["repair selects"] = 1.0

@@ -51,7 +51,7 @@ def note_proposal(state: SearchState, entry: Entry) -> None:
         "formula": entry.formula,
         "group": recipe.group,
         "allocation": recipe.allocation,
-        "solver": recipe.solver,
+        "solver": recipe.repair,
         "operator": entry.operator,
         "because": entry.because,
     }

@@ -163,7 +163,7 @@ class SearchLoop:
             # A program's source cannot serve as a name.
             parts = [spec.metric if recipe.metric.kind == "program" else recipe.metric.source]
             parts += [recipe.allocation] if recipe.allocation != "uniform" else []
-            parts += [recipe.solver] if spec.solver not in (None, "none") else []
+            parts += [recipe.repair] if spec.solver not in (None, "none") else []
             alias = alias_of("+".join(parts))
             while alias in entries:
                 alias += f"+{recipe.group}" if not alias.endswith(recipe.group) else "+again"

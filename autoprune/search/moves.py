@@ -35,7 +35,7 @@ def recipe_key(recipe: Recipe) -> str:
     masks = mask_key(recipe)
     if forgets_metric(recipe):
         masks = canonical_allocation(recipe.allocation)
-    return "\n".join((masks, canonical_solver(recipe.solver)))
+    return "\n".join((masks, canonical_solver(recipe.repair)))
 
 
 def mask_key(recipe: Recipe) -> str:
@@ -48,7 +48,7 @@ def recipe_text(recipe: Recipe, formula: str) -> str:
     """A recipe on one line: metric, group, allocation, repair; a scheme and its repair."""
     scheme = recipe.metric.kind == "scheme"
     parts = [formula] if scheme else [formula, recipe.group, recipe.allocation]
-    return " | ".join(parts if recipe.solver == "none" else [*parts, recipe.solver])
+    return " | ".join(parts if recipe.repair == "none" else [*parts, recipe.repair])
 
 
 def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
@@ -59,7 +59,7 @@ def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
     """
     key = recipe_key(recipe)
     is_program = recipe.metric.kind == "program"
-    if key in taken or (is_program and program_fault(recipe.group, recipe.solver)):
+    if key in taken or (is_program and program_fault(recipe.group, recipe.repair)):
         return False
     if hidden.finds(recipe.metric.source, recipe_text(recipe, formula_text(recipe.metric))):
         return False
@@ -77,8 +77,8 @@ def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
     if part == "allocation":
         return replace(recipe, allocation=mutated_allocation(recipe.allocation, rng, choices))
     if part == "solver":
-        others = [text for text in choices.repairs if text != recipe.solver]
-        return replace(recipe, solver=rng.choice(others)) if others else recipe
+        others = [text for text in choices.repairs if text != recipe.repair]
+        return replace(recipe, repair=rng.choice(others)) if others else recipe
     groups = [group for group in choices.groups if group != recipe.group]
     return replace(recipe, group=rng.choice(groups)) if groups else recipe
 
@@ -89,14 +89,14 @@ def mutated_metric(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
         return replace(recipe, metric=mutated_scheme(recipe.metric, rng, choices))
     metric = mutated(recipe.metric, rng, choices.statistics)
     metric = metric or invented(rng, choices.statistics)
-    return Recipe(metric, recipe.group, recipe.allocation, recipe.solver)
+    return Recipe(metric, recipe.group, recipe.allocation, recipe.repair)
 
 
 def crossed_recipe(first: Recipe, second: Recipe, rng: Random) -> Recipe:
     """Take each part from one parent or the other; two formulas may also exchange a subtree."""
     if first.metric.kind == "scheme":
         scheme = crossed_schemes(first.metric, second.metric, rng)
-        return replace(first, metric=scheme, solver=rng.choice((first, second)).solver)
+        return replace(first, metric=scheme, repair=rng.choice((first, second)).repair)
     metric: Candidate = rng.choice((first, second)).metric
     both = expression_of(first.metric) and expression_of(second.metric)
     if both and rng.random() < 0.5:
@@ -105,13 +105,13 @@ def crossed_recipe(first: Recipe, second: Recipe, rng: Random) -> Recipe:
         metric,
         rng.choice((first, second)).group,
         rng.choice((first, second)).allocation,
-        rng.choice((first, second)).solver,
+        rng.choice((first, second)).repair,
     )
 
 
 def recombined(first: Recipe, second: Recipe) -> Recipe:
     """Combine metric and group of the first with the second's other parts."""
-    return Recipe(first.metric, first.group, second.allocation, second.solver)
+    return Recipe(first.metric, first.group, second.allocation, second.repair)
 
 
 def random_recipe(rng: Random, choices: Choices) -> Recipe:

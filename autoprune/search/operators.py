@@ -206,7 +206,7 @@ class Operators:
         best = self.state.archive.best()
         if best is None or best.recipe is None:
             return None
-        own = set(chain(best.recipe.solver).split("+"))
+        own = set(chain(best.recipe.repair).split("+"))
         for solver in sorted(
             self.choices.compositions,
             key=lambda text: (
@@ -214,7 +214,7 @@ class Operators:
                 stream_seed(self.spec.seed, 0, 0, f"compose {text}"),
             ),
         ):
-            recipe = replace(best.recipe, solver=solver)
+            recipe = replace(best.recipe, repair=solver)
             if self._take(recipe):
                 return Plan(slot, "compose", (best.alias,), recipe=recipe, direct=True)
         return None

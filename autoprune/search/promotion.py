@@ -56,7 +56,7 @@ def promoted(
 def kind_of(entry: Entry) -> tuple[str, ...]:
     """Kind of an entry: comparison group, allocation family, chain of repairs."""
     recipe = entry.known_recipe
-    return recipe.group, family(recipe.allocation), chain(recipe.solver)
+    return recipe.group, family(recipe.allocation), chain(recipe.repair)
 
 
 def _new_kinds(state: SearchState, ranked: Sequence[Entry]) -> list[Entry]:

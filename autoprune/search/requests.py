@@ -233,8 +233,8 @@ class Requests:
             return request
         now = ""
         if plan.part in ("group", "solver"):
-            recipe = self.state.archive[plan.parents[0]].recipe
-            now = str(getattr(recipe, plan.part))
+            recipe = self.state.archive[plan.parents[0]].known_recipe
+            now = recipe.group if plan.part == "group" else recipe.repair
         part = plan.part
         grammar = answer_grammar(
             self._formula, self.choices, self._aliases(), part=part, blank=blank, now=now

@@ -120,7 +120,7 @@ def _scheme_recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
         for (part, key), allowed in genes_of(family).items()
     }
     solver = trial.suggest_categorical("repair", list(choices.solvers))
-    return Recipe(candidate_of(scheme_from(family, values)), solver=canonical_solver(solver))
+    return Recipe(candidate_of(scheme_from(family, values)), repair=canonical_solver(solver))
 
 
 def _formula(trial: "optuna.trial.BaseTrial", choices: Choices) -> str:
@@ -148,8 +148,8 @@ def _of_start(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
     except ValueError:
         # This space lacks one of the choices.
         return None
-    same = (canonical_allocation(recipe.allocation), canonical_solver(recipe.solver))
-    return values if (made.allocation, made.solver) == same else None
+    same = (canonical_allocation(recipe.allocation), canonical_solver(recipe.repair))
+    return values if (made.allocation, made.repair) == same else None
 
 
 def _values_of(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
@@ -157,10 +157,10 @@ def _values_of(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
     if choices.schemes:
         scheme = build_scheme(recipe.metric.source)
         named = {f"{part} {key}": value for (part, key), value in values_of(scheme).items()}
-        own = [text for text in choices.solvers if canonical_solver(text) == recipe.solver]
+        own = [text for text in choices.solvers if canonical_solver(text) == recipe.repair]
         return named | {"scheme": family_of(scheme), "repair": own[0]} if own else None
     powers = KNOWN.get(recipe.metric.source)
-    name, solver = family(recipe.allocation), canonical_solver(recipe.solver)
+    name, solver = family(recipe.allocation), canonical_solver(recipe.repair)
     known = [canonical_solver(repair) for repair in choices.repairs]
     if powers is None or name not in choices.allocations or name == FORMULA or solver not in known:
         return None

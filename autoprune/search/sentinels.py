@@ -204,5 +204,5 @@ def allowed_drift(recipe: Recipe | None, precision: Precision = "float32") -> fl
     if recipe is None:
         return DRIFT
     descends = recipe.metric.kind == "program" and prunes_blocks(recipe.metric.source)
-    tuned = descends or {EBFT, RECOVER} & set(chain(recipe.solver).split("+"))
+    tuned = descends or {EBFT, RECOVER} & set(chain(recipe.repair).split("+"))
     return ROUNDED_DRIFT if tuned else DRIFT

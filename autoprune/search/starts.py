@@ -50,7 +50,7 @@ def given_start(text: str) -> RecipeSpec:
         metric=found.metric,
         group=found.group,
         allocation=found.allocation,
-        solver=found.solver,
+        solver=found.repair,
         source=found.source,
     )
 

@@ -174,7 +174,7 @@ class SearchState:
             # Compare each side with the reference on the same windows; rung 1 may change size.
             base = fitness_of(self.reference().results[2], self.spec.fitness)
             cut, rest = slice(entry.few), slice(entry.few, None)
-            first, others = groups.setdefault(chain(entry.recipe.solver), ([], []))
+            first, others = groups.setdefault(chain(entry.recipe.repair), ([], []))
             first.append(paired_difference(few[cut], base[cut]).mean)
             others.append(paired_difference(most[rest], base[rest]).mean)
         return _correlation(groups.values())
@@ -199,7 +199,7 @@ class SearchState:
                 # Wanda's error and those of the other formulas are of another kind.
                 score = entry.score if entry.is_program and 2 in entry.results else None
                 # Block tuning after a program changes the score, and not this error.
-                kind, key = f"{kind} {chain(recipe.solver)}", recipe_key(recipe)
+                kind, key = f"{kind} {chain(recipe.repair)}", recipe_key(recipe)
             else:
                 score = self.archive.cheap_score(entry)
             if score is None or key in seen:

@@ -44,7 +44,7 @@ def strength_trials(state: SearchState, best: Entry, seconds: float) -> list[Tri
     recipe, costs = best.known_recipe, state.costs
     cheap = _cheapest_repair(state)
     declared = allocation_numbers(recipe.allocation, state.spec.choices)
-    if state.spec.proxy != "none" or recipe.solver == "none" or cheap is None or not declared:
+    if state.spec.proxy != "none" or recipe.repair == "none" or cheap is None or not declared:
         return []
     name, (start, (lowest, highest)) = next(iter(declared.items()))
     strengths = [rounded(start * math.exp(way * STEP)) for way in (-1, 0, 1)]
@@ -53,7 +53,7 @@ def strength_trials(state: SearchState, best: Entry, seconds: float) -> list[Tri
 
     def of(strength: float, solver: str) -> Recipe:
         allocation = with_allocation_numbers(recipe.allocation, {name: strength})
-        return replace(recipe, allocation=allocation, solver=solver)
+        return replace(recipe, allocation=allocation, repair=solver)
 
     trials = [of(strength, cheap) for strength in strengths]
     known = {recipe_key(e.recipe): e for e in _whole(state.archive) if e.recipe is not None}
@@ -66,7 +66,7 @@ def strength_trials(state: SearchState, best: Entry, seconds: float) -> list[Tri
         return [Trial(trial, (best.alias,), direct=True) for trial in missing]
     last = start * math.exp(lowest_of_three(weak.score, middle.score, strong.score))
     parents = (best.alias, weak.alias, strong.alias)
-    return [Trial(of(rounded(last), recipe.solver), parents, direct=True)]
+    return [Trial(of(rounded(last), recipe.repair), parents, direct=True)]
 
 
 def lowest_of_three(below: float, centre: float, above: float) -> float:
@@ -82,7 +82,7 @@ def lowest_of_three(below: float, centre: float, above: float) -> float:
 
 def _cheapest_repair(state: SearchState) -> str | None:
     """The fastest repair that was measured; ties go to the better entry."""
-    solvers = [canonical_solver(e.recipe.solver) for e in _whole(state.archive) if e.recipe]
+    solvers = [canonical_solver(e.recipe.repair) for e in _whole(state.archive) if e.recipe]
     repairs = [solver for solver in dict.fromkeys(solvers) if solver != "none"]
     return min(repairs, key=state.costs.repair, default=None)
 
@@ -99,4 +99,4 @@ def _settled(state: SearchState) -> set[tuple[str, str]]:
 
 
 def _cell(recipe: Recipe) -> tuple[str, str]:
-    return canonical_allocation(recipe.allocation), chain(recipe.solver)
+    return canonical_allocation(recipe.allocation), chain(recipe.repair)

@@ -73,14 +73,14 @@ def _wanted(state: SearchState, best: Entry) -> Iterator[Recipe]:
     known = [
         e.recipe for e in state.archive if e.recipe and (2 in e.results or e.operator == SWEEP)
     ]
-    solvers = {canonical_solver(recipe.solver) for recipe in known}
+    solvers = {canonical_solver(recipe.repair) for recipe in known}
     choices = state.spec.choices
     for solver in map(canonical_solver, choices.solvers):
         if solver not in solvers:
-            yield replace(best.known_recipe, solver=solver)
-    kinds = {(family(recipe.allocation), chain(recipe.solver)) for recipe in known}
+            yield replace(best.known_recipe, repair=solver)
+    kinds = {(family(recipe.allocation), chain(recipe.repair)) for recipe in known}
     even = replace(best.known_recipe, allocation=UNIFORM)
-    new = (UNIFORM, chain(even.solver)) not in kinds
+    new = (UNIFORM, chain(even.repair)) not in kinds
     if new and UNIFORM in choices.allocations and not best.is_baseline:
         yield even
 

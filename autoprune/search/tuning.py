@@ -77,7 +77,7 @@ def numbers(
         found[f"metric.{name}"] = (value, (low, high))
     for name, known in allocation_numbers(recipe.allocation, choices).items():
         found[f"allocation.{name}"] = known
-    for name, known in solver_numbers(recipe.solver, choices).items():
+    for name, known in solver_numbers(recipe.repair, choices).items():
         found[f"solver.{name}"] = known
     return {name: known for name, known in found.items() if name.partition(".")[0] in parts}
 
@@ -131,10 +131,10 @@ def losses(archive: Archive, entries: Sequence[Entry]) -> list[tuple[Entry, floa
     for entry in entries:
         promise = archive.cheap_score(entry)
         if entry.recipe is not None and 2 in entry.results and promise is not None:
-            gains.setdefault(chain(entry.recipe.solver), []).append(promise - entry.score)
+            gains.setdefault(chain(entry.recipe.repair), []).append(promise - entry.score)
     found = []
     for entry in entries:
-        known = gains.get(chain(entry.recipe.solver), []) if entry.recipe else []
+        known = gains.get(chain(entry.recipe.repair), []) if entry.recipe else []
         promised = entry.partial and 2 not in entry.results
         gain = sum(known) / len(known) if known and promised else 0.0
         found.append((entry, entry.score - gain))
@@ -194,8 +194,8 @@ def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
     allocation = family(recipe.allocation)
     if words:
         allocation = with_allocation_numbers(recipe.allocation, words)
-    ones = dict.fromkeys(solver_numbers(recipe.solver, choices), 0.01)
-    return metric, recipe.group, allocation, with_solver_numbers(recipe.solver, ones)
+    ones = dict.fromkeys(solver_numbers(recipe.repair, choices), 0.01)
+    return metric, recipe.group, allocation, with_solver_numbers(recipe.repair, ones)
 
 
 def _with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
@@ -214,5 +214,5 @@ def _with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
     allocation = canonical_allocation(recipe.allocation)
     if of("allocation"):
         allocation = with_allocation_numbers(allocation, of("allocation"))
-    solver = with_solver_numbers(recipe.solver, of("solver"))
-    return replace(recipe, metric=metric, allocation=allocation, solver=solver)
+    solver = with_solver_numbers(recipe.repair, of("solver"))
+    return replace(recipe, metric=metric, allocation=allocation, repair=solver)

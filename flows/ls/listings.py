@@ -96,7 +96,7 @@ def _allocators() -> Listing:
 
 
 def _repairs() -> Listing:
-    return _choices("repairs", library.SOLVERS.items(), "autoprune prune MODEL --repair NAME")
+    return _choices("repairs", library.REPAIRS.items(), "autoprune prune MODEL --repair NAME")
 
 
 def _schemes() -> Listing:

@@ -58,11 +58,11 @@ def recipe_line(recipe: dict[str, Any]) -> str:
         return ""
     metric = found.metric.source
     if found.metric.kind == "scheme":
-        return metric if found.solver == "none" else f"{metric}+{found.solver}"
+        return metric if found.repair == "none" else f"{metric}+{found.repair}"
     if found.metric.kind == "expression":
         formula = parse(metric).with_constants(found.metric.params)
         metric = f"{FORMULA_PREFIX}({formula.text})"
-    return RecipeText(metric, found.group, found.allocation, found.solver).text
+    return RecipeText(metric, found.group, found.allocation, found.repair).text
 
 
 def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ def test_it_is_refused_where_there_is_nothing_to_choose(bench: Bench) -> None:
 
 def test_the_least_loss_wins_and_the_model_is_dense_again(bench: Bench) -> None:
     before = [layer.read().clone() for layer in bench.layers]
-    plan = PruningPlan.build(0.6, solver="mrp")
+    plan = PruningPlan.build(0.6, repair="mrp")
     wanda, texts = Candidate("builtin", "wanda"), ["uniform", "ramp", "sdsa"]
     found = choose_allocation(bench, wanda, plan, texts)
     assert found.best == min(found.finals, key=lambda pair: pair[1])[0]

@@ -188,7 +188,7 @@ def test_another_repair_of_known_masks_scores_nothing(bench: Bench) -> None:
     bench.scorer = given = GivenScorer(wanda)
     plain = bench.measure(PYTHON, 0.5)
     count = len(given.asked)
-    repaired = bench.measure(Recipe(PYTHON.metric, solver="mrp"), 0.5)
+    repaired = bench.measure(Recipe(PYTHON.metric, repair="mrp"), 0.5)
     assert len(given.asked) == count and repaired.mask_digest == plain.mask_digest
     bench.measure(PYTHON, 0.5, memory=MaskMemory())
     assert len(given.asked) == 2 * count

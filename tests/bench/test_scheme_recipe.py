@@ -29,7 +29,7 @@ from autoprune.schemes import depth
 
 
 def recipe(text: str, solver: str = "none") -> Recipe:
-    return Recipe(Candidate.parse(f"scheme:{text}"), solver=solver)
+    return Recipe(Candidate.parse(f"scheme:{text}"), repair=solver)
 
 
 def test_a_scheme_is_measured_in_its_real_shapes(bench: Bench) -> None:

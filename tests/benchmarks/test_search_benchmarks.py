@@ -325,7 +325,7 @@ def test_a_recipe_in_words_is_measured_without_a_search() -> None:
     )
     recipe, made = found_recipe.stated(printed)
     assert (recipe.metric.kind, recipe.metric.source) == ("expression", "(abs(W) * x_norm)")
-    assert (recipe.group, recipe.allocation, recipe.solver) == ("row", "ramp", "mrp")
+    assert (recipe.group, recipe.allocation, recipe.repair) == ("row", "ramp", "mrp")
     assert (made.sparsity, made.calibration_windows) == (0.7, 4)
     for wrong in ("llm-compressor:wanda", "wanda+sequential"):
         with pytest.raises(SystemExit, match="is no recipe"):
@@ -338,7 +338,7 @@ def test_a_found_recipe_is_not_compared_with_itself(found: str) -> None:
     sealed = {"sparsegpt:select=own+ebft:epochs=2": 27.0, "ebft:epochs=2": 26.0, "none": 80.0}
 
     def row(name: str, solver: str, perplexity: float) -> dict[str, object]:
-        recipe = Recipe(Candidate("builtin", "wanda"), "row", solver=solver)
+        recipe = Recipe(Candidate("builtin", "wanda"), "row", repair=solver)
         nll = [math.log(perplexity) + 0.1 * window for window in range(3)]
         shown = {"model": "searched", "recipe": name, "as": solver, "selection": "-"}
         return {**shown, "sealed": perplexity, "nll": nll, "key": recipe_key(recipe)}
@@ -362,4 +362,4 @@ def test_the_catalogue_has_the_repairs_that_combine_masks_of_their_own_with_tuni
         # SparseGPT block after block.
         "walk:sparsegpt:select=own",
     }
-    assert wanted <= set(found_recipe.SOLVERS)
+    assert wanted <= set(found_recipe.REPAIRS)

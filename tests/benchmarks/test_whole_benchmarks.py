@@ -104,7 +104,7 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
     looks = count_looks(State.open(), sealed) - before
     assert record["recipe"] == found["recipe"]
     searched = [row for row in record["rows"] if row["model"] == "searched"]
-    assert len(searched) == 1 + 3 * len(found_recipe.SOLVERS)
+    assert len(searched) == 1 + 3 * len(found_recipe.REPAIRS)
     assert searched == sorted(searched, key=lambda row: row["sealed"])
     others = [row["recipe"] for row in record["rows"][len(searched) :]]
     assert others == ["found", "wanda", "ria", "sparsegpt", "wanda+ebft:epochs=2", "dense"]

@@ -58,10 +58,10 @@ def test_every_spelling_has_one_name_that_reads_back(text: str, name: str | None
 
 
 def test_sparsegpt_means_the_published_method() -> None:
-    assert parse_method("sparsegpt").solver == "sparsegpt:select=own"
+    assert parse_method("sparsegpt").repair == "sparsegpt:select=own"
     assert parse_method("sparsegpt").group == "matrix"
-    assert parse_method("sparsegpt+none").solver == "none"
-    assert parse_method("wanda+sparsegpt").solver == "sparsegpt"
+    assert parse_method("sparsegpt+none").repair == "none"
+    assert parse_method("wanda+sparsegpt").repair == "sparsegpt"
 
 
 @pytest.mark.parametrize(

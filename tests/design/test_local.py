@@ -146,7 +146,7 @@ def small() -> Path:
 def assert_readable(designer: OpenAIDesigner, part: str | None) -> None:
     """Ask for a whole recipe, or for one part of it, and read the answer."""
     choices = SearchSpec(model="m", corpus="c").choices
-    wanda = Recipe(Candidate("builtin", "wanda"), allocation="ramp", solver="sparsegpt")
+    wanda = Recipe(Candidate("builtin", "wanda"), allocation="ramp", repair="sparsegpt")
     question = "Write a formula that scores the weights of a network, better than abs(W) * x_norm."
     blank = blanked(wanda.metric, Random(1)) if part == "metric" else None
     now = "sparsegpt" if part == "solver" else ""
@@ -166,7 +166,8 @@ def assert_readable(designer: OpenAIDesigner, part: str | None) -> None:
     )
     found = read_answer(reply, form)
     assert isinstance(found, Proposal), reply
-    others = {"metric", "group", "allocation", "solver"} - {part}
+    changed = "repair" if part == "solver" else part
+    others = {"metric", "group", "allocation", "repair"} - {changed}
     if part is not None:
         assert all(getattr(found.recipe, n) == getattr(wanda, n) for n in others)
 

@@ -18,7 +18,7 @@ from sandbox.screen import MAX_DEPTH, screen
 from tests.support.damaged_answers import damaged
 
 RANGES = {"mrp": {"damp": (0.001, 0.1)}, "ebft": {"rate": (0.003, 0.03)}}
-SOLVERS = ("none", "mrp", "ebft", "sparsegpt:select=own+ebft:epochs=2", "walk:mrp")
+OFFERED = ("none", "mrp", "ebft", "sparsegpt:select=own+ebft:epochs=2", "walk:mrp")
 ALLOCATIONS = ("uniform", "ramp", "sdsa", "formula")
 LANGUAGES = ("expression", "python", "both")
 
@@ -71,7 +71,7 @@ def form(language: str) -> AnswerForm:
         ("row", "matrix"),
         ALLOCATIONS,
         ("wanda",),
-        solvers=SOLVERS,
+        solvers=OFFERED,
         ranges=RANGES,
     )
 

@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parent / "golden"
 REWRITE = bool(os.environ.get("AUTOPRUNE_REWRITE_GOLDEN"))
 PROMPTS = Prompts()
 SPEC = SearchSpec(model="m", corpus="c")
-SOLVERS = ("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp")
+REPAIRS = ("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp")
 OPERATORS = (
     "seed",
     "explore",
@@ -46,12 +46,12 @@ def scene(budget: int = SPEC.designer.prompt_tokens, **changes: object) -> Scene
         "statistics": SPEC.statistics,
         "groups": SPEC.groups,
         "allocations": SPEC.allocations,
-        "solvers": SOLVERS,
+        "solvers": REPAIRS,
         "reference": "wanda",
         "percent": 60.0,
         "budget": budget,
         "allocation_forms": ["uniform", "ramp:half_width=0.1", "sdsa:strength=0.2", FORM],
-        "repair_form": example(SOLVERS, {"mrp": {"damp": (0.001, 0.1)}}, Random(3)),
+        "repair_form": example(REPAIRS, {"mrp": {"damp": (0.001, 0.1)}}, Random(3)),
         "ranges": {"ramp": {"half_width": (0.0, 0.3)}, "mrp": {"damp": (0.001, 0.1)}},
     }
     return Scene(**{**values, **changes})  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 from autoprune.allocation import ALLOCATORS
 from autoprune.errors import UsageError
 from autoprune.metrics import METRICS
-from autoprune.repair import SOLVERS
+from autoprune.repair import REPAIRS
 from tests.support.command_line import PRUNE, CommandLine
 
 SMALL = f"{PRUNE} --seqlen 32"
@@ -43,7 +43,7 @@ def _entry(text: str, name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "registry"), [("metrics", METRICS), ("allocators", ALLOCATORS), ("repairs", SOLVERS)]
+    ("kind", "registry"), [("metrics", METRICS), ("allocators", ALLOCATORS), ("repairs", REPAIRS)]
 )
 def test_every_choice_is_listed_with_source_needs_and_parameters(
     cli: CommandLine, kind: str, registry: Any

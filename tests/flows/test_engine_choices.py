@@ -66,7 +66,7 @@ def test_auto_decides_on_the_selection_part_under_the_repair_and_says_what_it_tr
             for text, count in ((parts.calibration, 4), (parts.selection, 8))
         )
         known = {} if repair != "none" else {"statistics": collect_statistics(loaded.model, seen)}
-        plan = PruningPlan.build(0.5, solver=repair)
+        plan = PruningPlan.build(0.5, repair=repair)
         prune(loaded.model, MetricScore(build_metric("wanda")), plan, windows=seen, **known)
         loss = math.log(evaluate_windows(loaded.model, unseen).perplexity)
         assert losses["uniform"] == pytest.approx(loss, abs=1e-5)

@@ -14,7 +14,7 @@ from autoprune.evaluation.suites import SUITES
 from autoprune.metrics import METRICS
 from autoprune.names import BUILT_IN
 from autoprune.registry import Registry
-from autoprune.repair import SOLVERS
+from autoprune.repair import REPAIRS
 from autoprune.schemes import SCHEMES
 from autoprune.text.corpora import CORPORA
 from autoprune.verify import VERIFIERS
@@ -27,7 +27,7 @@ from flows.prune.params import PruneParams
 from flows.search import search
 from flows.search.params import SearchParams
 
-REGISTRIES: list[Registry] = [*(METRICS, ALLOCATORS, SOLVERS, SCHEMES, SUITES, CORPORA, VERIFIERS)]
+REGISTRIES: list[Registry] = [*(METRICS, ALLOCATORS, REPAIRS, SCHEMES, SUITES, CORPORA, VERIFIERS)]
 TYPOS = [
     ("prune ./missing", "unknown model './missing'"),
     ("prune MODEL --metric wandaa", "unknown metric 'wandaa'; did you mean wanda"),

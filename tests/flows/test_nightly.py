@@ -119,7 +119,7 @@ class FoundEachNight:
         return {
             "run": tonight.run, "passed": True, "best": "C1", "report": "", "checkpoint": str(out),
             "registered": {"name": found.name, "version": found.version, "uri": "models:/tiny"},
-            "facts": [f"{recipe.solver} is best"], "notes": [],
+            "facts": [f"{recipe.repair} is best"], "notes": [],
             "tracking_uri": "here", "next": "report",
         }  # fmt: skip
 

@@ -11,7 +11,7 @@ import torch
 
 from autoprune.allocation import ALLOCATORS
 from autoprune.metrics import METRICS
-from autoprune.repair import SOLVERS
+from autoprune.repair import REPAIRS
 from flows.cli import main
 from tests.support import forked
 
@@ -47,7 +47,7 @@ def test_the_manuals_plug_ins_are_found_listed_and_used(
         """As in a process that starts with the package installed."""
         torch.set_num_threads(1)
         monkeypatch.syspath_prepend(tmp_path)
-        for registry in (METRICS, ALLOCATORS, SOLVERS):
+        for registry in (METRICS, ALLOCATORS, REPAIRS):
             monkeypatch.setattr(registry, "_plugins_loaded", False)
         with printed.open("w") as file, redirect_stdout(file):
             for kind in ("metrics", "allocators", "repairs"):

@@ -24,7 +24,7 @@ def test_the_data_hold_recipes_that_cost_more_and_give_more(products: str) -> No
     assert tuple(preset.name for preset in known) == names
     for preset in known:
         recipe = read_recipe(preset.recipe)
-        assert (recipe.solver, recipe.allocation) == (preset.repair, "uniform")
+        assert (recipe.repair, recipe.allocation) == (preset.repair, "uniform")
         PruneParams(metric=preset.metric, repair=preset.repair, statistics=preset.statistics)
         assert preset.perplexity > preset.dense > 1.0 and preset.source
     assert sorted(known, key=lambda p: p.seconds) == list(known)

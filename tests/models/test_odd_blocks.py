@@ -75,7 +75,7 @@ def odd_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def pruned(folder: Path) -> PruneOutcome:
-    plan = PruningPlan.build(0.5, solver="mrp")
+    plan = PruningPlan.build(0.5, repair="mrp")
     return block_by_block(load_model(str(folder)).model, WINDOWS, build_metric("wanda"), plan)
 
 

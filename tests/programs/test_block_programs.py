@@ -61,7 +61,7 @@ def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
     zeros = {x.name: round((share or 0.5) * x.numel) for x in layers}
     by = ByProgram(Candidate.parse(f"program:{name}"), GivenRunner())
     make = by.maker(zeros, plan, 3)
-    trusted = replace(plan, repair=PruningPlan.build(0.5, solver=solver).repair)
+    trusted = replace(plan, repair=PruningPlan.build(0.5, repair=solver).repair)
     score = scored(MetricScore(build_metric("wanda")), zeros, trusted)
     # The trusted one gets just the windows that the program may see, and the same inputs: what
     # rounding does to one block must not decide a near tie of the next.
@@ -271,7 +271,7 @@ def test_what_breaks_the_contract_is_refused(change: dict[str, Tensor | None], c
     assert refused.value.code == code
 
 
-@pytest.mark.parametrize("change", [{"allocation": "ramp"}, {"solver": "ebft:epochs=1"}])
+@pytest.mark.parametrize("change", [{"allocation": "ramp"}, {"repair": "ebft:epochs=1"}])
 def test_allocations_and_a_tuning_afterwards_go_with_it(change: dict[str, str]) -> None:
     model = tiny_model("llama")
     layers = prunable_linears(model)
@@ -301,7 +301,7 @@ def test_the_error_of_a_block_is_a_mean_over_tokens_however_they_are_batched() -
 def test_without_windows_that_are_held_out_there_is_no_error_of_unseen_ones() -> None:
     """A tuning of all windows at one time leaves one batch, which the program sees."""
     model = tiny_model("llama")
-    plan = PruningPlan.build(0.5, scoring="sequential", solver="ebft:epochs=1,batch=8")
+    plan = PruningPlan.build(0.5, scoring="sequential", repair="ebft:epochs=1,batch=8")
     runner = GivenRunner()
     made = prune(
         model,

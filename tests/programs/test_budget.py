@@ -177,7 +177,7 @@ def test_budgets_of_column_blocks_add_up(budget: LayerBudget) -> None:
     ("plan", "words"),
     [
         ({"group": "global"}, "budget for each matrix"),
-        ({"solver": "mrp"}, "moves the weights that stay by itself"),
+        ({"repair": "mrp"}, "moves the weights that stay by itself"),
         ({"scoring": "dense"}, "really has"),
     ],
 )

@@ -55,7 +55,7 @@ def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
     trusted = prune(
         theirs,
         MetricScore(build_metric(metric)),
-        replace(plan, repair=PruningPlan.build(0.5, solver=solver).repair),
+        replace(plan, repair=PruningPlan.build(0.5, repair=solver).repair),
         windows=WINDOWS,
     )
     layers = prunable_linears(ours)

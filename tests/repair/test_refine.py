@@ -8,7 +8,7 @@ from torch import Tensor
 
 from autoprune.errors import UsageError
 from autoprune.masking import NM, keep_nm, keep_rows
-from autoprune.repair import SOLVERS, Dsnot, LayerRepair, Repair, output_errors
+from autoprune.repair import REPAIRS, Dsnot, LayerRepair, Repair, output_errors
 from autoprune.repair.alps import approach_kept
 from autoprune.repair.mrp import choose_mask, fit_kept
 
@@ -153,7 +153,7 @@ def test_dsnot_names_the_missing_statistics() -> None:
 
 def test_no_repair_begins_to_solve_without_its_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, keep, _ = problem(3, 8, seed=8)
-    parts = [kind() for _, kind in SOLVERS.items() if issubclass(kind, LayerRepair)]
+    parts = [kind() for _, kind in REPAIRS.items() if issubclass(kind, LayerRepair)]
     needy = [part for part in parts if part.needs]
     assert {part.NAME for part in needy} >= {"alps", "dsnot", "mrp", "sparsegpt", "sparseswaps"}
     for part in needy:

@@ -13,7 +13,7 @@ from torch import Tensor
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.masking import NM, keep_nm, keep_rows
 from autoprune.repair import (
-    SOLVERS,
+    REPAIRS,
     Mrp,
     Plain,
     Repair,
@@ -25,7 +25,7 @@ from autoprune.repair import (
 )
 from autoprune.repair.layer import Problem
 
-TEXTS = [name for name, _ in SOLVERS.items()]
+TEXTS = [name for name, _ in REPAIRS.items()]
 CHAINS = ["sparsegpt:select=own", "mrp:select=own", "mrp:columns=5", "mrp:form=pruned"]
 
 
@@ -279,7 +279,7 @@ def test_solver_texts() -> None:
         Repair.parse("mrp:x=1")
     with pytest.raises(UsageError, match="NAME or NAME"):
         Repair.parse("mrp+")
-    for name, kind in SOLVERS.items():
+    for name, kind in REPAIRS.items():
         assert name == kind.NAME and kind.SOURCE and kind.__doc__
 
 
@@ -392,9 +392,9 @@ def test_a_plug_in_that_repairs_no_layer_is_refused() -> None:
     class Idle(RepairPart):
         NAME: ClassVar[str] = "idle"
 
-    SOLVERS.add("idle", Idle)
+    REPAIRS.add("idle", Idle)
     try:
         with pytest.raises(UsageError, match="'idle' is a Idle, which repairs no layer"):
             Repair.parse("idle+mrp")
     finally:
-        del SOLVERS._entries["idle"]
+        del REPAIRS._entries["idle"]

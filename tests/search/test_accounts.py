@@ -46,7 +46,7 @@ def state_with(*entries: Entry, **settings: object) -> SearchState:
 
 def with_repair(alias: str, order: int, solver: str, few: float, whole: float) -> Entry:
     metric = Candidate("expression", f"abs(W) * x_norm ** {{{0.1 * order:.1f}}}")
-    entry = Entry(alias, order, "mutate", Recipe(metric, solver=solver), proxied=True, few=3)
+    entry = Entry(alias, order, "mutate", Recipe(metric, repair=solver), proxied=True, few=3)
     entry.results = {1: measurement(few, 0.5, 3), 2: measurement(whole, 5.0)}
     return entry
 
@@ -54,7 +54,7 @@ def with_repair(alias: str, order: int, solver: str, few: float, whole: float) -
 def test_a_dear_winner_makes_the_end_dearer() -> None:
     # Worse than the reference, so that the end is still as cheap as can be.
     state = state_with(with_repair("C1", 1, "sparsegpt", 4.5, 4.5), draws=3, sealed_windows=6)
-    dear = Recipe(Candidate("builtin", "ria"), solver="sparsegpt")
+    dear = Recipe(Candidate("builtin", "ria"), repair="sparsegpt")
     # It is measured, measured sealed, and pruned from two other draws: 4 s dearer than Wanda.
     assert reserve_seconds(state, dear) - reserve_seconds(state) == pytest.approx(8.0)
     assert not TimeBudget(state, 12.9).charge(dear)
@@ -159,7 +159,7 @@ def test_real_layers_are_compared_among_masks_of_one_allocation() -> None:
         assert first.recipe is not None
         again = masks_alone("C9", first.order, first.recipe.allocation, 0.9, 9.0)
         again.status = "measured"
-        again.recipe = replace(first.recipe, solver="mrp")
+        again.recipe = replace(first.recipe, repair="mrp")
         state.archive.add(again)
         assert state.layer_correlation() == (correlation, pairs)
 

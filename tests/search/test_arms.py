@@ -89,10 +89,10 @@ def test_optuna_learns_from_whole_measurements_over_the_same_space(tmp_path: Pat
         drive(search, Synthetic())
         made = [e for e in search.entries if e.operator == "sample" and e.recipe]
         known = [canonical_solver(r).partition(":")[0] for r in spec.choices.repairs]
-        used = Counter(e.recipe.solver.partition(":")[0] for e in made if e.recipe)
+        used = Counter(e.recipe.repair.partition(":")[0] for e in made if e.recipe)
         assert used.keys() <= set(known) and len(used) > 2
         # ``mrp`` gains most here; ``none`` and ``ebft`` gain nothing.
-        late = Counter(e.recipe.solver.partition(":")[0] for e in made[-8:] if e.recipe)
+        late = Counter(e.recipe.repair.partition(":")[0] for e in made[-8:] if e.recipe)
         assert late["mrp"] >= 4
 
 
@@ -290,7 +290,7 @@ def test_what_is_hidden_leaves_no_trace(tmp_path: Path, arm: Arm) -> None:
     for entry in entries:
         recipe = entry.recipe
         if recipe is not None:
-            assert not word.search(f"{entry.formula} {recipe.allocation} {recipe.solver}")
+            assert not word.search(f"{entry.formula} {recipe.allocation} {recipe.repair}")
     if arm in ("whole", "graph"):
         refused = [e for e in entries if e.code == "hidden"]
         assert refused and all(e.status == "rejected" and not e.recipe for e in refused)
@@ -326,7 +326,7 @@ def test_two_repairs_are_joined_and_measured_with_all_windows(tmp_path: Path) ->
             h["step"] for h in search.history() if isinstance(h["step"], dict)
             and h["step"]["kind"] == Measure.__name__
         ]  # fmt: skip
-    assert made and {e.recipe.solver for e in made if e.recipe} <= set(spec.choices.compositions)
+    assert made and {e.recipe.repair for e in made if e.recipe} <= set(spec.choices.compositions)
     ids = {e.alias for e in made}
     assert {s["rung"] for s in measured if s["recipe_id"] in ids} == {2}
 

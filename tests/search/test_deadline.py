@@ -59,7 +59,7 @@ class Slow(Synthetic):
         return found
 
     def _seconds(self, recipe: Recipe, windows: int) -> float:
-        repaired = recipe.solver != "none"
+        repaired = recipe.repair != "none"
         return 1.5 * windows + (self.repair if repaired else 0.0)
 
 

@@ -18,7 +18,7 @@ def test_dense_and_controls_are_measured_again_before_anything_is_sealed(tmp_pat
         checks = {s.name: s.checks for s in search.sentinels}
         assert search.best is not None and search.best.recipe is not None
         # What won has a repair, and is pruned by it once more.
-        assert search.best.recipe.solver != "none"
+        assert search.best.recipe.repair != "none"
         won = {search.best.alias: 1}
         assert checks == {"dense": 4, "wanda": 2, "magnitude": 1, "random": 1} | won
         assert {s.largest for s in search.sentinels} == {0.0} and search.drift == ""
@@ -108,7 +108,7 @@ def test_a_tuned_winner_may_differ_as_processors_do(
     monkeypatch.setitem(REPAIRS, "ebft", (0.9, 9.0))
     monkeypatch.setitem(REPAIRS, "sparsegpt", (0.0, 4.0))
     end, search, step = repeated(tmp_path, moved(by), ("none", "ebft:epochs=2"))
-    assert step.recipe is not None and step.recipe.solver.startswith("ebft")
+    assert step.recipe is not None and step.recipe.repair.startswith("ebft")
     assert (end == Done("drift")) is stops and search.looks == (not stops)
 
 

@@ -157,7 +157,7 @@ def test_a_repaired_recipe_goes_to_all_windows_at_once(tmp_path: Path) -> None:
         long_spec(solvers=("none", "sparsegpt"), promote=1.0, budget=SearchBudget(candidates=48)),
     )
     with search:
-        dear = [s for s in steps if s.recipe is not None and s.recipe.solver != "none"]
+        dear = [s for s in steps if s.recipe is not None and s.recipe.repair != "none"]
         assert dear and {(s.known, s.windows) for s in dear} == {(0, 20)}
         assert any(s.step_id.endswith(".lap") for s in steps)
 

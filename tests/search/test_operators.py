@@ -73,7 +73,7 @@ def test_a_metric_that_its_repair_forgets_makes_no_other_recipe() -> None:
     assert recipe_key(first) == recipe_key(second) and mask_key(first) != mask_key(second)
     assert recipe_key(first) != recipe_key(replace(first, allocation="uniform"))
     assert recipe_key(first) != recipe_key(replace(first, group="matrix"))
-    assert recipe_key(first) != recipe_key(replace(first, solver="mrp+ebft"))
+    assert recipe_key(first) != recipe_key(replace(first, repair="mrp+ebft"))
 
 
 def test_numbers_of_a_metric_that_its_repair_forgets_are_not_tuned() -> None:
@@ -83,7 +83,7 @@ def test_numbers_of_a_metric_that_its_repair_forgets_are_not_tuned() -> None:
     }  # fmt: skip
     assert tunable_form(base) == base
     # What differs in its metric only teaches as well as the recipe itself.
-    other = Entry("C1", 1, "mutate", recipe("abs(W)", "ramp:half_width=0.12", base.solver))
+    other = Entry("C1", 1, "mutate", recipe("abs(W)", "ramp:half_width=0.12", base.repair))
     apart = [suggest(base, CHOICES, known, 5) for known in ([], [(other, 0.0)] * 4)]
     assert apart[0] != apart[1]
     assert all(found.metric == base.metric for found in apart)
@@ -99,7 +99,7 @@ def test_a_designer_is_asked_for_metrics_where_they_count(tmp_path: Path) -> Non
         drive(search, Synthetic())
         state = search._loop.state
         best = state.archive.best()
-        assert best is not None and best.recipe is not None and best.recipe.solver == own
+        assert best is not None and best.recipe is not None and best.recipe.repair == own
         asked = {
             name: plan_operator(state, 1, name, ["a"], set())
             for name in ("explore", "critique", "exploit")
@@ -125,9 +125,9 @@ def test_suggestions_move_numbers_of_masks_or_of_the_repair_near_the_best(repair
         assert found.keys() == spans.keys()
         assert 0.05 <= found["allocation.strength"] <= 0.35
         assert "level=projection" in tuned.allocation
-        assert tuned.solver == repair
+        assert tuned.repair == repair
     for tuned in (suggest(base, CHOICES, [], seed, REPAIR) for seed in range(6)):
-        assert mask_key(tuned) == mask_key(base) and tuned.solver != repair
+        assert mask_key(tuned) == mask_key(base) and tuned.repair != repair
         for name, (value, _) in numbers(tuned, CHOICES, REPAIR).items():
             # By the logarithm: as far down as up from the default of 0.01.
             reach = 100**0.3 if name == "solver.damp" else 10**0.3
@@ -168,7 +168,7 @@ def test_what_was_measured_teaches_the_tuner() -> None:
         other = recipe("abs(W)", f"ramp:half_width={width},relax_last=0.5", "mrp")
         known.append((Entry(f"C{number}", number, "tune", other), (width - 0.15) ** 2))
         # Another mask choice, or another metric, is another structure and teaches nothing here.
-        for wrong in (replace(other, solver="mrp:select=own"), replace(other, group="matrix")):
+        for wrong in (replace(other, repair="mrp:select=own"), replace(other, group="matrix")):
             known.append((Entry(f"X{len(known)}", 0, "tune", wrong), width))
     widths = [
         numbers(suggest(base, CHOICES, known, seed), CHOICES)["allocation.half_width"][0]
@@ -183,18 +183,18 @@ def test_moves_reach_every_part_and_stay_in_the_language() -> None:
     changed = set()
     for _ in range(200):
         found = mutated_recipe(base, rng, CHOICES)
-        parts = ("metric", "group", "allocation", "solver")
+        parts = ("metric", "group", "allocation", "repair")
         different = [p for p in parts if getattr(found, p) != getattr(base, p)]
         assert len(different) <= 1
         changed.update(different)
         assert build_allocator(found.allocation).text == found.allocation
-        assert found.solver in CHOICES.repairs
-    assert changed == {"metric", "group", "allocation", "solver"}
+        assert found.repair in CHOICES.repairs
+    assert changed == {"metric", "group", "allocation", "repair"}
     first, second = (random_recipe(rng, CHOICES) for _ in range(2))
     for _ in range(20):
         child = crossed_recipe(first, second, rng)
         assert child.allocation in (first.allocation, second.allocation)
-        assert child.solver in (first.solver, second.solver)
+        assert child.repair in (first.repair, second.repair)
 
 
 def test_recombining_takes_the_metric_of_one_and_the_rest_of_the_other() -> None:

@@ -109,7 +109,7 @@ def test_a_chain_of_repairs_is_expected_to_take_what_its_parts_take() -> None:
     costs = Costs(spec, archive)
 
     def measured(solver: str, seconds: float) -> None:
-        recipe = Recipe(WANDA.metric, solver=solver)
+        recipe = Recipe(WANDA.metric, repair=solver)
         entry = archive.add(Entry(solver, 0, "baseline", recipe))
         entry.results[2] = Measurement((4.0,), 9, 50.0, seconds=seconds)
 

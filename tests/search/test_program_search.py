@@ -47,7 +47,7 @@ def test_an_answer_may_be_a_program() -> None:
     found = answered(code(PROGRAM.format(power=0.5)))
     assert isinstance(found, Proposal)
     assert found.candidate.kind == "program" and found.candidate.params == {"power": 0.5}
-    assert found.recipe.scoring == "sequential" and found.recipe.solver == "none"
+    assert found.recipe.scoring == "sequential" and found.recipe.repair == "none"
     assert Recipe.from_json(found.recipe.to_json()) == found.recipe
     tuned = answered(code(PROGRAM.format(power=0.5), "repair: ebft\ngroup: matrix\n"))
     assert isinstance(tuned, Proposal) and tuned.recipe.group == "matrix"
@@ -116,8 +116,8 @@ def test_declared_constants_are_tuned_and_impossible_recipes_are_not_taken() -> 
     assert not any(params["power"].is_integer() for params in tried)
     assert take(recipe, set(), NOTHING)
     assert not take(Recipe(program, "global"), set(), NOTHING)
-    assert not take(Recipe(program, solver="mrp"), set(), NOTHING)
-    assert with_proxy(Recipe(program, solver="ebft"), "mrp").solver == "none"
+    assert not take(Recipe(program, repair="mrp"), set(), NOTHING)
+    assert with_proxy(Recipe(program, repair="ebft"), "mrp").repair == "none"
 
 
 def test_the_prompt_holds_the_contract_and_the_toolbox() -> None:

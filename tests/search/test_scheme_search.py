@@ -61,7 +61,7 @@ class Shapes(Synthetic):
         loss = 3.0 - 0.1 * sum(found.get(gene) == value for gene, value in BEST.items())
         # Rates are worth as much as their text is long.
         loss -= 0.001 * len(found.get(("width", "rates"), ""))
-        loss -= 0.2 * (recipe.solver != "none")
+        loss -= 0.2 * (recipe.repair != "none")
         nll = tuple(loss + 0.01 * w for w in range(windows))
         digest = digest_json(scheme.text)
         return Measurement(nll, 9 * windows, 20.0, mask_digest=digest, sparsity=sparsity)

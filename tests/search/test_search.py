@@ -132,8 +132,8 @@ def test_repairs_are_measured_for_the_promoted_only(tmp_path: Path) -> None:
             if isinstance(step, Measure) and step.role == "candidate":
                 steps.append(step)
             search.record(step, driver.answer(step))
-        assert {s.recipe.solver for s in steps if s.rung == 1} == {"none"}
-        dear = [s for s in steps if s.recipe.solver != "none"]
+        assert {s.recipe.repair for s in steps if s.rung == 1} == {"none"}
+        dear = [s for s in steps if s.recipe.repair != "none"]
         assert dear and {s.rung for s in dear} == {2}
         masks_alone = [entry for entry in search.entries if entry.left_out == "masks alone"]
         assert masks_alone and all(entry.rung == 1 for entry in masks_alone)
@@ -146,7 +146,7 @@ def test_repairs_are_measured_for_the_promoted_only(tmp_path: Path) -> None:
         masks = [(mask_key(s.recipe), s.windows) for s in steps if s.rung == 1]
         assert len(set(masks)) == len(masks)
         best = search.best
-        assert best is not None and best.recipe is not None and best.recipe.solver != "none"
+        assert best is not None and best.recipe is not None and best.recipe.repair != "none"
 
 
 def test_time_limit_keeps_dear_repairs_out(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_bad_metric_that_the_repair_forgets_does_not_sink_its_recipe(tmp_path:
         entry = next(e for e in search.entries if not e.is_baseline)
         reference = search._loop.state.reference().recipe
         assert entry.recipe is not None and reference is not None
-        assert entry.recipe == replace(reference, allocation="sdsa", solver=own)
+        assert entry.recipe == replace(reference, allocation="sdsa", repair=own)
         assert entry.status == "measured" and entry.formula == "abs(W) * x_norm"
         # What the designer wrote is on record.
         assert any(h["outcome"].get("text") == text for h in search.history())

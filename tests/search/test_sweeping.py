@@ -27,16 +27,16 @@ def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody
     driver = Synthetic()
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
-        hand_made = {e.recipe.solver for e in search.entries if e.is_baseline and e.recipe}
+        hand_made = {e.recipe.repair for e in search.entries if e.is_baseline and e.recipe}
         swept = [e for e in search.entries if e.operator == "sweep"]
         first = [e for e in search.entries if e.generation == 1 and e.operator != "spare"]
         known = search._loop.state.bandit.known
     missing = [solver for solver in solvers if solver not in hand_made]
     assert len(missing) >= 2
     # A mutation may have been quicker.
-    whole = {e.recipe.solver for e in search.entries if e.recipe and 2 in e.results}
+    whole = {e.recipe.repair for e in search.entries if e.recipe and 2 in e.results}
     assert whole >= set(missing)
-    assert [e.recipe.solver for e in swept if e.recipe] == missing[: len(swept)]
+    assert [e.recipe.repair for e in swept if e.recipe] == missing[: len(swept)]
     # Half of the slots, and all windows at once: masks that are known tell nothing of a repair.
     assert sum(e.operator == "sweep" for e in first) == 2
     assert all(e.results.keys() == {2} for e in swept)
@@ -81,7 +81,7 @@ def test_the_best_that_the_search_made_is_measured_with_equal_budgets_once(
     even = [e for e in swept if e.recipe and e.recipe.allocation == "uniform"]
     # Only what the search itself made best, after the repairs, and measured whole at once.
     assert len(even) == 1 and even[0].generation > 1 and even[0].results.keys() == {2}
-    assert even[0].recipe is not None and even[0].recipe.solver.startswith("mrp")
+    assert even[0].recipe is not None and even[0].recipe.repair.startswith("mrp")
     assert bool([e for e in swept if e.generation == 1]) != made_by_hand
     assert not [plan for plan in later if plan.operator == "sweep"]
 

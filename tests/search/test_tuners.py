@@ -30,8 +30,8 @@ class Repaired(Synthetic):
         numbers = allocation_numbers(recipe.allocation, CHOICES)
         width, (_, most) = numbers.get("half_width", (0.0, (0.0, 0.3)))
         lost = width / most
-        if recipe.solver != "none":
-            damp = float(recipe.solver.partition("damp=")[2] or 0.01)
+        if recipe.repair != "none":
+            damp = float(recipe.repair.partition("damp=")[2] or 0.01)
             lost = 0.0 if not width else math.log(width / BEST_WIDTH) ** 2
             lost += 0.1 * abs(math.log(damp / BEST_DAMP))
         nll = tuple(value + lost for value in found.nll)
@@ -66,12 +66,12 @@ def test_tuning_measures_what_masks_do_not_show_with_a_repair(
     # The default strength with the cheap repair is a baseline; its neighbours are measured so too.
     cheap = ["ramp:half_width=0.0667", "ramp:half_width=0.15"]
     assert [tuned[a].allocation for a in (weak, strong)] == cheap
-    assert {tuned[a].solver for a in (weak, strong)} == {"sparsegpt"}
+    assert {tuned[a].repair for a in (weak, strong)} == {"sparsegpt"}
     found = allocation_numbers(tuned[end].allocation, CHOICES)["half_width"][0]
-    assert tuned[end].solver == "mrp" and found == pytest.approx(BEST_WIDTH, rel=0.1)
+    assert tuned[end].repair == "mrp" and found == pytest.approx(BEST_WIDTH, rel=0.1)
     assert entries[end].parents[1:] == (weak, strong)
     # Once for an allocation and a repair; the others are Optuna's, of masks or of the repair.
-    damped = [a for a, recipe in tuned.items() if "damp=" in recipe.solver]
+    damped = [a for a, recipe in tuned.items() if "damp=" in recipe.repair]
     assert damped and len(damped) < len(tuned) - 3
     for alias in (weak, strong, end, *damped):
         assert entries[alias].results.keys() == {2}

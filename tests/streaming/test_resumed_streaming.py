@@ -75,7 +75,7 @@ print(json.dumps([codes, done]))
     [
         (
             "llama",
-            {"solver": "mrp+ebft:epochs=1", "allocation": "owl"},
+            {"repair": "mrp+ebft:epochs=1", "allocation": "owl"},
             [
                 ("job", "context", 1),
                 # The pass of the allocator writes 16 states. Then 4 are written of either model,
@@ -91,7 +91,7 @@ print(json.dumps([codes, done]))
         ),
         (
             "mixtral",
-            {"solver": "sparsegpt", "group": "matrix"},
+            {"repair": "sparsegpt", "group": "matrix"},
             [("hidden", "_write", 2), ("unfinished", "write_json", 4), ("shards", "write", 1)],
             [0, 2, 2, None],
         ),

@@ -78,7 +78,7 @@ def tensors(model: PreTrainedModel) -> dict[str, Tensor]:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_equals_pruning_in_memory(family: str, tmp_path: Path) -> None:
     source = saved(tmp_path / "in", family)
-    plan = PruningPlan.build(0.55, group="matrix", allocation="owl", solver="mrp")
+    plan = PruningPlan.build(0.55, group="matrix", allocation="owl", repair="mrp")
     in_memory, streamed, model = both(tmp_path, source, plan)
     assert streamed.mask_digest == in_memory.mask_digest
     assert streamed.zeros == in_memory.zeros == budget_zeros(0.55, in_memory.prunable)
@@ -150,8 +150,8 @@ def test_steps_inside_a_block_whose_matrices_compete_are_refused(tmp_path: Path)
     [
         {"group": "block"},
         {"pattern": "2:4", "sparsity": None},
-        {"solver": "sparsegpt:select=own", "group": "matrix"},
-        {"solver": "walk:mrp"},
+        {"repair": "sparsegpt:select=own", "group": "matrix"},
+        {"repair": "walk:mrp"},
     ],
 )
 def test_groups_patterns_and_repairs_stream(options: dict[str, str], tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_groups_patterns_and_repairs_stream(options: dict[str, str], tmp_path: P
     assert streamed.mask_digest == in_memory.mask_digest
     assert streamed.notes == in_memory.notes
     walks = any("'walk:mrp' was done as 'mrp'" in note for note in streamed.notes)
-    assert walks == (options.get("solver") == "walk:mrp")
+    assert walks == (options.get("repair") == "walk:mrp")
     # Repairs are judged as the shards will hold them.
     assert job_of(source).open().job.plan.saved == torch.bfloat16
 
@@ -207,7 +207,7 @@ def test_tuned_blocks_are_those_of_pruning_in_memory(
     family: str, solver: str, scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda: True)
-    plan = PruningPlan.build(0.5, solver=solver)
+    plan = PruningPlan.build(0.5, repair=solver)
     in_memory, streamed, model = both(
         tmp_path, saved(tmp_path / "in", family), plan, scoring=scoring
     )
@@ -228,7 +228,7 @@ def job_of(source: Path, metric: str = "wanda", **plan: str) -> StreamJob:
 def test_the_record_says_how_and_what_as_that_of_pruning_in_memory(tmp_path: Path) -> None:
     source = saved(tmp_path / "in", "llama")
     for scoring in ("sequential", "true-sequential"):
-        job, out = job_of(source, scoring=scoring, solver="walk:mrp"), tmp_path / scoring
+        job, out = job_of(source, scoring=scoring, repair="walk:mrp"), tmp_path / scoring
         made = prune_streamed(job, out, record={"seed": 0, "notes": ["of the text"]})
         record = json.loads((out / "autoprune.json").read_text())
         assert record.pop("checkpoint")["zeros"] == made.saved.zeros.zeros
@@ -248,10 +248,10 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs gradients"):
         prune_streamed(job_of(source, "gblm"), out)
     with pytest.raises(UsageError, match="trains all blocks at once"):
-        prune_streamed(job_of(source, solver="ebft+recover"), out)
+        prune_streamed(job_of(source, repair="ebft+recover"), out)
     for option, reason in (("norms", "copies from the checkpoint"), ("halves", "in memory")):
         with pytest.raises(UsageError, match=f"{reason}; leave out {option}, or --stream"):
-            prune_streamed(job_of(source, solver=f"ebft:{option}=true"), out)
+            prune_streamed(job_of(source, repair=f"ebft:{option}=true"), out)
     with pytest.raises(UsageError, match="whole model at once"):
         prune_streamed(job_of(source, group="global"), out)
     with pytest.raises(UsageError, match="is the source itself"):
@@ -360,7 +360,7 @@ def test_the_estimate_leaves_nothing_and_adds_up(
     allocation: str, solver: str, places: int, tmp_path: Path
 ) -> None:
     source = saved(tmp_path / "in", "qwen3_moe", torch.bfloat16)
-    job = job_of(source, allocation=allocation, solver=solver)
+    job = job_of(source, allocation=allocation, repair=solver)
     cost = estimate(job, tmp_path)
     assert cost.memory_bytes == sum(cost.parts.values())
     # Hidden states of 2 x 8 tokens, 16 wide, in float32: of the pruned model and the dense one in

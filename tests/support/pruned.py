@@ -46,7 +46,7 @@ def repaired_model(
     """Weights and outcome of a tiny model, 55 % by Wanda on a depth ramp."""
     model = tiny_model(family).to(device)
     layers = prunable_linears(model)
-    plan = PruningPlan.build(0.55, allocation="ramp", solver=solver)
+    plan = PruningPlan.build(0.55, allocation="ramp", repair=solver)
     dense = collect_statistics(model, windows, needs=frozenset({"x_norm"}) | plan.needs)
     score = MetricScore(build_metric("wanda"))
     outcome = prune(model, score, plan, windows=windows, statistics=dense)

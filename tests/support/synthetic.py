@@ -181,13 +181,13 @@ class Synthetic:
             return Failed("nan_measurement")
         error = self.error(mask)
         bonus = {"uniform": 0.0, "ramp": 0.02}.get(recipe.allocation.partition(":")[0], 0.04)
-        bonus += REPAIRS.get(recipe.solver.partition(":")[0], (0.0, 0.0))[0]
+        bonus += REPAIRS.get(recipe.repair.partition(":")[0], (0.0, 0.0))[0]
         noise = [stream(7, 0, w, split).gauss(0.0, 0.3) for w in range(windows)]
         wobble = [stream(7, 0, w, recipe.digest).gauss(0.0, self.wobble) for w in range(windows)]
         nll = tuple(3 + error - bonus + a + b for a, b in zip(noise, wobble, strict=True))
         digest = digest_json([mask.flatten().tolist(), recipe.allocation])
         perplexity = math.exp(sum(nll) / windows)
-        seconds = 1.0 + REPAIRS.get(recipe.solver.partition(":")[0], (0.0, 0.0))[1]
+        seconds = 1.0 + REPAIRS.get(recipe.repair.partition(":")[0], (0.0, 0.0))[1]
         return Measurement(
             nll, 511 * windows, perplexity, {"l0": sparsity}, digest, sparsity, seconds
         )

@@ -46,5 +46,5 @@ class Programs(Synthetic):
         assert isinstance(step, Measure)
         nll = tuple(2.0 + (power - 0.7) ** 2 + 0.01 * w for w in range(step.known, step.windows))
         mean = math.exp(sum(nll) / max(len(nll), 1))
-        digest = digest_bytes(f"{power} {recipe.solver}".encode())
+        digest = digest_bytes(f"{power} {recipe.repair}".encode())
         return Measurement(nll, 511 * len(nll), mean, {"l0": 0.5}, digest, 0.5, 9.0)

@@ -15,7 +15,7 @@ from autoprune.search.steps import Measurement
 
 @pytest.mark.parametrize(("rung", "solver"), [(1, "none"), (2, "mrp")])
 def test_before_the_last_rung_the_repair_was_the_proxys(rung: int, solver: str) -> None:
-    recipe = Recipe(Candidate("builtin", "wanda"), solver="mrp")
+    recipe = Recipe(Candidate("builtin", "wanda"), repair="mrp")
     found = Measurement((1.0,), 10, 2.7, mask_digest="d")
     entry = Entry("C1", 1, "exploit", recipe, results={rung: found}, proxied=True)
     spec = SearchSpec(model="m", corpus="c", proxy="none")

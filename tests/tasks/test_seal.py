@@ -16,7 +16,7 @@ from tasks.state import folder_tag
 WANDA = Recipe(Candidate("builtin", "wanda"))
 # Where the sandbox is off, code is rejected as by a container's timeout.
 REJECTED = Recipe(Candidate("python", "def score(W, stats, params):\n    return W.abs()\n"))
-SENSELESS = Recipe(Candidate("builtin", "wanda"), solver="no-such-repair")
+SENSELESS = Recipe(Candidate("builtin", "wanda"), repair="no-such-repair")
 
 
 def test_others_keep_their_sealed_figures(bench: SearchBench) -> None:

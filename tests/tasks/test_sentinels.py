@@ -75,7 +75,7 @@ def test_a_sentinel_prunes_anew_and_what_drifted_is_not_remembered(
 ) -> None:
     # Their digest alone would tell; here it is scores and budgets that are made anew.
     monkeypatch.setattr(StoredStatistics, "verify", lambda _: None)
-    recipe = Recipe(WANDA.metric, solver=solver)
+    recipe = Recipe(WANDA.metric, repair=solver)
     first = loss(bench, recipe, "baseline")
     assert loss(bench, recipe, "sentinel") == pytest.approx(first, abs=1e-6)
     flip_statistics(bench)
@@ -94,7 +94,7 @@ def test_what_is_sealed_is_repaired_anew(
     bench: SearchBench, solver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A repair that went wrong once, or goes wrong now, gives another figure."""
-    recipe = Recipe(WANDA.metric, solver=solver)
+    recipe = Recipe(WANDA.metric, repair=solver)
     sound = benches.repair_masks
 
     def faulty(*args: Any, **rest: Any) -> Any:

@@ -14,7 +14,7 @@ from tasks import steps
 from tasks.search_bench import SearchBench
 
 WANDA = Recipe(Candidate("builtin", "wanda"))
-REPAIRED = Recipe(Candidate("builtin", "wanda"), solver="sparsegpt")
+REPAIRED = Recipe(Candidate("builtin", "wanda"), repair="sparsegpt")
 
 
 def step(recipe: Recipe) -> Measure:
