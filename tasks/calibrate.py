@@ -7,6 +7,7 @@ from typing import Any
 
 from autoprune.bench.calibration import StoredStatistics, fresh_name
 from autoprune.bench.text import CALIBRATION
+from autoprune.evaluation.suites.cleaning import without_text
 from autoprune.models.record import text_record
 from autoprune.plain_text import in_code
 from autoprune.text.corpora import load_corpus
@@ -14,7 +15,6 @@ from autoprune.text.corpus import Corpus
 from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks.recorded import recorded, step
 from tasks.search_bench import SearchBench
-from tasks.seen import without_text
 from tasks.workbench import Workbench
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.program_limits import limits_of
+from autoprune.bench.seen import seen_in_windows
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.draws import MOST_DRAWS
@@ -13,10 +14,9 @@ from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
 from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.progress import Report, silent
-from autoprune.text.seen_text import SeenText
+from autoprune.text.seen_text import SeenText, known_text, united
 from autoprune.text.windows import rendering_digest
 from tasks.programs import SandboxPrograms
-from tasks.seen import known_text, seen_in_windows, united
 from tasks.state import State
 from tasks.workbench import Workbench
 

@@ -13,12 +13,12 @@ from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.evaluation.suites.rows import PASSING
 from autoprune.models.reference import resolve
 from autoprune.numerics import computed_by
+from autoprune.text.seen_text import known_text, referenced_text
 from autoprune.text.windows import rendering_digest
 from tasks.code_sandbox import DockerCode
 from tasks.evaluation_parts import part_file, read_part, write_part
 from tasks.recorded import step
 from tasks.sealed_looks import Looks
-from tasks.seen import known_text, referenced_text
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:

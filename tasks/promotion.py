@@ -14,6 +14,7 @@ from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saving import count_zeros
 from autoprune.text.beginning import beginning_rule
 from autoprune.text.corpora import load_corpus
+from autoprune.text.seen_text import known_text
 from autoprune.text.splits import split
 from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks import track
@@ -21,7 +22,6 @@ from tasks.mirror import tracker_of
 from tasks.recorded import step
 from tasks.run_files import read_object
 from tasks.sealed_looks import Looks
-from tasks.seen import known_text
 from tasks.state import State
 from tasks.whole_files import verify_files
 from tasks.workbench import Workbench

@@ -10,6 +10,7 @@ from autoprune.allocation import auto_grid
 from autoprune.bench.program_limits import ProgramLimits, limits_of
 from autoprune.bench.programs import ByProgram, by_candidate, check_plan
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
+from autoprune.bench.seen import seen_by
 from autoprune.candidate import Candidate, Group
 from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
@@ -25,7 +26,6 @@ from sandbox.screen import PROGRAM, entry_of, screen
 from tasks.programs import SandboxPrograms, is_program, program_record, turned_away
 from tasks.recorded import step
 from tasks.sandbox_scorer import SandboxScorer
-from tasks.seen import seen_by
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites.latency import Timing, time_once
 from autoprune.models.record import source_record, text_record
 from autoprune.models.reference import RECORD_FILE
+from autoprune.text.seen_text import is_finished
 from tasks.allocation import CALIBRATION, SELECTION, SplitText
 from tasks.card import write_folder_card
 from tasks.prune import AUTO, save_bench, saved_type
 from tasks.recorded import step
 from tasks.run_files import read_object
-from tasks.seen import is_finished
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.program_limits import limits_of
+from autoprune.bench.seen import seen_by
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
@@ -16,7 +17,6 @@ from autoprune.streaming import StreamJob, estimate, prune_streamed
 from tasks.programs import SandboxPrograms, is_program, program_record, turned_away
 from tasks.prune import FILE_SUFFIX, saved_record
 from tasks.recorded import step
-from tasks.seen import seen_by
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:

@@ -21,13 +21,13 @@ from autoprune.recipe import Recipe
 from autoprune.report.data import read_report
 from autoprune.report.words import summary
 from autoprune.search.spec import SearchSpec
+from autoprune.text.seen_text import is_finished
 from tasks import track
 from tasks.mirror import tracker_of
 from tasks.prune import AUTO, save_bench, saved_record, saved_type
 from tasks.recorded import recorded, step
 from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench
-from tasks.seen import is_finished
 from tasks.state import State
 
 log = logging.getLogger(__name__)

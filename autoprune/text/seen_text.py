@@ -5,11 +5,14 @@ fingerprint holds only hashes of its word n-grams, eight bytes each, and nothing
 and paragraphs shorter than an n-gram are hashed as a whole.
 """
 
+import functools
 import hashlib
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,7 +21,10 @@ from numpy.typing import NDArray
 
 from autoprune.digest import digest_bytes
 from autoprune.errors import DamagedFileError
+from autoprune.models.reference import RECORD_FILE, model_folder
 from autoprune.storage import atomic_file
+from autoprune.store import Store
+from autoprune.text.corpora import load_corpus
 from autoprune.text.hygiene import LEAST_WORDS, SIZES, words
 
 FILE = "seen_text.npz"
@@ -110,6 +116,44 @@ class SeenText:
                 f"{path} is no readable fingerprint of seen text ({error}); prune the model again, "
                 "or delete the file if you know what the model was calibrated on"
             ) from error
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a model was saved here together with the fingerprint of its text."""
+    return (folder / RECORD_FILE).is_file() and (folder / FILE).is_file()
+
+
+def known_text(models: Iterable[str]) -> SeenText | None:
+    """Return what is known about the text that models were made with; None if nothing is.
+
+    Args:
+        models: References of the models.
+
+    Raises:
+        UsageError: If there is no such model.
+        DamagedFileError: If a fingerprint is not readable.
+    """
+    folders = [folder for folder in map(model_folder, models) if folder is not None]
+    files = [folder / FILE for folder in folders if (folder / FILE).is_file()]
+    return united(map(SeenText.load, files))
+
+
+def united(parts: Iterable[SeenText | None]) -> SeenText | None:
+    """Return all of these texts as one; None if nothing is known."""
+    known = [part for part in parts if part is not None]
+    return functools.reduce(operator.or_, known) if known else None
+
+
+def referenced_text(refs: Iterable[str], store: Store, tokenizer: Any) -> SeenText:
+    """Compute the fingerprint of named texts.
+
+    Args:
+        refs: References of the texts.
+        store: Caches text that is slow to clean.
+        tokenizer: The model's, which renders conversations.
+    """
+    corpora = [load_corpus(ref, cache=store, tokenizer=tokenizer) for ref in refs]
+    return SeenText.of([text for corpus in corpora for text in corpus.documents])
 
 
 def _among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:

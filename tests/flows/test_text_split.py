@@ -13,6 +13,7 @@ from autoprune.search.spec import SearchSpec
 from autoprune.storage import write_json
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
+from autoprune.text.seen_text import referenced_text
 from autoprune.text.splits import split
 from flows.cli.parser import parse
 from flows.promote.params import PromoteParams
@@ -23,7 +24,6 @@ from flows.text_split import forget_split, settled
 from tasks.run_files import RunFiles
 from tasks.sealed_looks import record_look
 from tasks.search_bench import SearchBench
-from tasks.seen import referenced_text
 from tasks.state import State
 from tasks.text_split import check_independent
 from tests.support.command_line import CommandLine

@@ -131,8 +131,7 @@ def test_a_folder_digest_follows_the_weights(tmp_path: Path) -> None:
 def test_a_hub_model_brings_what_it_has_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autoprune.text.seen_text import FILE, SeenText
-    from tasks.seen import known_text
+    from autoprune.text.seen_text import FILE, SeenText, known_text
 
     text = "one two three four five six seven eight nine ten eleven"
     SeenText.of([text]).save(tmp_path / FILE)

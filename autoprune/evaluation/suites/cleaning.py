@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.evaluation.suites.code_running import CodeSandbox
 from autoprune.text.hygiene import SIZES, ContaminationError
-from autoprune.text.seen_text import SeenText
+from autoprune.text.seen_text import SeenText, referenced_text
 
 if TYPE_CHECKING:
     from autoprune.store import Store
@@ -137,6 +137,32 @@ def clean(
             "on them says nothing; measure on other text, or use --overlap report to see it anyway"
         )
     return Cleaned(tuple(number for number in everything if number not in seen), report)
+
+
+def without_text(
+    corpus: "Corpus", held_out: Sequence[str], store: "Store", tokenizer: Any
+) -> "tuple[Corpus, dict[str, Any]]":
+    """Remove from calibration text what figures will be measured on.
+
+    Args:
+        corpus: The calibration text.
+        held_out: References of texts to be measured on; if empty, nothing is checked.
+        store: Caches text that is slow to clean.
+        tokenizer: The model's, which renders conversations.
+
+    Returns:
+        The remaining text, and what was checked, found and dropped.
+
+    Raises:
+        ContaminationError: If nothing is left.
+    """
+    if not held_out:
+        return corpus, {"checked": 0, "note": "no held-out text was named"}
+    resources = Resources(store, referenced_text(held_out, store, tokenizer))
+    found = clean(
+        corpus.documents, resources, what=f"the calibration text {corpus.name!r}", made=True
+    )
+    return found.left(corpus), found.report
 
 
 def _is_seen(hits: int, grams: int) -> bool:
