@@ -1,52 +1,47 @@
-"""The bench of a comparison: its cells, where they are kept, and the peer tools."""
+"""The bench of a comparison in a state folder: its caches, its containers, its sealed looks."""
 
-from collections.abc import Collection
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.program_limits import limits_of
-from autoprune.bench.seen import seen_in_windows
-from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
+from autoprune.bench.text import SEALED, SELECTION, BenchText
+from autoprune.comparison.bench import ComparisonBench
 from autoprune.comparison.cells import CellStore
-from autoprune.comparison.draws import MOST_DRAWS
-from autoprune.comparison.peer import PeerModel
-from autoprune.comparison.shared import PoolDraws
-from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.progress import Report, silent
-from autoprune.text.seen_text import SeenText, known_text, united
-from autoprune.text.windows import rendering_digest
+from autoprune.report.sealed import SealedSet
+from autoprune.store import Store
+from tasks.code_sandbox import DockerCode
 from tasks.programs import SandboxPrograms
+from tasks.provenance import code_commit
+from tasks.sealed_looks import Looks, count_looks, standing
 from tasks.state import State
-from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
-    from autoprune.comparison.plan import Cell
-    from autoprune.pruning import Precision
+    from autoprune.text.splits import Splits
 
 # Command-line options that set the windows of a part, and their length.
 OPTIONS = {SELECTION: "--selection-windows", SEALED: "--sealed-windows", "seqlen": "--seqlen"}
 
 
-class CompareBench(Workbench):
-    """A bench with everything that the cells of a comparison need.
+class CompareBench(ComparisonBench):
+    """The library's bench of a comparison, with what belongs to this installation.
 
     Args:
-        model_ref: As in :class:`tasks.workbench.Workbench`, like the arguments up to ``dtype``.
+        model_ref: Reference of the model.
+        state: Where cells and caches are kept.
+        seed: Seed of the run.
+        report: Where the library reports progress.
+        dtype: Type of the weights in memory, by torch's name.
         corpus: Reference of the text.
         samples: Calibration windows of a draw.
         seqlen: Tokens in a window.
         counts: Selection and sealed windows.
         text_split: Number of the text's split.
         asked: Name of the comparison, under which its looks at sealed text are counted.
-        expected: Statistics that the methods of the comparison need.
-        peers: Interpreter by peer tool.
-        suites: Suites that every pruned model is measured by, with all settings.
-        own_distance: Settings of ``lm`` for the distance to the dense model on the sealed windows.
-        precision: Rounding of block tuning; see :class:`autoprune.pruning.PruningPlan`.
         record: Folder of the comparison's record; None for none.
-        texts: References of calibration texts by name; none: the text's own part.
-        seeds: Calibration draws.
+        further: As in :class:`autoprune.comparison.bench.ComparisonBench`.
     """
 
     def __init__(
@@ -63,107 +58,45 @@ class CompareBench(Workbench):
         counts: dict[str, int],
         text_split: int = 0,
         asked: str = "comparison",
-        expected: Collection[str] = (),
-        peers: dict[str, str] | None = None,
-        suites: list[dict[str, Any]] | None = None,
-        own_distance: dict[str, Any] | None = None,
-        precision: "Precision" = "auto",
         record: Path | None = None,
-        texts: dict[str, str] | None = None,
-        seeds: int = 1,
+        **further: Any,
     ) -> None:
-        self.draws = PoolDraws(samples, seed, expected, texts)
-        self.seeds = seeds
-        text = BenchText(corpus, seqlen, counts, text_split, OPTIONS)
         # A container is made only for the first method that is a program.
         runner = SandboxPrograms(
             state.inputs, "compare", lambda: limits_of(self.layers, samples, seqlen)
         )
+        text = BenchText(corpus, seqlen, counts, text_split, OPTIONS)
         super().__init__(
-            model_ref, state, seed, report, dtype, text=text, calibration=self.draws,
-            programs=runner,
+            model_ref, Store(state.store), text, seed, report, dtype, samples=samples,
+            cells=CellStore(state.comparison, record), looks=CountedLooks(state, asked),
+            code=DockerCode(state.inputs), programs=runner, commit=code_commit(), **further,
         )  # fmt: skip
+        self.state = state
         self.asked = asked
-        self.peers = peers or {}
-        self.suites = suites or []
-        self.own_distance = own_distance or {}
-        self.precision = precision
-        self.record = record
         # The table as last written, with the records of its cells.
         self.table: dict[str, Any] = {}
-        # Full records of the run's cells, by the digest of the cell.
-        self.records: dict[str, dict[str, Any]] = {}
-        # Where each record is kept: the digest of its own key under an empty name, and of each
-        # suite's key by suite.
-        self.kept: dict[str, dict[str, str]] = {}
 
-    def draw_of(self, cell: "Cell") -> int:
-        """Index of the draw that a cell is calibrated on."""
-        return self.draws.number("" if cell.method is None else cell.method.calibration, cell.seed)
 
-    def chance(self, cell: "Cell") -> int:
-        """Seed of what a cell draws at random; those of two comparisons' seeds never meet."""
-        return cell.seed + MOST_DRAWS * self.seed
+@dataclass(frozen=True)
+class CountedLooks:
+    """The library's :class:`autoprune.comparison.looks.SealedLooks`, in the ledger.
 
-    @cached_property
-    def texts(self) -> dict[str, dict[str, Any]]:
-        """What each named text is; first read while the model is dense, as it may write it."""
-        names = self.draws.texts
-        return {name: self.draws.text_facts(self, name, self.seeds) for name in names}
+    Args:
+        state: The state folder.
+        asked: Name of the comparison that all looks are a part of.
+    """
 
-    @cached_property
-    def seen(self) -> SeenText | None:
-        """Seen text of the named texts, which suites exclude for every cell; None without any."""
-        draws = [self.draws.number(name, n) for name in self.texts for n in range(self.seeds)]
-        return seen_in_windows(self, [f"{CALIBRATION} {draw}" for draw in draws])
+    state: State
+    asked: str
 
-    def seen_before(self, suite: dict[str, Any]) -> SeenText | None:
-        """What a suite leaves out: calibration text, and what the model was made with.
+    def noting(self, run: str) -> Callable[..., None]:
+        """See the protocol."""
+        return Looks(self.state, run, "compare", self.asked).note
 
-        None of the comparison's own sealed part, whose documents are no others' already.
-        """
-        if self.texts:
-            return self.seen
-        asked, text = suite["settings"], self.text
-        own = {"part": SEALED, "corpora": [text.corpus], "text_split": text.split}
-        return None if own.items() <= asked.items() else self.seen_in_pool
+    def standing(self, splits: "Splits") -> SealedSet:
+        """See the protocol."""
+        return standing(self.state, splits, self.asked)
 
-    @cached_property
-    def seen_in_pool(self) -> SeenText | None:
-        """Seen text of the windows that all draws are taken from, and of the model itself."""
-        pool = self.tokenizer.decode(
-            self.draws.pool(self).flatten().tolist(), skip_special_tokens=True
-        )
-        return united([SeenText.of([pool]), known_text([self.model_ref])])
-
-    @cached_property
-    def suite_files(self) -> dict[str, dict[str, list[str]]]:
-        """Digests of what the settings of each suite name: its content may change.
-
-        The model and the compared text do not count: the keys of cells hold their digests.
-        """
-        known = ("", self.text.corpus, self.model_ref)
-        found = {s["name"]: digests_of_files(s["settings"], known) for s in self.suites}
-        return {name: {"files": files} if files else {} for name, files in found.items()}
-
-    @cached_property
-    def rendering(self) -> str:
-        """SHA-256 of the tokenizer with its chat template, which suites render messages by."""
-        return rendering_digest(self.tokenizer)
-
-    @cached_property
-    def cells(self) -> CellStore:
-        """Finished cells of all comparisons in this state folder."""
-        return CellStore(self.state.comparison, self.record)
-
-    @cached_property
-    def peer_model(self) -> PeerModel:
-        """The dense model on disk, for tools in environments of their own."""
-        return PeerModel(self.loaded, self.state.comparison)
-
-    def close(self) -> None:
-        """Release the model and everything that depends on it."""
-        copy: Any = self.__dict__.pop("peer_model", None)
-        if copy is not None:
-            copy.close()
-        super().close()
+    def count(self, splits: "Splits") -> int:
+        """See the protocol."""
+        return count_looks(self.state, splits.sealed.digest, splits.whole, splits.number)

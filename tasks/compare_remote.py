@@ -8,17 +8,17 @@ with the answer, for workers on other machines.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoprune.bench.bench import Bench
+from autoprune.comparison.cell_keys import cell_key
+from autoprune.comparison.measure_cells import cell_measured, is_kept, keep_cell, note_look
 from autoprune.comparison.plan import Cell
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.numerics import computed_by
 from autoprune.progress import silent
-from tasks.compare import cell_measured
 from tasks.compare_bench import CompareBench
-from tasks.compare_cells import cell_key, is_kept, keep_cell, note_look
 from tasks.shared import common_config
 from tasks.state import State
-from tasks.workbench import Workbench
 
 # Purpose named in a config; the config of a search names none.
 COMPARISON = "comparison"
@@ -64,7 +64,7 @@ def text_draws(bench: CompareBench) -> dict[str, list[str]]:
     return {name: facts.get("draw_digests", []) for name, facts in bench.texts.items()}
 
 
-def require_same_work(bench: Workbench, config: Mapping[str, Any]) -> None:
+def require_same_work(bench: Bench, config: Mapping[str, Any]) -> None:
     """Check that a worker uses the same versions and windows as the comparison or search.
 
     Raises:
@@ -96,7 +96,8 @@ def remote_cell(bench: CompareBench, title: str, cell: dict[str, Any]) -> dict[s
     """Measure a cell on a worker.
 
     Returns:
-        What :func:`tasks.compare.cell_measured` returns, plus the whole ``record``.
+        What :func:`~autoprune.comparison.measure_cells.cell_measured` returns, plus the whole
+        ``record``.
     """
     found = cell_measured(bench, Cell.from_json(cell))
     record = bench.records.pop(found["id"])
@@ -131,7 +132,7 @@ def take_cell(bench: CompareBench, cell: Cell, answer: dict[str, Any]) -> dict[s
         answer: What :func:`remote_cell` returned.
 
     Returns:
-        What :func:`tasks.compare.cell_measured` returns.
+        What :func:`autoprune.comparison.measure_cells.cell_measured` returns.
     """
     found = dict(answer)
     record = bench.records[found["id"]] = found.pop("record")

@@ -1,13 +1,16 @@
 """Tasks that measure the workbench's model as it is, by windows or by suites."""
 
-import dataclasses
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from autoprune.errors import UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.evaluation.suites import build_suite, build_suites, check_suite, computed_with
+from autoprune.evaluation.suites import (
+    build_suite,
+    check_suite,
+    computed_with,
+    suite_requests,
+    suite_rows,
+)
 from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.evaluation.suites.rows import PASSING
@@ -22,7 +25,6 @@ from tasks.sealed_looks import Looks
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
-    from autoprune.evaluation.suites import Suite
     from autoprune.text.seen_text import SeenText
 
 
@@ -60,17 +62,9 @@ def check_suites(
     Raises:
         UsageError: If a suite or a setting is unknown or not allowed.
     """
-    defaults = {suite: as_tuples(values) for suite, values in settings.items()}
     if dense is not None:
-        defaults["lm"] = {"dense": dense, **defaults.get("lm", {})}
-    built = build_suites(text, defaults)
-    names = [suite.name for suite in built]
-    if len(set(names)) < len(names):
-        raise UsageError(f"a suite is named twice in {text!r}; name each once")
-    return [
-        {"name": suite.name, "settings": dataclasses.asdict(suite)}  # type: ignore[call-overload]
-        for suite in built
-    ]
+        settings = settings | {"lm": {"dense": dense, **settings.get("lm", {})}}
+    return suite_requests(text, settings)
 
 
 @step("find models")
@@ -115,9 +109,7 @@ def check_requests(
     """
     resources = _resources(bench, _seen(bench, models, references), overlap)
     for suite in suites:
-        check_suite(
-            build_suite(suite["name"], **as_tuples(suite["settings"])), bench.loaded, resources
-        )
+        check_suite(build_suite(suite["name"], **suite["settings"]), bench.loaded, resources)
 
 
 @step("suite", "{name} of {model}")
@@ -151,7 +143,7 @@ def measure_suite(
     # By content: a file that was changed since gives other figures.
     read = digests_of_files(settings), None if seen is None else seen.digest
     measured = [bench.loaded.source.digest, rendering_digest(bench.tokenizer), bench.dtype]
-    versions = computed_by(), computed_with(build_suite(name, **as_tuples(settings)))
+    versions = computed_by(), computed_with(build_suite(name, **settings))
     asked = [*measured, *versions, name, settings, models, overlap, *read]
     file = part_file(bench.state, run, asked)
     kept = read_part(file)
@@ -166,7 +158,8 @@ def measure_suite(
         made: list[Any] = known["made"]
         return made
 
-    rows = suite_rows(bench, name, settings, seen, overlap, looks, keep=keep)
+    resources = _resources(bench, seen, overlap, look=looks.note, keep=keep)
+    rows = suite_rows(bench.loaded, name, settings, resources, bench.report)
     sets = {text: known.to_json() for text, known in looks.sets.items()}
     done = {"rows": rows, "looks": looks.counts, "sealed_sets": sets}
     if not any(row["details"].get(PASSING) for row in rows):
@@ -174,32 +167,10 @@ def measure_suite(
     return done
 
 
-def suite_rows(
-    bench: Workbench,
-    name: str,
-    settings: dict[str, Any],
-    seen: "SeenText | None",
-    overlap: Any,
-    looks: Looks,
-    **further: Any,
-) -> list[dict[str, Any]]:
-    """JSON form of the rows of one suite for the workbench's model as it is.
-
-    Args:
-        bench: This and the following arguments are as in :func:`measure_suite`.
-        further: What else the suite may use, see :class:`Resources`.
-    """
-    suite: Suite = build_suite(name, **as_tuples(settings))
-    resources = _resources(bench, seen, overlap)
-    resources = dataclasses.replace(resources, look=looks.note, **further)
-    rows = suite.run(bench.loaded, report=bench.report, resources=resources)
-    # Pass through JSON at once, so that a row compares equal to one read from a file.
-    found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))
-    return found
-
-
-def _resources(bench: Workbench, seen: "SeenText | None", overlap: Any) -> Resources:
-    return Resources(bench.store, seen, overlap, code=DockerCode(bench.state.inputs))
+def _resources(
+    bench: Workbench, seen: "SeenText | None", overlap: Any, **further: Any
+) -> Resources:
+    return Resources(bench.store, seen, overlap, code=DockerCode(bench.state.inputs), **further)
 
 
 def _seen(bench: Workbench, models: list[str], references: list[str]) -> "SeenText | None":
@@ -208,8 +179,3 @@ def _seen(bench: Workbench, models: list[str], references: list[str]) -> "SeenTe
         further = referenced_text(references, bench.store, bench.tokenizer)
         seen = further if seen is None else seen | further
     return seen
-
-
-def as_tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a suite with JSON lists turned into tuples, as a suite has them."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

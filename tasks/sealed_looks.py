@@ -52,7 +52,7 @@ def record_look(
             look |= {"kind": kind, "date": datetime.now(UTC).isoformat(timespec="seconds")}
             look |= {"command": command} if command and command != run else {}
             if splits is not None:
-                look |= {"number": number, "corpus": name_of(splits)}
+                look |= {"number": number, "corpus": splits.corpus}
             ledger.append([*_listing(ledger.lines, splits), look])
         return len(_runs([*ledger.lines, look], text, whole, number))
 
@@ -105,7 +105,7 @@ def standing(state: State, splits: "Splits", command: str | None = None) -> Seal
     }
     return SealedSet(
         number=number,
-        corpus=name_of(splits),
+        corpus=splits.corpus,
         digest=text,
         earlier=len(same),
         whole=len(at_whole),
@@ -144,11 +144,6 @@ def sets_on_record(state: State) -> list[dict[str, Any]]:
         date = line.get("date")
         entry["first"], entry["last"] = entry["first"] or date, date or entry["last"]
     return sorted(found.values(), key=lambda entry: entry["last"] or "", reverse=True)
-
-
-def name_of(splits: "Splits") -> str:
-    """Name of the text that was split."""
-    return splits.sealed.name.rpartition("/")[0] or splits.sealed.name
 
 
 class Looks:
@@ -210,7 +205,7 @@ def _listing(lines: Iterable[Line], splits: "Splits | None") -> list[Line]:
     """The line that lists a set's documents, unless the ledger has it already."""
     if splits is None or any(line.get("set") == splits.sealed.digest for line in lines):
         return []
-    about = {"number": splits.number, "corpus": name_of(splits), "whole": splits.whole}
+    about = {"number": splits.number, "corpus": splits.corpus, "whole": splits.whole}
     return [{"set": splits.sealed.digest, **about, "documents": list(splits.sealed_documents)}]
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UsageError
@@ -13,6 +13,9 @@ from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
 from tasks.switches import DEVICE_VARIABLE
 from tasks.workbench import Workbench
+
+if TYPE_CHECKING:
+    from tasks.compare_bench import CompareBench
 
 
 class SharedStore(Store):
@@ -101,7 +104,7 @@ def open_store(state: State, shared: str | None) -> Store:
     return SharedStore(state.root / "shared" / digest_json(shared)[:16], shared)
 
 
-def common_config(bench: Workbench, shared: str | None) -> dict[str, Any]:
+def common_config(bench: "Workbench | CompareBench", shared: str | None) -> dict[str, Any]:
     """What other processes need to open a workbench like this one, as plain JSON.
 
     Args:

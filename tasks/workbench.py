@@ -5,7 +5,7 @@ Only one run of a machine has a bench open at a time, as all would spin on the s
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from autoprune.bench.bench import Bench
 from autoprune.bench.calibration import Calibration, DocumentDraws
@@ -18,6 +18,9 @@ from autoprune.store import Store
 from tasks.in_use import reading_caches
 from tasks.state import State
 from tasks.turns import turn
+
+if TYPE_CHECKING:
+    from tasks.compare_bench import CompareBench
 
 
 class Workbench(Bench):
@@ -57,7 +60,7 @@ class Workbench(Bench):
         self.state = state
 
 
-Opened = TypeVar("Opened", bound=Workbench)
+Opened = TypeVar("Opened", bound="Workbench | CompareBench")
 
 
 @contextmanager

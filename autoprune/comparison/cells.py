@@ -29,6 +29,7 @@ class CellStore:
 
     def __init__(self, root: Path, record: Path | None = None) -> None:
         self.root = root
+        self.record = record
         self.places = [root] if record is None else [root, record]
 
     def paths(self, key: Mapping[str, Any]) -> list[Path]:

@@ -9,11 +9,14 @@ the model or the text.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoprune.comparison.cells import read_cell
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.storage import write_json
+
+if TYPE_CHECKING:
+    from autoprune.comparison.bench import ComparisonBench
 
 FILE = "record.json"
 FORMAT = "autoprune comparison"
@@ -37,6 +40,29 @@ SAME = (
 )
 # Fields that may differ between runs without affecting any figure.
 _PASSING = ("date", "seconds", "sealed_touches", "sealed_set", "machine", "commit", "versions")
+
+
+def body_of(bench: "ComparisonBench", outline: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the tables are made of; a comparison with a record writes it first.
+
+    Args:
+        bench: The comparison's bench, which holds the records of its cells.
+        outline: ``model``, ``command``, ``tune``, ``baselines``, ``protocol``, and the ids of the
+            records by cell, see :meth:`autoprune.comparison.run.ComparisonRun.outline`.
+
+    Returns:
+        See :func:`autoprune.comparison.result.gather`.
+    """
+    looks = bench.looks.count(bench.splits)
+    whole = {**outline, "protocol": outline["protocol"] | {"sealed_touches": looks}}
+    if bench.record is not None:
+        # Read back, so that anyone who has the record can make the same tables.
+        write_record(bench.record, _with_places(bench, whole))
+        return read_record(bench.record)
+    return whole | {
+        "dense": bench.records[whole["dense"]],
+        "cells": [cell | {"record": bench.records[cell["id"]]} for cell in whole["cells"]],
+    }
 
 
 def write_record(folder: Path, outline: Mapping[str, Any]) -> None:
@@ -111,6 +137,22 @@ def require_record(folder: Path) -> None:
         raise UsageError(
             f"{folder} holds no {FILE}; name a folder that `autoprune compare --record` wrote"
         )
+
+
+def _with_places(bench: "ComparisonBench", outline: dict[str, Any]) -> dict[str, Any]:
+    """The outline of a comparison with the place of each cell instead of its record."""
+
+    def place(identity: str) -> dict[str, Any]:
+        record = bench.records[identity]
+        if identity not in bench.kept:
+            return {"failed": record}
+        failed = {n: s for n, s in record.get("suites", {}).items() if "reason" in s}
+        return {"kept": bench.kept[identity] | failed}
+
+    return outline | {
+        "dense": place(outline["dense"]),
+        **{part: [c | place(c["id"]) for c in outline[part]] for part in ("cells", "trials")},
+    }
 
 
 def _record(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:

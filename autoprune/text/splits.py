@@ -58,6 +58,11 @@ class Splits:
     number: int = 0
     sealed_documents: tuple[str, ...] = ()
 
+    @property
+    def corpus(self) -> str:
+        """Name of the text that was split."""
+        return self.sealed.name.rpartition("/")[0] or self.sealed.name
+
 
 def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) -> Splits:
     """Draw the three parts by document and check them for shared text.

@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from autoprune.comparison.draws import too_common
+from autoprune.comparison.suites import own_distance, suite_defaults
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
 from flows.compare.params import CompareParams
@@ -23,7 +24,6 @@ from tasks.compare_bench import CompareBench
 from tasks.compare_mirror import mirror_comparison, mirrored_comparison
 from tasks.compare_page import show_comparison
 from tasks.compare_remote import comparison_config
-from tasks.compare_suites import own_distance, suite_defaults
 from tasks.evaluate import check_suites
 from tasks.shared import open_store
 from tasks.state import State, model_slug
@@ -50,7 +50,7 @@ def _compared(params: CompareParams) -> dict[str, Any]:
     if params.out is not None:
         check_output(params.out, params.model, overwrite=params.overwrite)
     request = check_comparison(
-        params.method_texts(), params.statistics, *params.budgets(), params.baseline,
+        params.method_texts(), params.statistics, *params.budgets(), params.baseline or (),
         list(params.texts()), params.units(),
     )  # fmt: skip
     number = split_number(params.text_split)
@@ -81,16 +81,14 @@ def _compared(params: CompareParams) -> dict[str, Any]:
     folder = Path(params.out or state.comparison / params.folder_name()).absolute()
     with opened(bench):
         console.screen().mute(console.INNER_STAGES | {"statistics", "pruning", "cells"})
-        protocol = prepare_comparison(
-            bench, request["methods"], request["targets"], params.draw_count()
-        )
-        run = Run(bench, request, params.draw_count(), params.trials())
+        protocol = prepare_comparison(bench, request)
+        run = Run(bench, request, params.trials())
         _warn(protocol)
         outline = {
             "model": params.model,
             "command": params.command(),
             "tune": params.trials(),
-            "baselines": request["baselines"],
+            "baselines": list(request.baselines),
             "protocol": protocol,
         }
         place = (params.runner, params.workers, params.runner_address)
@@ -144,14 +142,8 @@ class _Table:
 
     def write(self) -> dict[str, Any]:
         """Write the files."""
-        run = self.run
-        body = {
-            "dense": run.dense,
-            "planned": len(run.plan),
-            "cells": run.finished(),
-            "trials": run.tried(),
-        }
-        return write_comparison(run.bench, str(self.folder), self.outline | body)
+        outline = self.outline | self.run.outline()
+        return write_comparison(self.run.bench, str(self.folder), outline)
 
     def mirror(self, status: str) -> str | None:
         """Bring MLflow up to date with the files; report an unreachable store once."""

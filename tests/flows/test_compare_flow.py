@@ -1,4 +1,4 @@
-"""``autoprune compare`` on a tiny random Llama: nothing twice, exact zeros, clear refusals."""
+"""``autoprune compare`` on a tiny random Llama: what it prints, counts, refuses and leaves."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
 from autoprune.text.wikipedia import sample_articles, sample_file
@@ -21,8 +22,7 @@ from flows.compare.params import CompareParams
 from flows.params import checked
 from flows.terminal import console
 from flows.terminal.options import given
-from tasks import compare as comparing
-from tasks import compare_cells as cells
+from tasks.compare_bench import CompareBench
 from tasks.mirror import tracker_of
 from tasks.state import State
 from tests.support import forked
@@ -36,59 +36,6 @@ from tests.support.small_comparison import LINE, Compared
 def row(result: dict[str, Any], method: str, target: str = "50 %") -> dict[str, Any]:
     (found,) = [r for r in result["rows"] if (r["method"], r["target"]) == (method, target)]
     return dict(found)
-
-
-def test_no_cell_is_measured_twice_and_a_new_method_costs_only_itself(compared: Compared) -> None:
-    first = compared("wanda,wanda+mrp")
-    assert (first["measured"], first["cached"]) == (5, 0)
-    again = compared("wanda,wanda+mrp")
-    assert (again["measured"], again["cached"]) == (0, 5)
-    assert again["rows"] == first["rows"]
-    more = compared("ria,wanda,wanda+mrp")
-    assert (more["measured"], more["cached"]) == (2, 5)
-    assert row(more, "wanda+mrp")["perplexity"] == row(first, "wanda+mrp")["perplexity"]
-    # A third draw adds its own cells and leaves the others alone.
-    third = compared("wanda", draws=3)
-    assert (third["measured"], third["cached"]) == (1, 3)
-    # Other sealed windows are another measurement.
-    other = compared("wanda", sealed_windows=5)
-    assert other["cached"] == 0
-    assert (first["protocol"]["sealed_touches"], third["protocol"]["sealed_touches"]) == (5, 8)
-
-
-def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
-    compared: Compared, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Nine words end every document, after one that it has alone: eight are shared, ten are not.
-    planted = tmp_path / "planted.txt"
-    documents = enumerate(text_file.read_text().split("\n\n"))
-    planted.write_text("\n\n".join(f"{text} {n} k l m n o p q r s" for n, text in documents))
-    small = {"draws": 1, "methods": "wanda", "corpus": str(planted)}
-
-    first = compared(**small)
-    pairs = first["protocol"]["overlap"]
-    assert [(pair["first"], pair["second"]) for pair in pairs if pair["words"] == 8] == [
-        ("calibration", "selection"), ("calibration", "sealed"), ("selection", "sealed"),
-    ]  # fmt: skip
-    assert {pair["words"] for pair in pairs if pair["shared"]} == {8}
-    assert all(pair["shared"] == pair["checked"] > 0 for pair in pairs if pair["words"] == 8)
-
-    half = compared(**small, dtype="bfloat16")
-    assert (half["measured"], half["cached"]) == (2, 0)
-    assert [r["protocol"]["dtype"] for r in (first, half)] == ["float32", "bfloat16"]
-    assert half["folder"] != first["folder"]
-    assert row(half, "wanda")["perplexity"] != row(first, "wanda")["perplexity"]
-    assert ("numbers", "bfloat16 on cpu") in [
-        (name, text.partition(",")[0]) for name, text in half["protocol_lines"]
-    ]
-    for module in (comparing, cells):
-        monkeypatch.setattr(module, "computed_by", lambda: {"transformers": "another"})
-    assert compared(**small)["cached"] == 0
-    heard: list[str] = []
-    monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
-    crowded = compared(**small | {"calibration_windows": 200, "draws": 2})
-    shown = "any two draws share 82 % of their windows on average"
-    assert shown in "".join(heard) and shown in dict(crowded["protocol_lines"])["draws"]
 
 
 def test_the_record_holds_the_line_that_repeats_it() -> None:
@@ -105,6 +52,20 @@ def test_the_record_holds_the_line_that_repeats_it() -> None:
     assert with_peer.command() == "autoprune compare m --peer PYTHON"
 
 
+def test_another_type_has_a_folder_of_its_own_and_common_draws_are_warned_of(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"draws": 1, "methods": "magnitude"}
+    half = compared(**small, dtype="bfloat16")
+    assert half["protocol"]["dtype"] == "bfloat16"
+    heard: list[str] = []
+    monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
+    crowded = compared(**small | {"calibration_windows": 200, "draws": 2})
+    assert half["folder"] != crowded["folder"]
+    shown = "any two draws share 87 % of their windows on average"
+    assert shown in "".join(heard) and shown in dict(crowded["protocol_lines"])["draws"]
+
+
 def test_all_commands_count_looks_in_one_ledger(compared: Compared, cli: CommandLine) -> None:
     def evaluated(words: str = "--part sealed --measured-windows 3") -> list[int]:
         line = f"evaluate MODEL --corpus TEXT --seqlen 32 {words}"
@@ -117,61 +78,6 @@ def test_all_commands_count_looks_in_one_ledger(compared: Compared, cli: Command
     # The whole text is a look at its sealed part, and says so to whoever compares next.
     assert evaluated("--part all --measured-windows 3") == [5]
     assert compared(draws=1)["protocol"]["sealed_touches"] == 5
-
-
-def test_figures_do_not_depend_on_what_else_is_compared(
-    compared: Compared, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    methods = "magnitude,gblm,sparsegpt,wanda+sdsa+mrp,wanda+sequential,wanda+owl,random"
-    together = compared(methods)
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "fresh"))
-    for method in ("sparsegpt", "wanda+sdsa+mrp", "wanda+sequential", "wanda+owl", "random"):
-        alone = row(compared(method), method)
-        assert alone["perplexity"] == row(together, method)["perplexity"]
-        assert alone["selection"] == row(together, method)["selection"]
-    # Nothing of a magnitude mask depends on the draw; a random mask does.
-    assert row(together, "magnitude")["deviation"] == 0
-    assert row(together, "random")["deviation"] > 0
-    assert row(together, "wanda+owl")["deviation"] > 0
-
-
-def test_zeros_are_exact_for_shares_and_patterns(compared: Compared) -> None:
-    methods = "wanda,wanda+ramp,wanda+mrp,sparsegpt,wanda+sequential"
-    result = compared(methods, sparsity=[0.333, 0.7], pattern=["2:4", "1:4"], draws=1)
-    total = result["protocol"]["prunable"]
-    for found in result["rows"]:
-        if found["pattern"] == "unstructured" or found["status"] == "ok":
-            assert found["zeros"] == round(found["sparsity"] * total)
-        else:
-            assert found["method"] == "wanda+ramp" and "fixes the zeros" in found["reason"]
-    assert {found["status"] for found in result["rows"]} == {"ok", "unavailable"}
-
-
-def test_tuning_never_sees_the_seal_and_counts_its_trials(compared: Compared) -> None:
-    result = compared("wanda,wanda+ramp,wanda+sdsa", draws=1, tune=3)
-    # Dense, three methods; three trials each for the two strengths.
-    assert result["measured"] == 4 + 6
-    assert result["protocol"]["sealed_touches"] == 4
-    assert {one["method"]: one["trials"] for one in result["rows"]} == {
-        "wanda": 0, "wanda+ramp": 3, "wanda+sdsa": 3,
-    }  # fmt: skip
-    own = row(result, "wanda+ramp")
-    fixed = compared(own["measured_as"], draws=1)
-    assert fixed["measured"] == 0
-    assert fixed["rows"][0]["perplexity"] == own["perplexity"]
-
-
-def test_draws_differ_and_a_damaged_cell_is_named(compared: Compared, home: Path) -> None:
-    result = compared("wanda", draws=3)
-    assert len(set(result["protocol"]["draw_digests"])) == 3
-    (first, *_) = sorted((home / "comparison" / "cells").glob("*/*.json"))
-    body = json.loads(first.read_text())
-    body["record"]["zeros"] += 1
-    first.write_text(json.dumps(body))
-    again = compared("wanda", draws=3)
-    assert again["cached"] == 3
-    text = json.dumps(again["rows"]) + json.dumps(again["overview"])
-    assert "is damaged" in text or again["dense_perplexity"] is None
 
 
 def test_the_command_prints_the_table_and_writes_every_form(
@@ -224,16 +130,6 @@ def test_bad_input_is_refused_before_anything_is_measured(
     assert not (home / "comparison").exists()
 
 
-def test_the_seed_reaches_what_is_drawn_at_random(compared: Compared) -> None:
-    found = {
-        seed: row(compared("random", draws=1, seed=seed), "random")["perplexity"] for seed in (0, 1)
-    }
-    assert found[0] != found[1]
-    # Seed 0 is that of earlier versions: its figures are found, not measured again.
-    again = compared("random", draws=1)
-    assert again["measured"] == 0 and row(again, "random")["perplexity"] == found[0]
-
-
 def test_a_comparison_without_a_figure_ends_with_code_3(cli: CommandLine) -> None:
     record = cli.record(f"{LINE} --methods llm-compressor:wanda --sparsity 0.5 --draws 1", code=3)
     assert record["recommendation"] and not record["recommendation"][0]["method"]
@@ -277,7 +173,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
 def test_an_interrupt_leaves_a_table_of_what_is_finished(
     compared: Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, real = tmp_path / "out", cells._prune
+    out, real = tmp_path / "out", CompareBench.prune_by
 
     def stopped_after(finished: int) -> dict[str, Any]:
         seen: list[Any] = []
@@ -288,7 +184,7 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
                 raise KeyboardInterrupt
             return real(*args)
 
-        monkeypatch.setattr(cells, "_prune", interrupted)
+        monkeypatch.setattr(CompareBench, "prune_by", interrupted)
         with pytest.raises(KeyboardInterrupt):
             compared("wanda,ria,wanda+mrp", draws=1, out=str(out))
         kept: dict[str, Any] = json.loads((out / "comparison.json").read_text())
@@ -303,13 +199,49 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
     place = [found.experiment_id for found in client.search_experiments()]
     (cut,) = client.search_runs(place, "tags.`autoprune.kind` = 'comparison'")
     assert cut.info.status == "KILLED" and cut.data.metrics["cells_finished_total"] == 2
-    monkeypatch.setattr(cells, "_prune", real)
+    monkeypatch.setattr(CompareBench, "prune_by", real)
     result = compared("wanda,ria,wanda+mrp", draws=1, out=str(out))
     assert (result["measured"], result["cached"]) == (1, 3)
     assert result["mlflow_run"] == cut.info.run_id
     assert client.get_run(cut.info.run_id).info.status == "FINISHED"
     children = children_of(client, cut.info.run_id)
     assert [child.data.metrics["draws_total"] for child in children] == [1] * 3
+
+
+def test_suites_are_of_the_compared_text_unless_they_name_another(compared: Compared) -> None:
+    first = compared("wanda", suite="lm", draws=1)
+    (found,) = first["rows"][0]["measures"]
+    assert (found["column"], found["items"]) == ("KL to dense", 4)
+    again = compared("wanda", suite="lm", draws=1)
+    assert (again["measured"], again["rows"]) == (0, first["rows"])
+
+
+@pytest.mark.parametrize(
+    ("timed", "shown"),
+    [
+        ({"suite": "cost:batches=1,prompt=8,new=2,repeats=1"}, "workers of dask would share it"),
+        ({"faster": [1.2, 1.5]}, r"faster 1.2,1.5 is timed .* workers of dask"),
+    ],
+)
+def test_nothing_is_timed_beside_workers(timed: dict[str, Any], shown: str) -> None:
+    with pytest.raises(ValidationError, match=shown):
+        CompareParams.model_validate({**timed, "runner": "dask", "workers": 2})
+
+
+def test_options_that_came_later_leave_names_of_folders_alone() -> None:
+    plain = CompareParams(model="m", methods="wanda")
+    later = {"baseline", "suite", "precision", "record", "calibration_text"}
+    assert not later & plain.settings().keys()
+    for change in ({"baseline": ["dense"]}, {"suite": "lm"}, {"precision": "float32"}):
+        other = CompareParams(model="m", methods="wanda", **change)
+        assert other.folder_name() != plain.folder_name()
+    assert CompareParams(model="m", methods="wanda", record="r").folder_name() == (
+        plain.folder_name()
+    )
+    exact = CompareParams(model="m", precision="float32")
+    assert "--precision float32" in exact.command() and "--precision" not in plain.command()
+    line = CompareParams(model="m", baseline=["a+b", "dense"]).command()
+    assert line == "autoprune compare m --baseline a+b --baseline dense"
 
 
 def test_a_missing_peer_is_a_row_with_the_install_command(compared: Compared) -> None:

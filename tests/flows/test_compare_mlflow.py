@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from autoprune.comparison.writing import FILES
 from flows.compare import run as running
-from tasks import compare_cells as cells
+from tasks.compare_bench import CompareBench
 from tasks.mirror import tracker_of
 from tasks.state import PAGE_VARIABLE, State
 from tests.support.command_line import CommandLine
@@ -96,7 +96,7 @@ def test_the_same_comparison_is_the_same_run_and_children_are_left_alone(
 def test_a_long_comparison_shows_its_table_while_it_runs(
     compared: Compared, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, out, seen = cells._prune, tmp_path / "out", []
+    real, out, seen = CompareBench.prune_by, tmp_path / "out", []
 
     def watching(*args: Any) -> Any:
         place = [e.experiment_id for e in client.search_experiments()]
@@ -107,7 +107,7 @@ def test_a_long_comparison_shows_its_table_while_it_runs(
         return real(*args)
 
     monkeypatch.setattr(running, "TABLE_SECONDS", 0.0)
-    monkeypatch.setattr(cells, "_prune", watching)
+    monkeypatch.setattr(CompareBench, "prune_by", watching)
     done = compared("wanda,ria", out=str(out))
     assert seen == [(number, ["RUNNING"]) for number in range(4)]
     run = client.get_run(done["mlflow_run"])

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file, save_file
 
-from autoprune import numerics
-from autoprune.errors import UsageError
 from autoprune.evaluation.perplexity import perplexity_of
 from autoprune.models.reference import DEMO_MODEL
 from tests.support.command_line import CommandLine
@@ -101,70 +98,6 @@ def test_every_number_can_be_made_again_from_the_record_and_the_record_by_its_co
     result = compared(record=str(record), out=str(tmp_path / "second"))
     assert result["measured"] == 0
     assert files(record) == before and files(tmp_path / "second") == tables
-
-
-def test_half_the_cells_from_elsewhere_and_half_from_here_are_one_table(
-    compared: Compared, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = compared(out=str(tmp_path / "whole"))
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "there"))
-    part = tmp_path / "part"
-    half = compared(methods="wanda,ria", record=str(part))
-    assert 0 < half["measured"] < whole["measured"]
-
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "here"))
-    moved = shutil.copytree(part, tmp_path / "moved")
-    # As after a kill before the first table: the cells are there, what names them is not.
-    (moved / "record.json").unlink()
-    rest = compared(record=str(moved), out=str(tmp_path / "rest"))
-    assert rest["cached"] >= half["measured"]
-    assert rest["measured"] == whole["measured"] - half["measured"]
-    assert (tmp_path / "rest" / "comparison.tex").read_bytes() == (
-        tmp_path / "whole" / "comparison.tex"
-    ).read_bytes()
-    assert [untimed(row) for row in rest["rows"]] == [untimed(row) for row in whole["rows"]]
-    # Which of two equals is the cheaper one is a matter of seconds.
-    chosen = [[(r["method"], sorted(r["ties"])) for r in made["recommendation"]]
-              for made in (rest, whole)]  # fmt: skip
-    assert chosen[0] == chosen[1]
-    # What was measured here lies in the record too, for the next machine.
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "third"))
-    last = compared(record=str(moved))
-    assert last["measured"] == 0
-
-
-def untimed(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if k not in ("prune_seconds", "evaluate_seconds")}
-
-
-@pytest.mark.parametrize("change", ["arithmetic", "text", "model"])
-def test_a_cell_of_another_arithmetic_text_or_model_does_not_count(
-    compared: Compared, change: str, tiny_folder: Path, text_file: Path, home: Path,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    record = tmp_path / "r"
-    alone: dict[str, Any] = {"methods": "wanda", "draws": 1, "pattern": None, "tune": 0}
-    compared(record=str(record), **alone)
-    (record / "record.json").rename(tmp_path / "record.json")
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "other"))
-    if change == "arithmetic":
-        monkeypatch.setattr(numerics, "NUMERICS", numerics.NUMERICS + 1)
-    if change == "text":
-        (text := tmp_path / "text.txt").write_text(text_file.read_text().replace("a", "b"))
-        alone["corpus"] = str(text)
-    if change == "model":
-        alone["model"] = str(shutil.copytree(tiny_folder, tmp_path / "model"))
-        (path,) = Path(alone["model"]).glob("*.safetensors")
-        weights = load_file(path)
-        next(iter(weights.values())).mul_(1.5)
-        save_file(weights, path, metadata={"format": "pt"})
-    # The folder's own word on what it holds is refused before anything is measured.
-    (tmp_path / "record.json").rename(record / "record.json")
-    with pytest.raises(UsageError, match="holds the record of another comparison"):
-        compared(record=str(record), **alone)
-    # Nor do its cells count where that word is missing.
-    (record / "record.json").unlink()
-    assert compared(record=str(record), **alone)["cached"] == 0
 
 
 def test_wrong_use_is_refused_at_once(cli: CommandLine) -> None:

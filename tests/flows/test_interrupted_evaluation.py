@@ -24,11 +24,11 @@ def test_finished_suites_are_not_measured_again(
     interrupt = True
     whole = module.suite_rows
 
-    def rows(bench: Any, name: str, *rest: Any, **further: Any) -> Any:
+    def rows(loaded: Any, name: str, *rest: Any, **further: Any) -> Any:
         measured.append(name)
         if name == "reasoning" and interrupt:
             raise KeyboardInterrupt
-        return whole(bench, name, *rest, **further)
+        return whole(loaded, name, *rest, **further)
 
     monkeypatch.setattr(module, "suite_rows", rows)
     with pytest.raises(KeyboardInterrupt):
@@ -56,7 +56,7 @@ def test_suites_of_another_dense_model_or_template_are_measured_again(
     )  # fmt: skip
     measured: list[str] = []
 
-    def rows(bench: Any, name: str, *rest: Any, **further: Any) -> Any:
+    def rows(loaded: Any, name: str, *rest: Any, **further: Any) -> Any:
         measured.append(name)
         if name == "reasoning":
             raise KeyboardInterrupt
@@ -89,12 +89,12 @@ def test_a_failure_of_the_other_model_costs_only_the_suite_that_failed(
     broken = True
     whole = module.suite_rows
 
-    def suite_rows(bench: Any, name: str, *rest: Any, **further: Any) -> Any:
-        is_other = bench.model_ref == other
+    def suite_rows(loaded: Any, name: str, *rest: Any, **further: Any) -> Any:
+        is_other = loaded.source.ref == other
         measured.append((is_other, name))
         if is_other and name == "reasoning" and broken:
             raise RuntimeError("out of memory")
-        return whole(bench, name, *rest, **further)
+        return whole(loaded, name, *rest, **further)
 
     monkeypatch.setattr(module, "suite_rows", suite_rows)
     record = evaluate.fn(params)

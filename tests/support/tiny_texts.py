@@ -1,8 +1,14 @@
 """Tokenizers and texts of which every window is different."""
 
+import json
+from pathlib import Path
+
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
+
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
 
 BEGIN = "<s>"
 PLACES = 1000
@@ -41,3 +47,13 @@ def marks(tokenizer: PreTrainedTokenizerFast, row: list[int]) -> list[tuple[int,
     start = 0 if words[0].startswith("d") else 1
     pairs = zip(words[start::2], words[start + 1 :: 2], strict=False)
     return [(int(document[1:]), int(place[1:])) for document, place in pairs]
+
+
+def sharing_sealed(text: Path, folder: Path) -> Path:
+    """Another text, with one document that is the given text's sealed part."""
+    sealed = split(load_corpus(str(text))).sealed
+    path = folder / "other.jsonl"
+    own = [f"other words {i} stand here, {i + 1} of them or {i * i} more" for i in range(300)]
+    lines = [json.dumps({"text": document}) for document in [sealed.text, *own]]
+    path.write_text("\n".join(lines))
+    return path

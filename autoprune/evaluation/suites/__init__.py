@@ -18,6 +18,8 @@ from autoprune.evaluation.suites.suite import (
     build_suites,
     check_suite,
     computed_with,
+    suite_requests,
+    suite_rows,
 )
 
 # Importing a module registers its suite.
@@ -31,4 +33,6 @@ __all__ = [
     "build_suites",
     "check_suite",
     "computed_with",
+    "suite_requests",
+    "suite_rows",
 ]

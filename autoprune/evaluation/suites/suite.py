@@ -1,6 +1,7 @@
 """The interface of a suite, the registry of suites, and their text form ``NAME:key=value,...``."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -8,7 +9,7 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel
-from autoprune.progress import Report
+from autoprune.progress import Report, silent
 from autoprune.registry import Registry
 from autoprune.textform import parameters, read_settings
 
@@ -77,12 +78,13 @@ def build_suite(text: str, **settings: Any) -> Suite:
 
     Args:
         text: For example ``tasks:names=arc_easy+boolq,limit=100``.
-        settings: Further fields of the suite.
+        settings: Further fields of the suite; lists, as JSON has them, become tuples.
 
     Raises:
         UnknownNameError: If no suite has the name.
         UsageError: If a setting is unknown, not readable or not allowed.
     """
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     name, _, rest = text.strip().partition(":")
     factory = SUITES.get(name)
     if not dataclasses.is_dataclass(factory):
@@ -124,3 +126,41 @@ def build_suites(text: str, defaults: Mapping[str, Mapping[str, Any]] | None = N
         wanted = (defaults or {}).get(name.strip(), {})
         built.append(build_suite(part, **{k: v for k, v in wanted.items() if k not in given}))
     return built
+
+
+def suite_requests(text: str, defaults: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return ``name`` and all ``settings`` of each suite of a list.
+
+    Args:
+        text: As for :func:`build_suites`, like ``defaults``.
+
+    Raises:
+        UsageError: If a suite or a setting is unknown or not allowed, or a suite is named twice.
+    """
+    built: list[Any] = build_suites(text, defaults)
+    names = [suite.name for suite in built]
+    if len(set(names)) < len(names):
+        raise UsageError(f"a suite is named twice in {text!r}; name each once")
+    return [{"name": suite.name, "settings": dataclasses.asdict(suite)} for suite in built]
+
+
+def suite_rows(
+    loaded: LoadedModel,
+    name: str,
+    settings: Mapping[str, Any],
+    resources: Resources = NO_RESOURCES,
+    report: Report = silent,
+) -> list[dict[str, Any]]:
+    """Return the JSON form of the rows of one suite for a model as it is.
+
+    Args:
+        loaded: The model.
+        name: The suite.
+        settings: All settings of the suite.
+        resources: What the suite may use.
+        report: Callback, called with progress.
+    """
+    rows = build_suite(name, **settings).run(loaded, report=report, resources=resources)
+    # Pass through JSON at once, so that a row compares equal to one read from a file.
+    found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))
+    return found

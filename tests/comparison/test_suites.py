@@ -1,47 +1,52 @@
-"""Figures beside the perplexity, and every method that published tables name."""
+"""Figures beside the perplexity, kept like every cell."""
 
-import json
+import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from autoprune.checkpoint.compact import write_compact
+from autoprune.comparison.bench import ComparisonBench
+from autoprune.comparison.recorded_tables import tables_of_record
 from autoprune.comparison.sizes import saved_bytes
+from autoprune.comparison.suites import suite_keys
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.evaluation.suites import cost
+from autoprune.evaluation.suites.cost import CostSuite
+from autoprune.evaluation.suites.reasoning import ReasoningSuite
+from autoprune.evaluation.suites.rows import PASSING, Row
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import products
-from flows.compare.params import CompareParams
-from flows.compare.table import rendered
-from tasks import compare_cells, compare_scheme, compare_suites
-from tests.support.command_line import CommandLine
-from tests.support.small_comparison import Compared
+from tests.support.bench_comparison import Comparisons, measures
+from tests.support.tiny_subject import tiny_subject
 
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
+COST = "cost:batches=1,prompt=8,new=2,repeats=1"
+
+
+Compared = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def compared(compared: Compared) -> Compared:
+def compared(compared: Comparisons) -> Compared:
     return partial(compared, draws=1)
 
 
-def measures(result: dict[str, Any], method: str) -> dict[str, dict[str, Any]]:
-    (row,) = [row for row in result["rows"] if row["method"] == method]
-    return {entry["column"]: entry for entry in row["measures"]}
+def never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("measured again")
 
 
 def test_suites_are_columns_kept_like_every_cell(
-    compared: Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CommandLine
+    compared: Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = compared("wanda,magnitude")
     assert plain["dense_measures"] == [] and not measures(plain, "wanda")
     suites = f"lm,{REASONING}"
-    first = compared("wanda,magnitude", suite=suites, record=str(tmp_path / "r"))
+    first = compared("wanda,magnitude", suite=suites, record=tmp_path / "r")
     # Pruned again, but the losses that were known are found, and are the same.
     for name in ("wanda", "magnitude"):
         found = measures(first, name)
@@ -57,46 +62,43 @@ def test_suites_are_columns_kept_like_every_cell(
     assert head[2:5] == ["against wanda", "KL to dense", "reasoning accuracy"]
     assert lines[0][0] == "dense" and lines[0][3] == "–"
 
-    def never(*_: Any) -> Any:
-        raise AssertionError("measured again")
-
     with monkeypatch.context() as patch:
-        patch.setattr(compare_suites, "suite_rows", never)
-        patch.setattr(compare_suites, "_distance_row", never)
+        patch.setattr(ReasoningSuite, "run", never)
+        patch.setattr(ComparisonBench, "evaluate", never)
         again = compared("wanda,magnitude", suite=suites)
-    assert (again["measured"], again["cached"]) == (0, 3)
-    assert again["rows"] == first["rows"]
+        assert (again["measured"], again["cached"]) == (0, 3)
+        assert again["rows"] == first["rows"]
     # One more suite costs that suite only.
-    real, run = compare_suites.suite_rows, []
+    real, run = ReasoningSuite.run, []
 
-    def counted(bench: Any, name: str, *rest: Any) -> Any:
-        run.append(name)
-        return real(bench, name, *rest)
+    def counted(suite: ReasoningSuite, *given: Any, **named: Any) -> list[Row]:
+        run.append(suite.generators)
+        return real(suite, *given, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(compare_suites, "suite_rows", counted)
-        patch.setattr(compare_suites, "_distance_row", never)
+        patch.setattr(ReasoningSuite, "run", counted)
+        patch.setattr(ComparisonBench, "evaluate", never)
         other = REASONING.replace("digits", "digits+chain")
         compared("wanda", suite=f"lm,{other}")
-    assert run == ["reasoning"] * 2
+    assert run == [("digits", "chain")] * 2
     # From the record alone the same columns.
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
-    printed = cli.record(f"compare --from {tmp_path / 'r'}")
-    assert printed["details"] == json.loads(json.dumps(first["details"]))
+    read_back = tables_of_record(str(tmp_path / "r"), None, None)
+    assert read_back["details"] == first["details"]
 
 
 def test_the_distance_is_that_of_the_pruned_model_on_the_sealed_windows(
     compared: Compared, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[torch.Tensor, dict[str, Any]]] = []
-    real = compare_suites._distance_row
+    real = ComparisonBench.evaluate
 
-    def watching(bench: Any, items: Any) -> dict[str, Any]:
-        weights = [layer.read().clone() for layer in bench.layers]
-        seen.append((bench.part("sealed"), dict(enumerate(weights))))
-        return real(bench, items)
+    def watching(bench: ComparisonBench, part: str, *, kl: bool = False) -> Any:
+        if kl:
+            weights = [layer.read().clone() for layer in bench.layers]
+            seen.append((bench.part(part), dict(enumerate(weights))))
+        return real(bench, part, kl=kl)
 
-    monkeypatch.setattr(compare_suites, "_distance_row", watching)
+    monkeypatch.setattr(ComparisonBench, "evaluate", watching)
     result = compared("wanda", suite="lm")
     ((windows, weights),) = seen
     loaded = load_model(str(tiny_folder))
@@ -109,8 +111,7 @@ def test_the_distance_is_that_of_the_pruned_model_on_the_sealed_windows(
 
 def test_the_suite_cost_gives_columns_beside_the_perplexity(compared: Compared) -> None:
     smaller = "depth:criterion=magnitude,protect=none,patch=none"
-    timed = "cost:batches=1,prompt=8,new=2,repeats=1"
-    found = compared(f"wanda,{smaller}", suite=timed)
+    found = compared(f"wanda,{smaller}", suite=COST)
     dense = {entry["column"]: entry for entry in found["dense_measures"]}
     figures = measures(found, smaller)
     # A machine may tell no peak memory, and a generation may be timed as no longer than its prompt.
@@ -127,24 +128,26 @@ def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
     compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(compare_suites, "suite_rows", lambda *_: 1 / 0)
+        patch.setattr(ReasoningSuite, "run", lambda *_, **__: 1 / 0)
         broken = compared("wanda", suite=f"lm,{REASONING}")
     assert broken["rows"][0]["perplexity"] is not None
     assert any("division by zero" in line for line in broken["missing"])
-    row = {"status": "unavailable", "reason": "no network"}
+    lost = Row(
+        "reasoning", "boolq", "acc", None, status="unavailable", reason="no network",
+        details={PASSING: True},
+    )  # fmt: skip
     with monkeypatch.context() as patch:
-        patch.setattr(compare_suites, "suite_rows", lambda *_: [row, row])
+        patch.setattr(ReasoningSuite, "run", lambda *_, **__: [lost, lost])
         offline = compared("wanda", suite=f"lm,{REASONING}")
     assert offline["missing"] == ["wanda at 50 %, reasoning: unavailable: no network"]
     # One row of several is missing: the others are shown, and all are measured again.
     with monkeypatch.context() as patch:
-        real = compare_suites.suite_rows
-        lost = row | {"name": "boolq", "metric": "acc", "details": {"may_pass": True}}
-        patch.setattr(compare_suites, "suite_rows", lambda *a: [*real(*a), lost | {"value": None}])
+        real = ReasoningSuite.run
+        patch.setattr(ReasoningSuite, "run", lambda *a, **k: [*real(*a, **k), lost])
         partly = compared("wanda", suite=f"lm,{REASONING}")
     assert measures(partly, "wanda")["reasoning accuracy"]["value"] is not None
     assert partly["missing"] == ["wanda at 50 %, reasoning acc: unavailable: no network"]
-    assert "KL to dense" in rendered(partly)
+    assert "KL to dense" in partly["details"]["50 %"][0]
     repeated = compared("wanda", suite=f"lm,{REASONING}")
     assert repeated["measured"] == 2
     assert measures(repeated, "wanda")["reasoning accuracy"]["value"] is not None
@@ -154,55 +157,41 @@ def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
 def test_what_was_measured_before_a_suite_was_killed_is_kept(
     compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, run = compare_suites.suite_rows, []
+    def killed(*_: Any, **__: Any) -> Any:
+        # Like Ctrl-C, it is no failure of the suite.
+        raise KeyboardInterrupt
 
-    def killed(bench: Any, name: str, *rest: Any) -> Any:
-        run.append(name)
-        if name == "cost":
-            # Like Ctrl-C, it is no failure of the suite.
-            raise KeyboardInterrupt
-        return real(bench, name, *rest)
-
-    suites = f"{REASONING},cost:batches=1,prompt=8,new=2,repeats=1"
-    monkeypatch.setattr(compare_suites, "suite_rows", killed)
-    with pytest.raises(KeyboardInterrupt):
-        compared("wanda", suite=suites)
+    suites = f"{REASONING},{COST}"
+    with monkeypatch.context() as patch:
+        patch.setattr(CostSuite, "run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compared("wanda", suite=suites)
     # The dense model's losses and its first suite.
-    assert run == ["reasoning", "cost"]
-    monkeypatch.setattr(compare_suites, "suite_rows", real)
-
-    losses = compare_cells._losses
+    losses, reasoning = ComparisonBench.evaluate, ReasoningSuite.run
     measured: list[str] = []
 
-    def counted(bench: Any, cell: Any, *rest: Any) -> Any:
-        measured.append(cell.title)
-        return losses(bench, cell, *rest)
+    def evaluated(bench: ComparisonBench, part: str, *, kl: bool = False) -> Any:
+        measured.append(part)
+        return losses(bench, part, kl=kl)
 
-    monkeypatch.setattr(compare_cells, "_losses", counted)
+    def run(*given: Any, **named: Any) -> list[Row]:
+        measured.append("reasoning")
+        return reasoning(*given, **named)
+
+    monkeypatch.setattr(ComparisonBench, "evaluate", evaluated)
+    monkeypatch.setattr(ReasoningSuite, "run", run)
     whole = compared("wanda", suite=suites)
-    assert measured == ["wanda at 50 %, seed 0"] and whole["failed"] == 0
+    assert measured == ["selection", "sealed", "reasoning"] and whole["failed"] == 0
     assert measures(whole, "wanda")["reasoning accuracy"]["items"] == 3
 
 
-def test_a_scheme_without_chance_removes_the_same_under_every_seed() -> None:
-    one = {"mask_digest": "of seed 0", compare_scheme.UNITS: "blocks 1 and 2"}
-    assert compare_scheme.same_removed(one | {"mask_digest": "of seed 1"}, one)
-    assert not compare_scheme.same_removed(one | {compare_scheme.UNITS: "blocks 1 and 3"}, one)
-    earlier = {"mask_digest": "of seed 0"}
-    assert compare_scheme.same_removed(one, earlier)
-    assert not compare_scheme.same_removed(one | {"mask_digest": "of seed 1"}, earlier)
-
-
-def test_timings_are_measured_again_on_another_machine_and_never_beside_workers(
+def test_timings_are_measured_again_on_another_machine(
     compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timed = "cost:batches=1,prompt=8,new=2,repeats=1"
-    assert compared("magnitude", suite=timed)["measured"] == 2
-    assert compared("magnitude", suite=timed)["measured"] == 0
+    assert compared("magnitude", suite=COST)["measured"] == 2
+    assert compared("magnitude", suite=COST)["measured"] == 0
     monkeypatch.setattr(cost, "hardware", lambda: {"processor": "another", "threads": 64})
-    assert compared("magnitude", suite=timed)["measured"] == 2
-    with pytest.raises(ValidationError, match="workers of dask would share it"):
-        compared("magnitude", suite=timed, runner="dask", workers=2)
+    assert compared("magnitude", suite=COST)["measured"] == 2
 
 
 def test_kept_figures_stand_when_pruning_again_for_a_suite_fails(
@@ -210,7 +199,7 @@ def test_kept_figures_stand_when_pruning_again_for_a_suite_fails(
 ) -> None:
     plain = compared("wanda")
     with monkeypatch.context() as patch:
-        patch.setattr(compare_cells, "_prune", lambda *_: 1 / 0)
+        patch.setattr(ComparisonBench, "prune_by", lambda *_: 1 / 0)
         broken = compared("wanda", suite=REASONING)
     assert broken["rows"][0]["perplexity"] == plain["rows"][0]["perplexity"]
     (line,) = broken["missing"]
@@ -235,7 +224,7 @@ def test_a_suite_is_another_when_a_file_that_it_names_has_changed(
 def test_bytes_are_those_of_the_saved_folder_and_its_compact_form(
     compared: Compared, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    result = compared("magnitude", sparsity=[0.7])
+    result = compared("magnitude", sparsity=(0.7,))
     (row,) = result["rows"]
     loaded = load_model(str(tiny_folder))
     layers = prunable_linears(loaded.model)
@@ -257,40 +246,22 @@ def test_bytes_are_those_of_the_saved_folder_and_its_compact_form(
     assert f"{row['dense_bytes'] / 1e6:.1f} → {row['compact_bytes'] / 1e6:.1f}" in cells
 
 
-def test_float32_figures_are_cells_of_their_own_and_the_protocol_says_so(
-    compared: Compared, home: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_suite_is_another_by_another_dense_model_or_template(
+    tiny_folder: Path, text_file: Path, tmp_path: Path
 ) -> None:
-    def cells() -> list[dict[str, Any]]:
-        files = (home / "comparison" / "cells").glob("*/*.json")
-        return [json.loads(file.read_text())["key"] for file in files]
+    model, dense = (Path(shutil.copytree(tiny_folder, tmp_path / name)) for name in "md")
+    names = ("lm", "reasoning")
 
-    methods = "wanda,wanda+ebft:epochs=1"
-    monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda: True)
-    fast = compared(methods)
-    assert (fast["protocol"]["precision"], fast["protocol"]["products"]) == ("auto", "bfloat16")
-    exact = compared(methods, precision="float32")
-    assert (exact["measured"], exact["cached"]) == (1, 2)
-    assert exact["protocol"]["products"] == "float32" and exact["folder"] != fast["folder"]
-    assert "--precision float32" in exact["command"] and "--precision" not in fast["command"]
-    assert exact["rows"][1]["perplexity"] != fast["rows"][1]["perplexity"]
-    assert any("tuning's products float32" in text for _, text in exact["protocol_lines"])
-    # Where the processor has no bfloat16, auto is float32, and its cell the same.
-    monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda: False)
-    slow = compared(methods)
-    assert slow["measured"] == 0 and slow["protocol"]["products"] == "float32"
-    kept = [(key["method"] or {}).get("solver") for key in cells() if key["products"]]
-    assert kept == ["ebft:epochs=1"] * 2
+    def keys() -> dict[str, Any]:
+        comparisons = Comparisons(model, text_file, tmp_path / "kept")
+        with comparisons.bench(f"lm:dense={dense},reasoning") as bench:
+            return suite_keys(bench, {"method": {}})
 
-
-def test_options_that_came_later_leave_names_of_folders_alone() -> None:
-    plain = CompareParams(model="m", methods="wanda")
-    later = {"baseline", "suite", "precision", "record", "calibration_text"}
-    assert not later & plain.settings().keys()
-    for change in ({"baseline": ["dense"]}, {"suite": "lm"}, {"precision": "float32"}):
-        other = CompareParams(model="m", methods="wanda", **change)
-        assert other.folder_name() != plain.folder_name()
-    assert CompareParams(model="m", methods="wanda", record="r").folder_name() == (
-        plain.folder_name()
-    )
-    line = CompareParams(model="m", baseline=["a+b", "dense"]).command()
-    assert line == "autoprune compare m --baseline a+b --baseline dense"
+    first = keys()
+    assert keys() == first
+    tiny_subject(seed=1).model.save_pretrained(dense)
+    second = keys()
+    assert [second[name] == first[name] for name in names] == [False, True]
+    (model / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
+    third = keys()
+    assert [third[name] == second[name] for name in names] == [False, False]

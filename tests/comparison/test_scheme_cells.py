@@ -7,32 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from transformers import PreTrainedModel
 
+from autoprune.comparison import cell_keys
+from autoprune.comparison.bench import ComparisonBench
+from autoprune.comparison.cell_keys import cell_key, scheme_versions
 from autoprune.comparison.cells import CellStore
+from autoprune.comparison.measure_cells import found_or_measured
 from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import Cell, Target
+from autoprune.comparison.scheme_cells import UNITS, same_removed, shrunk
 from benchmarks.upcycled import upcycled
-from flows.compare.params import CompareParams
-from tasks import compare_cells
-from tasks.compare_bench import CompareBench
-from tasks.compare_cells import cell_key, found_or_measured
-from tasks.compare_scheme import same_removed, scheme_versions, shrunk
-from tasks.state import State
-from tasks.workbench import opened
+from tests.support.bench_comparison import Comparisons
 from tests.support.tiny_subject import save_subject, tiny_place, tiny_subject
 
 SMALL = {"generators": ["digits"], "items": 2, "shots": 0, "new_tokens": 2}
 
 
-def bench_of(folder: Path, model: PreTrainedModel) -> CompareBench:
+def bench_of(folder: Path, model: PreTrainedModel) -> ComparisonBench:
     _, text = tiny_place(folder)
     saved = save_subject(replace(tiny_subject(), model=model), folder / "subject")
-    return CompareBench(
-        str(saved), State.open(folder / "state"), corpus=str(text), samples=4, seqlen=32,
-        counts={"selection": 2, "sealed": 2},
-    )  # fmt: skip
+    return Comparisons(saved, text, folder / "kept").bench(selection_windows=2, sealed_windows=2)
 
 
 def test_only_schemes_whose_figures_changed_have_a_version_in_their_keys() -> None:
@@ -45,7 +40,7 @@ def test_only_schemes_whose_figures_changed_have_a_version_in_their_keys() -> No
 
 def test_what_was_skipped_while_it_was_measured_stands_in_the_cell(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, upcycled(tiny_subject().model, 4, noise=0.5))
-    with opened(bench):
+    with bench:
         skip = Cell(parse_method("skip"), Target(0.25))
         record, known = found_or_measured(bench, skip)
         # Two blocks, two experts of a token, two windows of each part.
@@ -72,7 +67,7 @@ def test_what_was_skipped_while_it_was_measured_stands_in_the_cell(tmp_path: Pat
 
 def test_as_many_other_units_are_not_what_was_removed(tmp_path: Path) -> None:
     bench, found = bench_of(tmp_path, tiny_subject().model), list[dict[str, Any]]()
-    with opened(bench):
+    with bench:
         for score in ("magnitude", "magnitude", "random"):
             method = parse_method(f"width:parts=mlp,fit=false,score={score}")
             with shrunk(bench, Cell(method, Target(0.25))) as record:
@@ -88,24 +83,26 @@ def test_as_many_other_units_are_not_what_was_removed(tmp_path: Path) -> None:
 def test_a_budget_in_speed_is_timed_alone_and_kept_for_this_machine_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ValidationError, match=r"faster 1.2,1.5 is timed .* workers of dask"):
-        CompareParams.model_validate({"faster": [1.2, 1.5], "runner": "dask"})
-    folder, text = tiny_place(tmp_path)
-    counts = {"selection": 2, "sealed": 2}
-    bench = CompareBench(
-        str(folder), State.open(tmp_path / "state"), corpus=str(text), samples=4, seqlen=32,
-        counts=counts,
-    )  # fmt: skip
+    bench = bench_of(tmp_path, tiny_subject().model)
     depth = parse_method("depth:criterion=magnitude,patch=none")
     targets = (Target(1.3, "faster"), Target(0.2, "bytes"), Target(0.25))
 
     def keys() -> list[str]:
         return [json.dumps(cell_key(bench, Cell(depth, target))) for target in targets]
 
-    with opened(bench):
+    with bench:
         here = keys()
-        monkeypatch.setattr(compare_cells, "hardware", lambda: {"processor": "z", "threads": 64})
+        monkeypatch.setattr(cell_keys, "hardware", lambda: {"processor": "z", "threads": 64})
         there = keys()
     assert [a == b for a, b in zip(here, there, strict=True)] == [False, True, True]
     # Cells that were kept before stay valid.
     assert ["machine" in key for key in here] == [True, False, False]
+
+
+def test_a_scheme_without_chance_removes_the_same_under_every_seed() -> None:
+    one = {"mask_digest": "of seed 0", UNITS: "blocks 1 and 2"}
+    assert same_removed(one | {"mask_digest": "of seed 1"}, one)
+    assert not same_removed(one | {UNITS: "blocks 1 and 3"}, one)
+    earlier = {"mask_digest": "of seed 0"}
+    assert same_removed(one, earlier)
+    assert not same_removed(one | {"mask_digest": "of seed 1"}, earlier)

@@ -5,19 +5,24 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.text import SEALED
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.kl import DEFAULT_TOP
-from autoprune.evaluation.suites import SUITES, build_suite, check_suite, computed_with
+from autoprune.evaluation.suites import (
+    SUITES,
+    build_suite,
+    check_suite,
+    computed_with,
+    suite_rows,
+)
 from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import PASSING, RowContext
-from tasks.code_sandbox import DockerCode
-from tasks.compare_bench import CompareBench
-from tasks.evaluate import as_tuples, suite_rows
-from tasks.sealed_looks import Looks
+
+if TYPE_CHECKING:
+    from autoprune.comparison.bench import ComparisonBench
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +64,11 @@ def suite_defaults(
 
 def own_distance(defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """All settings of ``lm`` when the command gives none of its own."""
-    made: Any = build_suite(DISTANCE, **as_tuples(defaults[DISTANCE]))
+    made: Any = build_suite(DISTANCE, **defaults[DISTANCE])
     return dataclasses.asdict(made)
 
 
-def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def suite_keys(bench: "ComparisonBench", key: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Key of each suite's rows for the pruned model that a cell's key names."""
     return {
         suite["name"]: {
@@ -81,31 +86,31 @@ def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, 
     }
 
 
-def check_suite_requests(bench: CompareBench) -> None:
+def check_suite_requests(bench: "ComparisonBench") -> None:
     """Have every suite check its request before anything is measured.
 
     Raises:
         AutopruneError: If a suite refuses, for example a task that does not exist.
     """
-    resources = Resources(bench.store, code=DockerCode(bench.state.inputs))
+    resources = Resources(bench.store, code=bench.code)
     for suite in bench.suites:
-        made = build_suite(suite["name"], **as_tuples(suite["settings"]))
+        made = build_suite(suite["name"], **suite["settings"])
         check_suite(made, bench.loaded, resources)
 
 
-def wants_distance(bench: CompareBench, names: list[str]) -> bool:
+def wants_distance(bench: "ComparisonBench", names: list[str]) -> bool:
     """Whether one of these suites is the distance to the dense model on the own text."""
     return any(_is_distance(bench, suite) for suite in bench.suites if suite["name"] in names)
 
 
-def prepare_suites(bench: CompareBench, names: list[str]) -> None:
+def prepare_suites(bench: "ComparisonBench", names: list[str]) -> None:
     """Prepare what suites need from the dense model, while it is still dense."""
     if wants_distance(bench, names):
         bench.predictions(SEALED)
 
 
 def measure_suites(
-    bench: CompareBench,
+    bench: "ComparisonBench",
     names: list[str],
     look: str,
     distance: tuple[float, ...],
@@ -114,7 +119,7 @@ def measure_suites(
     """Rows of suites for the model as it is; a suite that fails does not affect the others.
 
     Args:
-        bench: The comparison's workbench.
+        bench: The comparison's bench.
         names: Suites to run.
         look: Name under which looks at sealed text are counted.
         distance: To the dense model by window, nats per token, if already measured; else empty.
@@ -128,14 +133,14 @@ def measure_suites(
     return made
 
 
-def _read(bench: CompareBench, suite: dict[str, Any]) -> dict[str, Any]:
+def _read(bench: "ComparisonBench", suite: dict[str, Any]) -> dict[str, Any]:
     """What a suite reads besides its settings: how text is rendered, and what it leaves out."""
     seen = bench.seen_before(suite)
     return {"rendering": bench.rendering} | ({} if seen is None else {"seen": seen.digest})
 
 
 def _computed_with(suite: dict[str, Any]) -> dict[str, Any]:
-    found = computed_with(build_suite(suite["name"], **as_tuples(suite["settings"])))
+    found = computed_with(build_suite(suite["name"], **suite["settings"]))
     return {"computed_with": found} if found else {}
 
 
@@ -145,15 +150,17 @@ def _version(name: str) -> Any:
 
 
 def _measured(
-    bench: CompareBench, suite: dict[str, Any], look: str, distance: tuple[float, ...]
+    bench: "ComparisonBench", suite: dict[str, Any], look: str, distance: tuple[float, ...]
 ) -> dict[str, Any]:
     try:
         if _is_distance(bench, suite):
             found = distance or bench.evaluate(SEALED, kl=True).kl
             return {"rows": [_distance_row(bench, found)]}
-        looks = Looks(bench.state, look, "compare", bench.asked)
+        resources = Resources(
+            bench.store, bench.seen_before(suite), look=bench.looks.noting(look), code=bench.code
+        )
         asked = (suite["name"], suite["settings"])
-        rows = suite_rows(bench, *asked, bench.seen_before(suite), "drop", looks)
+        rows = suite_rows(bench.loaded, *asked, resources, bench.report)
         # Kept only if a second attempt would give the same: some may have lacked the network.
         if all(row["status"] == "unavailable" for row in rows):
             return {"reason": _reasons(rows) or "no rows"}
@@ -173,7 +180,7 @@ def _reasons(rows: list[dict[str, Any]]) -> str:
     return "; ".join(dict.fromkeys(row["reason"] for row in rows))
 
 
-def _is_distance(bench: CompareBench, suite: dict[str, Any]) -> bool:
+def _is_distance(bench: "ComparisonBench", suite: dict[str, Any]) -> bool:
     """Whether ``lm`` asks only for the distance to the dense model on the comparison's own text.
 
     The loss on these windows is already in the table, as perplexity.
@@ -181,7 +188,7 @@ def _is_distance(bench: CompareBench, suite: dict[str, Any]) -> bool:
     return bool(suite == {"name": DISTANCE, "settings": bench.own_distance})
 
 
-def _distance_row(bench: CompareBench, items: tuple[float, ...]) -> dict[str, Any]:
+def _distance_row(bench: "ComparisonBench", items: tuple[float, ...]) -> dict[str, Any]:
     """The row that ``lm`` would give, from predictions that all cells share."""
     model = bench.loaded
     protocol = model_protocol(model) | {

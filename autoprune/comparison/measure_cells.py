@@ -1,58 +1,78 @@
-"""Cells of a comparison: their keys, what is kept of them, and how one is measured."""
+"""Measures the cells of a comparison, each once: what is kept of them is found again."""
 
 import logging
+import time
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.text import SEALED, SELECTION
-from autoprune.comparison.measuring import evaluation_json, plan_of, prune_cell, reads_text
-from autoprune.comparison.peer import peer_version, prune_by_peer
+from autoprune.comparison.cell_keys import cell_key
+from autoprune.comparison.measuring import evaluation_json, prune_cell
+from autoprune.comparison.peer import prune_by_peer
+from autoprune.comparison.scheme_cells import same_removed, shrunk
 from autoprune.comparison.sizes import saved_bytes
-from autoprune.digest import digest_json, windows_digest
-from autoprune.errors import AutopruneError, reason_of
-from autoprune.numerics import computed_by, hardware
-from autoprune.pruning.products import products_type
-from autoprune.schemes import skipped_computations
-from tasks.compare_bench import CompareBench
-from tasks.compare_scheme import same_removed, scheme_versions, shrunk
-from tasks.compare_suites import (
+from autoprune.comparison.suites import (
     is_whole,
     measure_suites,
     prepare_suites,
     suite_keys,
     wants_distance,
 )
-from tasks.provenance import code_commit
-from tasks.sealed_looks import record_look
+from autoprune.digest import digest_json
+from autoprune.errors import AutopruneError, reason_of
+from autoprune.numerics import hardware
+from autoprune.schemes import skipped_computations
 
 if TYPE_CHECKING:
+    from autoprune.comparison.bench import ComparisonBench
     from autoprune.comparison.plan import Cell
 
 log = logging.getLogger(__name__)
 
-# Incremented when a record or its key changes form; what changes figures has its own number,
-# autoprune.numerics.NUMERICS.
-CELL_VERSION = 3
 NOTES_KEPT = 5
+LONGEST_REASON = 300
 
 
-def note_look(bench: CompareBench, key: dict[str, Any], title: str) -> None:
+def cell_measured(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:
+    """Measure one cell, or find it among those measured before; a failing cell never raises.
+
+    Returns:
+        The main figures, and the id under which :attr:`ComparisonBench.records` has the whole
+        record.
+    """
+    started = time.monotonic()
+    cached = False
+    try:
+        record, cached = found_or_measured(bench, cell)
+    except Exception as error:
+        log.info("%s: %s", cell.title, error, exc_info=not isinstance(error, AutopruneError))
+        record = {"status": "unavailable", "reason": _reason(error)}
+    identity = digest_json(cell.to_json())
+    bench.records[identity] = record
+    return {
+        "id": identity,
+        "status": record["status"],
+        "reason": record.get("reason"),
+        "cached": cached,
+        "selection": record.get("selection", {}).get("perplexity"),
+        "sealed": record.get("sealed", {}).get("perplexity"),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def note_look(bench: "ComparisonBench", key: dict[str, Any], title: str) -> None:
     """Count a cell's look at the sealed windows; the same cell counts once."""
     splits = bench.splits
-    record_look(
-        bench.state, splits.sealed.digest, _look(key, title), splits.whole,
-        kind="compare", splits=splits, command=bench.asked,
-    )  # fmt: skip
+    bench.looks.noting(_look(key, title))(splits.sealed.digest, splits.whole, splits)
 
 
 def _look(key: dict[str, Any], title: str) -> str:
     return f"comparison {digest_json(key)[:16]} {title}"
 
 
-def keep_cell(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None:
+def keep_cell(bench: "ComparisonBench", cell: "Cell", record: dict[str, Any]) -> None:
     """Keep a measured cell and its suites, each under its own key."""
     key = cell_key(bench, cell)
     found = dict(record)
@@ -62,13 +82,13 @@ def keep_cell(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None
     _note_places(bench, cell, record)
 
 
-def _keep_suites(bench: CompareBench, key: dict[str, Any], suites: dict[str, Any]) -> None:
+def _keep_suites(bench: "ComparisonBench", key: dict[str, Any], suites: dict[str, Any]) -> None:
     for name, own in suite_keys(bench, key).items():
         if is_whole(suites.get(name, {})):
             bench.cells.keep(own, suites[name])
 
 
-def is_kept(bench: CompareBench, cell: "Cell") -> bool:
+def is_kept(bench: "ComparisonBench", cell: "Cell") -> bool:
     """Whether no part of a cell still needs measuring."""
     keys = [cell_key(bench, cell)]
     if cell.sealed:
@@ -76,7 +96,7 @@ def is_kept(bench: CompareBench, cell: "Cell") -> bool:
     return all(bench.cells.has(key) for key in keys)
 
 
-def found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any], bool]:
+def found_or_measured(bench: "ComparisonBench", cell: "Cell") -> tuple[dict[str, Any], bool]:
     """A cell's record, kept or measured now, and whether all of it had been kept."""
     key = cell_key(bench, cell)
     known = bench.cells.find(key)
@@ -101,7 +121,7 @@ def found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any]
     return whole, known is not None and not missing
 
 
-def _note_places(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None:
+def _note_places(bench: "ComparisonBench", cell: "Cell", record: dict[str, Any]) -> None:
     key = cell_key(bench, cell)
     places = {"": digest_json(key)}
     for name, own in suite_keys(bench, key).items():
@@ -110,56 +130,8 @@ def _note_places(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> N
     bench.kept[digest_json(cell.to_json())] = places
 
 
-def products_of(bench: CompareBench) -> str:
-    """Type of the matrix products of block tuning on this machine."""
-    model = bench.loaded.model
-    found = products_type(model.device, model.dtype, bench.precision)
-    return str(found).removeprefix("torch.")
-
-
-def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
-    """Everything that decides a cell's figures.
-
-    Raises:
-        AutopruneError: If the cell cannot be measured at all.
-    """
-    draw = seed = peer = None
-    # How much a scheme removes to reach a speed is timed, and is another share elsewhere.
-    timed = {"machine": hardware()} if cell.target is not None and cell.target.timed else {}
-    if cell.method is not None and cell.target is not None:
-        if cell.method.scheme:
-            _ = cell.target.budget
-        elif cell.method.peer is None:
-            plan_of(cell.method, cell.target, bench.chance(cell))
-        else:
-            peer = peer_version(bench.peers.get(cell.method.peer))
-        if reads_text(cell.method):
-            draw = windows_digest(bench.drawn_windows(bench.draw_of(cell)))
-        seed = bench.chance(cell) if cell.method.stochastic else None
-    return {
-        "kind": "comparison cell",
-        "version": CELL_VERSION,
-        **computed_by(),
-        **scheme_versions(cell.method),
-        "model": bench.loaded.source.digest,
-        "dtype": str(bench.loaded.model.dtype),
-        "device": bench.loaded.model.device.type,
-        # The draw's windows stand for its calibration text.
-        "method": None if cell.method is None else replace(cell.method, calibration="").to_json(),
-        "target": None if cell.target is None else cell.target.to_json(),
-        "peer": peer,
-        # For tuning only: nothing else is rounded, whatever the processor supports.
-        "products": products_of(bench) if cell.method is not None and cell.method.tunes else None,
-        "draw": draw,
-        "seed": seed,
-        "selection": bench.digest("selection"),
-        "sealed": bench.digest("sealed") if cell.sealed else None,
-        **timed,
-    }
-
-
 def _measure(
-    bench: CompareBench,
+    bench: "ComparisonBench",
     cell: "Cell",
     known: dict[str, Any] | None = None,
     suites: list[str] | None = None,
@@ -199,19 +171,19 @@ def _measure(
     return record
 
 
-def _facts(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
+def _facts(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:
     return {
         "status": "ok",
         "title": cell.title,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": code_commit(),
+        "commit": bench.commit,
         "machine": hardware(),
         "prunable": bench.prunable,
     }
 
 
 def _losses(
-    bench: CompareBench, cell: "Cell", key: dict[str, Any], suites: list[str]
+    bench: "ComparisonBench", cell: "Cell", key: dict[str, Any], suites: list[str]
 ) -> tuple[dict[str, Any], tuple[float, ...]]:
     """Losses, and from the same passes the distance to the dense model if a suite wants it."""
     made: dict[str, Any] = {"selection": evaluation_json(bench.evaluate(SELECTION))}
@@ -223,7 +195,7 @@ def _losses(
     return made | {"sealed": evaluation_json(found)}, found.kl
 
 
-def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
+def _prune(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:
     method, target = cell.method, cell.target
     assert method is not None and target is not None
     draw = bench.draw_of(cell)
@@ -245,3 +217,10 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "notes": list(outcome.notes[:NOTES_KEPT]),
         "note_count": len(outcome.notes),
     }
+
+
+def _reason(error: Exception) -> str:
+    text = reason_of(error, LONGEST_REASON)
+    if not isinstance(error, AutopruneError):
+        text = f"{type(error).__name__}: {text}"
+    return text[:LONGEST_REASON]

@@ -8,12 +8,11 @@ from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.digest import digest_json
 from autoprune.models.saved_type import checkpoint_type
-from autoprune.schemes import parts_of, skipped_computations
+from autoprune.schemes import skipped_computations
 from autoprune.schemes.card import removed
-from tasks.compare_bench import CompareBench
 
 if TYPE_CHECKING:
-    from autoprune.comparison.methods import Method
+    from autoprune.comparison.bench import ComparisonBench
     from autoprune.comparison.plan import Cell
 
 UNITS = "units_digest"
@@ -31,17 +30,8 @@ def same_removed(record: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     return bool(record.get(name) == known[name])
 
 
-def scheme_versions(method: "Method | None") -> dict[str, Any]:
-    """What a cell's key adds for schemes whose figures have changed; nothing for all others."""
-    if method is None or not method.scheme:
-        return {}
-    parts = parts_of(Shrinking.parse(method.scheme).scheme)
-    changed = {part.NAME: part.VERSION for part in parts if part.VERSION}
-    return {"schemes": changed} if changed else {}
-
-
 @contextmanager
-def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
+def shrunk(bench: "ComparisonBench", cell: "Cell") -> Iterator[dict[str, Any]]:
     """Let the bench hold a smaller copy of its model, in its real shapes, inside the body.
 
     Yields:

@@ -1,0 +1,102 @@
+"""Prepares a comparison: refuses early what could not be measured later, and says what it is."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from autoprune.bench.text import SEALED, SELECTION
+from autoprune.comparison.cell_keys import products_of
+from autoprune.comparison.draws import require_different
+from autoprune.comparison.measuring import needs_of, require_divisible
+from autoprune.comparison.record import require_same
+from autoprune.comparison.suites import check_suite_requests
+from autoprune.digest import windows_digest
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
+from autoprune.numerics import computed_by, hardware
+from autoprune.text.overlap import shared_text
+from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
+
+if TYPE_CHECKING:
+    from autoprune.comparison.bench import ComparisonBench
+    from autoprune.comparison.methods import Method
+    from autoprune.comparison.plan import Target
+
+
+def prepare_comparison(
+    bench: "ComparisonBench", methods: "Sequence[Method]", targets: "Sequence[Target]"
+) -> dict[str, Any]:
+    """Load the model, split the text, and refuse early what could not be measured later.
+
+    Args:
+        bench: The comparison's bench.
+        methods: The methods.
+        targets: The budgets.
+
+    Returns:
+        The protocol: everything that the figures depend on besides the methods.
+
+    Raises:
+        UsageError: If the model has no blocks, a pattern does not divide a layer, the text is too
+            short, or its draws would all be the same windows.
+    """
+    started = time.monotonic()
+    loaded = bench.loaded
+    try:
+        layers = bench.layers
+    except UsageError:
+        raise
+    except AutopruneError as error:
+        raise UsageError(str(error)) from error
+    require_divisible(layers, targets)
+    bench.draws.expected = frozenset[str]().union(*map(needs_of, methods))
+    check_suite_requests(bench)
+    sizes = {name: len(bench.part(name)) for name in (SELECTION, SEALED)}
+    texts = bench.texts
+    there = [facts for facts in texts.values() if "reason" not in facts]
+    draws = [digest for facts in there for digest in facts["draw_digests"]]
+    # With named texts, nothing is calibrated on the own part, which may be as short as it likes.
+    pools = [facts["pool"] for facts in there] or [len(bench.draws.pool(bench))]
+    if not texts:
+        draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(bench.seeds)]
+    require_different(min(pools), bench.draws.samples, bench.seeds)
+    splits = bench.splits
+    protocol = {
+        **model_provenance(loaded),
+        **model_protocol(loaded),
+        "machine": hardware(),
+        "commit": bench.commit,
+        "blocks": layers[-1].block + 1,
+        "prunable": bench.prunable,
+        "corpus": bench.text.corpus,
+        "split_seed": bench.text.split,
+        "sealed_set": bench.looks.standing(splits).to_json(),
+        "splits_digest": splits.digest,
+        "shared_documents": sum(1 for entry in splits.shared if entry.dropped),
+        "overlap": shared_text(splits),
+        "seqlen": bench.text.seqlen,
+        "calibration_windows": bench.draws.samples,
+        "calibration_pool": min(pools),
+        "selection_windows": sizes[SELECTION],
+        "sealed_windows": sizes[SEALED],
+        "windows_version": WINDOWS_VERSION,
+        "fewer_windows": fewer_than_asked(
+            f"the sealed part of {bench.text.corpus}",
+            sizes[SEALED],
+            bench.text.counts[SEALED],
+            bench.text.seqlen,
+        ),
+        "selection_digest": bench.digest(SELECTION),
+        "sealed_digest": bench.digest(SEALED),
+        "draw_digests": draws,
+        **({"calibration_texts": texts} if texts else {}),
+        "seeds": bench.seeds,
+        "suites": bench.suites,
+        "precision": bench.precision,
+        "products": products_of(bench),
+        "computed_by": computed_by(),
+        "seconds": time.monotonic() - started,
+    }
+    if bench.record is not None:
+        require_same(bench.record, protocol)
+    return protocol

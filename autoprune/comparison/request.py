@@ -1,0 +1,56 @@
+"""What a comparison is asked for, as text, read and checked before anything expensive happens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autoprune.comparison.measuring import reads_text
+from autoprune.comparison.methods import Method, on_texts, parse_method, parse_methods
+from autoprune.comparison.plan import Target, parse_targets
+from autoprune.comparison.result import named_baselines
+from autoprune.recipe_text import StatisticsOf
+
+
+@dataclass(frozen=True)
+class Request:
+    """Methods, budgets and baselines that a comparison can be made of.
+
+    Args:
+        methods: The methods, on each text that they read.
+        targets: The budgets.
+        baselines: Names of the methods that changes are relative to, or ``dense``.
+    """
+
+    methods: tuple[Method, ...]
+    targets: tuple[Target, ...]
+    baselines: tuple[str, ...]
+
+
+def parse_request(
+    methods: Sequence[str],
+    statistics: StatisticsOf,
+    sparsities: Sequence[float],
+    patterns: Sequence[str] = (),
+    baselines: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    units: Mapping[str, Sequence[float]] = {},
+) -> Request:
+    """Read every method, budget and baseline.
+
+    Args:
+        methods: Methods as typed.
+        statistics: See :func:`autoprune.comparison.methods.parse_method`.
+        sparsities: Shares of zeros.
+        patterns: ``N:M``.
+        baselines: What changes are relative to; none: Wanda, or else the dense model.
+        texts: Names of calibration texts; none: the text's own part.
+        units: Budgets in other units, by unit.
+
+    Raises:
+        UsageError: If a method or a budget is wrong, or a baseline is not among the methods.
+    """
+    found = on_texts(parse_methods(methods, statistics), texts, reads_text)
+    names = [method.name for method in found]
+    targets = parse_targets(sparsities, patterns, units)
+    # As their names read, by which tables and records know them.
+    same = tuple(map(parse_method, names))
+    return Request(same, targets, tuple(named_baselines(baselines, names, statistics)))
