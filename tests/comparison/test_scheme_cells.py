@@ -17,6 +17,7 @@ from autoprune.comparison.measure_cells import found_or_measured
 from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import Cell, Target
 from autoprune.comparison.scheme_cells import UNITS, same_removed, shrunk
+from autoprune.errors import UsageError
 from benchmarks.upcycled import upcycled
 from tests.support.bench_comparison import Comparisons
 from tests.support.tiny_subject import save_subject, tiny_place, tiny_subject
@@ -78,6 +79,26 @@ def test_as_many_other_units_are_not_what_was_removed(tmp_path: Path) -> None:
     assert first["mask_digest"] == other["mask_digest"]
     assert same_removed(first, {"mask_digest": other["mask_digest"]})
     assert not same_removed(first, {"mask_digest": "another"})
+
+
+def test_a_scheme_is_measured_in_its_real_shape_beside_a_recipe(
+    compared: Comparisons, tmp_path: Path
+) -> None:
+    methods = "depth:criterion=random,patch=none,protect=none,magnitude"
+    result = compared(methods, draws=1, units={"bytes": [0.2]})
+    rows = {row["method"]: row for row in result["rows"] if row["target"] == "50 %"}
+    scheme, recipe = (row for row in result["rows"] if row["target"] == "20 % of the bytes")
+    assert scheme["dense_bytes"] <= 0.81 * rows["magnitude"]["dense_bytes"]
+    assert recipe["status"] == "unavailable" and "zeros bring neither" in recipe["reason"]
+    scheme = rows.pop("depth:criterion=random,protect=none,patch=none")
+    assert scheme["zeros"] == 0 and scheme["seeds"] == 1
+    assert scheme["dense_bytes"] < rows["magnitude"]["dense_bytes"]
+    # What came after it met the dense model again.
+    again = replace(compared, folder=tmp_path / "another")("magnitude", draws=1)
+    assert again["measured"] == 2
+    assert again["rows"][-1]["perplexity"] == rows["magnitude"]["perplexity"]
+    with pytest.raises(UsageError, match="pattern of zeros"):
+        _ = Target(0.5, "2:4").budget
 
 
 def test_a_budget_in_speed_is_timed_alone_and_kept_for_this_machine_only(

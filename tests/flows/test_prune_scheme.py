@@ -11,13 +11,11 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 import autoprune
-from autoprune.comparison.plan import Target
 from autoprune.errors import UsageError
 from flows.prune import prune
 from flows.prune.params import PruneParams
 from flows.reproduce.folder import request_of
 from tests.support.command_line import CommandLine
-from tests.support.small_comparison import Compared
 
 
 def test_command_and_front_door_save_the_same_smaller_model(
@@ -60,27 +58,6 @@ def test_command_and_front_door_save_the_same_smaller_model(
         assert torch.equal(value, in_line.model.model.state_dict()[name]), name
     plain = "depth:criterion=magnitude,patch=none,protect=none"
     assert autoprune.prune(made.model, scheme=plain, sparsity=0.0, corpus="none").share == 0.0
-
-
-def test_a_comparison_measures_a_scheme_in_its_real_shape_beside_a_recipe(
-    compared: Compared, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    methods = "depth:criterion=random,patch=none,protect=none,magnitude"
-    result = compared(methods, draws=1, bytes=[0.2])
-    rows = {row["method"]: row for row in result["rows"] if row["target"] == "50 %"}
-    scheme, recipe = (row for row in result["rows"] if row["target"] == "20 % of the bytes")
-    assert scheme["dense_bytes"] <= 0.81 * rows["magnitude"]["dense_bytes"]
-    assert recipe["status"] == "unavailable" and "zeros bring neither" in recipe["reason"]
-    scheme = rows.pop("depth:criterion=random,protect=none,patch=none")
-    assert scheme["zeros"] == 0 and scheme["seeds"] == 1
-    assert scheme["dense_bytes"] < rows["magnitude"]["dense_bytes"]
-    # What came after it met the dense model again.
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "another"))
-    again = compared("magnitude", draws=1)
-    assert again["measured"] == 2
-    assert again["rows"][-1]["perplexity"] == rows["magnitude"]["perplexity"]
-    with pytest.raises(UsageError, match="pattern of zeros"):
-        _ = Target(0.5, "2:4").budget
 
 
 def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Comparisons of a tiny model by the library alone: no flow, no state folder, no pictures."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,12 @@ class Comparisons:
 
     def __call__(
         self, methods: str = "wanda", *, sparsity: tuple[float, ...] = (0.5,),
-        pattern: tuple[str, ...] = (), tune: int = 0, draws: int = 2, **changes: Any,
+        pattern: tuple[str, ...] = (), units: Mapping[str, Sequence[float]] = {}, tune: int = 0,
+        draws: int = 2, **changes: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """Measure what is not known yet."""
         texts = tuple(changes.get("texts", ()))
-        request = parse_request(split_list(methods), "dense", sparsity, pattern, texts=texts)
+        request = parse_request(split_list(methods), "dense", sparsity, pattern, (), texts, units)
         with self.bench(seeds=draws, **changes) as bench:
             protocol = prepare_comparison(bench, request.methods, request.targets)
             run = ComparisonRun(bench, request.methods, request.targets, tune)
