@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.plain_text import in_code, in_markdown, one_line
+from tasks import track
 from tasks.mirror import place_of
 from tasks.publish import CELL, Publisher
 from tasks.run_markdown import picture_markdown
@@ -37,7 +38,9 @@ def show_comparison(state: State, record: Mapping[str, Any], name: str) -> None:
     parts.append(picture_markdown(folder / PICTURE, TITLE))
     parts.append(f"Files: {in_code(without_machine_paths(str(folder), state.root))}")
     if record["mlflow_run"]:
-        place = without_machine_paths(place_of(state, record["mlflow_run"], name), state.root)
+        place = without_machine_paths(
+            place_of(track.Tracker(state), record["mlflow_run"], name), state.root
+        )
         shown.mlflow(place)
         parts.append(place)
     shown.report("\n\n".join(parts))

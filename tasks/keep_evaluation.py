@@ -11,6 +11,7 @@ from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import write_rows
 from autoprune.models.reference import RECORD_FILE
 from autoprune.storage import write_json
+from tasks import track
 from tasks.evaluation_parts import forget_parts
 from tasks.mirror import log_stage, place_of
 from tasks.provenance import here_tags
@@ -68,7 +69,7 @@ def keep_evaluation(
 
     done = log_stage(state, content)
     mlflow_run = done["mlflow_run"]
-    place = place_of(state, mlflow_run, run) if mlflow_run else ""
+    place = place_of(track.Tracker(state), mlflow_run, run) if mlflow_run else ""
     return {"folder": str(folder), "place": place, "base": base, **done}
 
 

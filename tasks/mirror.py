@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Done = TypeVar("Done")
 
-_trackers: dict[str, "Tracker"] = {}
-_traces: dict[str, "Traces"] = {}
 _silent_until: dict[str, float] = {}
 
 # MLflow's client retries for minutes; a search asks first and leaves a dead server alone.
@@ -41,46 +40,80 @@ PAUSE_SECONDS = 30.0
 LAST_WORDS = ("FINISHED", "FAILED", "KILLED")
 
 
-def tracker_of(state: State) -> "Tracker":
-    """The tracker of a state folder; one per process, since it remembers what it wrote."""
-    return _trackers.setdefault(str(state.root), track.Tracker(state))
-
-
-def traces_of(tracker: "Tracker") -> "Traces":
-    """The traces of a store; one per process, since they remember what they wrote."""
-    return _traces.setdefault(str(tracker.state.root), track.traces.Traces(tracker))
-
-
-def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
-    """Write a run's record into MLflow: a parent with curves, and one child per candidate.
-
-    This is a task run only for the last time: a search mirrors while it works, too.
+class SearchMirror:
+    """A search in MLflow, and what this process already wrote there.
 
     Args:
         state: The state folder.
-        record: The run as it stands.
-        status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
-        settled: Number of the last candidate whose generation is finished; curves end there.
-
-    Returns:
-        The parent's MLflow id and where to see it, as markdown; or why there is none. The next
-        call makes up for what is missing.
     """
-    last = status in LAST_WORDS
-    work = recorded("mirror", f"mirror {record.run_id}", mirrored) if last else mirrored
-    return work(state, record, status, settled)
 
+    def __init__(self, state: State) -> None:
+        self.state = state
 
-def mirrored(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
-    """:func:`mirror` without its own task run."""
+    @cached_property
+    def tracker(self) -> "Tracker":
+        """The store."""
+        return track.Tracker(self.state)
 
-    def work() -> tuple[str, str]:
-        parent = _mirror(state, record, status, settled)
-        return parent, place_of(state, parent, record.run_id)
+    @cached_property
+    def traces(self) -> "Traces":
+        """The traces of the store."""
+        return track.traces.Traces(self.tracker)
 
-    done, error = tried(state, work, patient=status in LAST_WORDS)
-    parent, place = done or (None, "")
-    return {"ok": done is not None, "parent": parent, "place": place, "error": error}
+    def mirror(self, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
+        """Write a run's record into MLflow: a parent with curves, and one child per candidate.
+
+        This is a task run only for the last time: a search mirrors while it works, too.
+
+        Args:
+            record: The run as it stands.
+            status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+            settled: Number of the last candidate whose generation is finished; curves end there.
+
+        Returns:
+            The parent's MLflow id and where to see it, as markdown; or why there is none. The next
+            call makes up for what is missing.
+        """
+        last, work = status in LAST_WORDS, self.mirrored
+        if last:
+            work = recorded("mirror", f"mirror {record.run_id}", work)
+        return work(record, status, settled)
+
+    def mirrored(self, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
+        """:meth:`mirror` without its own task run."""
+
+        def work() -> tuple[str, str]:
+            parent = self._write(record, status, settled)
+            return parent, place_of(self.tracker, parent, record.run_id)
+
+        done, error = tried(self.state, work, patient=status in LAST_WORDS)
+        parent, place = done or (None, "")
+        return {"ok": done is not None, "parent": parent, "place": place, "error": error}
+
+    def _write(self, record: "RunRecord", status: str, settled: int) -> str:
+        run_id, report, calls = record.run_id, record.report, record.calls
+        tracker = self.tracker
+        parent = tracker.parent(report.model, run_id, report.spec, run_tags(report), record.log_id)
+        tracker.mirror(parent, report.entries, record.sheets)
+        tracker.curve(parent, curves(report.entries, settled))
+        if calls and tracing_wanted():
+            # A call's candidate is known once its generation continues; calls without one wait.
+            ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
+            self.traces.write(parent, run_id, ready, tracker.children(parent))
+        if status != "RUNNING":
+            budget = report.spec.get("budget", {})
+            priced = (budget.get("price") or prices(), budget.get("prices"))
+            figures = totals(report) | (call_totals(calls, *priced) if calls else {})
+            tracker.totals(parent, figures, {"autoprune.ended": report.ended})
+            words = map(in_markdown, summary(report))
+            tracker.describe(parent, " ".join(words))
+            files = RunFiles.of(self.state, run_id)
+            if files.page.exists():
+                tracker.file(parent, files.page)
+            if files.plots.is_dir():
+                tracker.files(parent, files.plots, "plots")
+            tracker.end(parent, status)
+        return parent
 
 
 def log_stage(
@@ -98,7 +131,7 @@ def log_stage(
     """
 
     def work() -> str:
-        return track.stages.log_stage(tracker_of(state), **content())
+        return track.stages.log_stage(track.Tracker(state), **content())
 
     run, error = tried(state, work, patient=patient)
     return {"mlflow_run": run, "error": error}
@@ -113,7 +146,7 @@ def end_killed(state: State) -> list[str]:
     left = left_open(state)
 
     def work() -> list[str]:
-        return track.killed.end_killed(tracker_of(state), left)
+        return track.killed.end_killed(track.Tracker(state), left)
 
     return (tried(state, work, patient=False)[0] or []) if left else []
 
@@ -136,11 +169,11 @@ def in_store(state: State, facts: Mapping[str, Any]) -> tuple[bool, dict[str, An
         return False, None
 
     def run() -> bool:
-        return bool(tracker_of(state).client.get_run(parent).info.lifecycle_stage == "active")
+        return bool(track.Tracker(state).client.get_run(parent).info.lifecycle_stage == "active")
 
     def registered() -> bool:
         place = version["name"], str(version["version"])
-        return bool(tracker_of(state).client.get_model_version(*place).run_id == parent)
+        return bool(track.Tracker(state).client.get_model_version(*place).run_id == parent)
 
     mirrored = bool(tried(state, run, patient=True)[0])
     kept = mirrored and version is not None and tried(state, registered, patient=True)[0]
@@ -183,9 +216,9 @@ def require_answer(address: str, *, patient: bool) -> None:
         raise gone from error
 
 
-def place_of(state: State, parent: str, run_id: str) -> str:
+def place_of(tracker: "Tracker", parent: str, run_id: str) -> str:
     """Where to find a run in MLflow: a link if there is a server, else a command."""
-    experiment = tracker_of(state).experiment_of(parent)
+    state, experiment = tracker.state, tracker.experiment_of(parent)
     page = f"#/experiments/{experiment}/runs/{parent}"
     address = state.mlflow_page
     if address:
@@ -195,32 +228,6 @@ def place_of(state: State, parent: str, run_id: str) -> str:
         f"`mlflow ui --backend-store-uri {state.tracking_place}`, then open "
         f"`http://127.0.0.1:5000/{page}`"
     )
-
-
-def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str:
-    run_id, report, calls = record.run_id, record.report, record.calls
-    tracker = tracker_of(state)
-    parent = tracker.parent(report.model, run_id, report.spec, run_tags(report), record.log_id)
-    tracker.mirror(parent, report.entries, record.sheets)
-    tracker.curve(parent, curves(report.entries, settled))
-    if calls and tracing_wanted():
-        # A call's candidate is known once its generation continues; calls without one wait.
-        ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
-        traces_of(tracker).write(parent, run_id, ready, tracker.children(parent))
-    if status != "RUNNING":
-        budget = report.spec.get("budget", {})
-        priced = (budget.get("price") or prices(), budget.get("prices"))
-        figures = totals(report) | (call_totals(calls, *priced) if calls else {})
-        tracker.totals(parent, figures, {"autoprune.ended": report.ended})
-        words = map(in_markdown, summary(report))
-        tracker.describe(parent, " ".join(words))
-        files = RunFiles.of(state, run_id)
-        if files.page.exists():
-            tracker.file(parent, files.page)
-        if files.plots.is_dir():
-            tracker.files(parent, files.plots, "plots")
-        tracker.end(parent, status)
-    return parent
 
 
 def curves(entries: "Iterable[ReportEntry]", settled: int) -> dict[str, list[tuple[int, float]]]:

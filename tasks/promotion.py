@@ -18,7 +18,6 @@ from autoprune.text.seen_text import known_text
 from autoprune.text.splits import split
 from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks import track
-from tasks.mirror import tracker_of
 from tasks.recorded import step
 from tasks.run_files import read_object
 from tasks.sealed_looks import Looks
@@ -387,4 +386,4 @@ def _plain(place: Any) -> dict[str, Any]:
 
 
 def _tracker(root: str) -> Any:
-    return tracker_of(State.open(Path(root)))
+    return track.Tracker(State.open(Path(root)))

@@ -9,7 +9,6 @@ from autoprune.models.reference import RECORD_FILE
 from autoprune.schemes.card import share_is_of
 from tasks import track
 from tasks.folder_record import made_record
-from tasks.mirror import tracker_of
 from tasks.provenance import here_tags
 from tasks.recorded import step
 from tasks.state import State
@@ -40,7 +39,7 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
     if share_is_of(record.get("scheme", "")):
         # It competes by parameters, and its target was a share of something else.
         share = record["share_removed"]
-    tracker, model = tracker_of(State.open(Path(root))), record["model"]
+    tracker, model = track.Tracker(State.open(Path(root))), record["model"]
     digest = digest_json(record["checkpoint"]["files"])
     own = track.models.smaller_name if "scheme" in record else track.models.registry_name
     tags = _tags(record) | here_tags()

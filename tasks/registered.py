@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tasks import track
-from tasks.mirror import tracker_of
 from tasks.state import State
 
 
@@ -19,4 +18,4 @@ def require_model(root: str, name: str | None, *, rollback: bool) -> None:
         UsageError: If it does not exist, or if several could be meant.
     """
     alias = track.registry.PREVIOUS if rollback else track.registry.CHALLENGER
-    track.registry.choose_model(tracker_of(State.open(Path(root))), name, alias)
+    track.registry.choose_model(track.Tracker(State.open(Path(root))), name, alias)

@@ -9,7 +9,6 @@ from autoprune.progress import silent
 from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
 from tasks import track
-from tasks.mirror import tracker_of
 from tasks.prune import AUTO, save_bench, saved_type
 from tasks.recorded import step
 from tasks.search_bench import SearchBench
@@ -46,7 +45,7 @@ def find_candidate(state: State, run: str, candidate: str) -> str:
     Raises:
         UnknownNameError: If MLflow knows no such search, or no such candidate with masks in it.
     """
-    tracker = tracker_of(state)
+    tracker = track.Tracker(state)
     known = tracker.searches()
     if run not in known:
         raise UnknownNameError(f"search in MLflow ({state.tracking_place})", run, known)
@@ -94,7 +93,7 @@ def reproduce(
         AutopruneError: If the model, the text or the masks differ from the record.
     """
     state = State.open(Path(root))
-    sheet = track.sheets.read_sheet(tracker_of(state), mlflow_run)
+    sheet = track.sheets.read_sheet(track.Tracker(state), mlflow_run)
     spec = SearchSpec.recorded(sheet["spec"])
     recipe = Recipe.from_json(sheet["recipe"])
     if out is not None:

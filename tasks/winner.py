@@ -23,7 +23,6 @@ from autoprune.report.words import summary
 from autoprune.search.spec import SearchSpec
 from autoprune.text.seen_text import is_finished
 from tasks import track
-from tasks.mirror import tracker_of
 from tasks.prune import AUTO, save_bench, saved_record, saved_type
 from tasks.recorded import recorded, step
 from tasks.run_files import RunFiles, read_object
@@ -227,7 +226,7 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
         record = read_object(files.winner / RECORD_FILE)
         budget = _asked(files, record)
         found = track.register_checkpoint(
-            tracker_of(state),
+            track.Tracker(state),
             parent,
             files.winner,
             model=record["model"],

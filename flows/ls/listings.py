@@ -213,10 +213,10 @@ def _registered(state: State) -> tuple[list[dict[str, Any]], str]:
     if not state.has_store:
         return [], ""
     # Imports Prefect, which an installation may lack.
-    from tasks.mirror import tracker_of, tried
+    from tasks.mirror import tried
 
     found, fault = tried(
-        state, lambda: track.models.registered_models(tracker_of(state)), patient=True
+        state, lambda: track.models.registered_models(track.Tracker(state)), patient=True
     )
     return found or [], fault
 

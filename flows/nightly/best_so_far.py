@@ -13,7 +13,7 @@ from flows.search.beginning import unmeasured
 from flows.search.params import SearchParams
 from flows.search.runs import saved_params
 from flows.terminal import console
-from tasks.mirror import tracker_of
+from tasks import track
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tasks.track import registry
@@ -67,7 +67,7 @@ def recipe_line(recipe: dict[str, Any]) -> str:
 
 def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
     try:
-        tracker = tracker_of(state)
+        tracker = track.Tracker(state)
         name = budget_name(params.model, params.budget, smaller=bool(params.schemes))
         number = registry.aliases_of(tracker, name)[registry.CHAMPION]
         record = registry.version_record(tracker, name, number, registry.CHAMPION)

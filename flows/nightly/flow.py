@@ -22,7 +22,7 @@ from flows.search.leaderboard import outcome_lines
 from flows.search.params import SearchParams
 from flows.terminal import console
 from flows.text_split import settled
-from tasks.mirror import tracker_of
+from tasks import track
 from tasks.results import show_night
 from tasks.state import State, model_slug
 from tasks.text_split import check_independent
@@ -141,7 +141,7 @@ def _promotion(
 ) -> tuple[dict[str, Any], str]:
     """Return the record of the promotion and its outcome in one line."""
     name, version = registered["name"], str(registered["version"])
-    if aliases_of(tracker_of(State.open()), name).get(CHAMPION) == version:
+    if aliases_of(track.Tracker(State.open()), name).get(CHAMPION) == version:
         first = {"name": name, "champion": version, "moved": False, "passed": True}
         return first, f"version {version} of {name} is champion: it is the first"
     given = params.promote.model_fields_set

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from autoprune.bench.text import SEALED
@@ -37,7 +38,7 @@ from flows.terminal import console
 from tasks import steps
 from tasks.design import DesignerSession, propose
 from tasks.measure import call_of
-from tasks.mirror import mirror, mirrored
+from tasks.mirror import SearchMirror
 from tasks.prepare import measure_dense, note_look
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles
@@ -81,7 +82,6 @@ class Driver:
     _mirrored: bool = True
     _mirrored_at: float = -math.inf
     _best: str = ""
-    _shown: Publisher | None = None
     _record: RunRecord | None = None
     # The last one in files, and the last one in MLflow.
     _written: RunRecord | None = None
@@ -94,6 +94,10 @@ class Driver:
     def files(self) -> RunFiles:
         """The run's files."""
         return RunFiles.of(self.state, self.run_id)
+
+    @cached_property
+    def _mlflow(self) -> SearchMirror:
+        return SearchMirror(self.state)
 
     def run(self, only: type[WorkStep] | None = None) -> int:
         """Work until the search is done, or until no step of a kind is open.
@@ -224,18 +228,16 @@ class Driver:
             self._record = RunRecord.of(self.search, self.files, self.run_id)
         return self._record
 
-    @property
+    @cached_property
     def shown(self) -> Publisher:
         """The run in Prefect's UI."""
-        if self._shown is None:
-            self._shown = Publisher(self.search.spec.model, self.search.spec.target)
-        return self._shown
+        return Publisher(self.search.spec.model, self.search.spec.target)
 
     def stop(self, status: str) -> None:
         """Write the last record and tell MLflow, within seconds and without creating a task run."""
         self.write_record()
-        words = (self.state, self.record, status, self._settled())
-        last = threading.Thread(target=mirrored, args=words, daemon=True)
+        words = (self.record, status, self._settled())
+        last = threading.Thread(target=self._mlflow.mirrored, args=words, daemon=True)
         last.start()
         last.join(STOP_SECONDS)
 
@@ -250,12 +252,11 @@ class Driver:
         settled = self._settled()
         if settled != self._settled_before or self.search.finished is not None:
             self._settled_before = settled
-            reference = for_people(self.search.spec.reference)
-            self.shown.leaderboard(leaderboard(self.record.report), reference, note)
+            self.shown.leaderboard(leaderboard(self.record.report), self._reference, note)
 
     def mirror(self, status: str) -> bool:
         """Bring MLflow up to date with the record; report an unreachable store once."""
-        done = mirror(self.state, self.record, status, self._settled())
+        done = self._mlflow.mirror(self.record, status, self._settled())
         self._mirrored_at, self._sent = time.monotonic(), self._record
         if done["ok"]:
             self.parent, self.place = done["parent"], done["place"]

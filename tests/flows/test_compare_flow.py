@@ -23,8 +23,8 @@ from flows.params import checked
 from flows.terminal import console
 from flows.terminal.options import given
 from tasks.compare_bench import CompareBench
-from tasks.mirror import tracker_of
 from tasks.state import State
+from tasks.track import Tracker
 from tests.support import forked
 from tests.support.command_line import CommandLine
 from tests.support.held import hold
@@ -195,7 +195,7 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
     assert [found["method"] for found in kept["rows"]] == ["wanda", "ria"]
     assert "unfinished: 2 of 3 cells so far" in (out / "comparison.md").read_text()
     # In MLflow it is a killed run, which the next one ends.
-    client = tracker_of(State.open()).client
+    client = Tracker(State.open()).client
     place = [found.experiment_id for found in client.search_experiments()]
     (cut,) = client.search_runs(place, "tags.`autoprune.kind` = 'comparison'")
     assert cut.info.status == "KILLED" and cut.data.metrics["cells_finished_total"] == 2

@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from autoprune.comparison.writing import FILES
 from flows.compare import run as running
 from tasks.compare_bench import CompareBench
-from tasks.mirror import tracker_of
 from tasks.state import PAGE_VARIABLE, State
+from tasks.track import Tracker
 from tests.support.command_line import CommandLine
 from tests.support.mlflow_runs import children_of
 from tests.support.small_comparison import LINE, Compared
@@ -21,7 +21,7 @@ from tests.support.small_comparison import LINE, Compared
 
 @pytest.fixture
 def client(home: Path) -> MlflowClient:
-    return tracker_of(State.open(home)).client
+    return Tracker(State.open(home)).client
 
 
 def children(client: MlflowClient, parent: str) -> dict[str, Run]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from tasks.mirror import tracker_of
 from tasks.state import State
+from tasks.track import Tracker
 from tests.support.command_line import CommandLine
 from tests.support.mlflow_runs import children_of
 from tests.support.small_comparison import SMALL, Compared
@@ -70,7 +70,7 @@ def test_every_method_that_reads_text_is_measured_on_each(
     table = pyarrow.parquet.read_table(out / "comparison.parquet").to_pylist()
     assert [row["calibration"] for row in table] == [None, *names]
     assert "wanda@own" in (out / "comparison.tex").read_text()
-    client = tracker_of(State.open(home)).client
+    client = Tracker(State.open(home)).client
     children = children_of(client, found["mlflow_run"])
     assert {run.data.params.get("calibration") for run in children} == {None, *names}
 

@@ -15,9 +15,9 @@ from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import read_rows
 from autoprune.text.seen_text import FILE, SeenText
 from flows.evaluate.text import evaluation_text
-from tasks.mirror import tracker_of
 from tasks.sealed_looks import sets_on_record
 from tasks.state import State
+from tasks.track import Tracker
 from tests.support.command_line import PRUNE, CommandLine
 from tests.support.tiny_subject import broken_subject, byte_tokenizer, save_subject
 
@@ -92,7 +92,7 @@ def test_all_suites_at_once_are_kept_and_mirrored(
     folder = Path(record["folder"])
     assert read_rows(folder / "rows.parquet") == [Row.from_json(row) for row in record["rows"]]
     assert pyarrow.parquet.read_table(folder / "rows.parquet").num_rows == len(rows)
-    run = tracker_of(State.open()).client.get_run(record["mlflow_run"])
+    run = Tracker(State.open()).client.get_run(record["mlflow_run"])
     assert run.info.status == "FINISHED" and run.data.tags["autoprune.kind"] == "evaluation"
     assert run.data.metrics["lm/text.txt/perplexity"] == pytest.approx(record["perplexity"])
     assert run.data.params["suite"].startswith("lm,tasks")
@@ -246,7 +246,7 @@ def test_sealed_touches_are_counted_once_a_run(cli: CommandLine) -> None:
     assert touched("--part selection") == {}
     (drawn,) = first["splits"].values()
     assert (drawn["part"], drawn["seed"]) == ("sealed", 0)
-    run = tracker_of(State.open()).client.get_run(first["mlflow_run"])
+    run = Tracker(State.open()).client.get_run(first["mlflow_run"])
     assert json.loads(run.data.params["splits"]) == {"text.txt/sealed": drawn["digest"]}
 
 

@@ -30,12 +30,11 @@ from flows.promote import promote
 from flows.search.params import SearchParams
 from flows.search.runs import save_params
 from tasks.ledger_file import Ledger, ledger_path
-from tasks.mirror import tracker_of
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles
 from tasks.sealed_looks import record_look
 from tasks.state import State
-from tasks.track import register_checkpoint
+from tasks.track import Tracker, register_checkpoint
 
 FIRST = datetime(2026, 11, 27, 1, 0, tzinfo=UTC)
 
@@ -111,7 +110,7 @@ class FoundEachNight:
             "recipe": recipe.to_json(),
         }  # fmt: skip
         (out / "autoprune.json").write_text(json.dumps(made))
-        tracker = tracker_of(state)
+        tracker = Tracker(state)
         parent = tracker.parent("tiny", tonight.run, {"model": "tiny"}, {})
         found = register_checkpoint(
             tracker, parent, out, model=spec.model, sparsity=0.6, masks=tonight.run, tags={}

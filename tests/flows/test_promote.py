@@ -22,7 +22,6 @@ from flows.terminal import console
 from flows.terminal.options import given
 from tasks import promotion
 from tasks.ledger_file import Ledger, ledger_path
-from tasks.mirror import tracker_of
 from tasks.publish import Publisher
 from tasks.state import State, folder_tag
 from tasks.track import Tracker, register_checkpoint
@@ -50,7 +49,7 @@ def state(home: Path) -> State:
 
 @pytest.fixture
 def tracker(state: State) -> Tracker:
-    return tracker_of(state)
+    return Tracker(state)
 
 
 @pytest.fixture(scope="module")

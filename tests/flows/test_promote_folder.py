@@ -18,10 +18,10 @@ from autoprune.schemes import build_scheme, shrink
 from autoprune.text.seen_text import FILE, SeenText
 from flows.promote import promote
 from flows.promote.params import PromoteParams
-from tasks.mirror import tracker_of
 from tasks.promotion import inspect_checkpoint
 from tasks.register_folder import register_folder
 from tasks.state import State
+from tasks.track import Tracker
 from tasks.track.registry import aliases_of
 from tests.support.command_line import CommandLine
 from tests.support.tiny_subject import teach
@@ -72,7 +72,7 @@ def test_a_schemes_folder_is_registered_judged_and_rolled_back(
     larger, checks = judged(whole, name=first["name"])
     assert not larger["passed"] and not checks["parameters"]["ok"] and not checks["size"]["ok"]
     assert checks["perplexity"]["champion"] != checks["perplexity"]["challenger"]
-    tracker = tracker_of(State.open())
+    tracker = Tracker(State.open())
     number = {"champion": better["challenger"], "previous": first["challenger"]}
     assert number.items() <= aliases_of(tracker, first["name"]).items()
     cli(f"promote --rollback --name {first['name']} -q")

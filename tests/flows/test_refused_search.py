@@ -13,9 +13,9 @@ from flows.search.unchanged import require_same_designer
 from sandbox.errors import SandboxUnavailableError
 from tasks import steps
 from tasks.design import DesignerSession
-from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles
 from tasks.state import State
+from tasks.track import Tracker
 from tests.support.small_search import small
 
 
@@ -40,7 +40,7 @@ def test_nothing_is_left(
         search.fn(params)
     assert not getattr(caught.value, "__notes__", [])
     assert State.open().run_ids() == []
-    names = [found.name for found in tracker_of(State.open()).client.search_experiments()]
+    names = [found.name for found in Tracker(State.open()).client.search_experiments()]
     assert names == ["Default"]
 
 

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.saved_type import matrix_types
 from flows.search import search
-from tasks.mirror import tracker_of
 from tasks.reproduce import reproduce
 from tasks.state import State
+from tasks.track import Tracker
 from tasks.track.runs import MASKS_TAG, SHEET_FILE, local_path
 from tests.support.command_line import CommandLine
 from tests.support.own_state import module_state, use_state
@@ -56,7 +56,7 @@ def _search(tiny_folder: Path, text_file: Path, folder: Path) -> None:
 @pytest.fixture
 def runs(home: Path) -> dict[str, Any]:
     """MLflow runs by candidate."""
-    client = tracker_of(State.open(home)).client
+    client = Tracker(State.open(home)).client
     experiments = [found.experiment_id for found in client.search_experiments()]
     found = client.search_runs(experiments, "tags.`autoprune.entry` LIKE '%'")
     return {run.data.tags["autoprune.entry"]: run for run in found}
@@ -127,7 +127,7 @@ def test_another_recipe_is_found_out(runs: dict[str, Any], home: Path, cli: Comm
 
 
 def test_questions_are_traced_and_counted(runs: dict[str, Any], home: Path) -> None:
-    client = tracker_of(State.open(home)).client
+    client = Tracker(State.open(home)).client
     place = [runs["wanda"].info.experiment_id]
     parent = client.get_run(runs["wanda"].data.tags["mlflow.parentRunId"])
     traces = client.search_traces(locations=place)

@@ -14,9 +14,9 @@ from flows.evaluate.params import EvaluateParams
 from flows.prune import prune
 from flows.prune.params import PruneParams
 from tasks.keep_evaluation import base_model
-from tasks.mirror import tracker_of
 from tasks.publish import Publisher
 from tasks.state import State
+from tasks.track import Tracker
 from tests.support.command_line import CommandLine
 from tests.support.small_comparison import Compared
 
@@ -103,7 +103,7 @@ def test_a_pruned_folder_is_recorded_with_the_model_that_it_was_made_from(
     asked = {"model": str(winner), "corpus": sizes["corpus"], "windows": 3, "seqlen": 32}
     record = evaluate.fn(EvaluateParams.model_validate(asked))
     assert "evaluate-report-tiny" in shown
-    client = tracker_of(State.open()).client
+    client = Tracker(State.open()).client
     run = client.get_run(record["mlflow_run"])
     assert client.get_experiment(run.info.experiment_id).name == "autoprune/tiny"
     assert run.data.tags["model"] == str(winner)

@@ -12,10 +12,9 @@ import pytest
 from autoprune.errors import UsageError
 from flows.search import search
 from flows.search.params import SearchParams
-from tasks import mirror
-from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles
 from tasks.state import State
+from tasks.track import Tracker
 from tests.support.command_line import CommandLine
 from tests.support.mlflow_runs import mirrored
 from tests.support.small_search import ANSWERS, FEW, LINE, script, small
@@ -94,14 +93,13 @@ def test_a_store_that_is_down_does_not_stop_the_search(
     other = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'team.db')}"
     for place in (other, ""):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
-        monkeypatch.setattr(mirror, "_trackers", {})
         moved = search.fn(make(run="blind"))
         assert set(mirrored("blind")) == everything
         kept = moved["registered"]
-        version = tracker_of(state).client.get_model_version(kept["name"], kept["version"])
+        version = Tracker(state).client.get_model_version(kept["name"], kept["version"])
         assert version.run_id == mirrored("blind")[""].info.run_id
     # A version that is gone is no version to promote.
-    tracker_of(state).client.delete_registered_model(kept["name"])
+    Tracker(state).client.delete_registered_model(kept["name"])
     unregistered = search.fn(make(run="blind", register_winner=False))
     assert unregistered["registered"] is None
 

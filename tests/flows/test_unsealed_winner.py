@@ -8,9 +8,9 @@ import pytest
 
 from autoprune.search.steps import Failed, Seal, Sealed
 from tasks import steps
-from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles
 from tasks.state import State
+from tasks.track import Tracker
 from tasks.track.registry import aliases_of
 from tests.support.command_line import CommandLine
 from tests.support.small_search import LINE
@@ -46,7 +46,7 @@ def test_a_winner_without_a_sealed_figure_is_kept_and_refused(
     card = (files.winner / "README.md").read_text()
     assert f"This model has no figure on the sealed text: {WHY}" in card
     registered = record["registered"]
-    tracker = tracker_of(State.open())
+    tracker = Tracker(State.open())
     assert aliases_of(tracker, registered["name"]) == {"challenger": str(registered["version"])}
     verdict = cli.record("promote --corpus TEXT --measured-windows 3 --seqlen 48", code=3)
     assert not verdict["moved"] and verdict["reason"].startswith("sealed: ")

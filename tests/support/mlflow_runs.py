@@ -5,8 +5,8 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from tasks.mirror import tracker_of
 from tasks.state import State
+from tasks.track import Tracker
 
 
 def children_of(client: MlflowClient, parent: str) -> list[Run]:
@@ -19,7 +19,7 @@ def children_of(client: MlflowClient, parent: str) -> list[Run]:
 
 def mirrored(run: str) -> dict[str, Any]:
     """Runs of a search by candidate, each there once; its own under no name."""
-    client = tracker_of(State.open()).client
+    client = Tracker(State.open()).client
     experiments = [e.experiment_id for e in client.search_experiments()]
     (parent,) = client.search_runs(experiments, f"tags.`autoprune.run` = '{run}'")
     found = children_of(client, parent.info.run_id)

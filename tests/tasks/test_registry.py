@@ -9,7 +9,7 @@ import pytest
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import RECORD_FILE
-from tasks import promotion
+from tasks import promotion, track
 from tasks.state import State
 from tasks.track import Tracker, register_checkpoint, registry
 from tasks.track.registry import aliases_of, move_champion
@@ -195,7 +195,7 @@ def test_a_store_that_fails_in_the_middle_is_put_back(
 
     method = "set_registered_model_alias" if fails_at == "champion" else "set_model_version_tag"
     monkeypatch.setattr(tracker.client, method, alias if fails_at == "champion" else tag)
-    monkeypatch.setattr(promotion, "tracker_of", lambda _: tracker)
+    monkeypatch.setattr(track, "Tracker", lambda _: tracker)
     with pytest.raises(OSError, match="disk full"):
         promotion.settle(root, NAME, second, first, BETTER, {})
     assert aliases_of(tracker, NAME) == before

@@ -17,10 +17,11 @@ from flows.cli.parser import parse
 from flows.evaluate import grammar
 from flows.search import driver
 from flows.search.driver import Driver
-from tasks.mirror import mirrored, tracker_of
+from tasks.mirror import SearchMirror
 from tasks.run_files import RunFiles, read_object
 from tasks.run_record import RunRecord
 from tasks.state import State
+from tasks.track import Tracker
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_steps_that_follow_each_other_fast_share_an_update_of_mlflow(
         yield from [Measure("m", 0, 0, "wanda", None, 1, 2, 0.5)] * 3
         monkeypatch.setattr(Search, "finished", "candidates")
 
-    monkeypatch.setattr(driver, "mirror", mirror)
+    monkeypatch.setattr(SearchMirror, "mirror", mirror)
     monkeypatch.setattr(driver, "MIRROR_SECONDS", seconds)
     monkeypatch.setattr(Driver, "_done", done)
     monkeypatch.setattr(Driver, "publish", lambda _: None)
@@ -89,9 +90,9 @@ def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
     found.write_record()
     for file in (files.report, files.sheets, files.calls):
         file.unlink()
-    done = mirrored(state, found.record, "RUNNING", 0)
+    done = SearchMirror(state).mirrored(found.record, "RUNNING", 0)
     assert done["ok"], done["error"]
-    assert tracker_of(state).client.get_run(done["parent"]).data.tags
+    assert Tracker(state).client.get_run(done["parent"]).data.tags
     found.publish()
 
 
