@@ -9,7 +9,7 @@ from autoprune.models.reference import CARD_FILE, RECORD_FILE, ModelSource, reso
 from autoprune.models.saved_type import matrix_types, weight_bytes
 from autoprune.report.benefit import Outcome, sizes, what_it_writes
 from autoprune.report.card import found_parts, model_card
-from autoprune.report.data import read_report
+from autoprune.report.data import RunReport
 from autoprune.report.measured_card import with_sections
 from autoprune.report.program_card import SOURCE_FILE, program_card
 from autoprune.report.prune_card import prune_card
@@ -17,19 +17,16 @@ from autoprune.schemes.card import scheme_card
 from autoprune.storage import write_text
 from tasks.recorded import step
 from tasks.run_files import RunFiles, read_object
-from tasks.state import State
 
 
-@step("model card", "card of {run_id}")
-def write_card(root: str, run_id: str) -> dict[str, Any]:
+@step("model card", "card of {report.run_id}")
+def write_card(files: RunFiles, report: RunReport) -> dict[str, Any]:
     """Write the README.md of a run's winner from the run's record.
 
     Args:
-        root: The state folder.
-        run_id: The run's name.
+        files: The run's files, of which the winner's folder is one.
+        report: The record.
     """
-    files = RunFiles.of(State.open(Path(root)), run_id)
-    report = read_report(files.report)
     source = resolve(report.model)
     licence = base_licence(Path(source.folder), source.gguf_file)
     path, record = files.winner / CARD_FILE, read_object(files.winner / RECORD_FILE)

@@ -6,35 +6,24 @@ from typing import Any
 from autoprune.bench.inspection import Inspection
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.report import data, html, plots
-from autoprune.report.data import read_report
+from autoprune.report.data import RunReport
 from autoprune.report.inspection_plot import inspection_png
 from autoprune.report.run_report import build_report
 from autoprune.search.search import Search
 from autoprune.storage import atomic_file
 from tasks.recorded import step
 from tasks.run_files import RunFiles, read_object
-from tasks.state import State
 
 
-@step("report", "report {run_id}")
-def write_report(
-    root: str, run_id: str, out: str | None = None, refresh: bool = True
-) -> dict[str, Any]:
-    """Write the HTML report and the pictures of a run from its record.
+@step("report", "report {report.run_id}")
+def write_report(files: RunFiles, report: RunReport, out: str | None = None) -> dict[str, Any]:
+    """Write the HTML report and the pictures of a run.
 
     Args:
-        root: The state folder.
-        run_id: Name of the run.
+        files: The run's files.
+        report: Its record.
         out: Where the page goes; None: into the run's folder.
-        refresh: First update the record from the search's log; the search must be closed.
-
-    Raises:
-        UsageError: If there is no such run.
     """
-    files = RunFiles.of(State.open(Path(root)), run_id)
-    if refresh:
-        refresh_record(files, run_id)
-    report = read_report(files.report)
     page = Path(out) if out is not None else files.page
     inspection = _inspection(files)
     html.write_html(report, page, inspection)
@@ -46,17 +35,16 @@ def write_report(
         with atomic_file(files.plots / name) as temporary:
             temporary.write_bytes(content)
     return {
-        "run": run_id,
+        "run": report.run_id,
         "report": str(page),
         "plots": sorted(str(files.plots / name) for name in pictures),
         "candidates": len(report.candidates),
     }
 
 
-def write_page(root: str, run_id: str) -> None:
+def write_page(files: RunFiles, report: RunReport) -> None:
     """Write the HTML report alone, where the record changed in nothing that pictures show."""
-    files = RunFiles.of(State.open(Path(root)), run_id)
-    html.write_html(read_report(files.report), files.page, _inspection(files))
+    html.write_html(report, files.page, _inspection(files))
 
 
 def _inspection(files: RunFiles) -> Inspection | None:
@@ -66,8 +54,8 @@ def _inspection(files: RunFiles) -> Inspection | None:
     return Inspection.from_json(read_object(files.inspection))
 
 
-def refresh_record(files: RunFiles, run_id: str) -> None:
-    """Update the run's record from its log; a running search keeps it up to date itself.
+def current_report(files: RunFiles, run_id: str) -> RunReport:
+    """Return a run's record, updated from its log; a running search keeps it up to date itself.
 
     Raises:
         UsageError: If there is no such run.
@@ -84,3 +72,4 @@ def refresh_record(files: RunFiles, run_id: str) -> None:
         # It is running, or was made by another version: the last written record still holds.
         if not files.report.exists():
             raise
+    return data.read_report(files.report)

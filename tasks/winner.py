@@ -18,7 +18,7 @@ from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saved_type import changes_as, matrix_types, weight_bytes
 from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
-from autoprune.report.data import read_report
+from autoprune.report.data import RunReport
 from autoprune.report.words import summary
 from autoprune.search.spec import SearchSpec
 from autoprune.text.seen_text import is_finished
@@ -140,11 +140,11 @@ def _has_type(record: Mapping[str, Any], dtype: str) -> bool:
     return bool(record.get("dtype_asked", AUTO) == dtype)
 
 
-def _asked(files: RunFiles, record: Mapping[str, Any]) -> Budget:
+def _asked(report: RunReport, record: Mapping[str, Any]) -> Budget:
     """What the search pruned to; a winner's own share is only part of that."""
     if "budget" not in record:
         return Budget(record["target"])
-    return SearchSpec.recorded(read_report(files.report).spec).target
+    return SearchSpec.recorded(report.spec).target
 
 
 def _counts(record: Mapping[str, Any]) -> dict[str, str]:
@@ -156,9 +156,8 @@ def _counts(record: Mapping[str, Any]) -> dict[str, str]:
     return {f"autoprune.{key}": str(value) for key, value in found.items()}
 
 
-def _figures(files: RunFiles) -> dict[str, str]:
+def _figures(report: RunReport) -> dict[str, str]:
     """Figures of the winner as tags of its version."""
-    report = read_report(files.report)
     winner = report.winner
     if winner is None:
         return {}
@@ -173,9 +172,9 @@ def _figures(files: RunFiles) -> dict[str, str]:
     return tags | {"autoprune.corpus": report.corpus, "autoprune.written_by": winner.author}
 
 
-def _description(files: RunFiles, record: Mapping[str, Any]) -> str:
+def _description(report: RunReport, record: Mapping[str, Any]) -> str:
     """The report's own sentences, and the recipe."""
-    words = " ".join(map(in_markdown, summary(read_report(files.report))))
+    words = " ".join(map(in_markdown, summary(report)))
     return f"{words}\n\nRecipe of {in_markdown(record['candidate'])}:\n\n" + in_fence(
         json.dumps(record["recipe"], indent=2)
     )
@@ -203,13 +202,13 @@ def _written(bench: SearchBench) -> list[tuple[str, str]]:
     return continuations(bench.loaded, bench.part(SELECTION))
 
 
-@step("register", "register {run_id}")
-def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any]:
+@step("register", "register {report.run_id}")
+def register_winner(state: State, report: RunReport, parent: str | None) -> dict[str, Any]:
     """Log the winner's checkpoint to MLflow, register it, and set the alias.
 
     Args:
-        root: The state folder.
-        run_id: The search.
+        state: The state folder.
+        report: The search, as it stands.
         parent: MLflow id of its parent run; None when the store is down.
 
     Returns:
@@ -218,13 +217,12 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
     if parent is None:
         return {"ok": False, "error": "the run is not in MLflow yet"}
 
-    state = State.open(Path(root))
-    files = RunFiles.of(state, run_id)
+    run_id, files = report.run_id, RunFiles.of(state, report.run_id)
     try:
         if not (files.winner / RECORD_FILE).is_file():
             raise AutopruneError(f"the folder {files.winner.name} of {run_id} is gone")
         record = read_object(files.winner / RECORD_FILE)
-        budget = _asked(files, record)
+        budget = _asked(report, record)
         found = track.register_checkpoint(
             track.Tracker(state),
             parent,
@@ -237,10 +235,10 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
                 "autoprune.candidate": record["candidate"],
             }
             | _counts(record)
-            | _figures(files)
+            | _figures(report)
             | ({"autoprune.unsealed": record["unsealed"]} if "unsealed" in record else {}),
             may_lead="unsealed" not in record,
-            description=_description(files, record),
+            description=_description(report, record),
             name=track.models.budget_name(record["model"], budget, smaller="scheme" in record),
             goal="" if budget.unit == "sparsity" else budget.goal,
         )

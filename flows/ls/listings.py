@@ -7,7 +7,6 @@ from typing import Any
 from autoprune.models.reference import known_models
 from autoprune.report.benefit import megabytes
 from autoprune.report.canvas import number, percent, short_model
-from autoprune.report.data import read_report
 from autoprune.report.leaderboard import leaderboard
 from flows import library
 from flows.housekeeping.disk import NOT_BEGUN, runs_listing
@@ -223,12 +222,11 @@ def _registered(state: State) -> tuple[list[dict[str, Any]], str]:
 
 def _candidates(state: State, run: str | None) -> Listing:
     # Imports Prefect, which an installation may lack.
-    from tasks.report import refresh_record
+    from tasks.report import current_report
 
     run_id = find_run(state, run)
     files = RunFiles.of(state, run_id)
-    refresh_record(files, run_id)
-    report = read_report(files.report)
+    report = current_report(files, run_id)
     found = leaderboard(report)
     follow = f"next  autoprune report {run_id}"
     if report.ended.startswith("still running"):

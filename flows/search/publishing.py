@@ -46,8 +46,8 @@ def keep(driver: Driver, dtype: str) -> None:
         files.add_facts(checkpoint=kept)
         # The sealed figures and the record's next commands belong to the finished search.
         driver.write_record()
-        write_card(str(driver.state.root), driver.run_id)
-    write_report(str(driver.state.root), driver.run_id, None, False)
+        write_card(files, driver.record.report)
+    write_report(files, driver.record.report)
 
 
 def published(driver: Driver, params: SearchParams) -> dict[str, Any]:
@@ -95,12 +95,12 @@ def register(driver: Driver) -> dict[str, Any]:
         The result of :func:`tasks.winner.register_winner`; an unreachable store is an event.
     """
     files = driver.files
-    done = register_winner(str(driver.state.root), driver.run_id, driver.parent)
+    done = register_winner(driver.state, driver.record.report, driver.parent)
     if done["ok"]:
         files.add_facts(registered={key: done[key] for key in ("name", "version", "uri")})
         # What to do next depends on whether it became champion.
         driver.write_record()
-        write_page(str(driver.state.root), driver.run_id)
+        write_page(files, driver.record.report)
     else:
         console.screen().event(
             f"the winner could not be registered ({done['error']}); its checkpoint lies in "

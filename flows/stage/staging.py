@@ -223,7 +223,7 @@ def _seal(stage: StageWork) -> StageResult:
             raise stage.not_open()
         done = stage.go_on(Seal)
         # The record and its page; the checkpoint belongs to the stage `register`.
-        write_report(str(driver.state.root), driver.run_id, None, False)
+        write_report(driver.files, driver.record.report)
         driver.mirror("FINISHED")
         show(driver)
         return done

@@ -18,6 +18,7 @@ from flows.evaluate import grammar
 from flows.search import driver
 from flows.search.driver import Driver
 from tasks.mirror import SearchMirror
+from tasks.report import write_page
 from tasks.run_files import RunFiles, read_object
 from tasks.run_record import RunRecord
 from tasks.state import State
@@ -93,6 +94,8 @@ def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
     done = SearchMirror(state).mirrored(found.record, "RUNNING", 0)
     assert done["ok"], done["error"]
     assert Tracker(state).client.get_run(done["parent"]).data.tags
+    write_page(files, found.record.report)
+    assert files.page.exists()
     found.publish()
 
 

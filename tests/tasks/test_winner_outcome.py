@@ -19,6 +19,7 @@ from autoprune.report.words import summary
 from tasks.prepare import prepare
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
+from tasks.state import State
 from tasks.winner import is_kept, keep_winner, register_winner
 from tests.support.checkpoint_record import RECORD
 from tests.support.sample_run import make_report
@@ -128,5 +129,6 @@ def test_a_smaller_model_is_not_described_by_its_zeros() -> None:
 
 
 def test_a_winner_whose_folder_is_gone_is_no_failure_of_its_search(home: Path) -> None:
-    done = register_winner(str(home), "demo", "an MLflow run")
+    report = dataclasses.replace(make_report(), run_id="demo")
+    done = register_winner(State.open(home), report, "an MLflow run")
     assert not done["ok"] and "the folder winner of demo is gone" in done["error"]
