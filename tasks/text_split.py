@@ -9,6 +9,7 @@ from autoprune.models.loading import load_tokenizer
 from autoprune.models.reference import resolve
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
+from autoprune.text.fresh_splits import fresh_splits
 from autoprune.text.splits import split
 from tasks.ledger_file import locked_ledger
 from tasks.recorded import step
@@ -17,10 +18,6 @@ from tasks.state import State
 
 if TYPE_CHECKING:
     from autoprune.text.corpus import Corpus
-    from autoprune.text.splits import Splits
-
-# A text of a handful of documents has few different sealed sets, so the search for one must end.
-MOST_TRIES = 200
 
 
 @step("choose text split", "a split of {corpora} that nobody has looked at")
@@ -55,38 +52,15 @@ def fresh_split(
     texts = _texts(state, corpora, model)
     with locked_ledger(state.root) as ledger:
         lines = ledger.lines
-    number, tries = first, 0
-    while tries < MOST_TRIES:
-        spent = [
-            text.name
-            for text in texts
-            if not text.ordered and _is_numbered(lines, text.digest, number)
-        ]
-        drawn: list[Splits] = [] if spent else [split(text, number) for text in texts]
-        tries += bool(drawn)
-        read = [
-            parts
-            for text, parts in zip(texts, drawn, strict=False)
-            if not is_unread(lines, parts) or (parts.sealed.digest in held and not text.ordered)
-        ]
-        if drawn and not read:
-            return {
-                "number": number,
-                "sets": [standing(state, parts).to_json() for parts in drawn],
-            }
-        for text, parts in zip(texts, drawn, strict=False):
-            if text.ordered and parts in read:
-                raise UsageError(
-                    f"the documents of {text.name!r} follow each other, so every number gives the "
-                    "same sealed text, and that was looked at; take another text, or --text-split "
-                    "0 and state the number of looks"
-                )
-        number += 1
-    names = ", ".join(repr(text.name) for text in texts)
-    raise UsageError(
-        f"{MOST_TRIES} splits of {names} gave no sealed set that nobody has looked at; take a text "
-        "of more documents, or name a number with --text-split and state the number of looks"
+    drawn = fresh_splits(
+        texts,
+        lambda text, number: _is_numbered(lines, text.digest, number),
+        lambda parts: not is_unread(lines, parts),
+        lambda parts: parts.sealed.digest in held,
+        first,
     )
+    sets = [standing(state, parts).to_json() for parts in drawn]
+    return {"number": drawn[0].number, "sets": sets}
 
 
 @step("check text", "documents of {corpus}")
