@@ -35,7 +35,7 @@ from autoprune.spelling import split_outside
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
 from autoprune.text.seen_text import FILE as SEEN_FILE
-from autoprune.text.seen_text import SeenText
+from autoprune.text.seen_text import SeenText, united
 from autoprune.text.windows import fewer_than_asked, token_windows
 
 USUAL_RECIPE = "wanda+sparsegpt:select=own+ebft"
@@ -347,13 +347,12 @@ def _save(
     """Save the model together with the fingerprint of the text it has seen."""
     model, tokenizer = loaded.model, loaded.tokenizer
     before = loaded.source.folder / SEEN_FILE
-    seen = [SeenText.load(before)] if before.is_file() else []
+    parts = [SeenText.load(before)] if before.is_file() else []
     if tokens is not None:
         text = tokenizer.decode(tokens.flatten().tolist(), skip_special_tokens=True)
-        seen.append(SeenText.of([text]))
-    more = {}
-    if seen:
-        more[SEEN_FILE] = (seen[0] if len(seen) == 1 else seen[0] | seen[1]).save
+        parts.append(SeenText.of([text]))
+    seen = united(parts)
+    more = {} if seen is None else {SEEN_FILE: seen.save}
     return save_model(
         model, tokenizer, folder, record, dtype=dtype, pruned=pruned, card=card, more=more
     )

@@ -24,6 +24,16 @@ SIGNATURES = {
 }
 
 
+def is_program(metric: str) -> bool:
+    """Whether a metric is a program: ``program:FILE.py`` or ``program:NAME``."""
+    return metric.startswith(PROGRAM_PREFIX)
+
+
+def in_file(metric: str) -> bool:
+    """Whether a metric is Python in a file, ``FILE.py``."""
+    return metric.endswith(CODE_SUFFIX) and not is_program(metric)
+
+
 def catalogue() -> list[str]:
     """Names of the programs shipped with AutoPrune."""
     return sorted(path.stem for path in CATALOGUE.glob(f"*{CODE_SUFFIX}"))

@@ -227,11 +227,6 @@ def _work(layer: LayerInput) -> float:
     return float(columns) ** 2 * (rows + columns)
 
 
-def is_program(metric: str) -> bool:
-    """Whether a metric is a program: ``program:FILE.py`` or ``program:NAME``."""
-    return metric.startswith(PROGRAM_PREFIX)
-
-
 def program_record(program: Candidate, metric: str, limits: ProgramLimits) -> dict[str, Any]:
     """Record of a program kept with a pruned model.
 

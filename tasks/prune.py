@@ -6,54 +6,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autoprune.allocation import auto_grid
 from autoprune.bench.program_limits import ProgramLimits, limits_of
-from autoprune.bench.programs import ByProgram, by_candidate, check_plan
+from autoprune.bench.programs import ByProgram, by_candidate
+from autoprune.bench.prune_request import PruneRequest
+from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
-from autoprune.bench.seen import seen_by
-from autoprune.candidate import Candidate, Group
-from autoprune.errors import UsageError
-from autoprune.metrics import build_metric
-from autoprune.models.gguf_reading import quantisation
+from autoprune.candidate import Candidate
 from autoprune.models.pushing import push_to_hub
-from autoprune.models.saved_type import checkpoint_type
-from autoprune.models.saving import save_model, weights_in_memory
-from autoprune.program_files import metric_source
+from autoprune.models.saving import weights_in_memory
+from autoprune.program_files import in_file, is_program, metric_source
 from autoprune.pruning import PruningPlan, Score, prune
-from autoprune.repair import Repair
-from autoprune.text.seen_text import FILE as SEEN_FILE
 from sandbox.screen import PROGRAM, entry_of, screen
-from tasks.programs import SandboxPrograms, is_program, program_record, turned_away
+from tasks.programs import SandboxPrograms, program_record, turned_away
 from tasks.recorded import step
 from tasks.sandbox_scorer import SandboxScorer
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
-    import torch
-
     from autoprune.models.saving import SavedModel, ZeroCount
     from autoprune.statistics.statistics import Statistics
-
-FILE_SUFFIX = ".py"
-AUTO = "auto"
-BLOCKWISE = ("sequential", "true-sequential")
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request of which every name is known, and whose parts fit each other.
-
-    Args:
-        plan: How to prune, without a seed; where allocations are compared, with one of them.
-        grid: Allocations to compare first, in canonical form; None: one was named.
-    """
-
-    plan: PruningPlan
-    grid: tuple[str, ...] | None
-
-    def to_json(self) -> dict[str, Any]:
-        """The group that will be used, the share of zeros, and the grid."""
-        return {"group": self.plan.group, "sparsity": self.plan.sparsity, "grid": self.grid}
 
 
 @dataclass(frozen=True)
@@ -107,73 +78,21 @@ def check_request(
     allocation: str,
     solver: str,
     statistics: str,
-) -> Request:
-    """Check every name of a request before anything expensive happens.
+) -> PruneRequest:
+    """Check every name of a request, and have a program pass the sandbox's static screen.
 
     Raises:
         UsageError: If a part is unknown or parts contradict each other.
+        NothingPassedError: If the sandbox rejects a program.
     """
-    by_program = is_program(metric)
-    in_file = metric.endswith(FILE_SUFFIX) and not by_program
-    grid = auto_grid(allocation)
-    if grid is not None and by_program:
-        raise UsageError(
-            "allocation 'auto' prunes many times with scores that are made once, and a program "
-            "makes none; name an allocation"
-        )
-    if grid is not None and in_file:
-        raise UsageError(
-            f"{metric} is scored once, in the container, and allocation 'auto' prunes with it many "
-            "times; name an allocation, or write the metric as a formula (expr:...)"
-        )
-    program = _screened(metric) if by_program else None
-    if in_file:
-        metric_source(Path(metric))
-    natural: Group = "row" if by_program or in_file else build_metric(metric).group
-    chosen: Any = natural if group == AUTO else group
-    if in_file and statistics in BLOCKWISE:
-        raise UsageError(
-            "a metric in a file is scored once, in the container, from statistics of the dense "
-            f"model; leave out --statistics {statistics}"
-        )
-    # A non-uniform one stands for those still to be tried: with N:M there is no choice.
-    stands_for = allocation if grid is None else grid[-1]
-    plan = PruningPlan.build(
-        sparsity, group=chosen, pattern=pattern, allocation=stands_for, repair=solver
-    )
-    if program is not None:
-        scoring: Any = "sequential" if statistics == AUTO else statistics
-        check_plan(replace(plan, scoring=scoring), program)
-    elif statistics == "true-sequential":
-        replace(plan, scoring="true-sequential").refuse_unseen()
-    return Request(plan, grid)
-
-
-def reads_text(metric: str, plan: PruningPlan, statistics: str) -> bool:
-    """Whether calibration text can change the result, or the given statistics run on it.
-
-    Args:
-        metric: As for :func:`prune_model`, like ``plan`` and ``statistics``.
-        plan: How to prune.
-        statistics: What the user asked for.
-    """
-    if is_program(metric) or metric.endswith(FILE_SUFFIX) or statistics in BLOCKWISE:
-        return True
-    return plan.uses_text(build_metric(metric).needs)
-
-
-def fresh_windows(repair: str) -> int:
-    """Number of windows that a repair reads besides those of statistics and tuning."""
-    return Repair.parse(repair).fresh_windows
-
-
-def _screened(metric: str) -> Candidate:
-    """A program that passed the sandbox's static screen; it does not run yet."""
-    program = Candidate.parse(metric)
-    refusal = screen(program.source, entry_of(program.source, PROGRAM))
-    if refusal is not None:
-        raise turned_away(metric, CandidateRejectedError(str(refusal.code), refusal.detail))
-    return program
+    if is_program(metric):
+        program = Candidate.parse(metric)
+        refusal = screen(program.source, entry_of(program.source, PROGRAM))
+        if refusal is not None:
+            error = CandidateRejectedError(str(refusal.code), refusal.detail)
+            raise turned_away(metric, error)
+    asked = group, sparsity, pattern, allocation, solver, statistics
+    return PruneRequest.build(metric, *asked)
 
 
 @step("prune", "prune with {metric}")
@@ -202,11 +121,11 @@ def prune_model(
         NothingPassedError: If the sandbox rejects the metric.
     """
     built = replace(plan, saved=saved_type(bench, dtype))
-    in_file = metric.endswith(FILE_SUFFIX) and not is_program(metric)
+    by_file = in_file(metric)
     if statistics == "auto":
-        statistics = "dense" if in_file or built.group == "global" else "sequential"
+        statistics = "dense" if by_file or built.group == "global" else "sequential"
     built = replace(built, scoring=statistics)
-    if in_file:
+    if by_file:
         metric = str(Path(metric))
         candidate = Candidate("python", metric_source(Path(metric)))
     else:
@@ -311,60 +230,6 @@ def send_folder(folder: str, repo: str, private: bool) -> str:
         Address of the commit.
     """
     return push_to_hub(repo, Path(folder), private=private)
-
-
-def saved_type(bench: Workbench, dtype: str) -> "torch.dtype | None":
-    """Type of a bench's weights in files; None: as in memory.
-
-    Args:
-        bench: An open workbench.
-        dtype: ``auto``: that of the checkpoint they came from; else torch's name of a type.
-    """
-    import torch
-
-    if dtype != AUTO:
-        found: torch.dtype = getattr(torch, dtype)
-        return None if dtype == bench.dtype else found
-    return checkpoint_type(bench.loaded.source)
-
-
-def rounding_note(bench: Workbench, dtype: str) -> str:
-    """Say that dequantised weights are rounded on saving; empty if they are not.
-
-    Args:
-        bench: An open workbench.
-        dtype: As for :func:`saved_type`.
-    """
-    quantised = quantisation(bench.loaded.source)
-    if dtype != AUTO or not quantised:
-        return ""
-    kind = str(saved_type(bench, dtype)).removeprefix("torch.")
-    return (
-        f"the source is quantised to {quantised}; what is computed from it in {bench.dtype} is "
-        f"saved in {kind}, in half the bytes; --dtype {bench.dtype} saves every bit"
-    )
-
-
-def save_bench(
-    bench: Workbench,
-    folder: Path,
-    record: Mapping[str, Any],
-    pruned: int | None = None,
-    dtype: "torch.dtype | None" = None,
-) -> "SavedModel":
-    """Save the model as it stands; see :func:`save_checkpoint`.
-
-    Args:
-        bench: An open workbench.
-        folder: Target folder, replaced when it exists.
-        record: What made the model.
-        pruned: Number of weights that the masks removed, to compare with the recount.
-        dtype: Type of the weights in the files; None: as in memory.
-    """
-    seen = seen_by(bench)
-    more = {} if seen is None else {SEEN_FILE: seen.save}
-    model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
-    return save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned, more=more)
 
 
 def saved_record(saved: "SavedModel") -> dict[str, Any]:

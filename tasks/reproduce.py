@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.models.target import check_target
 from autoprune.progress import silent
 from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
 from tasks import track
-from tasks.prune import AUTO, save_bench, saved_type
 from tasks.recorded import step
 from tasks.search_bench import SearchBench
 from tasks.state import State

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.models.saving import SavedModel
 from autoprune.names import require_saved
 from autoprune.schemes.shrink import Shrunk
-from tasks.prune import AUTO, save_bench, saved_type
 from tasks.recorded import step
 from tasks.workbench import Workbench
 

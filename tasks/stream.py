@@ -12,10 +12,11 @@ from autoprune.bench.seen import seen_by
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
+from autoprune.program_files import in_file, is_program
 from autoprune.pruning import PruningPlan
 from autoprune.streaming import StreamJob, estimate, prune_streamed
-from tasks.programs import SandboxPrograms, is_program, program_record, turned_away
-from tasks.prune import FILE_SUFFIX, saved_record
+from tasks.programs import SandboxPrograms, program_record, turned_away
+from tasks.prune import saved_record
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
@@ -37,7 +38,7 @@ def open_source(bench: Workbench, model: str, metric: str, statistics: str) -> d
         UsageError: If the metric is in a file, dense statistics are requested, or the model is not
             a folder of safetensors shards.
     """
-    if metric.endswith(FILE_SUFFIX) and not is_program(metric):
+    if in_file(metric):
         raise UsageError(
             f"{metric} is scored in the container from statistics of the whole dense model, and "
             "streaming never holds them; use a built-in metric or a formula, or leave out --stream"

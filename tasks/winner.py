@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.mask_memory import MaskMemory
+from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.text import SELECTION
@@ -23,7 +24,7 @@ from autoprune.report.words import summary
 from autoprune.search.spec import SearchSpec
 from autoprune.text.seen_text import is_finished
 from tasks import track
-from tasks.prune import AUTO, save_bench, saved_record, saved_type
+from tasks.prune import saved_record
 from tasks.recorded import recorded, step
 from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench

@@ -309,12 +309,13 @@ def contracts() -> dict[str, Any]:
     spec = SearchSpec(model="m", corpus="c")
     deployed = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
     entries = [[d["name"], d["entrypoint"]] for d in deployed["deployments"]]
-    request = check_request("wanda", "auto", 0.5, "unstructured", "auto", "mrp", "auto")
+    asked = check_request("wanda", "auto", 0.5, "unstructured", "auto", "mrp", "auto")
+    plan = asked.plan
     return {
         "steps": [step_to_json(step) for step in steps],
         "spec": spec.digest,
         "entries": entries,
-        "request": request.to_json(),
+        "request": {"group": plan.group, "sparsity": plan.sparsity, "grid": asked.grid},
         "streamed": sorted(StreamedModel.__dataclass_fields__),
     }
 

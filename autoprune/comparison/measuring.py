@@ -1,6 +1,7 @@
 """Prune a model in place for one cell, and check that the zeros are where they belong."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -51,12 +52,11 @@ def reads_text(method: Method) -> bool:
     """Whether the calibration draw can change the method's result."""
     if method.scheme:
         return Shrinking.parse(method.scheme).reads_text
-    if method.peer is not None or method.source or needs_of(method):
+    if method.peer is not None or method.source:
         return True
-    repair = plan_of(method, Target(0.5), 0).repair
-    # Block tuning and recovery read windows, whatever statistics the masks need.
-    tunes = repair.block is not None or repair.fresh_windows > 0
-    return tunes or bool(by_candidate(method.recipe().metric).needs | repair.needs)
+    # The order alone changes nothing where neither scores nor repair read text.
+    plan = replace(plan_of(method, Target(0.5), 0), scoring="dense")
+    return plan.uses_text(by_candidate(method.recipe().metric).needs)
 
 
 def prune_cell(

@@ -7,6 +7,8 @@ from typing import Any
 from prefect import flow
 
 from autoprune.allocation import build_allocator
+from autoprune.bench.prune_request import PruneRequest
+from autoprune.bench.saving import rounding_note
 from autoprune.errors import UsageError
 from autoprune.evaluation.continuations import side_by_side
 from autoprune.memory import peak_rss_mb
@@ -23,12 +25,8 @@ from tasks.allocation import SELECTION, choose_allocation, split_windows
 from tasks.calibrate import CutText, cut_windows, load_model
 from tasks.card import write_folder_card
 from tasks.prune import (
-    Request,
     check_request,
-    fresh_windows,
     prune_model,
-    reads_text,
-    rounding_note,
     save_checkpoint,
     saved_record,
     send_folder,
@@ -96,7 +94,7 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
         if request is None:
             request = _request(params)
         plan = replace(request.plan, seed=params.seed)
-        fresh, metric = fresh_windows(params.repair), params.prunes_by
+        fresh, metric = plan.repair.fresh_windows, request.metric
         cut = params.corpus, params.windows, params.seqlen
         measures = None
         text: CutText | None = None
@@ -113,7 +111,7 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
             chosen["allocation_choice"] = found.to_json() | parted
         elif chosen and not held_out:
             text, measures, notes = _text_to_measure(bench, cut, params.seed, fresh)
-        elif not (chosen or streams or reads_text(metric, plan, statistics)):
+        elif not (chosen or streams or request.reads_text):
             # Without text there are no blocks to run: the scores are the same in any order.
             statistics = "dense"
             if options := params.text_options:
@@ -183,7 +181,7 @@ def _sent(params: PruneParams, record: dict[str, Any]) -> dict[str, Any]:
     return record | {"commit": send_folder(record["out"], params.push_to_hub, params.private)}
 
 
-def _request(params: PruneParams) -> Request:
+def _request(params: PruneParams) -> PruneRequest:
     return check_request(
         params.prunes_by,
         params.group,

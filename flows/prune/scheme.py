@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from autoprune.bench.saving import rounding_note
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from autoprune.evaluation.continuations import side_by_side
@@ -11,7 +12,7 @@ from flows.prune.params import PruneParams
 from flows.terminal import console
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_folder_card
-from tasks.prune import rounding_note, saved_record
+from tasks.prune import saved_record
 from tasks.samples import sample_text
 from tasks.scheme import check_scheme, save_smaller, shrink_model
 from tasks.state import State

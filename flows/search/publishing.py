@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from autoprune.bench.saving import rounding_note
 from autoprune.report.leaderboard import leaderboard
 from autoprune.report.origin import authorship, given
 from autoprune.report.run_report import next_command
@@ -14,7 +15,6 @@ from flows.terminal import console
 from flows.text_split import forget_split
 from tasks.card import write_card
 from tasks.mirror import in_store
-from tasks.prune import rounding_note
 from tasks.report import write_page, write_report
 from tasks.run_markdown import run_markdown
 from tasks.state import without_machine_paths

@@ -1,0 +1,71 @@
+"""Save a bench's model as it stands, with the text that it has seen."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoprune.bench.model import ModelBench
+from autoprune.bench.seen import seen_by
+from autoprune.models.gguf_reading import quantisation
+from autoprune.models.saved_type import checkpoint_type
+from autoprune.models.saving import SavedModel, save_model
+from autoprune.text.seen_text import FILE as SEEN_FILE
+
+AUTO = "auto"
+
+
+def saved_type(bench: ModelBench, dtype: str) -> torch.dtype | None:
+    """Return the type of a bench's weights in files; None: as in memory.
+
+    Args:
+        bench: An open bench.
+        dtype: ``auto``: that of the checkpoint they came from; else torch's name of a type.
+    """
+    if dtype != AUTO:
+        found: torch.dtype = getattr(torch, dtype)
+        return None if dtype == bench.dtype else found
+    return checkpoint_type(bench.loaded.source)
+
+
+def rounding_note(bench: ModelBench, dtype: str) -> str:
+    """Say that dequantised weights are rounded on saving; empty if they are not.
+
+    Args:
+        bench: An open bench.
+        dtype: As for :func:`saved_type`.
+    """
+    quantised = quantisation(bench.loaded.source)
+    if dtype != AUTO or not quantised:
+        return ""
+    kind = str(saved_type(bench, dtype)).removeprefix("torch.")
+    return (
+        f"the source is quantised to {quantised}; what is computed from it in {bench.dtype} is "
+        f"saved in {kind}, in half the bytes; --dtype {bench.dtype} saves every bit"
+    )
+
+
+def save_bench(
+    bench: ModelBench,
+    folder: Path,
+    record: Mapping[str, Any],
+    pruned: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> SavedModel:
+    """Save the model as it stands; see :func:`autoprune.models.saving.save_model`.
+
+    Args:
+        bench: An open bench.
+        folder: Target folder, replaced when it exists.
+        record: What made the model.
+        pruned: Number of weights that the masks removed, to compare with the recount.
+        dtype: Type of the weights in the files; None: as in memory.
+
+    Raises:
+        AutopruneError: If the disk is full or the folder is not writable.
+    """
+    seen = seen_by(bench)
+    more = {} if seen is None else {SEEN_FILE: seen.save}
+    model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
+    return save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned, more=more)

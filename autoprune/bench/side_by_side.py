@@ -1,0 +1,71 @@
+"""Figures of a dense and a smaller model, each measured in turn."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.bench.model import ModelBench
+from autoprune.evaluation.continuations import continuations
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.evaluation.suites.latency import Timing, time_once
+
+# Generations per model, alternating, so that other load on the machine affects both.
+TURNS = 3
+PROMPT, NEW = 64, 16
+
+
+def figures_side_by_side(
+    bench: ModelBench, models: Mapping[str, PreTrainedModel], windows: Tensor, size: int
+) -> dict[str, dict[str, Any]]:
+    """Measure models that have the bench's tokenizer.
+
+    Args:
+        bench: Its seed decides the prompts.
+        models: The models by name.
+        windows: Token ids that the perplexity is of, int64 [n, s].
+        size: Bytes of a saved parameter.
+
+    Returns:
+        By model its parameters, bytes, perplexity, the continuation of a text, and medians over
+        turns in tokens per second: ``tokens_per_second`` counts the prompt's time; ``decode``,
+        without it, is left out where no generation took longer than its prompt.
+    """
+    figures = {name: _figures(bench, model, windows, size) for name, model in models.items()}
+    for name, rates in _rates(models, bench.seed).items():
+        figures[name] |= rates
+    return figures
+
+
+def _figures(
+    bench: ModelBench, model: PreTrainedModel, windows: Tensor, size: int
+) -> dict[str, Any]:
+    prompt, continuation = continuations(replace(bench.loaded, model=model), windows)[0]
+    return {
+        "parameters": model.num_parameters(),
+        "bytes": model.num_parameters() * size,
+        "perplexity": evaluate_windows(model, windows, report=bench.report).perplexity,
+        "prompt": prompt,
+        "continues": continuation,
+    }
+
+
+def _rates(models: Mapping[str, PreTrainedModel], seed: int) -> dict[str, dict[str, float]]:
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    # The first turn warms up.
+    for turn in range(TURNS + 1):
+        for name, model in models.items():
+            taken = time_once(model, 1, PROMPT, NEW, seed)
+            if turn:
+                runs[name].append(taken)
+    found: dict[str, dict[str, float]] = {}
+    for name, turns in runs.items():
+        prompts, generations = zip(*turns, strict=True)
+        timing = Timing(prompts, generations, 1, NEW)
+        rates = {"prefill": timing.prefill(PROMPT), "decode": timing.decode}
+        rates["tokens_per_second"] = timing.rates
+        found[name] = {key: statistics.median(values) for key, values in rates.items() if values}
+    return found
