@@ -39,7 +39,7 @@ def prepare_comparison(bench: CompareBench, request: Request) -> dict[str, Any]:
     """See :func:`autoprune.comparison.preparing.prepare_comparison`."""
     work = preparing.prepare_comparison
     prepared = recorded("prepare comparison", f"prepare {bench.model_ref}", work)
-    return prepared(bench, request.methods, request.targets)
+    return prepared(bench, request)
 
 
 def measure_cell(bench: CompareBench, cell: "Cell") -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Prepares a comparison: refuses early what could not be measured later, and says what it is."""
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.text import SEALED, SELECTION
@@ -9,6 +8,7 @@ from autoprune.comparison.cell_keys import products_of
 from autoprune.comparison.draws import require_different
 from autoprune.comparison.measuring import needs_of, require_divisible
 from autoprune.comparison.record import require_same
+from autoprune.comparison.request import Request
 from autoprune.comparison.suites import check_suite_requests
 from autoprune.digest import windows_digest
 from autoprune.errors import AutopruneError, UsageError
@@ -19,19 +19,14 @@ from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 
 if TYPE_CHECKING:
     from autoprune.comparison.bench import ComparisonBench
-    from autoprune.comparison.methods import Method
-    from autoprune.comparison.plan import Target
 
 
-def prepare_comparison(
-    bench: "ComparisonBench", methods: "Sequence[Method]", targets: "Sequence[Target]"
-) -> dict[str, Any]:
+def prepare_comparison(bench: "ComparisonBench", request: Request) -> dict[str, Any]:
     """Load the model, split the text, and refuse early what could not be measured later.
 
     Args:
         bench: The comparison's bench.
-        methods: The methods.
-        targets: The budgets.
+        request: Methods and budgets.
 
     Returns:
         The protocol: everything that the figures depend on besides the methods.
@@ -48,8 +43,8 @@ def prepare_comparison(
         raise
     except AutopruneError as error:
         raise UsageError(str(error)) from error
-    require_divisible(layers, targets)
-    bench.draws.expected = frozenset[str]().union(*map(needs_of, methods))
+    require_divisible(layers, request.targets)
+    bench.draws.expected = frozenset[str]().union(*map(needs_of, request.methods))
     check_suite_requests(bench)
     sizes = {name: len(bench.part(name)) for name in (SELECTION, SEALED)}
     texts = bench.texts

@@ -47,8 +47,7 @@ def body_of(bench: "ComparisonBench", outline: Mapping[str, Any]) -> dict[str, A
 
     Args:
         bench: The comparison's bench, which holds the records of its cells.
-        outline: ``model``, ``command``, ``tune``, ``baselines``, ``protocol``, and the ids of the
-            records by cell, see :meth:`autoprune.comparison.run.ComparisonRun.outline`.
+        outline: See :meth:`autoprune.comparison.run.ComparisonRun.outline`.
 
     Returns:
         See :func:`autoprune.comparison.result.gather`.

@@ -27,8 +27,8 @@ class Request:
 
 def parse_request(
     methods: Sequence[str],
-    statistics: StatisticsOf,
-    sparsities: Sequence[float],
+    statistics: StatisticsOf = "dense",
+    sparsities: Sequence[float] = (),
     patterns: Sequence[str] = (),
     baselines: Sequence[str] = (),
     texts: Sequence[str] = (),

@@ -1,12 +1,13 @@
 """All cells of one comparison: what is measured when, and what was found."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoprune.comparison.measure_cells import cell_measured
 from autoprune.comparison.plan import DENSE, Cell, Target, cells_in_order
+from autoprune.comparison.request import Request
 from autoprune.comparison.tuning import best_variant, variants
 
 if TYPE_CHECKING:
@@ -35,26 +36,29 @@ class ComparisonRun:
     the statistics of a draw are shared.
 
     Args:
-        bench: The comparison's, prepared; its calibration draws are the run's.
-        methods: The methods.
-        targets: The budgets.
+        bench: The comparison's; its calibration draws are the run's.
+        request: Methods, budgets and baselines.
+        protocol: What preparing the comparison returned.
         trials: Selection trials per strength.
     """
 
     def __init__(
         self,
         bench: "ComparisonBench",
-        methods: "Sequence[Method]",
-        targets: Sequence[Target],
+        request: Request,
+        protocol: Mapping[str, Any],
         trials: int = 0,
     ) -> None:
         self.bench = bench
+        self.request = request
+        self.protocol = protocol
+        self.trials = trials
         self.measured = self.cached = self.failed = 0
-        self.plan = list(cells_in_order(methods, targets, bench.seeds))
+        self.plan = list(cells_in_order(request.methods, request.targets, bench.seeds))
         self.variants: dict[tuple[Method, Target], tuple[Method, ...]] = {
             (method, target): variants(method, target, trials)
-            for method in methods
-            for target in targets
+            for method in request.methods
+            for target in request.targets
         }
         self.found: dict[Cell, Found] = {}
         self._tuned: dict[tuple[Method, Target], Method] = {}
@@ -93,9 +97,18 @@ class ComparisonRun:
         found = self.found.get(Cell(None, None))
         return None if found is None else found["id"]
 
-    def outline(self) -> dict[str, Any]:
-        """Return the cells tried and the trials so far, for the tables of the comparison."""
+    def outline(self, command: str = "") -> dict[str, Any]:
+        """Return what :func:`autoprune.comparison.record.body_of` needs: all so far.
+
+        Args:
+            command: What measures the same again.
+        """
         return {
+            "model": self.bench.model_ref,
+            "command": command,
+            "tune": self.trials,
+            "baselines": list(self.request.baselines),
+            "protocol": self.protocol,
             "dense": self.dense,
             "planned": len(self.plan),
             "cells": self._finished(),

@@ -82,19 +82,12 @@ def _compared(params: CompareParams) -> dict[str, Any]:
     with opened(bench):
         console.screen().mute(console.INNER_STAGES | {"statistics", "pruning", "cells"})
         protocol = prepare_comparison(bench, request)
-        run = Run(bench, request, params.trials())
+        run = Run(bench, request, protocol, params.trials())
         _warn(protocol)
-        outline = {
-            "model": params.model,
-            "command": params.command(),
-            "tune": params.trials(),
-            "baselines": list(request.baselines),
-            "protocol": protocol,
-        }
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, comparison_config(bench, params.shared_store)) as run.workers:
             run.parallel = params.workers if run.workers and not params.runner_address else 1
-            table = _Table(params, folder, run, outline)
+            table = _Table(params, folder, run)
             run.show = table.so_far
             try:
                 run.all_cells()
@@ -132,7 +125,6 @@ class _Table:
     params: CompareParams
     folder: Path
     run: Run
-    outline: dict[str, Any]
     mirrored: bool = True
 
     def so_far(self) -> None:
@@ -142,7 +134,7 @@ class _Table:
 
     def write(self) -> dict[str, Any]:
         """Write the files."""
-        outline = self.outline | self.run.outline()
+        outline = self.run.outline(self.params.command())
         return write_comparison(self.run.bench, str(self.folder), outline)
 
     def mirror(self, status: str) -> str | None:

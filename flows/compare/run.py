@@ -29,6 +29,7 @@ class Run(ComparisonRun):
     Args:
         bench: The comparison's.
         request: Methods and budgets as the check returned them.
+        protocol: What preparing the comparison returned.
         trials: Selection trials per strength.
 
     ``show`` is called from time to time with the cells measured so far.
@@ -36,8 +37,8 @@ class Run(ComparisonRun):
 
     bench: CompareBench
 
-    def __init__(self, bench: CompareBench, request: Request, trials: int) -> None:
-        super().__init__(bench, request.methods, request.targets, trials)
+    def __init__(self, bench: CompareBench, request: Request, protocol: Found, trials: int) -> None:
+        super().__init__(bench, request, protocol, trials)
         self.workers: Workers | None = None
         self.parallel = 1
         self.show: Callable[[], None] | None = None

@@ -69,14 +69,9 @@ class Comparisons:
         texts = tuple(changes.get("texts", ()))
         request = parse_request(split_list(methods), "dense", sparsity, pattern, (), texts, units)
         with self.bench(seeds=draws, **changes) as bench:
-            protocol = prepare_comparison(bench, request.methods, request.targets)
-            run = ComparisonRun(bench, request.methods, request.targets, tune)
+            run = ComparisonRun(bench, request, prepare_comparison(bench, request), tune)
             run.all_cells()
-            outline = {
-                "model": bench.model_ref, "command": "again", "tune": tune,
-                "baselines": list(request.baselines), "protocol": protocol,
-            }  # fmt: skip
-            table = gather(body_of(bench, outline | run.outline()))
+            table = gather(body_of(bench, run.outline("again")))
         counts = {"measured": run.measured, "cached": run.cached, "failed": run.failed}
         return summary(table) | counts | {"latex": latex(table)}
 
