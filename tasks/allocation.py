@@ -3,71 +3,19 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from autoprune.allocation import AllocationChoice
+from autoprune.bench import cut_text
 from autoprune.bench.allocations import choose_allocation as choose
-from autoprune.bench.text import CALIBRATION as CALIBRATION
-from autoprune.bench.text import SELECTION as SELECTION
-from autoprune.bench.text import BenchText
 from autoprune.candidate import Candidate
 from autoprune.errors import NothingPassedError
 from autoprune.pruning import PruningPlan
-from tasks.calibrate import CutText, cut, notes_on
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
-WINDOWS = 8
-
-
-@dataclass(frozen=True)
-class SplitText:
-    """Windows of two parts of a text, whose sealed part stays unread.
-
-    Args:
-        calibration: The calibration part.
-        selection: The selection part.
-        seed: Seed of the split.
-        digest: SHA-256 of the split.
-    """
-
-    calibration: CutText
-    selection: CutText
-    seed: int
-    digest: str
-
-    @property
-    def split(self) -> dict[str, Any]:
-        """The split, as records hold it."""
-        return {"seed": self.seed, "digest": self.digest}
-
-
-@step("split text", "split {corpus}")
-def split_windows(
-    bench: Workbench, corpus: str, samples: int, seqlen: int, seed: int, fresh: int = 0
-) -> SplitText:
-    """Cut windows of the calibration and the selection part, without touching the sealed part.
-
-    Args:
-        bench: An open workbench.
-        corpus: Reference of a real text.
-        samples: Calibration windows.
-        seqlen: Tokens in a window.
-        seed: Seed of the split.
-        fresh: Further windows of the calibration part; see :func:`tasks.calibrate.cut_windows`.
-
-    Raises:
-        UsageError: If the text is too short, or was written by the model.
-    """
-    counts: dict[str, int] = {CALIBRATION: samples, SELECTION: WINDOWS}
-    bench.text = BenchText(corpus, seqlen, counts, seed)
-    parts = bench.splits
-    known = cut(bench, CALIBRATION, parts.calibration, samples, seqlen, fresh)
-    measured = cut(bench, SELECTION, parts.selection, WINDOWS, seqlen)
-    what = f"the calibration part of {known.corpus}"
-    known = replace(known, notes=notes_on(known, parts.calibration, what, samples))
-    return SplitText(known, measured, seed, parts.digest)
+split_windows = step("split text", "split {corpus}")(cut_text.split_windows)
 
 
 @dataclass(frozen=True)

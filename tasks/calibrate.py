@@ -2,54 +2,17 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
-from autoprune.bench.calibration import StoredStatistics, fresh_name
+from autoprune.bench import cut_text
+from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
-from autoprune.evaluation.suites.cleaning import without_text
-from autoprune.models.record import text_record
 from autoprune.plain_text import in_code
-from autoprune.text.corpora import load_corpus
-from autoprune.text.corpus import Corpus
-from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks.recorded import recorded, step
 from tasks.search_bench import SearchBench
 from tasks.workbench import Workbench
 
-
-@dataclass(frozen=True)
-class CutText:
-    """A text of which a workbench holds windows.
-
-    Args:
-        corpus: Its name.
-        digest: SHA-256 of its documents.
-        windows: Number of windows.
-        seqlen: Tokens in a window.
-        tokens: Tokens in all windows.
-        overlap: What was checked against held-out texts, and left out; None: nothing was.
-        notes: What users of a model calibrated on it must know.
-    """
-
-    corpus: str
-    digest: str
-    windows: int
-    seqlen: int
-    tokens: int
-    overlap: Mapping[str, Any] | None = None
-    notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """What the text is."""
-        names = ("corpus", "digest", "windows", "seqlen", "tokens")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The calibration text of a saved model, under the names of its record."""
-        named = text_record(self.corpus, self.digest, self.windows, self.seqlen)
-        return named | {"overlap": self.overlap}
+cut_windows = step("cut windows", "cut {count} x {seqlen} tokens of {corpus}")(cut_text.cut_windows)
 
 
 @step("load model", "load {model}")
@@ -70,64 +33,6 @@ def load_model(bench: Workbench, model: str) -> dict[str, Any]:
         "prunable": bench.prunable,
         "seconds": time.monotonic() - started,
     }
-
-
-@step("cut windows", "cut {count} x {seqlen} tokens of {corpus}")
-def cut_windows(
-    bench: Workbench,
-    name: str,
-    corpus: str,
-    count: int,
-    seqlen: int,
-    held_out: list[str] | None = None,
-    fresh: int = 0,
-) -> CutText:
-    """Cut token windows that are spread over all documents of a text.
-
-    Args:
-        bench: An open workbench.
-        name: Name by which later tasks find these windows.
-        corpus: Reference of the text.
-        count: Number of windows.
-        seqlen: Tokens in a window.
-        held_out: Texts that figures will be measured on; their documents are left out.
-        fresh: Further windows after these, as many as there are, for ``bench.fresh_windows``.
-
-    Raises:
-        UsageError: If the text does not exist or is too short.
-        ContaminationError: If nothing is left.
-    """
-    author = bench.author((count + fresh) * seqlen)
-    text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
-    text, overlap = without_text(text, held_out or [], bench.store, bench.tokenizer)
-    found = cut(bench, name, text.for_calibration(bench.seed), count, seqlen, fresh)
-    return replace(
-        found, overlap=overlap, notes=notes_on(found, text, f"the text {text.name}", count)
-    )
-
-
-def notes_on(found: CutText, text: Corpus, what: str, asked: int) -> tuple[str, ...]:
-    """What users of a model calibrated on a text must know.
-
-    Args:
-        found: The text that was cut.
-        text: The same with its documents.
-        what: Its name in a sentence.
-        asked: Number of windows that were asked for.
-    """
-    fewer = fewer_than_asked(what, found.windows, asked, found.seqlen)
-    return (*text.calibration_notes(), *([fewer] if fewer else []))
-
-
-def cut(
-    bench: Workbench, name: str, text: Corpus, count: int, seqlen: int, fresh: int = 0
-) -> CutText:
-    """Cut a text as for :func:`cut_windows`, and return what it is, without notes."""
-    whole = token_windows(text, bench.tokenizer, count + fresh, seqlen, cache=bench.store)
-    windows = bench.windows[name] = whole[:count]
-    if fresh:
-        bench.windows[fresh_name(fresh)] = whole[count:]
-    return CutText(text.name, text.digest, len(windows), seqlen, windows.numel())
 
 
 @step("collect statistics", "statistics of {name}")

@@ -4,13 +4,14 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.cut_text import SplitText
 from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.side_by_side import figures_side_by_side
 from autoprune.bench.smaller import Shrinking
+from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.models.record import source_record, text_record
 from autoprune.models.reference import RECORD_FILE
 from autoprune.text.seen_text import is_finished
-from tasks.allocation import CALIBRATION, SELECTION, SplitText
 from tasks.card import write_folder_card
 from tasks.recorded import step
 from tasks.run_files import read_object

@@ -24,6 +24,7 @@ import torch
 import yaml
 from transformers import PreTrainedModel
 
+from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.candidate import Candidate, Group
 from autoprune.comparison.methods import parse_method
 from autoprune.design.chat import ChatRequest, Message
@@ -47,7 +48,7 @@ from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measure, Propose, Seal, Validate, step_to_json
 from autoprune.streaming import StreamedModel
-from tasks.allocation import CALIBRATION, SELECTION, choose_allocation
+from tasks.allocation import choose_allocation
 from tasks.measure import measure
 from tasks.prune import check_request, prune_model
 from tasks.search_bench import SearchBench

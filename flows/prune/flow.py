@@ -7,8 +7,10 @@ from typing import Any
 from prefect import flow
 
 from autoprune.allocation import build_allocator
+from autoprune.bench.cut_text import CutText
 from autoprune.bench.prune_request import PruneRequest
 from autoprune.bench.saving import rounding_note
+from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.errors import UsageError
 from autoprune.evaluation.continuations import side_by_side
 from autoprune.memory import peak_rss_mb
@@ -21,8 +23,8 @@ from flows.prune.params import PruneParams
 from flows.prune.scheme import prune_by_scheme
 from flows.prune.text import pruning_text
 from flows.terminal import console
-from tasks.allocation import SELECTION, choose_allocation, split_windows
-from tasks.calibrate import CutText, cut_windows, load_model
+from tasks.allocation import choose_allocation, split_windows
+from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_folder_card
 from tasks.prune import (
     check_request,
@@ -38,8 +40,6 @@ from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
 from tasks.switches import computing_on
 from tasks.workbench import Workbench, opened
-
-CALIBRATION = "calibration"
 
 NAME = run_name("prune", PruneParams, lambda params: model_slug(params.model))
 

@@ -1,0 +1,146 @@
+"""Cut a text into a bench's windows, whole or in parts, and say what was cut."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autoprune.bench.calibration import fresh_name
+from autoprune.bench.model import ModelBench
+from autoprune.bench.text import CALIBRATION, SELECTION, BenchText
+from autoprune.evaluation.suites.cleaning import without_text
+from autoprune.models.record import text_record
+from autoprune.text.corpora import load_corpus
+from autoprune.text.corpus import Corpus
+from autoprune.text.windows import fewer_than_asked, token_windows
+
+# Of the selection part of a split text.
+SELECTION_WINDOWS = 8
+
+
+@dataclass(frozen=True)
+class CutText:
+    """A text of which a bench holds windows.
+
+    Args:
+        corpus: Its name.
+        digest: SHA-256 of its documents.
+        windows: Number of windows.
+        seqlen: Tokens in a window.
+        tokens: Tokens in all windows.
+        overlap: What was checked against held-out texts, and left out; None: nothing was.
+        notes: What users of a model calibrated on it must know.
+    """
+
+    corpus: str
+    digest: str
+    windows: int
+    seqlen: int
+    tokens: int
+    overlap: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What the text is."""
+        names = ("corpus", "digest", "windows", "seqlen", "tokens")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The calibration text of a saved model, under the names of its record."""
+        named = text_record(self.corpus, self.digest, self.windows, self.seqlen)
+        return named | {"overlap": self.overlap}
+
+
+@dataclass(frozen=True)
+class SplitText:
+    """Windows of two parts of a text, whose sealed part stays unread.
+
+    Args:
+        calibration: The calibration part.
+        selection: The selection part.
+        seed: Seed of the split.
+        digest: SHA-256 of the split.
+    """
+
+    calibration: CutText
+    selection: CutText
+    seed: int
+    digest: str
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """The split, as records hold it."""
+        return {"seed": self.seed, "digest": self.digest}
+
+
+def cut_windows(
+    bench: ModelBench,
+    name: str,
+    corpus: str,
+    count: int,
+    seqlen: int,
+    held_out: Sequence[str] | None = None,
+    fresh: int = 0,
+) -> CutText:
+    """Cut token windows that are spread over all documents of a text.
+
+    Args:
+        bench: An open bench.
+        name: Name under which the bench holds these windows.
+        corpus: Reference of the text.
+        count: Number of windows.
+        seqlen: Tokens in a window.
+        held_out: Texts that figures will be measured on; their documents are left out.
+        fresh: Further windows after these, as many as there are, for ``bench.fresh_windows``.
+
+    Raises:
+        UsageError: If the text does not exist or is too short.
+        ContaminationError: If nothing is left.
+    """
+    author = bench.author((count + fresh) * seqlen)
+    text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
+    text, overlap = without_text(text, held_out or [], bench.store, bench.tokenizer)
+    found = _cut(bench, name, text.for_calibration(bench.seed), count, seqlen, fresh)
+    notes = _notes_on(found, text, f"the text {text.name}", count)
+    return replace(found, overlap=overlap, notes=notes)
+
+
+def split_windows(
+    bench: ModelBench, corpus: str, samples: int, seqlen: int, seed: int, fresh: int = 0
+) -> SplitText:
+    """Cut windows of the calibration and the selection part, without touching the sealed part.
+
+    Args:
+        bench: An open bench.
+        corpus: Reference of a real text.
+        samples: Calibration windows.
+        seqlen: Tokens in a window.
+        seed: Seed of the split.
+        fresh: Further windows of the calibration part; see :func:`cut_windows`.
+
+    Raises:
+        UsageError: If the text is too short, or was written by the model.
+    """
+    counts: dict[str, int] = {CALIBRATION: samples, SELECTION: SELECTION_WINDOWS}
+    bench.text = BenchText(corpus, seqlen, counts, seed)
+    parts = bench.splits
+    known = _cut(bench, CALIBRATION, parts.calibration, samples, seqlen, fresh)
+    measured = _cut(bench, SELECTION, parts.selection, SELECTION_WINDOWS, seqlen)
+    what = f"the calibration part of {known.corpus}"
+    known = replace(known, notes=_notes_on(known, parts.calibration, what, samples))
+    return SplitText(known, measured, seed, parts.digest)
+
+
+def _notes_on(found: CutText, text: Corpus, what: str, asked: int) -> tuple[str, ...]:
+    fewer = fewer_than_asked(what, found.windows, asked, found.seqlen)
+    return (*text.calibration_notes(), *([fewer] if fewer else []))
+
+
+def _cut(
+    bench: ModelBench, name: str, text: Corpus, count: int, seqlen: int, fresh: int = 0
+) -> CutText:
+    whole = token_windows(text, bench.tokenizer, count + fresh, seqlen, cache=bench.store)
+    windows = bench.windows[name] = whole[:count]
+    if fresh:
+        bench.windows[fresh_name(fresh)] = whole[count:]
+    return CutText(text.name, text.digest, len(windows), seqlen, windows.numel())
