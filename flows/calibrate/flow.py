@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.bench.text import CALIBRATION
 from autoprune.statistics.statistics import AHEAD
 from flows.calibrate.params import CalibrateParams
 from flows.calibrate.text import calibration_text
@@ -14,8 +15,6 @@ from tasks.publish import Publisher
 from tasks.state import State, model_slug
 from tasks.switches import computing_on
 from tasks.workbench import Workbench, opened
-
-CALIBRATION = "calibration"
 
 NAME = run_name("calibrate", CalibrateParams, lambda params: model_slug(params.model))
 

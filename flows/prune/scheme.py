@@ -3,6 +3,7 @@
 from typing import Any
 
 from autoprune.bench.saving import rounding_note
+from autoprune.bench.text import CALIBRATION
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from autoprune.evaluation.continuations import side_by_side
@@ -17,8 +18,6 @@ from tasks.samples import sample_text
 from tasks.scheme import check_scheme, save_smaller, shrink_model
 from tasks.state import State
 from tasks.workbench import Workbench, opened
-
-CALIBRATION = "calibration"
 
 
 def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
