@@ -9,11 +9,10 @@ from autoprune.evaluation.suites import (
     check_suite,
     computed_with,
     suite_requests,
-    suite_rows,
 )
 from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.named_files import digests_of_files
-from autoprune.evaluation.suites.rows import PASSING
+from autoprune.evaluation.suites.rows import PASSING, rows_json
 from autoprune.models.reference import resolve
 from autoprune.numerics import computed_by
 from autoprune.text.seen_text import known_text, referenced_text
@@ -143,7 +142,8 @@ def measure_suite(
     # By content: a file that was changed since gives other figures.
     read = digests_of_files(settings), None if seen is None else seen.digest
     measured = [bench.loaded.source.digest, rendering_digest(bench.tokenizer), bench.dtype]
-    versions = computed_by(), computed_with(build_suite(name, **settings))
+    suite = build_suite(name, **settings)
+    versions = computed_by(), computed_with(suite)
     asked = [*measured, *versions, name, settings, models, overlap, *read]
     file = part_file(bench.state, run, asked)
     kept = read_part(file)
@@ -159,7 +159,7 @@ def measure_suite(
         return made
 
     resources = _resources(bench, seen, overlap, look=looks.note, keep=keep)
-    rows = suite_rows(bench.loaded, name, settings, resources, bench.report)
+    rows = rows_json(suite.run(bench.loaded, report=bench.report, resources=resources))
     sets = {text: known.to_json() for text, known in looks.sets.items()}
     done = {"rows": rows, "looks": looks.counts, "sealed_sets": sets}
     if not any(row["details"].get(PASSING) for row in rows):

@@ -1,7 +1,6 @@
 """Suites of a comparison: what is measured on every pruned model besides its perplexity."""
 
 import dataclasses
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -15,11 +14,10 @@ from autoprune.evaluation.suites import (
     build_suite,
     check_suite,
     computed_with,
-    suite_rows,
 )
 from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
-from autoprune.evaluation.suites.rows import PASSING, RowContext
+from autoprune.evaluation.suites.rows import PASSING, RowContext, rows_json
 
 if TYPE_CHECKING:
     from autoprune.comparison.bench import ComparisonBench
@@ -159,8 +157,8 @@ def _measured(
         resources = Resources(
             bench.store, bench.seen_before(suite), look=bench.looks.noting(look), code=bench.code
         )
-        asked = (suite["name"], suite["settings"])
-        rows = suite_rows(bench.loaded, *asked, resources, bench.report)
+        made = build_suite(suite["name"], **suite["settings"])
+        rows = rows_json(made.run(bench.loaded, report=bench.report, resources=resources))
         # Kept only if a second attempt would give the same: some may have lacked the network.
         if all(row["status"] == "unavailable" for row in rows):
             return {"reason": _reasons(rows) or "no rows"}
@@ -204,5 +202,4 @@ def _distance_row(bench: "ComparisonBench", items: tuple[float, ...]) -> dict[st
     row = context.figure(
         bench.text.corpus, "kl_to_dense", value, unit="nats per token", items=items
     )
-    found: dict[str, Any] = json.loads(json.dumps(row.to_json()))
-    return found
+    return rows_json([row])[0]

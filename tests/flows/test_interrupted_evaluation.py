@@ -1,16 +1,30 @@
 """An interrupted evaluation goes on with the suites that are left."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autoprune.evaluation.suites import reasoning
+from autoprune.evaluation.suites.lm import LanguageSuite
+from autoprune.evaluation.suites.reasoning import ReasoningSuite
+from autoprune.models.loading import LoadedModel
 from flows.evaluate import evaluate
 from flows.evaluate.params import EvaluateParams
-from tasks import evaluate as module
 from tests.support.tiny_subject import save_subject, tiny_subject
+
+
+def watch(patch: pytest.MonkeyPatch, begun: Callable[[str, LoadedModel], None]) -> None:
+    """Call ``begun`` with its name and the model before a suite runs."""
+    for kind in (LanguageSuite, ReasoningSuite):
+
+        def run(suite: Any, loaded: LoadedModel, *, real: Any = kind.run, **named: Any) -> Any:
+            begun(suite.name, loaded)
+            return real(suite, loaded, **named)
+
+        patch.setattr(kind, "run", run)
 
 
 def test_finished_suites_are_not_measured_again(
@@ -22,15 +36,13 @@ def test_finished_suites_are_not_measured_again(
     )  # fmt: skip
     measured: list[str] = []
     interrupt = True
-    whole = module.suite_rows
 
-    def rows(loaded: Any, name: str, *rest: Any, **further: Any) -> Any:
+    def begun(name: str, _: LoadedModel) -> None:
         measured.append(name)
         if name == "reasoning" and interrupt:
             raise KeyboardInterrupt
-        return whole(loaded, name, *rest, **further)
 
-    monkeypatch.setattr(module, "suite_rows", rows)
+    watch(monkeypatch, begun)
     with pytest.raises(KeyboardInterrupt):
         evaluate.fn(params)
     interrupt = False
@@ -56,13 +68,12 @@ def test_suites_of_another_dense_model_or_template_are_measured_again(
     )  # fmt: skip
     measured: list[str] = []
 
-    def rows(loaded: Any, name: str, *rest: Any, **further: Any) -> Any:
+    def begun(name: str, _: LoadedModel) -> None:
         measured.append(name)
         if name == "reasoning":
             raise KeyboardInterrupt
-        return []
 
-    monkeypatch.setattr(module, "suite_rows", rows)
+    watch(monkeypatch, begun)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             evaluate.fn(params)
@@ -87,16 +98,14 @@ def test_a_failure_of_the_other_model_costs_only_the_suite_that_failed(
     )  # fmt: skip
     measured: list[tuple[bool, str]] = []
     broken = True
-    whole = module.suite_rows
 
-    def suite_rows(loaded: Any, name: str, *rest: Any, **further: Any) -> Any:
+    def begun(name: str, loaded: LoadedModel) -> None:
         is_other = loaded.source.ref == other
         measured.append((is_other, name))
         if is_other and name == "reasoning" and broken:
             raise RuntimeError("out of memory")
-        return whole(loaded, name, *rest, **further)
 
-    monkeypatch.setattr(module, "suite_rows", suite_rows)
+    watch(monkeypatch, begun)
     record = evaluate.fn(params)
     assert "out of memory" in record["refusal"] and len(record["rows"]) == 4
     assert {entry["suite"] for entry in record["comparison"]} == {"lm"}

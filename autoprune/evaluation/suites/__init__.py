@@ -19,7 +19,6 @@ from autoprune.evaluation.suites.suite import (
     check_suite,
     computed_with,
     suite_requests,
-    suite_rows,
 )
 
 # Importing a module registers its suite.
@@ -34,5 +33,4 @@ __all__ = [
     "check_suite",
     "computed_with",
     "suite_requests",
-    "suite_rows",
 ]

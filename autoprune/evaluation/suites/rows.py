@@ -1,7 +1,8 @@
 """Rows: one figure each, with what is needed to trust it and to compare it."""
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -83,6 +84,12 @@ class Row:
             interval = f" [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
         unit = f" {self.unit}" if self.unit else ""
         return f"{title}: {self.value:.4g}{interval}{unit} ({protocol})"
+
+
+def rows_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Return rows in their JSON form, which compares equal to the same read from a file."""
+    found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))
+    return found
 
 
 @dataclass(frozen=True)

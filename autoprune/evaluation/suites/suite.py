@@ -1,7 +1,6 @@
 """The interface of a suite, the registry of suites, and their text form ``NAME:key=value,...``."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -9,7 +8,7 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel
-from autoprune.progress import Report, silent
+from autoprune.progress import Report
 from autoprune.registry import Registry
 from autoprune.textform import parameters, read_settings
 
@@ -142,25 +141,3 @@ def suite_requests(text: str, defaults: Mapping[str, Mapping[str, Any]]) -> list
     if len(set(names)) < len(names):
         raise UsageError(f"a suite is named twice in {text!r}; name each once")
     return [{"name": suite.name, "settings": dataclasses.asdict(suite)} for suite in built]
-
-
-def suite_rows(
-    loaded: LoadedModel,
-    name: str,
-    settings: Mapping[str, Any],
-    resources: Resources = NO_RESOURCES,
-    report: Report = silent,
-) -> list[dict[str, Any]]:
-    """Return the JSON form of the rows of one suite for a model as it is.
-
-    Args:
-        loaded: The model.
-        name: The suite.
-        settings: All settings of the suite.
-        resources: What the suite may use.
-        report: Callback, called with progress.
-    """
-    rows = build_suite(name, **settings).run(loaded, report=report, resources=resources)
-    # Pass through JSON at once, so that a row compares equal to one read from a file.
-    found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))
-    return found
