@@ -1,4 +1,4 @@
-"""Figures beside the perplexity, kept like every cell."""
+"""Further figures of a cell, kept like the cell itself."""
 
 import shutil
 from collections.abc import Callable
