@@ -36,7 +36,7 @@ class PruneRequest:
     @classmethod
     def build(
         cls, metric: str, group: str, sparsity: float | None, pattern: str, allocation: str,
-        solver: str, statistics: str,
+        repair: str, statistics: str,
     ) -> "PruneRequest":  # fmt: skip
         """Check every name of a request.
 
@@ -67,7 +67,7 @@ class PruneRequest:
         # A non-uniform one stands for those still to be tried: with N:M there is no choice.
         stands_for = allocation if grid is None else grid[-1]
         plan = PruningPlan.build(
-            sparsity, group=chosen, pattern=pattern, allocation=stands_for, solver=solver
+            sparsity, group=chosen, pattern=pattern, allocation=stands_for, repair=repair
         )
         if by_program:
             scoring: Any = "sequential" if statistics == AUTO else statistics

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from autoprune.candidate import StatisticsOf
 from autoprune.comparison.measuring import reads_text
 from autoprune.comparison.methods import Method, on_texts, parse_method, parse_methods
 from autoprune.comparison.plan import Target, parse_targets
 from autoprune.comparison.result import named_baselines
-from autoprune.recipe_text import StatisticsOf
 
 
 @dataclass(frozen=True)
