@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from autoprune.comparison.cells import CellStore
 from autoprune.progress import Report, silent
 from autoprune.report.sealed import SealedSet
 from autoprune.store import Store
+from tasks import track
 from tasks.code_sandbox import DockerCode
 from tasks.programs import SandboxPrograms
 from tasks.provenance import code_commit
@@ -20,6 +22,7 @@ from tasks.state import State
 
 if TYPE_CHECKING:
     from autoprune.text.splits import Splits
+    from tasks.track.runs import Tracker
 
 # Command-line options that set the windows of a part, and their length.
 OPTIONS = {SELECTION: "--selection-windows", SEALED: "--sealed-windows", "seqlen": "--seqlen"}
@@ -75,6 +78,11 @@ class CompareBench(ComparisonBench):
         self.asked = asked
         # The table as last written, with the records of its cells.
         self.table: dict[str, Any] = {}
+
+    @cached_property
+    def tracker(self) -> "Tracker":
+        """MLflow's store, which remembers what the table's last update wrote."""
+        return track.Tracker(self.state)
 
 
 @dataclass(frozen=True)

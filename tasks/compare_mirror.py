@@ -52,7 +52,7 @@ def mirror_comparison(bench: CompareBench, settings: dict[str, Any], status: str
             early.
 
     Returns:
-        MLflow's run id, or why there is none.
+        As :func:`tasks.mirror.log_stage`.
     """
     title = f"mirror comparison of {bench.model_ref}"
     return recorded("mirror comparison", title, mirrored_comparison)(bench, settings, status)
@@ -63,7 +63,9 @@ def mirrored_comparison(
 ) -> dict[str, Any]:
     """:func:`mirror_comparison` without its own task run."""
     content = partial(_content, bench.table, settings, status)
-    return log_stage(bench.state, content, patient=status != "RUNNING")
+    return log_stage(
+        bench.state, content, bench.asked, patient=status != "RUNNING", tracker=bench.tracker
+    )
 
 
 def _content(record: Mapping[str, Any], settings: dict[str, Any], status: str) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.plain_text import in_code, in_markdown, one_line
-from tasks import track
-from tasks.mirror import place_of
 from tasks.publish import CELL, Publisher
 from tasks.run_markdown import picture_markdown
 from tasks.state import State, without_machine_paths
@@ -15,13 +13,14 @@ PICTURE = "pareto.png"
 TITLE = "Perplexity against sparsity"
 
 
-def show_comparison(state: State, record: Mapping[str, Any], name: str) -> None:
+def show_comparison(state: State, record: Mapping[str, Any], name: str, place: str) -> None:
     """Show a comparison's table, recommendation and picture, and where its files are.
 
     Args:
         state: The state folder.
         record: What the compare flow returns.
-        name: Name of the comparison, for the link to MLflow.
+        name: Name of the comparison.
+        place: Where MLflow shows it, as markdown; empty if it has no record.
     """
     shown = Publisher(record["model"], None, "compare")
     targets = [entry["target"] for entry in record["recommendation"]]
@@ -37,10 +36,8 @@ def show_comparison(state: State, record: Mapping[str, Any], name: str) -> None:
     folder = Path(record["folder"])
     parts.append(picture_markdown(folder / PICTURE, TITLE))
     parts.append(f"Files: {in_code(without_machine_paths(str(folder), state.root))}")
-    if record["mlflow_run"]:
-        place = without_machine_paths(
-            place_of(track.Tracker(state), record["mlflow_run"], name), state.root
-        )
+    if place:
+        place = without_machine_paths(place, state.root)
         shown.mlflow(place)
         parts.append(place)
     shown.report("\n\n".join(parts))

@@ -11,9 +11,8 @@ from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import write_rows
 from autoprune.models.reference import RECORD_FILE
 from autoprune.storage import write_json
-from tasks import track
 from tasks.evaluation_parts import forget_parts
-from tasks.mirror import log_stage, place_of
+from tasks.mirror import log_stage
 from tasks.provenance import here_tags
 from tasks.recorded import step
 from tasks.run_files import read_object
@@ -67,10 +66,7 @@ def keep_evaluation(
             "metrics": figures(record["rows"]), "tags": tags, "folder": folder,
         }  # fmt: skip
 
-    done = log_stage(state, content)
-    mlflow_run = done["mlflow_run"]
-    place = place_of(track.Tracker(state), mlflow_run, run) if mlflow_run else ""
-    return {"folder": str(folder), "place": place, "base": base, **done}
+    return {"folder": str(folder), "base": base, **log_stage(state, content, run)}
 
 
 def base_model(ref: str) -> str:

@@ -117,24 +117,34 @@ class SearchMirror:
 
 
 def log_stage(
-    state: State, content: Callable[[], dict[str, Any]], *, patient: bool = True
+    state: State,
+    content: Callable[[], dict[str, Any]],
+    called: str,
+    *,
+    patient: bool = True,
+    tracker: "Tracker | None" = None,
 ) -> dict[str, Any]:
     """Write a stage other than a search into MLflow; see :func:`tasks.track.stages.log_stage`.
 
     Args:
         state: The state folder.
         content: Gives the arguments of that function; called once the store answers.
+        called: Name of the run, as it is shown.
         patient: As for :func:`require_answer`.
+        tracker: The store, where it remembers what an earlier call wrote.
 
     Returns:
-        MLflow's run id, or why there is none.
+        MLflow's run id and where to see it, as markdown; or why there is none.
     """
 
-    def work() -> str:
-        return track.stages.log_stage(track.Tracker(state), **content())
+    def work() -> tuple[str, str]:
+        store = tracker or track.Tracker(state)
+        run = track.stages.log_stage(store, **content())
+        return run, place_of(store, run, called)
 
-    run, error = tried(state, work, patient=patient)
-    return {"mlflow_run": run, "error": error}
+    found, error = tried(state, work, patient=patient)
+    run, place = found or (None, "")
+    return {"mlflow_run": run, "place": place, "error": error}
 
 
 def end_killed(state: State) -> list[str]:

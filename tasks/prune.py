@@ -85,14 +85,15 @@ def check_request(
         UsageError: If a part is unknown or parts contradict each other.
         NothingPassedError: If the sandbox rejects a program.
     """
+    asked = group, sparsity, pattern, allocation, solver, statistics
+    request = PruneRequest.build(metric, *asked)
     if is_program(metric):
         program = Candidate.parse(metric)
         refusal = screen(program.source, entry_of(program.source, PROGRAM))
         if refusal is not None:
             error = CandidateRejectedError(str(refusal.code), refusal.detail)
             raise turned_away(metric, error)
-    asked = group, sparsity, pattern, allocation, solver, statistics
-    return PruneRequest.build(metric, *asked)
+    return request
 
 
 @step("prune", "prune with {metric}")

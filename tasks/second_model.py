@@ -2,7 +2,7 @@
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autoprune.bench.cut_text import SplitText
 from autoprune.bench.saving import AUTO, save_bench, saved_type
@@ -16,9 +16,6 @@ from tasks.card import write_folder_card
 from tasks.recorded import step
 from tasks.run_files import read_object
 from tasks.workbench import Workbench
-
-if TYPE_CHECKING:
-    pass
 
 # Figures of both models are in the record under this name.
 BESIDE = "beside_dense"

@@ -210,7 +210,7 @@ def test_a_bench_validates_on_a_gpu(tmp_path: Path) -> None:
 @gpu
 @needs_cuda
 def test_sequential_pruning_runs_on_a_gpu() -> None:
-    plan = PruningPlan.build(None, pattern="2:4", solver="sparseswaps+mrp")
+    plan = PruningPlan.build(None, pattern="2:4", repair="sparseswaps+mrp")
     model = tiny_model("mixtral").to("cuda")
     outcome = block_by_block(model, random_windows(6, 24), build_metric("ria"), plan)
     assert outcome.sparsity == 0.5
@@ -224,7 +224,7 @@ def test_masks_that_were_kept_in_main_memory_are_repaired_on_a_gpu() -> None:
     needs = Repair.parse("mrp").needs
     stats = collect_statistics(model, random_windows(6, 24), needs=needs).of(layer.name)
     keep = torch.rand(layer.shape) < 0.5
-    final, _ = repair_layer(layer, keep, stats, PruningPlan.build(0.5, solver="mrp"))
+    final, _ = repair_layer(layer, keep, stats, PruningPlan.build(0.5, repair="mrp"))
     assert torch.equal(final, keep) and torch.equal(layer.read().cpu() != 0, keep)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.bench.bench import Bench
 from autoprune.bench.scoring import HostScorer
 from autoprune.bench.seen import seen_in_windows
-from autoprune.bench.text import CALIBRATION, SEALED, BenchText
+from autoprune.bench.text import CALIBRATION, BenchText
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.draws import MOST_DRAWS
 from autoprune.comparison.looks import OwnLooks, SealedLooks
@@ -42,7 +42,7 @@ class ComparisonBench(Bench):
         own_distance: Settings of ``lm`` for the distance to the dense model on the sealed windows.
         precision: Rounding of block tuning; see :class:`autoprune.pruning.PruningPlan`.
         texts: References of calibration texts by name; none: the text's own part.
-        looks: Counts looks at sealed text; None: those of this process alone.
+        looks: Counts looks at sealed text; None: those of this bench alone.
         code: Where code written by the model may run; None: nowhere.
         programs: Runs designed programs; None refuses them.
         commit: Commit of the program's source, for the record.
@@ -116,16 +116,10 @@ class ComparisonBench(Bench):
         draws = [self.draws.number(name, n) for name in self.texts for n in range(self.seeds)]
         return seen_in_windows(self, [f"{CALIBRATION} {draw}" for draw in draws])
 
-    def seen_before(self, suite: Mapping[str, Any]) -> SeenText | None:
-        """What a suite leaves out: calibration text, and what the model was made with.
-
-        None of the comparison's own sealed part, whose documents are no others' already.
-        """
-        if self.texts:
-            return self.seen
-        asked, text = suite["settings"], self.text
-        own = {"part": SEALED, "corpora": [text.corpus], "text_split": text.split}
-        return None if own.items() <= asked.items() else self.seen_in_pool
+    @property
+    def seen_before(self) -> SeenText | None:
+        """What suites leave out: calibration text, and what the model was made with."""
+        return self.seen if self.texts else self.seen_in_pool
 
     @cached_property
     def seen_in_pool(self) -> SeenText | None:

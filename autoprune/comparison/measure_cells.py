@@ -116,6 +116,8 @@ def found_or_measured(bench: "ComparisonBench", cell: "Cell") -> tuple[dict[str,
         suites |= record.pop("suites", {})
     else:
         record = known
+        if cell.sealed:
+            note_look(bench, key, cell.title)
     whole = record | ({"suites": suites} if suites else {})
     keep_cell(bench, cell, whole)
     return whole, known is not None and not missing
@@ -220,7 +222,4 @@ def _prune(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    text = reason_of(error, LONGEST_REASON)
-    if not isinstance(error, AutopruneError):
-        text = f"{type(error).__name__}: {text}"
-    return text[:LONGEST_REASON]
+    return reason_of(error, LONGEST_REASON, named=not isinstance(error, AutopruneError))

@@ -76,7 +76,7 @@ def suite_keys(bench: "ComparisonBench", key: dict[str, Any]) -> dict[str, dict[
             "suite_version": [SUITE_VERSION, _version(suite["name"])],
             **_computed_with(suite),
             # The distance is on the comparison's own windows, of which nothing is left out.
-            **({} if _is_distance(bench, suite) else _read(bench, suite)),
+            **({} if _is_distance(bench, suite) else _read(bench)),
         }
         for suite in bench.suites
         # The dense model has no distance to itself.
@@ -131,9 +131,9 @@ def measure_suites(
     return made
 
 
-def _read(bench: "ComparisonBench", suite: dict[str, Any]) -> dict[str, Any]:
-    """What a suite reads besides its settings: how text is rendered, and what it leaves out."""
-    seen = bench.seen_before(suite)
+def _read(bench: "ComparisonBench") -> dict[str, Any]:
+    """What suites read besides their settings: how text is rendered, and what it leaves out."""
+    seen = bench.seen_before
     return {"rendering": bench.rendering} | ({} if seen is None else {"seen": seen.digest})
 
 
@@ -155,7 +155,7 @@ def _measured(
             found = distance or bench.evaluate(SEALED, kl=True).kl
             return {"rows": [_distance_row(bench, found)]}
         resources = Resources(
-            bench.store, bench.seen_before(suite), look=bench.looks.noting(look), code=bench.code
+            bench.store, bench.seen_before, look=bench.looks.noting(look), code=bench.code
         )
         made = build_suite(suite["name"], **suite["settings"])
         rows = rows_json(made.run(bench.loaded, report=bench.report, resources=resources))

@@ -101,8 +101,9 @@ def _compared(params: CompareParams) -> dict[str, Any]:
             result = table.write()
     counts = {"measured": run.measured, "cached": run.cached, "failed": run.failed}
     forget_split(asked)
-    record = result | counts | {"mlflow_run": table.mirror("FINISHED")}
-    show_comparison(state, record, params.folder_name())
+    mirrored = table.mirror("FINISHED")
+    record = result | counts | {"mlflow_run": mirrored["mlflow_run"]}
+    show_comparison(state, record, params.folder_name(), mirrored["place"])
     console.screen().outcome(rendered(record).splitlines())
     return record
 
@@ -137,7 +138,7 @@ class _Table:
         outline = self.run.outline(self.params.command())
         return write_comparison(self.run.bench, str(self.folder), outline)
 
-    def mirror(self, status: str) -> str | None:
+    def mirror(self, status: str) -> dict[str, Any]:
         """Bring MLflow up to date with the files; report an unreachable store once."""
         done = mirror_comparison(self.run.bench, self._settings, status)
         if done["error"] and self.mirrored:
@@ -146,8 +147,7 @@ class _Table:
                 "and the same command writes it once MLflow answers"
             )
         self.mirrored = not done["error"]
-        found: str | None = done["mlflow_run"]
-        return found
+        return done
 
     def last_words(self, status: str) -> None:
         """Tell MLflow of an early end within seconds, without creating a task run."""

@@ -14,10 +14,10 @@ def card_sections(record: Mapping[str, Any]) -> dict[str, str]:
         record: What the evaluation found.
     """
     compared = {key_of(entry, entry): entry for entry in record["comparison"]}
-    beside = f"against {in_code(record['against'])}" if record["against"] else ""
+    against = f"against {in_code(record['against'])}" if record["against"] else ""
     sections: dict[str, list[str]] = {}
     for rows in by_protocol(record["rows"]):
-        lines = [f"| metric | of | this model | {beside} |", "|---|---|---|---|"]
+        lines = [f"| metric | of | this model | {against} |", "|---|---|---|---|"]
         for row in rows:
             found = compared.get(key_of(row, row["protocol"]))
             other = difference(found) if found else ""

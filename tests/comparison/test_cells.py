@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from autoprune import numerics
 from autoprune.comparison import cell_keys, preparing
+from autoprune.comparison.looks import OwnLooks
 from autoprune.errors import UsageError
 from autoprune.pruning import products
 from tests.support.bench_comparison import Comparisons, row
@@ -34,6 +35,19 @@ def test_no_cell_is_measured_twice_and_a_new_method_costs_only_itself(
     other = compared("wanda", sealed_windows=5)
     assert other["cached"] == 0
     assert (first["protocol"]["sealed_touches"], third["protocol"]["sealed_touches"]) == (5, 8)
+
+
+def test_looks_count_for_kept_cells_and_at_the_whole_text(compared: Comparisons) -> None:
+    def looks(**changes: Any) -> int:
+        """Looks that a new counter knows of after a comparison."""
+        result = replace(compared, looks=OwnLooks())("wanda", draws=1, **changes)
+        return int(result["protocol"]["sealed_touches"])
+
+    assert [looks(), looks()] == [2, 2]
+    whole = OwnLooks()
+    with compared.bench() as bench:
+        whole.noting("lm")(bench.splits.whole, bench.splits.whole)
+        assert whole.count(bench.splits) == 1
 
 
 def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(

@@ -28,6 +28,18 @@ def children(client: MlflowClient, parent: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in children_of(client, parent)}
 
 
+def test_a_store_that_goes_away_at_the_end_costs_no_table(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: Tracker, parent: str) -> str:
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(Tracker, "experiment_of", gone)
+    result = compared(draws=1)
+    assert result["mlflow_run"] is None and len(result["rows"]) == 1
+    assert all((Path(result["folder"]) / name).is_file() for name in FILES)
+
+
 def test_a_comparison_is_a_run_with_a_child_per_row(
     compared: Compared, client: MlflowClient
 ) -> None:

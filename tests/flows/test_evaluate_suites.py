@@ -162,7 +162,7 @@ def test_figures_go_into_the_card_of_a_folder_if_asked(
     shown = cli(f"{EVALUATE} {small} --against {tiny_folder} --card -q").out
     assert f"card  {card}" in shown and f"saved {plain['folder']}" in shown, "the same run"
     text = card.read_text()
-    assert text.startswith(before.rstrip()) and f"beside `{tiny_folder}`" in text
+    assert text.startswith(before.rstrip()) and f"against `{tiny_folder}`" in text
     value = by_name(plain)["lm", "text.txt", "perplexity"]["value"]
     (line,) = [line for line in text.splitlines() if line.startswith("| perplexity | ")]
     assert f"| {value:.4g} \\[" in line and " times, " in line

@@ -18,7 +18,7 @@ def test_every_part_changes_the_digest() -> None:
         replace(RECIPE, metric=replace(RECIPE.metric, params={"a": 0.6})),
         replace(RECIPE, group="matrix"),
         replace(RECIPE, allocation="ramp"),
-        replace(RECIPE, solver="none"),
+        replace(RECIPE, repair="none"),
     ]
     assert len({recipe.digest for recipe in [RECIPE, *others]}) == 5
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.metrics.language import ExpressionError, parse, random_expression
+from autoprune.metrics.language import ExpressionError, mathml, parse, random_expression
+from autoprune.metrics.language.vocabulary import TERMINALS
 from tests.support.sample_run import FORMULAS
 
 
@@ -39,6 +40,10 @@ def words(formula: str) -> str:
 )
 def test_brackets_follow_precedence(formula: str, drawn: str) -> None:
     assert words(formula) == drawn
+
+
+def test_every_terminal_has_a_sign() -> None:
+    assert set(mathml._TERMINALS) == set(TERMINALS)
 
 
 def test_tunable_constants_are_named_and_valued_at_the_end() -> None:

@@ -77,7 +77,7 @@ def _written(node: Node) -> str:
         case Constant(name, _):
             return _name(name)
         case Terminal(name):
-            return _TERMINALS[name]
+            return _TERMINALS.get(name) or _name(name)
         case Call(name, args):
             least = _LEAST.get(name, (0,) * len(args))
             operands = tuple(map(_bracketed, args, least))
