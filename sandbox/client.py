@@ -21,7 +21,7 @@ from sandbox.engine import ContainerEngine
 from sandbox.errors import SandboxBrokenError, SandboxUnavailableError
 from sandbox.exchange import Workspace
 from sandbox.image import Kind, ensure_image
-from sandbox.kept import KeptCells
+from sandbox.kept import KeptContainers
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.ownership import LABEL_BOX, LABEL_OWNER, LABEL_RUN, this_process
@@ -97,7 +97,7 @@ class Sandbox:
         )
         longest = max(self._limits.probe_s, self._limits.score_s)
         self._pool = Pool(self._make_container, self._limits.warm, longest)
-        self._kept = KeptCells(self._pool)
+        self._kept = KeptContainers(self._pool)
         self._open = True
         return self
 

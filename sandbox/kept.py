@@ -12,7 +12,7 @@ from sandbox.container import Container
 from sandbox.pool import Pool
 
 
-class KeptCells:
+class KeptContainers:
     """The containers of the programs that are running.
 
     Args:
@@ -24,13 +24,13 @@ class KeptCells:
         self._waiting: dict[str, list[Container]] = {}
         self._lock = threading.Lock()
 
-    def of(self, program: str) -> "ProgramCells":
+    def of(self, program: str) -> "ProgramContainers":
         """The containers of one program, in place of the pool.
 
         Args:
             program: Digest of its source and constants.
         """
-        return ProgramCells(self, program)
+        return ProgramContainers(self, program)
 
     def take(self, program: str) -> Container:
         """One that has served this program and nothing else, or a new one.
@@ -65,7 +65,7 @@ class KeptCells:
                 self._pool.discard(container)
 
 
-class ProgramCells:
+class ProgramContainers:
     """What :func:`sandbox.attempt.attempt` takes containers of a program from.
 
     Args:
@@ -73,14 +73,14 @@ class ProgramCells:
         program: Digest of this one.
     """
 
-    def __init__(self, kept: KeptCells, program: str) -> None:
+    def __init__(self, kept: KeptContainers, program: str) -> None:
         self._kept = kept
         self._program = program
 
     def take(self) -> Container:
-        """See :meth:`KeptCells.take`."""
+        """See :meth:`KeptContainers.take`."""
         return self._kept.take(self._program)
 
     def discard(self, container: Container) -> None:
-        """See :meth:`KeptCells.put`."""
+        """See :meth:`KeptContainers.put`."""
         self._kept.put(self._program, container)

@@ -12,10 +12,10 @@ from autoprune.bench.allocations import choose_allocation as choose
 from autoprune.candidate import Candidate
 from autoprune.errors import NothingPassedError
 from autoprune.pruning import PruningPlan
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.workbench import Workbench
 
-split_windows = step("split text", "split {corpus}")(cut_text.split_windows)
+split_windows = task_run("split text", "split {corpus}")(cut_text.split_windows)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MeasuredAllocations:
         }
 
 
-@step("choose allocation", "compare {grid} with {metric}")
+@task_run("choose allocation", "compare {grid} with {metric}")
 def choose_allocation(
     bench: Workbench, metric: str, plan: PruningPlan, grid: Sequence[str]
 ) -> MeasuredAllocations:

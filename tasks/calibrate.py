@@ -8,14 +8,16 @@ from autoprune.bench import cut_text
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
 from autoprune.plain_text import in_code
-from tasks.recorded import recorded, step
+from tasks.recorded import recorded, task_run
 from tasks.search_bench import SearchBench
 from tasks.workbench import Workbench
 
-cut_windows = step("cut windows", "cut {count} x {seqlen} tokens of {corpus}")(cut_text.cut_windows)
+cut_windows = task_run("cut windows", "cut {count} x {seqlen} tokens of {corpus}")(
+    cut_text.cut_windows
+)
 
 
-@step("load model", "load {model}")
+@task_run("load model", "load {model}")
 def load_model(bench: Workbench, model: str) -> dict[str, Any]:
     """Load the workbench's model and return what it is.
 
@@ -35,7 +37,7 @@ def load_model(bench: Workbench, model: str) -> dict[str, Any]:
     }
 
 
-@step("collect statistics", "statistics of {name}")
+@task_run("collect statistics", "statistics of {name}")
 def collect_statistics(bench: Workbench, name: str, needs: list[str]) -> dict[str, Any]:
     """Collect the dense model's statistics on the named windows, or find them in the store."""
     started = time.monotonic()

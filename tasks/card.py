@@ -15,11 +15,11 @@ from autoprune.report.program_card import SOURCE_FILE, program_card
 from autoprune.report.prune_card import prune_card
 from autoprune.schemes.card import scheme_card
 from autoprune.storage import write_text
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.run_files import RunFiles, read_object
 
 
-@step("model card", "card of {report.run_id}")
+@task_run("model card", "card of {report.run_id}")
 def write_card(files: RunFiles, report: RunReport) -> dict[str, Any]:
     """Write the README.md of a run's winner from the run's record.
 
@@ -38,7 +38,7 @@ def write_card(files: RunFiles, report: RunReport) -> dict[str, Any]:
     return {"card": str(path), "licence": licence}
 
 
-@step("model card", "card of {folder}")
+@task_run("model card", "card of {folder}")
 def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str, Any]:
     """Write the README.md of a model that was made once; its record decides which card it gets.
 
@@ -67,7 +67,7 @@ def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str
     return {"card": str(path), "licence": licence, "size": size}
 
 
-@step("model card", "figures into the card of {folder}")
+@task_run("model card", "figures into the card of {folder}")
 def write_figures(folder: str, sections: dict[str, str]) -> dict[str, Any]:
     """Write figures of an evaluation into the README.md of the model's folder.
 

@@ -11,12 +11,12 @@ from autoprune.comparison.writing import require_replaceable, write_all
 from autoprune.models.reference import read_from
 from autoprune.targets import check_apart
 from tasks.compare_bench import CompareBench
-from tasks.recorded import recorded, step
+from tasks.recorded import recorded, task_run
 
 if TYPE_CHECKING:
     from autoprune.comparison.plan import Cell
 
-check_comparison = step("check comparison", "check methods")(parse_request)
+check_comparison = task_run("check comparison", "check methods")(parse_request)
 
 
 def check_output(folder: str, model: str, *, overwrite: bool = False) -> None:

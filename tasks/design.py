@@ -17,7 +17,7 @@ from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed, outcome_to_json
 from tasks.addresses import is_of_this_machine
 from tasks.canaries import remember
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.state import State
 from tasks.switches import chosen
 from tasks.turns import turn
@@ -233,7 +233,7 @@ class DesignerSession:
         return served
 
 
-@step("propose", "propose {step_id} ({operator})")
+@task_run("propose", "propose {step_id} ({operator})")
 def propose(
     session: DesignerSession, step_id: str, operator: str, request: dict[str, Any]
 ) -> dict[str, Any]:

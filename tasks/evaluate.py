@@ -19,7 +19,7 @@ from autoprune.text.seen_text import known_text, referenced_text
 from autoprune.text.windows import rendering_digest
 from tasks.code_sandbox import DockerCode
 from tasks.evaluation_parts import part_file, read_part, write_part
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.sealed_looks import Looks
 from tasks.workbench import Workbench
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from autoprune.text.seen_text import SeenText
 
 
-@step("evaluate", "perplexity on {name}")
+@task_run("evaluate", "perplexity on {name}")
 def evaluate_model(bench: Workbench, name: str) -> dict[str, Any]:
     """Measure the perplexity of the workbench's model on the named windows.
 
@@ -44,7 +44,7 @@ def evaluate_model(bench: Workbench, name: str) -> dict[str, Any]:
     }
 
 
-@step("check suites", "check {text}")
+@task_run("check suites", "check {text}")
 def check_suites(
     text: str, settings: dict[str, dict[str, Any]], dense: str | None
 ) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def check_suites(
     return suite_requests(text, settings)
 
 
-@step("find models")
+@task_run("find models")
 def find_models(models: list[str]) -> dict[str, str]:
     """Find the models before anything expensive happens.
 
@@ -82,7 +82,7 @@ def find_models(models: list[str]) -> dict[str, str]:
     return {model: resolve(model).digest for model in models}
 
 
-@step("check requests", "check the suites for {model}")
+@task_run("check requests", "check the suites for {model}")
 def check_requests(
     bench: Workbench,
     model: str,
@@ -111,7 +111,7 @@ def check_requests(
         check_suite(build_suite(suite["name"], **suite["settings"]), bench.loaded, resources)
 
 
-@step("suite", "{name} of {model}")
+@task_run("suite", "{name} of {model}")
 def measure_suite(
     bench: Workbench,
     name: str,

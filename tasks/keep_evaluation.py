@@ -14,12 +14,12 @@ from autoprune.storage import write_json
 from tasks.evaluation_parts import forget_parts
 from tasks.mirror import log_stage
 from tasks.provenance import here_tags
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.run_files import read_object
 from tasks.state import State
 
 
-@step("keep", "keep {run}")
+@task_run("keep", "keep {run}")
 def keep_evaluation(
     root: str,
     run: str,

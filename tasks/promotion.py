@@ -18,7 +18,7 @@ from autoprune.text.seen_text import known_text
 from autoprune.text.splits import split
 from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks import track
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.run_files import read_object
 from tasks.sealed_looks import Looks
 from tasks.state import State
@@ -35,7 +35,7 @@ DECISION = "autoprune.decision"
 REASON = "autoprune.reason"
 
 
-@step("find contenders", "find champion and challenger")
+@task_run("find contenders", "find champion and challenger")
 def find_contenders(
     root: str, name: str | None, version: str | None, dry_run: bool = False
 ) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _by_hand(tracker: Any, name: str, dry_run: bool) -> str:
     return f"{note}; `autoprune promote --name {name} --rollback` goes back"
 
 
-@step("find split", "split that made {folder}")
+@task_run("find split", "split that made {folder}")
 def find_split(folder: str) -> dict[str, int | None]:
     """The number of the split that the search behind a version used for its text.
 
@@ -144,7 +144,7 @@ def find_split(folder: str) -> dict[str, int | None]:
     return {"number": number if "run" in made and isinstance(number, int) else None}
 
 
-@step("cut part", "cut {count} x {seqlen} tokens of {corpus} ({part})")
+@task_run("cut part", "cut {count} x {seqlen} tokens of {corpus} ({part})")
 def cut_part(
     bench: Workbench,
     name: str,
@@ -220,7 +220,7 @@ def cut_part(
     }
 
 
-@step("inspect checkpoint", "count weights of {folder}")
+@task_run("inspect checkpoint", "count weights of {folder}")
 def inspect_checkpoint(folder: str) -> dict[str, Any]:
     """Count zeros, parameters and bytes of the written files, and read their record.
 
@@ -257,7 +257,7 @@ def inspect_checkpoint(folder: str) -> dict[str, Any]:
     }
 
 
-@step("reload", "open {name} version {version} as a user would")
+@task_run("reload", "open {name} version {version} as a user would")
 def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any]:
     """Check the files' digests, open the version with MLflow and let it continue a text."""
     try:
@@ -276,7 +276,7 @@ def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any
     return {"ok": finite, "detail": detail}
 
 
-@step("judge", "gate of {name}")
+@task_run("judge", "gate of {name}")
 def judge_contenders(
     name: str,
     champion: dict[str, Any] | None,
@@ -289,7 +289,7 @@ def judge_contenders(
     return verdict.to_json()
 
 
-@step("settle", "settle {name} version {version}")
+@task_run("settle", "settle {name} version {version}")
 def settle(
     root: str,
     name: str,
@@ -337,7 +337,7 @@ def settle(
     return {"moved": True, "champion": version, "previous": champion}
 
 
-@step("roll back", "roll back the champion")
+@task_run("roll back", "roll back the champion")
 def roll_back(root: str, name: str | None, dry_run: bool) -> dict[str, Any]:
     """Make ``previous`` champion again; the champion becomes ``previous``.
 

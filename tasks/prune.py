@@ -18,7 +18,7 @@ from autoprune.program_files import in_file, is_program, metric_source
 from autoprune.pruning import PruningPlan, Score, prune
 from sandbox.screen import PROGRAM, entry_of, screen
 from tasks.programs import SandboxPrograms, program_record, turned_away
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.sandbox_scorer import SandboxScorer
 from tasks.workbench import Workbench
 
@@ -69,7 +69,7 @@ class Pruned:
         }
 
 
-@step("check request", "check {metric}")
+@task_run("check request", "check {metric}")
 def check_request(
     metric: str,
     group: str,
@@ -96,7 +96,7 @@ def check_request(
     return request
 
 
-@step("prune", "prune with {metric}")
+@task_run("prune", "prune with {metric}")
 def prune_model(
     bench: Workbench,
     metric: str,
@@ -199,7 +199,7 @@ def _limits(bench: Workbench, program: Candidate, windows: str) -> ProgramLimits
     return limits_of(bench.layers, len(text), text.shape[1], program.source)
 
 
-@step("save", "save to {out}")
+@task_run("save", "save to {out}")
 def save_checkpoint(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> "SavedModel":
     """Save the workbench's model with its record, and count the zeros in the written files.
 
@@ -218,7 +218,7 @@ def save_checkpoint(bench: Workbench, out: str, record: dict[str, Any], dtype: s
     return save_bench(bench, Path(out), record, record["pruned"], kind)
 
 
-@step("send", "send {folder} to {repo}")
+@task_run("send", "send {folder} to {repo}")
 def send_folder(folder: str, repo: str, private: bool) -> str:
     """Send a saved model with its card and record; see :func:`push_to_hub`.
 

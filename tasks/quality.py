@@ -7,7 +7,7 @@ from typing import Any
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.pruning import products_class
 from autoprune.quality import choose, speed
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.workbench import Workbench
 
 
@@ -26,7 +26,7 @@ class ChosenPreset:
     lines: tuple[str, ...]
 
 
-@step("choose quality", "choose a preset for {model}")
+@task_run("choose quality", "choose a preset for {model}")
 def choose_preset(
     bench: Workbench,
     model: str,
@@ -73,7 +73,7 @@ def choose_preset(
     return ChosenPreset(found.to_json(), chosen, lines)
 
 
-@step("perplexity", "perplexity on {name}")
+@task_run("perplexity", "perplexity on {name}")
 def perplexity_on(bench: Workbench, name: str) -> float:
     """Perplexity of the workbench's model, as it is, on the named windows."""
     return evaluate_windows(bench.loaded.model, bench.windows[name], report=bench.report).perplexity

@@ -52,7 +52,7 @@ def recorded(kind: str, title: str, work: Callable[P, R]) -> Callable[P, R]:
     return called
 
 
-def step(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def task_run(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function so that every call is :func:`recorded`.
 
     Args:

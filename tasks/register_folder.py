@@ -10,13 +10,13 @@ from autoprune.schemes.card import share_is_of
 from tasks import track
 from tasks.folder_record import made_record
 from tasks.provenance import here_tags
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.state import State
 
 KIND = "checkpoint"
 
 
-@step("register folder", "register {folder}")
+@task_run("register folder", "register {folder}")
 def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
     """Log a folder that ``autoprune prune`` wrote to MLflow, and make it the challenger.
 

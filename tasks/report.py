@@ -11,11 +11,11 @@ from autoprune.report.inspection_plot import inspection_png
 from autoprune.report.run_report import build_report
 from autoprune.search.search import Search
 from autoprune.storage import atomic_file
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.run_files import RunFiles, read_object
 
 
-@step("report", "report {report.run_id}")
+@task_run("report", "report {report.run_id}")
 def write_report(files: RunFiles, report: RunReport, out: str | None = None) -> dict[str, Any]:
     """Write the HTML report and the pictures of a run.
 

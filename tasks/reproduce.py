@@ -10,7 +10,7 @@ from autoprune.progress import silent
 from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
 from tasks import track
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.workbench import opened
@@ -71,7 +71,7 @@ def find_candidate(state: State, run: str, candidate: str) -> str:
     return measured[candidate]
 
 
-@step("reproduce", "reproduce {mlflow_run}")
+@task_run("reproduce", "reproduce {mlflow_run}")
 def reproduce(
     root: str,
     mlflow_run: str,

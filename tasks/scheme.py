@@ -10,11 +10,11 @@ from autoprune.budget import Budget
 from autoprune.models.saving import SavedModel
 from autoprune.names import require_saved
 from autoprune.schemes.shrink import Shrunk
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.workbench import Workbench
 
 
-@step("check scheme", "check {scheme}")
+@task_run("check scheme", "check {scheme}")
 def check_scheme(scheme: str) -> Shrinking:
     """Parse a scheme before anything expensive happens.
 
@@ -26,7 +26,7 @@ def check_scheme(scheme: str) -> Shrinking:
     return built
 
 
-@step("shrink", "remove {budget} by {scheme.text}")
+@task_run("shrink", "remove {budget} by {scheme.text}")
 def shrink_model(
     bench: Workbench, scheme: Shrinking, windows: str | None, budget: Budget, dtype: str = AUTO
 ) -> Shrunk:
@@ -49,7 +49,7 @@ def shrink_model(
     )
 
 
-@step("save", "save to {out}")
+@task_run("save", "save to {out}")
 def save_smaller(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> SavedModel:
     """Save the workbench's model together with its record.
 

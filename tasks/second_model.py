@@ -13,7 +13,7 @@ from autoprune.models.record import source_record, text_record
 from autoprune.models.reference import RECORD_FILE
 from autoprune.text.seen_text import is_finished
 from tasks.card import write_folder_card
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.run_files import read_object
 from tasks.workbench import Workbench
 
@@ -21,7 +21,7 @@ from tasks.workbench import Workbench
 BESIDE = "beside_dense"
 
 
-@step("second model", "remove {share} of {model} by {scheme}, beside the dense one")
+@task_run("second model", "remove {share} of {model} by {scheme}, beside the dense one")
 def second_model(
     bench: Workbench, model: str, scheme: str, share: float, text: SplitText, out: str
 ) -> dict[str, Any]:

@@ -17,14 +17,14 @@ from autoprune.pruning import PruningPlan
 from autoprune.streaming import StreamJob, estimate, prune_streamed
 from tasks.programs import SandboxPrograms, program_record, turned_away
 from tasks.prune import saved_record
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from autoprune.candidate import Scoring
 
 
-@step("open source", "open {model}")
+@task_run("open source", "open {model}")
 def open_source(bench: Workbench, model: str, metric: str, statistics: str) -> dict[str, Any]:
     """Find the workbench's model without loading it, and refuse what cannot be streamed.
 
@@ -56,7 +56,7 @@ def open_source(bench: Workbench, model: str, metric: str, statistics: str) -> d
     return {"model": model, "digest": source.digest}
 
 
-@step("estimate", "estimate streaming with {metric}")
+@task_run("estimate", "estimate streaming with {metric}")
 def estimate_stream(
     bench: Workbench,
     metric: str,
@@ -87,7 +87,7 @@ def estimate_stream(
     }
 
 
-@step("stream", "stream with {metric} to {out}")
+@task_run("stream", "stream with {metric} to {out}")
 def prune_stream(
     bench: Workbench,
     metric: str,

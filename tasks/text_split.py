@@ -12,7 +12,7 @@ from autoprune.text.corpora import load_corpus
 from autoprune.text.fresh_splits import fresh_splits
 from autoprune.text.splits import split
 from tasks.ledger_file import locked_ledger
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.sealed_looks import is_unread, standing
 from tasks.state import State
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autoprune.text.corpus import Corpus
 
 
-@step("choose text split", "a split of {corpora} that nobody has looked at")
+@task_run("choose text split", "a split of {corpora} that nobody has looked at")
 def fresh_split(
     root: str,
     corpora: list[str],
@@ -63,7 +63,7 @@ def fresh_split(
     return {"number": drawn[0].number, "sets": sets}
 
 
-@step("check text", "documents of {corpus}")
+@task_run("check text", "documents of {corpus}")
 def check_independent(root: str, corpus: str, model: str) -> None:
     """Refuse a text that has only one sealed set, before a night is spent on it.
 
@@ -92,7 +92,7 @@ def check_independent(root: str, corpus: str, model: str) -> None:
         )
 
 
-@step("look up sealed set", "looks at split {number} of {corpora}")
+@task_run("look up sealed set", "looks at split {number} of {corpora}")
 def known_looks(
     root: str, corpora: list[str], number: int, command: str, model: str | None = None
 ) -> list[dict[str, Any]]:

@@ -17,11 +17,11 @@ from sandbox.outcomes import Rejected
 from sandbox.probe_layers import STATISTICS
 from sandbox.screen import SCORE, entry_of
 from tasks.programs import SandboxPrograms
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.state import State
 
 
-@step("validate file", "validate {path}")
+@task_run("validate file", "validate {path}")
 def validate_file(root: str, path: str, statistics: list[str] | None = None) -> dict[str, Any]:
     """Return the sandbox's verdict on a metric or a program in a file.
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from autoprune.digest import verify_file
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.models.reference import RECORD_FILE
-from tasks.recorded import step
+from tasks.recorded import task_run
 from tasks.run_files import read_object
 
 
-@step("check champion", "files of {name} version {version}")
+@task_run("check champion", "files of {name} version {version}")
 def require_whole(name: str, version: str, folder: str) -> None:
     """Refuse to judge by a champion whose files are not those that were registered.
 

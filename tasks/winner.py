@@ -25,7 +25,7 @@ from autoprune.search.spec import SearchSpec
 from autoprune.text.seen_text import is_finished
 from tasks import track
 from tasks.prune import saved_record
-from tasks.recorded import recorded, step
+from tasks.recorded import recorded, task_run
 from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench
 from tasks.state import State
@@ -203,7 +203,7 @@ def _written(bench: SearchBench) -> list[tuple[str, str]]:
     return continuations(bench.loaded, bench.part(SELECTION))
 
 
-@step("register", "register {report.run_id}")
+@task_run("register", "register {report.run_id}")
 def register_winner(state: State, report: RunReport, parent: str | None) -> dict[str, Any]:
     """Log the winner's checkpoint to MLflow, register it, and set the alias.
 

@@ -11,7 +11,7 @@ import pytest
 from sandbox.client import Sandbox
 from sandbox.codes import Code
 from sandbox.container import Container, LayerInput
-from sandbox.kept import KeptCells
+from sandbox.kept import KeptContainers
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from tasks.programs import shared_out
@@ -147,7 +147,7 @@ class Given:
 def test_only_a_sound_container_of_the_same_program_is_handed_out_again() -> None:
     one, two, spoilt, new = Waiting(), Waiting(), Waiting(renews=False), Waiting()
     pool: Any = Given(one, two, spoilt, new)
-    kept = KeptCells(pool)
+    kept = KeptContainers(pool)
     first, second = kept.of("first"), kept.of("second")
     cell = first.take()
     assert cell is one

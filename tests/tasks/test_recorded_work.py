@@ -9,7 +9,7 @@ import torch
 from prefect import flow
 
 from flows.platform.api_server import private_api
-from tasks.recorded import recorded, short_paths, step
+from tasks.recorded import recorded, short_paths, task_run
 from tasks.state import State
 
 
@@ -48,7 +48,7 @@ def test_in_a_flow_objects_pass_and_names_are_shown(
             recorded("measure", "measure two", lambda: {}["missing"])()
         assert held(lock, [str(tmp_path / "tiny"), "hub"]) is lock
 
-    @step("hold", "hold {where} {times} times")
+    @task_run("hold", "hold {where} {times} times")
     def held(lock: object, where: list[str], times: int = 2) -> object:
         from prefect.context import TaskRunContext
 
