@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.plain_text import one_line, printable, shell_line
@@ -20,6 +21,8 @@ from tasks.switches import DEVICE_VARIABLE
 
 INTERRUPTED = 130
 NEXT = "next  "
+KEPT = "what is finished is kept"
+LOST = "nothing was saved yet, and the same command begins anew"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,13 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if device := getattr(args, "device", None):
         os.environ[DEVICE_VARIABLE] = device
     end_fast()
+    made: tuple[Any, ...] = ()
     try:
         read = getattr(grammar(args.command), "read", None)
         made = () if read is None else (read(args),)
         return _printed(command(args.command).run(args, *made))
     except KeyboardInterrupt as stop:
         follow = _next_command(stop) or f"{NEXT}{shell_line(*words)}"
-        message = "interrupted; what is finished is kept"
+        resumes = all(getattr(params, "resumes", True) for params in made)
+        message = f"interrupted; {KEPT if resumes else LOST}"
         if args.json:
             _print_record(message, INTERRUPTED, follow)
         tell(f"\n{message}\n{follow}")

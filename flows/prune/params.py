@@ -259,6 +259,11 @@ class PruneParams(Params):
         return self.quality is not None or self.minutes is not None
 
     @property
+    def resumes(self) -> bool:
+        """Whether the same command goes on where an interrupted one was."""
+        return self.stream
+
+    @property
     def windows(self) -> int:
         """Calibration windows."""
         return self.calibration_windows or USUAL_WINDOWS

@@ -248,3 +248,15 @@ def test_json_is_printed_for_wrong_use_and_for_an_interrupt(
     monkeypatch.setattr("flows.cli.entry.command", stop)
     kept = {"error": "interrupted; what is finished is kept", "next": "autoprune ls runs --json"}
     assert cli("ls runs --json", code=130).record == kept | {"ok": False, "exit_code": 130}
+
+
+@pytest.mark.parametrize(("options", "end"), [("", "begins anew"), (" --stream", "is kept")])
+def test_an_interrupted_prune_says_what_is_left(
+    options: str, end: str, tiny_folder: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.prune.command.run", stop)
+    line = f"prune {tiny_folder} --metric wanda --out o{options} --json"
+    assert str(cli(line, code=130).record["error"]).endswith(end)
