@@ -225,7 +225,7 @@ def _counts(report: RunReport) -> str:
     recipes = "recipe" if len(candidates) == 1 else "recipes"
     was = "was" if len(candidates) == 1 else "were"
     return (
-        f"{len(candidates)} {recipes} beside the starts {was} made for pruning "
+        f"{len(candidates)} {recipes} other than the starts {was} made for pruning "
         f"{short_model(report.model)}{dequantised(report, ' ({})')} to "
         f"{target}: {', '.join(parts)}."
     )

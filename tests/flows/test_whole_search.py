@@ -105,7 +105,7 @@ def everything_is_in_mlflow(record: dict[str, Any]) -> None:
     found = mirrored("tiny")
     parent = found.pop("")
     shown = parent.data.tags["mlflow.note.content"]
-    assert "4 recipes beside the starts were made" in shown and record["best"] in shown
+    assert "4 recipes other than the starts were made" in shown and record["best"] in shown
     assert f"{record['best']}: " in shown and "no language model was asked" in shown
     assert parent.data.tags["sealed.number"] == "0" and parent.data.tags["sealed.earlier"] == "1"
     assert set(found) == {row["candidate"] for row in record["leaderboard"]}

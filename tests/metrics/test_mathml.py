@@ -35,6 +35,7 @@ def words(formula: str) -> str:
         ("(W ** 3) ** 2", "||W|3|2"),
         ("sq(W) * exp(x_mean) ** 2", "W2·|ex¯|2"),
         ("sqrt(W) + sqrt(x_norm) + abs(W) ** 2", "|W|+‖x‖+|W|2"),
+        ("W * sqrt(x_max) * x_max ** 2", "W·max|x|·|max|x||2"),
         ("abs(W) * row_mean(x_norm)", "|W|·meanrow(‖x‖)"),
     ],
 )

@@ -11,6 +11,7 @@ from autoprune.metrics.language.printing import (
     shows_magnitude,
     to_text,
 )
+from autoprune.metrics.language.vocabulary import TERMINALS
 
 _GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eps": "ε",
@@ -81,9 +82,15 @@ def _written(node: Node) -> str:
         case Call(name, args):
             least = _LEAST.get(name, (0,) * len(args))
             operands = tuple(map(_bracketed, args, least))
-            if name in _MAGNITUDES and not shows_magnitude(args[0]):
+            if name in _MAGNITUDES and _in_bars(name, args[0]):
                 operands = (_OPERATIONS["abs"] % _written(args[0]), *operands[1:])
             return _OPERATIONS[name] % operands if name in _OPERATIONS else _call(name, operands)
+
+
+def _in_bars(name: str, operand: Node) -> bool:
+    # Below a root, bars around what is never negative say nothing; a power needs its base in one.
+    never = isinstance(operand, Terminal) and TERMINALS[operand.name].nonnegative
+    return not (shows_magnitude(operand) or (name == "sqrt" and never))
 
 
 def _bracketed(node: Node, least: int) -> str:
