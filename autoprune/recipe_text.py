@@ -14,7 +14,7 @@ from autoprune.candidate import FORMULA_PREFIX, Group, StatisticsOf
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import METRICS, Metric, build_metric
 from autoprune.metrics.building import ExpressionMetric
-from autoprune.program_files import PROGRAM_PREFIX, program_source
+from autoprune.program_files import PROGRAM_PREFIX, in_file, is_program, program_source
 from autoprune.repair import NONE, REPAIRS, Repair
 from autoprune.spelling import split_outside
 
@@ -73,7 +73,7 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
         UsageError: If a part occurs twice, has a wrong parameter or does not go with a program.
     """
     head, *parts = split_outside(text, "+")
-    is_program = head.startswith(PROGRAM_PREFIX)
+    by_program = is_program(head)
     found: dict[str, list[str]] = {"group": [], "statistics": [], "allocation": [], "repair": []}
     for part in parts:
         name = part.partition(":")[0].strip()
@@ -92,7 +92,7 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
                 f"method {text!r} names {kind} {len(found[kind])} times "
                 f"({', '.join(found[kind])}); name it once"
             )
-    if is_program:
+    if by_program:
         if "dense" in found["statistics"]:
             raise UsageError(
                 f"method {text!r} names dense statistics, and a program gets the inputs that its "
@@ -108,13 +108,13 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
         allocation=build_allocator((found["allocation"] or [UNIFORM])[0]).text,
         repair=Repair.parse("+".join(found["repair"]) or _published(canonical)).text,
         statistics=cast(StatisticsOf, (found["statistics"] or [statistics])[0]),
-        source=program_source(canonical.removeprefix(PROGRAM_PREFIX)) if is_program else "",
+        source=program_source(canonical.removeprefix(PROGRAM_PREFIX)) if by_program else "",
     )
 
 
 def natural_group(metric: str) -> Group:
     """The comparison group used by a metric's authors."""
-    return "row" if metric.startswith(PROGRAM_PREFIX) else build_metric(metric).group
+    return "row" if is_program(metric) else build_metric(metric).group
 
 
 def _bracketed(allocation: str) -> str:
@@ -130,7 +130,7 @@ def _published(metric: str) -> str:
 
 
 def _metric_text(text: str, head: str) -> str:
-    if head.endswith(".py"):
+    if in_file(head):
         raise UsageError(
             f"method {text!r} is a Python file, which only the sandbox may run; a comparison takes "
             "built-in names and formulas; try the file with `autoprune validate`"

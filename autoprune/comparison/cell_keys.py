@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.smaller import Shrinking
+from autoprune.bench.text import SEALED, SELECTION
 from autoprune.comparison.measuring import plan_of, reads_text
 from autoprune.comparison.peer import peer_version
 from autoprune.digest import windows_digest
@@ -63,8 +64,8 @@ def cell_key(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:
         "products": products_of(bench) if cell.method is not None and cell.method.tunes else None,
         "draw": draw,
         "seed": seed,
-        "selection": bench.digest("selection"),
-        "sealed": bench.digest("sealed") if cell.sealed else None,
+        "selection": bench.digest(SELECTION),
+        "sealed": bench.digest(SEALED) if cell.sealed else None,
         **timed,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 from autoprune.design.mailbox import Mailbox
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import known_models
-from autoprune.program_files import CODE_SUFFIX, PROGRAM_PREFIX
+from autoprune.program_files import in_file, is_program
 from autoprune.search.arms import CONTROLS
 from autoprune.spelling import split_list, split_outside
 from autoprune.text.rows import HUB
@@ -92,7 +92,7 @@ class Project:
         text = ",".join(names)
         for method in split_list(text):
             head = split_outside(method, "+")[0]
-            if head.startswith(PROGRAM_PREFIX) or head.endswith(CODE_SUFFIX):
+            if is_program(head) or in_file(head):
                 raise UsageError(
                     f"method {method!r}: programs and files are not compared here; name built-in "
                     "metrics and formulas, such as wanda+ramp or expr:abs(W)*x_norm"

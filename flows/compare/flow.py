@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.bench.text import SEALED, SELECTION
 from autoprune.comparison.draws import too_common
 from autoprune.comparison.suites import own_distance, suite_defaults
 from autoprune.errors import AutopruneError
@@ -65,7 +66,7 @@ def _compared(params: CompareParams) -> dict[str, Any]:
         corpus=params.corpus,
         samples=params.calibration_windows,
         seqlen=params.seqlen,
-        counts={"selection": params.selection_windows, "sealed": params.sealed_windows},
+        counts={SELECTION: params.selection_windows, SEALED: params.sealed_windows},
         text_split=number,
         asked=f"comparison {params.folder_name()}",
         peers=params.peers(),

@@ -15,6 +15,8 @@ from autoprune.names import BUILT_IN, known, plugins, require_saved
 from autoprune.program_files import (
     PROGRAM_PREFIX,
     declared_constants,
+    in_file,
+    is_program,
     metric_source,
     program_source,
 )
@@ -27,7 +29,6 @@ UNSTRUCTURED = "unstructured"
 AUTO = "auto"
 CPU = "cpu"
 DENSE = "dense"
-CODE = ".py"
 HUB = "hf:"
 FORM = "hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]"
 FILES = (".txt", ".json", ".jsonl", ".parquet")
@@ -124,9 +125,9 @@ def check_metric(text: str) -> None:
     Raises:
         UsageError: If it is none of these.
     """
-    if text.startswith(PROGRAM_PREFIX):
+    if is_program(text):
         declared_constants(program_source(text.removeprefix(PROGRAM_PREFIX)))
-    elif text.endswith(CODE):
+    elif in_file(text):
         metric_source(Path(text))
     elif text.startswith(FORMULA_PREFIX) or not _bare(text) or not known("metric", text):
         _check_name("metric", text)
@@ -287,5 +288,5 @@ def _bare(text: str) -> bool:
 def _check_name(kind: str, text: str) -> None:
     """Refuse an unknown name before parameters, without using its parser."""
     name = text.partition(":")[0].strip()
-    if name and f"{name}:" != FORMULA_PREFIX and _bare(name) and not name.endswith(CODE):
+    if name and f"{name}:" != FORMULA_PREFIX and _bare(name) and not in_file(name):
         known(kind, name)
