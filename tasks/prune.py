@@ -11,7 +11,7 @@ from autoprune.bench.programs import ByProgram, by_candidate
 from autoprune.bench.prune_request import PruneRequest
 from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
-from autoprune.candidate import Candidate
+from autoprune.candidate import Candidate, Scoring
 from autoprune.models.pushing import push_to_hub
 from autoprune.models.saving import weights_in_memory
 from autoprune.program_files import in_file, is_program, metric_source
@@ -102,7 +102,7 @@ def prune_model(
     metric: str,
     windows: str,
     plan: PruningPlan,
-    statistics: Literal["auto", "sequential", "true-sequential", "dense"],
+    statistics: Literal["auto"] | Scoring,
     dtype: str = AUTO,
 ) -> Pruned:
     """Prune the workbench's model in place.

@@ -215,7 +215,7 @@ class PruneParams(Params):
             raise ValueError("a program chooses by itself; give --program or --metric, not both")
         if self.stream and not self.dry_run and self.out is None:
             raise ValueError("a streamed model goes straight to its folder; give --out")
-        if (self.stream or self.dry_run) and self.dtype != "auto":
+        if self.streams and self.dtype != "auto":
             raise ValueError(
                 f"streaming computes in float32 and keeps the type of every tensor; leave out "
                 f"--dtype {self.dtype}, or --stream and --dry-run"
@@ -230,7 +230,7 @@ class PruneParams(Params):
             raise ValueError(
                 f"quality and minutes bring a recipe; leave out {', '.join(own)}, or both of them"
             )
-        if self.stream or self.dry_run:
+        if self.streams:
             raise ValueError(
                 "presets measure the whole model, which streaming never holds; leave out quality "
                 "and minutes, or stream and dry_run"
@@ -257,6 +257,16 @@ class PruneParams(Params):
     def by_preset(self) -> bool:
         """Whether the recipe is still to be chosen."""
         return self.quality is not None or self.minutes is not None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the model is read shard by shard, and never held whole."""
+        return self.stream or self.dry_run
+
+    @property
+    def computed_in(self) -> str:
+        """The type that the model is loaded and computed in."""
+        return "float32" if self.dtype == "auto" else self.dtype
 
     @property
     def resumes(self) -> bool:

@@ -7,17 +7,15 @@ from autoprune.bench.text import CALIBRATION
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from autoprune.evaluation.continuations import side_by_side
-from autoprune.models.record import source_record
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
-from flows.terminal import console
+from flows.prune.prepared import first_record, workbench
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_folder_card
 from tasks.prune import saved_record
 from tasks.samples import sample_text
 from tasks.scheme import check_scheme, save_smaller, shrink_model
-from tasks.state import State
-from tasks.workbench import Workbench, opened
+from tasks.workbench import opened
 
 
 def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
@@ -35,13 +33,10 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             f"change nothing; leave out {params.text_options}"
         )
     budget = Budget(params.sparsity, None, params.bytes, params.faster)
-    memory = "float32" if params.dtype == "auto" else params.dtype
-    bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=memory)
+    bench = workbench(params)
     with opened(bench):
         model = load_model(bench, params.model)
-        record = source_record(params.model, model["digest"], params.seed)
-        record |= {"dtype": memory, "out": None, "notes": []}
-        record |= {"dtype_asked": params.dtype, "held_out": params.held_out}
+        record = first_record(params, model["digest"]) | {"notes": []}
         windows = None
         if scheme.reads_text:
             windows = CALIBRATION
