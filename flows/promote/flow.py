@@ -76,21 +76,9 @@ def _promoted(params: PromoteParams) -> dict[str, Any]:
     asked = _asked(state, found, params, number)
     if found["note"]:
         console.screen().event(found["note"])
-    contenders = {"champion": champion, "challenger": challenger}
-    folders = [version["folder"] for version in contenders.values() if version is not None]
     if champion is not None:
         require_whole(name, champion["version"], champion["folder"])
-    measured = {}
-    for role, version in contenders.items():
-        if version is not None:
-            console.screen().event(f"measure {role}: {name} version {version['version']}")
-            measured[role] = _measured(state, version, params, number, folders, asked, role)
-    if len({figures["text"] for figures in measured.values()}) > 1:
-        raise AutopruneError(
-            f"version {champion['version']} and version {challenger['version']} of {name} cut the "
-            "text into different tokens, so their perplexities cannot be compared; they are of "
-            "different base models; register them under different names"
-        )
+    measured = _measured_by_role(state, found, params, number, asked)
     challenged = measured["challenger"]
     challenged |= inspect_checkpoint(challenger["folder"])
     tried = try_reload(root, name, challenger["version"], challenger["folder"])
@@ -171,6 +159,26 @@ def text_of(record: Mapping[str, Any]) -> dict[str, Any]:
     earlier = None if known is None else known["earlier"]
     looks = {"sealed_looks": record["sealed_looks"], "earlier_looks": earlier}
     return kept | {"split": record["split_digest"]} | looks
+
+
+def _measured_by_role(
+    state: State, found: Mapping[str, Any], params: PromoteParams, number: int, asked: str
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of the champion, if there is one, and of the challenger."""
+    versions = {role: found[role] for role in ("champion", "challenger") if found[role] is not None}
+    folders = [version["folder"] for version in versions.values()]
+    measured = {}
+    for role, version in versions.items():
+        console.screen().event(f"measure {role}: {found['name']} version {version['version']}")
+        measured[role] = _measured(state, version, params, number, folders, asked, role)
+    if len({figures["text"] for figures in measured.values()}) > 1:
+        champion, challenger = (version["version"] for version in versions.values())
+        raise AutopruneError(
+            f"version {champion} and version {challenger} of {found['name']} cut the text into "
+            "different tokens, so their perplexities cannot be compared; they are of different "
+            "base models; register them under different names"
+        )
+    return measured
 
 
 def _measured(
