@@ -1,6 +1,7 @@
 """Expected cost of measurements, estimated from those on record."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from autoprune.design.parts import chain
@@ -19,20 +20,45 @@ ASSUMED_EXACT = 2.0
 ASSUMED_PROGRAM = 12.0
 
 
+@dataclass(frozen=True)
+class ExactPass:
+    """Seconds of passes in float32, where products on selection text are rounded.
+
+    Args:
+        window: Of one window through the model.
+        masked: Of pruning without a repair, and one window.
+    """
+
+    window: float
+    masked: float
+
+    @classmethod
+    def of(cls, dense: Sequence[float], masked: Sequence[float]) -> "ExactPass | None":
+        """From the seconds of measurements of one window each; None without any of the dense model.
+
+        The first pass of a process may take several times as long as the next, and there are many
+        windows of sealed text: one slow sample would reserve the whole time of a search for its
+        end. What is pruned first passes the window as well, so the fastest of all is the estimate.
+        """
+        if not dense:
+            return None
+        window = min([*dense, *masked])
+        return cls(window, fmean(masked) if masked else window)
+
+
 class Costs:
     """Expected seconds of measurements.
 
     Args:
         spec: Windows of the rungs.
         archive: Read, never changed.
-        exact_window: Seconds of a window through the dense model in float32, where products on
-            selection text are rounded; 0: not known yet.
+        exact: Of passes in float32; None: not known yet.
     """
 
-    def __init__(self, spec: SearchSpec, archive: Archive, exact_window: float = 0.0) -> None:
+    def __init__(self, spec: SearchSpec, archive: Archive, exact: ExactPass | None = None) -> None:
         self.spec = spec
         self.archive = archive
-        self._exact_window = exact_window
+        self._exact = exact
 
     def whole(self, recipe: Recipe) -> float:
         """Seconds to prune, repair and measure on all selection windows."""
@@ -69,9 +95,9 @@ class Costs:
         count = self.spec.sealed_windows
         if self.spec.precision == "float32":
             return self.windows(count)
-        # Pruning comes on top of what is known of one window.
-        exact = count * self._exact_window
-        return exact + self.plain() if exact else ASSUMED_EXACT * self.windows(count)
+        if self._exact is None:
+            return ASSUMED_EXACT * self.windows(count)
+        return self._exact.masked + (count - 1) * self._exact.window
 
     def plain(self) -> float:
         """Mean seconds on all selection windows without repair."""

@@ -21,6 +21,7 @@ from autoprune.recipe import Recipe
 from autoprune.repair import EBFT, RECOVER
 from autoprune.search import graph_notes
 from autoprune.search.archive import Entry
+from autoprune.search.costs import ExactPass
 from autoprune.search.state import SearchState
 from autoprune.search.steps import (
     Batch,
@@ -84,6 +85,8 @@ class Sentinels:
         # Which sentinel drifted, in words; empty: none did.
         self.drift = ""
         self._turn = 0
+        self._dense_seconds: list[float] = []
+        self._masked_seconds: list[float] = []
 
     def begin(self) -> Course:
         """Measure sentinels whose figures the baselines do not give; leave out those that fail."""
@@ -106,10 +109,8 @@ class Sentinels:
             outcome = known[name] or outcomes[f"first.{name}.sentinel"]
             if isinstance(outcome, Measurement):
                 quick = recipe is None and outcome.seconds <= QUICK_SECONDS
-                if recipe is None:
-                    self.state.exact_window = outcome.seconds / WINDOWS
                 self.known.append(Sentinel(name, recipe, outcome.nll[:WINDOWS], quick))
-        self.state.check_seconds = sum(o.seconds for o in outcomes.values())
+        self._time(outcomes)
 
     def check_before(self, generation: int) -> Generator[Batch, Outcomes, bool]:
         """Run :meth:`check` if it is due; the first generation directly follows the baselines."""
@@ -137,7 +138,7 @@ class Sentinels:
         steps = {s.name: self._step(where, s.name, s.recipe) for s in chosen}
         outcomes = yield list(steps.values())
         self.state.charge(outcomes.values())
-        self.state.check_seconds = sum(outcome.seconds for outcome in outcomes.values())
+        self._time(outcomes)
         for sentinel in chosen:
             outcome = outcomes[steps[sentinel.name].step_id]
             self._judge(sentinel, outcome, allowed_drift(sentinel.recipe))
@@ -165,6 +166,15 @@ class Sentinels:
         allowed = allowed_drift(entry.recipe, self.spec.precision)
         self._judge(again, outcomes[step.step_id], allowed)
         return bool(self.drift)
+
+    def _time(self, outcomes: Outcomes) -> None:
+        """Note what checking took, and what it shows of passes in float32."""
+        self.state.check_seconds = sum(outcome.seconds for outcome in outcomes.values())
+        for step, outcome in outcomes.items():
+            if isinstance(outcome, Measurement):
+                dense = step.endswith(f".{DENSE}.sentinel")
+                (self._dense_seconds if dense else self._masked_seconds).append(outcome.seconds)
+        self.state.exact = ExactPass.of(self._dense_seconds, self._masked_seconds)
 
     def _judge(self, sentinel: Sentinel, outcome: Outcome, allowed: float) -> None:
         """Compare with the first figure and note drift of more nats than allowed."""

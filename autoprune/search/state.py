@@ -13,7 +13,7 @@ from autoprune.design.graph import Graph
 from autoprune.design.parts import canonical_allocation, chain
 from autoprune.search.archive import Archive, Entry, fitness_of
 from autoprune.search.arms import sources_of
-from autoprune.search.costs import Costs
+from autoprune.search.costs import Costs, ExactPass
 from autoprune.search.moves import mask_key, recipe_key
 from autoprune.search.paired import paired_difference, rank_correlation
 from autoprune.search.spec import SearchSpec
@@ -64,7 +64,7 @@ class SearchState:
         asking_seconds: The part of the seconds spent waiting for the designer's answers while
             nothing was measured.
         check_seconds: Seconds of the last check of the sentinels.
-        exact_window: Seconds of a window of the dense model in float32; 0: not measured.
+        exact: Seconds of passes in float32, as the sentinels took them; None: not measured.
         terms: Term that an ablation left out or an extension added, by alias.
         started: Number of graph nodes once the starts were measured, before any design.
         sampled: Choices and numbers that Optuna suggested, by the recipe's key.
@@ -81,7 +81,7 @@ class SearchState:
     exploited: int = 0
     asking_seconds: float = 0.0
     check_seconds: float = 0.0
-    exact_window: float = 0.0
+    exact: ExactPass | None = None
     terms: dict[str, str] = field(default_factory=dict)
     started: int = 0
     sampled: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class SearchState:
     @property
     def costs(self) -> Costs:
         """Expected seconds of measurements."""
-        return Costs(self.spec, self.archive, self.exact_window)
+        return Costs(self.spec, self.archive, self.exact)
 
     @property
     def rung_windows(self) -> int:

@@ -10,7 +10,7 @@ from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, SearchBudget
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.arms import sources_of
-from autoprune.search.costs import Costs
+from autoprune.search.costs import Costs, ExactPass
 from autoprune.search.planning import plan_generation
 from autoprune.search.randomness import stream
 from autoprune.search.state import SearchState
@@ -99,9 +99,16 @@ def test_sealed_text_is_priced_in_float32_where_selection_text_is_rounded() -> N
     rounded = spec.model_copy(update={"precision": "bfloat16"})
     assumed = Costs(rounded, archive)
     assert assumed.sealed(WANDA) == assumed.sealed_pass() == 2 * plain.sealed_pass()
-    # As soon as a window was measured in float32; pruning comes on top.
-    known = Costs(rounded, archive, exact_window=11.0)
-    assert known.sealed(WANDA) == 11.0 * spec.sealed_windows + seconds
+    # As soon as windows were measured in float32, one of them with pruning.
+    known = Costs(rounded, archive, ExactPass(window=11.0, masked=14.0))
+    assert known.sealed(WANDA) == 14.0 + 11.0 * (spec.sealed_windows - 1)
+
+
+def test_one_slow_pass_does_not_reserve_the_time_of_a_search() -> None:
+    # The first pass of a process took 3.6 s where later ones took 1.5.
+    assert ExactPass.of([3.6], [3.4, 6.0, 3.1]) == ExactPass(3.1, pytest.approx(12.5 / 3))
+    assert ExactPass.of([3.6, 1.5], [3.4]) == ExactPass(1.5, 3.4)
+    assert ExactPass.of([2.0], []) == ExactPass(2.0, 2.0) and ExactPass.of([], [1.0]) is None
 
 
 def test_a_chain_of_repairs_is_expected_to_take_what_its_parts_take() -> None:
