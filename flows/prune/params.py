@@ -211,6 +211,13 @@ class PruneParams(Params):
                 f"push_to_hub {self.push_to_hub} sends the saved folder; give --out DIR, without "
                 "--dry-run"
             )
+        if self.overwrite and self.out is None:
+            raise ValueError("overwrite replaces a saved model; give --out DIR, or leave it out")
+        if not self.private and self.push_to_hub is None:
+            raise ValueError(
+                "no-private is for a repository that is sent to; give --push-to-hub OWNER/NAME, or "
+                "leave it out"
+            )
         if self.program is not None and self.metric != "wanda":
             raise ValueError("a program chooses by itself; give --program or --metric, not both")
         if self.stream and not self.dry_run and self.out is None:

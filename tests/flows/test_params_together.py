@@ -49,6 +49,18 @@ def test_what_would_be_ignored_is_refused(fields: dict[str, Any], part: str) -> 
         checked(SearchParams, fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"overwrite": True}, "overwrite replaces a saved model; give --out DIR"),
+        ({"private": False}, "give --push-to-hub OWNER/NAME"),
+    ],
+)
+def test_an_option_of_the_saved_folder_needs_one(fields: dict[str, Any], part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        checked(PruneParams, {"model": "m", **fields})
+
+
 def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
     sizes = {"answer_tokens": 2000, "language": "both"}
     designer = checked(SearchParams, sizes).spec().designer
