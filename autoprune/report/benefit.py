@@ -19,13 +19,16 @@ NO_SPEED = (
     "smaller: a runtime for sparse weights, or autoprune compact for storage, uses them"
 )
 
-FEWER_SHAPES = (
-    "It has fewer blocks, rows or columns, so it is faster wherever it runs; autoprune evaluate "
-    "--suite cost measures by how much"
+FEWER_BLOCKS = (
+    "A token passes through fewer blocks, so that there is less to compute; autoprune evaluate "
+    "--suite cost measures what this gains"
+)
+NARROWER = (
+    "Its matrices are narrower, which gains speed only where a runtime has kernels for their "
+    "sizes; autoprune evaluate --suite cost measures it"
 )
 AS_MANY_EXPERTS = "It is no faster: a token passes through as many experts as before"
-# Schemes that leave less to compute for every token.
-_FASTER = frozenset({"depth", "width", "rotate"})
+_NARROWER = frozenset({"width", "rotate"})
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def speed(pattern: str, scheme: str = "", outcome: Outcome | None = None) -> str
             f"included: {outcome.faster:.2f} times"
         )
     if scheme:
-        return FEWER_SHAPES if _is_faster(scheme) else AS_MANY_EXPERTS
+        return _of_scheme(scheme)[0]
     return SPARSE_KERNELS if pattern == "2:4" else NO_SPEED
 
 
@@ -141,8 +144,7 @@ def speed_in_short(
     if outcome is not None and outcome.faster:
         return f"{outcome.faster:.2f} times", f"{_rates(outcome)} tokens a second"
     if scheme:
-        faster = "faster", "fewer blocks, rows or columns"
-        return faster if _is_faster(scheme) else ("as before", "a token needs as many experts")
+        return _of_scheme(scheme)[1:]
     if pattern == "2:4":
         return "with kernels", "2:4 on sparse tensor cores"
     return "as before", "zeros need a sparse runtime"
@@ -153,8 +155,14 @@ def _rates(outcome: Outcome) -> str:
     return f"{own:.1f} against the dense model's {outcome.dense_rate:.1f}"
 
 
-def _is_faster(scheme: str) -> bool:
-    return any(part.partition(":")[0] in _FASTER for part in scheme.split("+"))
+def _of_scheme(scheme: str) -> tuple[str, str, str]:
+    """Who gains speed, in one sentence, as a figure and as a note."""
+    names = {part.partition(":")[0] for part in scheme.split("+")}
+    if "depth" in names:
+        return FEWER_BLOCKS, "faster", "fewer blocks"
+    if names & _NARROWER:
+        return NARROWER, "depends", "on the runtime: narrower matrices"
+    return AS_MANY_EXPERTS, "as before", "a token needs as many experts"
 
 
 def megabytes(count: int) -> str:

@@ -49,8 +49,8 @@ def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = (
     parts = [
         card_header(licence, record),
         f"# {in_code(record['model'])}, {_share_removed(record)} removed",
-        "A smaller model: it has fewer blocks, experts, rows or columns, no zeros in their place, "
-        f"so that it is smaller{_faster(record)} wherever it runs. {opener(record)}:",
+        "A smaller model: it has fewer blocks, experts, rows or columns, and no zeros in their "
+        f"place{_gain(record)}. {opener(record)}:",
         how_to_open(record),
         f"|  |  |\n|---|---|\n{table}",
         *(f"Note: {note}." for note in record["notes"]),
@@ -84,10 +84,19 @@ def _share_removed(record: Mapping[str, Any]) -> str:
     return f"parameters worth {share}" if outside else f"{share} parameters"
 
 
-def _faster(record: Mapping[str, Any]) -> str:
-    """Removing experts saves no time: a token uses as many as before, however few are left."""
-    shapes = ("blocks_removed", "neurons_kept", "groups_kept", "hidden_kept")
-    return " and faster" if any(step.get(key) for step in record["steps"] for key in shapes) else ""
+def _gain(record: Mapping[str, Any]) -> str:
+    """What its shapes do for speed.
+
+    Removing experts saves no time, since a token uses as many as before, and narrower matrices may
+    be slower than the dense ones: runtimes have fast kernels for some sizes only.
+    """
+    steps = record["steps"]
+    if any(step.get("blocks_removed") for step in steps):
+        return ", so that there is less to compute for every token"
+    narrower = ("neurons_kept", "groups_kept", "hidden_kept")
+    if any(step.get(key) for step in steps for key in narrower):
+        return "; whether it is faster depends on the runtime's kernels for these sizes"
+    return ""
 
 
 def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:

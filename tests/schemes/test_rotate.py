@@ -164,6 +164,8 @@ def test_a_cards_title_says_what_the_share_counts(scheme: str, says: str) -> Non
     record = {"model": "m", "model_digest": "d", "seed": 0, "notes": [], **made.to_json()}
     title = f"# `m`, {says.format(f'{made.plan.share:.1%}')}\n"
     assert title in scheme_card(record, "")
+    card = scheme_card(record, "")
+    assert ("depends on the runtime's kernels" in card) == (scheme == "rotate")
 
 
 def test_what_cannot_be_done_is_refused() -> None:
