@@ -21,7 +21,7 @@ from autoprune.digest import digest_json
 from autoprune.names import require_saved
 from autoprune.repair import Repair
 from autoprune.schemes import build_scheme
-from autoprune.search.left import require_left
+from autoprune.search.required_parts import check_required_parts
 from autoprune.search.starts import BASELINES, RecipeSpec
 from autoprune.search_settings import (
     ANSWER_TOKENS,
@@ -297,7 +297,7 @@ class SearchSpec(_Frozen, SearchSettings):
 
     @model_validator(mode="after")
     def _check_hidden(self) -> "SearchSpec":
-        require_left(self)
+        check_required_parts(self)
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""What must be left of a search's parts, whatever is hidden or cannot go together."""
+"""Parts that a search needs, whatever it hides or cannot combine."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -32,8 +32,8 @@ class _Parts(Protocol):
     def repairs(self) -> Sequence[str]: ...
 
 
-def require_left(spec: _Parts) -> None:
-    """Refuse to hide what a search needs, and repairs of which none can be had.
+def check_required_parts(spec: _Parts) -> None:
+    """Refuse to hide what a search needs, and repairs of which none can be used.
 
     Args:
         spec: The search.
