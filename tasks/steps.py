@@ -143,8 +143,8 @@ def sealed(bench: SearchBench, wanted: Seal, seconds: float = math.inf) -> Seale
         def work(recipe: Recipe = recipe, budget: Budget = budget) -> Measurement:
             return bench.measure(recipe, budget, slice(wanted.windows), SEALED)
 
-        owed = recipe_id in (wanted.recipes[0][0], alias_of(bench.spec.reference))
-        left = math.inf if owed else seconds - (time.monotonic() - started)
+        mandatory = recipe_id in (wanted.recipes[0][0], alias_of(bench.spec.reference))
+        left = math.inf if mandatory else seconds - (time.monotonic() - started)
         outcome = no_time() if left <= 0.0 else _tried(work, bench, left)
         if isinstance(outcome, Failed):
             failures[recipe_id] = outcome

@@ -18,7 +18,7 @@ from autoprune.report.evidence import DriftCheck, Margin, WinnerChange
 from autoprune.report.front import front
 from autoprune.report.origin import BEST_START, author, best_start
 from autoprune.report.words import rung_text
-from autoprune.search.graph_notes import LAP
+from autoprune.search.graph_notes import MIDDLE_RUNG
 from autoprune.search.paired import paired_difference
 from autoprune.search_settings import Verdict
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from autoprune.search.search import Search
     from autoprune.search.state import Lesson
 
-_RUNG_NAMES = {1: "few windows", LAP: "more windows", 2: "all windows"}
+_RUNG_NAMES = {1: "few windows", MIDDLE_RUNG: "more windows", 2: "all windows"}
 _FULL_RUNG = 2
 _QUESTION = re.compile(r"g(\d+)\.s(\d+)\.a(\d+)(?:\.tried)?")
 # Kinds of nodes that come from a conversation.

@@ -39,7 +39,7 @@ def allowance(state: SearchState, step: WorkStep, kept: float = 0.0) -> float:
         kept: Seconds of recorded outcomes of its batch that are not in the state yet.
     """
     left = _left(state) - kept
-    if math.isinf(left) or _is_owed(state, step):
+    if math.isinf(left) or _is_mandatory(state, step):
         return math.inf
     if isinstance(step, Seal):
         return max(0.0, left)
@@ -58,10 +58,10 @@ def allowance(state: SearchState, step: WorkStep, kept: float = 0.0) -> float:
     if step.role == "baseline":
         # Leave time to design something after the starts. Starts measured at the same time are
         # sealed as well.
-        beside = [e for e in state.archive if e.is_baseline and e.status == "valid"]
+        starts = [e for e in state.archive if e.is_baseline and e.status == "valid"]
         after = sum(
             costs.sealed(e.recipe)
-            for e in beside
+            for e in starts
             if e.recipe and not e.unfinished and e.alias != step.recipe_id
         )
         after += _one_design(state) + MARGIN * (state.spec.budget.seconds or 0.0)
@@ -85,13 +85,13 @@ def starts_in_time(state: SearchState, entries: Sequence[Entry]) -> list[Entry]:
     left = seconds_left(state)
     if math.isinf(left):
         return list(entries)
-    costs, chosen, dearest = state.costs, [], 0.0
+    costs, chosen, costliest = state.costs, [], 0.0
     generation = _one_design(state)
     for entry in entries:
         draws = (state.spec.draws - 1) * draw_seconds(state, entry.known_recipe)
         cost = costs.whole(entry.known_recipe) + costs.sealed(entry.known_recipe)
-        if cost + generation + max(dearest, draws) <= left:
-            left, dearest = left - cost, max(dearest, draws)
+        if cost + generation + max(costliest, draws) <= left:
+            left, costliest = left - cost, max(costliest, draws)
             chosen.append(entry)
     return chosen
 
@@ -124,8 +124,8 @@ def _left(state: SearchState) -> float:
     return math.inf if limit is None else (1.0 + MARGIN) * limit - state.spent.seconds
 
 
-def _is_owed(state: SearchState, step: WorkStep) -> bool:
-    """Whether no result is possible without it: the reference and the checks for drift."""
+def _is_mandatory(state: SearchState, step: WorkStep) -> bool:
+    """Whether no result is possible without the step: the reference and the checks for drift."""
     if isinstance(step, Validate):
         return step.recipe_id in state.archive and state.archive[step.recipe_id].is_baseline
     if not isinstance(step, Measure):

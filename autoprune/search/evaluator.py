@@ -15,12 +15,12 @@ from autoprune.search.deadline import UNFINISHED, draws_in_time, is_unfinished
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import SearchState
 from autoprune.search.steps import (
-    Course,
     Failed,
     Measure,
     Measurement,
     Outcome,
     Role,
+    StepGenerator,
     Validate,
     Validation,
 )
@@ -38,9 +38,9 @@ class Evaluator:
         self.spec = state.spec
         self.archive = state.archive
         self._validations: dict[str, tuple[Validate, Validation]] = {}
-        self._held: set[str] = set()
+        self._measured_elsewhere: set[str] = set()
 
-    def validate(self, entries: Sequence[Entry]) -> Course:
+    def validate(self, entries: Sequence[Entry]) -> StepGenerator:
         """Get sandbox verdicts, one per (metric, group), then mark duplicates by behaviour."""
         steps: dict[str, Validate] = {}
         for entry in entries:
@@ -99,7 +99,7 @@ class Evaluator:
         rest = [order, canonical_allocation(recipe.allocation), canonical_solver(recipe.repair)]
         return self.archive.claim("order", digest_json(rest), entry)
 
-    def promise(self, reference: Entry) -> Course:
+    def measure_reference_masks(self, reference: Entry) -> StepGenerator:
         """Measure the reference's masks with the proxy's repair if its own repair differs.
 
         First-rung results of other entries are compared with it.
@@ -114,15 +114,15 @@ class Evaluator:
         if isinstance(found, Measurement):
             self.archive.note_cheap(reference, found)
 
-    def hold_elsewhere(self) -> Course:
+    def measure_other_sparsities(self) -> StepGenerator:
         """Measure the best recipe and the reference at the other sparsities, if any."""
         best, reference = self.archive.best(), self.state.reference()
-        if best is None or not self.spec.also_sparsities or best.alias in self._held:
+        if best is None or not self.spec.also_sparsities or best.alias in self._measured_elsewhere:
             return
-        if reference.alias in self._held and not reference.elsewhere:
+        if reference.alias in self._measured_elsewhere and not reference.elsewhere:
             return  # it could not be measured there, so nothing can be compared with it
         both = {entry.alias: entry for entry in (reference, best)}
-        entries = [entry for alias, entry in both.items() if alias not in self._held]
+        entries = [entry for alias, entry in both.items() if alias not in self._measured_elsewhere]
         costs = self.state.costs
         needed = sum(costs.whole(e.recipe) for e in entries if e.recipe is not None)
         if needed * len(self.spec.also_sparsities) > seconds_left(self.state):
@@ -140,7 +140,7 @@ class Evaluator:
         outcomes = yield list(steps.values())
         self.state.charge(outcomes.values())
         # Each is tried once: what failed there would fail again.
-        self._held.update(entry.alias for entry in entries)
+        self._measured_elsewhere.update(entry.alias for entry in entries)
         if any(map(is_unfinished, outcomes.values())):
             # Time ran out: nothing is compared there, and nothing failed.
             return
@@ -157,7 +157,7 @@ class Evaluator:
         if best.elsewhere:
             graph_notes.note_elsewhere(self.state, best)
 
-    def draw_again(self) -> Course:
+    def draw_again(self) -> StepGenerator:
         """Prune by the winner and the reference from other draws of calibration text."""
         winner = self.archive.winner()
         if winner is None:

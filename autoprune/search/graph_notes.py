@@ -14,8 +14,8 @@ from autoprune.search.state import Lesson, SearchState
 from autoprune.search.steps import Failed, Measurement
 
 TASK = "task"
-# Rung name in the result of an entry that goes on from few windows.
-LAP = "lap"
+# Name of the rung between few windows and all of them, in steps and results; logs hold it.
+MIDDLE_RUNG = "lap"
 
 
 def note_task(state: SearchState) -> None:
@@ -150,7 +150,7 @@ def note_result(
         body["gain"] = -max(difference.mean for difference in parents.values())
         # An edge drawn on fewer windows may no longer hold.
         body["against"] = {parent: found.verdict for parent, found in parents.items()}
-    node = _add_result(state, entry, LAP if rung == LAP else f"r{rung}", body)
+    node = _add_result(state, entry, MIDDLE_RUNG if rung == MIDDLE_RUNG else f"r{rung}", body)
     if rung == "sealed":
         return
     _grade(state, entry, entry, node)

@@ -15,16 +15,16 @@ from autoprune.search.budget import TimeBudget, answer_seconds, evaluations_left
 from autoprune.search.evaluator import Evaluator, first_calibration
 from autoprune.search.judging import JudgePanel
 from autoprune.search.moves import mask_key
-from autoprune.search.promotion import promoted
+from autoprune.search.promotion import select_promoted
 from autoprune.search.proposer import Round
 from autoprune.search.reasons import verify_reasons
 from autoprune.search.steps import (
     Batch,
-    Course,
     Measure,
     Measurement,
     Outcome,
     Outcomes,
+    StepGenerator,
     together,
 )
 from autoprune.search.sweeping import overlooked
@@ -42,7 +42,7 @@ class SuccessiveHalving:
         self.state = evaluator.state
         self.panel = JudgePanel(evaluator.state)
 
-    def begin(self, entries: Sequence[Entry], opened: Round) -> Course:
+    def begin(self, entries: Sequence[Entry], opened: Round) -> StepGenerator:
         """Measure the entries that are known before the designer has answered.
 
         All are measured on few windows with the proxy's repair. Entries that these cannot judge go
@@ -61,12 +61,12 @@ class SuccessiveHalving:
         others = [e for e in valid if e.alias not in direct]
         if not others or left <= kept or self._counted:
             others = []
-        yield from together(self._cheap_rung(others), self._whole(list(direct.values())))
+        yield from together(self._cheap_rung(others), self._full_rung(list(direct.values())))
 
-    def finish(self, entries: Sequence[Entry], generation: int) -> Course:
+    def finish(self, entries: Sequence[Entry], generation: int) -> StepGenerator:
         """Measure the rest on few windows, and promoted recipes as they are on all windows.
 
-        In between, a lap stops the recipes that are clearly behind.
+        A rung in between stops the recipes that are clearly worse.
 
         Args:
             entries: The generation's entries; the valid, and those that :meth:`begin` measured.
@@ -76,20 +76,21 @@ class SuccessiveHalving:
         fresh = yield from self._admitted(open_now)
         if self._counted:
             direct, _ = self._direct(fresh, seconds_left(self.state))
-            yield from self._whole(list(direct.values()))
+            yield from self._full_rung(list(direct.values()))
             return
         if fresh and seconds_left(self.state) > 0.0:
             yield from self._cheap_rung(fresh)
-        hopeful = [
+        on_few_windows = [
             e for e in entries if e.status == "measured" and 2 not in e.results and not e.unfinished
         ]
-        owed = [e for e in overlooked(self.state) if not e.unfinished]
-        for entry in owed:
+        mandatory = [e for e in overlooked(self.state) if not e.unfinished]
+        for entry in mandatory:
             entry.direct = True
-        owed += [e for e in self.panel.audits() if not e.unfinished]
-        chosen = promoted(self.state, hopeful, generation, seconds_left(self.state), owed)
-        rising = yield from self._lap(chosen)
-        yield from self._whole(rising)
+        mandatory += [e for e in self.panel.audits() if not e.unfinished]
+        left = seconds_left(self.state)
+        chosen = select_promoted(self.state, on_few_windows, generation, left, mandatory)
+        remaining = yield from self._middle_rung(chosen)
+        yield from self._full_rung(remaining)
 
     def _admitted(self, entries: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
         """Return the entries worth measuring, after verifying their reasons if configured."""
@@ -101,57 +102,57 @@ class SuccessiveHalving:
         """Whether evaluations are limited; if so, few windows decide nothing, for any arm."""
         return self.state.spec.budget.evaluations is not None
 
-    def _whole(self, rising: Sequence[Entry]) -> Course:
+    def _full_rung(self, entries: Sequence[Entry]) -> StepGenerator:
         """Measure recipes as they are on all selection windows, as far as evaluations are left."""
-        rising = rising[: int(min(len(rising), evaluations_left(self.state)))]
-        steps = {entry.alias: self._further(entry) for entry in rising}
+        entries = entries[: int(min(len(entries), evaluations_left(self.state)))]
+        steps = {entry.alias: self._further(entry) for entry in entries}
         if not steps:
             return
         outcomes = yield list(steps.values())
         self.state.charge(outcomes.values())
         self.state.spent.evaluations += sum(isinstance(o, Measurement) for o in outcomes.values())
-        for entry in rising:
+        for entry in entries:
             step = steps[entry.alias]
             if self.evaluator.accept(entry, 2, outcomes[step.step_id], known=step.known):
                 self.evaluator.note(entry, 2)
 
-    def _lap(self, rising: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
+    def _middle_rung(self, entries: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
         """Measure recipes that few windows saw as they are on some more; return those still in.
 
-        A repair takes longer than the windows that a lap could save, so repaired recipes skip it.
+        A repair takes longer than this rung could save, so repaired recipes skip it.
         """
-        windows = lap_windows(self.state.rung_windows, self.state.spec.selection_windows)
+        windows = middle_windows(self.state.rung_windows, self.state.spec.selection_windows)
         if windows is None:
-            return list(rising)
-        laps = {
+            return list(entries)
+        steps = {
             entry.alias: replace(
                 self._further(entry),
-                step_id=f"{entry.alias}.{graph_notes.LAP}",
+                step_id=f"{entry.alias}.{graph_notes.MIDDLE_RUNG}",
                 rung=1,
                 windows=windows,
             )
-            for entry in rising
+            for entry in entries
             if entry.whole is not None
             and len(entry.whole.nll) < windows
-            # An audited recipe that a shorter lap stopped, before few windows became more.
-            and f"{entry.alias}.{graph_notes.LAP}" not in self.state.graph.nodes
+            # An audited recipe that a shorter middle rung stopped, before few windows became more.
+            and f"{entry.alias}.{graph_notes.MIDDLE_RUNG}" not in self.state.graph.nodes
         }
-        if not laps:
-            return list(rising)
-        outcomes = yield list(laps.values())
+        if not steps:
+            return list(entries)
+        outcomes = yield list(steps.values())
         self.state.charge(outcomes.values())
-        racers = [entry for entry in rising if entry.alias in laps]
-        running: list[Entry] = []
-        for entry in racers:
-            step = laps[entry.alias]
+        contenders = [entry for entry in entries if entry.alias in steps]
+        measured: list[Entry] = []
+        for entry in contenders:
+            step = steps[entry.alias]
             outcome = outcomes[step.step_id]
             entry.whole_seconds += outcome.seconds
             if self.evaluator.accept(entry, 1, outcome, known=step.known):
-                self.evaluator.note(entry, graph_notes.LAP)
-                running.append(entry)
-        behind = outrun(self.state.archive, running)
-        stopped = behind | {entry.alias for entry in racers if entry not in running}
-        return [entry for entry in rising if entry.alias not in stopped]
+                self.evaluator.note(entry, graph_notes.MIDDLE_RUNG)
+                measured.append(entry)
+        stopped = clearly_worse(self.state.archive, measured)
+        stopped |= {entry.alias for entry in contenders if entry not in measured}
+        return [entry for entry in entries if entry.alias not in stopped]
 
     def _further(self, entry: Entry) -> Measure:
         """Measure an entry as it is on the selection windows where that was not done yet."""
@@ -173,7 +174,7 @@ class SuccessiveHalving:
         found = {e.alias: e for e in wanted if e.recipe is not None and budget.charge(e.recipe)}
         return found, 0.0 if math.isinf(left) else left - budget.seconds
 
-    def _cheap_rung(self, entries: Sequence[Entry]) -> Course:
+    def _cheap_rung(self, entries: Sequence[Entry]) -> StepGenerator:
         """Measure on few windows, once for all recipes that differ only in their repair."""
         windows = self.state.rung_windows
         steps: dict[str, Measure] = {}
@@ -200,7 +201,7 @@ class SuccessiveHalving:
                 self.evaluator.note(entry, 1)
 
 
-def lap_windows(few: int, whole: int) -> int | None:
+def middle_windows(few: int, whole: int) -> int | None:
     """Return after how many windows to compare again: the geometric mean of both ends.
 
     Args:
@@ -214,18 +215,18 @@ def lap_windows(few: int, whole: int) -> int | None:
     return middle if few < middle <= whole // 2 else None
 
 
-def outrun(archive: Archive, racers: Sequence[Entry]) -> set[str]:
-    """Return the aliases of racers that the best of them, or the best so far, clearly beats.
+def clearly_worse(archive: Archive, contenders: Sequence[Entry]) -> set[str]:
+    """Return the aliases of contenders that the best of them, or the best so far, clearly beats.
 
     Args:
         archive: Compares on common windows, with a 95 % interval.
-        racers: Entries measured on the lap.
+        contenders: Entries measured on the middle rung.
     """
-    leader = min(racers, key=lambda entry: (entry.score, entry.order), default=None)
+    leader = min(contenders, key=lambda entry: (entry.score, entry.order), default=None)
     rivals = [rival for rival in (leader, archive.best()) if rival is not None]
     return {
         entry.alias
-        for entry in racers
+        for entry in contenders
         if any(
             (difference := archive.compare(entry, rival)) is not None and difference.worse
             for rival in rivals

@@ -28,12 +28,12 @@ from autoprune.search.spec import SearchSpec
 from autoprune.search.state import SearchState
 from autoprune.search.steps import (
     Batch,
-    Course,
     DoneReason,
     Failed,
     Outcomes,
     Seal,
     Sealed,
+    StepGenerator,
     together,
 )
 from autoprune.search.sweeping import SWEEP
@@ -117,7 +117,7 @@ class SearchLoop:
 
     # Baselines
 
-    def _baselines(self) -> Course:
+    def _baselines(self) -> StepGenerator:
         for entry in self._hand_made():
             self.archive.add(entry)
             key = recipe_key(entry.known_recipe)
@@ -142,12 +142,12 @@ class SearchLoop:
         reference = self.archive.reference_entry()
         if reference is None:
             return
-        yield from self.evaluator.promise(reference)
+        yield from self.evaluator.measure_reference_masks(reference)
         for entry in valid:
             if entry.status == "measured":
                 self.evaluator.note(entry, 2)
 
-    def _measure_starts(self, entries: Sequence[Entry]) -> Course:
+    def _measure_starts(self, entries: Sequence[Entry]) -> StepGenerator:
         """Measure hand-made recipes on all selection windows, side by side."""
         if not entries:
             return
@@ -192,7 +192,7 @@ class SearchLoop:
         for entry in self.archive.designed():
             self.evaluator.refresh(entry)
         self._learn(made, best)
-        yield from self.evaluator.hold_elsewhere()
+        yield from self.evaluator.measure_other_sparsities()
         now = self.archive.best()
         self.state.stale = 0 if now is not best else self.state.stale + 1
         self.state.generation = generation
@@ -230,7 +230,7 @@ class SearchLoop:
 
     # The ends
 
-    def _seal(self) -> Course:
+    def _seal(self) -> StepGenerator:
         """Measure the winner, the best entries and the baselines on the sealed split, once."""
         graph_notes.note_margins(self.state)
         wanted = [self.archive.winner(), self.archive.best(designed=True), self.archive.best()]

@@ -151,7 +151,7 @@ class _Planner(Operators):
         design = self._design_operators() if self.state.uses_designer else ()
         asked = {arm_of(name, model): (name, model) for name in design for model in self.models}
         arms = asked | {arm_of(name): (name, None) for name in FREE_OPERATORS}
-        if last and design and self._owed():
+        if last and design and self._must_ask():
             arms = asked
         while arms:
             arm = self.state.bandit.choose(tuple(arms), self.planned)
@@ -184,8 +184,8 @@ class _Planner(Operators):
         """Plan a given operator; None if it has nothing to work on."""
         return self._make(slot, operator, stream(self.spec.seed, self.generation, slot, "plan"))
 
-    def _owed(self) -> bool:
-        """Whether the designer has no slot yet and its share of the time allows for one."""
+    def _must_ask(self) -> bool:
+        """Whether the designer has no slot yet and its share of the time allows one."""
         asked = any(self._slots_of(name) for name in DESIGN_OPERATORS)
         return not asked and self.state.asking_seconds <= FLOOR * self.state.spent.seconds
 

@@ -13,28 +13,28 @@ from autoprune.search.state import SearchState
 RANDOM_SHARE = 0.1
 
 
-def promoted(
+def select_promoted(
     state: SearchState,
     entries: Sequence[Entry],
     generation: int,
     seconds: float = math.inf,
-    owed: Sequence[Entry] = (),
+    mandatory: Sequence[Entry] = (),
 ) -> list[Entry]:
     """Return the entries to measure on all selection windows, in order of design.
 
-    The best share rises, except entries clearly worse than the incumbent and, once anything beats
-    the reference, entries behind it: so few windows have wide intervals, and one bad metric with a
-    slow repair takes the time of many good ones. The best entry of a kind that has not risen yet
-    rises too, as do a few others at random.
+    The best share is promoted, except entries clearly worse than the incumbent and, once anything
+    beats the reference, entries behind it: so few windows have wide intervals, and one bad metric
+    with a slow repair takes the time of many good ones. The best entry of a kind that was never
+    promoted is promoted too, as are a few others at random.
 
     Args:
         state: What is known.
         entries: Entries measured on few windows.
         generation: Seeds the random draws.
         seconds: Time for all of them together; the most promising come first.
-        owed: Entries that rise before all others, from any generation.
+        mandatory: Entries of any generation that are promoted before all others.
     """
-    chosen = {entry.alias: entry for entry in owed}
+    chosen = {entry.alias: entry for entry in mandatory}
     ranked = sorted(entries, key=lambda e: (e.score, e.order))
     incumbent = state.archive.best()
     ahead = incumbent is not None and incumbent.score < 0.0
@@ -49,8 +49,8 @@ def promoted(
         if chance < RANDOM_SHARE:
             chosen.setdefault(entry.alias, entry)
     budget = TimeBudget(state, seconds)
-    rising = [e for e in chosen.values() if e.recipe is not None and budget.charge(e.recipe)]
-    return sorted(rising, key=lambda entry: entry.order)
+    affordable = [e for e in chosen.values() if e.recipe is not None and budget.charge(e.recipe)]
+    return sorted(affordable, key=lambda entry: entry.order)
 
 
 def kind_of(entry: Entry) -> tuple[str, ...]:

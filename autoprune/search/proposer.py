@@ -27,11 +27,11 @@ from autoprune.search.planning import planned_recipes, spare_recipe
 from autoprune.search.requests import Requests
 from autoprune.search.steps import (
     Batch,
-    Course,
     Failed,
     Outcome,
     Outcomes,
     Propose,
+    StepGenerator,
     WorkStep,
     charged_seconds,
 )
@@ -116,7 +116,7 @@ class Proposer:
             steps.append(Propose(f"g{generation}.lesson", generation, 0, "reflect", request))
         return Round(asked, steps, pair)
 
-    def fill(self, generation: int, opened: Round) -> Course:
+    def fill(self, generation: int, opened: Round) -> StepGenerator:
         """Ask, read, validate and repair until no slot gets another attempt."""
         active, steps, pair = list(opened.slots), opened.steps, opened.pair
         # One attempt more than repairs, since a duplicate is replaced without asking again.

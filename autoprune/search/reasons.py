@@ -12,11 +12,11 @@ from autoprune.search.archive import Entry
 from autoprune.search.moves import recipe_text
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import SearchState
-from autoprune.search.steps import Course, Verified, Verify
+from autoprune.search.steps import StepGenerator, Verified, Verify
 from autoprune.verify import chain_score
 
 
-def verify_reasons(state: SearchState, entries: Sequence[Entry]) -> Course:
+def verify_reasons(state: SearchState, entries: Sequence[Entry]) -> StepGenerator:
     """Have the reasons of entries scored, all at once; does nothing if no verifier is named.
 
     Entries without a reason, such as moves of the search itself, are left out, and a failed step

@@ -63,7 +63,7 @@ class Search:
         self._log = log
         self._lock = RLock()
         self._loop = SearchLoop(spec, prompts)
-        self._course: Generator[Batch, Outcomes, DoneReason] = self._loop.run()
+        self._generator: Generator[Batch, Outcomes, DoneReason] = self._loop.run()
         self._batch: Batch = ()
         self._outcomes: dict[str, Outcome] = {}
         self._judgements: dict[str, dict[str, Any]] = {}
@@ -327,7 +327,7 @@ class Search:
 
     def close(self) -> None:
         """Release the folder; nothing is lost if this is never called."""
-        self._course.close()
+        self._generator.close()
         self._log.close()
 
     def __enter__(self) -> Self:
@@ -343,7 +343,7 @@ class Search:
         self._judgements = {e.key: e.body for e in events if e.kind == "judgement"}
         self._looks = sum(1 for e in events if e.kind == "seal_touched")
         self._made_by = made_by(events)
-        self._batch = next(self._course)
+        self._batch = next(self._generator)
         self._advance(recorded)
         judged = self._loop.halving.panel.known
         others = [f"{alias}.judgement" for alias in self._judgements if alias not in judged]
@@ -351,7 +351,7 @@ class Search:
             raise planned_otherwise(self._made_by, self._log.path.parent, first)
 
     def _advance(self, recorded: dict[str, dict[str, Any]] | None = None) -> None:
-        """Send complete batches to the course until it waits for an unknown outcome."""
+        """Send complete batches to the generator until it waits for an unknown outcome."""
         while self._reason is None:
             for step in self._batch:
                 if recorded and step.step_id in recorded:
@@ -362,7 +362,7 @@ class Search:
                 return
             outcomes = {step.step_id: self._outcomes.pop(step.step_id) for step in self._batch}
             try:
-                self._batch = self._course.send(outcomes)
+                self._batch = self._generator.send(outcomes)
             except StopIteration as stop:
                 self._batch, self._reason = (), stop.value
             self._keep_judgements()

@@ -25,12 +25,12 @@ from autoprune.search.costs import ExactPass
 from autoprune.search.state import SearchState
 from autoprune.search.steps import (
     Batch,
-    Course,
     Failed,
     Measure,
     Measurement,
     Outcome,
     Outcomes,
+    StepGenerator,
 )
 from autoprune.search_settings import Precision
 
@@ -88,7 +88,7 @@ class Sentinels:
         self._dense_seconds: list[float] = []
         self._masked_seconds: list[float] = []
 
-    def begin(self) -> Course:
+    def begin(self) -> StepGenerator:
         """Measure sentinels whose figures the baselines do not give; leave out those that fail."""
         if not self.spec.sentinel_every:
             return

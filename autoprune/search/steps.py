@@ -186,10 +186,10 @@ class Sealed:
 
 Outcome = Reply | Validation | Verified | Measurement | Sealed | Failed
 
-# A course yields batches of independent steps and is sent their outcomes by step id.
 Batch = Sequence[WorkStep]
 Outcomes = Mapping[str, Outcome]
-Course = Generator[Batch, Outcomes, None]
+# Yields batches of independent steps and is sent their outcomes by step id.
+StepGenerator = Generator[Batch, Outcomes, None]
 
 
 def charged_seconds(outcome: Outcome) -> float:
@@ -198,22 +198,22 @@ def charged_seconds(outcome: Outcome) -> float:
     return outcome.seconds if waited is None else waited
 
 
-def together(first: Course, second: Course) -> Course:
-    """Run two courses side by side, merging what both want now into one batch.
+def together(first: StepGenerator, second: StepGenerator) -> StepGenerator:
+    """Run two generators concurrently, merging the steps that both want now into one batch.
 
     Which of them decides first is fixed, regardless of the order in which outcomes arrive.
     """
-    waiting: list[tuple[Course, Batch]] = []
-    for course in (first, second):
+    waiting: list[tuple[StepGenerator, Batch]] = []
+    for generator in (first, second):
         with suppress(StopIteration):
-            waiting.append((course, next(course)))
+            waiting.append((generator, next(generator)))
     while waiting:
         outcomes = yield [step for _, batch in waiting for step in batch]
-        after: list[tuple[Course, Batch]] = []
-        for course, batch in waiting:
+        after: list[tuple[StepGenerator, Batch]] = []
+        for generator, batch in waiting:
             own = {step.step_id: outcomes[step.step_id] for step in batch}
             with suppress(StopIteration):
-                after.append((course, course.send(own)))
+                after.append((generator, generator.send(own)))
         waiting = after
 
 

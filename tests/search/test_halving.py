@@ -1,4 +1,4 @@
-"""Between few windows and all of them a lap stops who is clearly behind."""
+"""A rung between few windows and all of them stops recipes that are clearly worse."""
 
 import math
 from dataclasses import replace
@@ -40,30 +40,30 @@ def steps_of(
 
 
 @pytest.mark.parametrize(
-    ("few", "whole", "lap"),
+    ("few", "whole", "middle"),
     [(2, 20, 6), (4, 20, 9), (2, 8, 4), (4, 16, 8), (4, 10, None), (3, 6, None), (5, 5, None)],
 )
-def test_a_lap_saves_half_of_the_windows_or_there_is_none(
-    few: int, whole: int, lap: int | None
+def test_the_middle_rung_saves_half_of_the_windows_or_is_left_out(
+    few: int, whole: int, middle: int | None
 ) -> None:
-    assert halving.lap_windows(few, whole) == lap
+    assert halving.middle_windows(few, whole) == middle
 
 
 def test_no_window_is_measured_twice_and_losers_stop_early(tmp_path: Path) -> None:
     search, steps = steps_of(tmp_path, long_spec(fitness="both"))
     with search:
-        laps = {s.recipe_id: s for s in steps if s.step_id.endswith(".lap")}
+        middle = {s.recipe_id: s for s in steps if s.step_id.endswith(".lap")}
         wholes = {s.recipe_id: s for s in steps if s.step_id.endswith(".rung2")}
         # Twice as many few windows where they ranked badly.
-        assert (2, 6) in {(s.known, s.windows) for s in laps.values()} <= {(2, 6), (4, 9)}
-        assert all((s.known, s.windows) == (laps[a].windows, 20) for a, s in wholes.items())
-        assert wholes.keys() < laps.keys()
+        assert (2, 6) in {(s.known, s.windows) for s in middle.values()} <= {(2, 6), (4, 9)}
+        assert all((s.known, s.windows) == (middle[a].windows, 20) for a, s in wholes.items())
+        assert wholes.keys() < middle.keys()
         entries = {e.alias: e for e in search.entries}
         driver, best = Synthetic(), search.best
         assert best is not None
-        for alias in laps:
+        for alias in middle:
             entry = entries[alias]
-            count = 20 if alias in wholes else laps[alias].windows
+            count = 20 if alias in wholes else middle[alias].windows
             # What was measured piece by piece is what one piece would have given.
             assert entry.recipe is not None and entry.measurement is not None
             once = driver.measure(entry.recipe, count, 0.6, "selection")
@@ -75,39 +75,41 @@ def test_no_window_is_measured_twice_and_losers_stop_early(tmp_path: Path) -> No
             pieces = 3.0 if alias in wholes else 2.0
             assert found.seconds == pieces and entry.whole_seconds == pieces - 1.0
             assert entry.rung == (2 if alias in wholes else 1)
-            assert search.graph.nodes[f"{alias}.lap"].body["windows"] == laps[alias].windows
-        for alias in laps.keys() - wholes.keys():
+            assert search.graph.nodes[f"{alias}.lap"].body["windows"] == middle[alias].windows
+        for alias in middle.keys() - wholes.keys():
             # Stopped by someone of its generation or before, beyond doubt.
             rivals = [e for e in entries.values() if e.generation <= entries[alias].generation]
             differences = [search._loop.archive.compare(entries[alias], e) for e in rivals]
             assert any(found is not None and found.worse for found in differences)
 
 
-def test_no_recipe_runs_a_second_lap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_recipe_is_measured_twice_on_the_middle_rung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     search, steps = steps_of(tmp_path, long_spec())
     with search:
         rungs = search._loop.halving
-        raced = {s.recipe_id: s.windows for s in steps if s.step_id.endswith(".lap")}
+        middle = {s.recipe_id: s.windows for s in steps if s.step_id.endswith(".lap")}
         entries = {e.alias: e for e in search.entries}
         stopped = [
             entry for name, entry in entries.items()
-            if name in raced and entry.whole is not None and len(entry.whole.nll) == raced[name]
+            if name in middle and entry.whole is not None and len(entry.whole.nll) == middle[name]
         ]  # fmt: skip
         assert stopped
-        # As if the first rung had grown since: the lap is longer than the one that stopped them.
-        monkeypatch.setattr(halving, "lap_windows", lambda few, whole: max(raced.values()) + 1)
+        # As if the first rung had grown since: it is longer than the one that stopped them.
+        monkeypatch.setattr(halving, "middle_windows", lambda few, whole: max(middle.values()) + 1)
         with pytest.raises(StopIteration) as ended:
-            next(rungs._lap(stopped))
+            next(rungs._middle_rung(stopped))
         assert ended.value.value == stopped
 
 
-def test_the_lap_changes_who_is_measured_and_not_who_wins(
+def test_the_middle_rung_changes_who_is_measured_and_not_who_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen, windows = [], []
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr(halving, "lap_windows", lambda few, whole: None)
+            monkeypatch.setattr(halving, "middle_windows", lambda few, whole: None)
         # One generation, so that both compare the same recipes.
         spec = long_spec(budget=SearchBudget(candidates=24), slots=24)
         search, steps = steps_of(tmp_path / name, spec)
@@ -120,7 +122,7 @@ def test_the_lap_changes_who_is_measured_and_not_who_wins(
 
 
 @pytest.mark.parametrize("ahead", [True, False])
-def test_who_is_behind_the_reference_rises_only_while_nothing_is_ahead_of_it(
+def test_a_recipe_behind_the_reference_is_promoted_only_while_nothing_is_ahead_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
 ) -> None:
     monkeypatch.setattr(promotion, "RANDOM_SHARE", 0.0)
@@ -134,21 +136,21 @@ def test_who_is_behind_the_reference_rises_only_while_nothing_is_ahead_of_it(
     # Few windows cannot tell recipes apart beyond doubt.
     search, steps = steps_of(tmp_path, spec, Synthetic(wobble=0.05))
     with search:
-        risen = {s.recipe_id for s in steps if s.rung == 2}
+        promoted = {s.recipe_id for s in steps if s.rung == 2}
         few = {s.recipe_id: search.graph.nodes[f"{s.recipe_id}.r1"] for s in steps if s.rung == 1}
         behind = {alias for alias, result in few.items() if result.body["change"] > 0.0}
-        assert behind and risen
-        assert bool(behind & risen) != ahead
+        assert behind and promoted
+        assert bool(behind & promoted) != ahead
 
 
-def test_few_windows_are_compared_with_more_of_who_was_stopped_too(tmp_path: Path) -> None:
+def test_few_windows_are_compared_with_more_for_stopped_recipes_too(tmp_path: Path) -> None:
     search, steps = steps_of(tmp_path, long_spec())
     with search:
-        raced = {s.recipe_id for s in steps if s.step_id.endswith(".lap")}
+        middle = {s.recipe_id for s in steps if s.step_id.endswith(".lap")}
         correlation, pairs = search.rung_correlation
-        assert pairs == len(raced) and correlation is not None
+        assert pairs == len(middle) and correlation is not None
         few = {s.recipe_id: s.windows for s in steps if s.step_id.endswith(".rung1")}
-        assert all(e.few == few[e.alias] for e in search.entries if e.alias in raced)
+        assert all(e.few == few[e.alias] for e in search.entries if e.alias in middle)
 
 
 def test_a_repaired_recipe_goes_to_all_windows_at_once(tmp_path: Path) -> None:
@@ -181,7 +183,7 @@ def test_a_failed_measurement_is_no_evaluation(tmp_path: Path) -> None:
         assert again.spent == search.spent and again.graph.digest == search.graph.digest
 
 
-def test_a_recipe_that_fails_on_the_lap_is_rejected(tmp_path: Path) -> None:
+def test_a_recipe_that_fails_on_the_middle_rung_is_rejected(tmp_path: Path) -> None:
     class Failing(Synthetic):
         def answer(self, step):  # type: ignore[no-untyped-def]
             found = super().answer(step)
@@ -192,7 +194,7 @@ def test_a_recipe_that_fails_on_the_lap_is_rejected(tmp_path: Path) -> None:
     driver = Failing()
     with Search.open(tmp_path, long_spec()) as search:
         assert drive(search, driver) == Done("candidates")
-        laps = {step.partition(".")[0] for step in driver.asked if step.endswith(".lap")}
+        middle = {step.partition(".")[0] for step in driver.asked if step.endswith(".lap")}
         gone = {e.alias for e in search.entries if e.code == "nan_measurement"}
-        assert laps and laps == gone
-        assert not laps & {s.partition(".")[0] for s in driver.asked if s.endswith(".rung2")}
+        assert middle and middle == gone
+        assert not middle & {s.partition(".")[0] for s in driver.asked if s.endswith(".rung2")}

@@ -10,13 +10,13 @@ from autoprune.errors import UsageError
 from autoprune.search import Search, SearchBudget, SearchSpec
 from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import (
-    Course,
     Done,
     Failed,
     Measure,
     Measurement,
     Propose,
     Seal,
+    StepGenerator,
     Validate,
     charged_seconds,
     outcome_from_json,
@@ -192,7 +192,7 @@ def test_a_wait_is_on_record() -> None:
     assert charged_seconds(outcome_from_json(old)) == 4.0
 
 
-def lane(name: str, sizes: list[int], seen: list[str]) -> Course:
+def lane(name: str, sizes: list[int], seen: list[str]) -> StepGenerator:
     for number, size in enumerate(sizes):
         batch = [Seal(f"{name}{number}.{n}", (), 1, 0.5) for n in range(size)]
         outcomes = yield batch
@@ -209,17 +209,17 @@ def lane(name: str, sizes: list[int], seen: list[str]) -> Course:
         ([], [], [], ""),
     ],
 )
-def test_courses_go_side_by_side(
+def test_generators_run_concurrently(
     first: list[int], second: list[int], sizes: list[int], order: str
 ) -> None:
     seen: list[str] = []
-    course, batches = together(lane("a", first, seen), lane("b", second, seen)), []
+    generator, batches = together(lane("a", first, seen), lane("b", second, seen)), []
     found = Measurement((1.0,), 1, 2.7)
     try:
-        batch = next(course)
+        batch = next(generator)
         while True:
             batches.append(len(batch))
-            batch = course.send({step.step_id: found for step in batch})
+            batch = generator.send({step.step_id: found for step in batch})
     except StopIteration:
         pass
     assert batches == sizes and " ".join(seen) == order

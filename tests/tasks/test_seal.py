@@ -33,7 +33,7 @@ def test_others_keep_their_sealed_figures(bench: SearchBench) -> None:
     assert "no-such-repair" in found.failures["C2"].detail
 
 
-def test_the_reference_is_owed_its_figure_however_it_is_spelled(bench: SearchBench) -> None:
+def test_the_reference_gets_its_figure_however_it_is_spelled(bench: SearchBench) -> None:
     # Names of starts hold no spaces; a scheme's own text may.
     bench.spec = bench.spec.model_copy(update={"reference": "wanda + ramp"})
     recipes = (("C1", WANDA), ("magnitude", WANDA), ("wanda+ramp", WANDA))
