@@ -18,11 +18,11 @@ from tasks.run_files import read_object
 from tasks.workbench import Workbench
 
 # Figures of both models are in the record under this name.
-BESIDE = "beside_dense"
+COMPARISON = "beside_dense"
 
 
-@task_run("second model", "remove {share} of {model} by {scheme}, beside the dense one")
-def second_model(
+@task_run("second model", "remove {share} of {model} by {scheme}, keeping the dense one")
+def make_second_model(
     bench: Workbench, model: str, scheme: str, share: float, text: SplitText, out: str
 ) -> dict[str, Any]:
     """Make a smaller copy of the bench's model, measure both, and save it with the figures.
@@ -39,7 +39,7 @@ def second_model(
 
     Returns:
         The record, with both models' parameters, bytes, perplexity, tokens per second and
-        continuations of a text under :data:`BESIDE`.
+        continuations of a text under :data:`COMPARISON`.
     """
     folder = Path(out)
     if is_finished(folder):
@@ -70,7 +70,7 @@ def second_model(
     both = {"dense": dense, "smaller": smaller}
     measured = bench.windows[SELECTION]
     figures = figures_side_by_side(bench, both, measured, size)
-    record[BESIDE] = figures | {"windows": len(measured)}
+    record[COMPARISON] = figures | {"windows": len(measured)}
     bench.loaded.model = smaller
     try:
         save_bench(bench, folder, record, dtype=kind)

@@ -110,7 +110,7 @@ def test_an_update_of_low_rank_has_the_gradients_of_its_factors() -> None:
     pruned_ = torch.rand(6, 5, generator=torch.Generator().manual_seed(1)) < 0.5
     weight.detach().masked_fill_(pruned_, 0.0)
     start = weight.detach().clone()
-    part = LowRank.beside(Master.of(weight, pruned_), 2, torch.Generator().manual_seed(2))
+    part = LowRank.for_matrix(Master.of(weight, pruned_), 2, torch.Generator().manual_seed(2))
     part.publish()
     assert torch.equal(weight, start)
     part.up.copy_(torch.randn(6, 2, generator=torch.Generator().manual_seed(3)))
@@ -125,7 +125,7 @@ def test_an_update_of_low_rank_has_the_gradients_of_its_factors() -> None:
     assert part.up.grad is part.down.grad is None
     # A master of a narrower type is a copy already, and one is enough.
     half = Master.of(torch.nn.Parameter(start.bfloat16()))
-    assert LowRank.beside(half, 2, torch.Generator()).master is half.master
+    assert LowRank.for_matrix(half, 2, torch.Generator()).master is half.master
 
 
 @pytest.mark.parametrize("move", ["norms", "all"])

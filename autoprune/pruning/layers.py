@@ -11,7 +11,7 @@ from torch import Tensor
 from autoprune.models.capture import BlockReplay
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning.masks import Score, StatsOf, beside, masks_from_scores
+from autoprune.pruning.masks import Score, StatsOf, masks_from_scores, to_device_of
 from autoprune.pruning.outcome import PruneOutcome
 from autoprune.pruning.plan import PruningPlan
 from autoprune.repair import BlockTuning
@@ -191,8 +191,8 @@ def repair_layer(
         layer.zero(keep)
         return keep.cpu(), []
     weight = layer.read()
-    near = beside(weight, stats, plan.repair.needs)
+    on_device = to_device_of(weight, stats, plan.repair.needs)
     keep = keep.to(weight.device)
-    result = plan.repair.repair(weight, keep, near, plan.pattern, plan.saved)
+    result = plan.repair.repair(weight, keep, on_device, plan.pattern, plan.saved)
     layer.write(result.weight)
     return result.keep.cpu(), [f"{layer.name}: {note}" for note in result.notes]

@@ -28,7 +28,7 @@ class LowRank(Master):
     up: Tensor = field(kw_only=True)
 
     @classmethod
-    def beside(cls, part: Master, rank: int, generator: torch.Generator) -> Self:
+    def for_matrix(cls, part: Master, rank: int, generator: torch.Generator) -> Self:
         """Build an update of the same parameter with the same mask."""
         value = part.parameter.detach()
         *experts, rows, columns = value.shape

@@ -69,11 +69,13 @@ class MetricScore:
         """See :class:`Score`."""
         weight = layer.read()
         stats = stats if self.own is None else self.own.of(layer.name)
-        near = beside(weight, stats, self.metric.needs)
-        return layer_scores(self.metric, layer.name, weight, near)
+        on_device = to_device_of(weight, stats, self.metric.needs)
+        return layer_scores(self.metric, layer.name, weight, on_device)
 
 
-def beside(weight: Tensor, stats: Mapping[str, Tensor], needs: frozenset[str]) -> dict[str, Tensor]:
+def to_device_of(
+    weight: Tensor, stats: Mapping[str, Tensor], needs: frozenset[str]
+) -> dict[str, Tensor]:
     """The needed statistics on the weight's device; missing ones are skipped."""
     return {name: stats[name].to(weight.device) for name in needs if name in stats}
 

@@ -101,7 +101,7 @@ def movable(
     small = [Master.of(parameter) for parameter in recovered_vectors(model)]
     if how.lora:
         generator = torch.Generator().manual_seed(seed)
-        matrices = [LowRank.beside(part, how.lora, generator) for part in matrices]
+        matrices = [LowRank.for_matrix(part, how.lora, generator) for part in matrices]
     return small if how.move == "norms" else [*matrices, *small]
 
 

@@ -12,9 +12,9 @@ from autoprune.schemes.card import removed
 from flows.search.params import SearchParams
 from flows.terminal import console
 from flows.terminal.output import pairs
-from tasks import second_model as beside
 from tasks.allocation import split_windows
 from tasks.calibrate import load_model
+from tasks.second_model import COMPARISON, make_second_model
 from tasks.state import State
 from tasks.switches import computing_on
 from tasks.workbench import Workbench, opened
@@ -36,12 +36,12 @@ def second_model(params: SearchParams, out: str) -> dict[str, Any]:
         # The number of a fresh split is not known here; nothing sealed is looked at either way.
         number = params.text_split if isinstance(params.text_split, int) else 0
         text = split_windows(bench, params.corpus, WINDOWS, SEQLEN, number, fresh)
-        return beside.second_model(bench, params.model, SCHEME, SHARE, text, out)
+        return make_second_model(bench, params.model, SCHEME, SHARE, text, out)
 
 
 def second_text(record: Mapping[str, Any], folder: Path) -> str:
     """Describe both models side by side."""
-    figures = record[beside.BESIDE]
+    figures = record[COMPARISON]
     dense, smaller = figures["dense"], figures["smaller"]
     faster = smaller["tokens_per_second"] / dense["tokens_per_second"]
     shown = pairs(
