@@ -20,8 +20,8 @@ from flows.platform.api_server import (
     refuses,
     set_prefect_environment,
 )
-from flows.platform.ghosts import mark_gone, process_tag
 from flows.platform.services import mlflow_page
+from flows.platform.stale_runs import mark_stale_runs, process_tag
 from flows.terminal.console import Screen, open_screen
 from tasks.state import PAGE_VARIABLE, State, folder_tag, without_login
 from tasks.switches import RECORD_VARIABLE, switched_on
@@ -70,7 +70,7 @@ class Engine:
         watched.fn = keeping
         from prefect import tags
 
-        self._mark_ghosts()
+        self._mark_stale_runs()
         try:
             with tags(folder_tag(self.state), process_tag()):
                 return watched(*args)
@@ -87,13 +87,13 @@ class Engine:
             )
             return results[-1]
 
-    def _mark_ghosts(self) -> None:
+    def _mark_stale_runs(self) -> None:
         """Mark this folder's runs whose process was killed as over."""
         from prefect.client.orchestration import get_client
 
         try:
             with get_client(sync_client=True) as client:
-                gone = mark_gone(client, self.state)
+                gone = mark_stale_runs(client, self.state)
         except Exception:
             # Only the record of other runs is at stake.
             log.info("runs of killed commands were not marked", exc_info=True)

@@ -29,7 +29,7 @@ LATE_IMPORTS = {
     "flows/ls/listings.py: tasks.report": "Prefect may be missing",
     "flows/neighbours.py: sandbox.processors": "docker may be missing",
     "flows/nightly/nights.py: tasks.text_split": "`autoprune down` works without Prefect",
-    "flows/platform/ghosts.py: tasks.mirror": "takes seconds, and is seldom needed",
+    "flows/platform/stale_runs.py: tasks.mirror": "takes seconds, and is seldom needed",
     "flows/runners.py: flows.local_dask": "dask may be missing",
     "flows/search/flow.py: flows.search.publishing": "who looks for the hooks loads no torch",
     "flows/search/flow.py: flows.search.opening": "who looks for the flow's hooks loads no torch",

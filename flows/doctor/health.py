@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from flows.doctor.finding import Finding
 from flows.platform import services
-from flows.platform.ghosts import mark_gone
 from flows.platform.login import AUTH_VARIABLE, login_of, mlflow_login_of
 from flows.platform.pools import POOL, chosen_pool
 from flows.platform.processes import register_of
+from flows.platform.stale_runs import mark_stale_runs
 from flows.up.provisioning import LIMITS, ZOMBIE_RULE, client_of
 from tasks.slots import local_slots, unheld
 from tasks.state import State, without_login
@@ -29,14 +29,14 @@ def platform_findings(state: State) -> list[Finding]:
     found = [prefect, _mlflow(state)]
     if api and prefect.ok:
         with client_of(api, login_of(state, api)) as client:
-            found += _ghosts(client, state)
+            found += _stale_runs(client, state)
             found += [*_worker(client, chosen_pool(state)), *_slots(client), _rule(client)]
     return [*found, *_lost(state)]
 
 
-def _ghosts(client: "SyncPrefectClient", state: State) -> Iterator[Finding]:
+def _stale_runs(client: "SyncPrefectClient", state: State) -> Iterator[Finding]:
     """Report runs of killed commands, which this check marks as crashed."""
-    gone = mark_gone(client, state)
+    gone = mark_stale_runs(client, state)
     if gone:
         yield Finding("killed runs", True, f"marked as crashed now: {', '.join(gone)}")
 

@@ -1,4 +1,4 @@
-"""Runs and task runs that are still called running although no process works on them."""
+"""Runs and task runs that Prefect lists as running although their process has ended."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -28,13 +28,13 @@ def process_tag() -> str:
     return f"{PROCESS_TAG}{process_mark()}"
 
 
-def is_gone(tags: Iterable[str]) -> bool:
+def is_stale(tags: Iterable[str]) -> bool:
     """Return whether the tagged process is known to have ended; False if nothing is known."""
     mark = next((tag for tag in tags if tag.startswith(PROCESS_TAG)), "")
     return process_is_gone(mark.removeprefix(PROCESS_TAG))
 
 
-def mark_gone(client: "SyncPrefectClient", state: State) -> list[str]:
+def mark_stale_runs(client: "SyncPrefectClient", state: State) -> list[str]:
     """Mark as crashed the runs of this folder's killed commands, and their abandoned tasks.
 
     A worker's run has a heartbeat; an automation of `autoprune up` notices when it stops. MLflow
@@ -56,19 +56,19 @@ def mark_gone(client: "SyncPrefectClient", state: State) -> list[str]:
         state=FlowRunFilterState(type=active), tags=FlowRunFilterTags(all_=[folder_tag(state)])
     )
     found = client.read_flow_runs(flow_run_filter=asked, limit=LATEST)
-    gone = [run for run in found if is_gone(run.tags)]
-    for run in gone:
-        crash(client, run)
-    _mark_tasks(client)
+    stale = [run for run in found if is_stale(run.tags)]
+    for run in stale:
+        mark_crashed(client, run)
+    _mark_abandoned_tasks(client)
     if left_open(state):
         # Takes seconds, and is seldom needed.
         from tasks.mirror import end_killed
 
         end_killed(state)
-    return [run.name for run in gone]
+    return [run.name for run in stale]
 
 
-def crash(client: "SyncPrefectClient", flow_run: "FlowRun") -> None:
+def mark_crashed(client: "SyncPrefectClient", flow_run: "FlowRun") -> None:
     """Mark an unfinished flow run, and its running tasks, as crashed."""
     from prefect.states import Crashed
 
@@ -89,7 +89,7 @@ def _running_tasks(client: "SyncPrefectClient", flow_run_id: UUID) -> list[UUID]
     return [one.id for one in found if one.state is not None and one.state.is_running()]
 
 
-def _mark_tasks(client: "SyncPrefectClient") -> None:
+def _mark_abandoned_tasks(client: "SyncPrefectClient") -> None:
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterId,
@@ -111,12 +111,12 @@ def _mark_tasks(client: "SyncPrefectClient") -> None:
     runs = {run.id: run for run in client.read_flow_runs(flow_run_filter=asked, limit=LATEST)}
     for task in tasks:
         run = runs.get(task.flow_run_id) if task.flow_run_id is not None else None
-        if run is not None and left_behind(task, run):
+        if run is not None and is_abandoned(task, run):
             message = "its run went on or ended without it"
             client.set_task_run_state(task.id, Crashed(message=message), force=True)
 
 
-def left_behind(task: "TaskRun", run: "FlowRun") -> bool:
+def is_abandoned(task: "TaskRun", run: "FlowRun") -> bool:
     """Return whether a running task belongs to an earlier try, or to a run that ended long ago."""
     if run.state is None:
         return False

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 from autoprune.errors import PrerequisiteError, UsageError
 from flows.platform.api_server import running_api, set_prefect_environment
-from flows.resume.zombies import deployed, retry, settle
+from flows.resume.stale_search_runs import (
+    mark_stale_search_runs,
+    newest_deployed_run,
+    return_to_worker,
+)
 from flows.search.command import search_with
 from flows.search.runs import going_on
 from flows.terminal.output import emit, tell
@@ -24,7 +28,7 @@ def run(args: argparse.Namespace, run_id: str) -> int:
     api = running_api(state)
     night = None
     if api:
-        known = settle(state, api, run_id)
+        known = mark_stale_search_runs(state, api, run_id)
         lost = [one for one in known if one.state is not None and one.state.is_running()]
         if lost:
             tell(f"marked as crashed: {', '.join(one.name for one in lost)}")
@@ -44,7 +48,7 @@ def run(args: argparse.Namespace, run_id: str) -> int:
 
 def _ended_night(state: State, api: str, known: "Sequence[FlowRun]") -> "FlowRun | None":
     """Return the night that this search is a part of, if it ended before it was complete."""
-    found = deployed(state, api, known)
+    found = newest_deployed_run(state, api, known)
     if found is None or found.state is None or found.id in {one.id for one in known}:
         return None
     return found if found.state.is_final() and not found.state.is_completed() else None
@@ -58,7 +62,7 @@ def _submit(
             f"Prefect knows no run of the search {run_id!r}; run `autoprune resume {run_id}` "
             "without --submit"
         )
-    name, number = retry(state, api, known)
+    name, number = return_to_worker(state, api, known)
     page = f"{api.removesuffix('/api')}/v2/runs/flow-run/{number}"
     emit(
         args,

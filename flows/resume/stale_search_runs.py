@@ -1,4 +1,4 @@
-"""Runs that Prefect still calls running although their process is gone."""
+"""A search's runs that Prefect lists as running although their process has ended."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -8,9 +8,9 @@ from uuid import UUID
 
 from autoprune.errors import AutopruneError
 from flows.params import checked
-from flows.platform.ghosts import LATEST, crash
 from flows.platform.login import login_of
 from flows.platform.pools import chosen_pool
+from flows.platform.stale_runs import LATEST, mark_crashed
 from flows.search.params import SearchParams
 from flows.search.runs import at_work
 from flows.up.provisioning import ZOMBIE_SECONDS, client_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STARTING_SECONDS = 120.0
 
 
-def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
+def mark_stale_search_runs(state: State, api: str, run_id: str) -> "list[FlowRun]":
     """Mark the search's flow runs whose process is gone as crashed.
 
     Args:
@@ -52,11 +52,11 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
                 raise AutopruneError(
                     f"the run {flow_run.name!r} of the search {run_id!r} may just be starting; "
                     f"watch it in the Prefect UI, or run this again in {left:.0f} s: if it has not "
-                    "begun to work by then, it counts as gone"
+                    "begun to work by then, it is treated as dead"
                 )
         seen = set()
         for flow_run in found:
-            crash(client, flow_run)
+            mark_crashed(client, flow_run)
             # A night may be working on the steps after its search, which is complete. Its newest
             # search tells: earlier ones belong to attempts that ended.
             done = flow_run.state is not None and flow_run.state.is_completed()
@@ -64,7 +64,7 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
             if parent is not None and parent.id not in seen:
                 seen.add(parent.id)
                 if not done:
-                    crash(client, parent)
+                    mark_crashed(client, parent)
     return found
 
 
@@ -92,7 +92,7 @@ def starting_seconds(state: State, run_id: str, flow_run: "FlowRun") -> float:
     return max(0.0, STARTING_SECONDS - age)
 
 
-def deployed(state: State, api: str, known: "Sequence[FlowRun]") -> "FlowRun | None":
+def newest_deployed_run(state: State, api: str, known: "Sequence[FlowRun]") -> "FlowRun | None":
     """Return the newest run of a search that a worker may take: its own, or the night around it.
 
     Args:
@@ -111,8 +111,8 @@ def deployed(state: State, api: str, known: "Sequence[FlowRun]") -> "FlowRun | N
     return None
 
 
-def retry(state: State, api: str, known: "Sequence[FlowRun]") -> tuple[str, str]:
-    """Hand the newest run that a worker may take back to it; see :func:`deployed`.
+def return_to_worker(state: State, api: str, known: "Sequence[FlowRun]") -> tuple[str, str]:
+    """Hand the newest run that a worker may take back to it; see :func:`newest_deployed_run`.
 
     Args:
         state: The state folder.
@@ -127,7 +127,7 @@ def retry(state: State, api: str, known: "Sequence[FlowRun]") -> tuple[str, str]
     """
     from prefect.states import AwaitingRetry
 
-    outer = deployed(state, api, known)
+    outer = newest_deployed_run(state, api, known)
     if outer is None:
         raise AutopruneError(
             f"the run {known[0].name!r} was started by a command, not from a deployment, so no "

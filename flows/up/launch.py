@@ -15,12 +15,12 @@ from autoprune.lazy import require
 from flows.nightly.nights import Night, remember_night
 from flows.platform import processes, services
 from flows.platform.api_server import log_tail
-from flows.platform.ghosts import mark_gone
 from flows.platform.login import login_file, login_of, mlflow_login_of
 from flows.platform.pools import POOL, remember_pool
 from flows.platform.ports import port_taken
 from flows.platform.processes import Register, Running
 from flows.platform.services import MLFLOW, PREFECT, Server, Service
+from flows.platform.stale_runs import mark_stale_runs
 from flows.up import provisioning
 from tasks import track
 from tasks.state import State, without_login
@@ -116,7 +116,7 @@ class Platform:
         )
         self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
         with provisioning.client_of(self.api, login) as client:
-            for name in mark_gone(client, self.state):
+            for name in mark_stale_runs(client, self.state):
                 self.say(f"marked as crashed, its process is gone: {name}")
         remember_pool(self.state, self.pool)
         remember_night(self.state, self.night)

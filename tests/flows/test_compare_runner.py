@@ -274,7 +274,7 @@ def test_an_interrupt_that_pydantic_swallows_is_an_interrupt(
             self.fn()
 
     # Without an API's address, Prefect would start a server to be asked about other runs.
-    monkeypatch.setattr(Engine, "_mark_ghosts", lambda _: None)
+    monkeypatch.setattr(Engine, "_mark_stale_runs", lambda _: None)
     engine = Engine(State.open(tmp_path), Screen(), None)
     with pytest.raises(KeyboardInterrupt):
         engine._recorded(Flow())

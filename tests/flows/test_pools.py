@@ -17,7 +17,7 @@ from flows.platform.pools import (
     worker_path,
 )
 from flows.platform.processes import Running
-from flows.resume import zombies
+from flows.resume import stale_search_runs
 from flows.up import launch
 from flows.up.launch import Platform
 from flows.up.provisioning import deployments_file, deployments_text
@@ -93,6 +93,6 @@ def test_a_search_of_the_same_name_in_another_project_is_left_alone(
     theirs = [flow_run("second"), flow_run(None, folder_tag(other))]
     nobody: Any = None
     for run in mine:
-        assert zombies._of_this_folder(nobody, run, state)
+        assert stale_search_runs._of_this_folder(nobody, run, state)
     for run in theirs:
-        assert not zombies._of_this_folder(nobody, run, state)
+        assert not stale_search_runs._of_this_folder(nobody, run, state)

@@ -1,4 +1,4 @@
-"""Which runs and tasks that Prefect calls running are nobody's any more."""
+"""Which runs and tasks that Prefect lists as running have no process any more."""
 
 import os
 import socket
@@ -14,24 +14,24 @@ import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 
-from flows.platform.ghosts import is_gone, left_behind, mark_gone, process_tag
+from flows.platform.stale_runs import is_abandoned, is_stale, mark_stale_runs, process_tag
 from tasks.open_runs import note_open, process_mark
 from tasks.state import State as StateFolder
 
 
 def test_a_run_is_gone_with_its_process_and_not_before() -> None:
-    assert not is_gone(["gpu", process_tag()])
+    assert not is_stale(["gpu", process_tag()])
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     host, _, created = process_tag().removeprefix("process:").split("/")
     born = psutil.Process(child.pid).create_time()
     mark = f"process:{host}/{child.pid}/{born:.2f}"
-    assert not is_gone([mark])
+    assert not is_stale([mark])
     # Another process has the number now.
-    assert is_gone([f"process:{host}/{child.pid}/{born - 60:.2f}"])
+    assert is_stale([f"process:{host}/{child.pid}/{born - 60:.2f}"])
     child.communicate()
-    assert is_gone([mark])
-    assert not is_gone([f"process:elsewhere/{child.pid}/{born:.2f}"]) and not is_gone(["gpu"])
-    assert not is_gone([f"process:{host}/{os.getpid()}/{created}"])
+    assert is_stale([mark])
+    assert not is_stale([f"process:elsewhere/{child.pid}/{born:.2f}"]) and not is_stale(["gpu"])
+    assert not is_stale([f"process:{host}/{os.getpid()}/{created}"])
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_task_is_left_behind_by_a_retry_or_by_the_end_of_its_run(
     since = datetime.now(UTC) - timedelta(seconds=seconds_ago)
     run = FlowRun(flow_id=uuid4(), state=State(type=kind, timestamp=since), run_count=tries)
     task = TaskRun(flow_run_id=run.id, task_key="t", dynamic_key="0", flow_run_run_count=1)
-    assert left_behind(task, run) == behind
+    assert is_abandoned(task, run) == behind
 
 
 def test_marking_killed_runs_ends_those_in_mlflow_too(
@@ -58,8 +58,8 @@ def test_marking_killed_runs_ends_those_in_mlflow_too(
     state, ended = StateFolder.open(home), []
     client: Any = SimpleNamespace(read_flow_runs=lambda **_: [], read_task_runs=lambda **_: [])
     monkeypatch.setattr("tasks.mirror.end_killed", ended.append)
-    assert mark_gone(client, state) == [] and not ended
+    assert mark_stale_runs(client, state) == [] and not ended
     note_open(state, "1234")
     (note,) = (state.root / "open_runs").glob("*.json")
     note.write_text(note.read_text().replace(process_mark(), f"{socket.gethostname()}/1/1.00"))
-    assert mark_gone(client, state) == [] and ended == [state]
+    assert mark_stale_runs(client, state) == [] and ended == [state]

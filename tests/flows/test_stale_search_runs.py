@@ -14,8 +14,13 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from autoprune.errors import AutopruneError
 from flows.resume import command as resume
-from flows.resume import zombies
-from flows.resume.zombies import STARTING_SECONDS, retry, settle, starting_seconds
+from flows.resume import stale_search_runs
+from flows.resume.stale_search_runs import (
+    STARTING_SECONDS,
+    mark_stale_search_runs,
+    return_to_worker,
+    starting_seconds,
+)
 from flows.search.params import SearchParams
 from flows.search.runs import save_params
 from tasks import state
@@ -61,10 +66,10 @@ def test_resume_refuses_to_end_a_run_that_just_starts(
     home: state.State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starting = flow_run(StateType.PENDING, 1.0)
-    monkeypatch.setattr(zombies, "_flow_runs", lambda _client, _run: [starting])
+    monkeypatch.setattr(stale_search_runs, "_flow_runs", lambda _client, _run: [starting])
     # Nobody listens there: marking a run as crashed would fail in another way.
     with pytest.raises(AutopruneError, match="may just be starting"):
-        settle(home, "http://127.0.0.1:9/api", "demo")
+        mark_stale_search_runs(home, "http://127.0.0.1:9/api", "demo")
 
 
 @pytest.fixture
@@ -79,8 +84,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> dict[UUID, FlowRun]:
         runs[number] = runs[number].model_copy(update={"state": state, "state_name": state.name})
 
     client = SimpleNamespace(read_flow_run=runs.__getitem__, set_flow_run_state=set_state)
-    monkeypatch.setattr(zombies, "client_of", lambda *_: nullcontext(client))
-    monkeypatch.setattr(zombies, "_parent", parent)
+    monkeypatch.setattr(stale_search_runs, "client_of", lambda *_: nullcontext(client))
+    monkeypatch.setattr(stale_search_runs, "_parent", parent)
     return runs
 
 
@@ -100,7 +105,7 @@ def test_a_night_that_is_at_work_after_its_search_is_not_started_again(
     night = a_run(server, "night-search-demo", kind, deployed=True)
     inner = a_run(server, "search-demo", StateType.COMPLETED)
     with pytest.raises(AutopruneError, match="still at work or waits for a worker"):
-        retry(home, "api", [inner])
+        return_to_worker(home, "api", [inner])
     assert server[night.id] == night
 
 
@@ -110,10 +115,10 @@ def test_a_night_goes_on_although_a_command_went_on_with_its_search(
     night = a_run(server, "night-search-demo", StateType.CRASHED, deployed=True)
     inner = a_run(server, "search-demo", StateType.CRASHED)
     typed = a_run(server, "typed-demo", StateType.COMPLETED)
-    assert retry(home, "api", [typed, inner]) == (night.name, str(night.id))
+    assert return_to_worker(home, "api", [typed, inner]) == (night.name, str(night.id))
     assert server[night.id].state_name == "AwaitingRetry"
     with pytest.raises(AutopruneError, match="'typed-demo' was started by a command"):
-        retry(home, "api", [typed])
+        return_to_worker(home, "api", [typed])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +139,7 @@ def test_resume_of_a_nights_search_names_the_command_that_asks_the_gate(
     for name, stand_in in {
         "set_prefect_environment": lambda *_, **__: None,
         "running_api": lambda _: "http://127.0.0.1:9/api",
-        "settle": lambda *_: [inner],
+        "mark_stale_search_runs": lambda *_: [inner],
         "search_with": lambda *_: 0,
     }.items():
         monkeypatch.setattr(resume, name, stand_in)
@@ -145,5 +150,5 @@ def test_resume_of_a_nights_search_names_the_command_that_asks_the_gate(
     # A search of its own is no night, however it ended.
     server.clear()
     a_run(server, "search-demo", kind, deployed=True)
-    monkeypatch.setattr(resume, "settle", lambda *_: list(server.values()))
+    monkeypatch.setattr(resume, "mark_stale_search_runs", lambda *_: list(server.values()))
     assert resume.run(words, "demo") == 0 and "--submit" not in capsys.readouterr().err
