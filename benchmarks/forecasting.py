@@ -24,7 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from autoprune.comparison.words import p_value
+from autoprune.comparison.formatting import p_value
 from autoprune.design.chat import ChatRequest, Message, Reply
 from autoprune.design.detail import recipe_line
 from autoprune.design.graph import Graph

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from autoprune.comparison.words import p_value
+from autoprune.comparison.formatting import p_value
 from autoprune.evaluation.contrasts import holm
 from autoprune.numerics import processor
 from autoprune.search.paired import Difference

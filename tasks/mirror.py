@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.plain_text import in_markdown
 from autoprune.report.designer_calls import call_totals
-from autoprune.report.words import summary
+from autoprune.report.sentences import summary
 from tasks import track
 from tasks.addresses import request_to
 from tasks.open_runs import left_open

@@ -10,7 +10,7 @@ from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.report.canvas import number, percent
 from autoprune.report.markup import graph_picture
 from autoprune.report.origin import author
-from autoprune.report.words import rejections, sealed_figure, summary, trust
+from autoprune.report.sentences import rejections, sealed_figure, summary, trust
 from tasks.run_files import RunFiles
 from tasks.state import without_machine_paths
 

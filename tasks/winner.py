@@ -20,7 +20,7 @@ from autoprune.models.saved_type import changes_as, matrix_types, weight_bytes
 from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.data import RunReport
-from autoprune.report.words import summary
+from autoprune.report.sentences import summary
 from autoprune.search.spec import SearchSpec
 from autoprune.text.seen_text import is_finished
 from tasks import track

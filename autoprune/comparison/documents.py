@@ -1,8 +1,6 @@
 """The comparison as Markdown and LaTeX."""
 
-from autoprune.comparison.measured import OK
-from autoprune.comparison.result import Comparison
-from autoprune.comparison.words import (
+from autoprune.comparison.formatting import (
     change,
     exact_zeros,
     figure,
@@ -14,6 +12,8 @@ from autoprune.comparison.words import (
     unavailable,
     with_deviation,
 )
+from autoprune.comparison.measured import OK
+from autoprune.comparison.result import Comparison
 from autoprune.plain_text import in_markdown
 
 _LATEX = {

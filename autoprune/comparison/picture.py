@@ -4,10 +4,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from autoprune.budget import Budget
+from autoprune.comparison.formatting import figure
 from autoprune.comparison.measured import OK
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import MethodRow
-from autoprune.comparison.words import figure
 from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.report.canvas import (
     BLUE,

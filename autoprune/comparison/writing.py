@@ -10,9 +10,9 @@ import pyarrow.parquet
 
 from autoprune.comparison.cells import standard
 from autoprune.comparison.documents import details, latex, markdown, overview
+from autoprune.comparison.formatting import protocol_lines, unavailable
 from autoprune.comparison.picture import pareto_png
 from autoprune.comparison.result import Comparison, gather
-from autoprune.comparison.words import protocol_lines, unavailable
 from autoprune.errors import UsageError
 from autoprune.storage import atomic_file, write_json, write_text
 

@@ -22,7 +22,7 @@ from autoprune.report.origin import (
     given,
     was_given,
 )
-from autoprune.report.words import dequantised, interval
+from autoprune.report.sentences import dequantised, interval
 
 
 def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> str:

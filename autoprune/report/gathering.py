@@ -17,7 +17,7 @@ from autoprune.report.data import Point, ReportEdge, ReportEntry, ReportNode, Ru
 from autoprune.report.evidence import DriftCheck, Margin, WinnerChange
 from autoprune.report.front import front
 from autoprune.report.origin import BEST_START, author, best_start
-from autoprune.report.words import rung_text
+from autoprune.report.sentences import rung_text
 from autoprune.search.graph_notes import MIDDLE_RUNG
 from autoprune.search.paired import paired_difference
 from autoprune.search_settings import Verdict

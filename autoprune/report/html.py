@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from autoprune.bench.inspection import Inspection
 from autoprune.metrics.language import ExpressionError, parse
-from autoprune.report import plots, words
+from autoprune.report import plots, sentences
 from autoprune.report.benefit import megabytes, speed_in_short
 from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import ReportEntry, RunReport
@@ -103,29 +103,29 @@ def render(report: RunReport, inspection: Inspection | None = None) -> str:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=asset("colours.css", "graph.css", "style.css"),
-        summary=words.summary(report),
-        opening=2 + len(words.benefit(report)),
+        summary=sentences.summary(report),
+        opening=2 + len(sentences.benefit(report)),
         authorship=authorship(report),
-        dequantised=words.dequantised(report),
+        dequantised=sentences.dequantised(report),
         authors={entry.id: author(report, entry) for entry in report.entries},
-        trust=words.trust(report),
+        trust=sentences.trust(report),
         tiles=_tiles(report),
         rows=rows,
         left_out=len(report.entries) - len(shown),
         winner=next((row for row in rows if winner and row.entry.id == winner.id), None),
         has_sealed=any(e.sealed_perplexity is not None or e.sealed_failure for e in report.entries),
         pictures=[*_pictures(report), *_inspected(inspection)],
-        proposals=[(line, words.duration(line.seconds)) for line in proposals(report)],
-        rejections=words.rejections(report),
+        proposals=[(line, sentences.duration(line.seconds)) for line in proposals(report)],
+        rejections=sentences.rejections(report),
         front=[
-            (entry.alias, number(entry.perplexity), words.duration(entry.seconds))
+            (entry.alias, number(entry.perplexity), sentences.duration(entry.seconds))
             for entry in sorted(report.entries, key=lambda entry: entry.seconds)
             if entry.front
         ],
         graphs=drawings(report),
         details=packed_details(report),
-        stages=[(s.name, words.duration(s.seconds)) for s in report.stages],
-        total=words.duration(sum(s.seconds for s in report.stages)),
+        stages=[(s.name, sentences.duration(s.seconds)) for s in report.stages],
+        total=sentences.duration(sum(s.seconds for s in report.stages)),
         spec=clipped(_pretty(report.spec), 20_000),
     )
     # Model output may hold lone surrogates, which no file can.
@@ -164,24 +164,24 @@ def _row(report: RunReport, entry: ReportEntry, limit: int) -> TableRow:
         mathml=_drawn(entry.formula),
         perplexity=number(entry.perplexity),
         left_out=shown_left_out(entry),
-        sealed=words.sealed_figure(entry),
+        sealed=sentences.sealed_figure(entry),
         change="reference"
         if entry == report.baseline(report.reference)
         else percent(entry.change_vs_wanda, sign=True),
-        tone=words.tone(entry),
-        interval="" if entry == report.baseline(report.reference) else words.interval(entry),
+        tone=sentences.tone(entry),
+        interval="" if entry == report.baseline(report.reference) else sentences.interval(entry),
         sparsity=percent(entry.sparsity, digits=2),
         reasoning=_fitted(entry.reasoning, limit),
         source=_fitted(entry.source, limit),
         spark=_spark(shares, report.sparsity or 0.0),
         spark_note=f"{percent(min(shares))} to {percent(max(shares))}" if shares else "",
         rungs=[
-            (words.rung_text(name, entry.left_out * (name == entry.masks_alone)), number(value))
+            (sentences.rung_text(name, entry.left_out * (name == entry.masks_alone)), number(value))
             for name, value in entry.rungs.items()
         ],
         more=_more(entry),
         parents=[plain(e.alias, 40) for e in report.entries if e.id in entry.parents],
-        seconds=words.duration(entry.seconds),
+        seconds=sentences.duration(entry.seconds),
         verdict=shown_verdict(entry),
         sort=sort,
     )
@@ -236,7 +236,11 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
         if winner.change_vs_wanda is not None:
             text = percent(winner.change_vs_wanda, sign=True)
             tiles.append(
-                (f"Against {report.reference_name}", text, words.interval(winner) or "no interval")
+                (
+                    f"Against {report.reference_name}",
+                    text,
+                    sentences.interval(winner) or "no interval",
+                )
             )
         change, start = change_to_start(report), best_start(report)
         if change is not None and start is not None:
@@ -260,7 +264,7 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
     rejected = sum(bool(e.code) for e in report.candidates)
     tiles.append(("Candidates", str(len(report.candidates)), f"{rejected} rejected"))
     if report.stages:
-        total = words.duration(sum(stage.seconds for stage in report.stages))
+        total = sentences.duration(sum(stage.seconds for stage in report.stages))
         tiles.append(("Time", total, plain(report.ended, 60)))
     return tiles
 
@@ -271,7 +275,7 @@ def _benefit(report: RunReport) -> list[tuple[str, str, str]]:
     size, before = report.outcome.saved_bytes, report.outcome.source_bytes
     return [
         ("Size", megabytes(size), f"{megabytes(before)} before"),
-        ("Speed", *speed_in_short(report.pattern, words.scheme_of(report), report.outcome)),
+        ("Speed", *speed_in_short(report.pattern, sentences.scheme_of(report), report.outcome)),
     ]
 
 

@@ -6,7 +6,7 @@ from autoprune.bench.saving import rounding_note
 from autoprune.report.leaderboard import leaderboard
 from autoprune.report.origin import authorship, given
 from autoprune.report.run_report import next_command
-from autoprune.report.words import draws, lead, trust
+from autoprune.report.sentences import draws, lead, trust
 from flows.search.driver import Driver
 from flows.search.foreseeing import paid
 from flows.search.leaderboard import outcome_lines

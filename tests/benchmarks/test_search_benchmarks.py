@@ -15,7 +15,7 @@ import pytest
 
 from autoprune.bench import bench as benches
 from autoprune.candidate import Candidate
-from autoprune.comparison.words import p_value
+from autoprune.comparison.formatting import p_value
 from autoprune.design.chat import Reply
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Recipe

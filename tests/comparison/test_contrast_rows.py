@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from autoprune.comparison.documents import details, markdown
+from autoprune.comparison.formatting import protocol_lines
 from autoprune.comparison.result import gather
-from autoprune.comparison.words import protocol_lines
 from autoprune.errors import UsageError
 from autoprune.evaluation.contrasts import holm
 from tests.support.comparison_records import BASE, PROTOCOL, body, cell, moved, record

@@ -13,7 +13,7 @@ from autoprune.report.data import Point, RunReport
 from autoprune.report.gathering import with_search
 from autoprune.report.html import render
 from autoprune.report.plots import names
-from autoprune.report.words import protocol, summary, trust
+from autoprune.report.sentences import protocol, summary, trust
 from autoprune.search import Search, SearchBudget, proposer
 from tests.support.html_page import assert_inert, packed
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer

@@ -12,7 +12,7 @@ from autoprune.report.evidence import WinnerChange
 from autoprune.report.html import render
 from autoprune.report.origin import authorship, citations, given, given_parts
 from autoprune.report.sealed import SealedSet
-from autoprune.report.words import summary, trust
+from autoprune.report.sentences import summary, trust
 from autoprune.search.spec import SearchSpec
 from autoprune.search.starts import given_start
 from tests.support.checkpoint_record import RECORD

@@ -12,7 +12,7 @@ from autoprune.design.parsing import Prediction
 from autoprune.errors import UsageError
 from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
-from autoprune.report.words import trust
+from autoprune.report.sentences import trust
 from autoprune.search import DesignerSpec, Entry, Search, SearchBudget, SearchSpec, judging
 from autoprune.search.archive import Archive
 from autoprune.search.judges import Judge, calibrated, designer, past

@@ -8,7 +8,7 @@ import pytest
 from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
 from autoprune.report.html import render
-from autoprune.report.words import summary, trust
+from autoprune.report.sentences import summary, trust
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.steps import Done, Failed, Measurement, Outcome, Seal, Sealed, Step
 from tests.support.sketched import sketched as sketched

@@ -15,7 +15,7 @@ from autoprune.recipe import Recipe
 from autoprune.report.benefit import Outcome, Sample
 from autoprune.report.card import model_card
 from autoprune.report.html import render
-from autoprune.report.words import summary
+from autoprune.report.sentences import summary
 from tasks.prepare import prepare
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
