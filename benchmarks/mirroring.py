@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="fresh stores, the best counts")
     args = parser.parse_args()
     entries = [_entry(number) for number in range(1, args.candidates + 1)]
-    sheets = {entry.id: _sheet(entry.id) for entry in entries if not entry.code}
+    mask_records = {entry.id: _mask_record(entry.id) for entry in entries if not entry.code}
     calls = [_call(entry.id) for entry in entries]
     best: dict[str, float] = {}
     counted: Counter[str] = Counter()
@@ -40,7 +40,7 @@ def main() -> None:
             counted = _count(tracker)
             parent = tracker.parent("tiny", "benchmark", {}, {})
             counted.clear()
-            mirror = partial(tracker.mirror, parent, entries, sheets)
+            mirror = partial(tracker.mirror, parent, entries, mask_records)
             steps: dict[str, Callable[[], object]] = {
                 "candidates": mirror,
                 "the same again": mirror,
@@ -103,7 +103,7 @@ def _entry(number: int) -> ReportEntry:
     )
 
 
-def _sheet(name: str) -> dict[str, Any]:
+def _mask_record(name: str) -> dict[str, Any]:
     return {"candidate": name, "mask_digest": f"{name:0>64}", "recipe": {"group": "row"}}
 
 

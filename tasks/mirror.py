@@ -37,7 +37,7 @@ _silent_until: dict[str, float] = {}
 # MLflow's client retries for minutes; a search asks first and leaves a dead server alone.
 ANSWER_SECONDS = 2.0
 PAUSE_SECONDS = 30.0
-LAST_WORDS = ("FINISHED", "FAILED", "KILLED")
+FINAL_STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 
 class SearchMirror:
@@ -74,7 +74,7 @@ class SearchMirror:
             The parent's MLflow id and where to see it, as markdown; or why there is none. The next
             call makes up for what is missing.
         """
-        last, work = status in LAST_WORDS, self.mirrored
+        last, work = status in FINAL_STATUSES, self.mirrored
         if last:
             work = recorded("mirror", f"mirror {record.run_id}", work)
         return work(record, status, settled)
@@ -86,7 +86,7 @@ class SearchMirror:
             parent = self._write(record, status, settled)
             return parent, place_of(self.tracker, parent, record.run_id)
 
-        done, error = tried(self.state, work, patient=status in LAST_WORDS)
+        done, error = tried(self.state, work, patient=status in FINAL_STATUSES)
         parent, place = done or (None, "")
         return {"ok": done is not None, "parent": parent, "place": place, "error": error}
 
@@ -94,19 +94,19 @@ class SearchMirror:
         run_id, report, calls = record.run_id, record.report, record.calls
         tracker = self.tracker
         parent = tracker.parent(report.model, run_id, report.spec, run_tags(report), record.log_id)
-        tracker.mirror(parent, report.entries, record.sheets)
+        tracker.mirror(parent, report.entries, record.mask_records)
         tracker.curve(parent, curves(report.entries, settled))
         if calls and tracing_wanted():
             # A call's candidate is known once its generation continues; calls without one wait.
-            ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
+            ready = [call for call in calls if call["candidate"] or status in FINAL_STATUSES]
             self.traces.write(parent, run_id, ready, tracker.children(parent))
         if status != "RUNNING":
             budget = report.spec.get("budget", {})
             priced = (budget.get("price") or prices(), budget.get("prices"))
             figures = totals(report) | (call_totals(calls, *priced) if calls else {})
             tracker.totals(parent, figures, {"autoprune.ended": report.ended})
-            words = map(in_markdown, summary(report))
-            tracker.describe(parent, " ".join(words))
+            sentences = map(in_markdown, summary(report))
+            tracker.describe(parent, " ".join(sentences))
             files = RunFiles.of(self.state, run_id)
             if files.page.exists():
                 tracker.file(parent, files.page)

@@ -93,7 +93,7 @@ def reproduce(
         AutopruneError: If the model, the text or the masks differ from the record.
     """
     state = State.open(Path(root))
-    sheet = track.sheets.read_sheet(track.Tracker(state), mlflow_run)
+    sheet = track.mask_records.read_mask_record(track.Tracker(state), mlflow_run)
     spec = SearchSpec.recorded(sheet["spec"])
     recipe = Recipe.from_json(sheet["recipe"])
     if out is not None:

@@ -66,7 +66,7 @@ class RunFiles:
         return self.folder / "questions"
 
     @property
-    def sheets(self) -> Path:
+    def mask_records(self) -> Path:
         """What is needed to reproduce each candidate's masks."""
         return self.folder / "recipes.json"
 

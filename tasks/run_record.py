@@ -7,7 +7,7 @@ from typing import Any
 
 from autoprune.report.data import RunReport
 from autoprune.report.designer_calls import designer_calls
-from autoprune.report.run_report import build_report, recipe_sheets
+from autoprune.report.run_report import build_mask_records, build_report
 from autoprune.search.search import Search
 from autoprune.storage import write_json
 from tasks.run_files import RunFiles, read_object
@@ -20,14 +20,14 @@ class RunRecord:
     Args:
         run_id: Its name.
         body: JSON form of its report; see :class:`autoprune.report.data.RunReport`.
-        sheets: By candidate, everything that determines its masks.
+        mask_records: By candidate, everything that determines its masks.
         calls: Questions to the designer with their answers, oldest first.
         log_id: What tells the search from a later one of its name.
     """
 
     run_id: str
     body: Mapping[str, Any]
-    sheets: Mapping[str, Any]
+    mask_records: Mapping[str, Any]
     calls: list[dict[str, Any]]
     log_id: str = ""
 
@@ -45,7 +45,7 @@ class RunRecord:
         return cls(
             run_id,
             build_report(search, run_id, facts).to_json(),
-            recipe_sheets(search, run_id, facts),
+            build_mask_records(search, run_id, facts),
             designer_calls(search, facts.get("designer", ""), known),
             search.log_id,
         )
@@ -64,7 +64,7 @@ class RunRecord:
         """
         if before is None or self.body != before.body:
             write_json(files.report, self.body)
-        if before is None or self.sheets != before.sheets:
-            write_json(files.sheets, self.sheets)
+        if before is None or self.mask_records != before.mask_records:
+            write_json(files.mask_records, self.mask_records)
         if before is None or self.calls != before.calls:
             write_json(files.calls, {"calls": self.calls})

@@ -19,8 +19,8 @@ def test_every_cell_runs_and_shows_what_it_promises(
 
     monkeypatch.setattr(socket.socket, "connect", refused)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    sheet = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
-    cells = [cell for cell in sheet["cells"] if cell["cell_type"] == "code"]
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     # Figures of one machine would be stale in the file.
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
     names: dict[str, Any] = {"__name__": "__main__"}

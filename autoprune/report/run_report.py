@@ -85,7 +85,7 @@ def _ended(search: Search) -> str:
     return f"{ending} ({search.drift})" if search.drift else ending
 
 
-def recipe_sheets(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def build_mask_records(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     """By candidate, everything that determines its masks, and their digest; needs no weights.
 
     Args:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from autoprune.lazy import lazily
 
 if TYPE_CHECKING:
-    from tasks.track import killed, models, registry, runs, sheets, stages, traces
+    from tasks.track import killed, mask_records, models, registry, runs, stages, traces
     from tasks.track.models import register_checkpoint
     from tasks.track.runs import Tracker
 
 __all__ = [
     "Tracker",
     "killed",
+    "mask_records",
     "models",
     "register_checkpoint",
     "registry",
     "runs",
-    "sheets",
     "stages",
     "traces",
 ]
@@ -32,7 +32,7 @@ _PLACES = {
     "register_checkpoint": "tasks.track.models",
     "registry": "tasks.track.registry",
     "runs": "tasks.track.runs",
-    "sheets": "tasks.track.sheets",
+    "mask_records": "tasks.track.mask_records",
     "stages": "tasks.track.stages",
     "traces": "tasks.track.traces",
 }

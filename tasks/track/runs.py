@@ -40,7 +40,7 @@ ENTRY_TAG = "autoprune.entry"
 DIGEST_TAG = "autoprune.record_digest"
 MASKS_TAG = "autoprune.mask_digest"
 # Everything that determines a candidate's masks, in place of its weights.
-SHEET_FILE = "reproduce.json"
+MASK_RECORD_FILE = "reproduce.json"
 LONGEST_TAG = 7900
 # What we last wrote into a run's description.
 OURS = "autoprune.summary"
@@ -145,14 +145,14 @@ class Tracker:
         self,
         parent_id: str,
         entries: Iterable[ReportEntry],
-        sheets: Mapping[str, Mapping[str, Any]] | None = None,
+        mask_records: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> int:
         """Write every entry that is new or changed as a child run.
 
         Args:
             parent_id: MLflow id of the parent run.
             entries: Of the run's record.
-            sheets: What is needed to reproduce an entry's masks, by its id.
+            mask_records: What is needed to reproduce an entry's masks, by its id.
 
         Returns:
             Number of entries written.
@@ -161,8 +161,8 @@ class Tracker:
         written = 0
         for entry in entries:
             record = {key: value for key, value in entry.to_json().items() if key not in VOLATILE}
-            sheet = (sheets or {}).get(entry.id)
-            digest = digest_json([record, sheet] if sheet else record)
+            mask_record = (mask_records or {}).get(entry.id)
+            digest = digest_json([record, mask_record] if mask_record else record)
             known = children.get(entry.id)
             if known is not None and known.data.tags.get(DIGEST_TAG) == digest:
                 continue
@@ -172,7 +172,7 @@ class Tracker:
                 tags = _clipped(_entry_tags(entry) | {PARENT: parent_id})
                 known = self.client.create_run(experiment, tags=tags, run_name=entry.alias)
                 children[entry.id] = known
-            self._write_child(parent_id, known, entry, digest, sheet)
+            self._write_child(parent_id, known, entry, digest, mask_record)
             written += 1
         return written
 
@@ -274,15 +274,15 @@ class Tracker:
         known: Run,
         entry: ReportEntry,
         digest: str,
-        sheet: Mapping[str, Any] | None,
+        mask_record: Mapping[str, Any] | None,
     ) -> None:
         tags = _clipped(_entry_tags(entry) | {PARENT: parent_id})
-        if sheet is not None:
-            tags[MASKS_TAG] = sheet["mask_digest"]
+        if mask_record is not None:
+            tags[MASKS_TAG] = mask_record["mask_digest"]
         run_id = known.info.run_id
         now = _milliseconds()
         # The digest goes last, after the files: after a crash in between, all is written again.
-        self._write_files(known, entry, sheet)
+        self._write_files(known, entry, mask_record)
         done = {**tags, DIGEST_TAG: digest}
         self.client.log_batch(
             run_id,
@@ -299,13 +299,13 @@ class Tracker:
             return str(run.info.experiment_id)
         return str(self.client.get_run(parent_id).info.experiment_id)
 
-    def _write_files(self, run: Run, entry: ReportEntry, sheet: Mapping[str, Any] | None) -> None:
+    def _write_files(self, run: Run, entry: ReportEntry, masks: Mapping[str, Any] | None) -> None:
         """Write source, layers and the whole record as files; directly to disk if it is local."""
         code = "candidate.py" if entry.language in ("python", "program") else "candidate.txt"
         record = entry.to_json()
         files = {"layer_sparsity.json": record["layer_sparsity"], "record.json": record}
-        if sheet is not None:
-            files[SHEET_FILE] = dict(sheet)
+        if masks is not None:
+            files[MASK_RECORD_FILE] = dict(masks)
         folder = local_path(run.info.artifact_uri)
         if folder is not None:
             # No fsync: the next mirroring rewrites what a power cut destroys.

@@ -31,8 +31,8 @@ def settings(tmp_path: Path, tiny_folder: Path) -> Path:
 
 def test_nothing_is_scheduled_until_it_is_asked_for(home: Path) -> None:
     assert chosen_night(State.open(), None, None) is None
-    sheet = yaml.safe_load(with_night(deployments_text(POOL), None))
-    active = [one["active"] for each in sheet["deployments"] for one in each.get("schedules", ())]
+    known = yaml.safe_load(with_night(deployments_text(POOL), None))
+    active = [one["active"] for each in known["deployments"] for one in each.get("schedules", ())]
     assert active == [False]
     with pytest.raises(UsageError, match="nothing is scheduled"):
         chosen_night(State.open(), None, "03:00")

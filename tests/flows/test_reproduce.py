@@ -15,7 +15,7 @@ from flows.search import search
 from tasks.reproduce import reproduce
 from tasks.state import State
 from tasks.track import Tracker
-from tasks.track.runs import MASKS_TAG, SHEET_FILE, local_path
+from tasks.track.runs import MASK_RECORD_FILE, MASKS_TAG, local_path
 from tests.support.command_line import CommandLine
 from tests.support.own_state import module_state, use_state
 from tests.support.small_search import ANSWERS, script, small
@@ -88,19 +88,19 @@ def test_the_command_says_match_and_saves(
     record = cli(f"{again} {out} --json").record
     assert record["match"] and record["mask_digest"] == tags[MASKS_TAG]
     assert record["mlflow_run"] == runs["C1"].info.run_id
-    sheet = out / "autoprune.json"
-    assert json.loads(sheet.read_text())["mask_digest"] == tags[MASKS_TAG]
+    saved = out / "autoprune.json"
+    assert json.loads(saved.read_text())["mask_digest"] == tags[MASKS_TAG]
     assert matrix_types(out) == {"BF16"}
     cli(f"{again} {tmp_path / 'wide'} --dtype float32 -q")
     assert matrix_types(tmp_path / "wide") == {"F32"}
-    kept = sheet.stat().st_mtime_ns
+    kept = saved.stat().st_mtime_ns
     cli.refuses(f"{again} {out}", "--overwrite")
-    assert sheet.stat().st_mtime_ns == kept
+    assert saved.stat().st_mtime_ns == kept
     cli(f"{again} {out} --overwrite -q")
-    assert sheet.stat().st_mtime_ns > kept
-    source = json.loads(sheet.read_text())["spec"]["model"]
+    assert saved.stat().st_mtime_ns > kept
+    source = json.loads(saved.read_text())["spec"]["model"]
     cli.refuses(f"{again} {source}/again --overwrite", "lies in the source")
-    text = json.loads(sheet.read_text())["spec"]["corpus"]
+    text = json.loads(saved.read_text())["spec"]["corpus"]
     cli.refuses(f"{again} {Path(text).parent} --overwrite", f"holds the source {text}")
     shown = cli("reproduce gone C1")
     assert shown.out.startswith("match") and "Downloading" not in shown.err
@@ -113,16 +113,16 @@ def test_another_recipe_is_found_out(runs: dict[str, Any], home: Path, cli: Comm
     run = runs["wanda"]
     folder = local_path(run.info.artifact_uri)
     assert folder is not None
-    written = (folder / SHEET_FILE).read_text()
-    sheet = json.loads(written)
-    sheet["recipe"]["metric"]["source"] = "magnitude"
-    (folder / SHEET_FILE).write_text(json.dumps(sheet))
+    written = (folder / MASK_RECORD_FILE).read_text()
+    mask_record = json.loads(written)
+    mask_record["recipe"]["metric"]["source"] = "magnitude"
+    (folder / MASK_RECORD_FILE).write_text(json.dumps(mask_record))
     try:
         with pytest.raises(AutopruneError, match="the masks of"):
             reproduce(str(home), run.info.run_id)
         record = cli("reproduce gone wanda --json", code=1).record
     finally:
-        (folder / SHEET_FILE).write_text(written)
+        (folder / MASK_RECORD_FILE).write_text(written)
     assert not record["match"] and record["found"] != record["mask_digest"]
 
 

@@ -146,9 +146,9 @@ def test_sealed_text_is_read_again_by_a_clear_word_alone(whole: dict[str, Any]) 
 
 def test_damaged_statistics_are_collected_again_and_stored(whole: dict[str, Any]) -> None:
     digest = RunFiles.of(State.open(), "whole").read_facts()["calibration"]["digest"]
-    sheets = State.open().store.rglob("*.safetensors.json")
-    (sheet,) = [file for file in sheets if digest in file.read_text()]
-    file = sheet.with_suffix("")
+    notes = State.open().store.rglob("*.safetensors.json")
+    (note,) = [file for file in notes if digest in file.read_text()]
+    file = note.with_suffix("")
     good = file.read_bytes()
     file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     record = do("calibrate")

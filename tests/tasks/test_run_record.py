@@ -40,16 +40,16 @@ def test_the_files_hold_what_the_object_holds(search: Search, tmp_path: Path) ->
     assert record.report.ended.startswith("still running")
     record.write(files)
     assert read_object(files.report) == record.body and read_report(files.report) == record.report
-    assert read_object(files.sheets) == record.sheets
+    assert read_object(files.mask_records) == record.mask_records
     assert read_object(files.calls) == {"calls": record.calls}
 
 
 def test_a_file_is_written_again_only_if_its_part_changed(search: Search, tmp_path: Path) -> None:
     files = RunFiles.of(State.open(tmp_path), "s1")
-    places = (files.report, files.sheets, files.calls)
+    places = (files.report, files.mask_records, files.calls)
     record = RunRecord.of(search, files, "s1")
     record.write(files)
-    changes: list[dict[str, Any]] = [{"body": {}}, {"sheets": {"C": {}}}, {"calls": [{}]}]
+    changes: list[dict[str, Any]] = [{"body": {}}, {"mask_records": {"C": {}}}, {"calls": [{}]}]
     for change, place in zip(changes, places, strict=True):
         for each in places:
             each.unlink(missing_ok=True)
@@ -89,7 +89,7 @@ def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
     nobody: Any = None
     found = Driver(search, state, "s1", nobody, nobody)
     found.write_record()
-    for file in (files.report, files.sheets, files.calls):
+    for file in (files.report, files.mask_records, files.calls):
         file.unlink()
     done = SearchMirror(state).mirrored(found.record, "RUNNING", 0)
     assert done["ok"], done["error"]

@@ -1,4 +1,4 @@
-"""The sheet that makes a candidate's masks again holds the recipe that was measured."""
+"""The record that makes a candidate's masks again holds the recipe that was measured."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.candidate import Candidate
 from autoprune.recipe import Recipe
-from autoprune.report.run_report import recipe_sheets
+from autoprune.report.run_report import build_mask_records
 from autoprune.search.archive import Entry
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measurement
@@ -20,4 +20,4 @@ def test_before_the_last_rung_the_repair_was_the_proxys(rung: int, solver: str) 
     entry = Entry("C1", 1, "exploit", recipe, results={rung: found}, proxied=True)
     spec = SearchSpec(model="m", corpus="c", proxy="none")
     search: Any = SimpleNamespace(spec=spec, entries=[entry], budget_of=lambda _: {})
-    assert recipe_sheets(search, "demo", {})["C1"]["recipe"]["solver"] == solver
+    assert build_mask_records(search, "demo", {})["C1"]["recipe"]["solver"] == solver

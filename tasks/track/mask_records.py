@@ -8,12 +8,12 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from autoprune.errors import UsageError, reason_of
-from tasks.track.runs import SHEET_FILE, Tracker
+from tasks.track.runs import MASK_RECORD_FILE, Tracker
 
 SCHEMA_VERSION = 1
 
 
-def read_sheet(tracker: Tracker, mlflow_run: str) -> dict[str, Any]:
+def read_mask_record(tracker: Tracker, mlflow_run: str) -> dict[str, Any]:
     """Read what a candidate's run records for reproducing it.
 
     Raises:
@@ -21,18 +21,19 @@ def read_sheet(tracker: Tracker, mlflow_run: str) -> dict[str, Any]:
     """
     try:
         place = download_artifacts(
-            run_id=mlflow_run, artifact_path=SHEET_FILE, tracking_uri=tracker.tracking_uri
+            run_id=mlflow_run, artifact_path=MASK_RECORD_FILE, tracking_uri=tracker.tracking_uri
         )
-        sheet: dict[str, Any] = json.loads(Path(place).read_text(encoding="utf-8"))
+        mask_record: dict[str, Any] = json.loads(Path(place).read_text(encoding="utf-8"))
     except (MlflowException, OSError, ValueError) as error:
         raise UsageError(
             f"the MLflow run {mlflow_run!r} in {tracker.state.tracking_place} holds no "
-            f"{SHEET_FILE} ({reason_of(error, 160)}); name the run of a "
+            f"{MASK_RECORD_FILE} ({reason_of(error, 160)}); name the run of a "
             "candidate that was measured"
         ) from error
-    if sheet.get("schema_version") != SCHEMA_VERSION:
+    version = mask_record.get("schema_version")
+    if version != SCHEMA_VERSION:
         raise UsageError(
-            f"{SHEET_FILE} of {mlflow_run} has format {sheet.get('schema_version')!r}, this "
-            f"program reads format {SCHEMA_VERSION}; use the version that wrote it"
+            f"{MASK_RECORD_FILE} of {mlflow_run} has format {version!r}, this program reads "
+            f"format {SCHEMA_VERSION}; use the version that wrote it"
         )
-    return sheet
+    return mask_record
