@@ -17,7 +17,7 @@ from tasks import track
 from tasks.code_sandbox import DockerCode
 from tasks.programs import SandboxPrograms
 from tasks.provenance import code_commit
-from tasks.sealed_looks import Looks, count_looks, standing
+from tasks.sealed_looks import Looks, count_looks, earlier_looks
 from tasks.state import State
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ class CountedLooks:
         """See the protocol."""
         return Looks(self.state, run, "compare", self.asked).note
 
-    def standing(self, splits: "Splits") -> SealedSet:
+    def earlier_looks(self, splits: "Splits") -> SealedSet:
         """See the protocol."""
-        return standing(self.state, splits, self.asked)
+        return earlier_looks(self.state, splits, self.asked)
 
     def count(self, splits: "Splits") -> int:
         """See the protocol."""

@@ -9,7 +9,7 @@ from autoprune.text.beginning import beginning_rule
 from autoprune.text.overlap import shared_text
 from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 from tasks.recorded import recorded
-from tasks.sealed_looks import record_look, standing
+from tasks.sealed_looks import earlier_looks, record_look
 from tasks.search_bench import SearchBench
 from tasks.state import folder_tag
 
@@ -53,7 +53,7 @@ def _prepared(bench: SearchBench) -> dict[str, Any]:
             bench.text.counts[SEALED],
             bench.text.seqlen,
         ),
-        "sealed_set": standing(bench.state, bench.splits, _look_of(bench)).to_json(),
+        "sealed_set": earlier_looks(bench.state, bench.splits, _look_of(bench)).to_json(),
         "quantised": quantisation(bench.loaded.source),
         "overlap": shared_text(bench.splits),
         "seconds": time.monotonic() - started,
@@ -74,7 +74,7 @@ def note_look(bench: SearchBench, again: str = "") -> dict[str, Any]:
 
     def noted() -> dict[str, Any]:
         splits, look = bench.splits, _look_of(bench) + (f", again {again}" if again else "")
-        known = standing(bench.state, splits, look).to_json()
+        known = earlier_looks(bench.state, splits, look).to_json()
         text, whole = splits.sealed.digest, splits.whole
         looks = record_look(bench.state, text, look, whole, kind="search", splits=splits)
         return {"sealed_looks": looks, "sealed_set": known}

@@ -75,7 +75,7 @@ def count_looks(
         return len(_runs(ledger.lines, text, whole, number))
 
 
-def standing(state: State, splits: "Splits", command: str | None = None) -> SealedSet:
+def earlier_looks(state: State, splits: "Splits", command: str | None = None) -> SealedSet:
     """Earlier looks at the sealed part of a split.
 
     Args:
@@ -176,7 +176,7 @@ class Looks:
         """
         part_of = whole if text != whole else None
         if splits is not None and part_of:
-            self.sets[text] = standing(self._state, splits, self._command)
+            self.sets[text] = earlier_looks(self._state, splits, self._command)
         count = record_look(
             self._state, text, self._run, part_of,
             kind=self._kind, splits=splits if part_of else None, command=self._command,

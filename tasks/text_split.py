@@ -13,7 +13,7 @@ from autoprune.text.fresh_splits import fresh_splits
 from autoprune.text.splits import split
 from tasks.ledger_file import locked_ledger
 from tasks.recorded import task_run
-from tasks.sealed_looks import is_unread, standing
+from tasks.sealed_looks import earlier_looks, is_unread
 from tasks.state import State
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def fresh_split(
         lambda parts: parts.sealed.digest in held,
         first,
     )
-    sets = [standing(state, parts).to_json() for parts in drawn]
+    sets = [earlier_looks(state, parts).to_json() for parts in drawn]
     return {"number": drawn[0].number, "sets": sets}
 
 
@@ -108,7 +108,7 @@ def known_looks(
     """
     state = State.open(Path(root))
     texts = _texts(state, corpora, model)
-    return [standing(state, split(text, number), command).to_json() for text in texts]
+    return [earlier_looks(state, split(text, number), command).to_json() for text in texts]
 
 
 def _texts(state: State, corpora: list[str], model: str | None) -> "list[Corpus]":

@@ -21,7 +21,7 @@ class SealedLooks(Protocol):
         """
         ...
 
-    def standing(self, splits: Splits) -> SealedSet:
+    def earlier_looks(self, splits: Splits) -> SealedSet:
         """Return what looked at the sealed part before this comparison."""
         ...
 
@@ -44,7 +44,7 @@ class OwnLooks:
 
         return note
 
-    def standing(self, splits: Splits) -> SealedSet:
+    def earlier_looks(self, splits: Splits) -> SealedSet:
         """See :class:`SealedLooks`; none is known."""
         documents = len(set(splits.sealed_documents))
         digest = splits.sealed.digest

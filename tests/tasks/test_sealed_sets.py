@@ -13,7 +13,7 @@ from autoprune.text.corpora import Corpus
 from autoprune.text.splits import Splits, split
 from tasks import ledger_file
 from tasks.ledger_file import OLD_FILE, TAKEN, VARIABLE, ledger_path
-from tasks.sealed_looks import Looks, count_looks, record_look, sets_on_record, standing
+from tasks.sealed_looks import Looks, count_looks, earlier_looks, record_look, sets_on_record
 from tasks.state import State
 from tasks.text_split import fresh_split, known_looks
 from tests.support.forked import ended, start
@@ -64,7 +64,7 @@ def test_the_ledger_outlives_the_state_folder_and_is_that_of_the_installation(
     look(state, split(corpus, 0), "search a")
     assert not list(state.root.glob("sealed*"))
     other = State.open(tmp_path / "another folder")
-    assert standing(other, split(corpus, 0)).earlier == 1
+    assert earlier_looks(other, split(corpus, 0)).earlier == 1
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     assert ledger_path() == tmp_path / "xdg" / "autoprune" / "sealed-looks.jsonl"
@@ -102,15 +102,15 @@ def test_the_command_that_looks_does_not_count_as_an_earlier_one(
     splits = split(corpus, 0)
     for cell in range(4):
         look(state, splits, f"cell {cell}", kind="compare", command="comparison one")
-    assert standing(state, splits, "comparison one").earlier == 0
-    assert standing(state, splits, "comparison two").earlier == 4
+    assert earlier_looks(state, splits, "comparison one").earlier == 0
+    assert earlier_looks(state, splits, "comparison two").earlier == 4
     # A command that goes on, or a report that is written again, has the count that it began with.
     look(state, splits, "search after it")
     look(state, splits, "cell 9", command="comparison one")
-    assert standing(state, splits, "comparison one").earlier == 0
-    assert standing(state, splits, "search after it").earlier == 4
+    assert earlier_looks(state, splits, "comparison one").earlier == 0
+    assert earlier_looks(state, splits, "search after it").earlier == 4
     look(state, split(corpus, 1), "another set")
-    assert standing(state, splits).earlier == 6
+    assert earlier_looks(state, splits).earlier == 6
 
 
 def test_documents_that_other_sets_share_are_counted_honestly(state: State, corpus: Corpus) -> None:
@@ -118,7 +118,7 @@ def test_documents_that_other_sets_share_are_counted_honestly(state: State, corp
     common = set(first.sealed_documents) & set(second.sealed_documents)
     assert 0 < len(common) < len(second.sealed_documents)
     look(state, first, "search a")
-    known = standing(state, second)
+    known = earlier_looks(state, second)
     assert (known.earlier, known.shared, known.documents) == (
         0, len(common), len(second.sealed_documents),
     )  # fmt: skip
@@ -127,19 +127,19 @@ def test_documents_that_other_sets_share_are_counted_honestly(state: State, corp
         "sealed text that was looked at before"
     )
     assert known.warning == ""
-    again = standing(state, first)
+    again = earlier_looks(state, first)
     assert (again.earlier, again.shared) == (1, again.documents)
     assert "looked at once before" in again.warning and "--text-split fresh" in again.warning
     # A look of an earlier version has no list of documents, so that the share is a lower bound.
     record_look(state, "ab" * 32, "old search", first.whole)
-    assert standing(state, second).facts.count("at least") == 1
+    assert earlier_looks(state, second).facts.count("at least") == 1
 
 
 def test_a_look_at_the_whole_text_is_an_earlier_look_at_every_set(
     state: State, corpus: Corpus
 ) -> None:
     Looks(state, "evaluation of all").note(corpus.digest, corpus.digest)
-    known = standing(state, split(corpus, 2))
+    known = earlier_looks(state, split(corpus, 2))
     assert (known.earlier, known.whole, known.shared) == (1, 1, known.documents)
     assert known.facts.startswith("sealed set 2, 1 earlier look (1 at the whole text);")
 
@@ -239,8 +239,8 @@ def test_a_killed_writer_leaves_a_ledger_that_goes_on(state: State, corpus: Corp
 
     assert ended(start(write)) == -signal.SIGKILL
     # It was noted before it looked, and its lock died with it.
-    assert standing(state, splits).earlier == 1
+    assert earlier_looks(state, splits).earlier == 1
     whole = ledger_path().read_bytes()
     ledger_path().write_bytes(whole[: len(whole) - 30])
     assert look(state, splits, "search b") == 1
-    assert standing(state, splits).documents == len(splits.sealed_documents)
+    assert earlier_looks(state, splits).documents == len(splits.sealed_documents)
