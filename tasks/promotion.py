@@ -18,11 +18,11 @@ from autoprune.text.seen_text import known_text
 from autoprune.text.splits import split
 from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks import track
+from tasks.checkpoint_integrity import verify_files
 from tasks.recorded import task_run
 from tasks.run_files import read_object
 from tasks.sealed_looks import Looks
 from tasks.state import State
-from tasks.whole_files import verify_files
 from tasks.workbench import Workbench
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from flows.promote.verdict import verdict_line
 from flows.terminal import console
 from flows.text_split import forget_split, settled
 from tasks.calibrate import load_model
+from tasks.checkpoint_integrity import check_champion_files
 from tasks.evaluate import evaluate_model
 from tasks.promotion import (
     cut_part,
@@ -31,7 +32,6 @@ from tasks.publish import Publisher
 from tasks.register_folder import register_folder
 from tasks.state import State, folder_tag, model_slug
 from tasks.switches import computing_on
-from tasks.whole_files import require_whole
 from tasks.workbench import Workbench, opened
 
 TEXT = "promotion"
@@ -77,7 +77,7 @@ def _promoted(params: PromoteParams) -> dict[str, Any]:
     if found["note"]:
         console.screen().event(found["note"])
     if champion is not None:
-        require_whole(name, champion["version"], champion["folder"])
+        check_champion_files(name, champion["version"], champion["folder"])
     measured = _measured_by_role(state, found, params, number, asked)
     challenged = measured["challenger"]
     challenged |= inspect_checkpoint(challenger["folder"])

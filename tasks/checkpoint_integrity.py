@@ -10,7 +10,7 @@ from tasks.run_files import read_object
 
 
 @task_run("check champion", "files of {name} version {version}")
-def require_whole(name: str, version: str, folder: str) -> None:
+def check_champion_files(name: str, version: str, folder: str) -> None:
     """Refuse to judge by a champion whose files are not those that were registered.
 
     Raises:
