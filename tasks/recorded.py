@@ -67,8 +67,8 @@ def task_run(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
             given = signature.bind(*args, **kwargs)
             given.apply_defaults()
-            words = {key: _words(value) for key, value in given.arguments.items()}
-            title = (run_name or name).format(**words)
+            shown = {key: _shown(value) for key, value in given.arguments.items()}
+            title = (run_name or name).format(**shown)
             return recorded(name, title, fn)(*args, **kwargs)
 
         return called
@@ -76,7 +76,7 @@ def task_run(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]
     return decorate
 
 
-def _words(value: Any) -> Any:
+def _shown(value: Any) -> Any:
     """Return a list of names as a person writes it."""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
 

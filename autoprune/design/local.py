@@ -256,13 +256,13 @@ class LocalServer:
             chunk = os.read(self._child.stdout.fileno(), 4096) if ready else None
             if chunk == b"" or time.monotonic() > deadline:
                 raise PrerequisiteError(
-                    f"the local designer did not start from {self.model} ({self._last_words()}); "
+                    f"the local designer did not start from {self.model} ({self._last_output()}); "
                     "check that the file is a GGUF model and that memory is free"
                 )
             text += chunk or b""
         return str(json.loads(found[0])["address"])
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         assert self._log is not None
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()

@@ -52,8 +52,8 @@ def recorded_spec(
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(
-            f"the search in {folder} was made by {_words(opened.body)}, whose settings "
-            f"{_words({'planners': planners()})} does not know "
+            f"the search in {folder} was made by {_version_text(opened.body)}, whose settings "
+            f"{_version_text({'planners': planners()})} does not know "
             f"({'.'.join(map(str, first['loc']))}: {first['msg']}); go on with the version that "
             f"made it, or {START_ANEW}"
         ) from error
@@ -100,7 +100,7 @@ def planned_otherwise(made_by: str, folder: Path, what: str) -> UsageError:
     Args:
         what: The first step that differs.
     """
-    here = _words({"planners": planners()})
+    here = _version_text({"planners": planners()})
     if here == made_by:
         here = "changed code of the same version"
     return UsageError(
@@ -117,7 +117,7 @@ def log_id(events: Iterable[Event]) -> str:
 
 def made_by(events: Sequence[Event]) -> str:
     """Describe the versions that a log was started with."""
-    return next((_words(e.body) for e in events if e.kind == "opened"), "nobody")
+    return next((_version_text(e.body) for e in events if e.kind == "opened"), "nobody")
 
 
 def _difference(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
@@ -131,7 +131,7 @@ def _difference(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) 
     return f"{name}: {before} on record, now {now}"
 
 
-def _words(body: dict[str, Any]) -> str:
+def _version_text(body: dict[str, Any]) -> str:
     known = body.get("planners")
     if not known:
         return "an earlier version of AutoPrune"

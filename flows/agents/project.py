@@ -174,7 +174,7 @@ class Project:
         self.inside(str(box.folder))
         return box
 
-    def standing(self, name: str, *, alive: bool) -> dict[str, Any]:
+    def status_of(self, name: str, *, alive: bool) -> dict[str, Any]:
         """Return the state of a run: what is left, what waits, what to do next.
 
         Args:

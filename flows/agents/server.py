@@ -82,7 +82,7 @@ class _Tools:
             name for name in names if self.project.state.run(name).joinpath("search.db").exists()
         ]
         return {
-            "runs": [self._standing(name) for name in found],
+            "runs": [self._status(name) for name in found],
             "next": "call start_search, or next_questions of a run that asks",
         }
 
@@ -178,7 +178,7 @@ class _Tools:
         """Go on with a search that nobody works on; nothing that is finished is done again."""
         self.project.mailbox(run)
         job = self._start_search(run, ["resume", run])
-        return {"job": job} | self._standing(run)
+        return {"job": job} | self._status(run)
 
     def next_questions(self, run: str, wait_seconds: float = 30.0) -> Reply:
         """Open questions of a run; waits for the next ones while the search measures.
@@ -197,11 +197,11 @@ class _Tools:
         ):
             time.sleep(LOOK_SECONDS)
         if not self.project.waiting(run):
-            return self._standing(run) | {"shared": {}, "questions": []} | self._trouble(run)
+            return self._status(run) | {"shared": {}, "questions": []} | self._trouble(run)
         box = self.project.mailbox(run)
         waiting = self.project.waiting(run)
         bodies = [body for name in waiting if (body := box.read_question(name)) is not None]
-        return self._standing(run) | shared_once(bodies[:MOST_QUESTIONS])
+        return self._status(run) | shared_once(bodies[:MOST_QUESTIONS])
 
     def answer(
         self,
@@ -228,7 +228,7 @@ class _Tools:
         if not given or (answers is not None and (question or text)):
             raise UsageError("name question and text, or answers as {ID: text}, and not both")
         give_answers(self.project, run, given, prompt_tokens, answer_tokens)
-        return {"accepted": list(given)} | self._standing(run)
+        return {"accepted": list(given)} | self._status(run)
 
     def results(self, run: str, rows_shown: int = 20) -> Reply:
         """What a run has found so far: the winner's changes, and the leaderboard, best first.
@@ -245,7 +245,7 @@ class _Tools:
         rows = leaderboard(report) if report else []
         facts = files.read_facts()
         winner = {"winner_folder": str(files.winner)} if "checkpoint" in facts else {}
-        return self._standing(run) | {
+        return self._status(run) | {
             "ended": self.project.ended(files),
             **(outcome(report) if report else {}),
             "leaderboard": [row.to_json() for row in rows[: max(1, min(rows_shown, 200))]],
@@ -269,7 +269,7 @@ class _Tools:
         self.project.require_open(run, *CONTROLS, "list")
         report = self.project.report(self.project.run(run))
         count = max(1, min(newest, MOST_NODES))
-        return self._standing(run) | graph_reply(report, kinds, count, prompts=prompts)
+        return self._status(run) | graph_reply(report, kinds, count, prompts=prompts)
 
     def compare(
         self,
@@ -344,7 +344,7 @@ class _Tools:
         job = f"search-{name}"
         if job in self.jobs.register.noted():
             self.jobs.stop(job)
-            return self._standing(name)
+            return self._status(name)
         stopped = self.jobs.stop(name)
         return {"job": name, "status": "stopped" if stopped else "had ended", "next": "call runs"}
 
@@ -375,11 +375,11 @@ class _Tools:
         names = (name, *(f"{name}-{number}" for number in range(2, len(known) + 2)))
         return next(free for free in names if free not in known)
 
-    def _standing(self, run: str) -> Reply:
+    def _status(self, run: str) -> Reply:
         job = f"search-{run}"
         alive = self.jobs.is_alive(job)
         if run in self.project.runs() or job not in self.jobs.register.noted():
-            return self.project.standing(run, alive=alive)
+            return self.project.status_of(run, alive=alive)
         # It starts, or ended before there was anything of the run: its log has the reason.
         follow = "it starts; call again" if alive else "read the log, then call start_search again"
         return {"run": run} | self.jobs.wait(job, 0.0) | {"next": follow}

@@ -35,14 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 failed, 2 wrong use, 3 rejected or nothing passed, 4 prerequisite
         missing, 130 interrupted.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     # Before the grammar: its imports must not come from the current folder either.
     leave_out_current_folder()
     wait_passively()
     try:
-        args = parse(words)
+        args = parse(arguments)
     except UsageError as error:
-        return _fail(error, as_json="--json" in words)
+        return _fail(error, as_json="--json" in arguments)
     except SystemExit as stop:
         # Help and completion are printed by the parser.
         return _printed(int(stop.code or 0))
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         made = () if read is None else (read(args),)
         return _printed(command(args.command).run(args, *made))
     except KeyboardInterrupt as stop:
-        follow = _next_command(stop) or f"{NEXT}{shell_line(*words)}"
+        follow = _next_command(stop) or f"{NEXT}{shell_line(*arguments)}"
         resumes = all(getattr(params, "resumes", True) for params in made)
         message = f"interrupted; {KEPT if resumes else LOST}"
         if args.json:

@@ -97,7 +97,7 @@ def _compared(params: CompareParams) -> dict[str, Any]:
                 run.collect()
                 if run.dense is not None:
                     table.write()
-                    table.last_words("FAILED" if isinstance(error, AutopruneError) else "KILLED")
+                    table.final_update("FAILED" if isinstance(error, AutopruneError) else "KILLED")
                 raise
             result = table.write()
     counts = {"measured": run.measured, "cached": run.cached, "failed": run.failed}
@@ -150,10 +150,10 @@ class _Table:
         self.mirrored = not done["error"]
         return done
 
-    def last_words(self, status: str) -> None:
+    def final_update(self, status: str) -> None:
         """Tell MLflow of an early end within seconds, without creating a task run."""
-        words = (self.run.bench, self._settings, status)
-        last = threading.Thread(target=mirrored_comparison, args=words, daemon=True)
+        arguments = (self.run.bench, self._settings, status)
+        last = threading.Thread(target=mirrored_comparison, args=arguments, daemon=True)
         last.start()
         last.join(STOP_SECONDS)
 

@@ -108,7 +108,7 @@ class Driver:
         Returns:
             Number of steps whose outcomes were recorded.
         """
-        self._look(aloud=False)
+        self._report_changes(show=False)
         count = 0
         while self.search.finished is None and (only is None or self._waits_for(only)):
             started = time.monotonic()
@@ -120,7 +120,7 @@ class Driver:
                     self.files.add_facts(**facts_for_designers(self.search))
                 self._add_time(step, time.monotonic() - started)
                 started = time.monotonic()
-                self._look()
+                self._report_changes()
                 self.write_record()
                 if time.monotonic() - self._mirrored_at >= MIRROR_SECONDS:
                     self.mirror("RUNNING")
@@ -236,14 +236,14 @@ class Driver:
     def stop(self, status: str) -> None:
         """Write the last record and tell MLflow, within seconds and without creating a task run."""
         self.write_record()
-        words = (self.record, status, self._settled())
-        last = threading.Thread(target=self._mlflow.mirrored, args=words, daemon=True)
+        arguments = (self.record, status, self._settled())
+        last = threading.Thread(target=self._mlflow.mirrored, args=arguments, daemon=True)
         last.start()
         last.join(STOP_SECONDS)
 
     def publish(self) -> None:
         """Update Prefect's UI: the progress always, the table when it has grown."""
-        note, left = self._standing(), expected_seconds(self.search)
+        note, left = self._status_line(), expected_seconds(self.search)
         spent = self.search.spent.seconds
         if self.search.finished is not None:
             self.shown.progress(1, 1, note)
@@ -314,7 +314,7 @@ class Driver:
         orders = [e.order for e in self.search.entries if e.generation <= finished]
         return max(orders, default=0)
 
-    def _look(self, *, aloud: bool = True) -> None:
+    def _report_changes(self, *, show: bool = True) -> None:
         """Report what changed, and the estimated time left."""
         screen = console.screen()
         for entry in self.search.entries:
@@ -323,7 +323,7 @@ class Driver:
             before = self._seen.get(entry.alias)
             self._seen[entry.alias] = now
             line = describe(entry, self._reference) if now != before else ""
-            if line and aloud:
+            if line and show:
                 screen.event(line)
         best = self.search.best
         if best is not None and best.measurement is not None:
@@ -338,7 +338,7 @@ class Driver:
                 screen.best(text)
         screen.remaining(expected_seconds(self.search))
 
-    def _standing(self) -> str:
+    def _status_line(self) -> str:
         """Summarize in one line the progress, the best figure and the time left."""
         spec, left = self.search.spec, expected_seconds(self.search)
         parts = [f"{self.search.spent.candidates} of {spec.budget.candidates} designed"]

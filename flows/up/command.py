@@ -70,9 +70,9 @@ def run(args: argparse.Namespace, params: UpParams) -> int:
 
 
 def _watch(revive: Callable[[], str]) -> str:
-    while not (words := revive()):
+    while not (text := revive()):
         time.sleep(WATCH_SECONDS)
-    return words
+    return text
 
 
 def _closing(record: dict[str, Any], detach: bool) -> str:

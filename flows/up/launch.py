@@ -120,7 +120,7 @@ class Platform:
                 self.say(f"marked as crashed, its process is gone: {name}")
         remember_pool(self.state, self.pool)
         remember_night(self.state, self.night)
-        self.nightly = provisioning.nightly_words(self.api, self.pool, login)
+        self.nightly = provisioning.nightly_text(self.api, self.pool, login)
         self._worker(alive.get("worker"), runs)
 
     def stop_started(self) -> None:
@@ -166,11 +166,11 @@ class Platform:
             if noted.get(name) != running:
                 del self.started[name]
                 return f"another `autoprune up` or `down` ended the {title}"
-            words = f"the {title} ended by itself ({_last_words(running)})"
+            text = f"the {title} ended by itself ({_last_output(running)})"
             if self._restarts >= RESTARTS:
-                return words
+                return text
             self._restarts += 1
-            self.say(f"{words}; it is started again")
+            self.say(f"{text}; it is started again")
             self._launch(self._services[name])
         return ""
 
@@ -325,7 +325,7 @@ class Platform:
             now = time.monotonic()
             if running.process() is None:
                 raise PrerequisiteError(
-                    f"the {service.title} ended while starting: {_last_words(running)}; see "
+                    f"the {service.title} ended while starting: {_last_output(running)}; see "
                     f"{running.log}"
                 )
             if now - begun > START_SECONDS:
@@ -385,11 +385,11 @@ def _worker_option(worker: Running, option: str) -> str | None:
     """Return the value of an option that a worker was started with."""
     process = worker.process()
     try:
-        words = [] if process is None else process.cmdline()
-        return words[words.index(option) + 1]
+        arguments = [] if process is None else process.cmdline()
+        return arguments[arguments.index(option) + 1]
     except (psutil.Error, ValueError, IndexError):
         return None
 
 
-def _last_words(running: Running) -> str:
+def _last_output(running: Running) -> str:
     return log_tail(Path(running.log)).strip()[-300:] or "it left no words in its log"

@@ -259,14 +259,14 @@ def _deploy(api: str, file: Path, login: str) -> None:
             "run `autoprune up` again"
         ) from error
     if done.returncode != 0:
-        words = " ".join((done.stderr or done.stdout).split())[-600:]
+        output = " ".join((done.stderr or done.stdout).split())[-600:]
         raise AutopruneError(
-            f"`prefect deploy --all` ended with {done.returncode}: {words}; correct {given} and "
+            f"`prefect deploy --all` ended with {done.returncode}: {output}; correct {given} and "
             "run `autoprune up` again"
         )
 
 
-def nightly_words(api: str, pool: str, login: str) -> str:
+def nightly_text(api: str, pool: str, login: str) -> str:
     """Describe what the server will do every night."""
     with client_of(api, login) as client:
         return scheduled(client, pool)

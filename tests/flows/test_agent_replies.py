@@ -138,7 +138,7 @@ def test_what_comes_next_says_how_far_the_search_is(project: Project) -> None:
         while not isinstance(step := search.next_step(), Done):
             search.record(step, driver.answer(step))
             files.add_facts(**facts_for_designers(search))
-            seen.append(project.standing("night", alive=True))
+            seen.append(project.status_of("night", alive=True))
         RunRecord.of(search, files, "night").write(files)
     words = [reply["next"].partition("; ")[0] for reply in seen]
     baselines = [w for w in words if "the hand-made starts" in w]
@@ -151,5 +151,5 @@ def test_what_comes_next_says_how_far_the_search_is(project: Project) -> None:
     assert ends and all(reply["left_of_budget"]["evaluations"] == 0 for reply in ends)
     assert "5 evaluations are left" in seen[0]["next"]
     assert not any("left in the budget" in reply["next"] for reply in ends)
-    assert "left in the budget" not in project.standing("night", alive=True)["next"]
-    assert "left in the budget" not in project.standing("night", alive=False)["next"]
+    assert "left in the budget" not in project.status_of("night", alive=True)["next"]
+    assert "left in the budget" not in project.status_of("night", alive=False)["next"]

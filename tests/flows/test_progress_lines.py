@@ -38,7 +38,7 @@ def test_more_windows_of_a_candidate_make_one_line(
     driver = Driver(cast(Search, search), State(tmp_path), "s1", *others)
     for windows in (2, 6, 6):
         entry.results[1] = Measurement((3.0,) * windows, 511 * windows, 20.0)
-        driver._look()
+        driver._report_changes()
     if repeats:
         assert events == ["C1 abs(W): same as wanda"]
         return
