@@ -41,7 +41,9 @@ class Budget:
         if sum(value is not None for value in given) > 1:
             raise UsageError(f"{self!r} holds several budgets; give one of them")
         if self.bytes is not None and not 0.0 < self.bytes < 1.0:
-            raise UsageError(f"bytes {self.bytes:g} is no share that can go; take 0 < b < 1")
+            raise UsageError(
+                f"bytes {self.bytes:g} is not a share that can be removed; take 0 < b < 1"
+            )
         if self.faster is not None and not 1.0 < self.faster < math.inf:
             raise UsageError(
                 f"{self.faster:g} times as fast is not faster by a finite factor; take a finite "

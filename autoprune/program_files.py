@@ -169,7 +169,7 @@ def read_code(path: Path, kind: str, content: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"the {kind} file {path} is no UTF-8 text; save it as UTF-8") from error
+        raise UsageError(f"the {kind} file {path} is not UTF-8 text; save it as UTF-8") from error
 
 
 def metric_source(path: Path) -> str:

@@ -235,7 +235,7 @@ class SearchSettings(BaseModel):
         if (self.bytes or self.faster) and self.also_sparsities:
             raise ValueError(
                 "also_sparsities are other shares of what sparsity counts, and a budget in bytes "
-                "or speed is no such share; leave them out"
+                "or speed is not such a share; leave them out"
             )
         return self
 
@@ -339,7 +339,9 @@ def settle_arm(arm: Arm, kind: str) -> tuple[Arm, str]:
     if arm in SILENT_ARMS and not silent:
         raise ValueError(f"the arm {arm} asks nobody; leave out the designer {kind}")
     if arm not in SILENT_ARMS and silent:
-        raise ValueError(f"the arm {arm} asks a designer, and {kind} is none; name another one")
+        raise ValueError(
+            f"the arm {arm} asks a designer, and {kind} is not a designer; choose another"
+        )
     if kind in ("genetic", "random") and kind != arm:
         raise ValueError(f"the arm {arm} is not the designer {kind}; leave out one of both")
     return arm, kind

@@ -176,7 +176,7 @@ def _write(
 def held_out(known: KnownLog, share: float, seed: int) -> frozenset[str]:
     """Recipes that no question shows, drawn by the seed; the reference is none of them."""
     if not 0.0 <= share < 1.0:
-        raise SystemExit(f"--held-out {share:g} is no share; give 0.5, or 0 for none")
+        raise SystemExit(f"--held-out {share:g} is not a share; give 0.5, or 0 for none")
     measured = [alias for alias in known.measured if alias != known.spec.reference]
     return frozenset(Random(f"held out {seed}").sample(measured, round(share * len(measured))))
 

@@ -168,7 +168,7 @@ def in_words(text: str) -> Recipe:
     """The recipe that ``autoprune compare`` calls so."""
     method = parse_method(text)
     if method.peer is not None or method.statistics != "dense":
-        raise SystemExit(f"{text!r} is no recipe: metric, group, allocation and repair are")
+        raise SystemExit(f"{text!r} is not a recipe: metric, group, allocation and repair are")
     return method.recipe()
 
 

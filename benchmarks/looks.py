@@ -17,7 +17,7 @@ def measured_part(benchmark: str, part: str, parts: Splits, asked: Mapping[str, 
         benchmark: Its name.
         part: ``selection`` or ``sealed``.
         parts: The text.
-        asked: What it was asked for: the same again is no further look.
+        asked: What it was asked for: the same again is not a further look.
     """
     if part == "selection":
         return parts.selection

@@ -22,7 +22,7 @@ def upcycled(
         seed: Of the noise and of the router.
 
     Raises:
-        UsageError: If the model is no Llama without biases.
+        UsageError: If the model is not a Llama without biases.
     """
     plain = isinstance(model.config, LlamaConfig)
     if not plain or model.config.attention_bias or model.config.mlp_bias:

@@ -151,8 +151,8 @@ def _read(path: Path) -> tuple[list[Line], int]:
             break
         else:
             raise DamagedFileError(
-                f"{path}, line {number}, is no entry of this ledger; it counts the looks at sealed "
-                "texts, so correct the line by hand, or delete it if you know what it was"
+                f"{path}, line {number}, is not an entry of this ledger; it counts the looks at "
+                "sealed texts, so correct the line by hand, or delete it if you know what it was"
             )
         whole += len(line)
     return found, whole

@@ -109,7 +109,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DamagedFileError(f"{path} is no JSON ({error}); delete it and run again") from error
+        raise DamagedFileError(f"{path} is not JSON ({error}); delete it and run again") from error
     if not isinstance(value, dict):
         raise DamagedFileError(f"{path} holds no JSON object; delete it and run again")
     return value

@@ -77,7 +77,7 @@ def test_a_document_whose_figures_follow_from_the_record_passes(root: Path) -> N
 )
 def test_a_wrong_number_fails(root: Path, right: str, wrong: str, line: int) -> None:
     (only,) = faults(GOOD.replace(right, wrong), root)
-    assert only.startswith(f"doc.md:{line}: ") and "is no figure of evidence/made" in only
+    assert only.startswith(f"doc.md:{line}: ") and "is not a figure of evidence/made" in only
 
 
 def test_a_right_number_in_another_cell_fails(root: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_number_without_a_record_fails(root: Path, text: str) -> None:
     )
     # A record that is not there is no excuse.
     (first, *_) = faults(f"The champion has {text} that. <!-- evidence: other -->", root)
-    assert "evidence/other is no readable record; there are: made" in first
+    assert "evidence/other is not a readable record; there are: made" in first
 
 
 def test_a_section_without_record_says_so(root: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_section_without_record_says_so(root: Path) -> None:
     (only,) = faults(
         text.format(sentence, "x").replace("30.8.", "30.8. <!-- evidence: made -->"), root
     )
-    assert "30.8 is no figure of evidence/made" in only
+    assert "30.8 is not a figure of evidence/made" in only
 
 
 def test_a_comment_speaks_for_one_table_or_paragraph(root: Path) -> None:
@@ -133,7 +133,7 @@ def test_settings_and_versions_are_named_as_such(root: Path) -> None:
     text = "At 60 % of llm-compressor 0.14, from 60 %. <!-- not measured: 60 %; 0.14 -->\n"
     assert faults(text, root) == []
     (only,) = faults(text.replace("; 0.14", "; 0.14; 0.15"), root)
-    assert "0.15 is listed as no result and does not stand here" in only
+    assert "0.15 is listed as not measured and does not appear here" in only
     (only,) = faults(text.replace("; 0.14", ""), root)
     assert "0.14 names no record" in only
 
@@ -301,7 +301,7 @@ def test_scores_of_steps_are_a_record_too(tmp_path: Path) -> None:
     [
         (change_figure(value=0.71), r"is 0\.71; the record gives 0\.704688"),
         (change_figure(text="0.704"), r"is printed as 0\.704; 0\.704\d+ is 0\.705"),
-        (change_figure(text="about 0.7"), "is no number"),
+        (change_figure(text="about 0.7"), "is not a number"),
         (change_figure(derivation="guess"), "unknown derivation 'guess'; known: perplexity"),
         (change_figure(of={"method": "wanda", "budget": "60 %"}), "lacks 'against'"),
     ],

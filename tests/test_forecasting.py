@@ -219,5 +219,5 @@ def test_a_reader_who_remembers_meets_no_held_out_recipe_but_in_its_pairs(known:
         user = question.request.messages[1].content
         for alias in hidden:
             assert not re.search(rf"(?<![\w+]){re.escape(alias)}(?![\w+])", user)
-    with pytest.raises(SystemExit, match="no share"):
+    with pytest.raises(SystemExit, match="not a share"):
         held_out(known, 1.0, 1)

@@ -152,7 +152,7 @@ class _Reach:
 
     def __init__(self, model: PreTrainedModel, scheme: Scheme, windows: Tensor | None) -> None:
         self.model, self.scheme, self.windows = model, scheme, windows
-        # What is wrong with the scheme itself is wrong at any share, and is no want of reach.
+        # What is wrong with the scheme itself is wrong at any share; reach is another matter.
         scheme.plan(model, windows, scheme.own_share(model, 0.0))
 
     def plan(self, share: float) -> SchemePlan | None:

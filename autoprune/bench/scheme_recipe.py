@@ -63,7 +63,7 @@ def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> dict[str, An
     shapes = scheme.shapes_only()
     # Errors should name the requested scheme, not its stand-in.
     names = zip(parts_of(shapes), parts_of(scheme), strict=True)
-    # Drawn first: a text or a store that fails is no fault of the scheme.
+    # Drawn first: a text or a store that fails is not the scheme's fault.
     windows = bench.drawn_windows() if shapes.reads_text else None
     with _as_usage({quick.text: asked.text for quick, asked in names}):
         asked = SchemeBudget(budget, checkpoint_type(bench.loaded.source))

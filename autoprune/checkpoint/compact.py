@@ -249,7 +249,8 @@ def _decode_shard(shard: Path, digest: str | None = None) -> Iterator[tuple[str,
                 yield name, encoding.decode(pieces, tuple(shape))
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise DamagedFileError(
-            f"{shard} is no readable compact file ({error}); write it again from the dense folder"
+            f"{shard} is not a readable compact file ({error}); write it again from the dense "
+            "folder"
         ) from error
 
 
@@ -263,7 +264,7 @@ def _metadata(shard: Path) -> dict[str, str]:
 def _read_record(folder: Path) -> dict[str, Any]:
     if not is_compact(folder):
         raise UsageError(
-            f"{folder} is no compact checkpoint: it holds no {RECORD}; name a folder that "
+            f"{folder} is not a compact checkpoint: it holds no {RECORD}; name a folder that "
             "`autoprune compact` wrote"
         )
     try:

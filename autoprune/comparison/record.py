@@ -182,7 +182,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is damaged ({error}); delete it and run the command again"
         ) from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise DamagedFileError(f"{path} is no record of a comparison; name another folder")
+        raise DamagedFileError(f"{path} is not a record of a comparison; name another folder")
     if found.get("version") != VERSION:
         raise UsageError(
             f"{path} has version {found.get('version')}, this program reads {VERSION}; use the "

@@ -40,7 +40,7 @@ def content_of(path: Path, most: int) -> bytes | Fault:
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
-            return Fault("is no plain file; write a text file in its place")
+            return Fault("is not a plain file; write a text file in its place")
         if found.st_nlink > 1:
             return Fault("is a link to another file; write a plain text file in its place")
         if found.st_size > most:
@@ -63,7 +63,7 @@ def decoded(content: bytes) -> str | Fault:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        return Fault(f"is no UTF-8 text (byte {error.start}); save it as UTF-8")
+        return Fault(f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
     return text if "\x00" not in text else Fault("holds zero bytes; save it as UTF-8 text")
 
 
@@ -73,13 +73,13 @@ def read_json(text: str) -> Reply | Fault:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         return Fault(
-            f"is no JSON ({reason_of(error, 120)}); write one object, or text to the .txt file"
+            f"is not JSON ({reason_of(error, 120)}); write one object, or text to the .txt file"
         )
     if not isinstance(value, dict):
         return Fault('holds no JSON object; write {"text": "..."}')
     counted = value.get("usage", {})
     if not isinstance(counted, dict):
-        return Fault('has a "usage" that is no object; write {"prompt_tokens": 0, ...}')
+        return Fault('has a "usage" that is not an object; write {"prompt_tokens": 0, ...}')
     numbers = [counted.get(name, 0) for name in ("prompt_tokens", "completion_tokens")]
     if any(type(n) is not int or not 0 <= n <= MOST_TOKENS for n in numbers):
         return Fault(f'has a "usage" that counts no tokens; write whole numbers to {MOST_TOKENS}')
@@ -87,7 +87,7 @@ def read_json(text: str) -> Reply | Fault:
     if words is None:
         words = json.dumps({name: item for name, item in value.items() if name != "usage"})
     if not isinstance(words, str):
-        return Fault('has a "text" that is no string; write {"text": "..."}')
+        return Fault('has a "text" that is not a string; write {"text": "..."}')
     return Reply(clean(words), Usage(*numbers), waited=0.0)
 
 

@@ -16,8 +16,8 @@ def read_facts(path: Path) -> list[str]:
         facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path} is no inspection ({type(error).__name__}); write one with `autoprune inspect "
-            "MODEL --out DIR` and name its inspection.json"
+            f"{path} is not an inspection ({type(error).__name__}); write one with `autoprune "
+            "inspect MODEL --out DIR` and name its inspection.json"
         ) from error
     if not isinstance(facts, list) or not all(isinstance(fact, str) for fact in facts):
         raise UsageError(f"{path} holds no list of sentences as facts; inspect the model anew")
@@ -31,12 +31,12 @@ def read_script(path: Path | None) -> list[str]:
         UsageError: If there is no file or a line is not a JSON string.
     """
     if path is None or not path.is_file():
-        raise UsageError(f"the scripted designer needs a file of answers, and {path} is none")
+        raise UsageError(f"the scripted designer needs a file of answers, which {path} is not")
     answers = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8 text ({error.reason}); save it as UTF-8") from error
+        raise UsageError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -45,7 +45,7 @@ def read_script(path: Path | None) -> list[str]:
         except ValueError:
             answer = None
         if not isinstance(answer, str):
-            raise UsageError(f"{path}:{number} is no JSON string; write one answer a line")
+            raise UsageError(f"{path}:{number} is not a JSON string; write one answer a line")
         answers.append(answer)
     if not answers:
         raise UsageError(f"{path} holds no answers; write one JSON string a line")

@@ -118,7 +118,7 @@ def offered_repairs(choices: Choices, part: str | None, now: str) -> list[str]:
         now: Its current value, which is not offered again.
     """
     solvers = without(solver_forms(choices.repairs, choices.ranges), now)
-    # Leaving out the repair is no improvement of it.
+    # Leaving out the repair does not improve it.
     return without(solvers, NONE) if part == "solver" else solvers
 
 

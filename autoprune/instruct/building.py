@@ -122,7 +122,7 @@ def select(
         wanted: What is made.
         answers: Who rewrites.
         references: Texts, such as benchmarks, that no item may share words with.
-        unusable: Rows of the file that are no threads, for the count.
+        unusable: Rows of the file that are not threads, for the count.
 
     Raises:
         PrerequisiteError: If the designer cannot be reached; a later call pays for the rest.

@@ -39,7 +39,7 @@ class Thread:
 
 
 def read_threads(path: Path) -> tuple[list[Thread], int]:
-    """Threads of a ``.jsonl`` file, one object a line, and how many rows are none.
+    """Threads of a ``.jsonl`` file, one object a line, and how many rows are not threads.
 
     A row holds a date (in a column of :data:`autoprune.evaluation.suites.dated.DATE_COLUMNS`) and
     either ``posts`` (texts, or objects with ``text``, ``content`` or ``body``), the question first,

@@ -113,7 +113,7 @@ def _conversation(item: Item) -> dict[str, Any]:
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    # A model may write halves of surrogate pairs, which are no text.
+    # A model may write halves of surrogate pairs, which are not text.
     lines = [json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") for row in rows]
     if path.suffix == ".parquet":
         table = pyarrow.Table.from_pylist([json.loads(line) for line in lines])

@@ -154,7 +154,7 @@ class _File:
             self.blocks = int(self._reader.fields[f"{arch}.block_count"].contents())
         except (ValueError, KeyError, IndexError, OSError) as error:
             raise DamagedFileError(
-                f"{path} is no GGUF file that can be read ({type(error).__name__}: {error}); get "
+                f"{path} is not a readable GGUF file ({type(error).__name__}: {error}); get "
                 "it again"
             ) from error
         if "split.count" in self._reader.fields:

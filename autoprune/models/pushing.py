@@ -31,7 +31,7 @@ def check_push(repo: str, *, endpoint: str | None = None) -> None:
         validate_repo_id(repo)
     except HFValidationError as error:
         raise UsageError(
-            f"{repo!r} is no name of a repository ({reason_of(error)}); write OWNER/NAME"
+            f"{repo!r} is not a repository's name ({reason_of(error)}); write OWNER/NAME"
         ) from error
     if is_offline_mode():
         raise PrerequisiteError(
@@ -46,7 +46,7 @@ def check_push(repo: str, *, endpoint: str | None = None) -> None:
         known = HfApi(endpoint=endpoint, library_name="autoprune").whoami()
     except Exception as error:
         raise PrerequisiteError(
-            f"the hub does not take the token of this machine, or cannot be reached "
+            f"the hub does not accept the token of this machine, or cannot be reached "
             f"({reason_of(error, named=True)}), so nothing could be sent to {repo}; "
             "see `hf auth whoami` and HF_ENDPOINT, or leave out --push-to-hub and send the folder "
             f"later with `autoprune export FOLDER --push-to-hub {repo}`"

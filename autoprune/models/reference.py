@@ -154,7 +154,7 @@ def local_path(ref: str) -> Path | None:
             )
         return path
     if path.is_file() or path.suffix == ".gguf" or not _HUB_ID.fullmatch(ref):
-        raise _unknown(ref, "is no model on this machine")
+        raise _unknown(ref, "is not a model on this machine")
     return None
 
 
@@ -257,7 +257,7 @@ def _not_of_hub(ref: str, error: Exception) -> AutopruneError:
     if unknown:
         return _unknown(
             ref,
-            "is no model on this machine and the hub does not know it (a private one needs `hf "
+            "is not a model on this machine and the hub does not know it (a private one needs `hf "
             "auth login`)",
         )
     if isinstance(error, OSError) and error.errno in _OF_DISK:
@@ -265,7 +265,7 @@ def _not_of_hub(ref: str, error: Exception) -> AutopruneError:
             f"the model {ref!r} could not be stored in the hub cache ({reason}); make room for it, "
             "or set HF_HOME to a folder that takes it"
         )
-    missing = "is no folder or file here, is not in the hub cache, and"
+    missing = "is not a folder or file here, is not in the hub cache, and"
     if is_offline_mode():
         return _unknown(
             ref,

@@ -66,7 +66,8 @@ class SealedSet(Part):
         times = "once" if self.earlier == 1 else f"{self.earlier} times"
         return (
             f"sealed set {self.number} of {self.corpus} was looked at {times} before, so its "
-            f"figures are no first look; next: {OPTION} {FRESH} takes a set that nobody looked at"
+            f"figures are not a first look; next: {OPTION} {FRESH} takes a set that nobody "
+            "looked at"
         )
 
 

@@ -211,7 +211,7 @@ class Evaluator:
     def accept(self, entry: Entry, rung: int, outcome: Outcome, *, known: int = 0) -> bool:
         """Keep a measurement, or reject the entry for good.
 
-        Running out of time is no verdict: the entry keeps the result that it has, if any.
+        Running out of time is not a verdict: the entry keeps the result that it has, if any.
 
         Args:
             entry: Entry that was measured.

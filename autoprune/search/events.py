@@ -159,6 +159,6 @@ def _damaged(path: Path, error: Exception) -> AutopruneError:
             "everything that was written before is kept"
         )
     return DamagedFileError(
-        f"{path} is no readable search log ({error}); "
+        f"{path} is not a readable search log ({error}); "
         "restore the file, or delete its folder to start the search again"
     )

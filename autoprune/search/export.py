@@ -48,7 +48,7 @@ def export_log(
     """
     if folder.exists() and not (folder / SEARCH).is_file() and any(folder.iterdir()):
         raise UsageError(
-            f"{folder} holds files that are no record of a search; name an empty or a new folder"
+            f"{folder} holds files that are not a record of a search; name an empty or a new folder"
         )
     events = read_events(log)
     opened = next((event for event in events if event.kind == "opened"), None)
@@ -102,7 +102,7 @@ def _events(log: Path) -> Iterator[Event]:
             database.close()
     except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
         raise DamagedFileError(
-            f"{log} is no readable search log ({error}); restore the file"
+            f"{log} is not a readable search log ({error}); restore the file"
         ) from error
 
 

@@ -344,7 +344,7 @@ class SearchSpec(_Frozen, SearchSettings):
         if self.hidden.finds(*named, formula_text(made.recipe(self.solver).metric)):
             return f"it contains something hidden ({', '.join(self.hide)})"
         if made.solver is not None and family(made.solver) not in map(family, self.repairs):
-            return f"the repair {made.solver} is none to choose from"
+            return f"the repair {made.solver} is not one of this search's repairs"
         if self.pattern != "unstructured" and made.allocation != UNIFORM:
             return f"{self.pattern} fixes the share of each layer, not {made.allocation}"
         return ""

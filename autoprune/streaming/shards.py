@@ -294,14 +294,14 @@ def _entries(path: Path) -> Iterator[TensorLocation]:
                 yield TensorLocation(name, path.name, what["dtype"], shape, start, stop)
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedFileError(
-                f"{path} is no readable safetensors file ({error}); get it again"
+                f"{path} is not a readable safetensors file ({error}); get it again"
             ) from error
 
 
 def _header_length(path: Path, stream: Any) -> int:
     length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
     if not 2 <= length <= min(_LONGEST_HEADER, path.stat().st_size - _LENGTH_BYTES):
-        raise DamagedFileError(f"{path} is no readable safetensors file; get it again")
+        raise DamagedFileError(f"{path} is not a readable safetensors file; get it again")
     return length
 
 

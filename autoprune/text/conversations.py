@@ -70,8 +70,8 @@ def _rendered(messages: list[dict[str, Any]], tokenizer: Any, what: str, **setti
         roles = ", ".join(str(message.get("role")) for message in messages[:6])
         raise UsageError(
             f"the model's chat template refuses {what} with the roles {roles} "
-            f"({reason_of(error)}); take a model with another template, or text that is no "
-            "conversation"
+            f"({reason_of(error)}); take a model with another template, or text that is not "
+            "a conversation"
         ) from error
     return text
 

@@ -113,8 +113,8 @@ class SeenText:
                 return cls({int(name): arrays[name].astype(np.uint64) for name in arrays.files})
         except (ValueError, BadZipFile, OSError, EOFError) as error:
             raise DamagedFileError(
-                f"{path} is no readable fingerprint of seen text ({error}); prune the model again, "
-                "or delete the file if you know what the model was calibrated on"
+                f"{path} is not a readable fingerprint of seen text ({error}); prune the model "
+                "again, or delete the file if you know what the model was calibrated on"
             ) from error
 
 

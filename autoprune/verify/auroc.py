@@ -90,7 +90,7 @@ def auroc_interval(
     # A resample may contain no wrong step at all.
     kept = found[pairs > 0] / pairs[pairs > 0]
     low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    # Resamples of a perfect verifier are all perfect, which is no certainty.
+    # Resamples of a perfect verifier are all perfect, which does not make the value certain.
     return (float(low), float(high)) if low < high else None
 
 

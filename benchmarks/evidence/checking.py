@@ -48,7 +48,7 @@ def _faults_of_block(
     unknown = [record for record in block.records if record not in figures]
     for record in unknown:
         known = ", ".join(sorted(figures)) or "none"
-        yield first, f"evidence/{record} is no readable record; there are: {known}"
+        yield first, f"evidence/{record} is not a readable record; there are: {known}"
     named = [figure for record in block.records for figure in figures.get(record, ())]
     settings = {plain(text): text for text in block.settings}
     excuse = block.section.excuse()
@@ -63,18 +63,18 @@ def _faults_of_block(
             yield (
                 number.line,
                 f"{number.text} names no record; write <!-- evidence: ID --> before its table or "
-                "paragraph, <!-- no record --> under its heading, or, where it is no result, "
+                "paragraph, <!-- no record --> under its heading, or, where it is not a result, "
                 f"<!-- not measured: {number.text} -->",
             )
         elif not excuse.says_so and not reported:
             reported = True
             yield number.line, f"a section marked as without record does not say that {SENTENCE}"
     for text in filter(None, settings.values()):
-        yield first, f"{text} is listed as no result and does not stand here; take it out"
+        yield first, f"{text} is listed as not measured and does not appear here; take it out"
 
 
 def _no_figure(number: Number, records: Sequence[str], named: Sequence[Figure]) -> str:
     where = f" in the row {number.row!r}, column {number.column!r}" if number.row else ""
     elsewhere = [figure.name for figure in named if figure.text == plain(number.text)]
     hint = f"; it is {elsewhere[0]}" if elsewhere else ""
-    return f"{number.text}{where} is no figure of evidence/{', evidence/'.join(records)}{hint}"
+    return f"{number.text}{where} is not a figure of evidence/{', evidence/'.join(records)}{hint}"

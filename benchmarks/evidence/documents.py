@@ -59,7 +59,7 @@ class Block:
     Args:
         section: Where it stands.
         records: Ids of the records that it names.
-        settings: Numbers that it says are no results.
+        settings: Numbers that it says are not results.
         lines: Number and text of each line, without comments.
     """
 

@@ -74,7 +74,7 @@ def _single(record: Record, entry: Mapping[str, Any], labels: Mapping[str, list[
     text = plain(str(entry["text"]))
     match = NUMBER.fullmatch(text)
     if match is None:
-        raise EvidenceError(f"{where}: the text {entry['text']!r} is no number")
+        raise EvidenceError(f"{where}: the text {entry['text']!r} is not a number")
     decimals = len(match[1] or "")
     expected = rounded(value, decimals, exponent=match[2] is not None)
     if text != expected:

@@ -206,5 +206,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise EvidenceError(f"{path.parent.name}/{path.name} cannot be read ({error})") from error
     if not isinstance(found, dict):
-        raise EvidenceError(f"{path.parent.name}/{path.name} is no JSON object")
+        raise EvidenceError(f"{path.parent.name}/{path.name} is not a JSON object")
     return found

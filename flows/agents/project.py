@@ -60,7 +60,7 @@ class Project:
         """
         if ref.startswith("package:"):
             if ref not in known_models():
-                raise UsageError(f"{ref!r} is no installed model; see `autoprune ls models`")
+                raise UsageError(f"{ref!r} is not an installed model; see `autoprune ls models`")
             return ref
         self.inside(ref)
         return ref

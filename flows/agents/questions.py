@@ -64,7 +64,7 @@ def give_answers(
     for name, words in answers.items():
         if box.read_question(name) is None:
             waiting = ", ".join(project.waiting(run)) or "none"
-            raise UsageError(f"{name!r} is no open question of {run}; open are: {waiting}")
+            raise UsageError(f"{name!r} is not an open question of {run}; open are: {waiting}")
         if box.is_answered(name):
             raise UsageError(f"{name!r} is answered already; call next_questions")
         if not words.strip() or len(words) > LONGEST_ANSWER:

@@ -22,7 +22,7 @@ from tasks.switches import DEVICE_VARIABLE
 INTERRUPTED = 130
 NEXT = "next  "
 KEPT = "what is finished is kept"
-LOST = "nothing was saved yet, and the same command begins anew"
+LOST = "nothing was saved yet, and the same command starts over"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ class CompactParams(Params):
         """See :meth:`Params.check`."""
         if not self.source.is_dir():
             raise UsageError(
-                f"{str(self.source)!r} is no folder; give one that `autoprune prune --out` or "
+                f"{str(self.source)!r} is not a folder; give one that `autoprune prune --out` or "
                 "`save_pretrained` wrote (a GGUF or hub model is pruned first)"
             )
         check_folder(self.target, sources=[self.source], overwrite=self.overwrite)

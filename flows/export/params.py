@@ -60,7 +60,7 @@ class ExportParams(Params):
         check_models(self.model)
         if not self.gguf and not (self.folder / "config.json").is_file():
             raise UsageError(
-                f"{self.model!r} is no folder of a saved model, and only one is sent as it is; "
+                f"{self.model!r} is not a folder of a saved model, and only one is sent as it is; "
                 "prune it first, or add --gguf TYPE --out FILE"
             )
 

@@ -28,7 +28,7 @@ def read(args: argparse.Namespace) -> InspectParams:
     """The parameters that were typed; every name in them exists.
 
     Raises:
-        UsageError: If the target is no folder, or already holds an inspection.
+        UsageError: If the target is not a folder, or already holds an inspection.
     """
     params = settled(InspectParams, given_with_model(args, InspectParams))
     out = None if params.out is None else Path(params.out).expanduser()

@@ -228,7 +228,7 @@ def ask_in_files(
 
 
 def _first_of(text: str) -> date:
-    last_day(text)  # refuses what is no date
+    last_day(text)  # refuses what is not a date
     day = first_day(text)
     assert day is not None
     return day

@@ -92,7 +92,7 @@ def _latest(state: State, params: SearchParams) -> dict[str, Any] | None:
 def _recipe(record: dict[str, Any], params: SearchParams) -> dict[str, Any] | None:
     """Return a winner's recipe if its model, budget and pattern match."""
     budget = params.budget
-    # A share found for bytes or speed is no target.
+    # A share found for bytes or speed is not a target.
     target = record.get("budget", {}).get("asked", record.get("target"))
     wanted = params.share if budget.unit == "sparsity" else str(budget)
     same = (record.get("model"), target, record.get("pattern"))

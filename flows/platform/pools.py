@@ -155,7 +155,7 @@ def require_folder(template: Mapping[str, Any], pool: str = POOL) -> None:
     chosen = template["job_configuration"]["working_dir"]
     if not Path(chosen).is_dir():
         raise PrerequisiteError(
-            f"the work pool {pool!r} starts its runs in {chosen}, which is no folder of this "
+            f"the work pool {pool!r} starts its runs in {chosen}, which is not a folder of this "
             f"machine, so none would start here; set its working directory to {WORKERS_FOLDER!r} "
             "(each worker's own folder) in the Prefect UI, then run `autoprune up` again"
         )

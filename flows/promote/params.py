@@ -83,7 +83,9 @@ class PromoteParams(Params):
         if self.folder is not None and self.dry_run:
             raise ValueError("a folder is registered first and a dry run writes nothing")
         if self.folder is not None and not (self.name or OURS).startswith(OURS):
-            raise ValueError(f"{self.name!r} is no name of ours; a registered one begins {OURS}")
+            raise ValueError(
+                f"{self.name!r} is not a name of ours; a registered one begins with {OURS}"
+            )
         return self
 
     def check(self) -> None:

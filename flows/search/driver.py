@@ -264,8 +264,8 @@ class Driver:
         elif self._mirrored:
             self._mirrored = False
             console.screen().event(
-                f"MLflow does not take the results ({done['error']}); the search goes on and they "
-                "are written with the next ones"
+                f"MLflow is not accepting results ({done['error']}); the search goes on and "
+                "retries with the next update"
             )
         return self._mirrored
 

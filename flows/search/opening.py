@@ -197,7 +197,7 @@ def _check_early(found: Search, bench: SearchBench, session: DesignerSession) ->
     for canary in session.seen:
         console.screen().event(f"designer: {canary}")
     if session.mailbox is not None:
-        console.screen().event(f"questions lie in {session.mailbox.folder}; waiting costs no time")
+        console.screen().event(f"questions are in {session.mailbox.folder}; waiting costs no time")
     elif found.overlapping:
         console.screen().event(
             "it answers on another machine and is asked while recipes are measured"

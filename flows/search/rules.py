@@ -136,7 +136,7 @@ def require_designer_together(params: _DesignerChoice) -> None:
         )
     if not params.wait and params.designer_kind != "files":
         raise ValueError(
-            f"the designer {kind} is never waited for days; leave out no-wait, or choose files"
+            f"the designer {kind} is never waited for; leave out no-wait, or choose files"
         )
 
 
@@ -213,6 +213,6 @@ def require_schemes_together(params: _SchemeChoice) -> None:
     wrong += [f"pattern {params.pattern}"] if params.pattern != "unstructured" else []
     if wrong:
         raise ValueError(
-            f"schemes leave no zeros and are no code: leave out {', '.join(wrong)} (repairs may be "
-            "none, ebft, recover and ebft+recover), or schemes"
+            f"schemes leave no zeros and are not code: leave out {', '.join(wrong)} (repairs may "
+            "be none, ebft, recover and ebft+recover), or schemes"
         )

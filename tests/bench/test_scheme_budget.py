@@ -156,7 +156,7 @@ def test_what_removes_nothing_has_no_budget_in_bytes_or_speed(
 
 def test_budgets_are_checked_and_read() -> None:
     for wrong, says in (
-        ({"bytes": 1.0}, "no share that can go"),
+        ({"bytes": 1.0}, "not a share that can be removed"),
         ({"faster": 1.0}, "not faster"),
         ({"bytes": 0.2, "faster": 1.2}, "several budgets"),
         ({"sparsity": 0.2, "bytes": 0.2}, "several budgets"),

@@ -328,7 +328,7 @@ def test_a_recipe_in_words_is_measured_without_a_search() -> None:
     assert (recipe.group, recipe.allocation, recipe.repair) == ("row", "ramp", "mrp")
     assert (made.sparsity, made.calibration_windows) == (0.7, 4)
     for wrong in ("llm-compressor:wanda", "wanda+sequential"):
-        with pytest.raises(SystemExit, match="is no recipe"):
+        with pytest.raises(SystemExit, match="is not a recipe"):
             found_recipe.stated(Namespace(recipe=wrong, sparsity=0.7, calibration_windows=4))
 
 

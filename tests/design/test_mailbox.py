@@ -102,21 +102,21 @@ FAULTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("txt", linked, "is a link"),
     ("json", lambda path: path.symlink_to(path), "is a link"),
     ("txt", hard_linked, "is a link to another file"),
-    ("txt", Path.mkdir, "is no plain file"),
-    ("json", os.mkfifo, "is no plain file"),
+    ("txt", Path.mkdir, "is not a plain file"),
+    ("json", os.mkfifo, "is not a plain file"),
     ("txt", sparse, f"at most {LARGEST_BYTES}"),
-    ("txt", lambda path: path.write_bytes(b"metric: \xff\xfe"), "is no UTF-8 text (byte 8)"),
+    ("txt", lambda path: path.write_bytes(b"metric: \xff\xfe"), "is not UTF-8 text (byte 8)"),
     ("txt", lambda path: path.write_bytes(b"metric\x00"), "zero bytes"),
-    ("json", lambda path: path.write_text("[" * 100_000), "is no JSON"),
+    ("json", lambda path: path.write_text("[" * 100_000), "is not JSON"),
     ("json", lambda path: path.write_text("[1]"), "no JSON object"),
-    ("json", lambda path: path.write_text('{"text": 1}'), "that is no string"),
-    ("json", lambda path: path.write_text('{"text": "", "usage": []}'), "no object"),
+    ("json", lambda path: path.write_text('{"text": 1}'), "that is not a string"),
+    ("json", lambda path: path.write_text('{"text": "", "usage": []}'), "not an object"),
     (
         "json",
         lambda path: path.write_text('{"text": "", "usage": {"prompt_tokens": true}}'),
         "counts no tokens",
     ),
-    ("json", lambda path: path.write_text('{"a": ' + "9" * 5000 + "}"), "is no JSON"),
+    ("json", lambda path: path.write_text('{"a": ' + "9" * 5000 + "}"), "is not JSON"),
 ]
 
 
@@ -173,7 +173,7 @@ def test_folders_that_others_put_in_the_way_stop_nothing(box: Mailbox, asked: Qu
     (box.folder / ANSWERED / f"{asked.id}.json").mkdir()
     (box.folder / f"{asked.id}.problem.txt").mkdir()
     (box.folder / f"{asked.id}.answer.txt").mkdir()
-    assert box.look(asked.id) is None and "no plain file" in box.fault(asked.id)
+    assert box.look(asked.id) is None and "not a plain file" in box.fault(asked.id)
     box.answer(asked.id, "metric: \udfff", Usage(3, 4))
     found = box.look(asked.id)
     assert found == Reply("metric: ?", Usage(3, 4), waited=0.0)

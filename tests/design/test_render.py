@@ -355,8 +355,8 @@ def test_a_large_change_keeps_its_figure_until_that_says_nothing() -> None:
 
 def test_a_template_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "system.j2").write_bytes("Größe".encode("latin-1"))
-    with pytest.raises(UsageError, match=r"template system\.j2 is no UTF-8 text"):
+    with pytest.raises(UsageError, match=r"template system\.j2 is not UTF-8 text"):
         _ = Prompts(tmp_path).digest
     # A search copies its templates before it reads them.
-    with pytest.raises(UsageError, match=r"template system\.j2 is no UTF-8 text"):
+    with pytest.raises(UsageError, match=r"template system\.j2 is not UTF-8 text"):
         Search.open(tmp_path / "search", make_spec(), prompts=tmp_path)

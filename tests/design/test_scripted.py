@@ -22,5 +22,5 @@ def test_scripted_answers_depend_on_the_request_alone() -> None:
 def test_answers_that_are_no_utf8_are_named(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_bytes('"Größe"\n'.encode("latin-1"))
-    with pytest.raises(UsageError, match=r"answers\.jsonl is no UTF-8 text"):
+    with pytest.raises(UsageError, match=r"answers\.jsonl is not UTF-8 text"):
         read_script(path)

@@ -80,7 +80,7 @@ def test_several_answers_are_taken_together_or_not_at_all(project: Project) -> N
     ]
     given = [("answer", {"run": "night", **one}) for one in wrong]
     replies = call(project, *given)
-    words = ("1 to", "no open question", "leave them out of several", "not both", "not both")
+    words = ("1 to", "not an open question", "leave them out of several", "not both", "not both")
     assert [part in str(reply) for part, reply in zip(words, replies, strict=True)] == [True] * 5
     assert not box.is_answered(first) and not box.is_answered(second)
     (taken,) = call(project, ("answer", {"run": "night", "answers": {first: "a", second: "b"}}))

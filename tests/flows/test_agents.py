@@ -193,7 +193,14 @@ def test_answers_to_nothing_are_refused(project: Project, night: Search) -> None
         given | {"run": "../night"},
     ]
     replies = call(project, *[("answer", one) for one in wrong])
-    printed = ("is no open question", "is no open question", "20001", "1 to", "from 0 up", "night")
+    printed = (
+        "is not an open question",
+        "is not an open question",
+        "20001",
+        "1 to",
+        "from 0 up",
+        "night",
+    )
     assert all(isinstance(reply, str) for reply in replies)
     assert [part in reply for part, reply in zip(printed, replies, strict=True)] == [True] * 6
     assert box.open_ids() == names and not any(map(box.is_answered, names))
@@ -209,7 +216,7 @@ def test_answers_to_nothing_are_refused(project: Project, night: Search) -> None
 )
 def test_paths_stay_inside(project: Project, ref: str) -> None:
     (project.root / "out").symlink_to("/")
-    with pytest.raises(UsageError, match=r"outside of the project|no installed model"):
+    with pytest.raises(UsageError, match=r"outside of the project|not an installed model"):
         project.model(ref)
     for name, given in (
         ("start_search", {"model": ref}),
@@ -221,7 +228,7 @@ def test_paths_stay_inside(project: Project, ref: str) -> None:
             # As names of files these are of the project.
             continue
         (reply,) = call(project, (name, given))
-        assert "outside of the project" in reply or "no installed model" in reply
+        assert "outside of the project" in reply or "not an installed model" in reply
     assert Jobs(project.state, project.root).register.noted() == {}
 
 

@@ -250,7 +250,7 @@ def test_json_is_printed_for_wrong_use_and_for_an_interrupt(
     assert cli("ls runs --json", code=130).record == kept | {"ok": False, "exit_code": 130}
 
 
-@pytest.mark.parametrize(("options", "end"), [("", "begins anew"), (" --stream", "is kept")])
+@pytest.mark.parametrize(("options", "end"), [("", "starts over"), (" --stream", "is kept")])
 def test_an_interrupted_prune_says_what_is_left(
     options: str, end: str, tiny_folder: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ def test_a_dense_model_is_refused_as_dense(cli: CommandLine, tmp_path: Path) -> 
 def test_what_cannot_be_compacted_is_refused(cli: CommandLine, tmp_path: Path) -> None:
     (full := tmp_path / "full").mkdir()
     (full / "thesis.txt").write_text("years of work")
-    cli.refuses(f"compact package:x/y.gguf {tmp_path / 'out'}", "is no folder")
+    cli.refuses(f"compact package:x/y.gguf {tmp_path / 'out'}", "is not a folder")
     cli.refuses(f"compact {full} {tmp_path / 'out'}", "no dense safetensors")
     cli.refuses(f"compact MODEL {full}", "not empty and holds no saved model")
     assert [path.name for path in full.iterdir()] == ["thesis.txt"]

@@ -134,7 +134,7 @@ def test_against_another_model_is_paired_and_against_a_record_too(
     assert "; not compared" in shown and "seqlen is 48 and 32" in " ".join(shown.split())
     cli.refuses(f"{EVALUATE} -q --against {tmp_path / 'no.json'}", "does not exist")
     file.write_text("[]")
-    cli.refuses(line, "no record of an evaluation")
+    cli.refuses(line, "not a record of an evaluation")
 
 
 def test_text_shows_figure_protocol_and_comparison(

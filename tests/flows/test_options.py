@@ -153,7 +153,7 @@ def test_compact_takes_its_folders_as_words_or_options(cli: CommandLine) -> None
     for line in ("compact", "compact a", "compact a b c", "compact a b --out c"):
         cli.refuses(line, "write `autoprune compact MODEL OUT`")
     for line in ("compact no out", "compact --model no --out out", "compact --out out no"):
-        cli.refuses(line, "'no' is no folder")
+        cli.refuses(line, "'no' is not a folder")
 
 
 def test_settings_of_a_search_have_one_name_in_options_form_and_record() -> None:

@@ -17,9 +17,9 @@ LIGHT = [
     ("search MODEL --device gpu", 2, "unknown device 'gpu'"),
     ("search MODEL --run Bad.Name", 2, "run name 'Bad.Name' is not allowed"),
     ("search MODEL --prompts nope", 2, "prompt folder nope does not exist"),
-    ("search MODEL --designer scripted --script nope", 2, "a file of answers, and nope is none"),
+    ("search MODEL --designer scripted --script nope", 2, "a file of answers, which nope is not"),
     ("search MODEL --designer files:/proc/nope", 4, "/proc/nope cannot be used"),
-    ("search MODEL --facts nope.json", 2, "nope.json is no inspection"),
+    ("search MODEL --facts nope.json", 2, "nope.json is not an inspection"),
     ("search MODEL --judge on --judge-verifier nope", 2, "unknown verifier 'nope'"),
     ("demo --device gpu", 2, "unknown device 'gpu'"),
     ("compare MODEL --methods wanda --baseline ria", 2, "'ria' is not compared; allowed are dense"),
@@ -37,7 +37,7 @@ LIGHT = [
     ("instruct build MODEL --out x", 2, "build takes --until DATE"),
     ("instruct build nope.jsonl --out x --until 2023", 2, "nope.jsonl does not exist"),
     ("export ./nope --gguf q8_0 --out x.gguf", 2, "unknown model './nope'"),
-    ("compact ./nope x", 2, "'nope' is no folder"),
+    ("compact ./nope x", 2, "'nope' is not a folder"),
 ]
 # These ask torch or MLflow, which take longer to import.
 HEAVY = [

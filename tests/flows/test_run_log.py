@@ -30,8 +30,8 @@ def test_our_own_error_is_one_line_and_a_fault_keeps_its_traceback(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     shorten_own_errors()
-    lines = logged(name, UsageError("sparsity 2 is no share; take 0 to 1"), caplog)
-    assert lines == ["sparsity 2 is no share; take 0 to 1"]
+    lines = logged(name, UsageError("sparsity 2 is not a share; take 0 to 1"), caplog)
+    assert lines == ["sparsity 2 is not a share; take 0 to 1"]
     away = SandboxUnavailableError("no Docker Engine answers; start it")
     assert logged(name, away, caplog) == ["no Docker Engine answers; start it"]
     fault = logged(name, ValueError("a fault of ours"), caplog)

@@ -149,8 +149,8 @@ def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
 ) -> None:
     spend(rows, 0, 1)
     warning = (
-        "sealed set 1 of rows.jsonl was looked at once before, so its figures are no first look; "
-        "next: --text-split fresh takes a set that nobody looked at"
+        "sealed set 1 of rows.jsonl was looked at once before, so its figures are not a "
+        "first look; next: --text-split fresh takes a set that nobody looked at"
     )
     evaluate = f"evaluate MODEL --part sealed --measured-windows 2 --corpus {rows} --seqlen 32"
     seen, printed = run(cli, f"{evaluate} --text-split 1")
@@ -160,7 +160,7 @@ def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
     fresh, printed = run(cli, f"{evaluate} --text-split fresh")
     (known,) = fresh["sealed_sets"].values()
     assert (known["number"], known["earlier"]) == (2, 0)
-    assert "no first look" not in printed and "fresh: sealed set 2, no earlier look" in printed
+    assert "not a first look" not in printed and "fresh: sealed set 2, no earlier look" in printed
     assert not list((State.open().root / "fresh").iterdir())
 
     compare = f"{COMPARE} --corpus {rows} --text-split 1"

@@ -83,7 +83,7 @@ def test_build_then_bench_by_an_endpoint_asked_once(
         ("build raw.jsonl --out set", "--until DATE and --out DIR"),
         ("bench raw.jsonl", "--from DATE"),
         ("build none.jsonl --until 2023 --out set", "does not exist"),
-        ("build raw.jsonl --until soon --out set", "'soon' is no date"),
+        ("build raw.jsonl --until soon --out set", "'soon' is not a date"),
         ("build raw.jsonl --until 2023 --out .", "holds the source"),
         ("bench raw.jsonl --from 2024 --until 2023", "swap them"),
         ("build raw.jsonl --until 2023 --out set --temperature 0", "above 0"),

@@ -266,7 +266,7 @@ def test_what_cannot_be_exported_is_refused(
     with pytest.raises(DamagedFileError, match=r"model\.safetensors is damaged"):
         export_gguf(other, out, overwrite=True)
     out.rename(tmp_path / "broken.gguf")
-    with pytest.raises(DamagedFileError, match="no GGUF file that can be read"):
+    with pytest.raises(DamagedFileError, match="not a readable GGUF file"):
         export_gguf(tmp_path / "broken.gguf", out)
     assert not out.exists()
     monkeypatch.setattr(gguf_types, "find_spec", lambda name: None)

@@ -99,11 +99,11 @@ def test_what_is_no_record_is_left_alone_and_a_damaged_log_named(run: Path, tmp_
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "letter.txt").write_text("mine")
-    with pytest.raises(UsageError, match="no record of a search"):
+    with pytest.raises(UsageError, match="not a record of a search"):
         export_log(run / "search.db", mine, ORIGIN, {})
     assert (mine / "letter.txt").read_text() == "mine"
     (tmp_path / "search.db").write_bytes(b"no database at all, not in the least")
-    with pytest.raises(DamagedFileError, match=r"search\.db is no readable search log"):
+    with pytest.raises(DamagedFileError, match=r"search\.db is not a readable search log"):
         export_log(tmp_path / "search.db", tmp_path / "out", ORIGIN, {})
     assert not (tmp_path / "out").exists()
 

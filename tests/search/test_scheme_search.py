@@ -148,7 +148,7 @@ def test_a_budget_of_schemes_is_on_record_and_no_share_beside_it() -> None:
         assert SearchSpec.recorded(body) == spec and goal in question_of(spec)
         with pytest.raises(ValueError, match="zeros bring neither"):
             make_spec(**{unit: value})
-        with pytest.raises(ValueError, match="no such share"):
+        with pytest.raises(ValueError, match="not such a share"):
             scheme_spec(**{unit: value}, also_sparsities=(0.5,))
     assert not {"bytes", "faster"} & scheme_spec().to_json().keys()
     with pytest.raises(ValueError, match="two budgets"):

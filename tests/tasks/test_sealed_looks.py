@@ -71,7 +71,7 @@ def test_a_line_before_the_last_is_never_passed_over(state: State) -> None:
     for wrong in (lines[1][:9] + b"\n", b'{"text": "x"}\n', b"7\n"):
         ledger_path().write_bytes(lines[0] + wrong + lines[2])
         for look in (lambda: count_looks(state, TEXT), lambda: record_look(state, TEXT, "d")):
-            with pytest.raises(DamagedFileError, match="line 2, is no entry"):
+            with pytest.raises(DamagedFileError, match="line 2, is not an entry"):
                 look()
     # A last line with its end was written whole; if it is no entry, somebody changed it.
     ledger_path().write_bytes(lines[0] + b"{}\n")

@@ -80,7 +80,7 @@ def test_auroc_is_the_share_of_pairs_in_order() -> None:
         [scores[i : i + 4] for i in range(0, 80, 4)],
         [right[i : i + 4] for i in range(0, 80, 4)],
     )
-    # All resamples of a perfect verifier are perfect, which is no certainty.
+    # All resamples of a perfect verifier are perfect, which does not make the value certain.
     assert auroc_interval([[1.0, 0.0]] * 3, [[True, False]] * 3) is None
     low, high = auroc_interval(*chains) or (1, 0)
     assert 0 <= low < auroc(scores, right) < high <= 1

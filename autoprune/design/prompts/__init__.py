@@ -45,7 +45,7 @@ class Prompts:
         """SHA-256 of all templates; part of a search's identity.
 
         Raises:
-            UsageError: If a template is no UTF-8 text.
+            UsageError: If a template is not UTF-8 text.
         """
         return digest_json({name: self._source(name) for name in self.names})
 
@@ -56,7 +56,7 @@ class Prompts:
             return loader.get_source(self._environment, name)[0]
         except UnicodeDecodeError as error:
             raise UsageError(
-                f"the prompt template {name} is no UTF-8 text ({error.reason}); save it as UTF-8"
+                f"the prompt template {name} is not UTF-8 text ({error.reason}); save it as UTF-8"
             ) from error
 
     def render(self, name: str, **values: Any) -> str:

@@ -56,7 +56,7 @@ def read_record(path: str) -> list[dict[str, Any]]:
         return [{**row, "protocol": dict(row["protocol"])} for row in rows]
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} is no record of an evaluation ({type(error).__name__}: {error}); make one "
+            f"{path} is not a record of an evaluation ({type(error).__name__}: {error}); make one "
             "with `autoprune evaluate MODEL --json > FILE.json`"
         ) from error
 

@@ -187,7 +187,7 @@ def last_day(text: str) -> date:
         day = _day(year, month, found[3] or calendar.monthrange(year, month)[1])
         if day is not None:
             return day
-    raise UsageError(f"cutoff {text!r} is no date; write 2024, 2024-03 or 2024-03-15")
+    raise UsageError(f"cutoff {text!r} is not a date; write 2024, 2024-03 or 2024-03-15")
 
 
 def _written(value: Any) -> str:

@@ -149,7 +149,7 @@ class RowContext:
             metric: What was measured.
             strata: Sizes of consecutive groups of items with equal weight; empty for one group.
             differences: Whether scores are differences, which may be below 0, so that zeros and
-                ones among them are no share.
+                ones among them are not a share.
             protocol: The row's part of the protocol.
             details: Further facts.
         """
@@ -165,7 +165,7 @@ class RowContext:
             value, interval = sum(items) / len(items), wilson(items.count(1.0), len(items))
         else:
             value, interval = bootstrap_mean(items, seed=self.seed)
-            # Resamples of equal items are all the same, which is no certainty.
+            # Resamples of equal items are all the same, which does not make the value certain.
             interval = interval if len(set(items)) > 1 else None
         return self.figure(
             name, metric, value, interval=interval, items=items, protocol=protocol,

@@ -57,7 +57,7 @@ class TasksSuite:
                 "is not possible; name a task, batch and limit are at least 1, shots at least 0"
             )
         if self.folder is not None and not Path(self.folder).is_dir():
-            raise UsageError(f"{self.folder!r} is no folder; pass one with lm-eval task files")
+            raise UsageError(f"{self.folder!r} is not a folder; pass one with lm-eval task files")
 
     def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Look every name up; see :class:`autoprune.evaluation.suites.suite.Suite`.

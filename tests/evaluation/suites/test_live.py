@@ -249,9 +249,9 @@ def test_a_question_may_hold_any_separator_of_lines(tmp_path: Path) -> None:
 def test_bad_files_and_settings_are_refused(tmp_path: Path, items: str) -> None:
     with pytest.raises(UsageError, match="needs a file"):
         build_suite("live")
-    with pytest.raises(UsageError, match="is no date"):
+    with pytest.raises(UsageError, match="is not a date"):
         LiveSuite(items, cutoff="soon")
-    with pytest.raises(UsageError, match="is no date"):
+    with pytest.raises(UsageError, match="is not a date"):
         LiveSuite(items, cutoff="2024-13")
     with pytest.raises(UsageError, match="does not exist"):
         LiveSuite(str(tmp_path / "none.jsonl"), cutoff="2024").run(tiny_subject())

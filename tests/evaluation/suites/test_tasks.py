@@ -331,7 +331,7 @@ def test_unknown_task_is_refused_with_suggestions(folder: str) -> None:
         TasksSuite(("local_choic",), folder).run(tiny_subject())
     with pytest.raises(UnknownNameError, match="hellaswag"):
         TasksSuite(("helaswag",)).run(tiny_subject())
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         build_suite("tasks:folder=nowhere")
 
 
