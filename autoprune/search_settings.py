@@ -191,8 +191,9 @@ class SearchSettings(BaseModel):
         default=None,
         gt=0,
         description=(
-            "Limit on the processor's time for one call of a program, for a layer or a block; work "
-            "beside it does not count (default: by the sizes of the matrices, which is generous)"
+            "Limit on the processor's time for one call of a program, for a layer or a block; "
+            "other work meanwhile does not count (default: by the sizes of the matrices, which is "
+            "generous)"
         ),
         json_schema_extra={"group": "budget", "metavar": "SECONDS"},
     )

@@ -193,7 +193,7 @@ def known_as(rows: list[dict[str, Any]]) -> str:
 
 
 def conditions(spec: SearchSpec) -> list[Any]:
-    """What every figure depends on beside its recipe, part, windows and sparsity."""
+    """What every figure depends on besides its recipe, part, windows and sparsity."""
     text = ["losses of windows", spec.model, spec.corpus, spec.text_split]
     return [*text, spec.calibration_windows, spec.seqlen, spec.pattern, computed_by()]
 

@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default=DEMO_MODEL)
     parser.add_argument("--corpus", default="wikipedia-sample")
-    parser.add_argument("--recipes", type=int, default=12, help="beside the reference")
+    parser.add_argument("--recipes", type=int, default=12, help="in addition to the reference")
     parser.add_argument("--sparsity", type=float, default=0.6)
     parser.add_argument("--calibration-windows", type=int, default=8)
     parser.add_argument("--selection-windows", type=int, default=12)

@@ -1,6 +1,6 @@
 """How well do verifiers of steps find wrong ones? AUROC on templates that no training saw.
 
-A head is trained on labelled solutions, and beside it one on the same solutions with their labels
+A head is trained on labelled solutions, and another on the same solutions with their labels
 shuffled, which must find nothing. What the reader makes of the solutions is kept in
 ``benchmarks/out/verifiers`` by digest, so that a benchmark that was cut off goes on there.
 """

@@ -42,8 +42,8 @@ def write_card(files: RunFiles, report: RunReport) -> dict[str, Any]:
 def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str, Any]:
     """Write the README.md of a model that was made once; its record decides which card it gets.
 
-    A scheme's card says what was removed; a program's how to run it again, with the source beside
-    it; any other card how many weights are zero.
+    A scheme's card says what was removed; a program's how to run it again, with the source next
+    to it; any other card how many weights are zero.
 
     Args:
         folder: Folder of the saved model.
@@ -82,6 +82,6 @@ def write_figures(folder: str, sections: dict[str, str]) -> dict[str, Any]:
 
 
 def _outcome(folder: Path, source: ModelSource) -> Outcome:
-    """Size and type of the saved weights beside the size of those they were made from."""
+    """Size and type of the saved weights next to the size of those they were made from."""
     kind = "+".join(sorted(matrix_types(folder)))
     return Outcome(weight_bytes(source.folder, source.gguf_file), weight_bytes(folder), kind)

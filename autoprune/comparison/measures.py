@@ -112,9 +112,9 @@ def _paired(column: str, entry: Measured, baseline: Measured | Record | None) ->
         own = [_items(record, column) for record in entry.records]
         other = [_items(baseline, column)]
     sizes = {len(items) for items in (*own, *other)}
-    beside = baseline.records if isinstance(baseline, Measured) else [baseline]
+    baseline_records = baseline.records if isinstance(baseline, Measured) else [baseline]
     # Figures of another protocol do not pair, as in an evaluation against another model.
-    alike = len(_protocols([*entry.records, *beside], column)) == 1
+    alike = len(_protocols([*entry.records, *baseline_records], column)) == 1
     if not own or not other or len(sizes) > 1 or 0 in sizes or not alike:
         return None
     return contrast(np.array(own, np.float64).T - np.array(other, np.float64).T)

@@ -165,7 +165,7 @@ def gather(body: Mapping[str, Any]) -> Comparison:
     threads = [cell.get("machine", {}).get("threads") for cell in kept]
     rows: Sequence[MethodRow] = make_rows(measured, record, baselines)
     plain = Measured(DENSE, DENSE, {"label": DENSE}, 0, [record], [0])
-    beside = [measures_of(column, [plain], None)[0] for column in columns_of([record])]
+    dense_measures = [measures_of(column, [plain], None)[0] for column in columns_of([record])]
     return Comparison(
         model=body["model"],
         rows=tuple(rows),
@@ -179,7 +179,7 @@ def gather(body: Mapping[str, Any]) -> Comparison:
         tune=body["tune"],
         finished=len(body["cells"]),
         planned=body["planned"],
-        dense_measures=tuple(beside),
+        dense_measures=tuple(dense_measures),
         dense_bytes=(record.get("bytes") or {}).get("dense"),
     )
 

@@ -118,7 +118,7 @@ def make_rows(
         baselines: Names of the baseline methods, or ``dense``.
     """
     found: dict[tuple[str, str], list[Against]] = {}
-    beside: dict[tuple[str, str], list[FurtherFigure]] = {}
+    further_figures: dict[tuple[str, str], list[FurtherFigure]] = {}
     columns = columns_of([*(record for entry in measured for record in entry.records), dense])
     for label in dict.fromkeys(entry.target["label"] for entry in measured):
         here = [entry for entry in measured if entry.target["label"] == label]
@@ -130,12 +130,12 @@ def make_rows(
             first = _complete(here, baselines[0])
         for column in columns:
             for entry, measure in zip(here, measures_of(column, here, first), strict=True):
-                beside.setdefault((entry.method, label), []).append(measure)
+                further_figures.setdefault((entry.method, label), []).append(measure)
     return tuple(
         _row(
             entry,
             tuple(found.get((entry.method, entry.target["label"]), ())),
-            tuple(beside.get((entry.method, entry.target["label"]), ())),
+            tuple(further_figures.get((entry.method, entry.target["label"]), ())),
         )
         for entry in measured
     )

@@ -49,7 +49,7 @@ def shrunk(bench: "ComparisonBench", cell: "Cell") -> Iterator[dict[str, Any]]:
         yield {
             "zeros": 0,
             "prune_seconds": made.seconds,
-            # Counts of units, as cells were kept first; which ones stands beside it.
+            # Counts of units, as in the first cells; which units they are is kept separately.
             "mask_digest": digest_json([found["steps"], bench.chance(cell)]),
             UNITS: digest_json(made.plan.units),
             "notes": kept,

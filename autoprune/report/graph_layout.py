@@ -58,7 +58,7 @@ def focus_nodes(report: RunReport) -> tuple[ReportNode, ...]:
     chosen = _ancestors(report, _winner_nodes(report), MAX_FOCUS)
     owner = {node.id: node.entry for node in report.nodes}
     path = {owner[name] for name in chosen}
-    beside = {owner.get(edge.source, "") for edge in report.edges if edge.target in chosen}
+    linked = {owner.get(edge.source, "") for edge in report.edges if edge.target in chosen}
     ranks = {entry.id: place for place, entry in enumerate(report.ranked)}
     lines: dict[str, list[str]] = defaultdict(list)
     for node in report.nodes:
@@ -66,7 +66,7 @@ def focus_nodes(report: RunReport) -> tuple[ReportNode, ...]:
     # Only whole lines of thought: half of one is of no use.
     order = sorted(
         (name for name in lines if name),
-        key=lambda name: (name not in path, name not in beside, ranks.get(name, len(ranks))),
+        key=lambda name: (name not in path, name not in linked, ranks.get(name, len(ranks))),
     )
     for name in order:
         more = [node for node in lines[name] if node not in chosen]

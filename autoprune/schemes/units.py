@@ -222,10 +222,10 @@ def _require_stated(model: PreTrainedModel, entry: BlockUnits) -> None:
     width = _linear(entry.mlp, "down_proj").in_features
     outer = entry.block.get_submodule(entry.mlp_path.partition(".")[0])
     # Next to routed experts, such as qwen2_moe's shared one, its width has another name.
-    beside = sum(1 for _ in outer.parameters()) - sum(1 for _ in entry.mlp.parameters())
+    others = sum(1 for _ in outer.parameters()) - sum(1 for _ in entry.mlp.parameters())
     # Where the configuration states widths by block, those that stay may be equal.
-    if beside or (width != stated and not widths_of(model.config)):
-        what = f"stands next to {beside} other tensors" if beside else f"has {width} neurons"
+    if others or (width != stated and not widths_of(model.config)):
+        what = f"stands next to {others} other tensors" if others else f"has {width} neurons"
         raise AutopruneError(
             f"{entry.prefix}.{entry.mlp_path} of {type(model).__name__} {what}, and width is cut "
             f"from an MLP whose width the configuration's intermediate_size ({stated}) states; "

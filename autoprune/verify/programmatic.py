@@ -12,7 +12,7 @@ from autoprune.verify.verifier import VERIFIERS, StepVerifier
 
 # Score of a step that holds nothing to compute.
 UNKNOWN = 0.5
-# A clause ends at a letter, and at a sign of punctuation before a space. What else stands beside a
+# A clause ends at a letter, and at a sign of punctuation before a space. What else stands next to a
 # number, such as / or a decimal point, changes what is computed.
 _CLAUSE = re.compile(r"[^\W\d_]+|[.,;:!?](?=\s|$)")
 _CALCULATION = re.compile(r"\d+(?: [-+*] \d+)+")

@@ -47,7 +47,7 @@ def read_steps(
     """Read each solution once, as it stands; the reader is not changed.
 
     Solutions are read one by one. Without padding, a step's score cannot depend on what is read
-    beside it, in any type of weights. The question and each step are encoded separately, so a step
+    with it, in any type of weights. The question and each step are encoded separately, so a step
     has the same tokens whatever follows it.
 
     Args:

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace, params: SearchParams) -> int:
 
 
 def _second(engine: Engine, params: SearchParams, record: dict[str, Any]) -> str:
-    """Make a smaller model beside the search's winner; if that fails, the search still stands."""
+    """Make a smaller model in addition to the winner; if that fails, the search still stands."""
     folder = RunFiles.of(engine.state, record["run"]).folder / "smaller"
     try:
         made = engine.call(demo.second_model, params, str(folder))

@@ -65,7 +65,7 @@ class Guard:
     def _with_policy(self, send: Send) -> Send:
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                # Beside a policy of the server's own: browsers keep to both.
+                # In addition to a policy of the server's own: browsers keep to both.
                 headers = [*message.get("headers", ()), self._policy]
                 message = {**message, "headers": headers}
             await send(message)

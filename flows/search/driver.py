@@ -135,7 +135,7 @@ class Driver:
         if only in (None, Propose, Seal):
             open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
         else:
-            # Include steps beside open questions, which nobody asks meanwhile.
+            # Include steps that wait along with open questions, which nobody asks meanwhile.
             open_steps = self.search.waiting
         if only is not None:
             open_steps = [step for step in open_steps if isinstance(step, only)]

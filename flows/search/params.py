@@ -377,7 +377,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             changes["judge_verifier"] = Path(self.judge_verifier).name
         asked = self.model_copy(update=changes)
         line = asked.command_line("search", PLACES)
-        # Beside evaluations, candidates that are left out mean another number.
+        # With evaluations, omitted candidates mean another number than the default.
         usual = type(self).model_fields["candidates"].default
         if self.evaluations is not None and self.candidates == usual:
             line += f" --candidates {usual}"
