@@ -139,7 +139,7 @@ class DesignerSession:
         """
         if self.spec.also_models and self.kind in ON_THIS_MACHINE:
             raise UsageError(
-                f"the designer {self.kind} serves one model and not also "
+                f"the designer {self.kind} serves one model, not also "
                 f"{', '.join(self.spec.also_models)}; name one, or an endpoint that has several"
             )
         require_key(self.kind, self._address)

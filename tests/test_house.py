@@ -151,7 +151,9 @@ def test_the_map_lists_the_rooms_from_the_top_of_their_contract_down() -> None:
 def test_the_map_names_every_file_of_flows_that_is_in_no_folder() -> None:
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     rows = [
-        row for row in text.splitlines() if row.startswith(("| `flows`", "| other files of `flows`"))
+        row
+        for row in text.splitlines()
+        if row.startswith(("| `flows`", "| other files of `flows`"))
     ]
     named = set(re.findall(r"`(\w+)`", " ".join(rows)))
     files = {path.stem for path in (ROOT / "flows").glob("[!_]*.py")}

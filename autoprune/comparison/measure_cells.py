@@ -157,7 +157,7 @@ def _measure(
             kept = " and ".join(map(str, bench.cells.paths(key)))
             raise AutopruneError(
                 f"{cell.title}: pruned again for further suites, its masks differ from those of "
-                f"the kept figures; delete {kept} and measure both anew"
+                f"the kept figures; delete {kept} and measure both again"
             )
         else:
             record = dict(known)

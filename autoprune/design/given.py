@@ -20,7 +20,7 @@ def read_facts(path: Path) -> list[str]:
             "inspect MODEL --out DIR` and name its inspection.json"
         ) from error
     if not isinstance(facts, list) or not all(isinstance(fact, str) for fact in facts):
-        raise UsageError(f"{path} holds no list of sentences as facts; inspect the model anew")
+        raise UsageError(f"{path} holds no list of sentences as facts; inspect the model again")
     return facts
 
 

@@ -68,7 +68,9 @@ def require_hidable(names: Sequence[str], reference: str) -> None:
     known += toolbox()
     for name in names:
         if name in NEEDED or name == reference:
-            raise UsageError(f"{name} cannot be hidden: no recipe or no comparison is left without")
+            raise UsageError(
+                f"{name} cannot be hidden: no recipe or no comparison is possible without it"
+            )
         if name not in known:
             raise UnknownNameError("component", name, known)
     if {"min", "max"} <= set(names):

@@ -123,8 +123,8 @@ def target_file(ref: str) -> Path:
     made = "llama.cpp's convert_hf_to_gguf.py"
     if folder.is_dir():
         raise PrerequisiteError(
-            f"the designer self serves the target as a GGUF file, and no .gguf lies in {ref!r}; "
-            f"make one there with {made}, or take --designer local"
+            "the designer self serves the target as a GGUF file, and there is no .gguf file in "
+            f"{ref!r}; make one there with {made}, or take --designer local"
         )
     raise PrerequisiteError(
         f"the designer self serves the target as a GGUF file, and {ref!r} is the name of one on a "

@@ -177,7 +177,8 @@ class OpenAIDesigner:
                     raise PrerequisiteError(
                         f"{self._where} asks to be left alone for {asked:.0f} seconds "
                         f"({self._scrub(error)}), and one request may take {self.patience:.0f} "
-                        "in all; go on later, or choose another with --base-url or OPENAI_BASE_URL"
+                        "in all; continue later, or choose another with --base-url or "
+                        "OPENAI_BASE_URL"
                     ) from None
                 pause = min(2.0 ** (attempt - 1), LONGEST_PAUSE) if asked is None else asked
                 if attempt == self.attempts or pause > left:
@@ -201,7 +202,7 @@ class OpenAIDesigner:
                 raise RequestRefusedError(words, meaning_of(error), field) from None
             except (openai.APIError, ValueError, TypeError) as error:
                 raise AutopruneError(
-                    f"{self._where} answers what is not the OpenAI protocol "
+                    f"{self._where} does not follow the OpenAI protocol "
                     f"({self._scrub(error)}); check the address, it usually ends in /v1"
                 ) from None
         raise AssertionError("attempts is at least 1")
@@ -268,8 +269,8 @@ class FilesDesigner:
             return self.received.pop(request.digest)
         except KeyError:
             raise PrerequisiteError(
-                f"nobody has answered the question {request.digest[:8]} yet; go on when its answer "
-                "lies in the folder of questions"
+                f"nobody has answered the question {request.digest[:8]} yet; continue when its "
+                "answer is in the folder of questions"
             ) from None
 
 

@@ -213,7 +213,7 @@ def _index(folder: Path) -> tuple[dict[str, Path], dict[str, tuple[int, ...]]]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise UsageError(
-            f"{folder} holds no safetensors file; open it with transformers and save it anew with "
+            f"{folder} holds no safetensors file; open it with transformers and save it again with "
             "save_pretrained"
         )
     for file in files:

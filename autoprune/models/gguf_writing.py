@@ -230,9 +230,9 @@ def _compare(checkpoint: GgufSource, file: Path, kinds: FileType) -> Agreement:
     if not cuts:
         if not checkpoint.copied:
             raise AutopruneError(
-                "llama.cpp cuts a text into other tokens than the model's tokenizer, so that the "
-                "file would be fed otherwise than it was trained; it is not kept; please report "
-                "the model"
+                "llama.cpp cuts a text into other tokens than the model's tokenizer, so that "
+                "the file would see other input than it was trained on; it is not kept; please "
+                "report the model"
             )
         checkpoint.notes.append(
             "transformers' reading of this tokenizer cuts some texts otherwise than llama.cpp"

@@ -90,8 +90,8 @@ def push_to_hub(repo: str, what: Path, *, private: bool = True, endpoint: str | 
             )
     except Exception as error:
         raise AutopruneError(
-            f"{what} was not sent to {repo} ({reason_of(error, named=True)}); what is "
-            f"on this disk is whole: when the hub answers, run `{_again(repo, what, private)}`"
+            f"{what} was not sent to {repo} ({reason_of(error, named=True)}); what is on this "
+            f"disk is complete: when the hub answers, run `{_again(repo, what, private)}`"
         ) from error
     finally:
         if not was_quiet:

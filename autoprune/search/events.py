@@ -76,7 +76,7 @@ class EventLog:
                 with atomic_file(path) as temporary:
                     _make(temporary)
             elif path.stat().st_size == 0:
-                raise sqlite3.DatabaseError("it is empty, and a log has its tables at least")
+                raise sqlite3.DatabaseError("it is empty, and a log has at least its tables")
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")

@@ -23,7 +23,7 @@ from autoprune.search.steps import WorkStep, step_to_json
 ID_DIGITS = 8
 # Longer values are not quoted where two searches differ.
 SHOWN_CHARACTERS = 60
-START_ANEW = "start anew in another folder (--run NAME on the command line)"
+START_ANEW = "start over in another folder (--run NAME on the command line)"
 
 
 def planners() -> dict[str, str]:
@@ -54,8 +54,8 @@ def recorded_spec(
         raise UsageError(
             f"the search in {folder} was made by {_version_text(opened.body)}, whose settings "
             f"{_version_text({'planners': planners()})} does not know "
-            f"({'.'.join(map(str, first['loc']))}: {first['msg']}); go on with the version that "
-            f"made it, or {START_ANEW}"
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']}); continue with the version "
+            f"that made it, or {START_ANEW}"
         ) from error
     # Settings missing from an older log have their defaults in both.
     wanted, known = (spec or recorded).to_json(), recorded.to_json()
@@ -105,8 +105,8 @@ def planned_otherwise(made_by: str, folder: Path, what: str) -> UsageError:
         here = "changed code of the same version"
     return UsageError(
         f"the search in {folder} was made by {made_by}; here {here} plans step {what} otherwise, "
-        "so recorded figures would be put down to other recipes; go on with the version that made "
-        f"it, or {START_ANEW}"
+        "so recorded figures would be attributed to other recipes; continue with the version "
+        f"that made it, or {START_ANEW}"
     )
 
 

@@ -130,8 +130,8 @@ def sealed_again(search: Search) -> tuple[Seal, Sealed]:
             pairs = tuple((alias, recipe) for alias, recipe in recipes if recipe is not None)
             return Seal("sealed.again", pairs, step["windows"], step["sparsity"]), outcome
     raise UsageError(
-        f"nothing of this search was sealed (it ended by {search.finished!r}); start a search of "
-        "another name"
+        f"nothing of this search was sealed (it ended by {search.finished!r}); start a search "
+        "under another name"
     )
 
 

@@ -116,7 +116,7 @@ class SearchBudget(_Frozen, BudgetSettings):
     def _check_price(self) -> "SearchBudget":
         if self.prices and self.price is None:
             raise ValueError(
-                f"prices of {', '.join(self.prices)} need a price for all that has none of its own"
+                f"prices of {', '.join(self.prices)} need a price for all other models"
             )
         if self.money is not None and not any(self.price or ()):
             raise ValueError(

@@ -199,7 +199,7 @@ def _take_over(work: Unfinished) -> None:
         elif record is not None:
             raise UsageError("another run")
     except (DamagedFileError, UsageError, FileNotFoundError, ValueError, KeyError, TypeError):
-        work.notes.append(f"{work.folder} held another or a damaged run; this one began anew")
+        work.notes.append(f"{work.folder} held another or a damaged run; this one started over")
         work.start_anew()
     if not work.blocks:
         work.sweep()

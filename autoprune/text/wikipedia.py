@@ -55,7 +55,7 @@ def sample_file() -> Path:
         if path.is_file():
             return path
     raise PrerequisiteError(
-        "the corpus 'wikipedia-sample' lies inside the gensim wheel, which is not installed; "
+        "the corpus 'wikipedia-sample' is in the gensim wheel, which is not installed; "
         "`make install` installs it, or type: pip install --no-deps 'gensim>=4.3,<5'"
     )
 
@@ -126,6 +126,6 @@ def _pages(path: Path) -> Iterator[tuple[str, str]]:
                 page.clear()
     except (ElementTree.ParseError, OSError, EOFError) as error:
         raise DamagedFileError(
-            f"{path} is damaged or no compressed MediaWiki dump ({error}); install the package "
+            f"{path} is damaged or not a compressed MediaWiki dump ({error}); install the package "
             "that holds it again"
         ) from error

@@ -71,7 +71,7 @@ def train_verifier(
     if chains is None:
         chains = draw_chains(training.chains, training.seed, corrupted=training.corrupted)
     if any(len(chain.right) != len(chain.steps) for chain in chains):
-        raise UsageError("a chain says not of each step whether it is right; add its labels")
+        raise UsageError("a chain does not say of each step whether it is right; add its labels")
     return train_on(reader, chains, read_steps(reader, chains, report=report), training,
                     report=report)  # fmt: skip
 

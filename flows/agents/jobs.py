@@ -68,7 +68,7 @@ class Jobs:
 
     def _start(self, name: str, words: Sequence[str]) -> Running:
         if self.is_alive(name):
-            raise UsageError(f"{name} is at work already; wait for it, or stop it")
+            raise UsageError(f"{name} is already running; wait for it, or stop it")
         log = self.folder / f"{name}.log"
         log.unlink(missing_ok=True)
         # -P: import nothing from the project's folder.

@@ -169,7 +169,7 @@ class Project:
         box = saved_params(self.state, name).mailbox(name, files)
         if box is None:
             raise UsageError(
-                f"the run {name!r} asks another designer than files; start one with start_search"
+                f"the run {name!r} has a designer other than files; start one with start_search"
             )
         self.inside(str(box.folder))
         return box

@@ -144,8 +144,8 @@ class _Table:
         done = mirror_comparison(self.run.bench, self._settings, status)
         if done["error"] and self.mirrored:
             console.screen().event(
-                f"MLflow has no record of this comparison ({done['error']}); its files have all, "
-                "and the same command writes it once MLflow answers"
+                f"MLflow has no record of this comparison ({done['error']}); its files are "
+                "complete, and the same command records it once MLflow answers"
             )
         self.mirrored = not done["error"]
         return done

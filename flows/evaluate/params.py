@@ -167,7 +167,7 @@ class EvaluateParams(Params):
         parts = set(_PART.findall(self.suite)) or {self.part}
         if self.text_split != 0 and parts == {"all"} and not chosen & SEALED_SUITES:
             raise ValueError(
-                f"text_split {self.text_split} names a split, and the whole text is measured on; "
+                f"text_split {self.text_split} names a split, but the whole text is measured; "
                 "add part, such as --part sealed, or leave text_split out"
             )
         return self

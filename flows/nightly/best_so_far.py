@@ -38,8 +38,8 @@ def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
         line = recipe_line(found) if found is not None else ""
         if found is not None and not line:
             console.screen().event(
-                "the best recipe so far is code, or scored block by block, which no line holds: "
-                "tonight does not start from it"
+                "the best recipe so far is code, or scored block by block, which cannot be "
+                "written as one line: tonight does not start from it"
             )
         new = (line,) if line and line not in params.starts else ()
         for text, reason in unmeasured(params.model_copy(update={"starts": new})).items():

@@ -35,8 +35,8 @@ def read(args: argparse.Namespace) -> str:
     """
     if args.submit and args.device is not None:
         raise UsageError(
-            f"--device {args.device}: with --submit, the worker goes on with the settings that the "
-            "run was started with; leave out one of them"
+            f"--device {args.device}: with --submit, the worker keeps the settings that the run "
+            "was started with; leave out one of them"
         )
     state = State.at()
     run_id = find_run(state, args.run_name)

@@ -88,9 +88,9 @@ def require_same_device(files: RunFiles, run_id: str, device: str) -> None:
     before = files.read_facts().get("machine", {}).get("device", device)
     if device.partition(":")[0] != before.partition(":")[0]:
         raise UsageError(
-            f"the search {run_id!r} measured on the device {before}, and its figures cannot be set "
-            f"with those of {device}; go on with --device {before} where there is one, or begin "
-            "a search of another name with --run"
+            f"the search {run_id!r} measured on the device {before}, and its figures cannot be "
+            f"compared with those of {device}; continue with --device {before} where there is "
+            "one, or start another search with --run NAME"
         )
 
 

@@ -18,8 +18,8 @@ def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, An
         raise UsageError(
             f"the search {run_id!r} measured on windows of version {cut[0][0] or 1} (beginning "
             f"token: {cut[0][1] or 'not recorded'}), and this program cuts those of version "
-            f"{cut[1][0]} ({cut[1][1]}), so its figures cannot be compared with new ones; begin a "
-            "search of another name with --run"
+            f"{cut[1][0]} ({cut[1][1]}), so its figures cannot be compared with new ones; start "
+            "another search with --run NAME"
         )
 
 

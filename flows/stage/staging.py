@@ -258,8 +258,8 @@ def _register(stage: StageWork) -> StageResult:
             keep(driver, stage.settings.dtype)
     if not driver.mirror("FINISHED"):
         raise AutopruneError(
-            f"MLflow at {driver.state.tracking_place} does not take the record of the search, so "
-            "its winner was not registered; see that it runs, then do this stage again"
+            f"MLflow at {driver.state.tracking_place} is not accepting the record of the search, "
+            "so its winner was not registered; see that it runs, then do this stage again"
         )
     files.add_facts(mirrored=driver.parent, mlflow_place=driver.place)
     done = register(driver)

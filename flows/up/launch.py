@@ -217,8 +217,8 @@ class Platform:
             if not answers(own):
                 raise PrerequisiteError(
                     f"{server.variable} is {without_login(own)}, but no {server.title} answers "
-                    f"there, or it takes no login as in {server.login}; start it, set its login, "
-                    f"or unset {server.variable} to have one started here"
+                    f"there, or it does not accept the login in {server.login}; start it, set "
+                    f"its login, or unset {server.variable} to have one started here"
                 )
             self.say(f"{server.title}: {without_login(own)} of {server.variable} is used")
             if wanted:

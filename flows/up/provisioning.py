@@ -254,8 +254,8 @@ def _deploy(api: str, file: Path, login: str) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise PrerequisiteError(
-            f"`prefect deploy --all` was not done after {DEPLOY_SECONDS:.0f} s at "
-            f"{without_login(api)}; see that the machine and the server are not overloaded, then "
+            f"`prefect deploy --all` did not finish within {DEPLOY_SECONDS:.0f} s at "
+            f"{without_login(api)}; check that the machine and the server are not overloaded, then "
             "run `autoprune up` again"
         ) from error
     if done.returncode != 0:

@@ -340,7 +340,7 @@ def test_a_job_is_waited_for_read_and_stopped(
         names = set(pool.map(lambda _: found.start_next("compare", ["now"]), range(4)))
     assert len(names) == 4 and names <= set(found.register.noted())
     found.start("search-night", ["stay"])
-    with pytest.raises(UsageError, match="at work already"):
+    with pytest.raises(UsageError, match="already running"):
         found.start("search-night", ["stay"])
     assert found.wait("search-night", 0.3)["status"] == "working"
     assert found.stop("search-night") and not found.is_alive("search-night")

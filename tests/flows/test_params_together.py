@@ -84,7 +84,7 @@ def test_a_split_needs_a_part_wherever_that_is_named(fields: dict[str, Any], spl
     if splits:
         assert checked(EvaluateParams, wanted).settings()["lm"]["text_split"] == 3
         return
-    with pytest.raises(UsageError, match="the whole text is measured on"):
+    with pytest.raises(UsageError, match="the whole text is measured;"):
         checked(EvaluateParams, wanted)
 
 

@@ -165,7 +165,7 @@ def test_a_deploy_that_takes_too_long_is_no_fault_of_the_program(
 
     monkeypatch.setattr(provisioning, "client_of", nobody)
     monkeypatch.setattr(provisioning, "DEPLOY_SECONDS", 0.01)
-    with pytest.raises(PrerequisiteError, match="`prefect deploy --all` was not done after"):
+    with pytest.raises(PrerequisiteError, match="`prefect deploy --all` did not finish within"):
         provisioning.deploy_all("http://127.0.0.1:9/api")
 
 

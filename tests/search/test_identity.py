@@ -108,7 +108,7 @@ def test_settings_that_a_log_lacks_have_their_defaults(tmp_path: Path) -> None:
     database.execute("UPDATE events SET body = json_insert(body, '$.spec.gone', 1)")
     database.commit()
     database.close()
-    with pytest.raises(UsageError, match=r"gone.*go on with the version that made it"):
+    with pytest.raises(UsageError, match=r"gone.*continue with the version that made it"):
         Search.open(tmp_path)
 
 

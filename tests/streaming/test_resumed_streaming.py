@@ -176,7 +176,7 @@ def test_what_is_damaged_or_of_another_run_begins_anew(
             (partial / "progress.json").write_text("{")
         made = streamed(source, out)
         assert made.resumed == (1 if damage == "nothing" else 0), damage
-        assert any("began anew" in note for note in made.notes) == (damage != "nothing")
+        assert any("started over" in note for note in made.notes) == (damage != "nothing")
         assert bytes_of(out) == bytes_of(whole) and not partial.exists()
         shutil.rmtree(out)
     partial = interrupt(source, tmp_path / "other", monkeypatch)

@@ -65,7 +65,7 @@ def test_a_hundred_sealed_windows_are_usual_and_fewer_are_noted() -> None:
 )
 def test_a_search_on_other_windows_does_not_go_on(known: dict[str, object]) -> None:
     facts = {"windows_version": 2, "beginning_token": "<s>"}
-    with pytest.raises(UsageError, match="be compared with new ones; begin a search of another"):
+    with pytest.raises(UsageError, match="be compared with new ones; start another search with"):
         require_same_windows("night", {"parts": {}, **known}, facts)
     require_same_windows("night", {}, facts)
     require_same_windows("night", {"parts": {}, **facts}, facts)

@@ -86,8 +86,8 @@ class LastWordSuite(PassageSuite[list[Passage]]):
         if not found:
             raise UsageError(
                 f"the text {text.corpus.name!r} has no passage of {CONTEXT_WORDS} words that "
-                f"ends in a word of {LEAST_LETTERS} letters which stands in it before; take a "
-                "longer text"
+                f"ends in a word of {LEAST_LETTERS} letters which also occurs earlier in it; "
+                "take a longer text"
             )
         return found
 
