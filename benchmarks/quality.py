@@ -17,6 +17,7 @@ from torch import Tensor
 from autoprune.candidate import Scoring
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
+from autoprune.models.device import default_device
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.numerics import hardware
@@ -82,16 +83,17 @@ def main() -> None:
     parser.add_argument("--measured-windows", type=int, default=20, help="of 512 tokens")
     parser.add_argument("--split", type=int, default=0, help="number of the text's split")
     args = parser.parse_args()
-    own = products_class()
+    device = torch.device(default_device())
+    own = products_class(device.type)
     known, entries = presets(own)
-    loaded = load_model(known.model)
+    loaded = load_model(known.model, device=str(device))
     parts = split(load_corpus("wikipedia-sample"), args.split)
     unseen = token_windows(parts.selection, loaded.tokenizer, args.measured_windows, known.seqlen)
     source = (
         f"{len(unseen)} x {known.seqlen} tokens of the selection part of wikipedia-sample, split "
         f"{args.split}: python -m benchmarks quality"
     )
-    gflops = speed(loaded.model.device.type, 2.0)
+    gflops = speed(device.type, 2.0)
     found = []
     for preset in entries:
         found.append(measured(loaded, parts.calibration, unseen, known, preset, source))
@@ -105,12 +107,11 @@ def main() -> None:
         else p
         for p in found
     ]
-    here = hardware()
     conditions = replace(
         known,
         parameters=loaded.model.num_parameters(),
         gflops=round(gflops, 1),
-        machine=f"{here['processor']}, {torch.get_num_threads()} threads",
+        machine=_machine(device),
         date=datetime.now(UTC).date().isoformat(),
     )
     made = {"measured": asdict(conditions), "presets": [asdict(p) for p in found], "products": own}
@@ -122,3 +123,9 @@ def main() -> None:
         for p in found
     ]
     publish("quality", f"Presets at {known.sparsity:.0%}, dense {found[0].dense:.2f}", rows)
+
+
+def _machine(device: torch.device) -> str:
+    here = hardware()
+    words = f"{here['processor']}, {here['threads']} threads"
+    return words if device.type == "cpu" else f"{here.get('accelerator', device.type)}, {words}"
