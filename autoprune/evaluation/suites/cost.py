@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from autoprune.checkpoint.compact import require_equal, write_compact
-from autoprune.errors import UnknownNameError, UsageError
+from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.evaluation.intervals import Interval, bootstrap_median
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.comparison import LEAST_RUNS
@@ -20,7 +20,7 @@ from autoprune.evaluation.suites.latency import (
     PROMPT,
     REPEATS,
     Timing,
-    peak_memory,
+    peaks_alone,
     prompt_ids,
     require_room,
     time_once,
@@ -41,7 +41,7 @@ from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.numerics import hardware
 from autoprune.progress import Progress, Report, silent
 
-VERSION = 1
+VERSION = 2
 # A difference in speed below this share is negligible, however certain it is.
 _WORTH = 0.05
 # An interval wider than this share of its figure says more about other load on the machine than
@@ -56,8 +56,8 @@ class CostSuite:
 
     Bytes are those of files that were written, read back and found equal bit for bit. Speed is
     compared with the same model with its zeros filled; runs of the two alternate, so conditions
-    are the same. Where ``xllamacpp`` is installed, the model is also written as GGUF files and
-    timed through llama.cpp.
+    are the same. Memory is that of a process of its own, which opens the written files. Where
+    ``xllamacpp`` is installed, the model is also written as GGUF files and timed through llama.cpp.
 
     Args:
         batches: Batch sizes to time.
@@ -119,7 +119,8 @@ class CostSuite:
             rows += llama_cpp_rows(
                 root / "dense", self.gguf, ids, self.new, self.repeats, context, report
             )
-        return rows + self._speed_rows(loaded, context, report)
+            peaks = self._peaks(loaded, root / "dense")
+        return rows + self._speed_rows(loaded, peaks, context, report)
 
     def _size_rows(
         self, loaded: LoadedModel, root: Path, context: RowContext, report: Report
@@ -150,7 +151,23 @@ class CostSuite:
             report(Progress("size", number, 2, encoding))
         return rows
 
-    def _speed_rows(self, loaded: LoadedModel, context: RowContext, report: Report) -> list[Row]:
+    def _peaks(self, loaded: LoadedModel, folder: Path) -> list[float | str]:
+        """Peak memory by batch size, or the reason why it is unknown."""
+        try:
+            found = peaks_alone(
+                folder, loaded.model, self.batches, self.prompt, self.new, self.seed
+            )
+        except AutopruneError as error:
+            return [str(error)] * len(self.batches)
+        return ["this system does not report it" if peak is None else peak for peak in found]
+
+    def _speed_rows(
+        self,
+        loaded: LoadedModel,
+        peaks: Sequence[float | str],
+        context: RowContext,
+        report: Report,
+    ) -> list[Row]:
         protocol = {
             "prompt": self.prompt, "new": self.new, "repeats": self.repeats, "seed": self.seed,
             "device": str(loaded.model.device), **hardware(),
@@ -159,11 +176,9 @@ class CostSuite:
         sparse = any(bool((linear.read() == 0).any()) for linear in linears)
         rows: list[Row] = []
         progress = _Runs([batch for batch in self.batches for _ in range(self.repeats + 2)], report)
-        for batch in self.batches:
+        for batch, peak in zip(self.batches, peaks, strict=True):
             progress.begin(f"batch {batch}, warming up")
-            with peak_memory(loaded.model) as peak:
-                # Measured in the warm-up run, before timing adds anything to the process's memory.
-                time_once(loaded.model, batch, self.prompt, self.new, self.seed)
+            time_once(loaded.model, batch, self.prompt, self.new, self.seed)
             progress.ended(f"batch {batch}, warm")
             own, filled = self._time(loaded, batch, linears if sparse else [], progress)
             name = f"batch {batch}"
@@ -185,11 +200,9 @@ class CostSuite:
                 else context.missing(
                     name, "decode", "no generation took longer than its prompt", protocol=protocol
                 ),
-                context.figure(name, "peak_memory", peak[0], unit="bytes", protocol=protocol)
-                if peak
-                else context.missing(
-                    name, "peak_memory", "this system does not report it", protocol=protocol
-                ),
+                context.missing(name, "peak_memory", peak, protocol=protocol)
+                if isinstance(peak, str)
+                else context.figure(name, "peak_memory", peak, unit="bytes", protocol=protocol),
                 self._gain_row(name, own, filled, context, protocol),
             ]  # fmt: skip
         return rows

@@ -1,9 +1,11 @@
 """Timing of prompts and of generation, with warm-up and synchronisation; peak memory."""
 
+import json
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,15 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from autoprune.errors import UsageError
+from autoprune.errors import AutopruneError, UsageError
 
 # Defaults of the suite ``cost``.
 PROMPT, NEW, REPEATS = 128, 32, 5
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
+_CHILD = "autoprune.evaluation.suites.memory_child"
+# How long it may take.
+_SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,49 @@ def peak_memory(model: PreTrainedModel) -> Iterator[list[float]]:
     yield peak
     if resettable:
         peak.append(_resident_peak())
+
+
+def peaks_alone(
+    folder: Path, like: PreTrainedModel, batches: Sequence[int], prompt: int, new: int, seed: int
+) -> list[float | None]:
+    """Peak memory of a process that holds a saved model and nothing else, in bytes.
+
+    The process that measures a pruned model may hold the dense one too, statistics and text.
+
+    Args:
+        folder: The saved model.
+        like: The same model in this process, for the type of its weights and its device.
+        batches: Batch sizes, each generated once in the same process.
+        prompt: Tokens of a prompt.
+        new: Tokens generated per sequence.
+        seed: Seed of the prompts.
+
+    Returns:
+        A figure per batch size, see :func:`autoprune.evaluation.suites.latency.peak_memory`; None
+        if the system does not report it.
+
+    Raises:
+        AutopruneError: If the process ends early or takes more than half an hour.
+    """
+    job = {
+        "folder": str(folder), "dtype": str(like.dtype).removeprefix("torch."),
+        "device": str(like.device), "threads": torch.get_num_threads(), "batches": list(batches),
+        "prompt": prompt, "new": new, "seed": seed,
+    }  # fmt: skip
+    # -P: nothing of the current folder is imported, whatever lies there.
+    command = [sys.executable, "-P", "-m", _CHILD]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(job), capture_output=True, text=True, timeout=_SECONDS,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise AutopruneError(f"its process did not end within {_SECONDS:,} s") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise AutopruneError(f"its process ended with exit code {done.returncode} ({last:.300})")
+    found: list[float | None] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def _now(model: PreTrainedModel) -> float:

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from autoprune.errors import AutopruneError, UsageError
-from autoprune.evaluation.suites import build_suite
+from autoprune.evaluation.suites import build_suite, cost
 from autoprune.evaluation.suites.comparison import compare_rows, compare_runs
 from autoprune.evaluation.suites.cost import CostSuite, _verdict, _zeros_filled
-from autoprune.evaluation.suites.latency import Timing, time_once
+from autoprune.evaluation.suites.latency import Timing, peak_memory, peaks_alone, time_once
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
@@ -24,6 +24,12 @@ from tests.support.exportable import saved
 from tests.support.tiny_subject import tiny_subject
 
 QUICK = CostSuite(batches=(1, 2), prompt=8, new=3, repeats=2)
+
+
+@pytest.fixture(autouse=True)
+def memory_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is measured in a process that takes seconds to start; one test has it do so."""
+    monkeypatch.setattr(cost, "peaks_alone", lambda _, __, batches, *___: [1e8] * len(batches))
 
 
 def pruned_subject(share: float) -> LoadedModel:
@@ -190,6 +196,30 @@ def test_peak_memory_sees_an_allocation() -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
     if "cannot say" not in done.stdout:
         assert float(done.stdout) > 150e6
+
+
+def test_memory_is_that_of_the_measured_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "peaks_alone", peaks_alone)
+    subject = tiny_subject()
+    # Stands for the dense model that a comparison holds next to the smaller one.
+    held = torch.ones(400_000_000)
+    with peak_memory(subject.model) as here:
+        time_once(subject.model, 1, 8, 3, 0)
+    rows = {(row.name, row.metric): row for row in QUICK.run(subject)}
+    found = rows["batch 1", "peak_memory"]
+    if not here:
+        assert "does not report" in (found.reason or "")
+        return
+    assert 5e7 < (found.value or 0) < here[0] - 0.5 * held.numel() * held.element_size()
+
+
+def test_without_its_process_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "peaks_alone", peaks_alone)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    rows = {(row.name, row.metric): row for row in QUICK.run(tiny_subject())}
+    missing = rows["batch 2", "peak_memory"]
+    assert missing.status == "unavailable" and "exit code 1 (no message)" in (missing.reason or "")
+    assert rows["batch 2", "latency"].value
 
 
 def test_wrong_settings_are_refused() -> None:
