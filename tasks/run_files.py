@@ -85,6 +85,11 @@ class RunFiles:
         """The winner's checkpoint."""
         return self.folder / "winner"
 
+    @property
+    def smaller(self) -> Path:
+        """The model that a demo makes after its search."""
+        return self.folder / "smaller"
+
     def read_facts(self) -> dict[str, Any]:
         """The facts so far; empty at the start.
 

@@ -66,10 +66,9 @@ def make_second_model(
         "seconds": made.seconds,
     }
     kind = saved_type(bench, AUTO)
-    size = (kind or next(dense.parameters()).dtype).itemsize
     both = {"dense": dense, "smaller": smaller}
     measured = bench.windows[SELECTION]
-    figures = figures_side_by_side(bench, both, measured, size)
+    figures = figures_side_by_side(bench, both, measured, kind)
     record[COMPARISON] = figures | {"windows": len(measured)}
     bench.loaded.model = smaller
     try:

@@ -1,10 +1,13 @@
 """Figures of a dense and a smaller model, each measured in turn."""
 
 import statistics
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -12,6 +15,8 @@ from autoprune.bench.model import ModelBench
 from autoprune.evaluation.continuations import continuations
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites.latency import Timing, time_once
+from autoprune.models.saved_type import weight_bytes
+from autoprune.models.saving import save_model
 
 # Generations per model, alternating, so that other load on the machine affects both.
 TURNS = 3
@@ -19,7 +24,10 @@ PROMPT, NEW = 64, 16
 
 
 def figures_side_by_side(
-    bench: ModelBench, models: Mapping[str, PreTrainedModel], windows: Tensor, size: int
+    bench: ModelBench,
+    models: Mapping[str, PreTrainedModel],
+    windows: Tensor,
+    kind: torch.dtype | None,
 ) -> dict[str, dict[str, Any]]:
     """Measure models that have the bench's tokenizer.
 
@@ -27,30 +35,37 @@ def figures_side_by_side(
         bench: Its seed decides the prompts.
         models: The models by name.
         windows: Token ids that the perplexity is of, int64 [n, s].
-        size: Bytes of a saved parameter.
+        kind: Type of the weights in files, which are written for a moment; None: as in memory.
 
     Returns:
-        By model its parameters, bytes, perplexity, the continuation of a text, and medians over
-        turns in tokens per second: ``tokens_per_second`` counts the prompt's time; ``decode``,
-        without it, is left out where no generation took longer than its prompt.
+        By model its parameters, bytes of its weight files, perplexity, the continuation of a text,
+        and medians over turns in tokens per second: ``tokens_per_second`` counts the prompt's time;
+        ``decode``, without it, is left out where no generation took longer than its prompt.
     """
-    figures = {name: _figures(bench, model, windows, size) for name, model in models.items()}
+    figures = {name: _figures(bench, model, windows, kind) for name, model in models.items()}
     for name, rates in _rates(models, bench.seed).items():
         figures[name] |= rates
     return figures
 
 
 def _figures(
-    bench: ModelBench, model: PreTrainedModel, windows: Tensor, size: int
+    bench: ModelBench, model: PreTrainedModel, windows: Tensor, kind: torch.dtype | None
 ) -> dict[str, Any]:
     prompt, continuation = continuations(replace(bench.loaded, model=model), windows)[0]
     return {
         "parameters": model.num_parameters(),
-        "bytes": model.num_parameters() * size,
+        "bytes": _written_bytes(model, kind),
         "perplexity": evaluate_windows(model, windows, report=bench.report).perplexity,
         "prompt": prompt,
         "continues": continuation,
     }
+
+
+def _written_bytes(model: PreTrainedModel, kind: torch.dtype | None) -> int:
+    with tempfile.TemporaryDirectory(prefix="autoprune-size-") as temporary:
+        folder = Path(temporary) / "model"
+        save_model(model, None, folder, {}, dtype=kind)
+        return weight_bytes(folder)
 
 
 def _rates(models: Mapping[str, PreTrainedModel], seed: int) -> dict[str, dict[str, float]]:

@@ -16,7 +16,7 @@ from autoprune.storage import atomic_folder
 FORMAT = "autoprune losses"
 SEARCH_FORMAT, VERSION = "autoprune search", 1
 RECORD, FIGURES = "record.json", "figures.json"
-SEALED, SEARCH = "losses.json", "search.json"
+SEALED, SEARCH, COUNTS = "losses.json", "search.json", "counts.json"
 EVENTS, LOSSES, QUESTIONS = "events.jsonl", "losses.jsonl", "questions.jsonl"
 
 
@@ -26,6 +26,7 @@ def export_log(
     origin: Mapping[str, Any],
     about: Mapping[str, Any],
     public: Callable[[str], str] = str,
+    counts: Mapping[str, Any] = {},
 ) -> dict[str, Any]:
     """Write a search as a record of evidence; the log is only read, even while its search runs.
 
@@ -38,6 +39,7 @@ def export_log(
         origin: How ``record.json`` says it was made: command, commit, machine, date.
         about: Further content of ``search.json``, such as the run's name and its corpus.
         public: Removes this machine's paths from the text of a file.
+        counts: Further figures, written to ``counts.json`` if there are any.
 
     Returns:
         ``record.json``: format, ``origin``, SHA-256 of each file.
@@ -62,6 +64,8 @@ def export_log(
         SEARCH: _text(search),
         SEALED: _text({"methods": _sealed(events, _budget(opened.body["spec"]))}),
     }
+    if counts:
+        texts[COUNTS] = _text(counts)
     with atomic_folder(folder) as made:
         for name, text in texts.items():
             (made / name).write_text(public(text), encoding="utf-8")

@@ -174,7 +174,7 @@ def _cell(folder: Path, digest: str) -> Mapping[str, Any]:
 
 
 def _plain(folder: Path, body: Mapping[str, Any]) -> Record:
-    """Losses alone: ``{METHOD: {BUDGET: {DRAW: [nats]}}}``, and ``dense: [nats]``."""
+    """Losses: ``{METHOD: {BUDGET: {DRAW: [nats]}}}``, and ``dense: [nats]``; counts, if any."""
     found = read_json(folder / "losses.json")
     losses: dict[tuple[str, str], dict[int, Windows]] = {}
     if DENSE in found:
@@ -182,7 +182,8 @@ def _plain(folder: Path, body: Mapping[str, Any]) -> Record:
     for method, budgets in found["methods"].items():
         for budget, draws in budgets.items():
             losses[method, budget] = {int(n): as_windows(nll) for n, nll in draws.items()}
-    return Record(folder, body, losses)
+    counted = folder / "counts.json"
+    return Record(folder, body, losses, counts=read_json(counted) if counted.is_file() else {})
 
 
 def label_of(target: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace, params: SearchParams) -> int:
 
 def _second(engine: Engine, params: SearchParams, record: dict[str, Any]) -> str:
     """Make a smaller model in addition to the winner; if that fails, the search still stands."""
-    folder = RunFiles.of(engine.state, record["run"]).folder / "smaller"
+    folder = RunFiles.of(engine.state, record["run"]).smaller
     try:
         made = engine.call(demo.second_model, params, str(folder))
     except Exception as error:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import UsageError
+from autoprune.models.reference import RECORD_FILE
 from autoprune.search.export import export_log
 from flows.search.runs import saved_params
 from flows.terminal.output import emit, pairs
-from tasks.run_files import RunFiles
+from tasks.run_files import RunFiles, read_object
 from tasks.state import State, without_machine_paths
 
+_BOTH = ("dense", "smaller")
 # Facts that are paths on this machine, or name what its MLflow store holds.
 _PLACES = ("checkpoint", "mirrored", "mlflow_place", "registered")
 
@@ -31,10 +33,21 @@ def run(args: argparse.Namespace, run_id: str) -> int:
         origin,
         {"run": run_id, "facts": {key: known[key] for key in known if key not in _PLACES}},
         lambda text: without_machine_paths(text, state.root),
+        _second_model(files.smaller),
     )
     rows = [(name, f"SHA-256 {digest[:12]}…") for name, digest in record["files"].items()]
     emit(args, record | {"folder": str(folder)}, pairs(*rows, ("folder", str(folder))))
     return 0
+
+
+def _second_model(folder: Path) -> dict[str, Any]:
+    """Figures of the model that a demo made after its search; empty without one."""
+    if not (folder / RECORD_FILE).is_file():
+        return {}
+    known = read_object(folder / RECORD_FILE)
+    rates = {name: known["beside_dense"][name]["tokens_per_second"] for name in _BOTH}
+    found = {name: known[name] for name in ("scheme", "steps", "share_removed", "beside_dense")}
+    return {"second": {**found, "faster": rates["smaller"] / rates["dense"]}}
 
 
 def _origin(run_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:

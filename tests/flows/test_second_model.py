@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
+from autoprune.models.saved_type import weight_bytes
 from flows.demo import command as demo
 from flows.demo import flow as second
 from flows.search.params import SearchParams
@@ -42,7 +43,7 @@ def test_the_second_model_stands_beside_the_dense_one(
     assert opened.config.num_hidden_layers == 1
     assert opened.num_parameters() == smaller["parameters"] < dense["parameters"]
     size = (folder / "model.safetensors").stat().st_size
-    assert smaller["bytes"] <= size < smaller["bytes"] * 1.05 < dense["bytes"]
+    assert smaller["bytes"] == size < dense["bytes"] == weight_bytes(tiny_folder)
     assert dense["prompt"] == smaller["prompt"] and dense["continues"] != smaller["continues"]
     assert 1.0 < dense["perplexity"] != smaller["perplexity"] > 1.0
     assert figures["windows"] == 8 and "tokens_per_second" in smaller

@@ -12,6 +12,8 @@ from autoprune.errors import DamagedFileError, UsageError
 from autoprune.search import Search
 from autoprune.search.events import EventLog
 from autoprune.search.export import export_log
+from autoprune.storage import write_json
+from benchmarks.evidence.derivations import count
 from benchmarks.evidence.records import read_record
 from flows.cli import main
 from flows.cli.parser import parse
@@ -135,6 +137,18 @@ def test_the_command_writes_what_evidence_accepts(
     assert json.loads((out / "search.json").read_text())["facts"] == {"model_digest": "ab", **facts}
     files.add_facts(commit="f00d")
     assert main(export) == 0 and read_record(out).body["commit"] == "f00d"
+    assert not (out / "counts.json").exists()
+    rates = {
+        "dense": {"tokens_per_second": 4.0, "bytes": 9},
+        "smaller": {"tokens_per_second": 5.0, "bytes": 7},
+    }
+    made = {"scheme": "depth", "steps": [], "share_removed": 0.2, "beside_dense": rates}
+    write_json(files.smaller / "autoprune.json", made)
+    assert main(export) == 0
+    record = read_record(out)
+    assert count(record, {"field": "second.beside_dense.smaller.bytes"}) == 7
+    assert count(record, {"field": "second.faster"}) == 1.25
+    assert "counts.json" in record.body["files"] and record.of(best.alias, "60 %")
     assert main(["export-record", "smal", "--out", str(out)]) == 2
     assert "did you mean small" in capsys.readouterr().err
 
