@@ -6,7 +6,7 @@ from typing import Any
 
 from autoprune.bench.cut_text import SplitText
 from autoprune.bench.saving import AUTO, save_bench, saved_type
-from autoprune.bench.side_by_side import figures_side_by_side
+from autoprune.bench.side_by_side import DENSE_COMPARISON, figures_side_by_side
 from autoprune.bench.smaller import Shrinking
 from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.models.record import source_record, text_record
@@ -16,9 +16,6 @@ from tasks.card import write_folder_card
 from tasks.recorded import task_run
 from tasks.run_files import read_object
 from tasks.workbench import Workbench
-
-# Figures of both models are in the record under this name.
-COMPARISON = "beside_dense"
 
 
 @task_run("second model", "remove {share} of {model} by {scheme}, keeping the dense one")
@@ -39,7 +36,8 @@ def make_second_model(
 
     Returns:
         The record, with both models' parameters, bytes, perplexity, tokens per second and
-        continuations of a text under :data:`COMPARISON`.
+        continuations of a text under
+        :data:`autoprune.bench.side_by_side.DENSE_COMPARISON`.
     """
     folder = Path(out)
     if is_finished(folder):
@@ -69,7 +67,7 @@ def make_second_model(
     both = {"dense": dense, "smaller": smaller}
     measured = bench.windows[SELECTION]
     figures = figures_side_by_side(bench, both, measured, kind)
-    record[COMPARISON] = figures | {"windows": len(measured)}
+    record[DENSE_COMPARISON] = figures | {"windows": len(measured)}
     bench.loaded.model = smaller
     try:
         save_bench(bench, folder, record, dtype=kind)

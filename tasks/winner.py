@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import PreTrainedModel
+
 from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.scheme_recipe import SmallerOutcome
+from autoprune.bench.side_by_side import DENSE_COMPARISON, figures_side_by_side
 from autoprune.bench.text import SELECTION
 from autoprune.budget import Budget
 from autoprune.errors import AutopruneError, reason_of
@@ -31,6 +35,9 @@ from tasks.search_bench import SearchBench
 from tasks.state import State
 
 log = logging.getLogger(__name__)
+
+# A smaller model and the dense one take turns at reading so many selection windows.
+BESIDE_WINDOWS = 8
 
 
 def keep_winner(
@@ -101,7 +108,7 @@ def _kept(
         bench.masks = MaskMemory()
         record["scored_again_in"] = bench.sandbox.image.tag
 
-    dense, source = _written(bench), bench.loaded.source
+    dense, source, whole = _written(bench), bench.loaded.source, bench.loaded.model
     kind = saved_type(bench, dtype)
     asked = SchemeBudget(bench.budget, kind)
     dense_bytes = asked.bytes_of(bench.loaded.model)
@@ -125,6 +132,11 @@ def _kept(
                 record["budget"] = {"asked": str(bench.budget), **found, **reached}
                 record["outcome"] |= _timed(found)
             record["notes"] = list(outcome.notes)
+            try:
+                record |= _beside(bench, whole, kind)
+            except (AutopruneError, OSError) as error:
+                # Such as too few positions for the timed prompt, or a full disk.
+                record["notes"].append(f"not measured next to the dense model: {reason_of(error)}")
         saved = save_bench(bench, folder, record, pruned, kind)
     return saved_record(saved) | {"outcome": _outcome(folder, record)}
 
@@ -186,9 +198,18 @@ def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     if "outcome" not in record:
         return None
 
+    both = {"beside": record[DENSE_COMPARISON]} if DENSE_COMPARISON in record else {}
     files = {"saved_bytes": weight_bytes(folder), "dtype": "+".join(sorted(matrix_types(folder)))}
-    found: dict[str, Any] = record["outcome"] | files
+    found: dict[str, Any] = record["outcome"] | files | both
     return found
+
+
+def _beside(bench: SearchBench, dense: PreTrainedModel, kind: torch.dtype | None) -> dict[str, Any]:
+    """Cost and quality of the dense model and of the smaller one that the bench holds."""
+    both = {"dense": dense, "smaller": bench.loaded.model}
+    windows = bench.part(SELECTION)[:BESIDE_WINDOWS]
+    figures = figures_side_by_side(bench, both, windows, kind)
+    return {DENSE_COMPARISON: figures | {"windows": len(windows)}}
 
 
 def _timed(found: Mapping[str, Any]) -> dict[str, float]:

@@ -14,10 +14,12 @@ from transformers import PreTrainedModel
 from autoprune.bench.model import ModelBench
 from autoprune.evaluation.continuations import continuations
 from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.evaluation.suites.latency import Timing, time_once
+from autoprune.evaluation.suites.latency import Timing, require_room, time_once
 from autoprune.models.saved_type import weight_bytes
 from autoprune.models.saving import save_model
 
+# Name of the figures of both in a record.
+DENSE_COMPARISON = "beside_dense"
 # Generations per model, alternating, so that other load on the machine affects both.
 TURNS = 3
 PROMPT, NEW = 64, 16
@@ -41,7 +43,12 @@ def figures_side_by_side(
         By model its parameters, bytes of its weight files, perplexity, the continuation of a text,
         and medians over turns in tokens per second: ``tokens_per_second`` counts the prompt's time;
         ``decode``, without it, is left out where no generation took longer than its prompt.
+
+    Raises:
+        UsageError: If the timed prompt and reply do not fit the models' positions.
     """
+    for model in models.values():
+        require_room(model, PROMPT, NEW)
     figures = {name: _figures(bench, model, windows, kind) for name, model in models.items()}
     for name, rates in _rates(models, bench.seed).items():
         figures[name] |= rates

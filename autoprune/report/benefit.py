@@ -1,7 +1,7 @@
 """The benefit of a pruned model: its size against the source's, sample text, who gains speed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autoprune.plain_text import in_markdown
@@ -28,6 +28,9 @@ NARROWER = (
     "sizes; autoprune evaluate --suite cost measures it"
 )
 AS_MANY_EXPERTS = "It is no faster: a token passes through as many experts as before"
+# Rates in tokens per second, and in words what they are of.
+_RATE = "tokens_per_second"
+_RATES = {"prefill": "reads", "decode": "writes"}
 _NARROWER = frozenset({"width", "rotate"})
 
 
@@ -59,6 +62,8 @@ class Outcome(Part):
             changed a weight; else empty.
         dense_rate: Tokens per second of the dense model, where a budget had them timed; else 0.
         faster: Times as many that a model of the winner's shapes wrote there; else 0.
+        beside: Figures of a smaller winner and of the dense model, measured side by side; else
+            empty.
     """
 
     source_bytes: int
@@ -68,6 +73,7 @@ class Outcome(Part):
     measured_in: str = ""
     dense_rate: float = 0.0
     faster: float = 0.0
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 def samples_table(samples: Sequence[Sample], of: str = "selection") -> str:
@@ -132,6 +138,8 @@ def speed(pattern: str, scheme: str = "", outcome: Outcome | None = None) -> str
             f"Its shapes wrote {_rates(outcome)} tokens a second on the search's machine, prompt "
             f"included: {outcome.faster:.2f} times"
         )
+    if outcome is not None and outcome.beside:
+        return _measured(outcome.beside)
     if scheme:
         return _of_scheme(scheme)[0]
     return SPARSE_KERNELS if pattern == "2:4" else NO_SPEED
@@ -143,11 +151,28 @@ def speed_in_short(
     """:func:`speed` as a figure and a note."""
     if outcome is not None and outcome.faster:
         return f"{outcome.faster:.2f} times", f"{_rates(outcome)} tokens a second"
+    if outcome is not None and outcome.beside:
+        own, dense = (outcome.beside[name][_RATE] for name in ("smaller", "dense"))
+        return f"{own / dense:.2f} times", f"{own:.1f} tokens a second against {dense:.1f}"
     if scheme:
         return _of_scheme(scheme)[1:]
     if pattern == "2:4":
         return "with kernels", "2:4 on sparse tensor cores"
     return "as before", "zeros need a sparse runtime"
+
+
+def _measured(both: Mapping[str, Any]) -> str:
+    """Cost and quality of both models, in one sentence."""
+    own, dense = both["smaller"], both["dense"]
+    known = {name: what for name, what in _RATES.items() if name in own and name in dense}
+    rates = (f"{what} {own[name]:,.1f} ({dense[name]:,.1f})" for name, what in known.items())
+    return (
+        "Measured in turns with the dense model, whose figures are in brackets, it "
+        f"{' and '.join(rates)} tokens a second, takes {megabytes(own['bytes'])} "
+        f"({megabytes(dense['bytes'])} in the same type) and has perplexity "
+        f"{float(own['perplexity']):.2f} ({float(dense['perplexity']):.2f}) on "
+        f"{both['windows']} selection windows"
+    )
 
 
 def _rates(outcome: Outcome) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.bench.side_by_side import DENSE_COMPARISON
 from autoprune.bench.smaller import Shrinking
 from autoprune.plain_text import shell_line
 from autoprune.schemes.card import removed
@@ -14,7 +15,7 @@ from flows.terminal import console
 from flows.terminal.output import pairs
 from tasks.allocation import split_windows
 from tasks.calibrate import load_model
-from tasks.second_model import COMPARISON, make_second_model
+from tasks.second_model import make_second_model
 from tasks.state import State
 from tasks.switches import computing_on
 from tasks.workbench import Workbench, opened
@@ -41,7 +42,7 @@ def second_model(params: SearchParams, out: str) -> dict[str, Any]:
 
 def second_text(record: Mapping[str, Any], folder: Path) -> str:
     """Describe both models side by side."""
-    figures = record[COMPARISON]
+    figures = record[DENSE_COMPARISON]
     dense, smaller = figures["dense"], figures["smaller"]
     faster = smaller["tokens_per_second"] / dense["tokens_per_second"]
     shown = pairs(

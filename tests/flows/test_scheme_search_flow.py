@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
 from autoprune.errors import UsageError
-from autoprune.report.benefit import speed
 from flows.ls.listings import listing
 from flows.nightly.best_so_far import with_best_so_far
 from flows.search import search
@@ -57,7 +56,12 @@ def test_a_search_of_schemes_ends_with_a_smaller_model(
     card = (files.winner / "README.md").read_text()
     assert "## Figures" in card and "## How it was found" in card and "## What it writes" in card
     assert "Weights: " in card and "no language model was asked" in card
-    assert speed("", made["scheme"]) in page
+    beside = made["beside_dense"]
+    own, whole = beside["smaller"], beside["dense"]
+    assert own["parameters"] == made["parameters"] and 0 < beside["windows"] <= 8
+    assert own["bytes"] == (files.winner / "model.safetensors").stat().st_size < whole["bytes"]
+    assert "Measured in turns with the dense model" in page
+    assert f"| bytes of the weights | {whole['bytes']:,} | {own['bytes']:,} |" in card
     # The first of its name is champion: there is no gate to ask.
     assert "autoprune promote" not in page
     # The next night starts from it; a search of recipes does not.

@@ -11,9 +11,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from autoprune.candidate import Candidate
+from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from autoprune.report.benefit import Outcome, Sample
 from autoprune.report.card import model_card
+from autoprune.report.data import RunReport
 from autoprune.report.html import render
 from autoprune.report.sentences import summary
 from tasks.prepare import prepare
@@ -139,3 +142,39 @@ def test_a_winner_whose_folder_is_gone_is_no_failure_of_its_search(home: Path) -
     report = dataclasses.replace(make_report(), run_id="demo")
     done = register_winner(State.open(home), report, "an MLflow run")
     assert not done["ok"] and "the folder winner of demo is gone" in done["error"]
+
+
+def test_what_was_measured_in_turns_stands_in_the_place_of_a_promise() -> None:
+    rates = {"prefill": 600.0, "decode": 50.0, "tokens_per_second": 40.0}
+    dense = {"bytes": 100_000_000, "perplexity": 20.0, **rates}
+    smaller = {**dense, "bytes": 69_000_000, "tokens_per_second": 60.0, "perplexity": "Infinity"}
+    outcome = Outcome(98_000_000, 69_000_000, "F16", beside={
+        "dense": dense, "smaller": smaller, "windows": 8,
+    })  # fmt: skip
+    report = make_report()
+    entries = tuple(dataclasses.replace(e, source="depth") for e in report.entries)
+    schemes = report.spec | {"schemes": ["depth"]}
+    report = dataclasses.replace(report, outcome=outcome, spec=schemes, entries=entries)
+    shown = " ".join(summary(report))
+    assert "reads 600.0 (600.0) and writes 50.0 (50.0) tokens a second, takes 69.0 MB" in shown
+    assert "perplexity inf (20.00) on 8 selection windows" in shown
+    assert "fewer blocks" not in shown and ">1.50 times</dd>" in render(report)
+    assert RunReport.from_json(report.to_json()).outcome == outcome
+
+
+def test_a_smaller_winner_that_cannot_be_timed_is_kept_with_the_reason(
+    bench: SearchBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise UsageError("prompt 64 and 16 new tokens exceed the model's 32 positions")
+
+    monkeypatch.setattr("tasks.winner.figures_side_by_side", refused)
+    prepare(bench)
+    scheme = "depth:criterion=random,protect=none,patch=none"
+    recipe = Recipe(metric=Candidate(kind="scheme", source=scheme))
+    with bench.pruned(recipe, bench.budget) as outcome:
+        masks = outcome.mask_digest
+    kept = keep_winner(bench, "C1", recipe, masks, 1.0)
+    assert "beside" not in kept["outcome"] and kept["outcome"]["saved_bytes"] > 0
+    record = json.loads((RunFiles.of(bench.state, "winner").winner / "autoprune.json").read_text())
+    assert "exceed the model's 32 positions" in record["notes"][-1]
