@@ -13,12 +13,7 @@ import autoprune
 from autoprune import Bench
 from autoprune.comparison.shared import PoolDraws
 from autoprune.errors import UsageError
-from autoprune.evaluation.kl import (
-    dense_predictions,
-    divergences,
-    divergences_and_slopes,
-    kl_to_dense,
-)
+from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress
@@ -33,7 +28,6 @@ from autoprune.pruning import (
     recover,
     teach,
 )
-from autoprune.pruning.head import Head
 from autoprune.pruning.lowrank import LowRank
 from autoprune.pruning.masters import Master
 from autoprune.pruning.plan import Precision
@@ -154,73 +148,6 @@ def test_equal_seeds_give_equal_bits_and_only_later_rounds_are_shuffled() -> Non
     assert torch.equal(made(0, *once), made(1, *once))
     assert torch.equal(made(0, *often), made(0, *often))
     assert not torch.equal(made(0, *often), made(1, *often))
-
-
-@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
-def test_the_head_in_parts_gives_the_gradients_of_the_whole(
-    family: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("autoprune.pruning.head.CHUNK", 7)
-    model = tiny_model(family)
-    predictions = dense_predictions(model, USED, top=9)
-    pruned(model, "none")
-
-    def gradients(cut: bool) -> tuple[float, list[Tensor]]:
-        head = Head(model, USED)
-        assert head._head is not None
-        head._head = head._head if cut else None
-        model.zero_grad()
-        model.get_output_embeddings().weight.requires_grad_(False)
-        distance = head.backward(predictions, 1, 0.5)
-        return distance, [p.grad.clone() for p in model.parameters() if p.grad is not None]
-
-    part, whole = gradients(True), gradients(False)
-    assert part[0] == pytest.approx(whole[0])
-    assert part[0] == pytest.approx(0.5 * kl_to_dense(model, predictions)[1], rel=1e-5)
-    torch.testing.assert_close(part[1], whole[1])
-
-
-def test_the_head_is_rounded_once_and_gives_the_bits_of_autocast(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("autoprune.pruning.head.CHUNK", 7)
-    model = tiny_model("llama")
-    predictions = dense_predictions(model, USED, top=9)
-    model.get_output_embeddings().weight.requires_grad_(False)
-    rounded = Head(model, USED)
-    asked = Head(model, USED)
-    monkeypatch.setattr(asked, "_logits", lambda head, state: head(state))
-
-    def gradients(head: Head) -> list[Tensor]:
-        model.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            head.backward(predictions, 1, 0.5)
-        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
-
-    pairs = zip(gradients(rounded), gradients(asked), strict=True)
-    assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
-    assert rounded._rounded is not None and rounded._rounded.dtype == torch.bfloat16
-    assert asked._rounded is None
-
-
-@pytest.mark.parametrize("kept", [3, 40, 64])
-@pytest.mark.parametrize("sharp", [1.0, 400.0])
-def test_slopes_of_the_distance_are_those_of_its_derivative(kept: int, sharp: float) -> None:
-    generator = torch.Generator().manual_seed(kept)
-    logits = torch.randn(7, 64, generator=generator) * sharp
-    dense = torch.log_softmax(torch.randn(7, 64, generator=generator) * 3, -1).topk(kept)
-    ids = dense.indices.to(torch.int32)
-    automatic = logits.clone().requires_grad_()
-    expected = divergences(automatic, ids, dense.values)
-    expected.sum().backward()
-    found, slopes = divergences_and_slopes(logits.clone(), ids, dense.values)
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-12, atol=1e-12)
-    assert automatic.grad is not None and slopes.isfinite().all()
-    torch.testing.assert_close(slopes, automatic.grad, rtol=1e-5, atol=1e-6)
-
-
-def test_a_model_that_caps_its_logits_is_run_whole() -> None:
-    assert Head(tiny_model("gemma2"), USED)._head is None
 
 
 def test_steps_that_bring_nothing_leave_every_bit_and_end_early() -> None:

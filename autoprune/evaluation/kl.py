@@ -77,12 +77,24 @@ def dense_predictions(
     kept: list[Tensor] = []
     for part in torch.split(windows, batch):
         for row in _logits(model, part, autocast):
-            logits = row.float()
-            best = logits.topk(min(top, logits.shape[-1]), dim=-1)
-            ids.append(best.indices.to(torch.int32).cpu())
-            kept.append((best.values - logits.logsumexp(-1, keepdim=True)).cpu())
+            best, known = most_likely(row, top)
+            ids.append(best)
+            kept.append(known)
         report(Progress("dense predictions", len(ids), len(windows)))
     return DensePredictions(windows, torch.stack(ids), torch.stack(kept))
+
+
+def most_likely(logits: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """The ``top`` most likely tokens, int32 ``[t, k]``, and their log-probabilities, on the CPU.
+
+    Args:
+        logits: ``[t, vocabulary]``.
+        top: Tokens kept, at most.
+    """
+    logits = logits.float()
+    best = logits.topk(min(top, logits.shape[-1]), dim=-1)
+    known = best.values - logits.logsumexp(-1, keepdim=True)
+    return best.indices.to(torch.int32).cpu(), known.cpu()
 
 
 @torch.no_grad()

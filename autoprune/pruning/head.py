@@ -1,5 +1,6 @@
 """The distance to the dense model and its gradients; the head runs on a few tokens at a time."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,7 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from autoprune.evaluation.kl import DensePredictions, divergences, divergences_and_slopes
+from autoprune.evaluation.kl import (
+    DensePredictions,
+    divergences,
+    divergences_and_slopes,
+    most_likely,
+)
 
 # Tokens whose logits are in memory at once: a window of 512 takes 100 MB, and several copies are
 # needed.
@@ -64,6 +70,24 @@ class Head:
             losses.append(found.sum() * share)
         state.backward(leaf.grad)
         return sum(losses, torch.zeros_like(losses[0]))
+
+    @torch.no_grad()
+    def most_likely(self, window: Tensor, top: int) -> tuple[Tensor, Tensor]:
+        """The most likely next tokens; see :func:`autoprune.evaluation.kl.most_likely`.
+
+        Args:
+            window: Token ids, ``[1, s]``.
+            top: Tokens kept at each position.
+        """
+        tokens = window.to(self._model.device)
+        if self._head is None:
+            return most_likely(self._model(input_ids=tokens, use_cache=False).logits[0], top)
+        state = self._model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[0]
+        # Pieces of one size: the product of a single row left over rounds differently.
+        pieces = state.tensor_split(math.ceil(len(state) / CHUNK))
+        found = [most_likely(self._logits(self._head, piece), top) for piece in pieces]
+        ids, known = zip(*found, strict=True)
+        return torch.cat(ids), torch.cat(known)
 
     def _logits(self, head: nn.Module, state: Tensor) -> Tensor:
         """Apply the head. Autocast would round the largest matrix again for every few tokens."""

@@ -7,11 +7,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.errors import UsageError
-from autoprune.evaluation.kl import DensePredictions, dense_predictions
-from autoprune.progress import Report, silent
+from autoprune.evaluation.kl import DensePredictions
+from autoprune.progress import Progress, Report, silent
+from autoprune.pruning.head import Head
 from autoprune.pruning.masters import recovered_vectors
 from autoprune.pruning.plan import Precision
-from autoprune.pruning.products import products_type
+from autoprune.pruning.products import products_of, products_type
 from autoprune.repair import HELD_OUT, ModelRecovery
 
 
@@ -62,12 +63,16 @@ def teach(
             "move=norms"
         )
     held, train, notes = _shared_out(how, used[:0] if fresh is None else fresh, used)
-    products = products_in(dense, precision)
+    head = Head(dense, train[:1])
 
     def predict(windows: Tensor) -> DensePredictions:
-        return dense_predictions(
-            dense, windows, top=how.top, report=report, batch=1, autocast=products
-        )
+        found = []
+        for window in torch.split(windows, 1):
+            with products_of(dense.device, dense.dtype, precision):
+                found.append(head.most_likely(window, how.top))
+            report(Progress("dense predictions", len(found), len(windows)))
+        ids, known = zip(*found, strict=True)
+        return DensePredictions(windows, torch.stack(ids), torch.stack(known))
 
     return Teacher(predict(train), predict(held) if len(held) else None, notes)
 
