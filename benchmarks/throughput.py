@@ -8,6 +8,7 @@ the promising ones on all; its statistics and baseline count as its own time, an
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -23,6 +24,7 @@ from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
 from autoprune.pruning.products import settled_precision
 from autoprune.recipe import Recipe
+from autoprune.repair import Repair
 from autoprune.search.search import Search
 from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.search.starts import RecipeSpec
@@ -81,9 +83,11 @@ def main() -> None:
     parser.add_argument(
         "--precision", choices=("auto", "float32"), default="auto", help="as of a search"
     )
+    parser.add_argument("--repairs", nargs="+", default=["none"], help="taken in turn")
     args = parser.parse_args()
     args.precision = settled_precision(args.precision, None)
-    recipes = candidates(args.candidates)
+    args.repairs = [Repair.parse(text).text for text in args.repairs]
+    recipes = candidates(args.candidates, args.repairs)
     listed = recipes[: args.plain]
     names = [name_of(recipe) for recipe in listed]
     # Half of the plain loop before and half after, since a machine's speed drifts over an hour.
@@ -94,7 +98,7 @@ def main() -> None:
     size = f"{args.selection_windows} x 512 tokens"
     title = (
         f"Candidates per hour, SmolLM2-135M at {args.sparsity:.0%}, {size}; the search's products "
-        f"on them in {args.precision}, the plain loop's in float32"
+        f"on them in {args.precision}, the plain loop's in float32{_repaired(args.repairs)}"
     )
     if args.plain == 0:
         row = {"way": "search", "candidates": len(recipes), "per hour": rate}
@@ -128,8 +132,17 @@ def main() -> None:
     publish("throughput", title, rows, goals, plain=plain)
 
 
-def candidates(count: int) -> list[Recipe]:
-    """The list, the same for both: first ideas in a fixed random order, then what follows them."""
+def _repaired(repairs: list[str]) -> str:
+    return "" if repairs == ["none"] else f"; repaired by {', '.join(repairs)} in turn"
+
+
+def candidates(count: int, repairs: Sequence[str] = ("none",)) -> list[Recipe]:
+    """The list, the same for both: first ideas in a fixed random order, then what follows them.
+
+    Args:
+        count: Its length.
+        repairs: What they are repaired by, in turn.
+    """
     first = [(metric, allocation) for metric in METRICS for allocation in ALLOCATIONS]
     metrics, allocations = METRICS + LATER_METRICS, ALLOCATIONS + LATER_ALLOCATIONS
     later = [(m, a) for m in metrics for a in allocations if (m, a) not in first]
@@ -138,8 +151,8 @@ def candidates(count: int) -> list[Recipe]:
     order.shuffle(later)
     pairs = first + later
     return [
-        Recipe(Candidate("expression", metric), "row", allocation)
-        for metric, allocation in (pairs * (count // len(pairs) + 1))[:count]
+        Recipe(Candidate("expression", metric), "row", allocation, repairs[number % len(repairs)])
+        for number, (metric, allocation) in enumerate((pairs * (count // len(pairs) + 1))[:count])
     ]
 
 
@@ -157,6 +170,7 @@ def ours(recipes: list[Recipe], args: argparse.Namespace) -> tuple[list[Recipe],
             f"metric: {recipe.metric.source}",
             f"group: {recipe.group}",
             f"allocation: {recipe.allocation}",
+            f"repair: {recipe.repair}",
         )
         return Reply("\n".join(lines) + "\n")
 
@@ -172,7 +186,7 @@ def ours(recipes: list[Recipe], args: argparse.Namespace) -> tuple[list[Recipe],
         rung_windows=args.rung_windows,
         selection_windows=args.selection_windows,
         sealed_windows=1,
-        solvers=("none",),
+        solvers=tuple(args.repairs),
         baselines=(RecipeSpec(metric="wanda"),),
         slots=12,
         promote=0.2,
@@ -212,5 +226,6 @@ def plain_loop(recipes: list[Recipe], args: argparse.Namespace) -> list[dict[str
 
 
 def name_of(recipe: Recipe) -> str:
-    """Metric and allocation as written."""
-    return f"{formula_text(recipe.metric)} | {recipe.allocation}"
+    """Metric, allocation and repair as written."""
+    parts = [formula_text(recipe.metric), recipe.allocation]
+    return " | ".join(parts if recipe.repair == "none" else [*parts, recipe.repair])

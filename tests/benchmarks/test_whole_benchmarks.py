@@ -13,6 +13,7 @@ from torch import Tensor
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.loading import load_model
 from autoprune.schemes.surgery import without_blocks
+from autoprune.search.search import Search
 from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.text.corpora import Corpus, load_corpus
 from autoprune.text.splits import split
@@ -140,11 +141,20 @@ def test_the_plain_loop_and_the_search_try_one_list(
     words = ("--candidates", "28", "--plain", "2", "--selection-windows", "4")
     words += ("--calibration-windows", "4")
     record = run(throughput, monkeypatch, out, *words)
+    first = set((out / "throughput").glob("*"))
     assert [row["way"] for row in record["rows"]] == ["plain loop", "search"]
     assert len(record["plain"]) in (2, 3)
     assert record["rows"][1]["candidates"] == 28
     # Its own statistics, whatever other runs left.
     assert list((out / "throughput").glob("*/state/**/*.safetensors"))
+    assert {row["as"].count("|") for row in record["plain"]} == {1}
+    few = ("--candidates", "6", "--plain", "2", *words[4:], "--repairs", "mrp", "none")
+    repaired = run(throughput, monkeypatch, out, *few)["plain"]
+    assert [row["as"].endswith("| mrp") for row in repaired[:2]] == [True, False]
+    (log,) = set((out / "throughput").glob("*")) - first
+    with Search.open(log) as search:
+        measured = {e.recipe.repair for e in search.entries if e.recipe and not e.is_baseline}
+    assert measured == {"mrp", "none"}
 
 
 def test_repairs_row_systems_and_compact_forms_come_to_a_table(
