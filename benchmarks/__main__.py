@@ -17,7 +17,7 @@ CATALOGUE = {
     "repairs": "every repair after one mask: perplexity, seconds, layer errors",
     "row_systems": "MRP's row systems of one block against batched LAPACK",
     "masking": "score and mask all weights for a new metric from stored statistics",
-    "scaling": "cost against parameters and against tokens, over three sizes of each",
+    "scaling": "cost against parameters, up to a billion, and against tokens",
     "streaming": "prune a random 3-billion-parameter llama from shards to shards in under 3 GB",
     "compact": "bytes and seconds of a compact checkpoint, 60 % zeros in bfloat16, against gzip",
     "equal_bytes": "dense quantised, pruned and quantised, zeros in compact form, at equal bytes",

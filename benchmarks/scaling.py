@@ -1,4 +1,4 @@
-"""Cost against size: three models at equal tokens, three amounts of tokens at one model.
+"""Cost against size: models of up to a billion parameters, three amounts of tokens at one model.
 
 A method whose cost is linear has an exponent of 1 in a log-log fit. Small matrices use a processor
 less well than large ones, so exponents below 1 are usual. On a machine that others use, take
@@ -9,23 +9,30 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan, prune
+from benchmarks.evidence.records import COUNTS
+from benchmarks.evidence.writing import write_record
 from benchmarks.measured import Rounds, report
 from benchmarks.table import Goal, publish
 
 # Hidden size and blocks; the feed-forward map is 2.75 times as wide.
-SIZES = ((512, 8), (768, 12), (1024, 20))
+SIZES = ((512, 8), (768, 12), (1024, 20), (2048, 20))
 TOKENS = (2048, 4096, 8192)
 SEQLEN = 256
-WIDEST_EXPONENT = 1.15
+WIDEST_EXPONENT = 1.05
+# Bytes that Python and torch take without a model.
+LIBRARIES = 5e8
 CLOCKS = ("seconds", "CPU s")
 
 
@@ -36,6 +43,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")
     parser.add_argument("--threads", type=int, help="of every process; all cores by default")
     parser.add_argument("--clock", choices=CLOCKS, default="seconds", help="what is fitted")
+    parser.add_argument("--record", type=Path, help="folder to keep the figures in, as evidence")
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -43,7 +51,7 @@ def main() -> None:
         return
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
-    by_size = [(*size, TOKENS[0]) for size in SIZES]
+    by_size = [(*size, TOKENS[0]) for size in fitting(psutil.virtual_memory().available)]
     by_tokens = [(*SIZES[0], tokens) for tokens in TOKENS]
     settings = list(dict.fromkeys([*by_size, *by_tokens]))
     rounds = Rounds("scaling", [f"threads={args.threads}"], resume=args.resume)
@@ -66,6 +74,28 @@ def main() -> None:
     ]
     title = f"Sequential Wanda at 60 % on random llamas, median of {args.rounds} interleaved rounds"
     publish("scaling", title, rows, goals, runs=rounds.runs)
+    if args.record:
+        counts = {"exponents": found, "runs": rounds.runs, **series}
+        command = "python -m benchmarks scaling --record evidence/scaling"
+        write_record(args.record, COUNTS, command, ("counts.json", counts))
+
+
+def fitting(available: int) -> list[tuple[int, int]]:
+    """The sizes that a run has memory for; others are named on standard error.
+
+    Args:
+        available: Bytes.
+    """
+    found = []
+    for hidden, blocks in SIZES:
+        # Attention has four matrices of this size, the feed-forward map three, 2.75 times as wide.
+        weights = round((4 + 3 * 2.75) * hidden**2 * blocks)
+        # Float32, and a quarter of that for one block's work.
+        if 5 * weights + LIBRARIES <= available:
+            found.append((hidden, blocks))
+        else:
+            print(f"no memory for {weights / 1e6:,.0f} million weights; left out", file=sys.stderr)
+    return found
 
 
 def _row(rounds: Rounds, setting: tuple[int, int, int]) -> dict[str, Any]:
