@@ -2,15 +2,19 @@
 
 Three fresh processes: make the shards (bfloat16, about 6 GB), estimate, prune. Everything is
 deleted at the end, also when the run is stopped. Needs 14 GB of disk; ``--size tenth`` is a
-trial of a minute with 0.4 billion parameters.
+trial of a minute with 0.4 billion parameters, ``--size 8b`` needs 36 GB. With ``--dry-run``, and
+for ``70b`` always, there is an estimate alone, from sparse files that hold only what it reads: 4 GB
+for ``70b``.
 """
 
 import argparse
 import json
+import math
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +25,25 @@ from transformers import LlamaConfig
 from autoprune.metrics import build_metric
 from autoprune.pruning import PruningPlan
 from autoprune.streaming import StreamJob, estimate, prune_streamed
+from autoprune.streaming.shards import raw_bytes
 from benchmarks.measured import OUT, report, run_fresh
 from benchmarks.table import Goal, publish
 
-SIZES = {
+_UNTIED = {"num_key_value_heads": 8, "tie_word_embeddings": False}
+SIZES: dict[str, dict[str, int]] = {
     "3b": {"hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28},
+    "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, **_UNTIED},
+    "70b": {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, **_UNTIED},
     "tenth": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 16},
 }
+ESTIMATED = ("70b",)
 VOCABULARY = 128256
+# What an estimate reads.
+_READ = ("model.embed_tokens.", "model.layers.0.")
 BLOCKS_PER_SHARD = 7
 SHARE = 0.6
-LIMIT_MB = 3000.0
+LIMIT_MB = {"8b": 6000.0}
+USUAL_LIMIT_MB = 3000.0
 CLOSE = 0.2
 
 
@@ -43,11 +55,13 @@ def main() -> None:
     parser.add_argument("--seqlen", type=int, default=128, help="tokens in a window")
     parser.add_argument("--allocation", default="uniform")
     parser.add_argument("--repair", default="none")
+    parser.add_argument("--dry-run", action="store_true", help="the estimate alone")
     parser.add_argument("--step", choices=("make", "estimate", "prune"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.dry_run = args.dry_run or args.size in ESTIMATED
     if args.step == "make":
-        report(**make(args.folder / "dense", args.size))
+        report(**make(args.folder / "dense", args.size, sparse=args.dry_run))
     elif args.step == "estimate":
         report(**forecast(job_of(args), args.folder))
     elif args.step == "prune":
@@ -65,24 +79,31 @@ def measure(args: argparse.Namespace) -> None:
         common = ["--folder", folder, *_options(args)]
         made = _step("make", common)
         guess = _step("estimate", common)
-        pruned = _step("prune", common)
+        pruned = {} if args.dry_run else _step("prune", common)
+    what = (
+        f"random llama of {made['parameters'] / 1e9:.2f} billion parameters in bfloat16, "
+        f"{args.calibration_windows} x {args.seqlen} tokens, allocation {args.allocation}, repair "
+        f"{args.repair}"
+    )
+    if not pruned:
+        figures = {"peak memory, MB": "memory_mb", "disk, MB": "disk_mb", "seconds": "seconds"}
+        rows = [{"what": name, "estimate": guess[key]} for name, key in figures.items()]
+        title = f"Estimate of streaming Wanda at 60 %: {what}; nothing was pruned"
+        publish("streaming", title, rows, runs={"estimate": guess})
+        return
     rows = [
         _row("peak memory, MB", guess["memory_mb"], pruned["peak_mb"]),
         _row("disk, MB", guess["disk_mb"], pruned["disk_mb"]),
         _row("seconds", guess["seconds"], pruned["seconds"]),
     ]
-    goals = [Goal("peak memory in MB", pruned["peak_mb"], LIMIT_MB)]
+    limit = LIMIT_MB.get(args.size, USUAL_LIMIT_MB)
+    goals = [Goal("peak memory in MB", pruned["peak_mb"], limit)]
     goals += [
         Goal(f"estimate's error, {row['what']}", abs(row["estimate / measured"] - 1), CLOSE)
         for row in rows
     ]
     goals.append(Goal("weights off the budget", abs(pruned["off_budget"]), 0))
-    title = (
-        f"Streaming Wanda at 60 %: random llama of {made['parameters'] / 1e9:.2f} billion "
-        f"parameters in bfloat16, {args.calibration_windows} x {args.seqlen} tokens, allocation "
-        f"{args.allocation}, repair {args.repair}; others used {pruned['others']:.0%} of the "
-        "machine"
-    )
+    title = f"Streaming Wanda at 60 %: {what}; others used {pruned['others']:.0%} of the machine"
     publish("streaming", title, rows, goals, runs={"estimate": guess, "prune": pruned})
 
 
@@ -109,45 +130,84 @@ def _row(what: str, guess: float, found: float) -> dict[str, Any]:
 def _options(args: argparse.Namespace) -> list[str]:
     """The options of the whole benchmark for one of its processes."""
     names = ("size", "calibration_windows", "seqlen", "allocation", "repair")
-    return [
-        text for name in names for text in (f"--{name.replace('_', '-')}", str(getattr(args, name)))
-    ]
+    named = [(f"--{name.replace('_', '-')}", str(getattr(args, name))) for name in names]
+    return [*(text for pair in named for text in pair), *(["--dry-run"] if args.dry_run else [])]
 
 
-def make(folder: Path, size: str) -> dict[str, int]:
-    """Write shards of normally distributed weights, a few blocks at a time."""
-    config = LlamaConfig(
+def config_of(size: str) -> LlamaConfig:
+    """The shapes of a size; heads have 128 dimensions."""
+    known = SIZES[size]
+    heads = {
+        "num_attention_heads": known["hidden_size"] // 128,
+        "num_key_value_heads": known["hidden_size"] // 384 or 1,
+        "tie_word_embeddings": True,
+    }
+    return LlamaConfig(
         vocab_size=VOCABULARY,
-        num_attention_heads=SIZES[size]["hidden_size"] // 128,
-        num_key_value_heads=SIZES[size]["hidden_size"] // 384 or 1,
         head_dim=128,
         max_position_embeddings=4096,
-        tie_word_embeddings=True,
         dtype="bfloat16",
         architectures=["LlamaForCausalLM"],
-        **SIZES[size],
+        **heads | known,
     )
+
+
+def make(folder: Path, size: str, *, sparse: bool = False) -> dict[str, int]:
+    """Write shards of normally distributed weights, a few blocks at a time.
+
+    Args:
+        folder: Where; made.
+        size: One of :data:`SIZES`.
+        sparse: Write only the embedding and the first block, which an estimate reads; the rest is
+            a hole in the files.
+    """
+    config = config_of(size)
     folder.mkdir(parents=True)
     config.save_pretrained(folder)
-    parts: list[dict[str, tuple[int, ...]]] = [
-        {"model.embed_tokens.weight": (VOCABULARY, config.hidden_size)}
-    ]
+    table = (VOCABULARY, config.hidden_size)
+    parts: list[dict[str, tuple[int, ...]]] = [{"model.embed_tokens.weight": table}]
     for start in range(0, config.num_hidden_layers, BLOCKS_PER_SHARD):
         stop = min(start + BLOCKS_PER_SHARD, config.num_hidden_layers)
         parts.append({k: v for index in range(start, stop) for k, v in _shapes(config, index)})
     parts[-1]["model.norm.weight"] = (config.hidden_size,)
+    if not config.tie_word_embeddings:
+        parts.append({"lm_head.weight": table})
     generator = torch.Generator().manual_seed(0)
     places: dict[str, str] = {}
-    numel = 0
     for number, shapes in enumerate(parts, 1):
         file = f"model-{number:05}-of-{len(parts):05}.safetensors"
-        tensors = {name: _random(shape, generator) for name, shape in shapes.items()}
-        save_file(tensors, folder / file, metadata={"format": "pt"})
-        places.update(dict.fromkeys(tensors, file))
-        numel += sum(tensor.numel() for tensor in tensors.values())
+        if sparse:
+            _write_sparse(folder / file, shapes, generator)
+        else:
+            tensors = {name: _random(shape, generator) for name, shape in shapes.items()}
+            save_file(tensors, folder / file, metadata={"format": "pt"})
+        places.update(dict.fromkeys(shapes, file))
+    numel = sum(math.prod(shape) for shapes in parts for shape in shapes.values())
     index = {"metadata": {"total_size": 2 * numel}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return {"parameters": numel}
+
+
+def _write_sparse(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], generator: torch.Generator
+) -> None:
+    """Write a shard in which only what an estimate reads takes space."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # The format has tensors begin at a multiple of eight bytes.
+    packed = text.ljust(-(-len(text) // 8) * 8)
+    with path.open("wb") as file:
+        file.write(len(packed).to_bytes(8, "little") + packed)
+        first = file.tell()
+        for name, shape in shapes.items():
+            if name.startswith(_READ):
+                file.seek(first + header[name]["data_offsets"][0])
+                file.write(raw_bytes(_random(shape, generator)))
+        file.truncate(first + end)
 
 
 def _shapes(config: LlamaConfig, index: int) -> list[tuple[str, tuple[int, ...]]]:
