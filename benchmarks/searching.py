@@ -130,6 +130,17 @@ def _summary(search: Search) -> dict[str, Any]:
         "reference_selection": reference.results[2].perplexity if 2 in reference.results else None,
         "reference_sealed": reference.sealed.perplexity if reference.sealed else None,
         "reference_nll": list(reference.sealed.nll) if reference.sealed else None,
+        # Every hand-made recipe, the reference among them.
+        "starts": {
+            entry.alias: {
+                "recipe": entry.recipe.to_json() if entry.recipe else None,
+                "selection": entry.measurement.perplexity if entry.measurement else None,
+                "sealed": entry.sealed.perplexity if entry.sealed else None,
+                "sealed_nll": list(entry.sealed.nll) if entry.sealed else None,
+            }
+            for entry in search.entries
+            if entry.is_baseline
+        },
         "candidates": search.spent.candidates,
         "measured": statuses.count("measured"),
         "duplicates": statuses.count("duplicate"),

@@ -117,6 +117,12 @@ def test_arms_run_missing_cells_only(
     assert all(run["evaluations"] == 2 and len(run["curve"]) == 3 for run in record["runs"])
     assert (out / "arms.png").stat().st_size > 5000
     assert all(Recipe.from_json(r["recipe"]) for r in record["runs"] if r["recipe"])
+    for made in record["runs"]:
+        starts = made["starts"]
+        assert {"wanda", "magnitude"} <= {*starts} and len(starts) > 2
+        assert starts["wanda"]["sealed_nll"] == made["reference_nll"]
+        assert all(Recipe.from_json(start["recipe"]) for start in starts.values())
+        assert all(start["sealed"] is not None for start in starts.values())
     monkeypatch.setattr(searching, "_work", None)
     arms.main()
     assert json.loads((out / "arms.json").read_text())["runs"] == record["runs"]
