@@ -2,8 +2,9 @@
 
 The mixture is made from a dense Llama (sparse upcycling): every MLP copied with noise, behind a
 random router. Every mixture is measured on both texts, so the table shows what it costs to
-calibrate on the wrong one. Without ``--other`` the other text is our own source code. With ``--part
-sealed`` every text measured is a look that the ledger of sealed texts counts.
+calibrate on the wrong one; ``skip`` leaves out as many expert computations and no expert. Without
+``--other`` the other text is our own source code. With ``--part sealed`` every text measured is a
+look that the ledger of sealed texts counts. ``--save`` keeps the mixture for ``autoprune compare``.
 """
 
 import argparse
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
 from autoprune.models.loading import load_model
+from autoprune.models.record import source_record
 from autoprune.models.reference import DEMO_MODEL
-from autoprune.schemes import Experts
+from autoprune.models.saving import save_model
+from autoprune.schemes import Experts, Scheme, Skip
 from autoprune.schemes.experts import Criterion
 from autoprune.text.corpora import Corpus, load_corpus
 from autoprune.text.splits import split
@@ -30,6 +33,8 @@ from benchmarks.table import publish
 from benchmarks.upcycled import upcycled
 
 CRITERIA: tuple[Criterion, ...] = tuple(c for c in get_args(Criterion) if c != "auto")
+SKIP = Skip.NAME
+ROWS = (*CRITERIA, SKIP)
 WHOLE = "all experts"
 # Not "dense": that name holds the losses of one text in a record, and here are two.
 DENSE = "dense Llama"
@@ -44,7 +49,7 @@ def main() -> None:
     parser.add_argument("--experts", type=int, default=4)
     parser.add_argument("--noise", type=float, default=0.1, help="of copies, in deviations")
     parser.add_argument("--share", type=float, default=0.25, help="of the experts to remove")
-    parser.add_argument("--criteria", nargs="+", choices=CRITERIA, default=list(CRITERIA))
+    parser.add_argument("--criteria", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--corpus", default="wikipedia-sample", help="own text")
     parser.add_argument("--other", help="text of another domain; default: our own source code")
     parser.add_argument("--draws", type=int, default=1, help="of calibration windows")
@@ -55,13 +60,14 @@ def main() -> None:
     parser.add_argument("--text-split", type=int, default=0, help="number of the sealed set")
     parser.add_argument("--seed", type=int, default=0, help="of noise, router and random choice")
     parser.add_argument("--record", type=Path, help="folder for the raw record")
+    parser.add_argument("--save", type=Path, help="folder for the mixture, in float32")
     args = parser.parse_args()
     loaded = load_model(args.model)
     own, other = load_corpus(args.corpus), load_corpus(args.other) if args.other else _source()
     parts = {"own": split(own, args.text_split), "other": split(other, args.text_split)}
     seen: dict[str, list[Tensor]] = {}
     unseen: dict[str, Tensor] = {}
-    asked = {key: value for key, value in vars(args).items() if key != "record"}
+    asked = {key: value for key, value in vars(args).items() if key not in ("record", "save")}
     count = args.calibration_windows
     for name, texts in parts.items():
         drawn = token_windows(texts.calibration, loaded.tokenizer, count * args.draws, args.seqlen)
@@ -75,10 +81,14 @@ def main() -> None:
     for text, windows in unseen.items():
         found[DENSE, text] = {0: list(evaluate_windows(dense, windows).nll)}
     model = upcycled(dense, args.experts, noise=args.noise, seed=args.seed)
+    if args.save:
+        how = {"upcycled": {"experts": args.experts, "noise": args.noise}}
+        record = source_record(args.model, loaded.source.digest, args.seed) | how
+        save_model(model, loaded.tokenizer, args.save, record)
     for text, windows in unseen.items():
         found[WHOLE, text] = {0: list(evaluate_windows(model, windows).nll)}
     for criterion in args.criteria:
-        scheme = Experts(criterion)
+        scheme: Scheme = Skip() if criterion == SKIP else Experts(criterion)
         for source, draws in seen.items():
             name = f"{criterion}, calibrated on {source}" if scheme.reads_text else criterion
             if (name, "own") in found:
@@ -127,7 +137,7 @@ def _write(args: argparse.Namespace, found: Losses, texts: Mapping[str, str]) ->
         LOSSES,
         "python -m benchmarks experts --record evidence/experts",
         ("losses.json", {"methods": losses}),
-        private=("--model", "--corpus", "--other"),
+        private=("--model", "--corpus", "--other", "--save"),
         texts=dict(texts),
     )
 

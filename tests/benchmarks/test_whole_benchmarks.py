@@ -247,10 +247,10 @@ def test_experts_are_pruned_by_each_criterion_on_own_and_other_text(
     kept = tmp_path / "record"
     words = ["--model", str(tiny_folder), "--corpus", str(text_file), "--noise", "0.5"]
     words += ["--calibration-windows", "2", "--draws", "2", "--measured-windows", "2"]
-    words += ["--seqlen", "48", "--record", str(kept)]
+    words += ["--seqlen", "48", "--record", str(kept), "--save", str(tmp_path / "mixture")]
     found = run(experts, monkeypatch, out, *words)
     of = {row["experts"]: row for row in found["rows"]}
-    reading = ("exhaustive", "greedy", "reap", "frequency")
+    reading = ("exhaustive", "greedy", "reap", "frequency", "skip")
     names = {f"{name}, calibrated on {text}" for name in reading for text in ("own", "other")}
     assert of.keys() == {"dense Llama", "all experts", "random", *names}
     assert of["all experts"]["on own text"] != of["dense Llama"]["on own text"]
@@ -260,7 +260,15 @@ def test_experts_are_pruned_by_each_criterion_on_own_and_other_text(
     losses = record.of("reap, calibrated on other", "own text")
     mean = math.exp(sum(float(nll.sum()) for nll in losses.values()) / 4)
     assert mean == pytest.approx(of["reap, calibrated on other"]["on own text"])
+    assert str(tmp_path) not in record.body["command"]
     assert run(experts, monkeypatch, out, *words)["rows"] == found["rows"]
+    skipping = of["skip, calibrated on own"]["on own text"]
+    assert skipping != of["all experts"]["on own text"]
+    mixture = load_model(str(tmp_path / "mixture"))
+    assert mixture.model.config.num_local_experts == 4
+    windows = token_windows(split(load_corpus(str(text_file))).selection, mixture.tokenizer, 2, 48)
+    again = evaluate_windows(mixture.model, windows).perplexity
+    assert again == pytest.approx(of["all experts"]["on own text"])
 
 
 def test_streaming_makes_estimates_and_prunes_in_processes_that_read_its_options(
