@@ -233,11 +233,11 @@ def _descend(
     ]
     # Fused: one pass over weight, gradient and both moments instead of one per operation.
     optimizer = torch.optim.Adam(groups, betas=BETAS, fused=True)
-    order = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     steps = how.epochs * len(goals)
     for step in range(steps):
-        if step % len(goals) == 0:
-            shuffled = torch.randperm(len(goals), generator=order).tolist()
+        if step % len(goals) == 0 and (step == 0 or how.order == "reshuffled"):
+            shuffled = torch.randperm(len(goals), generator=generator).tolist()
         number = shuffled[step % len(goals)]
         for group, rate in zip(optimizer.param_groups, first, strict=True):
             group["lr"] = rate * (1.0 - step / steps)

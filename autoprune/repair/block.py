@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from autoprune.repair.parts import EBFT, REPAIRS, RepairPart
 
 Passes = Literal["float32", "bfloat16"]
+Order = Literal["reshuffled", "fixed"]
 
 
 @REPAIRS.register(EBFT)
@@ -37,6 +38,7 @@ class BlockTuning(RepairPart):
             :func:`autoprune.pruning.regrow.exchanged`. This changes the masks.
         sharpness: Take the gradient at weights moved uphill by this share of their norm, to favour
             flat minima; 0 turns this off. Computes every step twice.
+        order: Order of the batches: shuffled anew for every epoch, or once for all of them.
     """
 
     NAME: ClassVar[str] = EBFT
@@ -51,6 +53,7 @@ class BlockTuning(RepairPart):
     halves: bool = False
     regrow: float = 0.0
     sharpness: float = 0.0
+    order: Order = "reshuffled"
 
     def __post_init__(self) -> None:
         self._require("epochs", self.epochs >= 1, "1 or above")
