@@ -56,6 +56,8 @@ class Family:
 # Keys: `model_type` of a configuration.
 FAMILIES = {
     "llama": Family(gguf.MODEL_ARCH.LLAMA, interleaved=True),
+    # What llama computes, where no window slides.
+    "mistral": Family(gguf.MODEL_ARCH.LLAMA, interleaved=True),
     "qwen2": Family(gguf.MODEL_ARCH.QWEN2, bias=True),
     "qwen3": Family(gguf.MODEL_ARCH.QWEN3, head_norms=True),
 }
@@ -114,6 +116,13 @@ def add_metadata(writer: gguf.GGUFWriter, config: PretrainedConfig, family: Fami
         raise UsageError(
             f"the model attends within a sliding window, which llama.cpp's {family.name} does not "
             "compute; set use_sliding_window to false in its config.json if it was not trained so"
+        )
+    window = getattr(config, "sliding_window", None)
+    if config.model_type == "mistral" and window and window < config.max_position_embeddings:
+        raise UsageError(
+            f"the model attends within a sliding window of {window:,} tokens, which llama.cpp's "
+            f"{family.name} does not compute; set sliding_window to null in its config.json if it "
+            "was not trained so"
         )
     activation = getattr(config, "hidden_act", "silu")
     if activation not in ("silu", "swish"):

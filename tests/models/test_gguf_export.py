@@ -49,6 +49,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("llama", "smollm", {"tie_word_embeddings": True, "layers": 1}),
         ("llama", "pieces", {"num_key_value_heads": 1, "attention_bias": True}),
         ("llama", "llama-bpe", {"head_dim": 32}),
+        ("mistral", "pieces", {"head_dim": 32, "sliding_window": None}),
         ("qwen2", "qwen2", {"layers": 3}),
         ("qwen3", "qwen2", {}),
     ],
@@ -96,6 +97,16 @@ def test_blocks_of_different_widths_are_written_as_deci(
         autoprune.load(str(tmp_path / "f32.gguf"))
     with pytest.raises(UsageError, match="family 'deci'"):
         export_gguf(tmp_path / "f32.gguf", tmp_path / "again.gguf", "f16")
+
+
+def test_a_window_that_slides_is_refused_and_one_as_long_as_the_text_is_not(tmp_path: Path) -> None:
+    short = saved(tmp_path / "short", "mistral", sliding_window=64)
+    with pytest.raises(UsageError, match="sliding window of 64 tokens"):
+        export_gguf(short, tmp_path / "short.gguf", "f16", compute=False)
+    whole = saved(tmp_path / "whole", "mistral", sliding_window=128)
+    export_gguf(whole, tmp_path / "whole.gguf", "f16", compute=False)
+    fields = GGUFReader(str(tmp_path / "whole.gguf")).fields
+    assert fields["general.architecture"].contents() == "llama"
 
 
 def test_equal_widths_are_written_under_the_familys_own_name(tmp_path: Path) -> None:
@@ -248,7 +259,7 @@ def test_what_cannot_be_exported_is_refused(
     shutil.copytree(llama, other)
     config = json.loads((other / "config.json").read_text())
     for change, words in (
-        ({"model_type": "gpt2"}, "family 'gpt2'.* llama, qwen2, qwen3"),
+        ({"model_type": "gpt2"}, "family 'gpt2'.* llama, mistral, qwen2, qwen3"),
         ({"num_hidden_layers": 1}, "has no place in a GGUF file of llama with 1 blocks"),
         ({"num_hidden_layers": 3}, "lacks 9 tensors .* blk.2.attn_k.weight first"),
         ({"hidden_act": "gelu"}, "'gelu'"),

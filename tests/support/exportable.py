@@ -69,7 +69,12 @@ def piece_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-CONFIGS = {"llama": "LlamaConfig", "qwen2": "Qwen2Config", "qwen3": "Qwen3Config"}
+CONFIGS = {
+    "llama": "LlamaConfig",
+    "mistral": "MistralConfig",
+    "qwen2": "Qwen2Config",
+    "qwen3": "Qwen3Config",
+}
 
 
 def saved(
