@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from autoprune.digest import digest_json
-from autoprune.report.sealed import FRESH, SealedSet
+from autoprune.report.sealed import FRESH
 from autoprune.storage import write_json
 from flows.params import Params
 from flows.terminal import console
@@ -53,14 +53,14 @@ def settled(params: Chosen, model: str, *corpora: str, first: int = 0) -> Chosen
             return params.model_copy(update={"text_split": read_object(chosen)["text_split"]})
         # Files of earlier versions list no sets.
         held = {one for known in kept_splits(state).values() for one in known.get("sets", ())}
-        found = fresh_split(str(state.root), list(corpora), model, first, held)
-        done = params.model_copy(update={"text_split": found["number"]})
-        for known in found["sets"]:
-            console.screen().event(f"{FRESH}: {SealedSet(**known).facts}")
+        found = fresh_split(state, list(corpora), model, first, held)
+        done = params.model_copy(update={"text_split": found.number})
+        for known in found.sets:
+            console.screen().event(f"{FRESH}: {known.facts}")
         chosen.parent.mkdir(parents=True, exist_ok=True)
         body = {
-            "text_split": found["number"],
-            "sets": [known["digest"] for known in found["sets"]],
+            "text_split": found.number,
+            "sets": [known.digest for known in found.sets],
             "run": done.run_id() if isinstance(done, _Search) else None,
         }
         write_json(chosen, body)

@@ -10,14 +10,14 @@ from tasks.run_files import read_object
 
 
 @task_run("check champion", "files of {name} version {version}")
-def check_champion_files(name: str, version: str, folder: str) -> None:
+def check_champion_files(name: str, version: str, folder: Path) -> None:
     """Refuse to judge by a champion whose files are not those that were registered.
 
     Raises:
         AutopruneError: If a file is missing or differs.
     """
     try:
-        verify_files(Path(folder))
+        verify_files(folder)
     except AutopruneError as error:
         raise AutopruneError(
             f"the champion, {name} version {version}, cannot be judged by: {reason_of(error)}; go "

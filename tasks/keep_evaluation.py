@@ -21,7 +21,7 @@ from tasks.state import State
 
 @task_run("keep", "keep {run}")
 def keep_evaluation(
-    root: str,
+    state: State,
     run: str,
     model: str,
     params: dict[str, Any],
@@ -31,7 +31,7 @@ def keep_evaluation(
     """Write ``record.json`` and ``rows.parquet``, and mirror them into MLflow.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         run: Name of the run.
         model: Reference of the model.
         params: Settings of the run.
@@ -42,7 +42,7 @@ def keep_evaluation(
         Folder of the files, MLflow's run id or why there is none, and ``base``: the model whose
         experiment it is in.
     """
-    state, base = State.open(Path(root)), base_model(model)
+    base = base_model(model)
     folder = state.root / "evaluations" / run
     folder.mkdir(parents=True, exist_ok=True)
     write_rows([Row.from_json(row) for row in record["rows"]], folder / "rows.parquet")

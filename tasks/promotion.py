@@ -2,11 +2,12 @@
 
 import gc
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from autoprune.comparison.gate import judge
+from autoprune.comparison.gate import GateVerdict, judge
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError, reason_of
 from autoprune.evaluation.suites.cleaning import Resources, clean
@@ -25,6 +26,9 @@ from tasks.sealed_looks import Looks
 from tasks.state import State
 from tasks.workbench import Workbench
 
+if TYPE_CHECKING:
+    from tasks.track.registry import Place
+
 log = logging.getLogger(__name__)
 
 TRY_TEXT = "Pruning a neural network means"
@@ -35,28 +39,47 @@ DECISION = "autoprune.decision"
 REASON = "autoprune.reason"
 
 
+@dataclass(frozen=True)
+class Contenders:
+    """The versions of a registered model between which a promotion decides.
+
+    Args:
+        name: The registered model.
+        note: On a champion that was moved by hand; often empty.
+        champion: The version that leads; None if there is none.
+        challenger: The version that may replace it.
+    """
+
+    name: str
+    note: str
+    champion: "Place | None"
+    challenger: "Place"
+
+    @property
+    def by_role(self) -> "dict[str, Place]":
+        """The champion, if there is one, then the challenger."""
+        champion = {} if self.champion is None else {track.registry.CHAMPION: self.champion}
+        return champion | {track.registry.CHALLENGER: self.challenger}
+
+
 @task_run("find contenders", "find champion and challenger")
 def find_contenders(
-    root: str, name: str | None, version: str | None, dry_run: bool = False
-) -> dict[str, Any]:
+    state: State, name: str | None, version: str | None, dry_run: bool = False
+) -> Contenders:
     """Look up the champion and the challenger.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         name: Registered model; None: the only one with a challenger.
         version: Challenger's version; None: the alias ``challenger``.
         dry_run: Write nothing, whatever was moved by hand.
-
-    Returns:
-        ``name``, ``note`` (on a champion that was moved by hand; often empty), ``champion`` (None
-        if there is none) and ``challenger``, each with version, folder, source and tags.
 
     Raises:
         UsageError: If no challenger is set, it is the champion already, or the two were made from
             different base models or with different patterns.
         AutopruneError: If the registry names something that is gone.
     """
-    tracker = _tracker(root)
+    tracker = track.Tracker(state)
     chosen = track.registry.choose_model(tracker, name)
     note = _by_hand(tracker, chosen, dry_run)
     also = f"; {note}" if note else ""
@@ -74,21 +97,20 @@ def find_contenders(
             f"version {number} of {chosen} is the champion already; name another with "
             f"--version{also}"
         )
-    found = {track.registry.CHALLENGER: number, track.registry.CHAMPION: champion}
+    numbers = {track.registry.CHALLENGER: number, track.registry.CHAMPION: champion}
+    found = {role: at for role, at in numbers.items() if at is not None}
     _require_rivals(tracker, chosen, found)
     places = {
-        role: None if at is None else _plain(track.registry.find_version(tracker, chosen, at, role))
-        for role, at in found.items()
+        role: track.registry.find_version(tracker, chosen, at, role) for role, at in found.items()
     }
-    return {"name": chosen, "note": note, **places}
+    leads, follows = (places.get(track.registry.CHAMPION), places[track.registry.CHALLENGER])
+    return Contenders(chosen, note, leads, follows)
 
 
-def _require_rivals(tracker: Any, name: str, found: dict[str, str | None]) -> None:
+def _require_rivals(tracker: Any, name: str, found: dict[str, str]) -> None:
     """Refuse to compare versions whose records differ in :data:`UNLIKE`."""
     records = {
-        at: track.registry.version_record(tracker, name, at, role)
-        for role, at in found.items()
-        if at is not None
+        at: track.registry.version_record(tracker, name, at, role) for role, at in found.items()
     }
     for record in records.values():
         # A scheme leaves no zeros in a pattern, though its search has the setting.
@@ -129,19 +151,15 @@ def _by_hand(tracker: Any, name: str, dry_run: bool) -> str:
 
 
 @task_run("find split", "split that made {folder}")
-def find_split(folder: str) -> dict[str, int | None]:
+def find_split(folder: Path) -> int | None:
     """The number of the split that the search behind a version used for its text.
 
-    Args:
-        folder: Files of the version.
-
-    Returns:
-        ``number``; None if no search made it, or its record is gone.
+    None if no search made the version, or its record is gone.
     """
-    record = Path(folder) / RECORD_FILE
+    record = folder / RECORD_FILE
     made = read_object(record) if record.is_file() else {}
     number = made.get("text_split", made.get("seed"))
-    return {"number": number if "run" in made and isinstance(number, int) else None}
+    return number if "run" in made and isinstance(number, int) else None
 
 
 @task_run("cut part", "cut {count} x {seqlen} tokens of {corpus} ({part})")
@@ -221,7 +239,7 @@ def cut_part(
 
 
 @task_run("inspect checkpoint", "count weights of {folder}")
-def inspect_checkpoint(folder: str) -> dict[str, Any]:
+def inspect_checkpoint(folder: Path) -> dict[str, Any]:
     """Count zeros, parameters and bytes of the written files, and read their record.
 
     Returns:
@@ -230,12 +248,11 @@ def inspect_checkpoint(folder: str) -> dict[str, Any]:
         None without a record), ``bytes`` of the weight files, and ``unsealed``: why the search
         that made it has no sealed figure for it, empty if it has one or no search made it.
     """
-    place = Path(folder)
-    counted = count_zeros(place)
+    counted = count_zeros(folder)
     gc.collect()
     recorded, unsealed = None, ""
-    if (place / RECORD_FILE).is_file():
-        record = read_object(place / RECORD_FILE)
+    if (folder / RECORD_FILE).is_file():
+        record = read_object(folder / RECORD_FILE)
         unsealed = str(record.get("unsealed", ""))
         checkpoint = record.get("checkpoint", {})
         if "scheme" in record and "total" in checkpoint:
@@ -253,17 +270,17 @@ def inspect_checkpoint(folder: str) -> dict[str, Any]:
         },
         "recorded": recorded,
         "unsealed": unsealed,
-        "bytes": sum(file.stat().st_size for file in sorted(place.glob("*.safetensors"))),
+        "bytes": sum(file.stat().st_size for file in sorted(folder.glob("*.safetensors"))),
     }
 
 
 @task_run("reload", "open {name} version {version} as a user would")
-def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any]:
+def try_reload(state: State, name: str, version: str, folder: Path) -> dict[str, Any]:
     """Check the files' digests, open the version with MLflow and let it continue a text."""
     try:
-        verify_files(Path(folder))
+        verify_files(folder)
         nll, continuation = track.registry.continue_text(
-            _tracker(root), name, version, TRY_TEXT, TRY_TOKENS
+            track.Tracker(state), name, version, TRY_TEXT, TRY_TOKENS
         )
     except Exception as error:
         # Whatever a damaged checkpoint raises is a finding, not an error of the promotion.
@@ -283,48 +300,49 @@ def judge_contenders(
     challenger: dict[str, Any],
     accept_tie: bool,
     larger_by: float,
-) -> dict[str, Any]:
+) -> GateVerdict:
     """The gate table; see :func:`autoprune.comparison.gate.judge`."""
-    verdict = judge(champion, challenger, accept_tie=accept_tie, larger_by=larger_by)
-    return verdict.to_json()
+    return judge(champion, challenger, accept_tie=accept_tie, larger_by=larger_by)
 
 
 @task_run("settle", "settle {name} version {version}")
 def settle(
-    root: str,
+    state: State,
     name: str,
     version: str,
     champion: str | None,
-    verdict: dict[str, Any],
+    verdict: GateVerdict,
     text: dict[str, Any],
-) -> dict[str, Any]:
+) -> bool:
     """Write the reason on the version and, if the gate passed, move the champion.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         name: Registered model.
         version: The challenger.
         champion: Version it was measured against; None: none.
         verdict: What :func:`judge_contenders` gave.
         text: What both were measured on: corpus, part, and the seed and digest of its split.
 
+    Returns:
+        Whether the challenger is champion now.
+
     Raises:
         AutopruneError: If the champion changed in the meantime; nothing is moved then.
     """
-    tracker = _tracker(root)
-    passed = bool(verdict["passed"])
-    tags = {f"gate.{c['name']}": "pass" if c["ok"] else "fail" for c in verdict["checks"]}
+    tracker = track.Tracker(state)
+    tags = {f"gate.{check.name}": "pass" if check.ok else "fail" for check in verdict.checks}
     tags |= {
-        DECISION: "promoted" if passed else "refused",
-        REASON: verdict["reason"],
+        DECISION: "promoted" if verdict.passed else "refused",
+        REASON: verdict.reason,
         "autoprune.decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "autoprune.compared_with": champion or "none",
     }
     tags |= {f"gate.text.{key}": str(value) for key, value in text.items() if value is not None}
     with track.registry.registry_lock(tracker, name):
-        if not passed:
+        if not verdict.passed:
             track.registry.write_tags(tracker, name, version, tags)
-            return {"moved": False, "champion": champion}
+            return False
         try:
             # The outer restore also covers a version whose reason cannot be written.
             with track.registry.aliases_restored(tracker, name):
@@ -332,13 +350,13 @@ def settle(
                 track.registry.write_tags(tracker, name, version, tags)
         except Exception as error:
             reason = f"rolled back: {reason_of(error)}"
-            _try_tags(root, name, version, {DECISION: "rolled back", REASON: reason})
+            _try_tags(state, name, version, {DECISION: "rolled back", REASON: reason})
             raise
-    return {"moved": True, "champion": version, "previous": champion}
+    return True
 
 
 @task_run("roll back", "roll back the champion")
-def roll_back(root: str, name: str | None, dry_run: bool) -> dict[str, Any]:
+def roll_back(state: State, name: str | None, dry_run: bool) -> dict[str, Any]:
     """Make ``previous`` champion again; the champion becomes ``previous``.
 
     A champion that was set by hand gives way to the one that the gate made.
@@ -346,7 +364,7 @@ def roll_back(root: str, name: str | None, dry_run: bool) -> dict[str, Any]:
     Raises:
         UsageError: If there is no previous version.
     """
-    tracker = _tracker(root)
+    tracker = track.Tracker(state)
     chosen = track.registry.choose_model(tracker, name, track.registry.PREVIOUS)
     with track.registry.registry_lock(tracker, chosen):
         aliases = track.registry.aliases_of(tracker, chosen)
@@ -368,22 +386,9 @@ def roll_back(root: str, name: str | None, dry_run: bool) -> dict[str, Any]:
     return {"name": chosen, "champion": back, "previous": now, "moved": not dry_run}
 
 
-def _try_tags(root: str, name: str, version: str, tags: dict[str, str]) -> None:
+def _try_tags(state: State, name: str, version: str, tags: dict[str, str]) -> None:
     try:
-        track.registry.write_tags(_tracker(root), name, version, tags)
+        track.registry.write_tags(track.Tracker(state), name, version, tags)
     except Exception:
         # The store is failing, which is why this is called; the first failure is raised.
         log.warning("the reason could not be written on %s version %s", name, version)
-
-
-def _plain(place: Any) -> dict[str, Any]:
-    return {
-        "version": place.version,
-        "folder": str(place.folder),
-        "source": place.source,
-        "tags": dict(place.tags),
-    }
-
-
-def _tracker(root: str) -> Any:
-    return track.Tracker(State.open(Path(root)))

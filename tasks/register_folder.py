@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoprune.digest import digest_json
 from autoprune.models.reference import RECORD_FILE
@@ -13,22 +13,22 @@ from tasks.provenance import here_tags
 from tasks.recorded import task_run
 from tasks.state import State
 
+if TYPE_CHECKING:
+    from tasks.track.models import Registered
+
 KIND = "checkpoint"
 
 
 @task_run("register folder", "register {folder}")
-def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
+def register_folder(state: State, folder: str, name: str | None) -> "Registered":
     """Log a folder that ``autoprune prune`` wrote to MLflow, and make it the challenger.
 
     The same files under the same name are registered once.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         folder: A saved model with its record.
         name: Registered model in which it competes; None: that of its base model and share.
-
-    Returns:
-        Name and version of the registered model.
 
     Raises:
         UsageError: If the folder holds no record of how it was made.
@@ -39,7 +39,7 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
     if share_is_of(record.get("scheme", "")):
         # It competes by parameters, and its target was a share of something else.
         share = record["share_removed"]
-    tracker, model = track.Tracker(State.open(Path(root))), record["model"]
+    tracker, model = track.Tracker(state), record["model"]
     digest = digest_json(record["checkpoint"]["files"])
     own = track.models.smaller_name if "scheme" in record else track.models.registry_name
     tags = _tags(record) | here_tags()
@@ -55,7 +55,7 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
         tags=tags,
         files=[place / RECORD_FILE],
     )
-    found = track.register_checkpoint(
+    return track.register_checkpoint(
         tracker,
         run,
         place,
@@ -66,7 +66,6 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
         may_lead=False,
         name=name or own(model, share),
     )
-    return {"name": found.name, "version": found.version}
 
 
 def _tags(record: Mapping[str, Any]) -> dict[str, str]:

@@ -1,16 +1,14 @@
 """Whether the registry holds what a promotion is about."""
 
-from pathlib import Path
-
 from tasks import track
 from tasks.state import State
 
 
-def require_model(root: str, name: str | None, *, rollback: bool) -> None:
+def require_model(state: State, name: str | None, *, rollback: bool) -> None:
     """Check that the registry has the model of a promotion or a rollback.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         name: Registered model; None: the only one with a challenger, or a previous champion.
         rollback: Whether the previous champion is wanted.
 
@@ -18,4 +16,4 @@ def require_model(root: str, name: str | None, *, rollback: bool) -> None:
         UsageError: If it does not exist, or if several could be meant.
     """
     alias = track.registry.PREVIOUS if rollback else track.registry.CHALLENGER
-    track.registry.choose_model(track.Tracker(State.open(Path(root))), name, alias)
+    track.registry.choose_model(track.Tracker(state), name, alias)

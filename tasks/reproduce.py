@@ -73,7 +73,7 @@ def find_candidate(state: State, run: str, candidate: str) -> str:
 
 @task_run("reproduce", "reproduce {mlflow_run}")
 def reproduce(
-    root: str,
+    state: State,
     mlflow_run: str,
     out: str | None = None,
     overwrite: bool = False,
@@ -82,7 +82,7 @@ def reproduce(
     """Prune as recorded in a candidate's run, and compare the digest of the masks.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         mlflow_run: Id of the candidate's run in MLflow.
         out: Folder for the pruned model; None: only the digest is compared.
         overwrite: A saved model that is already there may be replaced.
@@ -92,7 +92,6 @@ def reproduce(
         UsageError: If the run records no masks, or ``out`` is not free.
         AutopruneError: If the model, the text or the masks differ from the record.
     """
-    state = State.open(Path(root))
     sheet = track.mask_records.read_mask_record(track.Tracker(state), mlflow_run)
     spec = SearchSpec.recorded(sheet["spec"])
     recipe = Recipe.from_json(sheet["recipe"])

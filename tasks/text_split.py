@@ -1,12 +1,13 @@
 """Tasks that choose a split by earlier looks, and report how often one was looked at."""
 
 from collections.abc import Collection
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
 from autoprune.models.loading import load_tokenizer
 from autoprune.models.reference import resolve
+from autoprune.report.sealed import SealedSet
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
 from autoprune.text.fresh_splits import fresh_splits
@@ -20,20 +21,33 @@ if TYPE_CHECKING:
     from autoprune.text.corpus import Corpus
 
 
+@dataclass(frozen=True)
+class FreshSplit:
+    """A split that nobody has looked at.
+
+    Args:
+        number: Its number.
+        sets: What is known about each text's sealed set of this number.
+    """
+
+    number: int
+    sets: tuple[SealedSet, ...]
+
+
 @task_run("choose text split", "a split of {corpora} that nobody has looked at")
 def fresh_split(
-    root: str,
+    state: State,
     corpora: list[str],
     model: str | None = None,
     first: int = 0,
     held: Collection[str] = (),
-) -> dict[str, Any]:
+) -> FreshSplit:
     """Find the lowest number whose sealed sets no run has looked at.
 
     Looks at a whole text use up no single set: they count as earlier looks at each.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         corpora: References of the texts.
         model: Reference of the model whose chat template renders conversations; None for plain
             text.
@@ -41,14 +55,10 @@ def fresh_split(
         held: Digests of sealed sets that other commands have taken and not yet looked at; they
             are skipped, unless the text has only one.
 
-    Returns:
-        ``number``, and ``sets``: what is known about each text's sealed set of this number.
-
     Raises:
         UsageError: If there is none: a text of consecutive documents has only one split, a text of
             a handful of documents only a few.
     """
-    state = State.open(Path(root))
     texts = _texts(state, corpora, model)
     with locked_ledger(state.root) as ledger:
         lines = ledger.lines
@@ -59,23 +69,21 @@ def fresh_split(
         lambda parts: parts.sealed.digest in held,
         first,
     )
-    sets = [earlier_looks(state, parts).to_json() for parts in drawn]
-    return {"number": drawn[0].number, "sets": sets}
+    return FreshSplit(drawn[0].number, tuple(earlier_looks(state, parts) for parts in drawn))
 
 
 @task_run("check text", "documents of {corpus}")
-def check_independent(root: str, corpus: str, model: str) -> None:
+def check_independent(state: State, corpus: str, model: str) -> None:
     """Refuse a text that has only one sealed set, before a night is spent on it.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         corpus: Reference of the text.
         model: Reference of the model, whose tokenizer renders conversations.
 
     Raises:
         UsageError: If its documents are consecutive, so that every split is the same.
     """
-    state = State.open(Path(root))
     try:
         (text,) = _texts(state, [corpus], None)
     except UsageError:
@@ -94,21 +102,20 @@ def check_independent(root: str, corpus: str, model: str) -> None:
 
 @task_run("look up sealed set", "looks at split {number} of {corpora}")
 def known_looks(
-    root: str, corpora: list[str], number: int, command: str, model: str | None = None
-) -> list[dict[str, Any]]:
+    state: State, corpora: list[str], number: int, command: str, model: str | None = None
+) -> list[SealedSet]:
     """Earlier looks at the sealed parts of a split.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         corpora: References of the texts.
         number: Number of the split.
         command: The command whose own looks do not count.
         model: Reference of the model whose chat template renders conversations; None for plain
             text.
     """
-    state = State.open(Path(root))
     texts = _texts(state, corpora, model)
-    return [earlier_looks(state, split(text, number), command).to_json() for text in texts]
+    return [earlier_looks(state, split(text, number), command) for text in texts]
 
 
 def _texts(state: State, corpora: list[str], model: str | None) -> "list[Corpus]":

@@ -22,11 +22,11 @@ from tasks.state import State
 
 
 @task_run("validate file", "validate {path}")
-def validate_file(root: str, path: str, statistics: list[str] | None = None) -> dict[str, Any]:
+def validate_file(state: State, path: str, statistics: list[str] | None = None) -> dict[str, Any]:
     """Return the sandbox's verdict on a metric or a program in a file.
 
     Args:
-        root: The state folder.
+        state: The state folder.
         path: The file; it is read, never imported.
         statistics: What the layers carry besides ``W``; None: the same as in a search. Programs
             always get the same.
@@ -42,12 +42,12 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
     """
     source = metric_source(Path(path))
     if entry_of(source) != SCORE:
-        return _validate_program(root, path, source, statistics)
+        return _validate_program(state, path, source, statistics)
     offered = sorted(OFFERED) if statistics is None else statistics
     for name in offered:
         if name not in STATISTICS:
             raise UnknownNameError("statistic", name, STATISTICS)
-    inputs = State.open(Path(root)).inputs
+    inputs = state.inputs
     inputs.mkdir(parents=True, exist_ok=True)
     # One probe needs no spare container, which would only be waited for.
     once = Limits(warm=0)
@@ -59,13 +59,13 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
 
 
 def _validate_program(
-    root: str, path: str, source: str, statistics: list[str] | None
+    state: State, path: str, source: str, statistics: list[str] | None
 ) -> dict[str, Any]:
     if statistics is not None:
         raise UsageError(f"{path} is a program, which gets all it may read; leave them out")
     program = Candidate.program(source)
     answer: Any
-    with SandboxPrograms(State.open(Path(root)).inputs, "validate", warm=0) as runner:
+    with SandboxPrograms(state.inputs, "validate", warm=0) as runner:
         answer = runner.probe(program)
         if not isinstance(answer, Rejected):
             try:

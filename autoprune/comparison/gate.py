@@ -50,6 +50,12 @@ class GateVerdict:
         """Plain JSON form."""
         return asdict(self) | {"checks": [asdict(check) for check in self.checks]}
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "GateVerdict":
+        """Inverse of :meth:`to_json`; further keys, as records of promotions have, are ignored."""
+        checks = tuple(GateCheck(**check) for check in value["checks"])
+        return cls(value["passed"], value["reason"], checks)
+
 
 def judge(
     champion: Mapping[str, Any] | None,

@@ -7,7 +7,6 @@ from prefect import flow
 
 from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.evaluation.suites.against import compare, read_record
-from autoprune.report.sealed import SealedSet
 from flows.evaluate.card import card_sections
 from flows.evaluate.params import EvaluateParams
 from flows.evaluate.text import evaluation_text
@@ -60,7 +59,6 @@ def _evaluated(params: EvaluateParams) -> dict[str, Any]:
     found = _measured(params, params.model, run, suites, models, rows)
     compared = {} if other is None else _set_against(params, other, known, run, suites, models)
     others = compared.pop("rows", [])
-    root = str(State.open().root)
     record = {
         "run": run,
         "model": params.model,
@@ -78,7 +76,7 @@ def _evaluated(params: EvaluateParams) -> dict[str, Any]:
     record["refusal"] = compared.get("refusal") or _refusal(record["comparison"])
     # Else the same command measures what is missing of the other model, on the same sealed set.
     complete = "refusal" not in compared
-    kept = keep_evaluation(root, run, params.model, settings, record, complete)
+    kept = keep_evaluation(State.open(), run, params.model, settings, record, complete)
     if kept["error"]:
         console.screen().event(f"MLflow has no record of this run: {kept['error']}")
     record |= {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
@@ -98,13 +96,12 @@ def _warn(params: EvaluateParams, suites: list[dict[str, Any]], run: str) -> Non
     texts = dict.fromkeys((ref, own["text_split"]) for own in sealed for ref in own["corpora"])
     for ref, number in texts:
         try:
-            (known,) = known_looks(str(State.open().root), [ref], number, run, params.model)
+            (known,) = known_looks(State.open(), [ref], number, run, params.model)
         except PrerequisiteError:
             # A text that cannot be loaded becomes a row of the result; the suite says why.
             continue
-        warning = SealedSet(**known).warning
-        if warning:
-            console.screen().event(warning)
+        if known.warning:
+            console.screen().event(known.warning)
 
 
 def _set_against(

@@ -45,7 +45,7 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
     started = _started()
     tonight = dated(params.search, started)
     if params.promote_winner and params.promote.text_split is None:
-        check_independent(str(State.open().root), tonight.corpus, tonight.model)
+        check_independent(State.open(), tonight.corpus, tonight.model)
         if params.search.text_split == 0:
             # Another night of this date, such as one of another model, may have the number.
             wish, day = tonight.model_copy(update={"text_split": FRESH}), tonight.text_split

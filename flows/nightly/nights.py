@@ -86,7 +86,7 @@ def chosen_night(state: State, schedule: str | None, at: str | None) -> Night | 
     # Imports Prefect and torch, which `autoprune down` does not need.
     from tasks.text_split import check_independent
 
-    check_independent(str(state.root), params.search.corpus, params.search.model)
+    check_independent(state, params.search.corpus, params.search.model)
     return Night(USUAL | given, at or USUAL_TIME, local_zone())
 
 

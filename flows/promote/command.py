@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.comparison.gate import GateVerdict
 from autoprune.plain_text import shell_line
 from autoprune.report.sealed import FRESH, SealedSet
 from flows import promote
@@ -22,8 +23,7 @@ def run(args: argparse.Namespace, params: PromoteParams) -> int:
     asks = not (args.yes or params.dry_run or args.json) and _at_terminal()
     if params.folder is None:
         # Before a run is on record, which a wrong name would leave there as failed.
-        root = str(State.open().root)
-        promote.require_model(root, params.name, rollback=params.rollback)
+        promote.require_model(State.open(), params.name, rollback=params.rollback)
     with open_engine(args) as engine:
         looked = params.model_copy(update={"dry_run": True}) if asks else params
         record = engine.call(promote.promote, looked)
@@ -39,7 +39,7 @@ def _at_terminal() -> bool:
 
 def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, Any]:
     """Show the table, ask, and act on that measurement; asking costs no second one."""
-    root = str(State.open().root)
+    state = State.open()
     rollback = record["rollback"]
     # A refusal is recorded without asking: it moves nothing.
     agreed = True
@@ -51,12 +51,11 @@ def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, 
     if not agreed:
         return record
     if rollback:
-        done = promote.roll_back(root, record["name"], False)
+        done = promote.roll_back(state, record["name"], False)
     else:
-        verdict = {key: record[key] for key in ("passed", "reason", "checks")}
         asked = record["name"], record["challenger"], record["champion"]
-        moved = promote.settle(root, *asked, verdict, promote.text_of(record))
-        done = {"moved": moved["moved"]}
+        verdict = GateVerdict.from_json(record)
+        done = {"moved": promote.settle(state, *asked, verdict, promote.text_of(record))}
     return record | done | {"dry_run": False}
 
 

@@ -19,6 +19,7 @@ from tasks.calibrate import load_model
 from tasks.checkpoint_integrity import check_champion_files
 from tasks.evaluate import evaluate_model
 from tasks.promotion import (
+    Contenders,
     cut_part,
     find_contenders,
     find_split,
@@ -55,43 +56,42 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
 
 def _promoted(params: PromoteParams) -> dict[str, Any]:
     state = State.open()
-    root = str(state.root)
     if params.rollback:
-        done = roll_back(root, params.name, params.dry_run)
+        done = roll_back(state, params.name, params.dry_run)
         done |= {"passed": True, "rollback": True, "dry_run": params.dry_run}
         console.screen().outcome([verdict_line(done)])
         return done
     if params.folder is not None:
-        made = register_folder(root, params.folder, params.name)
-        params = params.model_copy(update=made)
-    found = find_contenders(root, params.name, params.version, params.dry_run)
-    name, champion, challenger = found["name"], found["champion"], found["challenger"]
+        made = register_folder(state, params.folder, params.name)
+        params = params.model_copy(update={"name": made.name, "version": made.version})
+    found = find_contenders(state, params.name, params.version, params.dry_run)
+    name, champion, challenger = found.name, found.champion, found.challenger
     unsettled = params
-    params = settled(params, challenger["folder"], params.corpus)
+    params = settled(params, str(challenger.folder), params.corpus)
     # Another split could seal text that the search calibrated on; such text is left out then.
     drawn = params.text_split
     if drawn is None:
-        drawn = find_split(challenger["folder"])["number"] or 0
+        drawn = find_split(challenger.folder) or 0
     number = split_number(drawn)
     asked = _asked(state, found, params, number)
-    if found["note"]:
-        console.screen().event(found["note"])
+    if found.note:
+        console.screen().event(found.note)
     if champion is not None:
-        check_champion_files(name, champion["version"], champion["folder"])
+        check_champion_files(name, champion.version, champion.folder)
     measured = _measured_by_role(state, found, params, number, asked)
     challenged = measured["challenger"]
-    challenged |= inspect_checkpoint(challenger["folder"])
-    tried = try_reload(root, name, challenger["version"], challenger["folder"])
+    challenged |= inspect_checkpoint(challenger.folder)
+    tried = try_reload(state, name, challenger.version, challenger.folder)
     challenged |= {"reload": tried}
     if champion is not None:
-        measured["champion"] |= inspect_checkpoint(champion["folder"])
+        measured["champion"] |= inspect_checkpoint(champion.folder)
     verdict = judge_contenders(
         name, measured.get("champion"), challenged, params.accept_tie, params.larger_by
     )
-    before = None if champion is None else champion["version"]
+    before = None if champion is None else champion.version
     record = {
         "name": name,
-        "challenger": challenger["version"],
+        "challenger": challenger.version,
         "champion": before,
         "windows": challenged["windows"],
         "seqlen": params.seqlen,
@@ -104,33 +104,31 @@ def _promoted(params: PromoteParams) -> dict[str, Any]:
         "overlap": challenged["overlap"],
         "sealed_looks": challenged["sealed_looks"],
         "sealed_set": challenged["sealed_set"],
-        "passed": verdict["passed"],
-        "reason": verdict["reason"],
-        "checks": verdict["checks"],
+        **verdict.to_json(),
         "measured": measured,
         "dry_run": params.dry_run,
         "rollback": False,
         "moved": False,
-        "note": found["note"],
+        "note": found.note,
     }
     if not params.dry_run:
-        done = settle(root, name, challenger["version"], before, verdict, text_of(record))
-        record |= {"moved": done["moved"]}
+        of_record = verdict, text_of(record)
+        record["moved"] = settle(state, name, challenger.version, before, *of_record)
     _show(record)
     forget_split(unsettled)
     return record
 
 
-def _asked(state: State, found: Mapping[str, Any], params: PromoteParams, number: int) -> str:
+def _asked(state: State, found: Contenders, params: PromoteParams, number: int) -> str:
     """Name of a promotion in the ledger; a dry run and the promotion that follows have one.
 
     Whatever other figures are asked for is another look. Another state folder, or this one made
     anew, may number a promotion of its own the same.
     """
     figures = params.model_dump(include={"corpus", "part", "measured_windows", "seqlen", "dtype"})
-    champion = "no champion" if found["champion"] is None else found["champion"]["version"]
+    champion = "no champion" if found.champion is None else found.champion.version
     return (
-        f"promotion of {found['name']} version {found['challenger']['version']} against {champion},"
+        f"promotion of {found.name} version {found.challenger.version} against {champion},"
         f" {digest_json(figures | {'text_split': number})[:8]}, {folder_tag(state)}"
     )
 
@@ -162,19 +160,18 @@ def text_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measured_by_role(
-    state: State, found: Mapping[str, Any], params: PromoteParams, number: int, asked: str
+    state: State, found: Contenders, params: PromoteParams, number: int, asked: str
 ) -> dict[str, dict[str, Any]]:
     """Return the figures of the champion, if there is one, and of the challenger."""
-    versions = {role: found[role] for role in ("champion", "challenger") if found[role] is not None}
-    folders = [version["folder"] for version in versions.values()]
+    folders = [str(version.folder) for version in found.by_role.values()]
     measured = {}
-    for role, version in versions.items():
-        console.screen().event(f"measure {role}: {found['name']} version {version['version']}")
-        measured[role] = _measured(state, version, params, number, folders, asked, role)
+    for role, version in found.by_role.items():
+        console.screen().event(f"measure {role}: {found.name} version {version.version}")
+        measured[role] = _measured(state, str(version.folder), params, number, folders, asked, role)
     if len({figures["text"] for figures in measured.values()}) > 1:
-        champion, challenger = (version["version"] for version in versions.values())
+        champion, challenger = (version.version for version in found.by_role.values())
         raise AutopruneError(
-            f"version {champion} and version {challenger} of {found['name']} cut the text into "
+            f"version {champion} and version {challenger} of {found.name} cut the text into "
             "different tokens, so their perplexities cannot be compared; they are of different "
             "base models; register them under different names"
         )
@@ -183,7 +180,7 @@ def _measured_by_role(
 
 def _measured(
     state: State,
-    version: dict[str, Any],
+    folder: str,
     params: PromoteParams,
     number: int,
     models: list[str],
@@ -191,9 +188,9 @@ def _measured(
     role: str,
 ) -> dict[str, Any]:
     """Return one version's loss per window, and free the model afterwards."""
-    bench = Workbench(version["folder"], state, report=console.report, dtype=params.dtype)
+    bench = Workbench(folder, state, report=console.report, dtype=params.dtype)
     with opened(bench):
-        load_model(bench, version["folder"])
+        load_model(bench, folder)
         text = cut_part(
             bench,
             TEXT,

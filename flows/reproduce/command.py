@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, params: ReproduceParams) -> int:
         record: dict[str, Any] = {"run": params.run, "candidate": params.candidate}
         try:
             place = None if params.target is None else str(params.target)
-            done = reproduce(str(state.root), mlflow_run, place, params.overwrite, params.dtype)
+            done = reproduce(state, mlflow_run, place, params.overwrite, params.dtype)
             record |= done | {"match": True}
         except MasksDifferError as differ:
             record |= {"mlflow_run": mlflow_run, "match": False, "out": None}

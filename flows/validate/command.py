@@ -20,7 +20,7 @@ def run(args: argparse.Namespace, statistics: list[str] | None) -> int:
     """Ask the sandbox and print its verdict."""
     state = State.open()
     with open_screen(quiet=args.quiet), reading_caches(state):
-        record = validate_file(str(state.root), args.file, statistics)
+        record = validate_file(state, args.file, statistics)
     emit(args, record, pairs(*(_accepted(record) if record["ok"] else _rejected(record))))
     return 0 if record["ok"] else 3
 

@@ -53,7 +53,7 @@ def test_names(flow: Any, params: Any, name: str) -> None:
 @pytest.mark.parametrize(
     ("call", "arguments", "name"),
     [
-        (validate_file, ("state", MODEL), f"validate {MODEL}"),
+        (validate_file, (object(), MODEL), f"validate {MODEL}"),
         (load_model, (object(), "sftp://me:secret@host/m"), "load sftp://me:secret@host/m"),
     ],
 )

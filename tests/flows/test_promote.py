@@ -223,8 +223,8 @@ def test_what_does_not_pass_leaves_the_champion(
     assert not checks["sparsity"]["ok"] and "zeros were asked" in checks["sparsity"]["detail"]
     # A damaged file fails the check that opens it.
     good = _register(tracker, folders["good"], "fourth")
-    found = promotion.find_contenders(str(state.root), None, None)
-    weights = Path(found["challenger"]["folder"]) / "model.safetensors"
+    found = promotion.find_contenders(state, None, None)
+    weights = found.challenger.folder / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 0x01
     # The same file as the folder that it was registered from: damage this name alone.
@@ -235,8 +235,8 @@ def test_what_does_not_pass_leaves_the_champion(
     assert _tags(tracker, good)["gate.reload"] == "fail"
     assert aliases_of(tracker, NAME)["champion"] == first
     # A damaged champion is no measure for a challenger.
-    known = promotion.find_contenders(str(state.root), None, None)
-    weights = Path(known["champion"]["folder"]) / "model.safetensors"
+    known = promotion.find_contenders(state, None, None)
+    weights = known.champion.folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.unlink()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 0x01]))
@@ -294,6 +294,6 @@ def test_a_registry_edited_by_hand_gives_clear_words(
     assert record["moved"] and record["champion"] is None
     assert aliases_of(tracker, NAME) == {"champion": second}
     third = _register(tracker, folders["good"], "third")
-    shutil.rmtree(promotion.find_contenders(str(state.root), NAME, third)["challenger"]["folder"])
+    shutil.rmtree(promotion.find_contenders(state, NAME, third).challenger.folder)
     with pytest.raises(AutopruneError, match=r"files of .* are gone"):
         _promote(state)

@@ -60,7 +60,7 @@ def test_a_schemes_folder_is_registered_judged_and_rolled_back(
     record = json.loads((half / RECORD_FILE).read_text())
     experts = record | {"scheme": "experts+recover:steps=1", "parameters_target": 0.75}
     (half / RECORD_FILE).write_text(json.dumps(experts))
-    assert register_folder(str(State.open().root), str(half), None)["name"] == "autoprune.tiny.p50"
+    assert register_folder(State.open(), str(half), None).name == "autoprune.tiny.p50"
     (half / RECORD_FILE).write_text(json.dumps(record))
     # The folder is known already, and champion.
     with pytest.raises(UsageError, match="champion already"):
@@ -82,7 +82,7 @@ def test_a_schemes_folder_is_registered_judged_and_rolled_back(
     record = json.loads((half / RECORD_FILE).read_text())
     record["checkpoint"]["total"] -= 1
     (half / RECORD_FILE).write_text(json.dumps(record))
-    found = first["measured"]["challenger"] | inspect_checkpoint(str(half))
+    found = first["measured"]["challenger"] | inspect_checkpoint(half)
     failed = judge(None, found, accept_tie=False, larger_by=0.02)
     assert not failed.passed and failed.reason.startswith("parameters: the written files hold")
 

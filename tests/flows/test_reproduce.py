@@ -72,12 +72,12 @@ def test_masks_come_back_bit_by_bit(runs: dict[str, Any], home: Path, tmp_path: 
     assert "## Licence of the base model" in card.read_text()
     for name in losers:
         run = measured[name]
-        done = reproduce(str(home), run.info.run_id, str(tmp_path / name))
+        done = reproduce(State.open(home), run.info.run_id, str(tmp_path / name))
         assert done["mask_digest"] == run.data.tags[MASKS_TAG]
         assert matrix_types(tmp_path / name) == {"BF16"}
     parent = runs["wanda"].data.tags["mlflow.parentRunId"]
     with pytest.raises(UsageError, match="holds no reproduce"):
-        reproduce(str(home), parent)
+        reproduce(State.open(home), parent)
 
 
 def test_the_command_says_match_and_saves(
@@ -119,7 +119,7 @@ def test_another_recipe_is_found_out(runs: dict[str, Any], home: Path, cli: Comm
     (folder / MASK_RECORD_FILE).write_text(json.dumps(mask_record))
     try:
         with pytest.raises(AutopruneError, match="the masks of"):
-            reproduce(str(home), run.info.run_id)
+            reproduce(State.open(home), run.info.run_id)
         record = cli("reproduce gone wanda --json", code=1).record
     finally:
         (folder / MASK_RECORD_FILE).write_text(written)

@@ -51,7 +51,7 @@ def test_a_search_of_schemes_ends_with_a_smaller_model(
     assert opened.num_parameters() == made["parameters"] < made["parameters_before"]
     assert 0.3 < made["share_removed"] < 0.7 and made["recipe"]["metric"]["kind"] == "scheme"
     assert files.read_facts()["registered"]["name"].endswith(".p50")
-    recorded = inspect_checkpoint(str(files.winner))["recorded"]
+    recorded = inspect_checkpoint(files.winner)["recorded"]
     assert recorded["scheme"] == made["scheme"] and recorded["total"] == made["parameters"]
     card = (files.winner / "README.md").read_text()
     assert "## Figures" in card and "## How it was found" in card and "## What it writes" in card
@@ -97,7 +97,7 @@ def test_a_search_in_bytes_says_so_everywhere_and_is_made_again(
     assert abs(budget["bytes_removed"] - 0.1) < 0.02
     assert files.read_facts()["registered"]["name"].endswith(".b10")
     mlflow_run = find_candidate(state, run, record["best"])
-    again = reproduce(str(state.root), mlflow_run)
+    again = reproduce(state, mlflow_run)
     assert again["mask_digest"] == made["mask_digest"] and again["share"] == made["target"]
     later = params.model_copy(update={"run": "later"})
     assert with_best_so_far(state, later).starts == (made["scheme"],)

@@ -243,6 +243,6 @@ def test_conversations_are_read_with_the_models_template_wherever_they_are_named
     chats = tmp_path / "chats.jsonl"
     talk = [{"messages": [{"role": "user", "content": f"talk number {n}"}]} for n in range(20)]
     chats.write_text("".join(json.dumps(row) + "\n" for row in talk))
-    check_independent(str(home), str(chats), str(tmp_path / "model"))
+    check_independent(State.open(home), str(chats), str(tmp_path / "model"))
     store = Store(tmp_path / "store")
     assert referenced_text([str(chats)], store, subject.tokenizer).digest

@@ -26,6 +26,7 @@ from sandbox.verdicts import judge_weights
 from sandbox.worker.block import NAMES, packed
 from tasks import programs
 from tasks.programs import SandboxPrograms, matrices
+from tasks.state import State
 from tasks.validate import validate_file
 from tests.support.attacks.block_attacks import APART, TOGETHER
 from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
@@ -99,10 +100,10 @@ def test_a_family_is_refused_before_anything_runs(tmp_path: Path) -> None:
 def test_validate_knows_a_block_program(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(HONEST)
-    found = validate_file(str(tmp_path / "state"), str(file))
+    found = validate_file(State.open(tmp_path / "state"), str(file))
     assert found["ok"] and found["kind"] == "program" and found["given"].startswith("block")
     file.write_text(HONEST.replace("topk(W.abs(), budget[n])", "1"))
-    found = validate_file(str(tmp_path / "state"), str(file))
+    found = validate_file(State.open(tmp_path / "state"), str(file))
     assert (found["code"], found["line"]) == ("wrong_budget", 5)
 
 

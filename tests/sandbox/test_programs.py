@@ -28,6 +28,7 @@ from sandbox.outcomes import Accepted, Rejected
 from sandbox.probe_programs import TINY, tiny_tensors
 from sandbox.screen import PROGRAM, SCORE, entry_of, screen
 from tasks.programs import PROCESSORS, SandboxPrograms
+from tasks.state import State
 from tasks.validate import validate_file
 from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
 from tests.support.attacks.program_attacks import APART, TOGETHER
@@ -136,14 +137,14 @@ def test_ctrl_c_waits_for_no_program(tmp_path: Path) -> None:
 def test_validate_knows_a_program_and_explains_its_refusal(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(HONEST.source)
-    found = validate_file(str(tmp_path / "state"), str(file))
+    found = validate_file(State.open(tmp_path / "state"), str(file))
     assert found["ok"] and found["kind"] == "program" and "gram" in found["statistics"]
     file.write_text("def prune_layer(W, stats, budget, params):\n    return W * 1\n")
-    found = validate_file(str(tmp_path / "state"), str(file))
+    found = validate_file(State.open(tmp_path / "state"), str(file))
     assert (found["code"], found["line"], found["text"]) == ("wrong_budget", 2, "return W * 1")
     assert "topk" in found["remedy"]
     with pytest.raises(UsageError, match="is a program"):
-        validate_file(str(tmp_path / "state"), str(file), ["x_norm"])
+        validate_file(State.open(tmp_path / "state"), str(file), ["x_norm"])
 
 
 @pytest.mark.docker

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autoprune.comparison.gate import GateVerdict
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import RECORD_FILE
 from tasks import promotion, track
@@ -15,12 +16,12 @@ from tasks.track import Tracker, register_checkpoint, registry
 from tasks.track.registry import aliases_of, move_champion
 
 NAME = "autoprune.tiny.s60"
-BETTER = {"passed": True, "reason": "better", "checks": []}
+BETTER = GateVerdict(True, "better", ())
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> str:
-    return str(State.open(tmp_path / "state").root)
+def state(tmp_path: Path) -> State:
+    return State.open(tmp_path / "state")
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def versions(tracker: Tracker, tiny_folder: Path) -> list[str]:
 
 
 def test_a_winner_is_kept_once_described_and_a_moved_alias_is_noticed(
-    versions: list[str], tracker: Tracker, tiny_folder: Path, root: str
+    versions: list[str], tracker: Tracker, tiny_folder: Path, state: State
 ) -> None:
     assert versions == ["1", "2", "3"]
     version = tracker.client.get_model_version(NAME, "1")
@@ -47,47 +48,47 @@ def test_a_winner_is_kept_once_described_and_a_moved_alias_is_noticed(
     assert "`tiny` with 60%" in str(tracker.client.get_registered_model(NAME).description)
     served = registry.find_version(tracker, NAME, "1", "champion").folder
     assert (served / "model.safetensors").samefile(tiny_folder / "model.safetensors")
-    assert promotion.find_contenders(root, NAME, None)["note"] == ""
+    assert promotion.find_contenders(state, NAME, None).note == ""
     # Somebody moves the alias in MLflow's pages: no gate, no previous.
     tracker.client.set_registered_model_alias(NAME, "champion", "2")
-    note = promotion.find_contenders(root, NAME, "1")["note"]
+    note = promotion.find_contenders(state, NAME, "1").note
     assert "moved by hand from version 1 to version 2" in note and "--rollback" in note
     assert aliases_of(tracker, NAME)["previous"] == "1"
     # An older champion is no longer the one to go back to, but a dry run writes nothing.
-    assert promotion.settle(root, NAME, "3", "2", BETTER, {})["moved"]
+    assert promotion.settle(state, NAME, "3", "2", BETTER, {})
     tracker.client.set_registered_model_alias(NAME, "champion", "1")
     before = aliases_of(tracker, NAME)
     assert before["previous"] == "2"
-    promotion.find_contenders(root, NAME, "2", dry_run=True)
+    promotion.find_contenders(state, NAME, "2", dry_run=True)
     assert aliases_of(tracker, NAME) == before
-    promotion.find_contenders(root, NAME, "2")
-    assert promotion.roll_back(root, None, False)["champion"] == "3"
+    promotion.find_contenders(state, NAME, "2")
+    assert promotion.roll_back(state, None, False)["champion"] == "3"
 
 
 def test_a_champion_moved_by_hand_gives_way_to_the_one_that_the_gate_made(
-    versions: list[str], tracker: Tracker, root: str
+    versions: list[str], tracker: Tracker, state: State
 ) -> None:
     first, second, third = versions
-    assert promotion.settle(root, NAME, third, first, BETTER, {})["moved"]
+    assert promotion.settle(state, NAME, third, first, BETTER, {})
     tracker.client.set_registered_model_alias(NAME, "champion", second)
     moved = "moved by hand from version 3 to version 2, past the gate; .* --rollback"
     with pytest.raises(UsageError, match=f"no alias 'challenger'.*{moved}"):
-        promotion.find_contenders(root, NAME, None, dry_run=True)
+        promotion.find_contenders(state, NAME, None, dry_run=True)
     with pytest.raises(UsageError, match=f"champion already.*{moved}"):
-        promotion.find_contenders(root, NAME, second, dry_run=True)
+        promotion.find_contenders(state, NAME, second, dry_run=True)
     # Only looked at, `previous` is still the champion before version 3.
     assert aliases_of(tracker, NAME)["previous"] == first
-    assert promotion.roll_back(root, NAME, False)["champion"] == third
+    assert promotion.roll_back(state, NAME, False)["champion"] == third
     # A version that was deleted is nothing to go back to, and stops no promotion.
     tracker.client.set_registered_model_alias(NAME, "champion", first)
     tracker.client.delete_model_version(NAME, third)
-    note = promotion.find_contenders(root, NAME, second)["note"]
+    note = promotion.find_contenders(state, NAME, second).note
     assert note.endswith("version 3 has been deleted") and "--rollback" not in note
-    assert promotion.roll_back(root, NAME, True)["champion"] == second
+    assert promotion.roll_back(state, NAME, True)["champion"] == second
 
 
 def test_versions_of_another_base_or_pattern_are_no_rivals(
-    tracker: Tracker, tiny_folder: Path, root: str, tmp_path: Path
+    tracker: Tracker, tiny_folder: Path, state: State, tmp_path: Path
 ) -> None:
     parent = tracker.parent("tiny", "one", {"model": "tiny"}, {})
     known = {"model": "./a/last", "model_digest": "a" * 64, "pattern": "unstructured"}
@@ -102,12 +103,12 @@ def test_versions_of_another_base_or_pattern_are_no_rivals(
         )
     shown = r"patterns of zeros: 2:4 \(version 2\) and unstructured \(version 1\); .*--name"
     with pytest.raises(UsageError, match=shown):
-        promotion.find_contenders(root, NAME, "2")
+        promotion.find_contenders(state, NAME, "2")
     with pytest.raises(UsageError, match=r"base models: b+ \(version 3\) and a+ \(version 1\)"):
-        promotion.find_contenders(root, NAME, "3")
+        promotion.find_contenders(state, NAME, "3")
     # A scheme has no pattern, and a base that was trained on is the same base.
     for number in ("4", "5"):
-        assert promotion.find_contenders(root, NAME, number)["champion"]["version"] == "1"
+        assert promotion.find_contenders(state, NAME, number).champion.version == "1"
 
 
 def test_a_version_on_a_server_is_downloaded_once_and_its_record_alone(
@@ -152,33 +153,33 @@ def test_an_older_winner_that_is_registered_again_is_no_challenger(
 
 
 def test_a_rollback_means_the_model_that_has_a_champion_before(
-    versions: list[str], tracker: Tracker, tiny_folder: Path, root: str
+    versions: list[str], tracker: Tracker, tiny_folder: Path, state: State
 ) -> None:
     first, _, third = versions
-    promotion.settle(root, NAME, third, first, BETTER, {})
+    promotion.settle(state, NAME, third, first, BETTER, {})
     # Another model has a challenger, and nothing to go back to.
     parent = tracker.parent("other", "two", {"model": "other"}, {})
     known: dict[str, Any] = {"model": "other", "sparsity": 0.6, "description": ""}
     for masks in ("a", "b"):
         register_checkpoint(tracker, parent, tiny_folder, masks=masks, tags={}, **known)
-    assert promotion.roll_back(root, None, False)["name"] == NAME
+    assert promotion.roll_back(state, None, False)["name"] == NAME
     assert aliases_of(tracker, NAME)["champion"] == first
 
 
 def test_two_promotions_at_once_cannot_both_win(
-    versions: list[str], tracker: Tracker, root: str
+    versions: list[str], tracker: Tracker, state: State
 ) -> None:
     first, second, third = versions
-    assert promotion.settle(root, NAME, second, first, BETTER, {})["moved"]
+    assert promotion.settle(state, NAME, second, first, BETTER, {})
     with pytest.raises(AutopruneError, match="changed while it was measured"):
-        promotion.settle(root, NAME, third, first, BETTER, {})
+        promotion.settle(state, NAME, third, first, BETTER, {})
     assert aliases_of(tracker, NAME)["champion"] == second
     assert aliases_of(tracker, NAME)["previous"] == first
 
 
 @pytest.mark.parametrize("fails_at", ["champion", "tags"])
 def test_a_store_that_fails_in_the_middle_is_put_back(
-    versions: list[str], tracker: Tracker, root: str, fails_at: str,
+    versions: list[str], tracker: Tracker, state: State, fails_at: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     first, second, _ = versions
@@ -197,7 +198,7 @@ def test_a_store_that_fails_in_the_middle_is_put_back(
     monkeypatch.setattr(tracker.client, method, alias if fails_at == "champion" else tag)
     monkeypatch.setattr(track, "Tracker", lambda _: tracker)
     with pytest.raises(OSError, match="disk full"):
-        promotion.settle(root, NAME, second, first, BETTER, {})
+        promotion.settle(state, NAME, second, first, BETTER, {})
     assert aliases_of(tracker, NAME) == before
     assert registry.moved_by_hand(tracker, NAME) is None
 

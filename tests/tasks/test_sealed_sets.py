@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from autoprune.errors import UsageError
-from autoprune.report.sealed import SealedSet
 from autoprune.text.corpora import Corpus
 from autoprune.text.splits import Splits, split
 from tasks import ledger_file
@@ -155,21 +154,21 @@ def test_fresh_is_the_lowest_number_that_nobody_looked_at(state: State, tmp_path
 
     file = write(tmp_path / "text.jsonl", documents())
     corpus = load_corpus(file)
-    assert fresh_split(str(state.root), [file])["number"] == 0
+    assert fresh_split(state, [file]).number == 0
     for number in (0, 1, 3):
         look(state, split(corpus, number), f"search {number}")
-    found = fresh_split(str(state.root), [file])
-    assert found["number"] == 2 and SealedSet(**found["sets"][0]).earlier == 0
+    found = fresh_split(state, [file])
+    assert found.number == 2 and found.sets[0].earlier == 0
     # The same text in a ledger without numbers, as earlier versions wrote it.
     record_look(state, split(corpus, 2).sealed.digest, "old search", corpus.digest)
-    assert fresh_split(str(state.root), [file])["number"] == 4
+    assert fresh_split(state, [file]).number == 4
     # Whoever reads the whole text spends no single set, and is counted.
     Looks(state, "evaluation").note(corpus.digest, corpus.digest)
-    found = fresh_split(str(state.root), [file])
-    assert found["number"] == 4 and SealedSet(**found["sets"][0]).whole == 1
+    found = fresh_split(state, [file])
+    assert found.number == 4 and found.sets[0].whole == 1
     for command, earlier in (("search 3", 0), ("search 4", 2)):
-        (known,) = known_looks(str(state.root), [file], 3, command)
-        assert known["earlier"] == earlier
+        (known,) = known_looks(state, [file], 3, command)
+        assert known.earlier == earlier
 
 
 def test_a_set_that_another_command_holds_is_skipped_unless_there_is_no_other(
@@ -179,12 +178,12 @@ def test_a_set_that_another_command_holds_is_skipped_unless_there_is_no_other(
 
     file = write(tmp_path / "text.jsonl", documents())
     held = [split(load_corpus(file), number).sealed.digest for number in (0, 7)]
-    assert fresh_split(str(state.root), [file], held=held)["number"] == 1
-    assert fresh_split(str(state.root), [file], first=7, held=held)["number"] == 8
+    assert fresh_split(state, [file], held=held).number == 1
+    assert fresh_split(state, [file], first=7, held=held).number == 8
     ordered = Corpus.of("one book", documents(), ordered=True)
     monkeypatch.setattr("tasks.text_split.load_corpus", lambda *_, **__: ordered)
     held = [split(ordered, 0).sealed.digest]
-    assert fresh_split(str(state.root), ["book"], held=held)["number"] == 0
+    assert fresh_split(state, ["book"], held=held).number == 0
 
 
 def test_a_number_is_fresh_for_all_texts_or_not_at_all(state: State, tmp_path: Path) -> None:
@@ -194,7 +193,7 @@ def test_a_number_is_fresh_for_all_texts_or_not_at_all(state: State, tmp_path: P
     two = write(tmp_path / "two.jsonl", [f"{text} more" for text in documents()])
     look(state, split(load_corpus(one), 0), "search a")
     look(state, split(load_corpus(two), 1), "search b")
-    assert fresh_split(str(state.root), [one, two])["number"] == 2
+    assert fresh_split(state, [one, two]).number == 2
 
 
 def test_a_text_without_another_split_is_refused(
@@ -207,12 +206,12 @@ def test_a_text_without_another_split_is_refused(
     for number in range(40):
         look(state, split(corpus, number), f"search {number}")
     with pytest.raises(UsageError, match="gave no sealed set that nobody has looked at"):
-        fresh_split(str(state.root), [few])
+        fresh_split(state, [few])
     ordered = Corpus.of("one book", documents(), ordered=True)
     monkeypatch.setattr("tasks.text_split.load_corpus", lambda *_, **__: ordered)
     look(state, split(ordered, 0), "search of the book")
     with pytest.raises(UsageError, match="every number gives the same sealed text"):
-        fresh_split(str(state.root), ["book"])
+        fresh_split(state, ["book"])
 
 
 def test_sets_on_record_are_listed_the_latest_look_first(state: State, corpus: Corpus) -> None:
