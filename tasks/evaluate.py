@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites import (
     build_suite,
     check_suite,
@@ -24,24 +23,14 @@ from tasks.sealed_looks import Looks
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
+    from autoprune.evaluation.perplexity import Evaluation
     from autoprune.text.seen_text import SeenText
 
 
 @task_run("evaluate", "perplexity on {name}")
-def evaluate_model(bench: Workbench, name: str) -> dict[str, Any]:
-    """Measure the perplexity of the workbench's model on the named windows.
-
-    Args:
-        bench: An open workbench.
-        name: Name of windows that were cut before.
-    """
-    result = evaluate_windows(bench.loaded.model, bench.windows[name], report=bench.report)
-    return {
-        "perplexity": result.perplexity,
-        "tokens": result.tokens,
-        "nll": list(result.nll),
-        "seconds": result.seconds,
-    }
+def evaluate_model(bench: Workbench, name: str) -> "Evaluation":
+    """Measure the workbench's model, as it is, on windows that were cut under this name."""
+    return bench.evaluate(name)
 
 
 @task_run("check suites", "check {text}")

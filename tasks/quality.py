@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.pruning import products_class
 from autoprune.quality import choose, speed
 from tasks.recorded import task_run
@@ -71,12 +70,6 @@ def choose_preset(
         "calibration_windows": count,
     }
     return ChosenPreset(found.to_json(), chosen, lines)
-
-
-@task_run("perplexity", "perplexity on {name}")
-def perplexity_on(bench: Workbench, name: str) -> float:
-    """Perplexity of the workbench's model, as it is, on the named windows."""
-    return evaluate_windows(bench.loaded.model, bench.windows[name], report=bench.report).perplexity
 
 
 def _time(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.text import SEALED, SELECTION
 from autoprune.comparison.cell_keys import cell_key
-from autoprune.comparison.measuring import evaluation_json, prune_cell
+from autoprune.comparison.measuring import prune_cell
 from autoprune.comparison.peer import prune_by_peer
 from autoprune.comparison.scheme_cells import same_removed, shrunk
 from autoprune.comparison.sizes import saved_bytes
@@ -188,13 +188,13 @@ def _losses(
     bench: "ComparisonBench", cell: "Cell", key: dict[str, Any], suites: list[str]
 ) -> tuple[dict[str, Any], tuple[float, ...]]:
     """Losses, and from the same passes the distance to the dense model if a suite wants it."""
-    made: dict[str, Any] = {"selection": evaluation_json(bench.evaluate(SELECTION))}
+    made: dict[str, Any] = {"selection": bench.evaluate(SELECTION).to_json()}
     if not cell.sealed:
         return made, ()
     made["bytes"] = saved_bytes(bench.loaded)
     note_look(bench, key, cell.title)
     found = bench.evaluate(SEALED, kl=wants_distance(bench, suites))
-    return made | {"sealed": evaluation_json(found)}, found.kl
+    return made | {"sealed": found.to_json()}, found.kl
 
 
 def _prune(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:

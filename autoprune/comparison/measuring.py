@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from autoprune.candidate import CandidateRejectedError
 from autoprune.comparison.methods import Method
 from autoprune.comparison.plan import Target
 from autoprune.errors import AutopruneError
-from autoprune.evaluation.perplexity import Evaluation
 from autoprune.masking import NM, budget_zeros, nm_quotas, parse_pattern
 from autoprune.models.structure import PrunableLinear
 from autoprune.pruning import Precision, PruneOutcome, PruningPlan
@@ -134,16 +132,6 @@ def require_divisible(layers: Sequence[PrunableLinear], targets: Sequence[Target
         if pattern is not None:
             for layer in layers:
                 pattern.check(layer.name, layer.shape[1])
-
-
-def evaluation_json(found: Evaluation) -> dict[str, Any]:
-    """Convert a measurement to plain JSON."""
-    return {
-        "nll": list(found.nll),
-        "tokens": found.tokens,
-        "perplexity": found.perplexity,
-        "seconds": found.seconds,
-    }
 
 
 def _check_groups(layer: PrunableLinear, pruned: Tensor, pattern: NM) -> None:

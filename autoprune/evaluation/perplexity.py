@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,15 @@ class Evaluation:
     perplexity: float
     seconds: float
     kl: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form, without ``kl``."""
+        return {
+            "nll": list(self.nll),
+            "tokens": self.tokens,
+            "perplexity": self.perplexity,
+            "seconds": self.seconds,
+        }
 
 
 @torch.no_grad()

@@ -210,8 +210,8 @@ def _measured(
             console.screen().event(known.warning or known.facts)
         figure = evaluate_model(bench, TEXT)
     return {
-        "nll": [value if math.isfinite(value) else None for value in figure["nll"]],
-        "perplexity": figure["perplexity"],
+        "nll": [value if math.isfinite(value) else None for value in figure.nll],
+        "perplexity": figure.perplexity,
         "windows": text["windows"],
         "text": text["digest"],
         **{key: text[key] for key in ("split", "overlap", "sealed_looks", "sealed_set")},

@@ -19,8 +19,8 @@ from flows.prune.scheme import prune_by_scheme
 from flows.prune.text import pruning_text
 from flows.terminal import console
 from tasks.card import write_folder_card
+from tasks.evaluate import evaluate_model
 from tasks.prune import prune_model, save_checkpoint, saved_record, send_folder
-from tasks.quality import perplexity_on
 from tasks.results import show_estimate, show_pruning
 from tasks.samples import sample_text
 from tasks.state import State, model_slug
@@ -89,7 +89,7 @@ def _by_recipe(params: PruneParams) -> dict[str, Any]:
 def _in_memory(bench: Workbench, ready: Prepared) -> dict[str, Any]:
     """Prune the loaded model; return what was done, and what the model does and writes."""
     params, measured_on = ready.params, ready.measured_on
-    dense = perplexity_on(bench, measured_on) if measured_on else None
+    dense = evaluate_model(bench, measured_on).perplexity if measured_on else None
     shown = next((name for name in (SELECTION, CALIBRATION) if name in bench.windows), "")
     written = sample_text(bench, shown) if params.out and shown else []
     work = bench, ready.record["metric"], CALIBRATION, ready.plan
@@ -97,7 +97,7 @@ def _in_memory(bench: Workbench, ready: Prepared) -> dict[str, Any]:
     if measured_on:
         made["perplexity"] = {
             "dense": dense,
-            "pruned": perplexity_on(bench, measured_on),
+            "pruned": evaluate_model(bench, measured_on).perplexity,
             "windows": len(bench.windows[measured_on]),
             "seqlen": params.seqlen,
         }
