@@ -1,23 +1,20 @@
 """Tasks of a promotion: find both versions, measure both the same way, judge, move the alias."""
 
-import gc
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.comparison.contenders import (
+    JudgedText,
+    checkpoint_figures,
+    judged_text,
+    require_rivals,
+)
 from autoprune.comparison.gate import GateVerdict, judge
-from autoprune.digest import digest_json
 from autoprune.errors import UsageError, reason_of
-from autoprune.evaluation.suites.cleaning import Resources, clean
 from autoprune.models.reference import RECORD_FILE
-from autoprune.models.saving import count_zeros
-from autoprune.text.beginning import beginning_rule
-from autoprune.text.corpora import load_corpus
-from autoprune.text.seen_text import known_text
-from autoprune.text.splits import split
-from autoprune.text.windows import fewer_than_asked, token_windows
 from tasks import track
 from tasks.checkpoint_integrity import verify_files
 from tasks.recorded import task_run
@@ -33,8 +30,6 @@ log = logging.getLogger(__name__)
 
 TRY_TEXT = "Pruning a neural network means"
 TRY_TOKENS = 8
-# What makes two versions of one registered model no rivals, by its name in their records.
-UNLIKE = {"model_digest": "base models", "pattern": "patterns of zeros"}
 DECISION = "autoprune.decision"
 REASON = "autoprune.reason"
 
@@ -99,36 +94,15 @@ def find_contenders(
         )
     numbers = {track.registry.CHALLENGER: number, track.registry.CHAMPION: champion}
     found = {role: at for role, at in numbers.items() if at is not None}
-    _require_rivals(tracker, chosen, found)
+    records = {
+        at: track.registry.version_record(tracker, chosen, at, role) for role, at in found.items()
+    }
+    require_rivals(chosen, records)
     places = {
         role: track.registry.find_version(tracker, chosen, at, role) for role, at in found.items()
     }
     leads, follows = (places.get(track.registry.CHAMPION), places[track.registry.CHALLENGER])
     return Contenders(chosen, note, leads, follows)
-
-
-def _require_rivals(tracker: Any, name: str, found: dict[str, str]) -> None:
-    """Refuse to compare versions whose records differ in :data:`UNLIKE`."""
-    records = {
-        at: track.registry.version_record(tracker, name, at, role) for role, at in found.items()
-    }
-    for record in records.values():
-        # A scheme leaves no zeros in a pattern, though its search has the setting.
-        if "scheme" in record:
-            record.pop("pattern", None)
-    if len({record.get("model") for record in records.values()}) == 1:
-        # One base model that was trained on, or got a new commit, is still the same product.
-        for record in records.values():
-            record.pop("model_digest", None)
-    for key, what in UNLIKE.items():
-        known = {at: record[key] for at, record in records.items() if record.get(key)}
-        if len(set(known.values())) > 1:
-            shown = " and ".join(f"{value} (version {at})" for at, value in known.items())
-            raise UsageError(
-                f"champion and challenger of {name} have different {what}: {shown}; register the "
-                "challenger's folder under another name by `autoprune promote --folder DIR --name "
-                "autoprune.NAME`, or delete the alias 'champion' in MLflow to give that one up"
-            )
 
 
 def _by_hand(tracker: Any, name: str, dry_run: bool) -> str:
@@ -174,11 +148,8 @@ def cut_part(
     models: list[str],
     asked: str,
     role: str,
-) -> dict[str, Any]:
-    """Cut token windows from one part of a text; a look at sealed text is noted first.
-
-    Documents of a sealed part that one of the models has seen are left out for all models: they
-    come from a search with another split or another text.
+) -> JudgedText:
+    """Cut a contender's windows and note the look; see :func:`judged_text`.
 
     Args:
         bench: An open workbench.
@@ -191,87 +162,19 @@ def cut_part(
         models: All models that will be measured on these windows.
         asked: Name of the promotion; the looks of its models are one use of the text.
         role: Which of them this is: ``champion`` or ``challenger``.
-
-    Returns:
-        The windows' facts, what the models have seen of the part, its split and the looks at it.
-
-    Raises:
-        UsageError: If too little text is left.
-        ContaminationError: If none is left.
     """
-    text = load_corpus(corpus, cache=bench.store, tokenizer=bench.tokenizer).measures()
-    whole, digest, splits = text.digest, None, None
-    if part != "whole":
-        splits = split(text, seed=number)
-        text, digest = getattr(splits, part), splits.digest
-    else:
-        text = text.spread_by(f"{number} whole")
     looks = Looks(bench.state, f"{asked}: {role}", "promote", asked)
-    if part in ("sealed", "whole"):
-        looks.note(text.digest, whole, splits)
-    known = looks.sets.get(text.digest)
-    # A search chose by the selection part, and the whole text holds its calibration text. If these
-    # are requested they are used, and the overlap is counted.
-    policy: Any = "drop" if part == "sealed" else "report"
-    resources = Resources(bench.store, known_text(models), policy)
-    found = clean(text.documents, resources, what=f"the text {text.name!r}")
-    used = found.left(text)
-    try:
-        windows = token_windows(used, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
-    except UsageError as error:
-        if not found.dropped:
-            raise
-        raise UsageError(
-            f"{found.dropped} of {len(text.documents)} parts of {text.name!r} are text that one of "
-            f"the models was made with, and without them {error}"
-        ) from error
-    bench.windows[name] = windows
-    return {
-        "windows": len(windows),
-        "digest": digest_json(windows.tolist()),
-        "fewer_windows": fewer_than_asked(f"the text {used.name}", len(windows), count, seqlen),
-        "beginning_token": beginning_rule(bench.loaded.tokenizer),
-        "split": {"part": part, "number": number, "digest": digest},
-        "overlap": found.report,
-        "sealed_looks": looks.counts.get(text.digest),
-        "sealed_set": known.to_json() if known is not None else None,
-    }
+    text = judged_text(bench, corpus, part, count, seqlen, number, models, looks.note)
+    bench.windows[name] = text.windows
+    counted, known = looks.counts.get(text.digest), looks.sets.get(text.digest)
+    return replace(text, looks=counted, sealed_set=known)
 
 
 @task_run("inspect checkpoint", "count weights of {folder}")
 def inspect_checkpoint(folder: Path) -> dict[str, Any]:
-    """Count zeros, parameters and bytes of the written files, and read their record.
-
-    Returns:
-        ``recount`` (zeros, prunable, total), ``recorded`` (zeros and prunable with target and
-        pattern; for a scheme its text, the total and the share of the blocks' parameters removed;
-        None without a record), ``bytes`` of the weight files, and ``unsealed``: why the search
-        that made it has no sealed figure for it, empty if it has one or no search made it.
-    """
-    counted = count_zeros(folder)
-    gc.collect()
-    recorded, unsealed = None, ""
-    if (folder / RECORD_FILE).is_file():
-        record = read_object(folder / RECORD_FILE)
-        unsealed = str(record.get("unsealed", ""))
-        checkpoint = record.get("checkpoint", {})
-        if "scheme" in record and "total" in checkpoint:
-            recorded = {"scheme": record["scheme"], "total": checkpoint["total"]}
-            recorded |= {"share": record["share_removed"]}
-        elif "target" in record and "zeros" in checkpoint and "prunable" in checkpoint:
-            recorded = {key: checkpoint[key] for key in ("zeros", "prunable")}
-            recorded |= {"target": record["target"]}
-            recorded |= {"pattern": record.get("pattern", "unstructured")}
-    return {
-        "recount": {
-            "zeros": counted.zeros,
-            "prunable": counted.prunable,
-            "total": counted.total,
-        },
-        "recorded": recorded,
-        "unsealed": unsealed,
-        "bytes": sum(file.stat().st_size for file in sorted(folder.glob("*.safetensors"))),
-    }
+    """Count what the written files hold; see :func:`checkpoint_figures`."""
+    file = folder / RECORD_FILE
+    return checkpoint_figures(folder, read_object(file) if file.is_file() else None)
 
 
 @task_run("reload", "open {name} version {version} as a user would")

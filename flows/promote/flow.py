@@ -8,7 +8,6 @@ from prefect import flow
 
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
-from autoprune.report.sealed import SealedSet
 from flows.naming import run_name
 from flows.params.fields import split_number
 from flows.promote.params import PromoteParams
@@ -203,17 +202,10 @@ def _measured(
             asked,
             role,
         )
-        if text["fewer_windows"]:
-            console.screen().event(text["fewer_windows"])
-        if text["sealed_set"] is not None:
-            known = SealedSet(**text["sealed_set"])
-            console.screen().event(known.warning or known.facts)
+        if text.fewer_windows:
+            console.screen().event(text.fewer_windows)
+        if text.sealed_set is not None:
+            console.screen().event(text.sealed_set.warning or text.sealed_set.facts)
         figure = evaluate_model(bench, TEXT)
-    return {
-        "nll": [value if math.isfinite(value) else None for value in figure.nll],
-        "perplexity": figure.perplexity,
-        "windows": text["windows"],
-        "text": text["digest"],
-        **{key: text[key] for key in ("split", "overlap", "sealed_looks", "sealed_set")},
-        "beginning_token": text["beginning_token"],
-    }
+    nll = [value if math.isfinite(value) else None for value in figure.nll]
+    return {"nll": nll, "perplexity": figure.perplexity} | text.to_json()

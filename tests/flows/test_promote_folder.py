@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import autoprune
-from autoprune.comparison.gate import judge
 from autoprune.errors import UsageError
 from autoprune.models.loading import load_model
 from autoprune.models.reference import RECORD_FILE
@@ -18,7 +17,6 @@ from autoprune.schemes import build_scheme, shrink
 from autoprune.text.seen_text import FILE, SeenText
 from flows.promote import promote
 from flows.promote.params import PromoteParams
-from tasks.promotion import inspect_checkpoint
 from tasks.register_folder import register_folder
 from tasks.state import State
 from tasks.track import Tracker
@@ -77,14 +75,6 @@ def test_a_schemes_folder_is_registered_judged_and_rolled_back(
     assert number.items() <= aliases_of(tracker, first["name"]).items()
     cli(f"promote --rollback --name {first['name']} -q")
     assert aliases_of(tracker, first["name"])["champion"] == first["challenger"]
-
-    # Files that hold another number of parameters than their record says.
-    record = json.loads((half / RECORD_FILE).read_text())
-    record["checkpoint"]["total"] -= 1
-    (half / RECORD_FILE).write_text(json.dumps(record))
-    found = first["measured"]["challenger"] | inspect_checkpoint(half)
-    failed = judge(None, found, accept_tie=False, larger_by=0.02)
-    assert not failed.passed and failed.reason.startswith("parameters: the written files hold")
 
 
 def test_what_no_command_of_ours_wrote_is_refused(tiny_folder: Path, home: Path) -> None:

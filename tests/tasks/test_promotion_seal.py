@@ -28,31 +28,6 @@ def test_only_the_sealed_part_is_touched(
     assert record_look(state, text, "another run") == before + 1
 
 
-def test_what_a_contender_has_seen_is_left_out_of_the_sealed_part(
-    tiny_folder: Path, text_file: Path, tmp_path: Path
-) -> None:
-    from autoprune.text.corpora import load_corpus
-    from autoprune.text.seen_text import FILE, SeenText
-    from autoprune.text.splits import split
-
-    # As a search of another seed leaves it: part of what seed 0 seals was calibrated on.
-    parts = split(load_corpus(str(text_file)), seed=0)
-    champion, challenger = (shutil.copytree(tiny_folder, tmp_path / name) for name in "ab")
-    SeenText.of(parts.sealed.documents[:5]).save(champion / FILE)
-    state, models = State.open(tmp_path / "state"), [str(champion), str(challenger)]
-    found = {}
-    with opened(Workbench(str(challenger), state)) as bench:
-        for part in ("sealed", "whole"):
-            asked = ("text", str(text_file), part, 2, 32, 0, models, "gate", "challenger")
-            found[part] = cut_part(bench, *asked)
-    overlap = {part: entry["overlap"] for part, entry in found.items()}
-    count = len(parts.sealed.documents)
-    assert (overlap["sealed"]["dropped"], overlap["sealed"]["checked"]) == (5, count)
-    assert (overlap["whole"]["dropped"], overlap["whole"]["contaminated"]) == (0, 5)
-    assert found["sealed"]["split"] == {"part": "sealed", "number": 0, "digest": parts.digest}
-    assert (found["sealed"]["sealed_looks"], found["whole"]["sealed_looks"]) == (1, 1)
-
-
 def test_the_split_is_that_of_the_search_that_made_the_challenger(tmp_path: Path) -> None:
     def number_of(record: dict[str, object]) -> int | None:
         (tmp_path / "autoprune.json").write_text(json.dumps(record))
@@ -84,13 +59,13 @@ def test_a_gate_says_how_often_its_text_was_looked_at_before(
         ref = shutil.copytree(tiny_folder, tmp_path / name)
         with opened(Workbench(str(ref), state)) as bench:
             found.append(cut_part(bench, *asked, role))
-    assert [entry["sealed_set"]["earlier"] for entry in found] == [2, 2, 2]
-    assert [entry["sealed_looks"] for entry in found] == [3, 3, 4]
+    assert [entry.to_json()["sealed_set"]["earlier"] for entry in found] == [2, 2, 2]
+    assert [entry.looks for entry in found] == [3, 3, 4]
     figures = {"nll": [1.0, 1.1], "perplexity": 2.8, "bytes": 9}
     counts = {"zeros": 1, "prunable": 2}
     challenger = figures | {
         "recount": counts, "recorded": counts | {"target": 0.5, "pattern": "unstructured"},
-        "reload": {"ok": True, "detail": ""}, "sealed_set": found[-1]["sealed_set"],
+        "reload": {"ok": True, "detail": ""}, "sealed_set": found[-1].to_json()["sealed_set"],
     }  # fmt: skip
     verdict = judge(None, challenger, accept_tie=False, larger_by=0.0)
     (line,) = [check for check in verdict.checks if check.name == "text"]
