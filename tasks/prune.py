@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.program_limits import ProgramLimits, limits_of
 from autoprune.bench.programs import ByProgram, by_candidate
 from autoprune.bench.prune_request import PruneRequest
 from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
-from autoprune.candidate import Candidate, Scoring
+from autoprune.candidate import Candidate
 from autoprune.models.pushing import push_to_hub
 from autoprune.models.saving import weights_in_memory
 from autoprune.program_files import in_file, is_program, metric_source
@@ -78,6 +78,7 @@ def check_request(
     allocation: str,
     solver: str,
     statistics: str,
+    streams: bool = False,
 ) -> PruneRequest:
     """Check every name of a request, and have a program pass the sandbox's static screen.
 
@@ -86,7 +87,7 @@ def check_request(
         NothingPassedError: If the sandbox rejects a program.
     """
     asked = group, sparsity, pattern, allocation, solver, statistics
-    request = PruneRequest.build(metric, *asked)
+    request = PruneRequest.build(metric, *asked, streams=streams)
     if is_program(metric):
         program = Candidate.parse(metric)
         refusal = screen(program.source, entry_of(program.source, PROGRAM))
@@ -102,7 +103,6 @@ def prune_model(
     metric: str,
     windows: str,
     plan: PruningPlan,
-    statistics: Literal["auto"] | Scoring,
     dtype: str = AUTO,
 ) -> Pruned:
     """Prune the workbench's model in place.
@@ -112,9 +112,7 @@ def prune_model(
         metric: Built-in name, ``expr:`` and a formula, a path to a Python file, or ``program:`` and
             a file or a name.
         windows: Name of the calibration windows.
-        plan: How to prune; its scoring is not used.
-        statistics: Whether blocks see pruned or dense blocks before them, and likewise for the
-            steps inside a block.
+        plan: How to prune.
         dtype: As for :func:`save_checkpoint`: in the type that the weights will be saved in, no
             repaired row is worse than plain zeroing.
 
@@ -122,11 +120,7 @@ def prune_model(
         NothingPassedError: If the sandbox rejects the metric.
     """
     built = replace(plan, saved=saved_type(bench, dtype))
-    by_file = in_file(metric)
-    if statistics == "auto":
-        statistics = "dense" if by_file or built.group == "global" else "sequential"
-    built = replace(built, scoring=statistics)
-    if by_file:
+    if in_file(metric):
         metric = str(Path(metric))
         candidate = Candidate("python", metric_source(Path(metric)))
     else:
@@ -156,7 +150,7 @@ def prune_model(
         outcome.zeros,
         outcome.mask_digest,
         outcome.layer_sparsity,
-        statistics,
+        built.scoring,
         outcome.notes,
         outcome.seconds,
         record,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autoprune.bench.program_limits import limits_of
 from autoprune.bench.seen import seen_by
@@ -19,9 +19,6 @@ from tasks.programs import SandboxPrograms, program_record, turned_away
 from tasks.prune import saved_record
 from tasks.recorded import task_run
 from tasks.workbench import Workbench
-
-if TYPE_CHECKING:
-    from autoprune.candidate import Scoring
 
 
 @task_run("open source", "open {model}")
@@ -62,7 +59,6 @@ def estimate_stream(
     metric: str,
     windows: str,
     plan: PruningPlan,
-    statistics: str,
     out: str | None,
 ) -> dict[str, Any]:
     """Estimate memory, disk and time of a streamed run; see :func:`autoprune.streaming.estimate`.
@@ -71,13 +67,12 @@ def estimate_stream(
         bench: An open workbench.
         metric: Built-in name, formula or program.
         windows: Name of the calibration windows.
-        plan: How to prune; its scoring is not used.
-        statistics: What the user asked for.
+        plan: How to prune.
         out: Target folder, whose disk is measured; None: the temporary folder's disk.
     """
     base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
     existing = base if base.exists() else next(p for p in base.parents if p.exists())
-    with _ready(bench, metric, windows, plan, statistics) as (job, _):
+    with _ready(bench, metric, windows, plan) as (job, _):
         cost = estimate(job, existing)
     return {
         "memory_mb": cost.memory_bytes / 1e6,
@@ -93,7 +88,6 @@ def prune_stream(
     metric: str,
     windows: str,
     plan: PruningPlan,
-    statistics: str,
     out: str,
     record: dict[str, Any],
 ) -> dict[str, Any]:
@@ -103,13 +97,12 @@ def prune_stream(
         bench: An open workbench.
         metric: Built-in name, formula or program.
         windows: Name of the calibration windows.
-        plan: How to prune; its scoring is not used.
-        statistics: What the user asked for.
+        plan: How to prune.
         out: Target folder, replaced when it exists; call ``check_target`` first.
         record: What makes the model.
     """
     seen = seen_by(bench)
-    with _ready(bench, metric, windows, plan, statistics) as (job, more):
+    with _ready(bench, metric, windows, plan) as (job, more):
         known = record | more
         made = prune_streamed(job, Path(out), record=known, seen=seen, report=bench.report)
     inside = job.plan.scoring == "true-sequential"
@@ -127,14 +120,12 @@ def prune_stream(
 
 @contextmanager
 def _ready(
-    bench: Workbench, metric: str, windows: str, plan: PruningPlan, statistics: str
+    bench: Workbench, metric: str, windows: str, plan: PruningPlan
 ) -> Iterator[tuple[StreamJob, dict[str, Any]]]:
     """Set up the job, with a runner if it uses a program, and the record of that program."""
-    scoring: Scoring = "true-sequential" if statistics == "true-sequential" else "sequential"
-    built = replace(plan, scoring=scoring)
     program = Candidate.parse(metric) if is_program(metric) else None
     by = program or build_metric(metric)
-    job = StreamJob(bench.source.folder, bench.windows[windows], by, built)
+    job = StreamJob(bench.source.folder, bench.windows[windows], by, plan)
     if program is None:
         yield job, {}
         return

@@ -25,7 +25,7 @@ import yaml
 from transformers import PreTrainedModel
 
 from autoprune.bench.text import CALIBRATION, SELECTION
-from autoprune.candidate import Candidate, Group
+from autoprune.candidate import Candidate, Group, Scoring
 from autoprune.comparison.methods import parse_method
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.parts import (
@@ -67,7 +67,7 @@ REPAIRS = (
     *("walk", "walk:sparsegpt", "walk:dsnot+mrp", "walk:sparseswaps"),
     *("ebft:epochs=1", "mrp+ebft:epochs=1,anchor=0", "sparsegpt:select=own+ebft:epochs=1,anchor=1"),
 )
-MODES = ("dense", "sequential", "true-sequential")
+MODES: tuple[Scoring, ...] = ("dense", "sequential", "true-sequential")
 # Metric and plan of further cells, pruned in every mode that takes them.
 OTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("magnitude", {"sparsity": 0.3}),
@@ -191,8 +191,8 @@ def renamed(plan: dict[str, Any]) -> dict[str, Any]:
 def cell(bench: Workbench, metric: str, plan: dict[str, Any], mode: Any) -> dict[str, Any]:
     dense = {k: v.clone() for k, v in bench.loaded.model.state_dict().items()}
     try:
-        how = PruningPlan.build(**renamed(plan))
-        made = prune_model(bench, metric, CALIBRATION, how, mode, "float32").to_json()
+        how = PruningPlan.build(**renamed(plan), scoring=mode)
+        made = prune_model(bench, metric, CALIBRATION, how, "float32").to_json()
         shares = digest_json(made["layer_sparsity"])[:20]
         return {**facts(made), "shares": shares, "weights": sha(bench.loaded.model)}
     finally:
@@ -223,13 +223,14 @@ def pruned_from_shards(folder: Path) -> dict[str, Any]:
         tiny_model(family).save_pretrained(source, max_shard_size="5kB")
         byte_tokenizer().save_pretrained(source)
         for metric, solver, allocation in STREAMED:
-            for mode in ("sequential", "true-sequential"):
+            for mode in MODES[1:]:
                 bench = Workbench(str(source), State.open(folder / "state"))
                 with opened(bench):
                     bench.windows[CALIBRATION] = random_windows(40, 64)
-                    plan = PruningPlan.build(0.55, repair=solver, allocation=allocation)
-                    parts = (metric, CALIBRATION, plan, mode, str(folder / "out"), {})
-                    made = prune_stream(bench, *parts)
+                    plan = PruningPlan.build(
+                        0.55, repair=solver, allocation=allocation, scoring=mode
+                    )
+                    made = prune_stream(bench, metric, CALIBRATION, plan, str(folder / "out"), {})
                 files = sorted((folder / "out").glob("*.safetensors"))
                 written = hashlib.sha256(b"".join(path.read_bytes() for path in files))
                 name = f"{family} {metric}+{solver}+{allocation} {mode}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from autoprune.allocation import auto_grid
 from autoprune.bench.programs import check_plan
-from autoprune.candidate import Candidate, Group
+from autoprune.candidate import Candidate, Group, Scoring
 from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
 from autoprune.program_files import in_file, is_program, metric_source
@@ -25,20 +25,28 @@ class PruneRequest:
             a file or a name.
         plan: How to prune, without a seed; where allocations are compared, with one of them.
         grid: Allocations to compare first, in canonical form; None: one was named.
-        statistics: What was asked for; the plan's scoring does not say it.
     """
 
     metric: str
     plan: PruningPlan
     grid: tuple[str, ...] | None
-    statistics: str
 
     @classmethod
     def build(
         cls, metric: str, group: str, sparsity: float | None, pattern: str, allocation: str,
-        repair: str, statistics: str,
+        repair: str, statistics: str, *, streams: bool = False,
     ) -> "PruneRequest":  # fmt: skip
-        """Check every name of a request.
+        """Check every name of a request, and resolve what is ``auto``.
+
+        Args:
+            metric: As the field.
+            group: Weights that compete; ``auto``: those of the metric's papers.
+            sparsity: Share of zeros; None with a pattern.
+            pattern: ``unstructured`` or ``N:M``.
+            allocation: One allocation, or several to compare.
+            repair: Repair of the remaining weights.
+            statistics: What the scores come from, or ``auto``.
+            streams: Whether the model is pruned from shards to shards, one block at a time.
 
         Raises:
             UsageError: If a part is unknown or parts contradict each other.
@@ -69,16 +77,37 @@ class PruneRequest:
         plan = PruningPlan.build(
             sparsity, group=chosen, pattern=pattern, allocation=stands_for, repair=repair
         )
+        scoring: Any = statistics
+        if statistics == AUTO:
+            scoring = _scoring(metric, plan, streams=streams, splits=grid is not None)
+        plan = replace(plan, scoring=scoring)
         if by_program:
-            scoring: Any = "sequential" if statistics == AUTO else statistics
-            check_plan(replace(plan, scoring=scoring), Candidate.parse(metric))
+            check_plan(plan, Candidate.parse(metric))
         elif statistics == "true-sequential":
-            replace(plan, scoring="true-sequential").refuse_unseen()
-        return cls(metric, plan, grid, statistics)
+            plan.refuse_unseen()
+        return cls(metric, plan, grid)
 
     @property
     def reads_text(self) -> bool:
         """Whether calibration text can change the result, or the given statistics run on it."""
-        if is_program(self.metric) or in_file(self.metric) or self.statistics in BLOCKWISE:
+        if in_file(self.metric) or self.plan.reads_text:
             return True
         return self.plan.uses_text(build_metric(self.metric).needs)
+
+
+def _scoring(metric: str, plan: PruningPlan, *, streams: bool, splits: bool) -> Scoring:
+    """What the scores come from if nothing was asked for.
+
+    Args:
+        metric: As in :class:`PruneRequest`.
+        plan: The rest of the request.
+        streams: As for :meth:`PruneRequest.build`.
+        splits: Whether the text is split to compare allocations, so that there is some.
+    """
+    if is_program(metric) or streams:
+        return "sequential"
+    if in_file(metric) or plan.group == "global":
+        return "dense"
+    # Without text there are no blocks to run: the scores are the same in any order.
+    reads_text = splits or plan.uses_text(build_metric(metric).needs)
+    return "sequential" if reads_text else "dense"

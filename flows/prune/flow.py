@@ -72,9 +72,9 @@ def _by_recipe(params: PruneParams) -> dict[str, Any]:
         record = ready.record
         work = bench, record["metric"], CALIBRATION, ready.plan
         if params.dry_run:
-            return record | {"estimate": estimate_stream(*work, params.statistics, params.out)}
+            return record | {"estimate": estimate_stream(*work, params.out)}
         if params.streams:
-            made = prune_stream(*work, params.statistics, str(params.out), record)
+            made = prune_stream(*work, str(params.out), record)
         else:
             made = _in_memory(bench, ready)
         record |= made | {"notes": record["notes"] + made["notes"]}
@@ -93,7 +93,7 @@ def _in_memory(bench: Workbench, ready: Prepared) -> dict[str, Any]:
     shown = next((name for name in (SELECTION, CALIBRATION) if name in bench.windows), "")
     written = sample_text(bench, shown) if params.out and shown else []
     work = bench, ready.record["metric"], CALIBRATION, ready.plan
-    made = prune_model(*work, ready.statistics, params.dtype).to_json()
+    made = prune_model(*work, params.dtype).to_json()
     if measured_on:
         made["perplexity"] = {
             "dense": dense,

@@ -1,13 +1,12 @@
 """What is settled before a weight changes: the recipe, the text, the beginning of the record."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from autoprune.allocation import build_allocator
 from autoprune.bench.cut_text import CutText
 from autoprune.bench.prune_request import PruneRequest
 from autoprune.bench.text import CALIBRATION, SELECTION
-from autoprune.candidate import Scoring
 from autoprune.errors import UsageError
 from autoprune.models.record import source_record
 from autoprune.pruning import PruningPlan
@@ -30,14 +29,12 @@ class Prepared:
     Args:
         params: With a preset's recipe in place of the preset.
         plan: How to prune.
-        statistics: Whether blocks see pruned or dense blocks before them.
         measured_on: Windows on which perplexity is measured; None: it is not.
         record: The record so far.
     """
 
     params: PruneParams
     plan: PruningPlan
-    statistics: Literal["auto"] | Scoring
     measured_on: str | None
     record: dict[str, Any]
 
@@ -74,6 +71,7 @@ def request_of(params: PruneParams) -> PruneRequest:
         params.allocation,
         params.repair,
         params.statistics,
+        params.streams,
     )
     if request.grid and params.streams:
         raise UsageError(
@@ -105,7 +103,6 @@ def prepare(bench: Workbench, params: PruneParams, request: PruneRequest | None)
         request = request_of(params)
     plan = replace(request.plan, seed=params.seed)
     allocation = params.allocation
-    statistics: Literal["auto"] | Scoring = params.statistics
     cut = params.corpus, params.windows, params.seqlen
     fresh, held_out = plan.repair.fresh_windows, listed(params.held_out)
     text: CutText | None = None
@@ -121,15 +118,12 @@ def prepare(bench: Workbench, params: PruneParams, request: PruneRequest | None)
         chosen["allocation_choice"] = found.to_json() | read
     elif chosen and not held_out:
         text, measured_on, notes = _text_to_measure(bench, cut, params.seed, fresh)
-    elif chosen or params.streams or request.reads_text:
+    elif chosen or request.reads_text:
         text = cut_windows(bench, CALIBRATION, *cut, held_out, fresh)
         if chosen:
             notes = ["no perplexity was measured: --held-out names the texts that figures are for"]
-    else:
-        # Without text there are no blocks to run: the scores are the same in any order.
-        statistics = "dense"
-        if options := params.text_options:
-            notes = [f"no text is read by {request.metric}, so that {options} changed nothing"]
+    elif options := params.text_options:
+        notes = [f"no text is read by {request.metric}, so that {options} changed nothing"]
     record = chosen | first_record(params, model["digest"])
     record |= {
         "metric": request.metric,
@@ -143,7 +137,7 @@ def prepare(bench: Workbench, params: PruneParams, request: PruneRequest | None)
     }
     if text is not None:
         record |= text.record
-    return Prepared(params, plan, statistics, measured_on, record)
+    return Prepared(params, plan, measured_on, record)
 
 
 def _chosen(bench: Workbench, params: PruneParams) -> tuple[PruneParams, dict[str, Any]]:
