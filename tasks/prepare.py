@@ -3,11 +3,9 @@
 import time
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.protocol import protocol
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, Part
 from autoprune.models.gguf_reading import quantisation
-from autoprune.text.beginning import beginning_rule
-from autoprune.text.overlap import shared_text
-from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 from tasks.recorded import recorded
 from tasks.sealed_looks import earlier_looks, record_look
 from tasks.search_bench import SearchBench
@@ -28,6 +26,7 @@ def prepare(bench: SearchBench) -> dict[str, Any]:
 
 def _prepared(bench: SearchBench) -> dict[str, Any]:
     started = time.monotonic()
+    # A model without any is refused before its text is split.
     layers = bench.layers
     parts = {}
     for name in (CALIBRATION, SELECTION, SEALED):
@@ -40,22 +39,11 @@ def _prepared(bench: SearchBench) -> dict[str, Any]:
             "tokens": windows.numel(),
         }
     return {
-        "model_digest": bench.loaded.source.digest,
-        "blocks": layers[-1].block + 1,
-        "prunable": bench.prunable,
+        **protocol(bench),
         "layer_numel": {layer.name: layer.numel for layer in layers},
         "parts": parts,
-        "beginning_token": beginning_rule(bench.loaded.tokenizer),
-        "windows_version": WINDOWS_VERSION,
-        "fewer_windows": fewer_than_asked(
-            f"the sealed part of {bench.text.corpus}",
-            parts[SEALED]["windows"],
-            bench.text.counts[SEALED],
-            bench.text.seqlen,
-        ),
         "sealed_set": earlier_looks(bench.state, bench.splits, _look_of(bench)).to_json(),
         "quantised": quantisation(bench.loaded.source),
-        "overlap": shared_text(bench.splits),
         "seconds": time.monotonic() - started,
     }
 

@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.protocol import protocol
 from autoprune.bench.text import SEALED, SELECTION
 from autoprune.comparison.cell_keys import products_of
 from autoprune.comparison.draws import require_different
@@ -14,8 +15,6 @@ from autoprune.digest import windows_digest
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.numerics import computed_by, hardware
-from autoprune.text.overlap import shared_text
-from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 
 if TYPE_CHECKING:
     from autoprune.comparison.bench import ComparisonBench
@@ -56,31 +55,22 @@ def prepare_comparison(bench: "ComparisonBench", request: Request) -> dict[str, 
         draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(bench.seeds)]
     require_different(min(pools), bench.draws.samples, bench.seeds)
     splits = bench.splits
-    protocol = {
+    found = {
+        **protocol(bench),
         **model_provenance(loaded),
         **model_protocol(loaded),
         "machine": hardware(),
         "commit": bench.commit,
-        "blocks": layers[-1].block + 1,
-        "prunable": bench.prunable,
         "corpus": bench.text.corpus,
         "split_seed": bench.text.split,
         "sealed_set": bench.looks.earlier_looks(splits).to_json(),
         "splits_digest": splits.digest,
         "shared_documents": sum(1 for entry in splits.shared if entry.dropped),
-        "overlap": shared_text(splits),
         "seqlen": bench.text.seqlen,
         "calibration_windows": bench.draws.samples,
         "calibration_pool": min(pools),
         "selection_windows": sizes[SELECTION],
         "sealed_windows": sizes[SEALED],
-        "windows_version": WINDOWS_VERSION,
-        "fewer_windows": fewer_than_asked(
-            f"the sealed part of {bench.text.corpus}",
-            sizes[SEALED],
-            bench.text.counts[SEALED],
-            bench.text.seqlen,
-        ),
         "selection_digest": bench.digest(SELECTION),
         "sealed_digest": bench.digest(SEALED),
         "draw_digests": draws,
@@ -93,5 +83,5 @@ def prepare_comparison(bench: "ComparisonBench", request: Request) -> dict[str, 
         "seconds": time.monotonic() - started,
     }
     if bench.record is not None:
-        require_same(bench.record, protocol)
-    return protocol
+        require_same(bench.record, found)
+    return found
