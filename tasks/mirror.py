@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -188,6 +189,19 @@ def in_store(state: State, facts: Mapping[str, Any]) -> tuple[bool, dict[str, An
     mirrored = bool(tried(state, run, patient=True)[0])
     kept = mirrored and version is not None and tried(state, registered, patient=True)[0]
     return mirrored, version if kept else None
+
+
+def last_words(seconds: float, update: Callable[..., object], *words: object) -> None:
+    """Give a last update of MLflow some time, in a thread that the process does not wait for.
+
+    Args:
+        seconds: How long; files have all, whatever the store has taken by then.
+        update: Makes the update, and creates no task run.
+        words: Its arguments.
+    """
+    last = threading.Thread(target=update, args=words, daemon=True)
+    last.start()
+    last.join(seconds)
 
 
 def tried(state: State, work: Callable[[], Done], *, patient: bool) -> tuple[Done | None, str]:

@@ -1,6 +1,5 @@
 """The comparison flow: methods x budgets x calibration draws, one task a cell."""
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tasks.compare_mirror import mirror_comparison, mirrored_comparison
 from tasks.compare_page import show_comparison
 from tasks.compare_remote import comparison_config
 from tasks.evaluate import check_suites
+from tasks.mirror import last_words
 from tasks.shared import open_store
 from tasks.state import State, model_slug
 from tasks.switches import computing_on
@@ -152,10 +152,8 @@ class _Table:
 
     def final_update(self, status: str) -> None:
         """Tell MLflow of an early end within seconds, without creating a task run."""
-        arguments = (self.run.bench, self._settings, status)
-        last = threading.Thread(target=mirrored_comparison, args=arguments, daemon=True)
-        last.start()
-        last.join(STOP_SECONDS)
+        bench, settings = self.run.bench, self._settings
+        last_words(STOP_SECONDS, mirrored_comparison, bench, settings, status)
 
     @property
     def _settings(self) -> dict[str, Any]:
