@@ -3,10 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from autoprune.errors import DamagedFileError
-from autoprune.storage import write_json
+from tasks.facts import Facts, KeptFacts
 from tasks.state import SETTINGS_FILE, State
 
 
@@ -90,19 +90,23 @@ class RunFiles:
         """The model that a demo makes after its search."""
         return self.folder / "smaller"
 
-    def read_facts(self) -> dict[str, Any]:
+    def read_facts(self) -> Facts:
         """The facts so far; empty at the start.
 
         Raises:
             DamagedFileError: If the file is not a JSON object.
         """
-        return read_object(self.facts) if self.facts.exists() else {}
+        known: Any = read_object(self.facts) if self.facts.exists() else {}
+        return cast(Facts, known)
 
-    def add_facts(self, **facts: Any) -> dict[str, Any]:
-        """Add facts and return all of them."""
-        known = self.read_facts() | facts
-        write_json(self.facts, known)
-        return known
+    def open_facts(self) -> KeptFacts:
+        """The facts so far, for the process that adds to them."""
+        return KeptFacts(self.facts, self.read_facts())
+
+    def read_calls(self) -> list[dict[str, Any]]:
+        """Questions to the designer with their answers, as of the last record."""
+        calls: list[dict[str, Any]] = []
+        return read_object(self.calls)["calls"] if self.calls.exists() else calls
 
 
 def read_object(path: Path) -> dict[str, Any]:

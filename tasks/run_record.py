@@ -1,6 +1,6 @@
 """The current record of a run: one object for the files, MLflow and Prefect."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,8 @@ from autoprune.report.designer_calls import designer_calls
 from autoprune.report.run_report import build_mask_records, build_report
 from autoprune.search.search import Search
 from autoprune.storage import write_json
-from tasks.run_files import RunFiles, read_object
+from tasks.facts import Facts
+from tasks.run_files import RunFiles
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,22 @@ class RunRecord:
     log_id: str = ""
 
     @classmethod
-    def of(cls, search: Search, files: RunFiles, run_id: str) -> "RunRecord":
+    def of(
+        cls, search: Search, facts: Facts, run_id: str, calls: Iterable[Mapping[str, Any]] = ()
+    ) -> "RunRecord":
         """The record of an open search.
 
         Args:
             search: Its state.
-            files: Facts that were measured alongside it, and when earlier calls ended.
+            facts: What was measured alongside it.
             run_id: Its name.
+            calls: Those of the record before, which say when each ended.
         """
-        facts = files.read_facts()
-        known = read_object(files.calls)["calls"] if files.calls.exists() else ()
         return cls(
             run_id,
             build_report(search, run_id, facts).to_json(),
             build_mask_records(search, run_id, facts),
-            designer_calls(search, facts.get("designer", ""), known),
+            designer_calls(search, facts.get("designer", ""), calls),
             search.log_id,
         )
 

@@ -28,6 +28,7 @@ from autoprune.report.sentences import summary
 from autoprune.search.spec import SearchSpec
 from autoprune.text.seen_text import is_finished
 from tasks import track
+from tasks.facts import Facts
 from tasks.prune import saved_record
 from tasks.recorded import recorded, task_run
 from tasks.run_files import RunFiles, read_object
@@ -141,11 +142,11 @@ def _kept(
     return saved_record(saved) | {"outcome": _outcome(folder, record)}
 
 
-def is_kept(files: RunFiles, dtype: str) -> bool:
+def is_kept(files: RunFiles, facts: Facts, dtype: str) -> bool:
     """Whether a search has saved its winner with this ``dtype``; its folder may be gone since."""
     place = files.winner / RECORD_FILE
     known = not place.is_file() or _has_type(read_object(place), dtype)
-    return known and "checkpoint" in files.read_facts()
+    return known and "checkpoint" in facts
 
 
 def _has_type(record: Mapping[str, Any], dtype: str) -> bool:

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace, run_id: str) -> int:
         files.log,
         folder,
         origin,
-        {"run": run_id, "facts": {key: known[key] for key in known if key not in _PLACES}},
+        {"run": run_id, "facts": {k: v for k, v in known.items() if k not in _PLACES}},
         lambda text: without_machine_paths(text, state.root),
         _second_model(files.smaller),
     )

@@ -1,14 +1,11 @@
 """Executes the steps of a search, and shows and mirrors their outcomes."""
 
 import math
-import statistics
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from autoprune.bench.text import SEALED
 from autoprune.design.chat import Reply
@@ -33,12 +30,14 @@ from autoprune.search.steps import (
 )
 from flows.runners import Workers
 from flows.search.asking import Asking
+from flows.search.foreseeing import expected_seconds
 from flows.search.posting import Posting, budget_left, facts_for_designers
 from flows.terminal import console
 from tasks import steps
 from tasks.design import DesignerSession, propose
+from tasks.facts import KeptFacts
 from tasks.measure import call_of
-from tasks.mirror import SearchMirror
+from tasks.mirror import SearchMirror, last_words
 from tasks.prepare import measure_dense, note_look
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles
@@ -96,6 +95,11 @@ class Driver:
         return RunFiles.of(self.state, self.run_id)
 
     @cached_property
+    def facts(self) -> KeptFacts:
+        """The run's facts, read once."""
+        return self.files.open_facts()
+
+    @cached_property
     def _mlflow(self) -> SearchMirror:
         return SearchMirror(self.state)
 
@@ -117,7 +121,7 @@ class Driver:
                 self.search.settle()
                 if self.mailbox is not None:
                     # For a designer in another process.
-                    self.files.add_facts(**facts_for_designers(self.search))
+                    self.facts.add(**facts_for_designers(self.search))
                 self._add_time(step, time.monotonic() - started)
                 started = time.monotonic()
                 self._report_changes()
@@ -217,7 +221,7 @@ class Driver:
 
     def write_record(self) -> None:
         """Write the run's record as it stands; it is the one shown from now on."""
-        self._record = RunRecord.of(self.search, self.files, self.run_id)
+        self._record = self._record_now()
         self._record.write(self.files, self._written)
         self._written = self._record
 
@@ -225,8 +229,12 @@ class Driver:
     def record(self) -> RunRecord:
         """The record last written; rebuilt if the search had already finished."""
         if self._record is None:
-            self._record = RunRecord.of(self.search, self.files, self.run_id)
+            self._record = self._record_now()
         return self._record
+
+    def _record_now(self) -> RunRecord:
+        calls = self.files.read_calls() if self._record is None else self._record.calls
+        return RunRecord.of(self.search, self.facts.known, self.run_id, calls)
 
     @cached_property
     def shown(self) -> Publisher:
@@ -236,10 +244,7 @@ class Driver:
     def stop(self, status: str) -> None:
         """Write the last record and tell MLflow, within seconds and without creating a task run."""
         self.write_record()
-        arguments = (self.record, status, self._settled())
-        last = threading.Thread(target=self._mlflow.mirrored, args=arguments, daemon=True)
-        last.start()
-        last.join(STOP_SECONDS)
+        last_words(STOP_SECONDS, self._mlflow.mirrored, self.record, status, self._settled())
 
     def publish(self) -> None:
         """Update Prefect's UI: the progress always, the table when it has grown."""
@@ -284,9 +289,9 @@ class Driver:
                 console.screen().event(
                     f"sealed text: {len(step.recipes)} recipes and the dense model, once"
                 )
-                self.files.add_facts(**note_look(self.bench))
+                self.facts.add(**note_look(self.bench))
                 dense = measure_dense(self.bench, SEALED)
-                self.files.add_facts(dense_sealed_perplexity=dense.perplexity)
+                self.facts.add(dense_sealed_perplexity=dense.perplexity)
                 seconds = max(0.0, self.search.seconds_for(step) - dense.seconds)
                 outcome = steps.do(self.bench, step, seconds)
                 self._name_failures(outcome)
@@ -354,9 +359,8 @@ class Driver:
             return
         names = {Propose: "design", Measure: "measuring", Seal: "sealed"}
         name = names.get(type(step), "validation")
-        stages: dict[str, Any] = dict(self.files.read_facts().get("stages", {}))
-        stages[name] = stages.get(name, 0.0) + seconds
-        self.files.add_facts(stages=stages)
+        stages = self.facts.known.get("stages", {})
+        self.facts.add(stages={**stages, name: stages.get(name, 0.0) + seconds})
 
 
 def describe(entry: Entry, reference: str = "Wanda") -> str:
@@ -375,26 +379,3 @@ def describe(entry: Entry, reference: str = "Wanda") -> str:
     if entry.left_out:
         change += f", {entry.left_out}"
     return f"{what}: perplexity {found.perplexity:.2f} on {len(found.nll)} windows{change}"
-
-
-def expected_seconds(search: Search) -> float | None:
-    """Estimate the seconds to the end from the median candidate; None before the first."""
-    spec, spent = search.spec, search.spent
-    if search.finished:
-        return 0.0
-    baselines = [e for e in search.entries if e.is_baseline]
-    measured = [e.seconds for e in baselines if e.status == "measured"]
-    if not measured:
-        return None
-    each = statistics.median(measured)
-    designed = [e.seconds for e in search.entries if not e.is_baseline and e.seconds > 0]
-    candidate = statistics.median(designed) if designed else each
-    room = spec.budget.candidates - spent.candidates
-    if spec.budget.evaluations is not None:
-        room = min(room, spec.budget.evaluations - spent.evaluations)
-    left = candidate * max(0, room)
-    if spec.budget.seconds is not None:
-        left = min(left, max(0.0, spec.budget.seconds - spent.seconds))
-    waiting = each * sum(e.status in ("proposed", "valid") for e in baselines)
-    sealed = each * spec.sealed_windows / spec.selection_windows * (len(baselines) + 2)
-    return waiting + left + sealed

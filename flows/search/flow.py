@@ -26,8 +26,8 @@ def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B0
         with stopping_well(driver):
             driver.shown.stages(driver.run_id)
             if not done:
-                with working(driver, session, params) as facts:
-                    announce(driver, facts)
+                with working(driver, session, params):
+                    announce(driver)
                     with helped(driver, params):
                         driver.run()
                     keep(driver, params.dtype)

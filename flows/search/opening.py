@@ -70,10 +70,9 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
     # From the first file on: a search that cannot begin leaves nothing behind.
     with computing_on(params.device), nothing_left(files), _opened(files, params, session) as found:
         if found.finished is None or params.device is not None:
-            require_same_device(files, run_id, default_device())
+            require_same_device(files.read_facts(), run_id, default_device())
         keep_facts(files, found.spec.facts, params.facts)
         save_params(state, run_id, params)
-        files.add_facts(command=params.command())
         bench = SearchBench(
             params.model,
             state,
@@ -86,6 +85,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
             log_id=found.log_id,
         )
         driver = Driver(found, state, run_id, bench, session)
+        driver.facts.add(command=params.command())
         driver.received, driver.mailbox, driver.waits = (
             session.received,
             session.mailbox,
@@ -117,17 +117,19 @@ def is_done(driver: Driver, params: SearchParams) -> bool:
     A stage that was run alone may have sealed the search, or written its page, before.
     """
     found, files = driver.search, driver.files
-    kept = files.page.exists() and (is_kept(files, params.dtype) or found.best is None)
+    kept = files.page.exists() and (
+        is_kept(files, driver.facts.known, params.dtype) or found.best is None
+    )
     if found.finished is None or not kept:
         return False
-    require_same_files(driver.bench, files.read_facts())
+    require_same_files(driver.bench, driver.facts.known)
     return True
 
 
 @contextmanager
 def working(
     driver: Driver, session: DesignerSession, params: SearchParams, *, asks: bool = True
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[None]:
     """Make a search ready for its steps: model and text loaded, calibrated, designer reachable.
 
     Args:
@@ -135,41 +137,34 @@ def working(
         session: Its designer.
         params: Its settings.
         asks: Whether the designer may be asked, so that a missing one is found out first.
-
-    Yields:
-        The facts of the run so far.
     """
     bench = driver.bench
     bench.store = open_store(driver.state, params.shared_store)
     will_ask = driver.search.finished is None and asks
     if will_ask:
-        require_same_designer(driver.run_id, driver.files.read_facts(), session.kind)
+        require_same_designer(driver.run_id, driver.facts.known, session.kind)
     with opened(bench), closing(session):
         if will_ask:
             _check_early(driver.search, bench, session)
-        facts = _prepare(driver, session)
+        _prepare(driver, session)
+        facts = driver.facts.known
         console.screen().event(
             f"{driver.search.spec.model}: {facts['prunable']:,} prunable weights in "
             f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
         )
         console.screen().mute(console.INNER_STAGES)
         try:
-            yield facts
+            yield
         finally:
             # Also of a search that was interrupted, which may be resumed without a question.
             if session.seen:
                 seen_answers = [canary.to_json() for canary in session.seen]
-                driver.files.add_facts(designer=session.label, designer_answers=seen_answers)
+                driver.facts.add(designer=session.label, designer_answers=seen_answers)
 
 
-def announce(driver: Driver, facts: dict[str, Any]) -> None:
-    """Say before the first step how often the sealed text was looked at, and what time is needed.
-
-    Args:
-        driver: The search's driver.
-        facts: What :func:`working` gave.
-    """
-    found, event = driver.search, console.screen().event
+def announce(driver: Driver) -> None:
+    """Say before the first step how often the sealed text was looked at, and the time needed."""
+    found, facts, event = driver.search, driver.facts.known, console.screen().event
     warning = SealedSet(**facts["sealed_set"]).warning
     if warning and found.finished is None:
         event(warning)
@@ -187,7 +182,7 @@ def helped(driver: Driver, params: SearchParams) -> Iterator[None]:
     with workers(*place, config) as driver.workers:
         yield
     if (by := slowed()) is not None:
-        driver.files.add_facts(slowed_by_others=by)
+        driver.facts.add(slowed_by_others=by)
 
 
 def _check_early(found: Search, bench: SearchBench, session: DesignerSession) -> None:
@@ -204,12 +199,12 @@ def _check_early(found: Search, bench: SearchBench, session: DesignerSession) ->
         )
 
 
-def _prepare(driver: Driver, session: DesignerSession) -> dict[str, Any]:
-    files, bench = driver.files, driver.bench
+def _prepare(driver: Driver, session: DesignerSession) -> None:
+    kept, bench = driver.facts, driver.bench
     started = time.monotonic()
-    known = files.read_facts()
+    known = kept.known
     # A record of an earlier version has no number; torch's own choice then stands.
-    files.add_facts(threads=keep_threads(known.get("threads"), console.screen().event))
+    kept.add(threads=keep_threads(known.get("threads"), console.screen().event))
     facts = prepare(bench)
     if driver.search.spec.judge_verifier is not None and driver.search.finished is None:
         bench.verifier  # noqa: B018 (trained for another model, it is refused now)
@@ -221,7 +216,7 @@ def _prepare(driver: Driver, session: DesignerSession) -> dict[str, Any]:
     if "dense_perplexity" not in known:
         dense = measure_dense(bench, SELECTION)
         seen = estimate(driver.search.spec, dense.seconds / len(dense.nll))
-        files.add_facts(
+        kept.add(
             estimate=seen.to_json(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=machine() | {"device": default_device()},
@@ -230,7 +225,7 @@ def _prepare(driver: Driver, session: DesignerSession) -> dict[str, Any]:
             stages={"calibration": time.monotonic() - started},
         )
     del facts["seconds"]
-    return files.add_facts(**facts, designer=known.get("designer", session.label))
+    kept.add(**facts, designer=known.get("designer", session.label))
 
 
 def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
@@ -239,12 +234,12 @@ def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
     The run's first digest stays: statistics collected later on another machine, or with another
     number of threads, may have a different one, which a note states.
     """
-    first = driver.files.read_facts().get("calibration", {}).get("digest", found["digest"])
+    first = driver.facts.known.get("calibration", {}).get("digest", found["digest"])
     if first != found["digest"]:
         console.screen().event(
             f"statistics have the digest {found['digest'][:12]}, and had {first[:12]} when this "
             f"search began; `autoprune stage {driver.run_id} calibrate` looks into it"
         )
     else:
-        driver.files.add_facts(calibration=found)
+        driver.facts.add(calibration=found)
     driver.shown.calibration(calibration_markdown(found))

@@ -43,7 +43,7 @@ def keep(driver: Driver, dtype: str) -> None:
         console.screen().event(f"{best.alias} saved: {what} in the written files")
         if note := rounding_note(driver.bench, dtype):
             console.screen().event(note)
-        files.add_facts(checkpoint=kept)
+        driver.facts.add(checkpoint=kept)
         # The sealed figures and the record's next commands belong to the finished search.
         driver.write_record()
         write_card(files, driver.record.report)
@@ -65,15 +65,14 @@ def _publish(driver: Driver, params: SearchParams) -> dict[str, Any] | None:
     Returns:
         Name, version and address of the winner in the registry; None if it is not there.
     """
-    files = driver.files
-    facts = files.read_facts()
+    facts = driver.facts.known
     mirrored, registered = in_store(driver.state, facts)
     wanted = params.register_winner and "checkpoint" in facts and registered is None
     if not mirrored or wanted:
         if driver.mirror("FINISHED"):
-            files.add_facts(mirrored=driver.parent, mlflow_place=driver.place)
+            driver.facts.add(mirrored=driver.parent, mlflow_place=driver.place)
         if wanted and register(driver)["ok"]:
-            registered = files.read_facts()["registered"]
+            registered = driver.facts.known["registered"]
     show(driver)
     return registered
 
@@ -82,7 +81,7 @@ def show(driver: Driver) -> None:
     """Bring the flow run's page in Prefect up to date with the end of the run."""
     files = driver.files
     driver.publish()
-    place = driver.place or files.read_facts().get("mlflow_place", "")
+    place = driver.place or driver.facts.known.get("mlflow_place", "")
     if place:
         driver.shown.mlflow(without_machine_paths(place, driver.state.root))
     driver.shown.report(run_markdown(driver.record.report, files, place))
@@ -97,7 +96,7 @@ def register(driver: Driver) -> dict[str, Any]:
     files = driver.files
     done = register_winner(driver.state, driver.record.report, driver.parent)
     if done["ok"]:
-        files.add_facts(registered={key: done[key] for key in ("name", "version", "uri")})
+        driver.facts.add(registered={key: done[key] for key in ("name", "version", "uri")})
         # What to do next depends on whether it became champion.
         driver.write_record()
         write_page(files, driver.record.report)
@@ -113,7 +112,7 @@ def _closing(
     driver: Driver, params: SearchParams, registered: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Build the result that the command prints."""
-    files, facts = driver.files, driver.files.read_facts()
+    files, facts = driver.files, driver.facts.known
     report, shown = driver.record.body, driver.record.report
     found, checkpoint = driver.search.best, facts.get("checkpoint")
     saved = None if checkpoint is None else checkpoint["out"]

@@ -11,6 +11,7 @@ from flows import library
 from flows.params import checked
 from flows.params.named import check_device
 from flows.search.params import SearchParams
+from tasks.facts import Facts
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
@@ -67,25 +68,25 @@ def going_on(state: State, run_id: str, device: str | None = None) -> SearchPara
         params = params.model_copy(update={"device": device})
     check_device(params.device)
     if params.device is not None:
-        require_same_device(RunFiles.of(state, run_id), run_id, params.device)
+        require_same_device(RunFiles.of(state, run_id).read_facts(), run_id, params.device)
     return params
 
 
-def require_same_device(files: RunFiles, run_id: str, device: str) -> None:
+def require_same_device(facts: Facts, run_id: str, device: str) -> None:
     """Refuse to go on with a search on another kind of device than it measured on.
 
     Sums differ between devices, so that figures could not be compared, and the masks
     of the winner might not come out again. A search that has measured nothing may change it.
 
     Args:
-        files: The search's files.
+        facts: The search's facts.
         run_id: Its name.
         device: The device to compute on now.
 
     Raises:
         UsageError: If it measured on another kind.
     """
-    before = files.read_facts().get("machine", {}).get("device", device)
+    before = facts.get("machine", {}).get("device", device)
     if device.partition(":")[0] != before.partition(":")[0]:
         raise UsageError(
             f"the search {run_id!r} measured on the device {before}, and its figures cannot be "

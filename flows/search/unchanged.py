@@ -11,7 +11,7 @@ from autoprune.text.rows import split_column
 from tasks.search_bench import SearchBench
 
 
-def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, Any]) -> None:
+def require_same_windows(run_id: str, known: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Refuse to resume if this version would cut other windows than those measured on."""
     cut = [(found.get("windows_version"), found.get("beginning_token")) for found in (known, facts)]
     if "parts" in known and cut[0] != cut[1]:

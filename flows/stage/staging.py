@@ -153,7 +153,7 @@ def _calibrate(stage: StageWork) -> StageResult:
     with opened(bench):
         prepare(bench)
         stored, now, written = calibrate_again(bench)
-        first = driver.files.read_facts().get("calibration", {}).get("digest", stored)
+        first = driver.facts.known.get("calibration", {}).get("digest", stored)
         compared = [
             Compared("statistics in the store", stored[:12], now[:12], stored == now),
             Compared("statistics at first", first[:12], now[:12], first == now),
@@ -229,7 +229,7 @@ def _seal(stage: StageWork) -> StageResult:
         return done
     step, recorded = sealed_again(search)
     if not stage.asked.look_again:
-        looks = driver.files.read_facts().get("sealed_looks", search.looks)
+        looks = driver.facts.known.get("sealed_looks", search.looks)
         raise UsageError(
             f"the search {driver.run_id!r} has its sealed figures, by look {looks} at that text, "
             "and each further look spends it; read them by `autoprune report "
@@ -252,8 +252,8 @@ def _register(stage: StageWork) -> StageResult:
             f"no recipe of the search {driver.run_id!r} beats its reference, so there is nothing "
             "to register"
         )
-    _, before = in_store(driver.state, files.read_facts())
-    if "checkpoint" not in files.read_facts() or not (files.winner / RECORD_FILE).is_file():
+    _, before = in_store(driver.state, driver.facts.known)
+    if "checkpoint" not in driver.facts.known or not (files.winner / RECORD_FILE).is_file():
         with working(driver, stage.session, stage.settings, asks=False):
             keep(driver, stage.settings.dtype)
     if not driver.mirror("FINISHED"):
@@ -261,7 +261,7 @@ def _register(stage: StageWork) -> StageResult:
             f"MLflow at {driver.state.tracking_place} is not accepting the record of the search, "
             "so its winner was not registered; see that it runs, then do this stage again"
         )
-    files.add_facts(mirrored=driver.parent, mlflow_place=driver.place)
+    driver.facts.add(mirrored=driver.parent, mlflow_place=driver.place)
     done = register(driver)
     if not done["ok"]:
         raise AutopruneError(
@@ -297,7 +297,7 @@ def _next(driver: Driver) -> str:
     waiting = _waiting(driver)
     if waiting:
         return f"autoprune stage {driver.run_id} {next(iter(waiting))}"
-    _, registered = in_store(driver.state, driver.files.read_facts())
+    _, registered = in_store(driver.state, driver.facts.known)
     if driver.search.best is not None and registered is None:
         return f"autoprune stage {driver.run_id} register"
     return f"autoprune report {driver.run_id}"

@@ -137,9 +137,9 @@ def test_what_comes_next_says_how_far_the_search_is(project: Project) -> None:
         driver = Synthetic()
         while not isinstance(step := search.next_step(), Done):
             search.record(step, driver.answer(step))
-            files.add_facts(**facts_for_designers(search))
+            files.open_facts().add(**facts_for_designers(search))
             seen.append(project.status_of("night", alive=True))
-        RunRecord.of(search, files, "night").write(files)
+        RunRecord.of(search, files.read_facts(), "night").write(files)
     words = [reply["next"].partition("; ")[0] for reply in seen]
     baselines = [w for w in words if "the hand-made starts" in w]
     # The first ones are only validated; then they are measured one by one.

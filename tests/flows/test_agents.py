@@ -53,8 +53,8 @@ def night(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Search]
     box = Mailbox(files.questions, "night")
 
     def note() -> None:
-        files.add_facts(**facts_for_designers(search))
-        RunRecord.of(search, files, "night").write(files)
+        files.open_facts().add(**facts_for_designers(search))
+        RunRecord.of(search, files.read_facts(), "night").write(files)
 
     thread = threading.Thread(target=lambda: (play(search, box, note, wait=True), note()))
     thread.start()

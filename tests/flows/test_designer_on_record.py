@@ -9,9 +9,10 @@ import pytest
 
 from flows.search import opening
 from flows.search.params import SearchParams
+from tasks.facts import Facts, KeptFacts
 from tasks.run_files import RunFiles
 
-FACTS = {"prunable": 10, "blocks": 1, "dense_perplexity": 9.0}
+FACTS: Facts = {"prunable": 10, "blocks": 1, "dense_perplexity": 9.0}
 
 
 def test_an_interrupted_search_keeps_the_name_of_the_model_that_designed(
@@ -20,13 +21,17 @@ def test_an_interrupted_search_keeps_the_name_of_the_model_that_designed(
     for name, value in {
         "opened": lambda bench: nullcontext(), "open_store": lambda *_: None,
         "require_same_designer": lambda *_: None, "_check_early": lambda *_: None,
-        "_prepare": lambda *_: FACTS,
+        "_prepare": lambda *_: None,
     }.items():  # fmt: skip
         monkeypatch.setattr(opening, name, value)
     files = RunFiles(tmp_path)
     search = SimpleNamespace(finished=None, spec=SimpleNamespace(model="tiny"))
     driver: Any = SimpleNamespace(
-        bench=SimpleNamespace(), state=None, search=search, run_id="s", files=files
+        bench=SimpleNamespace(),
+        state=None,
+        search=search,
+        run_id="s",
+        facts=KeptFacts(files.facts, FACTS),
     )
     canary = SimpleNamespace(to_json=lambda: {"enforcement": "grammar"})
     session: Any = SimpleNamespace(

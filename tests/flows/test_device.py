@@ -152,12 +152,12 @@ def test_a_search_goes_on_with_its_device_and_on_no_other_kind(
     params = SearchParams(model=str(cli.places["MODEL"]), device="cpu")
     save_params(state, "mine", params)
     assert going_on(state, "mine").device == "cpu"
-    files.add_facts(machine={"device": "cuda:0"})
+    files.open_facts().add(machine={"device": "cuda:0"})
     for line in ("resume mine --device cpu", "stage mine measure --device=cpu", "resume mine"):
         cli.refuses(line, "measured on the device cuda:0", "--run")
     cli.refuses("resume mine --submit --device cpu", "leave out one")
     # A record of an earlier version has no device.
-    files.add_facts(machine={})
+    files.open_facts().add(machine={})
     assert going_on(state, "mine", "cpu").device == "cpu"
     save_params(state, "mine", params.model_copy(update={"device": "cuda:99"}))
     cli.refuses("stage mine measure", "the device 'cuda:99' cannot be used here")

@@ -12,7 +12,8 @@ from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchBudget
 from autoprune.search.steps import Measurement
-from flows.search.driver import Driver, expected_seconds
+from flows.search.driver import Driver
+from flows.search.foreseeing import expected_seconds
 from flows.terminal import console
 from tasks.design import DesignerSession
 from tasks.search_bench import SearchBench

@@ -123,10 +123,10 @@ def test_the_command_writes_what_evidence_accepts(
     out = tmp_path / "out"
     export = ["export-record", "small", "--out", str(out)]
     save_params(State.open(), "small", SearchParams(corpus=f"{HOME}/text.txt", seed=3))
-    files.add_facts(model_digest="ab", checkpoint="/a/place/of/this/machine")
+    files.open_facts().add(model_digest="ab", checkpoint="/a/place/of/this/machine")
     assert main(export) == 2 and "has measured nothing yet" in capsys.readouterr().err
     facts = {"machine": {"autoprune": "9"}, "created": "2026-11-28", "stages": {"sealed": 2.0}}
-    files.add_facts(**facts)
+    files.open_facts().add(**facts)
     assert main(export) == 0
     assert "questions.jsonl" in capsys.readouterr().out
     record = read_record(out)
@@ -135,7 +135,7 @@ def test_the_command_writes_what_evidence_accepts(
     (losses,) = record.of(best.alias, "60 %").values()
     assert tuple(losses) == best.sealed.nll
     assert json.loads((out / "search.json").read_text())["facts"] == {"model_digest": "ab", **facts}
-    files.add_facts(commit="f00d")
+    files.open_facts().add(commit="f00d")
     assert main(export) == 0 and read_record(out).body["commit"] == "f00d"
     assert not (out / "counts.json").exists()
     rates = {

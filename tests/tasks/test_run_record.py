@@ -36,7 +36,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Search]:
 
 def test_the_files_hold_what_the_object_holds(search: Search, tmp_path: Path) -> None:
     files = RunFiles.of(State.open(tmp_path), "s1")
-    record = RunRecord.of(search, files, "s1")
+    record = RunRecord.of(search, files.read_facts(), "s1")
     assert record.report.ended.startswith("still running")
     record.write(files)
     assert read_object(files.report) == record.body and read_report(files.report) == record.report
@@ -47,7 +47,7 @@ def test_the_files_hold_what_the_object_holds(search: Search, tmp_path: Path) ->
 def test_a_file_is_written_again_only_if_its_part_changed(search: Search, tmp_path: Path) -> None:
     files = RunFiles.of(State.open(tmp_path), "s1")
     places = (files.report, files.mask_records, files.calls)
-    record = RunRecord.of(search, files, "s1")
+    record = RunRecord.of(search, files.read_facts(), "s1")
     record.write(files)
     changes: list[dict[str, Any]] = [{"body": {}}, {"mask_records": {"C": {}}}, {"calls": [{}]}]
     for change, place in zip(changes, places, strict=True):
