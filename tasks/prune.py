@@ -201,7 +201,7 @@ def save_checkpoint(bench: Workbench, out: str, record: dict[str, Any], dtype: s
         bench: An open workbench.
         out: Target folder, replaced when it exists; see
             :func:`autoprune.models.target.check_target`.
-        record: What made the model, with ``pruned``.
+        record: What made the model, with ``pruned`` if zeros were made.
         dtype: ``auto`` saves weights in the type of the checkpoint they came from, anything else
             in the workbench's.
 
@@ -209,7 +209,7 @@ def save_checkpoint(bench: Workbench, out: str, record: dict[str, Any], dtype: s
         AutopruneError: If the disk is full or the folder is not writable.
     """
     kind = saved_type(bench, dtype)
-    return save_bench(bench, Path(out), record, record["pruned"], kind)
+    return save_bench(bench, Path(out), record, record.get("pruned"), kind)
 
 
 @task_run("send", "send {folder} to {repo}")

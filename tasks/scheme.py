@@ -1,13 +1,9 @@
-"""Tasks that make the workbench's model smaller by a scheme, and save it."""
+"""Tasks that make the workbench's model smaller by a scheme."""
 
-from pathlib import Path
-from typing import Any
-
-from autoprune.bench.saving import AUTO, save_bench, saved_type
+from autoprune.bench.saving import AUTO, saved_type
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
-from autoprune.models.saving import SavedModel
 from autoprune.names import require_saved
 from autoprune.schemes.shrink import Shrunk
 from tasks.recorded import task_run
@@ -47,20 +43,3 @@ def shrink_model(
         seed=bench.seed,
         report=bench.report,
     )
-
-
-@task_run("save", "save to {out}")
-def save_smaller(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> SavedModel:
-    """Save the workbench's model together with its record.
-
-    Args:
-        bench: An open workbench.
-        out: Target folder, replaced when it exists.
-        record: What made the model.
-        dtype: As for :func:`tasks.prune.save_checkpoint`.
-
-    Raises:
-        AutopruneError: If the disk is full or the folder is not writable.
-    """
-    kind = saved_type(bench, dtype)
-    return save_bench(bench, Path(out), record, dtype=kind)

@@ -5,9 +5,7 @@ from typing import Any
 
 from prefect import flow
 
-from autoprune.bench.saving import rounding_note
 from autoprune.bench.text import CALIBRATION, SELECTION
-from autoprune.evaluation.continuations import side_by_side
 from autoprune.memory import peak_rss_mb
 from autoprune.models.pushing import check_push
 from autoprune.models.target import check_target
@@ -15,14 +13,14 @@ from flows.naming import run_name
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
 from flows.prune.prepared import Prepared, prepare, request_of, workbench
+from flows.prune.saving import sampled, save
 from flows.prune.scheme import prune_by_scheme
 from flows.prune.text import pruning_text
 from flows.terminal import console
 from tasks.card import write_folder_card
 from tasks.evaluate import evaluate_model
-from tasks.prune import prune_model, save_checkpoint, saved_record, send_folder
+from tasks.prune import prune_model, send_folder
 from tasks.results import show_estimate, show_pruning
-from tasks.samples import sample_text
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, prune_stream
 from tasks.switches import computing_on
@@ -44,7 +42,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
 
 def _pruned(params: PruneParams) -> dict[str, Any]:
     """Prune, save, show and send the result; return the record."""
-    # Once more than in the command: a run of the worker has another machine's folders and token.
+    # Checked again: a worker has its own folders and token.
     if params.out is not None and not params.dry_run:
         read = (params.program or params.metric, params.corpus, *listed(params.held_out))
         check_target(params.out, params.model, read, overwrite=params.overwrite)
@@ -55,6 +53,9 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
     if params.dry_run:
         show_estimate(record)
         return record
+    if record["out"]:
+        known = {} if by_scheme else record
+        record["size"] = write_folder_card(str(record["out"]), params.model, known)["size"]
     show_pruning(State.open(), record, params.measured_by)
     if params.push_to_hub is None:
         return record
@@ -78,11 +79,8 @@ def _by_recipe(params: PruneParams) -> dict[str, Any]:
         else:
             made = _in_memory(bench, ready)
         record |= made | {"notes": record["notes"] + made["notes"]}
-        if params.out is not None and not params.streams:
-            record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
-            record |= saved_record(save_checkpoint(bench, params.out, record, params.dtype))
-    if record["out"]:
-        record["size"] = write_folder_card(str(record["out"]), params.model, record)["size"]
+        if not params.streams:
+            save(bench, params, record)
     return record
 
 
@@ -90,18 +88,16 @@ def _in_memory(bench: Workbench, ready: Prepared) -> dict[str, Any]:
     """Prune the loaded model; return what was done, and what the model does and writes."""
     params, measured_on = ready.params, ready.measured_on
     dense = evaluate_model(bench, measured_on).perplexity if measured_on else None
-    shown = next((name for name in (SELECTION, CALIBRATION) if name in bench.windows), "")
-    written = sample_text(bench, shown) if params.out and shown else []
+    shown = next((name for name in (SELECTION, CALIBRATION) if name in bench.windows), None)
     work = bench, ready.record["metric"], CALIBRATION, ready.plan
-    made = prune_model(*work, params.dtype).to_json()
-    if measured_on:
-        made["perplexity"] = {
-            "dense": dense,
-            "pruned": evaluate_model(bench, measured_on).perplexity,
-            "windows": len(bench.windows[measured_on]),
-            "seqlen": params.seqlen,
-        }
-    if written:
-        both = side_by_side(written, sample_text(bench, shown))
-        made["writes"] = {"part": shown, "samples": both}
+    made: dict[str, Any] = {}
+    with sampled(bench, params, shown, made):
+        made |= prune_model(*work, params.dtype).to_json()
+        if measured_on:
+            made["perplexity"] = {
+                "dense": dense,
+                "pruned": evaluate_model(bench, measured_on).perplexity,
+                "windows": len(bench.windows[measured_on]),
+                "seqlen": params.seqlen,
+            }
     return made

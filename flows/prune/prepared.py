@@ -47,7 +47,7 @@ def workbench(params: PruneParams) -> Workbench:
 
 
 def first_record(params: PruneParams, model_digest: str) -> dict[str, Any]:
-    """The beginning of a record, as pruning to zeros and by a scheme share it."""
+    """The fields common to both kinds of pruning."""
     return source_record(params.model, model_digest, params.seed) | {
         "dtype": params.computed_in,
         "dtype_asked": params.dtype,

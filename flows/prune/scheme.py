@@ -2,19 +2,15 @@
 
 from typing import Any
 
-from autoprune.bench.saving import rounding_note
 from autoprune.bench.text import CALIBRATION
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
-from autoprune.evaluation.continuations import side_by_side
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
 from flows.prune.prepared import first_record, workbench
+from flows.prune.saving import sampled, save
 from tasks.calibrate import cut_windows, load_model
-from tasks.card import write_folder_card
-from tasks.prune import saved_record
-from tasks.samples import sample_text
-from tasks.scheme import check_scheme, save_smaller, shrink_model
+from tasks.scheme import check_scheme, shrink_model
 from tasks.workbench import opened
 
 
@@ -44,15 +40,9 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             known = listed(params.held_out)
             text = cut_windows(bench, windows, params.corpus, *size, known, scheme.fresh_windows)
             record |= text.record | {"notes": list(text.notes)}
-        written = sample_text(bench, windows) if params.out and windows else []
-        made = shrink_model(bench, scheme, windows, budget, params.dtype)
-        record |= made.to_json() | {"scheme": scheme.text, "seconds_pruning": made.seconds}
-        record["notes"] += made.notes
-        if written and windows:
-            both = side_by_side(written, sample_text(bench, windows))
-            record["writes"] = {"part": windows, "samples": both}
-        if params.out is not None:
-            record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
-            record |= saved_record(save_smaller(bench, params.out, record, params.dtype))
-            record["size"] = write_folder_card(params.out, params.model, {})["size"]
+        with sampled(bench, params, windows, record):
+            made = shrink_model(bench, scheme, windows, budget, params.dtype)
+            record |= made.to_json() | {"scheme": scheme.text, "seconds_pruning": made.seconds}
+            record["notes"] += made.notes
+        save(bench, params, record)
     return record

@@ -1,0 +1,40 @@
+"""What a model writes before and after pruning, and how it is saved."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from autoprune.bench.saving import rounding_note
+from autoprune.evaluation.continuations import side_by_side
+from flows.prune.params import PruneParams
+from tasks.prune import save_checkpoint, saved_record
+from tasks.samples import sample_text
+from tasks.workbench import Workbench
+
+
+@contextmanager
+def sampled(
+    bench: Workbench, params: PruneParams, part: str | None, record: dict[str, Any]
+) -> Iterator[None]:
+    """Let the model continue a text before and after the body, for the card of what is saved.
+
+    Args:
+        bench: An open workbench.
+        params: What was asked for; if nothing is saved, nothing is written.
+        part: Name of the windows whose beginnings are continued; None: no text was cut.
+        record: Gets both as ``writes``.
+    """
+    if params.out is None or part is None:
+        yield
+        return
+    before = sample_text(bench, part)
+    yield
+    samples = side_by_side(before, sample_text(bench, part))
+    record["writes"] = {"part": part, "samples": samples}
+
+
+def save(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> None:
+    """Save the model of an open workbench, if asked to, and put on record what was written."""
+    if params.out is not None:
+        record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
+        record |= saved_record(save_checkpoint(bench, params.out, record, params.dtype))
