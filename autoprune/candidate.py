@@ -44,12 +44,19 @@ class Candidate:
         return digest_json(self.to_json())
 
     @classmethod
-    def parse(cls, text: str) -> "Candidate":
+    def parse(cls, text: str, source: str = "") -> "Candidate":
         """Read a registry name, ``expr:FORMULA``, ``program:FILE`` or ``scheme:SCHEME``.
+
+        Args:
+            text: One of these.
+            source: A program's own source, as it was when its file was given; empty: it is read
+                from the file now, or the text is no program's.
 
         Raises:
             UsageError: If a program's file cannot be read.
         """
+        if source:
+            return cls.program(source)
         ref = text.removeprefix(PROGRAM_PREFIX)
         if ref != text:
             return cls.program(program_source(ref))

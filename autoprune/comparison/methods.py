@@ -61,7 +61,7 @@ class Method(RecipeText):
     def recipe(self, seed: int = 0) -> Recipe:
         """What prunes; the random control differs for every seed."""
         text = f"random:seed={seed}" if self.metric == "random" else self.metric
-        own = Candidate.program(self.source) if self.source else Candidate.parse(text)
+        own = Candidate.parse(text, self.source)
         return Recipe(own, self.group, self.allocation, self.repair, self.statistics)
 
     def to_json(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class RecipeSpec(BaseModel):
     def recipe(self, solver: str) -> Recipe:
         """Return the recipe, with ``solver`` if none is named."""
         chosen = self.solver if self.solver is not None else solver
-        own = Candidate.program(self.source) if self.source else Candidate.parse(self.metric)
+        own = Candidate.parse(self.metric, self.source)
         return Recipe(own, self.group, self.allocation, chosen)
 
 
