@@ -1,7 +1,7 @@
 """The arithmetic behind cached figures: a figure is reused only if it would come out the same."""
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,19 @@ def computed_by() -> dict[str, str]:
     """Versions that determine figures, by name: :data:`NUMERICS` and those of the packages."""
     own = {"autoprune": __version__, "numerics": str(NUMERICS)}
     return own | {name: version(name) for name in PACKAGES}
+
+
+def package_version(package: str, missing: str = "none") -> str:
+    """Version of an installed package.
+
+    Args:
+        package: Its name.
+        missing: What stands for the version if it is not installed.
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return missing
 
 
 def processor() -> str:

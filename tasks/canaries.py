@@ -1,10 +1,10 @@
 """What local designers enforce, cached for ``autoprune doctor`` because starting one is slow."""
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from autoprune.design.canary import Canary
+from autoprune.numerics import package_version
 from autoprune.storage import write_json
 from tasks.run_files import read_object
 from tasks.state import State
@@ -48,7 +48,4 @@ def _key(model: Path) -> str:
 
 
 def _server() -> str:
-    try:
-        return f"{SERVER} {version(SERVER)}"
-    except PackageNotFoundError:
-        return f"{SERVER} missing"
+    return f"{SERVER} {package_version(SERVER, 'missing')}"

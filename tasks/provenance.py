@@ -5,11 +5,11 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoprune import __version__
+from autoprune.numerics import package_version
 
 if TYPE_CHECKING:
     from autoprune.report.data import RunReport
@@ -28,12 +28,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "autoprune": __version__,
     }
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "missing"
-    return found
+    return found | {package: package_version(package, "missing") for package in PACKAGES}
 
 
 def run_tags(report: "RunReport") -> dict[str, str]:

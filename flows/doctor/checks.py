@@ -5,13 +5,14 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.models.reference import DEMO_MODEL, resolve
+from autoprune.numerics import package_version
 from autoprune.text.wikipedia import sample_file
 from flows.doctor.finding import Finding, Line
 from flows.doctor.health import platform_findings
@@ -65,9 +66,8 @@ def _python() -> Finding:
 def _packages() -> Finding:
     seen, wrong = [], []
     for package in PACKAGES:
-        try:
-            found = version(package)
-        except PackageNotFoundError:
+        found = package_version(package, "")
+        if not found:
             wrong.append(f"{package} is missing")
             continue
         seen.append(f"{package} {found}")

@@ -29,7 +29,6 @@ from autoprune.evaluation.suites.llama_cpp_cost import llama_cpp_rows
 from autoprune.evaluation.suites.provenance import (
     model_protocol,
     model_provenance,
-    package_version,
 )
 from autoprune.evaluation.suites.rows import RUNS, Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
@@ -38,7 +37,7 @@ from autoprune.models.gguf_types import FILE_TYPES
 from autoprune.models.loading import LoadedModel
 from autoprune.models.saving import save_model
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.numerics import hardware
+from autoprune.numerics import hardware, package_version
 from autoprune.progress import Progress, Report, silent
 
 VERSION = 2

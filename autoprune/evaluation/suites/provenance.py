@@ -2,12 +2,12 @@
 
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import autoprune
 from autoprune.digest import digest_json
 from autoprune.models.loading import LoadedModel
+from autoprune.numerics import package_version
 from autoprune.text.beginning import beginning_rule
 from autoprune.text.windows import backend_rules
 
@@ -40,11 +40,3 @@ def model_provenance(loaded: LoadedModel) -> dict[str, Any]:
         "versions": {"autoprune": autoprune.__version__, "python": platform.python_version()}
         | {package: package_version(package) for package in ("torch", "transformers")},
     }
-
-
-def package_version(package: str) -> str:
-    """Version of an installed package; ``none`` without it."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"

@@ -15,12 +15,13 @@ from typing import Any
 from autoprune.errors import PrerequisiteError, UnknownNameError, UsageError, reason_of
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
-from autoprune.evaluation.suites.provenance import model_protocol, model_provenance, package_version
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import PASSING, Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.evaluation.suites.task_names import GROUPS, MEANS, UNAVAILABLE
 from autoprune.evaluation.suites.task_rows import AVERAGED, group_mean, rows_of
 from autoprune.models.loading import LoadedModel
+from autoprune.numerics import package_version
 from autoprune.progress import Progress, Report, silent
 
 
