@@ -4,6 +4,7 @@ They stay in the evaluation's folder until it is complete and its record holds t
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +15,39 @@ from tasks.run_files import read_object
 from tasks.state import State
 
 
-def part_file(state: State, run: str, what: list[Any]) -> Path:
-    """Path under which one suite of an evaluation is kept.
+@dataclass(frozen=True)
+class EvaluationParts:
+    """The library's :class:`autoprune.bench.suites.Parts`, in files.
 
     Args:
         state: The state folder.
         run: Name of the evaluation.
-        what: Everything that determines the suite's figures, plain JSON.
     """
-    return _folder(state, run) / f"{digest_json(what)[:32]}.json"
 
+    state: State
+    run: str
 
-def read_part(file: Path) -> dict[str, Any] | None:
-    """A finished suite; None if there is none that can be read."""
-    try:
-        return read_object(file) if file.is_file() else None
-    except DamagedFileError:
-        return None
+    def read(self, what: list[Any]) -> dict[str, Any] | None:
+        """A finished part; None if there is none that can be read."""
+        file = self._file(what)
+        try:
+            return read_object(file) if file.is_file() else None
+        except DamagedFileError:
+            return None
 
+    def write(self, what: list[Any], part: dict[str, Any]) -> None:
+        """Keep a finished part."""
+        file = self._file(what)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, part)
 
-def write_part(file: Path, part: dict[str, Any]) -> None:
-    """Keep a finished suite."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, part)
+    def forget(self) -> None:
+        """Delete the parts of a complete evaluation, so that the next one measures again."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _file(self, what: list[Any]) -> Path:
+        return self._folder / f"{digest_json(what)[:32]}.json"
 
-def forget_parts(state: State, run: str) -> None:
-    """Delete the parts of a complete evaluation, so that the next one measures again."""
-    shutil.rmtree(_folder(state, run), ignore_errors=True)
-
-
-def _folder(state: State, run: str) -> Path:
-    return state.root / "evaluations" / run / "parts"
+    @property
+    def _folder(self) -> Path:
+        return self.state.root / "evaluations" / self.run / "parts"

@@ -11,7 +11,7 @@ from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import write_rows
 from autoprune.models.reference import RECORD_FILE
 from autoprune.storage import write_json
-from tasks.evaluation_parts import forget_parts
+from tasks.evaluation_parts import EvaluationParts
 from tasks.mirror import log_stage
 from tasks.provenance import here_tags
 from tasks.recorded import task_run
@@ -48,7 +48,7 @@ def keep_evaluation(
     write_rows([Row.from_json(row) for row in record["rows"]], folder / "rows.parquet")
     write_json(folder / "record.json", record)
     if complete:
-        forget_parts(state, run)
+        EvaluationParts(state, run).forget()
 
     def content() -> dict[str, Any]:
         tags = here_tags() | {"model": model, "model.digest": record["model_digest"]}

@@ -184,6 +184,11 @@ class Looks:
         if part_of or self._was_split(whole):
             self.counts[text] = count
 
+    def to_json(self) -> dict[str, Any]:
+        """Looks by text so far, and what was known about each sealed set before."""
+        sets = {text: known.to_json() for text, known in self.sets.items()}
+        return {"looks": self.counts, "sealed_sets": sets}
+
     def _was_split(self, whole: str) -> bool:
         with locked_ledger(self._state.root) as ledger:
             return any(line.get("whole") == whole for line in ledger.lines)

@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.bench.suites import Hygiene
 from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.evaluation.suites.against import compare, read_record
 from flows.evaluate.card import card_sections
@@ -139,13 +140,13 @@ def _measured(
     if model != params.model:
         suites = [_without_distance(suite, model) for suite in suites]
     # Both models leave out what either of them has seen; otherwise they would not pair.
-    hygiene = (models, listed(params.references), params.overlap)
+    hygiene = Hygiene(models, listed(params.references), params.overlap)
     with opened(bench):
         load_model(bench, model)
         # Alone, a suite would refuse only after its look at sealed text is counted.
-        check_requests(bench, model, suites, *hygiene)
+        check_requests(bench, model, suites, hygiene)
         for suite in suites:
-            done = measure_suite(bench, suite["name"], model, run, suite["settings"], *hygiene)
+            done = measure_suite(bench, suite["name"], model, run, suite["settings"], hygiene)
             rows += done["rows"]
             looks |= done["looks"]
             sets |= done["sealed_sets"]

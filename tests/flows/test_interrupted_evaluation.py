@@ -1,13 +1,11 @@
 """An interrupted evaluation goes on with the suites that are left."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autoprune.evaluation.suites import reasoning
 from autoprune.evaluation.suites.lm import LanguageSuite
 from autoprune.evaluation.suites.reasoning import ReasoningSuite
 from autoprune.models.loading import LoadedModel
@@ -56,37 +54,6 @@ def test_finished_suites_are_not_measured_again(
     assert again["perplexity"] == record["perplexity"]
 
 
-@pytest.mark.parametrize("changed", ["the dense model", "the template"])
-def test_suites_of_another_dense_model_or_template_are_measured_again(
-    changed: str, tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    model, dense = (Path(shutil.copytree(tiny_folder, tmp_path / name)) for name in "md")
-    params = EvaluateParams(
-        model=str(model), corpus=str(text_file), measured_windows=3, seqlen=32,
-        suite=f"lm:dense={dense},reasoning:items=2,generators=digits",
-    )  # fmt: skip
-    measured: list[str] = []
-
-    def begun(name: str, _: LoadedModel) -> None:
-        measured.append(name)
-        if name == "reasoning":
-            raise KeyboardInterrupt
-
-    watch(monkeypatch, begun)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            evaluate.fn(params)
-    assert measured == ["lm", "reasoning", "reasoning"]
-    if changed == "the template":
-        (model / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
-    else:
-        tiny_subject(seed=1).model.save_pretrained(dense)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate.fn(params)
-    assert measured[3:] == ["lm", "reasoning"]
-
-
 def test_a_failure_of_the_other_model_costs_only_the_suite_that_failed(
     tiny_folder: Path, rows: Path, home: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -115,33 +82,3 @@ def test_a_failure_of_the_other_model_costs_only_the_suite_that_failed(
     assert measured[done:] == [(True, "reasoning")]
     assert {entry["suite"] for entry in record["comparison"]} == {"lm", "reasoning"}
     assert not record["refusal"] and not list(home.glob("evaluations/*/parts"))
-
-
-def test_replies_that_were_drawn_are_not_drawn_again(
-    tiny_folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    suite = (
-        "reasoning:items=2,generators=digits+addition,best_of=2,verifier=programmatic,new_tokens=3"
-    )
-    params = EvaluateParams(model=str(tiny_folder), suite=suite)
-    whole = evaluate.fn(params)["rows"]
-    drawn: list[int] = []
-    draw = reasoning.sampled_replies
-
-    def drawing(*given: Any, **named: Any) -> list[list[str]]:
-        if len(drawn) == 1:
-            drawn.append(0)
-            raise KeyboardInterrupt
-        found = draw(*given, **named)
-        drawn.append(len(found))
-        return found
-
-    monkeypatch.setattr(reasoning, "sampled_replies", drawing)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate.fn(params)
-    again = evaluate.fn(params)["rows"]
-    assert drawn == [2, 0, 2] and not list(home.glob("evaluations/*/parts"))
-    figures = [
-        [(row["name"], row["metric"], row["items"]) for row in rows] for rows in (whole, again)
-    ]
-    assert figures[0] == figures[1] and len(figures[0]) == 9
