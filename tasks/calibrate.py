@@ -7,6 +7,7 @@ from typing import Any
 from autoprune.bench import cut_text
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
+from autoprune.models.reference import ModelSource
 from autoprune.plain_text import in_code
 from tasks.recorded import recorded, task_run
 from tasks.search_bench import SearchBench
@@ -18,23 +19,15 @@ cut_windows = task_run("cut windows", "cut {count} x {seqlen} tokens of {corpus}
 
 
 @task_run("load model", "load {model}")
-def load_model(bench: Workbench, model: str) -> dict[str, Any]:
-    """Load the workbench's model and return what it is.
+def load_model(bench: Workbench, model: str) -> ModelSource:
+    """Load the workbench's model, and refuse one without layers to prune.
 
     Args:
         bench: An open workbench.
         model: Its reference, for the task's name.
     """
-    started = time.monotonic()
-    layers = bench.layers
-    return {
-        "model": model,
-        "digest": bench.loaded.source.digest,
-        "blocks": layers[-1].block + 1,
-        "linears": len(layers),
-        "prunable": bench.prunable,
-        "seconds": time.monotonic() - started,
-    }
+    bench.layers  # noqa: B018 (finding them loads the model)
+    return bench.loaded.source
 
 
 @task_run("collect statistics", "statistics of {name}")

@@ -20,7 +20,7 @@ from tasks.run_files import RunFiles, read_object
 
 
 @task_run("model card", "card of {report.run_id}")
-def write_card(files: RunFiles, report: RunReport) -> dict[str, Any]:
+def write_card(files: RunFiles, report: RunReport) -> None:
     """Write the README.md of a run's winner from the run's record.
 
     Args:
@@ -35,11 +35,10 @@ def write_card(files: RunFiles, report: RunReport) -> dict[str, Any]:
     else:
         text = model_card(report, record, licence)
     write_text(path, text)
-    return {"card": str(path), "licence": licence}
 
 
 @task_run("model card", "card of {folder}")
-def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str, Any]:
+def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> str:
     """Write the README.md of a model that was made once; its record decides which card it gets.
 
     A scheme's card says what was removed; a program's how to run it again, with the source next
@@ -49,6 +48,9 @@ def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str
         folder: Folder of the saved model.
         model: Reference of the model that it was made from.
         made: What the run knows about it besides the folder's own record.
+
+    Returns:
+        Sizes and types of the weights before and after, in words.
     """
     record = made | read_object(Path(folder) / RECORD_FILE)
     source = resolve(model)
@@ -62,13 +64,12 @@ def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str
         text = scheme_card(record, licence, [part for part in more if part])
     else:
         text = prune_card(record, licence, size)
-    path = Path(folder) / CARD_FILE
-    write_text(path, text)
-    return {"card": str(path), "licence": licence, "size": size}
+    write_text(Path(folder) / CARD_FILE, text)
+    return size
 
 
 @task_run("model card", "figures into the card of {folder}")
-def write_figures(folder: str, sections: dict[str, str]) -> dict[str, Any]:
+def write_figures(folder: str, sections: dict[str, str]) -> Path:
     """Write figures of an evaluation into the README.md of the model's folder.
 
     Args:
@@ -78,7 +79,7 @@ def write_figures(folder: str, sections: dict[str, str]) -> dict[str, Any]:
     path = Path(folder).expanduser() / CARD_FILE
     card = path.read_text(encoding="utf-8") if path.is_file() else ""
     write_text(path, with_sections(card, sections))
-    return {"card": str(path), "suites": sorted(sections)}
+    return path
 
 
 def _outcome(folder: Path, source: ModelSource) -> Outcome:

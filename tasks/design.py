@@ -14,7 +14,7 @@ from autoprune.design.parsing import cut_reply
 from autoprune.design.refusals import RequestRefusedError
 from autoprune.errors import LONGEST_DETAIL, UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
-from autoprune.search.steps import Failed, outcome_to_json
+from autoprune.search.steps import Failed
 from tasks.addresses import is_of_this_machine
 from tasks.canaries import remember
 from tasks.recorded import task_run
@@ -235,21 +235,17 @@ class DesignerSession:
 
 @task_run("propose", "propose {step_id} ({operator})")
 def propose(
-    session: DesignerSession, step_id: str, operator: str, request: dict[str, Any]
-) -> dict[str, Any]:
+    session: DesignerSession, step_id: str, operator: str, request: ChatRequest
+) -> "Outcome":
     """Ask the designer one question.
 
     Args:
         session: The designer.
         step_id: Which step asks, for the task's name.
         operator: What kind of change is asked for.
-        request: JSON form of the request.
-
-    Returns:
-        JSON form of the outcome.
+        request: The question.
     """
-    asked = ChatRequest.from_json(request)
     # The answer is computed on this machine, so the designers of runs take turns. The holder of
     # this slot waits for no other slot, so it cannot block a run that holds the machine's.
     with turn(session.state, DESIGNER_LIMIT) if session.kind in ON_THIS_MACHINE else nullcontext():
-        return outcome_to_json(session.answer(asked))
+        return session.answer(request)

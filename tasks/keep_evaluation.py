@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,25 @@ from tasks.run_files import read_object
 from tasks.state import State
 
 
+@dataclass(frozen=True)
+class KeptEvaluation:
+    """Where an evaluation is kept.
+
+    Args:
+        folder: Its files.
+        base: The model whose experiment it is in, in MLflow.
+        mlflow_run: MLflow's id of it; None: MLflow has none.
+        place: Where to see that, in Markdown.
+        error: Why there is none; empty: there is one.
+    """
+
+    folder: Path
+    base: str
+    mlflow_run: str | None
+    place: str
+    error: str
+
+
 @task_run("keep", "keep {run}")
 def keep_evaluation(
     state: State,
@@ -27,7 +47,7 @@ def keep_evaluation(
     params: dict[str, Any],
     record: dict[str, Any],
     complete: bool,
-) -> dict[str, Any]:
+) -> KeptEvaluation:
     """Write ``record.json`` and ``rows.parquet``, and mirror them into MLflow.
 
     Args:
@@ -37,10 +57,6 @@ def keep_evaluation(
         params: Settings of the run.
         record: The results, with their rows.
         complete: Whether nothing is left to measure, so that the finished parts may go.
-
-    Returns:
-        Folder of the files, MLflow's run id or why there is none, and ``base``: the model whose
-        experiment it is in.
     """
     base = base_model(model)
     folder = state.root / "evaluations" / run
@@ -66,7 +82,7 @@ def keep_evaluation(
             "metrics": figures(record["rows"]), "tags": tags, "folder": folder,
         }  # fmt: skip
 
-    return {"folder": str(folder), "base": base, **log_stage(state, content, run)}
+    return KeptEvaluation(folder, base, **log_stage(state, content, run))
 
 
 def base_model(ref: str) -> str:

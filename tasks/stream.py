@@ -12,6 +12,7 @@ from autoprune.bench.seen import seen_by
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
+from autoprune.models.reference import ModelSource
 from autoprune.program_files import in_file, is_program
 from autoprune.pruning import PruningPlan
 from autoprune.streaming import StreamJob, estimate, prune_streamed
@@ -22,7 +23,7 @@ from tasks.workbench import Workbench
 
 
 @task_run("open source", "open {model}")
-def open_source(bench: Workbench, model: str, metric: str, statistics: str) -> dict[str, Any]:
+def open_source(bench: Workbench, model: str, metric: str, statistics: str) -> ModelSource:
     """Find the workbench's model without loading it, and refuse what cannot be streamed.
 
     Args:
@@ -50,7 +51,7 @@ def open_source(bench: Workbench, model: str, metric: str, statistics: str) -> d
             f"{model} is a GGUF file; streaming, and the estimate of --dry-run, read safetensors "
             "shards: leave out --stream and --dry-run, or save it with save_pretrained first"
         )
-    return {"model": model, "digest": source.digest}
+    return source
 
 
 @task_run("estimate", "estimate streaming with {metric}")

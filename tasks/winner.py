@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel
@@ -34,6 +34,9 @@ from tasks.recorded import recorded, task_run
 from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench
 from tasks.state import State
+
+if TYPE_CHECKING:
+    from tasks.track.models import Registered
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +229,9 @@ def _written(bench: SearchBench) -> list[tuple[str, str]]:
 
 
 @task_run("register", "register {report.run_id}")
-def register_winner(state: State, report: RunReport, parent: str | None) -> dict[str, Any]:
+def register_winner(
+    state: State, report: RunReport, parent: str | None
+) -> "tuple[Registered | None, str]":
     """Log the winner's checkpoint to MLflow, register it, and set the alias.
 
     Args:
@@ -235,10 +240,10 @@ def register_winner(state: State, report: RunReport, parent: str | None) -> dict
         parent: MLflow id of its parent run; None when the store is down.
 
     Returns:
-        Name, version and address of the registered model, or why there is none.
+        The version in the registry, or None and why there is none.
     """
     if parent is None:
-        return {"ok": False, "error": "the run is not in MLflow yet"}
+        return None, "the run is not in MLflow yet"
 
     run_id, files = report.run_id, RunFiles.of(state, report.run_id)
     try:
@@ -268,12 +273,5 @@ def register_winner(state: State, report: RunReport, parent: str | None) -> dict
     except Exception as error:
         # The checkpoint is in the run's folder; the next run updates the registry.
         log.info("registering failed", exc_info=True)
-        reason = reason_of(error)
-        return {"ok": False, "error": reason}
-    return {
-        "ok": True,
-        "error": "",
-        "name": found.name,
-        "version": found.version,
-        "uri": found.model_uri,
-    }
+        return None, reason_of(error)
+    return found, ""

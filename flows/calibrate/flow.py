@@ -25,7 +25,7 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
     bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=params.dtype)
     needs = sorted(AHEAD[params.curvature])
     with computing_on(params.device), opened(bench):
-        model = load_model(bench, params.model)
+        source = load_model(bench, params.model)
         text = cut_windows(
             bench, CALIBRATION, params.corpus, params.calibration_windows, params.seqlen
         )
@@ -35,7 +35,7 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
     Publisher(params.model, None, "calibrate").calibration(calibration_markdown(facts))
     record = {
         "model": params.model,
-        "model_digest": model["digest"],
+        "model_digest": source.digest,
         "corpus": params.corpus,
         "corpus_digest": text.digest,
         "seed": params.seed,

@@ -78,13 +78,13 @@ def _evaluated(params: EvaluateParams) -> dict[str, Any]:
     # Else the same command measures what is missing of the other model, on the same sealed set.
     complete = "refusal" not in compared
     kept = keep_evaluation(State.open(), run, params.model, settings, record, complete)
-    if kept["error"]:
-        console.screen().event(f"MLflow has no record of this run: {kept['error']}")
-    record |= {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
+    if kept.error:
+        console.screen().event(f"MLflow has no record of this run: {kept.error}")
+    record |= {"folder": str(kept.folder), "mlflow_run": kept.mlflow_run}
     record["card"] = None
     if params.card:
-        record["card"] = write_figures(params.model, card_sections(record))["card"]
-    show_evaluation(State.open(), record, kept["place"], kept["base"])
+        record["card"] = str(write_figures(params.model, card_sections(record)))
+    show_evaluation(State.open(), record, kept.place, kept.base)
     console.screen().outcome(evaluation_text(record).splitlines())
     if complete:
         forget_split(asked)

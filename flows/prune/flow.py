@@ -55,7 +55,7 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
         return record
     if record["out"]:
         known = {} if by_scheme else record
-        record["size"] = write_folder_card(str(record["out"]), params.model, known)["size"]
+        record["size"] = write_folder_card(str(record["out"]), params.model, known)
     show_pruning(State.open(), record, params.measured_by)
     if params.push_to_hub is None:
         return record

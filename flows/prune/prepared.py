@@ -94,9 +94,9 @@ def prepare(bench: Workbench, params: PruneParams, request: PruneRequest | None)
         request: Its recipe, checked; None: a preset brings one.
     """
     if params.streams:
-        model = open_source(bench, params.model, params.prunes_by, params.statistics)
+        source = open_source(bench, params.model, params.prunes_by, params.statistics)
     else:
-        model = load_model(bench, params.model)
+        source = load_model(bench, params.model)
     chosen: dict[str, Any] = {}
     if request is None:
         params, chosen = _chosen(bench, params)
@@ -124,7 +124,7 @@ def prepare(bench: Workbench, params: PruneParams, request: PruneRequest | None)
             notes = ["no perplexity was measured: --held-out names the texts that figures are for"]
     elif options := params.text_options:
         notes = [f"no text is read by {request.metric}, so that {options} changed nothing"]
-    record = chosen | first_record(params, model["digest"])
+    record = chosen | first_record(params, source.digest)
     record |= {
         "metric": request.metric,
         "allocation": allocation,

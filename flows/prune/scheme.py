@@ -31,8 +31,8 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
     budget = Budget(params.sparsity, None, params.bytes, params.faster)
     bench = workbench(params)
     with opened(bench):
-        model = load_model(bench, params.model)
-        record = first_record(params, model["digest"]) | {"notes": []}
+        source = load_model(bench, params.model)
+        record = first_record(params, source.digest) | {"notes": []}
         windows = None
         if scheme.reads_text:
             windows = CALIBRATION

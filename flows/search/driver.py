@@ -216,8 +216,7 @@ class Driver:
     def _ask(self, question: Propose) -> Outcome:
         if self.search.seconds_for(question) <= 0.0:
             return steps.no_time()
-        asked = (question.step_id, question.operator, question.request.to_json())
-        return outcome_from_json(propose(self.session, *asked))
+        return propose(self.session, question.step_id, question.operator, question.request)
 
     def write_record(self) -> None:
         """Write the run's record as it stands; it is the one shown from now on."""

@@ -1,6 +1,6 @@
 """What follows the steps of a search: the winner's checkpoint, the report, MLflow, the result."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.saving import rounding_note
 from autoprune.report.leaderboard import leaderboard
@@ -19,6 +19,9 @@ from tasks.report import write_page, write_report
 from tasks.run_markdown import run_markdown
 from tasks.state import without_machine_paths
 from tasks.winner import keep_winner, register_winner
+
+if TYPE_CHECKING:
+    from tasks.track.models import Registered
 
 
 def keep(driver: Driver, dtype: str) -> None:
@@ -71,7 +74,7 @@ def _publish(driver: Driver, params: SearchParams) -> dict[str, Any] | None:
     if not mirrored or wanted:
         if driver.mirror("FINISHED"):
             driver.facts.add(mirrored=driver.parent, mlflow_place=driver.place)
-        if wanted and register(driver)["ok"]:
+        if wanted and register(driver)[0]:
             registered = driver.facts.known["registered"]
     show(driver)
     return registered
@@ -87,25 +90,27 @@ def show(driver: Driver) -> None:
     driver.shown.report(run_markdown(driver.record.report, files, place))
 
 
-def register(driver: Driver) -> dict[str, Any]:
+def register(driver: Driver) -> "tuple[Registered | None, str]":
     """Register the winner's checkpoint in MLflow, which must be up to date with the record.
 
     Returns:
         The result of :func:`tasks.winner.register_winner`; an unreachable store is an event.
     """
     files = driver.files
-    done = register_winner(driver.state, driver.record.report, driver.parent)
-    if done["ok"]:
-        driver.facts.add(registered={key: done[key] for key in ("name", "version", "uri")})
+    found, error = register_winner(driver.state, driver.record.report, driver.parent)
+    if found is not None:
+        driver.facts.add(
+            registered={"name": found.name, "version": found.version, "uri": found.model_uri}
+        )
         # What to do next depends on whether it became champion.
         driver.write_record()
         write_page(files, driver.record.report)
     else:
         console.screen().event(
-            f"the winner could not be registered ({done['error']}); its checkpoint lies in "
+            f"the winner could not be registered ({error}); its checkpoint lies in "
             f"{files.winner}; the same command tries again"
         )
-    return done
+    return found, error
 
 
 def _closing(

@@ -262,19 +262,15 @@ def _register(stage: StageWork) -> StageResult:
             "so its winner was not registered; see that it runs, then do this stage again"
         )
     driver.facts.add(mirrored=driver.parent, mlflow_place=driver.place)
-    done = register(driver)
-    if not done["ok"]:
-        raise AutopruneError(
-            f"the winner was not registered ({done['error']}); do this stage again"
-        )
+    done, error = register(driver)
+    if done is None:
+        raise AutopruneError(f"the winner was not registered ({error}); do this stage again")
     show(driver)
     compared = []
     if before is not None:
-        pair = [f"{found['name']} {found['version']}" for found in (before, done)]
+        pair = [f"{before['name']} {before['version']}", f"{done.name} {done.version}"]
         compared = [Compared("version", pair[0], pair[1], pair[0] == pair[1])]
-    return StageResult(
-        f"{search.best.alias} is {done['name']} version {done['version']}", 0, compared
-    )
+    return StageResult(f"{search.best.alias} is {done.name} version {done.version}", 0, compared)
 
 
 WORK: dict[StageName, Callable[[StageWork], StageResult]] = {

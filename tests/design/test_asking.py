@@ -14,7 +14,7 @@ from autoprune.design.parsing import AnswerForm, Unreadable, read_answer
 from autoprune.design.transports import OpenAIDesigner
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
-from autoprune.search.steps import Failed, outcome_from_json
+from autoprune.search.steps import Failed
 from flows.doctor.designer_ready import local_designer
 from tasks.design import DesignerSession, propose
 from tasks.state import State
@@ -46,8 +46,8 @@ def test_a_refused_request_is_a_verdict_and_the_next_is_asked(tmp_path: Path) ->
         other = ChatRequest((Message("user", "hi"),), 20, 0.7, 5)
         assert isinstance(session.answer(other), Reply)
         with closing(session):
-            record = propose(session, "g1.s0.a0", "seed", REQUEST.to_json())
-    assert (record["kind"], record["code"]) == ("Failed", "context_too_long")
+            found = propose(session, "g1.s0.a0", "seed", REQUEST)
+    assert isinstance(found, Failed) and found.code == "context_too_long"
 
 
 def test_each_of_several_models_is_asked_in_the_form_that_it_enforces(tmp_path: Path) -> None:
@@ -154,8 +154,7 @@ def test_an_answer_of_megabytes_is_rejected_as_too_long(tmp_path: Path) -> None:
         return obedient(body)
 
     with endpoint(answer, tmp_path) as session, closing(session):
-        record = propose(session, "g1.s0.a0", "seed", REQUEST.to_json())
-    found = outcome_from_json(record)
+        found = propose(session, "g1.s0.a0", "seed", REQUEST)
     assert isinstance(found, Reply) and found.usage.total == 16
     read = read_answer(found, AnswerForm("expression", ["row"], ["uniform"]))
     assert isinstance(read, Unreadable) and read.code == "too_long"

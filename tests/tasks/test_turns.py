@@ -16,7 +16,7 @@ import pytest
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from autoprune.design.chat import ChatRequest, Message
+from autoprune.design.chat import ChatRequest, Message, Reply
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search.spec import DesignerSpec
 from tasks import slots, turns
@@ -194,11 +194,11 @@ def test_only_a_designer_of_this_machine_takes_a_slot(
 ) -> None:
     session = DesignerSession(DesignerSpec(kind=kind), State(tmp_path))  # type: ignore[arg-type]
     session._designers[None] = ScriptedDesigner(["yes"])
-    request = ChatRequest((Message("user", "well?"),), 8, 0.0, 0).to_json()
+    request = ChatRequest((Message("user", "well?"),), 8, 0.0, 0)
     with serving() as server, in_a_run(server.api), closing(session):
         # Its own task run would ask the server for more than slots.
         answer = unwrap(propose)(session, "s1", "explore", request)
-        assert answer["text"] == "yes"
+        assert isinstance(answer, Reply) and answer.text == "yes"
         assert server.taken == taken and server.given_back == len(taken)
 
 

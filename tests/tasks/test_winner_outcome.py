@@ -141,8 +141,8 @@ def test_a_smaller_model_is_not_described_by_its_zeros() -> None:
 
 def test_a_winner_whose_folder_is_gone_is_no_failure_of_its_search(home: Path) -> None:
     report = dataclasses.replace(make_report(), run_id="demo")
-    done = register_winner(State.open(home), report, "an MLflow run")
-    assert not done["ok"] and "the folder winner of demo is gone" in done["error"]
+    found, error = register_winner(State.open(home), report, "an MLflow run")
+    assert found is None and "the folder winner of demo is gone" in error
 
 
 def test_what_was_measured_in_turns_stands_in_the_place_of_a_promise() -> None:
