@@ -1,9 +1,12 @@
 """The arithmetic behind cached figures: a figure is reused only if it would come out the same."""
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from autoprune import __version__
 
@@ -14,6 +17,8 @@ from autoprune import __version__
 NUMERICS = 3
 # Packages that compute figures besides our own code.
 PACKAGES = ("torch", "transformers")
+# Those that a record names besides, whether they are installed or not.
+SHOWN = (*PACKAGES, "mlflow", "prefect")
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -43,6 +48,22 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def environment() -> dict[str, str]:
+    """Processor, memory, system and versions, as people read them.
+
+    A search records it as its ``machine``; a comparison and a suite record :func:`hardware` there,
+    by which they also know whether a figure is of this machine.
+    """
+    found = {
+        "cpu": f"{os.cpu_count()} cores, {platform.machine()}",
+        "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "autoprune": __version__,
+    }
+    return found | {package: package_version(package, "missing") for package in SHOWN}
 
 
 def hardware() -> dict[str, Any]:

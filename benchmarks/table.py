@@ -13,10 +13,9 @@ from typing import Any
 
 from autoprune.comparison.formatting import p_value
 from autoprune.evaluation.contrasts import holm
-from autoprune.numerics import processor
+from autoprune.numerics import environment, processor
 from autoprune.search.paired import Difference
 from benchmarks.measured import OUT, commit
-from tasks import provenance
 
 
 def corrected_changes(found: Sequence[Difference]) -> list[str]:
@@ -104,7 +103,7 @@ def publish(
 
 def machine() -> str:
     """Processor, cores and memory in words."""
-    here = provenance.machine()
+    here = environment()
     return f"{processor()}, {here['cpu'].partition(', ')[0]}, {here['memory']}"
 
 

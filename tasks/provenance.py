@@ -1,34 +1,15 @@
 """Where a run came from: versions, machine, code; never keys, never personal paths."""
 
 import functools
-import os
-import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoprune import __version__
-from autoprune.numerics import package_version
+from autoprune.numerics import environment
 
 if TYPE_CHECKING:
     from autoprune.report.data import RunReport
-
-PACKAGES = ("torch", "transformers", "mlflow", "prefect")
-
-
-def machine() -> dict[str, str]:
-    """Facts about this machine, by name."""
-    import psutil
-
-    found = {
-        "cpu": f"{os.cpu_count()} cores, {platform.machine()}",
-        "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "autoprune": __version__,
-    }
-    return found | {package: package_version(package, "missing") for package in PACKAGES}
 
 
 def run_tags(report: "RunReport") -> dict[str, str]:
@@ -50,7 +31,7 @@ def run_tags(report: "RunReport") -> dict[str, str]:
 
 def here_tags() -> dict[str, str]:
     """Tags of a run that describe what ran it: versions, this machine, the commit."""
-    return _versions(machine()) | commit()
+    return _versions(environment()) | commit()
 
 
 def _versions(named: Mapping[str, str]) -> dict[str, str]:

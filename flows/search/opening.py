@@ -9,6 +9,7 @@ from typing import Any
 
 from autoprune.bench.text import SELECTION
 from autoprune.models.device import default_device
+from autoprune.numerics import environment
 from autoprune.report.sealed import SealedSet
 from autoprune.search.estimate import Estimate, estimate
 from autoprune.search.search import Search
@@ -32,7 +33,7 @@ from flows.text_split import settled
 from tasks.calibrate import calibrate, calibration_markdown
 from tasks.design import DesignerSession
 from tasks.prepare import measure_dense, prepare
-from tasks.provenance import code_commit, machine
+from tasks.provenance import code_commit
 from tasks.remote import bench_config
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
@@ -219,7 +220,7 @@ def _prepare(driver: Driver, session: DesignerSession) -> None:
         kept.add(
             estimate=seen.to_json(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            machine=machine() | {"device": default_device()},
+            machine=environment() | {"device": default_device()},
             commit=code_commit(),
             dense_perplexity=dense.perplexity,
             stages={"calibration": time.monotonic() - started},
