@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.calibration import DocumentDraws
 from autoprune.bench.program_limits import ProgramLimits, limits_of
-from autoprune.bench.programs import ByProgram, by_candidate
 from autoprune.bench.prune_request import PruneRequest
 from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
+from autoprune.bench.text import CALIBRATION
 from autoprune.candidate import Candidate
 from autoprune.models.pushing import push_to_hub
 from autoprune.models.saving import weights_in_memory
 from autoprune.program_files import in_file, is_program, metric_source
-from autoprune.pruning import PruningPlan, Score, prune
+from autoprune.pruning import PruningPlan
 from sandbox.screen import PROGRAM, entry_of, screen
 from tasks.programs import SandboxPrograms, program_record, turned_away
 from tasks.recorded import task_run
@@ -24,7 +25,6 @@ from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from autoprune.models.saving import SavedModel, ZeroCount
-    from autoprune.statistics.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,15 @@ def check_request(
 def prune_model(
     bench: Workbench,
     metric: str,
-    windows: str,
     plan: PruningPlan,
     dtype: str = AUTO,
 ) -> Pruned:
     """Prune the workbench's model in place.
 
     Args:
-        bench: An open workbench.
+        bench: An open workbench, which holds the calibration windows if something reads text.
         metric: Built-in name, ``expr:`` and a formula, a path to a Python file, or ``program:`` and
             a file or a name.
-        windows: Name of the calibration windows.
         plan: How to prune.
         dtype: As for :func:`save_checkpoint`: in the type that the weights will be saved in, no
             repaired row is worse than plain zeroing.
@@ -126,22 +124,13 @@ def prune_model(
     else:
         candidate = Candidate.parse(metric)
     try:
-        with _means(bench, candidate, windows, built) as (by, known):
-            outcome = prune(
-                bench.loaded.model,
-                by,
-                built,
-                windows=bench.windows.get(windows),
-                fresh=bench.fresh_windows(built.repair.fresh_windows),
-                layers=bench.layers,
-                statistics=known,
-                report=bench.report,
-            )
+        with _container(bench, candidate, built), bench.for_good():
+            outcome = bench.prune_by(candidate, built, 0)
     except CandidateRejectedError as error:
         raise turned_away(metric, error) from error
     record: dict[str, Any] | None = None
     if candidate.kind == "program":
-        record = program_record(candidate, metric, _limits(bench, candidate, windows))
+        record = program_record(candidate, metric, _limits(bench, candidate))
         if outcome.block_errors:
             record["block_errors"] = list(outcome.block_errors)
         record["seconds"] = outcome.seconds
@@ -159,37 +148,31 @@ def prune_model(
 
 
 @contextmanager
-def _means(
-    bench: Workbench, candidate: Candidate, windows: str, plan: PruningPlan
-) -> Iterator[tuple[Score | ByProgram, "Statistics | None"]]:
-    """What prunes by a candidate, with the dense model's statistics that pruning reads.
-
-    Designed code passes its probe first, and runs in containers until the context ends.
+def _container(bench: Workbench, candidate: Candidate, plan: PruningPlan) -> Iterator[None]:
+    """Give the bench the containers in which designed code runs until the context ends.
 
     Raises:
-        CandidateRejectedError: If it does not pass.
+        CandidateRejectedError: If the code does not pass its probe.
     """
     inputs = bench.state.inputs
-    if candidate.kind == "python":
-        dense = bench.statistics(windows, OFFERED | plan.needs)
-        # It is used three times in all.
-        with closing(SandboxScorer(inputs, "prune", warm=1)) as scorer:
-            scorer.probe(candidate)
-            yield scorer.scores(candidate, bench.layers, dense), dense
-        return
     with ExitStack() as stack:
-        runner = None
-        if candidate.kind == "program":
-            limits = _limits(bench, candidate, windows)
+        if candidate.kind == "python":
+            # It is used three times in all.
+            scorer = stack.enter_context(closing(SandboxScorer(inputs, "prune", warm=1)))
+            scorer.probe(candidate)
+            bench.scorer = scorer
+            # One pass of the model for what the code and the rest of the plan read.
+            bench.calibration = DocumentDraws(OFFERED | plan.needs)
+        elif candidate.kind == "program":
+            limits = _limits(bench, candidate)
             runner = stack.enter_context(SandboxPrograms(inputs, "prune", lambda: limits))
             runner.require(candidate)
-        by = by_candidate(candidate, runner)
-        needs = plan.dense_needs(by.needs)
-        yield by, bench.statistics(windows, needs) if needs else None
+            bench.programs = runner
+        yield
 
 
-def _limits(bench: Workbench, program: Candidate, windows: str) -> ProgramLimits:
-    text = bench.windows[windows]
+def _limits(bench: Workbench, program: Candidate) -> ProgramLimits:
+    text = bench.windows[CALIBRATION]
     return limits_of(bench.layers, len(text), text.shape[1], program.source)
 
 

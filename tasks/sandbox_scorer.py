@@ -69,23 +69,10 @@ class SandboxScorer(HostScorer):
             return super().score(bench, candidate, layers, draw)
         require_offered(candidate, self.offered)
         if draw not in self._files:
-            bench.dense.restore()
+            bench.restore()
             self._files[draw] = self._written(bench.layers, bench.calibrated(self.offered, draw))
         source = python_source(candidate)
         return SandboxScores(self.sandbox, source, candidate.params, self._files[draw], layers)
-
-    def scores(
-        self, candidate: Candidate, layers: "Sequence[PrunableLinear]", statistics: "Statistics"
-    ) -> SandboxScores:
-        """Score the layers of a dense model that is on no bench with text in parts.
-
-        Args:
-            candidate: Of kind ``python``.
-            layers: All that will be scored, in order.
-            statistics: Of the dense model; at least the offered ones.
-        """
-        files = self._written(layers, statistics)
-        return SandboxScores(self.sandbox, candidate.source, candidate.params, files, layers)
 
     def _written(
         self, layers: "Sequence[PrunableLinear]", statistics: "Statistics"

@@ -282,17 +282,17 @@ class Bench(ModelBench):
             by = ByProgram(metric, self.programs, quick=calibration is not None)
         else:
             by = self.scorer.score(self, metric, self.layers, draw)
-        statistics = self.calibrated(plan.dense_needs(by.needs), draw)
+        statistics = self.calibrated(plan.dense_needs(by.needs), draw) if self.has_text else None
         return prune(
             self.loaded.model,
             by,
             plan,
-            windows=self.drawn_windows(draw)[:calibration],
+            windows=self.drawn_windows(draw)[:calibration] if statistics else None,
             fresh=self.fresh_windows(plan.repair.fresh_windows, draw),
             layers=self.layers,
             # Those shared by a comparison hold nothing until a method reads some.
-            statistics=statistics if statistics.layers else None,
-            context=self.context_for(statistics, plan.seed),
+            statistics=statistics if statistics and statistics.layers else None,
+            context=self.context_for(statistics, plan.seed) if statistics else None,
             report=self.report,
         )
 

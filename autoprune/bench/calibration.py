@@ -136,6 +136,8 @@ class StoredStatistics:
         """See :class:`DrawStatistics`; the same object until more is needed."""
         if self._found is None or not self.covers(needs):
             names = self._names | frozenset(needs)
+            if not names:
+                return Statistics(0, "", {})
             # Gram matrices take more memory than the model, so release the smaller set first.
             self._found = None
             self._found, self.cached = found_or_collected(

@@ -67,6 +67,8 @@ class ModelBench:
         self._statistics: tuple[int, DrawStatistics] | None = None
         self._context: ModelContext | None = None
         self.scans = BlockScans()
+        # False: the model is being pruned for good, and no dense copy takes memory.
+        self._restorable = True
         # The model while another stands in its place.
         self._whole: PreTrainedModel | None = None
 
@@ -124,6 +126,27 @@ class ModelBench:
     def dense(self) -> DenseWeights:
         """Copy of what recipes change, taken on first use, to restore after a recipe."""
         return self.copy()
+
+    def restore(self) -> None:
+        """Write the dense weights back; nothing, while the model is pruned for good."""
+        if self._restorable:
+            self.dense.restore()
+
+    @contextmanager
+    def for_good(self) -> Iterator[None]:
+        """Take no copy of the dense weights for the body of a ``with``, which prunes the model."""
+        self._restorable = False
+        try:
+            yield
+        finally:
+            # They are of a model that is no longer there.
+            self._statistics = self._context = None
+            self._restorable = True
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is calibration text: to prune for good, it is cut only if it is read."""
+        return self._restorable or CALIBRATION in {**self.windows, **self.text.counts}
 
     def copy(self) -> DenseWeights:
         """Copy of what recipes change, in its current state."""
@@ -210,7 +233,7 @@ class ModelBench:
         with self.holding(self.whole_model):
             if not statistics.covers(needs):
                 # Weights may be pruned at this point, but statistics are of the dense model.
-                self.dense.restore()
+                self.restore()
             return statistics.require(needs)
 
     def statistics_of(self, draw: int) -> DrawStatistics:

@@ -89,7 +89,7 @@ def _in_memory(bench: Workbench, ready: Prepared) -> dict[str, Any]:
     params, measured_on = ready.params, ready.measured_on
     dense = evaluate_model(bench, measured_on).perplexity if measured_on else None
     shown = next((name for name in (SELECTION, CALIBRATION) if name in bench.windows), None)
-    work = bench, ready.record["metric"], CALIBRATION, ready.plan
+    work = bench, ready.record["metric"], ready.plan
     made: dict[str, Any] = {}
     with sampled(bench, params, shown, made):
         made |= prune_model(*work, params.dtype).to_json()

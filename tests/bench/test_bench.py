@@ -14,9 +14,11 @@ from autoprune import Bench, Budget, Recipe
 from autoprune.bench import calibration
 from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.scoring import CandidateRejectedError, HostScorer
+from autoprune.bench.text import BenchText
 from autoprune.bench.time_limit import OutOfTimeError, limited
 from autoprune.errors import DamagedStatisticsError, UsageError
 from autoprune.evaluation.kl import kl_to_dense
+from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate
 from autoprune.text import windows
 from tests.support.given_scorer import PYTHON, GivenScorer, wanda
@@ -42,6 +44,29 @@ def test_dense_again_on_the_way_out_even_by_an_error(bench: Bench, recipe: str) 
         assert again.keep.keys() == outcome.keep.keys() == {x.name for x in bench.layers}
         assert all(torch.equal(again.keep[name], mask) for name, mask in outcome.keep.items())
         assert again.mask_digest == outcome.mask_digest
+
+
+@pytest.mark.parametrize("recipe", ["wanda+mrp", "wanda+sequential", "ria+owl"])
+def test_a_model_that_is_pruned_for_good_costs_no_copy(bench: Bench, recipe: str) -> None:
+    made = Recipe.parse(recipe)
+    plan = PruningPlan.of_recipe(made, 0.5)
+    with bench.for_good():
+        outcome = bench.prune_by(made.metric, plan, 0)
+        assert "dense" not in vars(bench)
+    found, place = weights(bench), Path(bench.model_ref)
+    assert sum(int((weight == 0).sum()) for weight in found) >= outcome.zeros
+    with Bench(str(place), bench.store, bench.text) as other, other.pruned(recipe, 0.5) as again:
+        assert again.mask_digest == outcome.mask_digest and same(weights(other), found)
+
+
+def test_a_bench_without_text_prunes_for_good_what_reads_none(bench: Bench) -> None:
+    plan = PruningPlan.build(0.5)
+    with (
+        Bench(bench.model_ref, bench.store, BenchText("", 0, {}), scorer=HostScorer()) as bare,
+        bare.for_good(),
+    ):
+        outcome = bare.prune_by(Candidate.parse("magnitude"), plan, 0)
+        assert outcome.zeros == bare.prunable // 2 and not bare.windows
 
 
 def test_what_cannot_be_collected_is_not_asked_for_again(

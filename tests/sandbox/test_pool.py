@@ -78,10 +78,8 @@ def test_no_more_are_kept_ready_than_are_used_or_cores_are_there(
         with pytest.raises(OpenedError):
             _ = sandbox_scorer.SandboxScorer(tmp_path, "run").sandbox
     mine = Candidate("python", "def score(W, stats, params):\n    return W.abs()\n")
-    bench: Any = SimpleNamespace(
-        statistics=lambda *_: None, state=SimpleNamespace(inputs=tmp_path / "inputs")
-    )
+    bench: Any = SimpleNamespace(state=SimpleNamespace(inputs=tmp_path / "inputs"))
     plan: Any = SimpleNamespace(needs=frozenset())
-    with pytest.raises(OpenedError), prune._means(bench, mine, "calibration", plan):
+    with pytest.raises(OpenedError), prune._container(bench, mine, plan):
         pass
     assert kept == [1, 2, 3, 1]
