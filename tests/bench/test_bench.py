@@ -46,6 +46,16 @@ def test_dense_again_on_the_way_out_even_by_an_error(bench: Bench, recipe: str) 
         assert again.mask_digest == outcome.mask_digest
 
 
+@pytest.mark.parametrize(
+    ("budget", "share"),
+    [(Budget(0.0), 0.0), (Budget(0.999), 0.999), (Budget(None, "1:4"), 0.25)],
+)
+def test_extreme_budgets_are_exact(bench: Bench, budget: Budget, share: float) -> None:
+    with bench.pruned("magnitude", budget) as outcome:
+        zeros = sum(int((weight == 0).sum()) for weight in weights(bench))
+    assert outcome.zeros == zeros == round(share * bench.prunable)
+
+
 @pytest.mark.parametrize("recipe", ["wanda+mrp", "wanda+sequential", "ria+owl"])
 def test_a_model_that_is_pruned_for_good_costs_no_copy(bench: Bench, recipe: str) -> None:
     made = Recipe.parse(recipe)

@@ -113,13 +113,6 @@ def test_record_and_saved_folder(pruned: Prune, cli: CommandLine, tmp_path: Path
     assert cli.record(line)["recount"] == counted["recount"]
 
 
-def test_the_record_has_the_windows_that_the_text_had(pruned: Prune) -> None:
-    record = pruned(calibration_windows=100_000, sparsity=0.5)
-    assert 0 < record["samples"] < 100_000
-    (note,) = [note for note in record["notes"] if "100000 are asked for" in note]
-    assert f"holds {record['samples']} windows" in note
-
-
 def test_a_recipe_that_reads_no_text_says_nothing_about_text(
     pruned: Prune, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -134,16 +127,6 @@ def test_a_recipe_that_reads_no_text_says_nothing_about_text(
     # The masks are those of the blocks one after the other, which runs them on the text.
     walked = pruned(metric="magnitude", statistics="sequential")
     assert walked["mask_digest"] == record["mask_digest"] and walked["samples"] == SAMPLES
-    assert pruned(metric="magnitude", repair="mrp")["samples"] == SAMPLES
-
-
-@pytest.mark.parametrize(
-    ("asked", "share"),
-    [({"sparsity": 0.0}, 0.0), ({"sparsity": 0.999}, 0.999), ({"pattern": "1:4"}, 0.25)],
-)
-def test_extreme_budgets_are_exact(pruned: Prune, asked: dict[str, Any], share: float) -> None:
-    record = pruned(metric="magnitude", **{"sparsity": None} | asked)
-    assert record["zeros"] == round(share * record["prunable"]) and record["target"] == share
 
 
 def test_a_half_precision_model_stays_one_streamed_or_not(
