@@ -164,8 +164,7 @@ def cut_part(
         role: Which of them this is: ``champion`` or ``challenger``.
     """
     looks = Looks(bench.state, f"{asked}: {role}", "promote", asked)
-    text = judged_text(bench, corpus, part, count, seqlen, number, models, looks.note)
-    bench.windows[name] = text.windows
+    text = judged_text(bench, name, corpus, part, count, seqlen, number, models, looks.note)
     counted, known = looks.counts.get(text.digest), looks.sets.get(text.digest)
     return replace(text, looks=counted, sealed_set=known)
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from autoprune.bench.model import ModelBench
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
@@ -29,7 +27,8 @@ class JudgedText:
     """What a champion and a challenger are measured on.
 
     Args:
-        windows: Token ids, int64 [n, s].
+        windows: Number of windows.
+        text: SHA-256 of their tokens.
         digest: SHA-256 of the part before anything was left out.
         split: Part, number and digest of the split.
         overlap: What the models have seen of the part.
@@ -39,7 +38,8 @@ class JudgedText:
         sealed_set: What was known about it before; None likewise.
     """
 
-    windows: Tensor
+    windows: int
+    text: str
     digest: str
     split: Mapping[str, Any]
     overlap: Mapping[str, Any]
@@ -51,8 +51,8 @@ class JudgedText:
     def to_json(self) -> dict[str, Any]:
         """Under the names of a promotion's record."""
         return {
-            "windows": len(self.windows),
-            "text": digest_json(self.windows.tolist()),
+            "windows": self.windows,
+            "text": self.text,
             "split": dict(self.split),
             "overlap": dict(self.overlap),
             "sealed_looks": self.looks,
@@ -63,6 +63,7 @@ class JudgedText:
 
 def judged_text(
     bench: ModelBench,
+    name: str,
     corpus: str,
     part: str,
     count: int,
@@ -78,6 +79,7 @@ def judged_text(
 
     Args:
         bench: An open bench.
+        name: Name under which the bench holds the windows.
         corpus: Reference of the text.
         part: ``sealed``, ``selection`` or ``whole``.
         count: Number of windows.
@@ -117,7 +119,9 @@ def judged_text(
     fewer = fewer_than_asked(f"the text {used.name}", len(windows), count, seqlen)
     drawn = {"part": part, "number": number, "digest": digest}
     beginning = beginning_rule(bench.loaded.tokenizer)
-    return JudgedText(windows, text.digest, drawn, found.report, beginning, fewer)
+    bench.windows[name] = windows
+    cut = len(windows), digest_json(windows.tolist()), text.digest
+    return JudgedText(*cut, drawn, found.report, beginning, fewer)
 
 
 def checkpoint_figures(folder: Path, record: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -33,9 +33,13 @@ def test_what_a_contender_has_seen_is_left_out_of_the_sealed_part(
     models, looks = [str(champion), str(challenger)], list[Any]()
     with Bench.open(challenger) as bench:
         sealed, whole, chosen = (
-            judged_text(bench, str(text_file), part, 2, 32, 0, models, lambda *it: looks.append(it))
+            judged_text(
+                bench, part, str(text_file), part, 2, 32, 0, models, lambda *it: looks.append(it)
+            )
             for part in ("sealed", "whole", "selection")
         )
+        held = {name: tuple(windows.shape) for name, windows in bench.windows.items()}
+    assert held == dict.fromkeys(("sealed", "whole", "selection"), (2, 32))
     count = len(parts.sealed.documents)
     assert (sealed.overlap["dropped"], sealed.overlap["checked"]) == (5, count)
     assert (whole.overlap["dropped"], whole.overlap["contaminated"]) == (0, 5)
