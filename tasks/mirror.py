@@ -191,15 +191,15 @@ def in_store(state: State, facts: Mapping[str, Any]) -> tuple[bool, dict[str, An
     return mirrored, version if kept else None
 
 
-def last_words(seconds: float, update: Callable[..., object], *words: object) -> None:
+def update_within(seconds: float, update: Callable[..., object], *arguments: object) -> None:
     """Give a last update of MLflow some time, in a thread that the process does not wait for.
 
     Args:
         seconds: How long; files have all, whatever the store has taken by then.
         update: Makes the update, and creates no task run.
-        words: Its arguments.
+        arguments: Its arguments.
     """
-    last = threading.Thread(target=update, args=words, daemon=True)
+    last = threading.Thread(target=update, args=arguments, daemon=True)
     last.start()
     last.join(seconds)
 

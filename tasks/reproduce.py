@@ -92,9 +92,9 @@ def reproduce(
         UsageError: If the run records no masks, or ``out`` is not free.
         AutopruneError: If the model, the text or the masks differ from the record.
     """
-    sheet = track.mask_records.read_mask_record(track.Tracker(state), mlflow_run)
-    spec = SearchSpec.recorded(sheet["spec"])
-    recipe = Recipe.from_json(sheet["recipe"])
+    recorded = track.mask_records.read_mask_record(track.Tracker(state), mlflow_run)
+    spec = SearchSpec.recorded(recorded["spec"])
+    recipe = Recipe.from_json(recorded["recipe"])
     if out is not None:
         check_target(out, spec.model, [spec.corpus], overwrite=overwrite)
     bench = SearchBench(
@@ -108,23 +108,23 @@ def reproduce(
         designs_in="docker" if recipe.metric.kind in ("python", "program") else "off",
     )
     with opened(bench):
-        _require(bench.loaded.source.digest, sheet["model_digest"], f"the model {spec.model}")
+        _require(bench.loaded.source.digest, recorded["model_digest"], f"the model {spec.model}")
         text = bench.splits.calibration.digest
-        _require(text, sheet["calibration_digest"], f"the calibration part of {spec.corpus}")
+        _require(text, recorded["calibration_digest"], f"the calibration part of {spec.corpus}")
         # What was timed once is not timed again.
-        share = sheet.get("budget", {}).get("share", spec.sparsity)
+        share = recorded.get("budget", {}).get("share", spec.sparsity)
         with bench.pruned(recipe, bench.budget_of(share)) as outcome:
-            if outcome.mask_digest != sheet["mask_digest"]:
-                raise MasksDifferError(mlflow_run, outcome.mask_digest, sheet["mask_digest"])
+            if outcome.mask_digest != recorded["mask_digest"]:
+                raise MasksDifferError(mlflow_run, outcome.mask_digest, recorded["mask_digest"])
             if out is not None:
-                made = {**sheet, "mlflow_run": mlflow_run}
+                made = {**recorded, "mlflow_run": mlflow_run}
                 save_bench(bench, Path(out), made, outcome.zeros, saved_type(bench, dtype))
     return {
         "mlflow_run": mlflow_run,
-        "candidate": sheet["candidate"],
-        "mask_digest": sheet["mask_digest"],
+        "candidate": recorded["candidate"],
+        "mask_digest": recorded["mask_digest"],
         "out": out,
-        **({"asked": str(spec.target), **sheet["budget"]} if "budget" in sheet else {}),
+        **({"asked": str(spec.target), **recorded["budget"]} if "budget" in recorded else {}),
     }
 
 

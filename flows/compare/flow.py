@@ -25,7 +25,7 @@ from tasks.compare_mirror import mirror_comparison, mirrored_comparison
 from tasks.compare_page import show_comparison
 from tasks.compare_remote import comparison_config
 from tasks.evaluate import check_suites
-from tasks.mirror import last_words
+from tasks.mirror import update_within
 from tasks.shared import open_store
 from tasks.state import State, model_slug
 from tasks.switches import computing_on
@@ -153,7 +153,7 @@ class _Table:
     def final_update(self, status: str) -> None:
         """Tell MLflow of an early end within seconds, without creating a task run."""
         bench, settings = self.run.bench, self._settings
-        last_words(STOP_SECONDS, mirrored_comparison, bench, settings, status)
+        update_within(STOP_SECONDS, mirrored_comparison, bench, settings, status)
 
     @property
     def _settings(self) -> dict[str, Any]:

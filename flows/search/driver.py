@@ -37,7 +37,7 @@ from tasks import steps
 from tasks.design import DesignerSession, propose
 from tasks.facts import KeptFacts
 from tasks.measure import call_of
-from tasks.mirror import SearchMirror, last_words
+from tasks.mirror import SearchMirror, update_within
 from tasks.prepare import measure_dense, note_look
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles
@@ -243,7 +243,7 @@ class Driver:
     def stop(self, status: str) -> None:
         """Write the last record and tell MLflow, within seconds and without creating a task run."""
         self.write_record()
-        last_words(STOP_SECONDS, self._mlflow.mirrored, self.record, status, self._settled())
+        update_within(STOP_SECONDS, self._mlflow.mirrored, self.record, status, self._settled())
 
     def publish(self) -> None:
         """Update Prefect's UI: the progress always, the table when it has grown."""
