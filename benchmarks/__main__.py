@@ -31,6 +31,7 @@ CATALOGUE = {
     "best_of": "best of eight replies by each verifier against a reply picked at random",
     "instruct": "200 threads with planted faults through `autoprune instruct`: counts by reason",
     "judging": "recorded searches replayed with a judge: measurements saved, at what final quality",
+    "judging_reasons": "the same with a designer's reasons and forecasts as judges",
     "seen_items": "accuracy on dated items that a recovery has seen, and on fresh ones: the slope",
     "throughput": "candidates per hour against the plain loop, and whether both choose alike",
     "selection_precision": "what bfloat16 products change where a search measures, and their speed",

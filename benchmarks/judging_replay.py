@@ -3,23 +3,26 @@
 import gzip
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import zip_longest
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 from autoprune.design.formulas import formula_text
+from autoprune.design.parsing import Prediction
 from autoprune.recipe import Recipe
 from autoprune.search import graph_notes
 from autoprune.search.archive import Archive, Entry, fitness_of
 from autoprune.search.evaluator import Evaluator
+from autoprune.search.forecasts import LEAST
 from autoprune.search.judging import REACH, JudgePanel
 from autoprune.search.moves import recipe_key
 from autoprune.search.paired import paired_difference
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import SearchState
 from autoprune.search.steps import Measurement, Validation, outcome_from_json
+from autoprune.search_settings import SILENT_ARMS
 
 WHOLE = 2
 
@@ -35,6 +38,21 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a designer's answer says of its recipe.
+
+    Args:
+        because: The reason.
+        prediction: The forecast; its ``versus`` is an entry with results of its own.
+        trust: A verifier's score of the reason.
+    """
+
+    because: str
+    prediction: Prediction | None
+    trust: float | None = None
+
+
+@dataclass(frozen=True)
 class Run:
     """What a log holds.
 
@@ -43,12 +61,14 @@ class Run:
         spec: What was searched.
         baselines: Measured before anything was proposed.
         batches: Recipes in the order of their measurement; those of one batch are judged together.
+        answers: What a designer gave for them, by alias; empty: reasons and forecasts stay out.
     """
 
     record: str
     spec: SearchSpec
     baselines: tuple[Result, ...]
     batches: tuple[tuple[Result, ...], ...]
+    answers: Mapping[str, Answer] = field(default_factory=dict)
 
     @property
     def arm(self) -> str:
@@ -59,6 +79,11 @@ class Run:
     def split(self) -> int:
         """Number of the text's split."""
         return self.spec.text_split
+
+    @property
+    def asked(self) -> bool:
+        """Whether a language model was asked for recipes."""
+        return self.spec.arm not in SILENT_ARMS
 
     @property
     def measured_on(self) -> str:
@@ -86,12 +111,18 @@ class Trial:
         score: Difference of fitness to the reference, nats per token, whether skipped or not.
         decision: Of the judges.
         good: Whether it came within reach of the best at that time.
+        chances: What each judge with an opinion gave as the probability of that.
+        trust: A verifier's score of its reason.
+        stated: The difference to the reference that its answer forecast, nats per token.
     """
 
     alias: str
     score: float
     decision: str
     good: bool
+    chances: Mapping[str, float] = field(default_factory=dict)
+    trust: float | None = None
+    stated: float | None = None
 
 
 @dataclass
@@ -128,15 +159,20 @@ class Replay:
         return trial.score <= self.best + REACH
 
 
+def events_of(log: Path) -> list[dict[str, Any]]:
+    """Events of a log from a record, oldest first."""
+    content = log.read_bytes()
+    text = (gzip.decompress(content) if log.suffix == ".gz" else content).decode("utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
 def read_run(log: Path) -> Run:
     """Read a log from a record; measurements of few windows, as a first rung makes, are left out.
 
     Raises:
         SystemExit: If it holds no search.
     """
-    content = log.read_bytes()
-    text = (gzip.decompress(content) if log.suffix == ".gz" else content).decode("utf-8")
-    events = [json.loads(line) for line in text.split("\n") if line]
+    events = events_of(log)
     first = next((event for event in events if event["kind"] == "opened"), None)
     if first is None:
         raise SystemExit(f"{log} holds no search")
@@ -165,34 +201,42 @@ def read_run(log: Path) -> Run:
     return Run(record.name, spec, tuple(baselines), tuple(map(tuple, filter(None, batches))))
 
 
-def replay(runs: Sequence[Run]) -> Replay:
-    """Judge and measure the recipes of searches on the same text, taking their batches in turn."""
+def replay(runs: Sequence[Run], asked: Collection[str] | None = None) -> Replay:
+    """Judge and measure the recipes of searches on the same text, taking their batches in turn.
+
+    Args:
+        runs: Searches.
+        asked: Names of the judges; None: all.
+    """
     first = runs[0]
     spec = first.spec.model_copy(update={"judge": "on"})
     evaluator = Evaluator(SearchState(spec, _archive(spec)))
     graph_notes.note_task(evaluator.state)
-    panel = JudgePanel(evaluator.state)
+    panel = JudgePanel(evaluator.state, asked)
     made = Replay([])
     base = fitness_of(first.reference.found, spec.fitness)
+    names: dict[str, str] = {}
+    scores: dict[str, float] = {}
 
-    def score(result: Result) -> float:
-        return paired_difference(fitness_of(result.found, spec.fitness), base).mean
+    def placed(result: Result, alias: str) -> float:
+        names[recipe_key(result.recipe)] = alias
+        difference = paired_difference(fitness_of(result.found, spec.fitness), base)
+        return scores.setdefault(alias, difference.mean)
 
     # The reference first: others are compared with it.
     for result in sorted(first.baselines, key=lambda one: one is not first.reference):
         _measure(evaluator, _entry(evaluator, result, result.alias, 0), result)
-        made.baselines.append(score(result))
-    seen = {recipe_key(result.recipe) for result in first.baselines}
+        made.baselines.append(placed(result, result.alias))
     for number, batch in _in_turn(runs):
         new = {recipe_key(result.recipe): result for result in reversed(batch)}
         fresh = [r for r in batch if new[recipe_key(r.recipe)] is r]
-        fresh = [result for result in fresh if recipe_key(result.recipe) not in seen]
-        seen |= new.keys()
+        fresh = [result for result in fresh if recipe_key(result.recipe) not in names]
         entries: list[Entry] = []
-        for result in fresh:
+        answers = [_answer(runs[number - 1], result, names) for result in fresh]
+        for result, answer in zip(fresh, answers, strict=True):
             alias = result.alias if len(runs) == 1 else f"S{number}.{result.alias}"
             order = len(made.trials) + len(entries) + 1
-            entries.append(_entry(evaluator, result, alias, order))
+            entries.append(_entry(evaluator, result, alias, order, answer))
         admitted = {entry.alias for entry in panel.admitted(entries)}
         for entry, result in zip(entries, fresh, strict=True):
             if entry.alias in admitted:
@@ -200,10 +244,32 @@ def replay(runs: Sequence[Run]) -> Replay:
             judgement = panel.known.get(entry.alias)
             line = math.inf if judgement is None else judgement.line
             decision = "measure" if judgement is None else judgement.decision
+            forecasts = {} if judgement is None else judgement.forecasts
             made.was_used |= judgement is not None and bool(judgement.used)
-            own = score(result)
-            made.trials.append(Trial(entry.alias, own, decision, own <= line))
+            own = placed(result, entry.alias)
+            chances = {name: found.below(line) for name, found in forecasts.items()}
+            stated = _stated(entry, scores)
+            trial = Trial(entry.alias, own, decision, own <= line, chances, entry.trust, stated)
+            made.trials.append(trial)
     return made
+
+
+def _answer(run: Run, result: Result, names: Mapping[str, str]) -> Answer | None:
+    """What a designer gave for a recipe; its forecast against an entry of the replay, or none."""
+    answer = run.answers.get(result.alias)
+    if answer is None or answer.prediction is None:
+        return answer
+    own = {r.alias: recipe_key(r.recipe) for r in (*run.baselines, *chain(*run.batches))}
+    versus = names.get(own.get(answer.prediction.versus, ""))
+    prediction = None if versus is None else replace(answer.prediction, versus=versus)
+    return replace(answer, prediction=prediction)
+
+
+def _stated(entry: Entry, scores: Mapping[str, float]) -> float | None:
+    prediction = entry.prediction
+    if prediction is None or prediction.change is None:
+        return None
+    return scores[prediction.versus] + math.log1p(max(prediction.change, LEAST))
 
 
 def _in_turn(runs: Sequence[Run]) -> Iterator[tuple[int, tuple[Result, ...]]]:
@@ -218,9 +284,14 @@ def _archive(spec: SearchSpec) -> Archive:
     return Archive(spec.reference, spec.proxy, spec.fitness)
 
 
-def _entry(evaluator: Evaluator, result: Result, alias: str, order: int) -> Entry:
+def _entry(
+    evaluator: Evaluator, result: Result, alias: str, order: int, answer: Answer | None = None
+) -> Entry:
     entry = Entry(alias, order, "recorded", result.recipe, formula_text(result.recipe.metric))
     entry.validation, entry.status = result.validation, "valid"
+    if answer is not None:
+        entry.because, entry.prediction = answer.because, answer.prediction
+        entry.trust = answer.trust
     graph_notes.note_proposal(evaluator.state, evaluator.archive.add(entry))
     return entry
 

@@ -7,7 +7,7 @@ then it neither skips a recipe nor saves one. One in ten of the skipped, drawn a
 measured anyway to show what the rule costs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -133,10 +133,12 @@ class JudgePanel:
 
     Args:
         state: Skipped entries change their status, and the graph says so.
+        asked: Names of the judges that forecast; None: all. Without any, nothing is skipped.
     """
 
-    def __init__(self, state: SearchState) -> None:
+    def __init__(self, state: SearchState, asked: Collection[str] | None = None) -> None:
         self.state = state
+        self.asked = asked
         self.known: dict[str, Judgement] = {}
 
     def admitted(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -175,7 +177,11 @@ class JudgePanel:
         if best is None:
             return
         line = best.score + REACH
-        judges = {name: make(archive) for name, make in JUDGES.items()}
+        judges = {
+            name: make(archive)
+            for name, make in JUDGES.items()
+            if self.asked is None or name in self.asked
+        }
         grades = grades_of(archive, list(self.known.values()))
         used = tuple(grade.judge for grade in grades if grade.used)
         tried = {kind_of(entry) for entry in archive.measured() if entry.rung >= 2}
