@@ -292,6 +292,12 @@ def test_scores_of_steps_are_a_record_too(tmp_path: Path) -> None:
     figure = {"name": "AUROC", "derivation": "auroc", "of": {"verifier": "uhead"}, "text": "0.50"}
     write(folder / "figures.json", {"figures": [{**figure, "value": 0.5}]})
     assert [figure.text for figure in figures_of(read_record(folder))] == ["0.50"]
+    # The wrong one of three steps has the second lowest score.
+    record = read_record(folder)
+    assert DERIVATIONS["average precision"](record, {"verifier": "uhead"}) == 0.5
+    assert DERIVATIONS["wrong share"](record, {}) == pytest.approx(1 / 3)
+    assert DERIVATIONS["auroc low"](record, {"verifier": "uhead"}) == 0.0
+    assert DERIVATIONS["auroc high"](record, {"verifier": "uhead"}) == 0.5
     with pytest.raises(EvidenceError, match="steps has no scores of surprisal"):
         DERIVATIONS["auroc"](read_record(folder), {"verifier": "surprisal"})
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from autoprune.evaluation.intervals import wilson
 from autoprune.search.paired import Difference, paired_difference
-from autoprune.verify.auroc import auroc
 from benchmarks.arms_table import adjusted, contrasts, detectable
 from benchmarks.arms_table import ratio as ratio_of
 from benchmarks.evidence.records import (
@@ -22,6 +21,7 @@ from benchmarks.evidence.records import (
     read_record,
     read_searches,
 )
+from benchmarks.evidence.step_scores import STEP_SCORES
 
 Of = Mapping[str, Any]
 
@@ -190,16 +190,6 @@ def _items(record: Record, of: Of) -> dict[int, list[float]]:
     return found
 
 
-def separation(record: Record, of: Of) -> float:
-    """AUROC of a ``verifier`` over all steps."""
-    flat = []
-    for name in (str(of["verifier"]), "right"):
-        if name not in record.scores:
-            raise EvidenceError(f"{record.folder.name} has no scores of {name}")
-        flat.append([value for one in record.scores[name] for value in one])
-    return auroc(flat[0], list(map(bool, flat[1])))
-
-
 def hit_rate(record: Record, of: Of) -> float:
     """Share of right answers under ``context``, in percent."""
     return 100 * statistics.fmean(_hits(record, of))
@@ -320,7 +310,7 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "measure change": measure_change,
     "measure low": _measure_end(0),
     "measure high": _measure_end(1),
-    "auroc": separation,
+    **STEP_SCORES,
     "hit rate": hit_rate,
     "hit rate low": _hit_end(0),
     "hit rate high": _hit_end(1),

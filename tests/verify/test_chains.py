@@ -9,7 +9,13 @@ import pytest
 from autoprune.errors import UsageError
 from autoprune.evaluation.contrasts import contrast
 from autoprune.verify import VERIFIERS, Chain, chain_score, draw_chains, read_chains
-from autoprune.verify.auroc import auroc, auroc_interval, chain_values, placements
+from autoprune.verify.auroc import (
+    auroc,
+    auroc_interval,
+    average_precision,
+    chain_values,
+    placements,
+)
 from autoprune.verify.programmatic import Programmatic
 from autoprune.verify.templates import TEST, TRAIN
 from tests.support.tiny_subject import tiny_subject
@@ -91,6 +97,26 @@ def test_auroc_is_the_share_of_pairs_in_order() -> None:
     assert auroc_interval([scores], [right]) is None
     with pytest.raises(ValueError, match="80 of them right"):
         auroc(scores, [True] * 80)
+
+
+def test_average_precision_takes_the_lowest_scores_for_wrong_steps() -> None:
+    # Wrong steps in first, third and fourth place: precisions 1/1, 2/3, 3/4.
+    found = average_precision([0.1, 0.2, 0.3, 0.4, 0.5], [False, True, False, False, True])
+    assert found == pytest.approx((1 + 2 / 3 + 3 / 4) / 3, abs=1e-15)
+    assert average_precision([0.1, 0.9], [False, True]) == 1.0
+    assert average_precision([0.9, 0.1], [False, True]) == 0.5
+
+
+def test_steps_with_one_score_are_found_together() -> None:
+    # One wrong step of two at 0.2, then both wrong ones of four at 0.5.
+    scores, right = [0.2, 0.5, 0.2, 0.5], [True, False, False, True]
+    assert average_precision(scores, right) == (1 / 2 + 2 / 4) / 2
+    assert average_precision(scores[::-1], right[::-1]) == average_precision(scores, right)
+    # Scores that say nothing reach the share of wrong steps, in whatever order they stand.
+    assert average_precision([0.5] * 4, [False, True, True, True]) == 1 / 4
+    assert average_precision([0.5] * 4, [True, True, True, False]) == 1 / 4
+    with pytest.raises(ValueError, match="4 of them right"):
+        average_precision(scores, [True] * 4)
 
 
 def test_two_verifiers_that_are_equally_good_seldom_differ() -> None:
