@@ -11,6 +11,10 @@ DOCUMENTS = (
     "docs/given-or-found.md",
     "docs/discovery.md",
     "docs/program-search.md",
+    "docs/verify.md",
+    "docs/judging.md",
+    "docs/evaluation.md",
+    "docs/corpora.md",
 )
 
 
