@@ -1,6 +1,6 @@
 """Batched replies, greedy or sampled, whatever sampling settings a checkpoint brings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,13 +16,16 @@ from autoprune.text.beginning import prompt_ids
 from autoprune.text.ending import ending_ids, until_ending
 from autoprune.text.sampling import without_checkpoint_settings
 
+# Texts of which the first ends a reply, or a function from a reply to the place of its end, if any.
+Stop = Sequence[str] | Callable[[str], int | None]
+
 
 def greedy_replies(
     loaded: LoadedModel,
     prompts: Sequence[str],
     *,
     new_tokens: int,
-    stop: Sequence[str] = (),
+    stop: Stop = (),
     batch: int = 8,
     report: Report = silent,
 ) -> list[str]:
@@ -33,7 +36,7 @@ def greedy_replies(
         prompts: Texts to continue, including rendered chat templates; each gets what the tokenizer
             puts first exactly once.
         new_tokens: Longest reply in tokens.
-        stop: Texts that end a reply; the reply is cut before the first of them.
+        stop: What ends a reply; the reply is cut before it.
         batch: Prompts computed together, padded on the left.
         report: Progress, one step per batch.
 
@@ -145,7 +148,7 @@ def _reply_batch(
     loaded: LoadedModel,
     ids: list[list[int]],
     new_tokens: int,
-    stop: Sequence[str],
+    stop: Stop,
     temperature: float | None = None,
     read: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
@@ -221,16 +224,16 @@ def _padding(tokenizer: Any) -> int:
 
 
 class _StopAt(StoppingCriteria):  # type: ignore[misc]
-    """Ends a row as soon as its reply holds a stop text, however it is tokenised."""
+    """Ends a row as soon as its reply holds what ends it, however it is tokenised."""
 
-    def __init__(self, tokenizer: Any, start: int, stop: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Any, start: int, stop: Stop) -> None:
         self._tokenizer = tokenizer
         self._start = start
         self._stop = stop
 
     def __call__(self, input_ids: Tensor, scores: Any, **rest: Any) -> Tensor:
         replies = [self._tokenizer.decode(row) for row in input_ids[:, self._start :]]
-        done = [any(text in reply for text in self._stop) for reply in replies]
+        done = [_end(reply, self._stop) is not None for reply in replies]
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
 
 
@@ -241,6 +244,11 @@ def _token_ids(tokenizer: Any, prompt: str) -> list[int]:
     return ids or [next(token for token in start if token is not None)]
 
 
-def _cut(reply: str, stop: Sequence[str]) -> str:
-    ends = [reply.index(text) for text in stop if text in reply]
-    return reply[: min(ends)] if ends else reply
+def _cut(reply: str, stop: Stop) -> str:
+    return reply[: _end(reply, stop)]
+
+
+def _end(reply: str, stop: Stop) -> int | None:
+    if callable(stop):
+        return stop(reply)
+    return min((reply.index(text) for text in stop if text in reply), default=None)

@@ -7,6 +7,7 @@ make a wrong completion right.
 """
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +27,14 @@ from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
 from autoprune.text.conversations import asked
 
-# 2: generation settings of the checkpoint have no effect.
-VERSION = 2
+# 2: generation settings of the checkpoint have no effect. 3: a completion that begins with a fence
+# is read up to the end of its block.
+VERSION = 3
 # Text at the left margin that ends a function.
 _STOP = (
     "\ndef ", "\nclass ", "\nif ", "\nfor ", "\nprint", "\nassert", "\n#", "\n@", "\n```", "\n>>>",
 )  # fmt: skip
+_FENCE = re.compile(r"\s*```[^\n]*")
 _SAMPLES = 5
 
 
@@ -99,7 +102,7 @@ class CodeSuite:
         try:
             with finite_logits(loaded.model):
                 written = greedy_replies(
-                    loaded, prompts, new_tokens=self._longest, stop=() if self.chat else _STOP,
+                    loaded, prompts, new_tokens=self._longest, stop=() if self.chat else end_of,
                     batch=self.batch, report=report,
                 )  # fmt: skip
         except NotFiniteError as error:
@@ -107,7 +110,8 @@ class CodeSuite:
         verdicts = []
         with _sandbox(resources).open() as runner:
             for problem, completion in zip(problems, written, strict=True):
-                source = program_of(problem, completion) if self.chat else None
+                whole = self.chat or _FENCE.match(completion)
+                source = program_of(problem, completion) if whole else None
                 verdicts.append(verdict_of(problem, completion, runner, self.seconds, source))
                 report(Progress("code", len(verdicts), len(problems)))
         shown = [
@@ -135,6 +139,16 @@ class CodeSuite:
     def _problems(self) -> list[CodeProblem]:
         names = self.problems or tuple(name for name, _ in PROBLEMS.items())
         return [PROBLEMS.get(name) for name in names]
+
+
+def end_of(completion: str) -> int | None:
+    """Where the function ends that a model writes after its signature; None: it may go on.
+
+    A completion that begins with a fence, as chat models write it, ends with its block.
+    """
+    fence = _FENCE.match(completion)
+    start, stops = (fence.end(), ("\n```",)) if fence else (0, _STOP)
+    return min((at for text in stops if (at := completion.find(text, start)) >= 0), default=None)
 
 
 def verdict_of(

@@ -9,9 +9,9 @@ from tokenizers import AddedToken
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.generation import greedy_replies
-from autoprune.evaluation.suites import build_suite
+from autoprune.evaluation.suites import build_suite, code
 from autoprune.evaluation.suites.cleaning import Resources
-from autoprune.evaluation.suites.code import CodeSuite, verdict_of
+from autoprune.evaluation.suites.code import CodeSuite, end_of, verdict_of
 from autoprune.evaluation.suites.code_problems import PROBLEMS
 from autoprune.evaluation.suites.code_reading import program_of
 from autoprune.evaluation.suites.code_running import Returned
@@ -97,6 +97,50 @@ def test_the_function_is_read_out_of_a_reply(reply: str) -> None:
     space: dict[str, Any] = {}
     exec(compile(source, "reply", "exec"), space)
     assert [space["digit_sum"](*call) for call in DIGITS.calls] == DIGITS.expected
+
+
+FENCED = f"```python\n{DIGITS.prompt}{BODY}"
+
+
+@pytest.mark.parametrize(
+    ("completion", "kept"),
+    [
+        (f"{BODY}\n\ndef other():\n    pass", f"{BODY}\n"),
+        (f"{BODY}\n```\nIt sums.", BODY),
+        (f"{FENCED}\n```\nIt sums.\n```python\nprint(1)", FENCED),
+        (f"\n\n{FENCED}\n\ndef other():\n    pass\n```", f"\n\n{FENCED}\n\ndef other():\n    pass"),
+        ("```python\n```", "```python"),
+        # Before the fence is whole, and before its block ends, the model goes on.
+        ("\n``", None),
+        ("\n```py", None),
+        (FENCED, None),
+    ],
+)
+def test_a_completion_ends_with_the_function_or_with_the_block_it_begins(
+    completion: str, kept: str | None
+) -> None:
+    end = end_of(completion)
+    assert (None if end is None else completion[:end]) == kept
+
+
+def test_without_a_chat_a_fenced_completion_is_read_out_of_its_fence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = {"digit_sum": FENCED, "is_prime": "    return False"}
+
+    def replies(*_: object, stop: Any, **__: object) -> list[str]:
+        assert stop is end_of
+        return list(written.values())
+
+    monkeypatch.setattr(code, "greedy_replies", replies)
+    given = Given({name: Returned("ok", ("0",)) for name in written})
+    CodeSuite(tuple(written)).run(tiny_subject(), resources=Resources(code=given))
+    fenced, plain = given.sources
+    assert "```" not in fenced
+    space: dict[str, Any] = {}
+    exec(compile(fenced, "completion", "exec"), space)
+    assert [space["digit_sum"](*call) for call in DIGITS.calls] == DIGITS.expected
+    assert plain == PROBLEMS.get("is_prime").prompt + "    return False\n"
 
 
 @pytest.mark.filterwarnings("error")
