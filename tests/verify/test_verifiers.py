@@ -125,6 +125,17 @@ def test_surprisal_is_the_geometric_mean_probability(reader: LoadedModel) -> Non
     assert verifier.score(chain.question, chain.steps) == pytest.approx(spans, rel=1e-4)
 
 
+@pytest.mark.parametrize("features", [1, 5, 1735, 4615])
+def test_the_head_has_the_parameters_of_its_closed_form(features: int) -> None:
+    width = 64
+    # Features to twice the width to the width, a block that widens four times, the answer.
+    project = features * 2 * width + 2 * width + 4 * width + 2 * width * width + 3 * width
+    mix = 4 * width**2 + 4 * width + 4 * width + 8 * width**2 + 5 * width
+    answer = width**2 + 3 * width + width + 1
+    assert UncertaintyHead(features).parameter_count == project + mix + answer
+    assert project + mix + answer == 128 * features + 63_105
+
+
 def test_the_head_is_small_and_blind_to_padding() -> None:
     # Three hidden states of a model as wide as Llama-3.1-405B.
     assert UncertaintyHead(3 * 16_384 + 7).parameter_count < 10_000_000
