@@ -17,7 +17,7 @@ from autoprune.instruct import questions
 from autoprune.instruct.answers import Answer, Answers, Ask
 from autoprune.instruct.rules import untestable_reason, unusable_reason
 from autoprune.instruct.threads import Thread
-from autoprune.text.hygiene import decontaminate, words
+from autoprune.text.hygiene import Overlap, decontaminate, words
 
 Purpose = Literal["train", "test"]
 # 1: the wording of the questions and the order of the rules.
@@ -174,7 +174,7 @@ def _by_text(
             sieve.drop(number, reason)
     numbers = list(sieve.left)
     posts = [thread.post for thread in sieve.left.values()]
-    for overlap in decontaminate(posts, references, wanted.overlap_words).dropped:
+    for overlap in _near(posts, references, wanted.overlap_words):
         sieve.drop(numbers[overlap.document], "contaminated")
 
 
@@ -273,12 +273,17 @@ def _finish(
             del items[number]
     numbers = list(items)
     texts = [item.question for item in items.values()]
-    for overlap in decontaminate(texts, references, wanted.overlap_words).dropped:
+    for overlap in _near(texts, references, wanted.overlap_words):
         sieve.drop(numbers[overlap.document], "contaminated")
         del items[numbers[overlap.document]]
-    near = decontaminate([i.question for i in items.values()], references, TEST_WORDS).dropped
+    near = _near([item.question for item in items.values()], references, TEST_WORDS)
     rejected = {reason: count for reason, count in sorted(sieve.rejected.items()) if count}
     return Selection(tuple(items.values()), rejected, len(near))
+
+
+def _near(texts: Sequence[str], references: Sequence[str], n: int) -> Sequence[Overlap]:
+    """Texts that share words with a reference, which may be shorter than an n-gram."""
+    return decontaminate(texts, references, n, short_references=True).dropped
 
 
 def _ask(

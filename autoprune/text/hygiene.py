@@ -72,7 +72,13 @@ def words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
-def overlap(documents_a: Sequence[str], documents_b: Sequence[str], n: int = 10) -> list[Overlap]:
+def overlap(
+    documents_a: Sequence[str],
+    documents_b: Sequence[str],
+    n: int = 10,
+    *,
+    short_references: bool = False,
+) -> list[Overlap]:
     """Documents of the first set that share at least one word n-gram with the second.
 
     A document of fewer than ``n`` words, but at least ``LEAST_WORDS``, counts as one n-gram: it
@@ -82,6 +88,9 @@ def overlap(documents_a: Sequence[str], documents_b: Sequence[str], n: int = 10)
         documents_a: Documents to check.
         documents_b: Documents they must not share text with.
         n: Words per n-gram.
+        short_references: Look up short documents of the second set as a whole too: one is shared
+            if all of it occurs in a longer document of the first. Parts of a split do not, where
+            half a sentence means nothing.
 
     Returns:
         One entry per contaminated document, in order. Exact: hash matches are verified by words.
@@ -105,14 +114,28 @@ def overlap(documents_a: Sequence[str], documents_b: Sequence[str], n: int = 10)
             position, other, shared = hit
             gram = " ".join(names[i] for i in ids[position : position + length])
             found[number] = Overlap(number, other, shared, gram)
+    short = {len(ids) for ids in b if LEAST_WORDS <= len(ids) < n} if short_references else ()
+    for length in sorted(short, reverse=True):
+        # By number, so that owners are counted as in the whole set.
+        index = _GramIndex([ids if len(ids) == length else ids[:0] for ids in b], length)
+        for number, ids in enumerate(a):
+            hit = None if number in found else index.find(ids)
+            if hit is not None:
+                position, other, shared = hit
+                gram = " ".join(names[i] for i in ids[position : position + length])
+                found[number] = Overlap(number, other, shared, gram)
     return [found[number] for number in sorted(found)]
 
 
 def decontaminate(
-    documents: Sequence[str], references: Sequence[str], n: int = 10
+    documents: Sequence[str],
+    references: Sequence[str],
+    n: int = 10,
+    *,
+    short_references: bool = False,
 ) -> Decontamination:
     """Drop every document that shares a word n-gram with a reference; see :func:`overlap`."""
-    dropped = tuple(overlap(documents, references, n))
+    dropped = tuple(overlap(documents, references, n, short_references=short_references))
     gone = {entry.document for entry in dropped}
     return Decontamination(n, tuple(i for i in range(len(documents)) if i not in gone), dropped)
 

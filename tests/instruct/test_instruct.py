@@ -1,6 +1,7 @@
 """Training sets and dated windows out of threads: exact counts, and nothing is paid twice."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from autoprune.instruct import (
     write_window,
 )
 from autoprune.instruct.rules import untestable_reason
+from autoprune.text.hygiene import words
 from benchmarks.forum import BENCHMARK, PLANTED, Counting, write_forum
 from flows.evaluate.flow import _notes
 from tests.support.tiny_subject import tiny_subject
@@ -30,12 +32,26 @@ from tests.support.tiny_subject import tiny_subject
 TRAIN = Wanted("train", until=date(2023, 12, 15))
 
 
-def selected(tmp_path: Path, model: Counting, wanted: Wanted = TRAIN) -> tuple[Selection, Answers]:
+def selected(
+    tmp_path: Path, model: Counting, wanted: Wanted = TRAIN, references: Sequence[str] = ()
+) -> tuple[Selection, Answers]:
+    tmp_path.mkdir(exist_ok=True)
     threads, unusable = read_threads(write_forum(tmp_path / "raw.jsonl"))
     ask = one_by_one(ScriptedDesigner(model))
     with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
-        found = select(threads, wanted, answers, references=[BENCHMARK], unusable=unusable)
+        known = [BENCHMARK, *references]
+        found = select(threads, wanted, answers, references=known, unusable=unusable)
         return found, answers
+
+
+def test_no_item_holds_a_whole_reference_that_is_shorter_than_an_n_gram(tmp_path: Path) -> None:
+    found, _ = selected(tmp_path / "all", Counting())
+    held = " ".join(words(found.items[0].question)[:7])
+    fewer, _ = selected(tmp_path / "fewer", Counting(), references=[held])
+    left = {item.question for item in fewer.items}
+    assert found.items[0].question not in left
+    assert left == {i.question for i in found.items if held not in " ".join(words(i.question))}
+    assert fewer.rejected["contaminated"] > found.rejected["contaminated"]
 
 
 def test_every_planted_thread_is_counted_under_its_reason(tmp_path: Path) -> None:

@@ -58,6 +58,27 @@ def test_a_document_shorter_than_an_n_gram_is_looked_up_as_a_whole() -> None:
     assert decontaminate([text("w", 9), text("v", 9)], [text("w", 9)], 10).kept == (1,)
 
 
+def test_a_reference_shorter_than_an_n_gram_is_looked_up_as_a_whole_where_asked() -> None:
+    question = "What is seven times eight?"
+    longer = f"{text('a', 9)} what is seven times eight {text('b', 9)}"
+    part = f"{text('a', 9)} what is seven times {text('b', 9)}"
+    assert not overlap([longer], [question], 10)
+    references = [text("r", 30), "see what is also", question]
+    (found,) = overlap([part, longer], references, 10, short_references=True)
+    assert (found.document, found.other, found.shared) == (1, 2, 1)
+    assert found.gram == "what is seven times eight"
+    # Four words count and three do not; the longest reference is the one reported.
+    assert not overlap([longer], ["what is seven"], 10, short_references=True)
+    (found,) = overlap([longer], ["is seven times eight", question], 10, short_references=True)
+    assert found.other == 1
+    # An n-gram of the usual length comes first.
+    whole = f"{longer} {text('r', 10)}"
+    (found,) = overlap([whole], references, 10, short_references=True)
+    assert (found.other, found.gram) == (0, text("r", 10))
+    clean = decontaminate([part, longer], references, 10, short_references=True)
+    assert clean.kept == (0,) and decontaminate([part, longer], references, 10).kept == (0, 1)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.text("ab ", max_size=60), max_size=6),
