@@ -20,6 +20,7 @@ from benchmarks import judging_reasons, table
 from benchmarks.evidence.records import read_json, read_record
 from benchmarks.judging_answers import answers_of
 from benchmarks.judging_replay import Answer, Run, read_run, replay
+from benchmarks.measured import ROOT
 from tests.support.benchmark_run import run
 from tests.support.synthetic import Synthetic, drive, make_spec
 
@@ -185,3 +186,18 @@ def test_the_benchmark_counts_opinions_grades_and_what_was_saved(
     read = len(chains)
     run(judging_reasons, monkeypatch, out, *words)
     assert read and len(chains) == read
+
+
+def test_the_page_on_judging_has_the_counts_of_the_record() -> None:
+    found = read_record(ROOT / "evidence" / "judging-reasons").counts
+    text = (ROOT / "docs" / "judging.md").read_text(encoding="utf-8")
+    names = {name: f"verifier {name}" for name in judging_reasons.VERIFIERS}
+    for group in ("alone", "joined"):
+        for judge, row in found[group].items():
+            name = names.get(judge, "all three" if judge == "together" else judge)
+            (line,) = [one for one in text.splitlines() if one.startswith(f"| {name}, {group}")]
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            audits = f"{row['audits_good']} of {row['audited']}"
+            counts = [row["used_in"], row["skipped"], row["skipped_good"]]
+            assert cells[1] == str(row["opinions"] or "")
+            assert cells[6:] == [*map(str, counts), audits, str(row["best_skipped"])]
