@@ -66,7 +66,7 @@ test: install docker ## Every check and every test, on real parts, in PROCESSES=
 # one thread of torch in each, which sleeps while it waits. Bytecode is kept, whatever the machine's
 # environment says: some of a hundred commands and every container would compile torch anew.
 # tests/conftest.py says which files go first.
-# What failed among the others runs once more alone, and fails the target if it fails again: its name
+# What failed while others ran runs once more alone, and fails the target if it fails again: its name
 # and the first failure stay in the output.
 # Temporary files lie in memory where it has 8 GB of room: tests make and remove thousands of databases.
 IN_MEMORY = $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 8000000 {print "TMPDIR=/dev/shm"}')
@@ -75,7 +75,7 @@ PYTEST = $(IN_MEMORY) AUTOPRUNE_REQUIRE_DOCKER=1 OMP_NUM_THREADS=1 OMP_WAIT_POLI
 tests:
 	@$(PYTEST) -n $(PROCESSES) --dist loadfile --no-loadscope-reorder; code=$$?; \
 	if [ $$code -ne 1 ]; then exit $$code; fi; \
-	echo "Once more, alone, what failed among others:"; \
+	echo "Once more, alone, what failed while others ran:"; \
 	$(PYTEST) --maxfail 1 --last-failed --last-failed-no-failures none -rA
 
 docs: install ## The documentation as a site, in site/

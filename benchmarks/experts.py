@@ -2,9 +2,10 @@
 
 The mixture is made from a dense Llama (sparse upcycling): every MLP copied with noise, behind a
 random router. Every mixture is measured on both texts, so the table shows what it costs to
-calibrate on the wrong one; ``skip`` leaves out as many expert computations and no expert. Without
-``--other`` the other text is our own source code. With ``--part sealed`` every text measured is a
-look that the ledger of sealed texts counts. ``--save`` keeps the mixture for ``autoprune compare``.
+calibrate on the wrong one. Without ``--other`` the other text is our own source code. ``--criteria
+skip`` leaves out a share of the expert computations and no expert. With ``--part sealed`` every
+text measured is a look that the ledger of sealed texts counts. ``--save`` keeps the mixture for
+``autoprune compare``.
 """
 
 import argparse
@@ -48,8 +49,13 @@ def main() -> None:
     parser.add_argument("--model", default=DEMO_MODEL, help="dense Llama")
     parser.add_argument("--experts", type=int, default=4)
     parser.add_argument("--noise", type=float, default=0.1, help="of copies, in deviations")
-    parser.add_argument("--share", type=float, default=0.25, help="of the experts to remove")
-    parser.add_argument("--criteria", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=0.25,
+        help="of the experts, or of computations",
+    )
+    parser.add_argument("--criteria", nargs="+", choices=ROWS, default=list(CRITERIA))
     parser.add_argument("--corpus", default="wikipedia-sample", help="own text")
     parser.add_argument("--other", help="text of another domain; default: our own source code")
     parser.add_argument("--draws", type=int, default=1, help="of calibration windows")

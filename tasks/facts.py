@@ -88,6 +88,7 @@ class KeptFacts:
 
     def __init__(self, path: Path, known: Facts) -> None:
         self._path = path
+        self._written: Mapping[str, Any] = {**known}
         self.known = known
 
     def add(self, **facts: Unpack[Facts]) -> None:
@@ -95,6 +96,8 @@ class KeptFacts:
         # As the file's readers see them: lists for tuples, and names in order.
         plain: Any = json.loads(json.dumps(facts, sort_keys=True))
         known: Mapping[str, Any] = {**self.known, **plain}
-        if known != self.known or not self._path.exists():
-            write_json(self._path, known)
+        if known != self._written or not self._path.exists():
+            # First in memory: whatever ends the process meanwhile writes these, not older ones.
             self.known = cast(Facts, known)
+            write_json(self._path, known)
+            self._written = known

@@ -6,10 +6,10 @@ from typing import Any
 
 from autoprune.bench.cut_text import SplitText
 from autoprune.bench.saving import AUTO, save_bench, saved_type
-from autoprune.bench.side_by_side import DENSE_COMPARISON, figures_side_by_side
+from autoprune.bench.side_by_side import figures_side_by_side
 from autoprune.bench.smaller import Shrinking
 from autoprune.bench.text import CALIBRATION, SELECTION
-from autoprune.models.record import source_record, text_record
+from autoprune.models.record import DENSE_COMPARISON, source_record, text_record
 from autoprune.models.reference import RECORD_FILE
 from autoprune.text.seen_text import is_finished
 from tasks.card import write_folder_card
@@ -37,7 +37,7 @@ def make_second_model(
     Returns:
         The record, with both models' parameters, bytes, perplexity, tokens per second and
         continuations of a text under
-        :data:`autoprune.bench.side_by_side.DENSE_COMPARISON`.
+        :data:`autoprune.models.record.DENSE_COMPARISON`.
     """
     folder = Path(out)
     if is_finished(folder):

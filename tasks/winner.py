@@ -13,12 +13,12 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.scheme_recipe import SmallerOutcome
-from autoprune.bench.side_by_side import DENSE_COMPARISON, figures_side_by_side
+from autoprune.bench.side_by_side import figures_side_by_side
 from autoprune.bench.text import SELECTION
 from autoprune.budget import Budget
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.continuations import continuations, side_by_side
-from autoprune.models.record import source_record
+from autoprune.models.record import DENSE_COMPARISON, source_record
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saved_type import changes_as, matrix_types, weight_bytes
 from autoprune.plain_text import in_fence, in_markdown
@@ -138,8 +138,9 @@ def _kept(
             record["notes"] = list(outcome.notes)
             try:
                 record |= _beside(bench, whole, kind)
-            except (AutopruneError, OSError) as error:
-                # Such as too few positions for the timed prompt, or a full disk.
+            except Exception as error:
+                # Such as too few positions for the timed prompt, or no memory for both: the winner
+                # is kept whatever it is.
                 record["notes"].append(f"not measured next to the dense model: {reason_of(error)}")
         saved = save_bench(bench, folder, record, pruned, kind)
     return saved_record(saved) | {"outcome": _outcome(folder, record)}

@@ -125,6 +125,7 @@ class StoredStatistics:
         self._report = report
         self._names = expected
         self._found: Statistics | None = None
+        self._none = Statistics(0, "", {})
         # Whether those in memory came from the store; False: they took a pass of the model.
         self.cached = False
 
@@ -137,7 +138,7 @@ class StoredStatistics:
         if self._found is None or not self.covers(needs):
             names = self._names | frozenset(needs)
             if not names:
-                return Statistics(0, "", {})
+                return self._none
             # Gram matrices take more memory than the model, so release the smaller set first.
             self._found = None
             self._found, self.cached = found_or_collected(

@@ -67,8 +67,9 @@ class ModelBench:
         self._statistics: tuple[int, DrawStatistics] | None = None
         self._context: ModelContext | None = None
         self.scans = BlockScans()
-        # False: the model is being pruned for good, and no dense copy takes memory.
+        # False: the model is pruned for good, and no dense copy takes memory.
         self._restorable = True
+        self._is_dense_gone = False
         # The model while another stands in its place.
         self._whole: PreTrainedModel | None = None
 
@@ -124,7 +125,12 @@ class ModelBench:
 
     @cached_property
     def dense(self) -> DenseWeights:
-        """Copy of what recipes change, taken on first use, to restore after a recipe."""
+        """Copy of what recipes change, taken on first use, to restore after a recipe.
+
+        Raises:
+            RuntimeError: If the model was pruned for good.
+        """
+        self._require_dense()
         return self.copy()
 
     def restore(self) -> None:
@@ -134,14 +140,23 @@ class ModelBench:
 
     @contextmanager
     def for_good(self) -> Iterator[None]:
-        """Take no copy of the dense weights for the body of a ``with``, which prunes the model."""
+        """Take no copy of the dense weights for the body of a ``with``, which prunes the model.
+
+        Afterwards the bench has its pruned model, and neither dense weights nor statistics.
+        """
+        self._require_dense()
+        vars(self).pop("dense", None)
         self._restorable = False
         try:
             yield
         finally:
-            # They are of a model that is no longer there.
             self._statistics = self._context = None
-            self._restorable = True
+            self._is_dense_gone = True
+
+    def _require_dense(self) -> None:
+        """Refuse to take the pruned model for the dense one, whose digest its figures would get."""
+        if self._is_dense_gone:
+            raise RuntimeError(f"{self.model_ref} was pruned for good; open another bench")
 
     @property
     def has_text(self) -> bool:
@@ -228,7 +243,11 @@ class ModelBench:
         """Statistics of the dense model on one draw, with at least ``needs``.
 
         If they had to be collected, the model is dense afterwards.
+
+        Raises:
+            RuntimeError: If the model was pruned for good.
         """
+        self._require_dense()
         statistics = self.statistics_of(draw)
         with self.holding(self.whole_model):
             if not statistics.covers(needs):

@@ -1,10 +1,8 @@
 """Figures of a dense and a smaller model, each measured in turn."""
 
 import statistics
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +13,8 @@ from autoprune.bench.model import ModelBench
 from autoprune.evaluation.continuations import continuations
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites.latency import Timing, require_room, time_once
-from autoprune.models.saved_type import weight_bytes
-from autoprune.models.saving import save_model
+from autoprune.models.saved_type import bytes_as
 
-# Name of the figures of both in a record.
-DENSE_COMPARISON = "beside_dense"
 # Generations per model, alternating, so that other load on the machine affects both.
 TURNS = 3
 PROMPT, NEW = 64, 16
@@ -37,10 +32,10 @@ def figures_side_by_side(
         bench: Its seed decides the prompts.
         models: The models by name.
         windows: Token ids that the perplexity is of, int64 [n, s].
-        kind: Type of the weights in files, which are written for a moment; None: as in memory.
+        kind: Type of the weights in files; None: as in memory.
 
     Returns:
-        By model its parameters, bytes of its weight files, perplexity, the continuation of a text,
+        By model its parameters, bytes of its saved weights, perplexity, the continuation of a text,
         and medians over turns in tokens per second: ``tokens_per_second`` counts the prompt's time;
         ``decode``, without it, is left out where no generation took longer than its prompt.
 
@@ -61,18 +56,11 @@ def _figures(
     prompt, continuation = continuations(replace(bench.loaded, model=model), windows)[0]
     return {
         "parameters": model.num_parameters(),
-        "bytes": _written_bytes(model, kind),
+        "bytes": bytes_as(model.state_dict().values(), kind),
         "perplexity": evaluate_windows(model, windows, report=bench.report).perplexity,
         "prompt": prompt,
         "continues": continuation,
     }
-
-
-def _written_bytes(model: PreTrainedModel, kind: torch.dtype | None) -> int:
-    with tempfile.TemporaryDirectory(prefix="autoprune-size-") as temporary:
-        folder = Path(temporary) / "model"
-        save_model(model, None, folder, {}, dtype=kind)
-        return weight_bytes(folder)
 
 
 def _rates(models: Mapping[str, PreTrainedModel], seed: int) -> dict[str, dict[str, float]]:

@@ -31,7 +31,7 @@ def read_script(path: Path | None) -> list[str]:
         UsageError: If there is no file or a line is not a JSON string.
     """
     if path is None or not path.is_file():
-        raise UsageError(f"the scripted designer needs a file of answers, which {path} is not")
+        raise UsageError(f"the scripted designer needs a file of answers; {path} is not one")
     answers = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

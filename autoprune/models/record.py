@@ -4,6 +4,9 @@ from typing import Any
 
 from autoprune.numerics import computed_by, hardware
 
+# Figures of the dense and a smaller model, measured in turns.
+DENSE_COMPARISON = "beside_dense"
+
 
 def source_record(ref: str, digest: str, seed: int) -> dict[str, Any]:
     """The dense model, the seed, and what computes.

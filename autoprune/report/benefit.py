@@ -133,13 +133,16 @@ def speed(pattern: str, scheme: str = "", outcome: Outcome | None = None) -> str
         scheme: What made the model smaller; empty for zeros.
         outcome: What was saved.
     """
+    measured = []
     if outcome is not None and outcome.faster:
-        return (
+        measured.append(
             f"Its shapes wrote {_rates(outcome)} tokens a second on the search's machine, prompt "
             f"included: {outcome.faster:.2f} times"
         )
     if outcome is not None and outcome.beside:
-        return _measured(outcome.beside)
+        measured.append(_measured(outcome.beside))
+    if measured:
+        return ". ".join(measured)
     if scheme:
         return _of_scheme(scheme)[0]
     return SPARSE_KERNELS if pattern == "2:4" else NO_SPEED
@@ -183,10 +186,10 @@ def _rates(outcome: Outcome) -> str:
 def _of_scheme(scheme: str) -> tuple[str, str, str]:
     """Who gains speed, in one sentence, as a figure and as a note."""
     names = {part.partition(":")[0] for part in scheme.split("+")}
-    if "depth" in names:
-        return FEWER_BLOCKS, "faster", "fewer blocks"
     if names & _NARROWER:
         return NARROWER, "depends", "on the runtime: narrower matrices"
+    if "depth" in names:
+        return FEWER_BLOCKS, "faster", "fewer blocks"
     return AS_MANY_EXPERTS, "as before", "a token needs as many experts"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.models.licence import card_header, how_to_open, opener, terms_of
+from autoprune.models.record import DENSE_COMPARISON
 from autoprune.plain_text import in_code
 from autoprune.repair import REPAIRS
 from autoprune.spelling import split_outside
@@ -65,7 +66,7 @@ def scheme_card(record: Mapping[str, Any], licence: str, more: Sequence[str] = (
 
 def _beside_dense(record: Mapping[str, Any]) -> list[str]:
     """Cost and quality of both models, where they were measured side by side."""
-    found = record.get("beside_dense")
+    found = record.get(DENSE_COMPARISON)
     if found is None:
         return []
     lines = ["| measured side by side | dense | this model |", "|---|--:|--:|"]

@@ -16,6 +16,8 @@ ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0, "ebft": 15.0, "re
 ASSUMED_OTHER = 6.0
 # The same of a pass in float32, in passes with rounded products, until one was measured.
 ASSUMED_EXACT = 2.0
+# Passes in float32 that an estimate is made of.
+LATEST = 3
 # The same of a program, which prunes block after block, each in a container of its own.
 ASSUMED_PROGRAM = 12.0
 
@@ -34,15 +36,21 @@ class ExactPass:
 
     @classmethod
     def of(cls, dense: Sequence[float], masked: Sequence[float]) -> "ExactPass | None":
-        """From the seconds of measurements of one window each; None without any of the dense model.
+        """From measurements of one window each, in order; None without any of the dense model.
 
         The first pass of a process may take several times as long as the next, and there are many
         windows of sealed text: one slow sample would reserve the whole time of a search for its
-        end. What is pruned first passes the window as well, so the fastest of all is the estimate.
+        end. What is pruned first passes the window as well, so the fastest counts; only of the
+        last few, for load changes, and a fast moment long ago promises too much.
+
+        Args:
+            dense: Seconds through the dense model.
+            masked: Seconds of pruning and a pass.
         """
         if not dense:
             return None
-        window = min([*dense, *masked])
+        masked = masked[-LATEST:]
+        window = min([*dense[-LATEST:], *masked])
         return cls(window, fmean(masked) if masked else window)
 
 

@@ -164,7 +164,9 @@ def _read(line: str, where: str) -> Chain:
     question, steps, right = known.get("question"), known.get("steps"), known.get("right", [])
     texts = isinstance(steps, list) and all(isinstance(s, str) and s.strip() for s in steps)
     if not isinstance(question, str) or not texts or not steps:
-        raise UsageError(f"{where}: question and steps are not texts; write {form}")
+        raise UsageError(
+            f"{where}: question must be a text and steps a list of texts; write {form}"
+        )
     truths = isinstance(right, list) and all(isinstance(one, bool) for one in right)
     if not truths or (right and len(right) != len(steps)):
         raise UsageError(f"{where}: right is not one true or false for each step; write {form}")

@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from autoprune.bench.side_by_side import DENSE_COMPARISON
 from autoprune.bench.smaller import Shrinking
+from autoprune.models.record import DENSE_COMPARISON
 from autoprune.plain_text import shell_line
 from autoprune.schemes.card import removed
 from flows.search.params import SearchParams

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import UsageError
+from autoprune.models.record import DENSE_COMPARISON
 from autoprune.models.reference import RECORD_FILE
 from autoprune.search.export import export_log
 from flows.search.runs import saved_params
@@ -45,8 +46,8 @@ def _second_model(folder: Path) -> dict[str, Any]:
     if not (folder / RECORD_FILE).is_file():
         return {}
     known = read_object(folder / RECORD_FILE)
-    rates = {name: known["beside_dense"][name]["tokens_per_second"] for name in _BOTH}
-    found = {name: known[name] for name in ("scheme", "steps", "share_removed", "beside_dense")}
+    rates = {name: known[DENSE_COMPARISON][name]["tokens_per_second"] for name in _BOTH}
+    found = {name: known[name] for name in ("scheme", "steps", "share_removed", DENSE_COMPARISON)}
     return {"second": {**found, "faster": rates["smaller"] / rates["dense"]}}
 
 

@@ -63,6 +63,9 @@ def test_a_model_that_is_pruned_for_good_costs_no_copy(bench: Bench, recipe: str
     with bench.for_good():
         outcome = bench.prune_by(made.metric, plan, 0)
         assert "dense" not in vars(bench)
+    for asks in (lambda: bench.dense, lambda: bench.calibrated({"x_norm"})):
+        with pytest.raises(RuntimeError, match="was pruned for good; open another bench"):
+            asks()
     found, place = weights(bench), Path(bench.model_ref)
     assert sum(int((weight == 0).sum()) for weight in found) >= outcome.zeros
     with Bench(str(place), bench.store, bench.text) as other, other.pruned(recipe, 0.5) as again:

@@ -75,7 +75,7 @@ def test_each_of_several_models_is_asked_in_the_form_that_it_enforces(tmp_path: 
 @pytest.mark.parametrize("kind", ["local", "self"])
 def test_a_designer_of_this_machine_serves_one_model(tmp_path: Path, kind: str) -> None:
     spec = DesignerSpec(kind=kind, model="a.gguf", also_models=("b.gguf",))  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"serves one model and not also b\.gguf"):
+    with pytest.raises(UsageError, match=r"serves one model, not also b\.gguf"):
         DesignerSession(spec, State(tmp_path)).check()
 
 

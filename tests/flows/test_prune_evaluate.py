@@ -85,6 +85,7 @@ def test_record_and_saved_folder(pruned: Prune, cli: CommandLine, tmp_path: Path
     assert record["sparsity"] == record["zeros"] / record["prunable"]
     assert record["peak_rss_mb"] > 0 and record["seconds"] > 0
     assert record["pruned"] == record["zeros"] and record["recount"] is None
+    assert record["target"] == 0.6 and record["pattern"] == "unstructured"
     model = AutoModelForCausalLM.from_pretrained(out)
     assert record["total"] == model.num_parameters()
     assert record["sparsity_of_all"] == record["zeros"] / record["total"] < record["sparsity"]
@@ -127,6 +128,10 @@ def test_a_recipe_that_reads_no_text_says_nothing_about_text(
     # The masks are those of the blocks one after the other, which runs them on the text.
     walked = pruned(metric="magnitude", statistics="sequential")
     assert walked["mask_digest"] == record["mask_digest"] and walked["samples"] == SAMPLES
+    # More than the text has are asked for; the record counts those that were read.
+    fewer = pruned(pattern="1:4", sparsity=None, calibration_windows=100_000)
+    assert fewer["target"] == 0.25 and fewer["pattern"] == "1:4" and fewer["samples"] < 100_000
+    assert any("windows" in note for note in fewer["notes"]), fewer["notes"]
 
 
 def test_a_half_precision_model_stays_one_streamed_or_not(

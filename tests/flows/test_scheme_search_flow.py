@@ -17,6 +17,7 @@ from tasks.promotion import inspect_checkpoint
 from tasks.reproduce import find_candidate, reproduce
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
+from tests.support.saved_bytes import tensor_bytes
 from tests.support.small_search import SIZES
 
 
@@ -59,7 +60,7 @@ def test_a_search_of_schemes_ends_with_a_smaller_model(
     beside = made["beside_dense"]
     own, whole = beside["smaller"], beside["dense"]
     assert own["parameters"] == made["parameters"] and 0 < beside["windows"] <= 8
-    assert own["bytes"] == (files.winner / "model.safetensors").stat().st_size < whole["bytes"]
+    assert own["bytes"] == tensor_bytes(files.winner) < whole["bytes"]
     assert "Measured in turns with the dense model" in page
     assert f"| bytes of the weights | {whole['bytes']:,} | {own['bytes']:,} |" in card
     # The first of its name is champion: there is no gate to ask.

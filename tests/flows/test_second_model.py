@@ -1,4 +1,4 @@
-"""The demo's second model: really smaller, measured beside the dense one, saved with figures."""
+"""The demo's second model: really smaller, measured next to the dense one, saved with figures."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from autoprune.models.saved_type import weight_bytes
 from flows.demo import command as demo
 from flows.demo import flow as second
 from flows.search.params import SearchParams
 from tasks.run_files import RunFiles
 from tasks.state import State
+from tests.support.saved_bytes import tensor_bytes
 
 
 class Plain:
@@ -42,8 +42,8 @@ def test_the_second_model_stands_beside_the_dense_one(
     dense, smaller = figures["dense"], figures["smaller"]
     assert opened.config.num_hidden_layers == 1
     assert opened.num_parameters() == smaller["parameters"] < dense["parameters"]
-    size = (folder / "model.safetensors").stat().st_size
-    assert smaller["bytes"] == size < dense["bytes"] == weight_bytes(tiny_folder)
+    # Of the tensors, without the header of a file.
+    assert smaller["bytes"] == tensor_bytes(folder) < dense["bytes"] == tensor_bytes(tiny_folder)
     assert dense["prompt"] == smaller["prompt"] and dense["continues"] != smaller["continues"]
     assert 1.0 < dense["perplexity"] != smaller["perplexity"] > 1.0
     assert figures["windows"] == 8 and "tokens_per_second" in smaller

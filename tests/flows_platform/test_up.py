@@ -261,7 +261,7 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     done_before = _outcomes(log)
     assert done_before >= 6 and state_of(live, first).is_running()
 
-    # `up` starts the worker again; resume marks the zombies and gives that very night back to it.
+    # `up` starts the worker again; resume marks stale runs and gives that very night back to it.
     _until(lambda: register_of(state).read().get("worker") is not None)
     done = live.autoprune("resume", "cut", "--submit")
     assert done.returncode == 0, done.stderr

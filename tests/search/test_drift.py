@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.search import DesignerSpec, Search, SearchBudget
+from autoprune.search.costs import ExactPass
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Outcome, Step
 from tests.support.synthetic import REPAIRS, Synthetic, drive, make_spec
 
@@ -35,10 +36,19 @@ def test_where_products_are_rounded_sentinels_have_first_figures_of_their_own(
     driver = Synthetic()
     spec = make_spec(designer=DesignerSpec(kind="genetic"), precision="bfloat16")
     with Search.open(tmp_path, spec) as search:
-        drive(search, driver)
+        taken: dict[bool, list[float]] = {True: [], False: []}
+        while not isinstance(step := search.next_step(), Done):
+            outcome = driver.answer(step)
+            if isinstance(step, Measure) and step.role == "sentinel":
+                taken[step.recipe is None].append(outcome.seconds)
+            search.record(step, outcome)
         assert search.drift == "" and search.looks == 1
+        exact = search._loop.state.exact
     first = [step for step in driver.asked if step.startswith("first.")]
     assert first == [f"first.{name}.sentinel" for name in ("dense", "wanda", "magnitude", "random")]
+    # Sealed text, which is never rounded, is priced by what these passes took.
+    dense, masked = taken[True], taken[False]
+    assert exact == ExactPass.of(dense, masked) and len(dense) > 1 and len(masked) > 3
 
 
 @pytest.mark.parametrize("name", ["dense", "magnitude"])

@@ -108,6 +108,8 @@ def test_one_slow_pass_does_not_reserve_the_time_of_a_search() -> None:
     # The first pass of a process took 3.6 s where later ones took 1.5.
     assert ExactPass.of([3.6], [3.4, 6.0, 3.1]) == ExactPass(3.1, pytest.approx(12.5 / 3))
     assert ExactPass.of([3.6, 1.5], [3.4]) == ExactPass(1.5, 3.4)
+    # Nor does one fast pass of long ago promise that all are.
+    assert ExactPass.of([0.5, 2.0, 2.1, 2.2], [1.0, 4.0, 4.0, 4.0]) == ExactPass(2.0, 4.0)
     assert ExactPass.of([2.0], []) == ExactPass(2.0, 2.0) and ExactPass.of([], [1.0]) is None
 
 

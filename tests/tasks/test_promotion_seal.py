@@ -23,7 +23,8 @@ def test_only_the_sealed_part_is_touched(
     state = State.open(tmp_path / "state")
     for _ in range(2):
         with opened(Workbench(str(tiny_folder), state)) as bench:
-            cut_part(bench, "text", str(text_file), part, 2, 32, 0, [], "gate", "champion")
+            cut = cut_part(bench, "text", str(text_file), part, 2, 32, 0, [], "gate", "champion")
+        assert cut.looks == (before or None)
     text = getattr(split(load_corpus(str(text_file)), seed=0), part).digest
     assert record_look(state, text, "another run") == before + 1
 

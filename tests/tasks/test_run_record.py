@@ -89,8 +89,12 @@ def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
     nobody: Any = None
     found = Driver(search, state, "s1", nobody, nobody)
     found.write_record()
-    for file in (files.report, files.mask_records, files.calls):
+    known = dict(found.facts.known)
+    found.facts.add(designer="none")
+    for file in (files.report, files.mask_records, files.calls, files.facts):
         file.unlink()
+    found.facts.add(designer="local")
+    assert files.read_facts() == known | {"designer": "local"}
     done = SearchMirror(state).mirrored(found.record, "RUNNING", 0)
     assert done["ok"], done["error"]
     assert Tracker(state).client.get_run(done["parent"]).data.tags

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.saved_type import weight_bytes
 
 # Defaults of the suite ``cost``.
 PROMPT, NEW, REPEATS = 128, 32, 5
@@ -152,8 +154,15 @@ def peaks_alone(
         if the system does not report it.
 
     Raises:
-        AutopruneError: If the process ends early or takes more than half an hour.
+        AutopruneError: If a second copy of the weights does not fit into free memory, or the
+            process ends early or takes more than half an hour.
     """
+    needed, free = weight_bytes(folder), _free_memory(like.device)
+    if needed > free:
+        raise AutopruneError(
+            f"it takes a process with a copy of the weights, {needed / 1e9:.2f} GB, and "
+            f"{free / 1e9:.2f} GB of memory are free"
+        )
     job = {
         "folder": str(folder), "dtype": str(like.dtype).removeprefix("torch."),
         "device": str(like.device), "threads": torch.get_num_threads(), "batches": list(batches),
@@ -173,6 +182,13 @@ def peaks_alone(
         raise AutopruneError(f"its process ended with exit code {done.returncode} ({last:.300})")
     found: list[float | None] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes that another process could take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
 
 
 def _now(model: PreTrainedModel) -> float:

@@ -202,7 +202,7 @@ def test_memory_is_that_of_the_measured_model_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cost, "peaks_alone", peaks_alone)
     subject = tiny_subject()
     # Stands for the dense model that a comparison holds next to the smaller one.
-    held = torch.ones(400_000_000)
+    held = torch.ones(100_000_000)
     with peak_memory(subject.model) as here:
         time_once(subject.model, 1, 8, 3, 0)
     rows = {(row.name, row.metric): row for row in QUICK.run(subject)}
