@@ -84,7 +84,7 @@ class PromoteParams(Params):
             raise ValueError("a folder is registered first and a dry run writes nothing")
         if self.folder is not None and not (self.name or OURS).startswith(OURS):
             raise ValueError(
-                f"{self.name!r} is not a name of ours; a registered one begins with {OURS}"
+                f"{self.name!r} is not a valid name; names of registered models begin with {OURS}"
             )
         return self
 

@@ -82,7 +82,7 @@ def test_what_no_command_of_ours_wrote_is_refused(tiny_folder: Path, home: Path)
     with pytest.raises(UsageError, match=r"has no autoprune\.json"):
         promote.fn(asked)
     for wrong in ({"rollback": True}, {"version": "1"}, {"dry_run": True}, {"name": "mine"}):
-        with pytest.raises(ValueError, match=r"folder|begins autoprune\."):
+        with pytest.raises(ValueError, match=r"folder|begin with autoprune\."):
             PromoteParams.model_validate({"folder": "x"} | wrong)
 
 

@@ -162,8 +162,8 @@ def test_files_of_solutions_are_read_and_bad_lines_named(tmp_path: Path) -> None
     assert read_chains(path) == [Chain(odd, ("a",))]
     for line, message in (
         ("no", "line 1: no JSON"),
-        ('{"question": "Q?", "steps": []}', "question must be a text and steps a list of texts"),
-        ('{"question": "Q?", "steps": ["a", " "]}', "question must be a text and steps a list of texts"),
+        ('{"question": "Q?", "steps": []}', "question must be a text and steps"),
+        ('{"question": "Q?", "steps": ["a", " "]}', "question must be a text and steps"),
         ('{"question": "Q?", "steps": ["a"], "right": [true, true]}', "one true or false for each"),
     ):
         path.write_text(line)
