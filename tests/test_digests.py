@@ -197,6 +197,8 @@ def cell(bench: Workbench, metric: str, plan: dict[str, Any], mode: Any) -> dict
         return {**facts(made), "shares": shares, "weights": sha(bench.loaded.model)}
     finally:
         bench.loaded.model.load_state_dict(dense)
+        # The model is dense again, for the next cell.
+        bench._restorable, bench._is_dense_gone = True, False
 
 
 def pruned_in_memory(folder: Path) -> dict[str, Any]:

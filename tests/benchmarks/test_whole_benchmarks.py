@@ -248,6 +248,7 @@ def test_experts_are_pruned_by_each_criterion_on_own_and_other_text(
     words = ["--model", str(tiny_folder), "--corpus", str(text_file), "--noise", "0.5"]
     words += ["--calibration-windows", "2", "--draws", "2", "--measured-windows", "2"]
     words += ["--seqlen", "48", "--record", str(kept), "--save", str(tmp_path / "mixture")]
+    words += ["--criteria", *experts.ROWS]
     found = run(experts, monkeypatch, out, *words)
     of = {row["experts"]: row for row in found["rows"]}
     reading = ("exhaustive", "greedy", "reap", "frequency", "skip")

@@ -17,7 +17,7 @@ LIGHT = [
     ("search MODEL --device gpu", 2, "unknown device 'gpu'"),
     ("search MODEL --run Bad.Name", 2, "run name 'Bad.Name' is not allowed"),
     ("search MODEL --prompts nope", 2, "prompt folder nope does not exist"),
-    ("search MODEL --designer scripted --script nope", 2, "a file of answers, which nope is not"),
+    ("search MODEL --designer scripted --script nope", 2, "a file of answers; nope is not one"),
     ("search MODEL --designer files:/proc/nope", 4, "/proc/nope cannot be used"),
     ("search MODEL --facts nope.json", 2, "nope.json is not an inspection"),
     ("search MODEL --judge on --judge-verifier nope", 2, "unknown verifier 'nope'"),
