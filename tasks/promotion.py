@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.comparison.contenders import (
+    JudgedPart,
     JudgedText,
     checkpoint_figures,
     judged_text,
@@ -136,35 +137,21 @@ def find_split(folder: Path) -> int | None:
     return number if "run" in made and isinstance(number, int) else None
 
 
-@task_run("cut part", "cut {count} x {seqlen} tokens of {corpus} ({part})")
-def cut_part(
-    bench: Workbench,
-    name: str,
-    corpus: str,
-    part: str,
-    count: int,
-    seqlen: int,
-    number: int,
-    models: list[str],
-    asked: str,
-    role: str,
-) -> JudgedText:
+@task_run(
+    "cut part", "cut {wanted.count} x {wanted.seqlen} tokens of {wanted.corpus} ({wanted.part})"
+)
+def cut_part(bench: Workbench, name: str, wanted: JudgedPart, asked: str, role: str) -> JudgedText:
     """Cut a contender's windows and note the look; see :func:`judged_text`.
 
     Args:
         bench: An open workbench.
         name: Name by which later tasks find these windows.
-        corpus: Reference of the text.
-        part: ``sealed``, ``selection`` or ``whole``.
-        count: Number of windows.
-        seqlen: Tokens in a window.
-        number: Number of the split.
-        models: All models that will be measured on these windows.
+        wanted: What is cut.
         asked: Name of the promotion; the looks of its models are one use of the text.
         role: Which of them this is: ``champion`` or ``challenger``.
     """
     looks = Looks(bench.state, f"{asked}: {role}", "promote", asked)
-    text = judged_text(bench, name, corpus, part, count, seqlen, number, models, looks.note)
+    text = judged_text(bench, name, wanted, looks.note)
     counted, known = looks.counts.get(text.digest), looks.sets.get(text.digest)
     return replace(text, looks=counted, sealed_set=known)
 

@@ -23,6 +23,27 @@ UNLIKE = {"model_digest": "base models", "pattern": "patterns of zeros"}
 
 
 @dataclass(frozen=True)
+class JudgedPart:
+    """The part of a text that contenders are measured on.
+
+    Args:
+        corpus: Reference of the text.
+        part: ``sealed``, ``selection`` or ``whole``.
+        count: Number of windows.
+        seqlen: Tokens in a window.
+        number: Number of the split.
+        models: All models that will be measured on these windows.
+    """
+
+    corpus: str
+    part: str
+    count: int
+    seqlen: int
+    number: int
+    models: Sequence[str]
+
+
+@dataclass(frozen=True)
 class JudgedText:
     """What a champion and a challenger are measured on.
 
@@ -62,15 +83,7 @@ class JudgedText:
 
 
 def judged_text(
-    bench: ModelBench,
-    name: str,
-    corpus: str,
-    part: str,
-    count: int,
-    seqlen: int,
-    number: int,
-    models: Sequence[str],
-    look: Callable[..., None],
+    bench: ModelBench, name: str, wanted: JudgedPart, look: Callable[..., None]
 ) -> JudgedText:
     """Cut token windows from one part of a text; a look at sealed text is noted first.
 
@@ -80,19 +93,15 @@ def judged_text(
     Args:
         bench: An open bench.
         name: Name under which the bench holds the windows.
-        corpus: Reference of the text.
-        part: ``sealed``, ``selection`` or ``whole``.
-        count: Number of windows.
-        seqlen: Tokens in a window.
-        number: Number of the split.
-        models: All models that will be measured on these windows.
+        wanted: What is cut.
         look: As in :class:`autoprune.evaluation.suites.cleaning.Resources`.
 
     Raises:
         UsageError: If too little text is left.
         ContaminationError: If none is left.
     """
-    text = load_corpus(corpus, cache=bench.store, tokenizer=bench.tokenizer).measures()
+    part, number = wanted.part, wanted.number
+    text = load_corpus(wanted.corpus, cache=bench.store, tokenizer=bench.tokenizer).measures()
     whole, digest, splits = text.digest, None, None
     if part != "whole":
         splits = split(text, seed=number)
@@ -104,11 +113,11 @@ def judged_text(
     # A search chose by the selection part, and the whole text holds its calibration text. If these
     # are requested they are used, and the overlap is counted.
     policy: Policy = "drop" if part == "sealed" else "report"
-    resources = Resources(bench.store, known_text(models), policy)
+    resources = Resources(bench.store, known_text(wanted.models), policy)
     found = clean(text.documents, resources, what=f"the text {text.name!r}")
-    used = found.left(text)
+    used, size = found.left(text), (wanted.count, wanted.seqlen)
     try:
-        windows = token_windows(used, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
+        windows = token_windows(used, bench.loaded.tokenizer, *size, cache=bench.store)
     except UsageError as error:
         if not found.dropped:
             raise
@@ -116,7 +125,7 @@ def judged_text(
             f"{found.dropped} of {len(text.documents)} parts of {text.name!r} are text that one of "
             f"the models was made with, and without them {error}"
         ) from error
-    fewer = fewer_than_asked(f"the text {used.name}", len(windows), count, seqlen)
+    fewer = fewer_than_asked(f"the text {used.name}", len(windows), *size)
     drawn = {"part": part, "number": number, "digest": digest}
     beginning = beginning_rule(bench.loaded.tokenizer)
     bench.windows[name] = windows

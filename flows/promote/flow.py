@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.comparison.contenders import JudgedPart
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from flows.naming import run_name
@@ -163,10 +164,13 @@ def _measured_by_role(
 ) -> dict[str, dict[str, Any]]:
     """Return the figures of the champion, if there is one, and of the challenger."""
     folders = [str(version.folder) for version in found.by_role.values()]
+    wanted = JudgedPart(
+        params.corpus, params.part, params.measured_windows, params.seqlen, number, folders
+    )
     measured = {}
     for role, version in found.by_role.items():
         console.screen().event(f"measure {role}: {found.name} version {version.version}")
-        measured[role] = _measured(state, str(version.folder), params, number, folders, asked, role)
+        measured[role] = _measured(state, str(version.folder), params.dtype, wanted, asked, role)
     if len({figures["text"] for figures in measured.values()}) > 1:
         champion, challenger = (version.version for version in found.by_role.values())
         raise AutopruneError(
@@ -178,30 +182,13 @@ def _measured_by_role(
 
 
 def _measured(
-    state: State,
-    folder: str,
-    params: PromoteParams,
-    number: int,
-    models: list[str],
-    asked: str,
-    role: str,
+    state: State, folder: str, dtype: str, wanted: JudgedPart, asked: str, role: str
 ) -> dict[str, Any]:
     """Return one version's loss per window, and free the model afterwards."""
-    bench = Workbench(folder, state, report=console.report, dtype=params.dtype)
+    bench = Workbench(folder, state, report=console.report, dtype=dtype)
     with opened(bench):
         load_model(bench, folder)
-        text = cut_part(
-            bench,
-            TEXT,
-            params.corpus,
-            params.part,
-            params.measured_windows,
-            params.seqlen,
-            number,
-            models,
-            asked,
-            role,
-        )
+        text = cut_part(bench, TEXT, wanted, asked, role)
         if text.fewer_windows:
             console.screen().event(text.fewer_windows)
         if text.sealed_set is not None:

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from autoprune.bench.bench import Bench
-from autoprune.comparison.contenders import checkpoint_figures, judged_text, require_rivals
+from autoprune.comparison.contenders import (
+    JudgedPart,
+    checkpoint_figures,
+    judged_text,
+    require_rivals,
+)
 from autoprune.comparison.gate import judge
 from autoprune.errors import UsageError
 from autoprune.models.loading import load_model
@@ -34,7 +39,10 @@ def test_what_a_contender_has_seen_is_left_out_of_the_sealed_part(
     with Bench.open(challenger) as bench:
         sealed, whole, chosen = (
             judged_text(
-                bench, part, str(text_file), part, 2, 32, 0, models, lambda *it: looks.append(it)
+                bench,
+                part,
+                JudgedPart(str(text_file), part, 2, 32, 0, models),
+                lambda *it: looks.append(it),
             )
             for part in ("sealed", "whole", "selection")
         )

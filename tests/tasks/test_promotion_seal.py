@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autoprune.comparison.contenders import JudgedPart
 from autoprune.comparison.gate import judge
 from tasks.promotion import cut_part, find_split
 from tasks.sealed_looks import record_look
@@ -21,9 +22,10 @@ def test_only_the_sealed_part_is_touched(
     from autoprune.text.splits import split
 
     state = State.open(tmp_path / "state")
+    wanted = JudgedPart(str(text_file), part, 2, 32, 0, [])
     for _ in range(2):
         with opened(Workbench(str(tiny_folder), state)) as bench:
-            cut = cut_part(bench, "text", str(text_file), part, 2, 32, 0, [], "gate", "champion")
+            cut = cut_part(bench, "text", wanted, "gate", "champion")
         assert cut.looks == (before or None)
     text = getattr(split(load_corpus(str(text_file)), seed=0), part).digest
     assert record_look(state, text, "another run") == before + 1
@@ -52,7 +54,8 @@ def test_a_gate_says_how_often_its_text_was_looked_at_before(
     parts = split(load_corpus(str(text_file)), seed=4)
     for run in ("search a", "search b"):
         record_look(state, parts.sealed.digest, run, parts.whole, splits=parts)
-    asked = ("text", str(text_file), "sealed", 2, 32, 4, [], "promotion of tiny version 2")
+    wanted = JudgedPart(str(text_file), "sealed", 2, 32, 4, [])
+    asked = ("text", wanted, "promotion of tiny version 2")
     found = []
     # Champion and challenger are one use of the text: the second does not count the first.
     # An interrupted one that begins again may find its files in another folder.
