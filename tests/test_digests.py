@@ -198,7 +198,7 @@ def cell(bench: Workbench, metric: str, plan: dict[str, Any], mode: Any) -> dict
     finally:
         bench.loaded.model.load_state_dict(dense)
         # The model is dense again, for the next cell.
-        bench._restorable, bench._is_dense_gone = True, False
+        bench._for_good = "no"
 
 
 def pruned_in_memory(folder: Path) -> dict[str, Any]:

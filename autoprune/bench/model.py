@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -67,9 +67,8 @@ class ModelBench:
         self._statistics: tuple[int, DrawStatistics] | None = None
         self._context: ModelContext | None = None
         self.scans = BlockScans()
-        # False: the model is pruned for good, and no dense copy takes memory.
-        self._restorable = True
-        self._is_dense_gone = False
+        # Where it is pruned for good, no dense copy takes memory.
+        self._for_good: Literal["no", "at work", "done"] = "no"
         # The model while another stands in its place.
         self._whole: PreTrainedModel | None = None
 
@@ -135,7 +134,7 @@ class ModelBench:
 
     def restore(self) -> None:
         """Write the dense weights back; nothing, while the model is pruned for good."""
-        if self._restorable:
+        if self._for_good == "no":
             self.dense.restore()
 
     @contextmanager
@@ -146,22 +145,22 @@ class ModelBench:
         """
         self._require_dense()
         vars(self).pop("dense", None)
-        self._restorable = False
+        self._for_good = "at work"
         try:
             yield
         finally:
             self._statistics = self._context = None
-            self._is_dense_gone = True
+            self._for_good = "done"
 
     def _require_dense(self) -> None:
         """Refuse to take the pruned model for the dense one, whose digest its figures would get."""
-        if self._is_dense_gone:
+        if self._for_good == "done":
             raise RuntimeError(f"{self.model_ref} was pruned for good; open another bench")
 
     @property
     def has_text(self) -> bool:
         """Whether there is calibration text: to prune for good, it is cut only if it is read."""
-        return self._restorable or CALIBRATION in {**self.windows, **self.text.counts}
+        return self._for_good == "no" or CALIBRATION in {**self.windows, **self.text.counts}
 
     def copy(self) -> DenseWeights:
         """Copy of what recipes change, in its current state."""
