@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # A smaller model and the dense one take turns at reading so many selection windows.
-BESIDE_WINDOWS = 8
+COMPARED_WINDOWS = 8
 
 
 def keep_winner(
@@ -137,7 +137,7 @@ def _kept(
                 record["outcome"] |= _timed(found)
             record["notes"] = list(outcome.notes)
             try:
-                record |= _beside(bench, whole, kind)
+                record |= _compared(bench, whole, kind)
             except Exception as error:
                 # Such as too few positions for the timed prompt, or no memory for both: the winner
                 # is kept whatever it is.
@@ -209,10 +209,12 @@ def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     return found
 
 
-def _beside(bench: SearchBench, dense: PreTrainedModel, kind: torch.dtype | None) -> dict[str, Any]:
+def _compared(
+    bench: SearchBench, dense: PreTrainedModel, kind: torch.dtype | None
+) -> dict[str, Any]:
     """Cost and quality of the dense model and of the smaller one that the bench holds."""
     both = {"dense": dense, "smaller": bench.loaded.model}
-    windows = bench.part(SELECTION)[:BESIDE_WINDOWS]
+    windows = bench.part(SELECTION)[:COMPARED_WINDOWS]
     figures = figures_side_by_side(bench, both, windows, kind)
     return {DENSE_COMPARISON: figures | {"windows": len(windows)}}
 
