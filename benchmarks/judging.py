@@ -17,7 +17,7 @@ from autoprune.evaluation.intervals import wilson
 from autoprune.search.judging import REACH
 from benchmarks.evidence.records import COUNTS
 from benchmarks.evidence.writing import write_record
-from benchmarks.judging_replay import Replay, Run, read_run, replay
+from benchmarks.judging_replay import Replay, Run, decisions, joined, read_run, replay
 from benchmarks.measured import ROOT
 from benchmarks.table import Goal, publish
 
@@ -34,23 +34,16 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """What was counted, and what it cost."""
-        trials = sum(len(one.trials) for one in self.replays)
-        skipped = [trial for one in self.replays for trial in one.skipped]
-        audits = [good for one in self.replays for good in one.audits]
+        made = decisions(self.replays)
+        trials, audited = made["measurements"], made["audited"]
         worse = [one.best_left - one.best for one in self.replays]
         return {
             "name": self.name,
             "searches": len(self.replays),
-            "measurements": trials,
-            "used_in": sum(one.was_used for one in self.replays),
-            "skipped": len(skipped),
-            "saved_percent": 100 * len(skipped) / trials if trials else 0.0,
-            "skipped_good": sum(trial.good for trial in skipped),
+            **made,
+            "saved_percent": 100 * made["skipped"] / trials if trials else 0.0,
             "skipped_near_best": sum(one.near_best(t) for one in self.replays for t in one.skipped),
-            "best_skipped": sum(one.best_left > one.best for one in self.replays),
-            "audited": len(audits),
-            "audits_good": sum(audits),
-            "audits_interval": list(wilson(sum(audits), len(audits))) if audits else None,
+            "audits_interval": list(wilson(made["audits_good"], audited)) if audited else None,
             "worse_percent": 100 * math.expm1(sum(worse) / len(worse)),
         }
 
@@ -68,13 +61,13 @@ def main() -> None:
     if not runs:
         raise SystemExit("none of these records holds the log of a search")
     alone = [row.to_json() for row in each_alone(runs)]
-    joined = [row.to_json() for row in all_of_a_split(runs)]
+    together = [row.to_json() for row in all_of_a_split(runs)]
     whole = [row.to_json() for row in _summed(all_of_a_split(runs))]
-    table = [_line(found) for found in (*alone, *joined, *whole)]
-    lost = sum(found["best_skipped"] for found in (*alone, *joined))
+    table = [_line(found) for found in (*alone, *together, *whole)]
+    lost = sum(found["best_skipped"] for found in (*alone, *together))
     title = f"{len(runs)} recorded searches replayed with the judge past before each measurement"
     goals = [Goal("replays whose best recipe was skipped", lost, 0)]
-    data = {"alone": alone, "joined": joined, "all_joined": whole[0] if whole else None}
+    data = {"alone": alone, "joined": together, "all_joined": whole[0] if whole else None}
     publish("judging", title, table, goals, counts=data)
     if args.record:
         names = [source.name for source in sources]
@@ -100,13 +93,9 @@ def all_of_a_split(runs: Sequence[Run]) -> list[Row]:
 
     A recipe that several measured counts once.
     """
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.measured_on, []).append(run)
     return [
         Row(f"split {own[0].split}, {len(own)} searches joined", [replay(own)])
-        for own in groups.values()
-        if len(own) > 1
+        for own in joined(runs)
     ]
 
 

@@ -7,6 +7,7 @@ reading that was cut off goes on there.
 """
 
 import argparse
+import gzip
 import json
 import sys
 import time
@@ -28,14 +29,23 @@ from benchmarks.evidence.records import COUNTS
 from benchmarks.evidence.writing import write_record
 from benchmarks.judging import logs_of
 from benchmarks.judging_answers import answers_of
-from benchmarks.judging_replay import Answer, Replay, Run, read_run, replay
+from benchmarks.judging_replay import (
+    Answer,
+    Replay,
+    Run,
+    Trial,
+    decisions,
+    joined,
+    read_run,
+    replay,
+)
 from benchmarks.measured import OUT, ROOT
 from benchmarks.table import publish
 
 NAME = "judging_reasons"
 SOURCES = ("discovery", "discovery-3", "discovery-list", "discovery-2")
 VERIFIERS = ("programmatic", "surprisal")
-OPINIONS = "opinions.json"
+OPINIONS = "opinions.jsonl.gz"
 TOGETHER = "together"
 
 
@@ -107,7 +117,9 @@ def main() -> None:
     title = f"{len(runs[VERIFIERS[0]])} recorded searches replayed with a designer's words as judge"
     publish(NAME, title, rows, counts=counts)
     if args.record:
-        write_json(args.record / OPINIONS, {"opinions": opinions})
+        lines = "".join(f"{json.dumps(opinion)}\n" for opinion in opinions)
+        args.record.mkdir(parents=True, exist_ok=True)
+        (args.record / OPINIONS).write_bytes(gzip.compress(lines.encode(), mtime=0))
         write_record(
             args.record,
             COUNTS,
@@ -144,7 +156,7 @@ def _counted(runs: dict[str, list[Run]]) -> tuple[dict[str, Any], list[dict[str,
     opinions: list[dict[str, Any]] = []
     for judge, asked in ASKED.items():
         own = runs[asked.verifier]
-        for group, units in (("alone", [[run] for run in own]), ("joined", _joined(own))):
+        for group, units in (("alone", [[run] for run in own]), ("joined", joined(own))):
             made = [replay(unit, asked.judges) for unit in units]
             counts[group][judge] = _row(made, judge)
             for unit, one in zip(units, made, strict=True):
@@ -174,38 +186,28 @@ def _answers(runs: dict[str, list[Run]]) -> dict[str, int]:
     }
 
 
-def _joined(runs: Sequence[Run]) -> list[list[Run]]:
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.measured_on, []).append(run)
-    return [own for own in groups.values() if len(own) > 1]
-
-
 def _name(unit: Sequence[Run]) -> str:
     return "+".join(f"{run.arm} {run.spec.seed}" for run in unit)
 
 
 def _row(replays: Sequence[Replay], judge: str) -> dict[str, Any]:
     """Grades of a judge over replays, and what its decisions saved and cost."""
-    skipped = [trial for one in replays for trial in one.skipped]
-    audits = [good for one in replays for good in one.audits]
     return {
         "replays": len(replays),
-        "measurements": sum(len(one.trials) for one in replays),
         "good": sum(trial.good for one in replays for trial in one.trials),
         **_grades(replays, judge),
-        "used_in": sum(one.was_used for one in replays),
-        "skipped": len(skipped),
-        "skipped_good": sum(trial.good for trial in skipped),
-        "audited": len(audits),
-        "audits_good": sum(audits),
-        "best_skipped": sum(one.best_left > one.best for one in replays),
+        **decisions(replays),
     }
+
+
+def _of_search(judge: str) -> str:
+    """What a search calls a judge."""
+    return "verifier" if judge in VERIFIERS else judge
 
 
 def _grades(replays: Sequence[Replay], judge: str) -> dict[str, Any]:
     """Brier scores of a judge and of each replay's best constant, over all opinions."""
-    name = "verifier" if judge in VERIFIERS else judge
+    name = _of_search(judge)
     own: list[float] = []
     constant: list[float] = []
     for one in replays:
@@ -240,14 +242,13 @@ def _correlation(replays: Sequence[Replay], judge: str) -> float | None:
     return rank_correlation(*groups)
 
 
-def _opinion(trial: Any, judge: str) -> dict[str, Any]:
-    name = "verifier" if judge in VERIFIERS else judge
+def _opinion(trial: Trial, judge: str) -> dict[str, Any]:
     return {
         "recipe": trial.alias,
         "score": trial.score,
         "good": trial.good,
         "decision": trial.decision,
-        "chance": trial.chances.get(name),
+        "chance": trial.chances.get(_of_search(judge)),
         "trust": trial.trust,
         "stated": trial.stated,
     }

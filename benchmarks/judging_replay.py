@@ -159,6 +159,29 @@ class Replay:
         return trial.score <= self.best + REACH
 
 
+def joined(runs: Sequence[Run]) -> list[list[Run]]:
+    """Searches that measured on the same text, together; a search alone on its own is left out."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.measured_on, []).append(run)
+    return [own for own in groups.values() if len(own) > 1]
+
+
+def decisions(replays: Sequence[Replay]) -> dict[str, int]:
+    """What was decided over replays, and what it cost, as counts."""
+    skipped = [trial for one in replays for trial in one.skipped]
+    audits = [good for one in replays for good in one.audits]
+    return {
+        "measurements": sum(len(one.trials) for one in replays),
+        "used_in": sum(one.was_used for one in replays),
+        "skipped": len(skipped),
+        "skipped_good": sum(trial.good for trial in skipped),
+        "audited": len(audits),
+        "audits_good": sum(audits),
+        "best_skipped": sum(one.best_left > one.best for one in replays),
+    }
+
+
 def events_of(log: Path) -> list[dict[str, Any]]:
     """Events of a log from a record, oldest first."""
     content = log.read_bytes()

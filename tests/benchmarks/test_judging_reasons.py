@@ -17,7 +17,7 @@ from autoprune.search.export import read_events
 from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import Outcome, Propose, Step, Verified, Verify
 from benchmarks import judging_reasons, table
-from benchmarks.evidence.records import read_json, read_record
+from benchmarks.evidence.records import read_record
 from benchmarks.judging_answers import answers_of
 from benchmarks.judging_replay import Answer, Run, read_run, replay
 from benchmarks.measured import ROOT
@@ -168,7 +168,8 @@ def test_the_benchmark_counts_opinions_grades_and_what_was_saved(
     found = read_record(out / "kept").counts
     assert found["answers"]["searches"] == 2
     assert found["answers"]["forecasts"] <= found["answers"]["measured"]
-    opinions = read_json(out / "kept" / "opinions.json")["opinions"]
+    lines = gzip.decompress((out / "kept" / "opinions.jsonl.gz").read_bytes()).decode().splitlines()
+    opinions = [json.loads(line) for line in lines]
     for judge, row in found["alone"].items():
         own = [o for o in opinions if (o["group"], o["judge"]) == ("alone", judge)]
         assert row["replays"] == 2 and row["measurements"] == len(own)
