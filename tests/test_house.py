@@ -122,24 +122,24 @@ def test_subjects_of_commits_are_short() -> None:
     assert [one for one in done.stdout.splitlines() if len(one) > LONGEST_SUBJECT] == []
 
 
-def test_the_map_names_every_room_and_only_files_that_exist() -> None:
+def test_the_map_names_every_subpackage_and_only_files_that_exist() -> None:
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    table = text.partition("| room of `autoprune` |")[2].partition("##")[0]
+    table = text.partition("| subpackage of `autoprune` |")[2].partition("##")[0]
     named = {name for name in re.findall(r"`(\w+)`", table) if name.islower()}
-    rooms = {path.parent.name for path in (ROOT / "autoprune").glob("*/__init__.py")}
-    assert rooms - named == set()
+    folders = {path.parent.name for path in (ROOT / "autoprune").glob("*/__init__.py")}
+    assert folders - named == set()
     files = re.findall(r"`([\w/]+\.py)`", text)
     places = [ROOT, ROOT / "autoprune", ROOT / "autoprune" / "evaluation", ROOT / "flows"]
     assert [f for f in files if not any((place / f).is_file() for place in places)] == []
 
 
-def test_the_map_lists_the_rooms_from_the_top_of_their_contract_down() -> None:
+def test_the_map_lists_subpackages_from_the_top_of_their_contract_down() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = {one["name"]: one for one in settings["tool"]["importlinter"]["contracts"]}
-    lines = [line.split(" | ") for line in contracts["the library's rooms"]["layers"]]
+    lines = [line.split(" | ") for line in contracts["the library's subpackages"]["layers"]]
     order = {name: number for number, line in enumerate(lines) for name in line}
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    table = text.partition("| room of `autoprune` |")[2].partition("##")[0]
+    table = text.partition("| subpackage of `autoprune` |")[2].partition("##")[0]
     first = [row.split(" | ")[0] for row in table.splitlines() if row.startswith("| `")]
     rows = [re.findall(r"`(\w+)(?:\.py)?`", cell) for cell in first]
     assert {name for row in rows for name in row} == set(order)
