@@ -148,7 +148,7 @@ class DesignerSession:
         if self.kind == "local" and self.spec.model is None:
             local.find_parts()
         elif self.kind == "local":
-            self._named_file()
+            self.named_file()
         elif self.kind == "self":
             self._target_file()
         elif self.kind == "files":
@@ -191,7 +191,7 @@ class DesignerSession:
                 return designer
             case "local":
                 if self.spec.model:
-                    return self._serve(self._named_file())
+                    return self._serve(self.named_file())
                 joined = local.join_model(self.state.root / "models")
                 return self._serve(joined, local.MODEL_NAME)
             case "self":
@@ -206,7 +206,12 @@ class DesignerSession:
                     f"choose one of {', '.join(get_args(DesignerKind))}"
                 )
 
-    def _named_file(self) -> Path:
+    def named_file(self) -> Path:
+        """The file that the designer ``local`` was told to serve.
+
+        Raises:
+            UsageError: If it does not exist.
+        """
         path = Path(self.spec.model or "").expanduser()
         if not path.is_file():
             raise UsageError(

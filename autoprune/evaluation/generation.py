@@ -11,6 +11,7 @@ from transformers.cache_utils import DynamicLayer
 
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel
+from autoprune.models.positions import position_limit
 from autoprune.progress import Progress, Report, silent
 from autoprune.text.beginning import prompt_ids
 from autoprune.text.ending import ending_ids, until_ending
@@ -134,7 +135,7 @@ def check_length(loaded: LoadedModel, prompts: Sequence[str], new_tokens: int) -
     """
     ids = [_token_ids(loaded.tokenizer, prompt) for prompt in prompts]
     length = max(map(len, ids), default=0) + new_tokens
-    limit = getattr(loaded.model.config, "max_position_embeddings", None)
+    limit = position_limit(loaded.model)
     if limit is not None and length > limit:
         raise UsageError(
             f"the longest prompt and its reply take {length} tokens; the model has {limit} "

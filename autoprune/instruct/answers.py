@@ -15,6 +15,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, DamagedFileError, reason_of
 from autoprune.progress import Progress, Report, silent
 
+CUT_OFF = "cut_off"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, body TEXT NOT NULL)"
 
 
@@ -37,7 +38,8 @@ class Answer:
 
     Args:
         text: Untrusted.
-        code: Why there is no text, where the request was refused for itself; else empty.
+        code: Why there is no text: :data:`CUT_OFF` at the limit of tokens, or the code of a request
+            that was refused for itself; else empty.
         tokens: Of question and answer, as the server counted them.
     """
 
@@ -77,6 +79,8 @@ def answer_of(designer: Designer, request: ChatRequest) -> Answer:
             f"{designer.name} gave no answer and no reason; what it answered so far is kept: type "
             "the same command again"
         )
+    if reply.finish_reason == "length":
+        return Answer("", CUT_OFF, reply.usage.total)
     return Answer(reply.text, tokens=reply.usage.total)
 
 

@@ -5,6 +5,8 @@ is looked at first, and the model is asked stage by stage about all threads that
 any number of questions is under way at once.
 """
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,17 +16,22 @@ from typing import Any, Literal
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.evaluation.grading.grader import Grader
 from autoprune.instruct import questions
-from autoprune.instruct.answers import Answer, Answers, Ask
+from autoprune.instruct.answers import CUT_OFF, Answer, Answers, Ask
 from autoprune.instruct.rules import untestable_reason, unusable_reason
 from autoprune.instruct.threads import Thread
-from autoprune.text.hygiene import Overlap, decontaminate, words
+from autoprune.text.hygiene import Overlap, decontaminate
 
 Purpose = Literal["train", "test"]
-# 1: the wording of the questions and the order of the rules.
-VERSION = 1
+# 1: the wording of the questions and the order of the rules; 2: signs tell posts apart, and
+# answers that were cut off do not count.
+VERSION = 2
 TRAIN_WORDS, TEST_WORDS = 10, 8
 # Solutions of one thread that are rewritten.
 MOST_SOLUTIONS = 3
+# What two copies of a problem share, beside symbols of the Unicode category Sm; a hyphen between
+# letters is none of it.
+_PIECE, _HYPHEN = re.compile(r"\w+|[^\w\s]"), re.compile(r"(?<=[^\W\d])-(?=[^\W\d])")
+_SIGNS = tuple("-*/^%\\")
 
 
 @dataclass(frozen=True)
@@ -144,14 +151,21 @@ def _by_date(sieve: _Sieve, wanted: Wanted) -> set[str]:
         if wanted.until is not None and thread.last_day > wanted.until:
             sieve.drop(number, "too_young")
         elif wanted.since is not None and thread.first_day < wanted.since:
-            older.add(_same(thread))
+            older.add(_same(thread.post))
             sieve.drop(number, "too_old")
     return older
 
 
-def _same(thread: Thread) -> str:
-    """What two posts share of which one is a copy."""
-    return " ".join(words(thread.post)) or thread.post
+def _same(text: str) -> str:
+    """What two texts share of which one is a copy: words and signs of mathematics, in order."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    pieces = _PIECE.findall(_HYPHEN.sub(" ", plain))
+    kept = (
+        p
+        for p in pieces
+        if len(p) > 1 or p.isalnum() or p in _SIGNS or unicodedata.category(p) == "Sm"
+    )
+    return " ".join(kept) or text
 
 
 def _by_text(
@@ -159,7 +173,7 @@ def _by_text(
 ) -> None:
     seen = set(older)
     for number, thread in list(sieve.left.items()):
-        same = _same(thread)
+        same = _same(thread.post)
         reason = (
             "no_reply" if not thread.replies
             else "duplicate" if same in seen
@@ -262,7 +276,7 @@ def _finish(
     """The rules once more, on what was rewritten: a model may write down what it knows by heart."""
     seen: set[str] = set()
     for number, item in list(items.items()):
-        same = " ".join(words(item.question)) or item.question
+        same = _same(item.question)
         reason = "duplicate" if same in seen else None
         if reason is None and wanted.purpose == "test":
             text = "\\text" in item.answer
@@ -302,4 +316,6 @@ def _ask(
 
 
 def _unread(answer: Answer) -> str:
+    if answer.code == CUT_OFF:
+        return CUT_OFF
     return "refused" if answer.code else "unreadable_answer"

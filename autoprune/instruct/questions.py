@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoprune.design.chat import Message
+from autoprune.design.fields import without_thoughts
 from autoprune.evaluation.grading.extraction import boxed_answer
 
 # Longer posts and threads are cut: what follows is seldom a solution, and models read no more.
@@ -16,7 +17,8 @@ LONGEST_POST = 6_000
 MOST_REPLIES = 12
 
 _SYSTEM = "You turn threads of a mathematics forum into problems with worked solutions."
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.S)
+# Cut off; where they end, templates may have opened them in the prompt.
+_OPEN_THOUGHTS = re.compile(r"<think>.*\Z", re.S)
 _FLAG = re.compile(r"(?<![\d.])[01](?![\d.]*\d)")
 _CHOSEN = re.compile(r"(?:answers|^\W*answer)\W*:\W*(.*)", re.I | re.M)
 _PARTS = re.compile(r"question\s*:\**\s*(.+?)\n\W*solution\s*:\**\s*(.+)", re.I | re.S)
@@ -108,4 +110,4 @@ def _cut(text: str) -> str:
 
 def _spoken(text: str) -> str:
     """The answer without the thoughts before it."""
-    return _THOUGHT.sub("", text)
+    return _OPEN_THOUGHTS.sub("", without_thoughts(text))

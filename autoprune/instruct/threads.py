@@ -75,7 +75,7 @@ def _thread(row: Any, number: int, file: str) -> Thread | None:
     if not isinstance(row, Mapping):
         return None
     days = next((d for key in DATE_COLUMNS if (d := day_range(row.get(key)))), None)
-    days = days or day_range({k: row[k] for k in ("year", "month") if k in row})
+    days = days or day_range({k: row[k] for k in ("year", "month") if row.get(k) is not None})
     posts = _texts(row.get("posts"))
     if not posts and (first := _first(row, _FIRST)):
         posts = [first, *_texts(next((row[key] for key in _REPLIES if key in row), None))]

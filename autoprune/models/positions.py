@@ -1,12 +1,23 @@
-"""Whether windows fit the positions that a model has learned."""
+"""Whether texts fit the positions that a model has, and what it reads them as."""
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from autoprune.errors import UsageError
 
 # OPT leaves the first two rows of its table unused.
 _OFFSETS = (0, 2)
+
+
+def text_config(model: PreTrainedModel) -> PretrainedConfig:
+    """Settings of the language model, which models that also read images keep apart."""
+    return model.config.get_text_config(decoder=True)
+
+
+def position_limit(model: PreTrainedModel) -> int | None:
+    """Most tokens that the model says it can read; None where it does not say."""
+    found: int | None = getattr(text_config(model), "max_position_embeddings", None)
+    return found
 
 
 def require_positions(model: PreTrainedModel, windows: Tensor) -> None:
@@ -21,7 +32,7 @@ def require_positions(model: PreTrainedModel, windows: Tensor) -> None:
     Raises:
         UsageError: If the windows are longer.
     """
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = position_limit(model)
     if not isinstance(limit, int) or windows.shape[1] <= limit:
         return
     words = model.get_input_embeddings()

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteriaList
 
 from autoprune.models.loading import LoadedModel
+from autoprune.models.positions import position_limit
 from autoprune.progress import Progress, Report
 from autoprune.text.ending import ending_ids, until_ending
 
@@ -89,7 +90,7 @@ def sample(
     """
     device, tokenizer = loaded.model.device, loaded.tokenizer
     ends, width = ending_ids(loaded), max(map(len, prompts))
-    limit = getattr(loaded.model.config, "max_position_embeddings", None) or width + most
+    limit = position_limit(loaded.model) or width + most
     longest = max(min(most, limit - width), 1)
     pad = next((t for t in (tokenizer.pad_token_id, *ends) if t is not None), 0)
     counter.ends, counter.width = tuple({pad, *ends}), width

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.loading import LoadedModel
+from autoprune.models.positions import position_limit
 from autoprune.progress import Progress, Report, silent
 from autoprune.text.beginning import prompt_ids, text_ids
 from autoprune.verify.chains import Chain
@@ -63,7 +64,7 @@ def read_steps(
         AutopruneError: If the reader computes NaN or infinite numbers.
     """
     encoded = [_encode(reader, chain) for chain in chains]
-    limit = getattr(reader.model.config, "max_position_embeddings", None)
+    limit = position_limit(reader.model)
     for number, pieces in enumerate(encoded, 1):
         length = sum(map(len, pieces))
         if limit is not None and length > limit:

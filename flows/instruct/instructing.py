@@ -173,6 +173,9 @@ def _who(session: DesignerSession) -> str:
     elif session.kind == "openai":
         # Without a name, whatever it serves: it is not asked where all answers are known.
         place = without_login(_address(session) or "")
+    elif session.kind == "local" and session.spec.model is not None:
+        # Another file of that name is another model.
+        place = digest_file(session.named_file())
     return f"{session.kind} {session.spec.model} {place}"
 
 

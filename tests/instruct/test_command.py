@@ -11,11 +11,14 @@ import pytest
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.mailbox import Mailbox
 from autoprune.instruct import Answer, Ask
+from autoprune.search.spec import DesignerSpec
 from benchmarks.forum import BENCHMARK, PLANTED, model_of_forum, write_forum
 from flows.cli import main
 from flows.evaluate.params import EvaluateParams
 from flows.instruct import instructing
 from flows.instruct.instructing import ask_in_files
+from tasks.design import DesignerSession
+from tasks.state import State
 from tests.support.chat_server import Answer as Served
 from tests.support.chat_server import completion, obedient, serving
 
@@ -121,14 +124,22 @@ def test_questions_in_files_are_answered_in_any_order(tmp_path: Path) -> None:
     assert other.open_ids() == []
 
 
-def test_answers_are_those_of_one_folder_and_of_one_endpoint(
-    monkeypatch: pytest.MonkeyPatch,
+def test_answers_are_those_of_one_folder_one_endpoint_and_one_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def who(kind: str, folder: str | None = None) -> str:
         spec = SimpleNamespace(model=None, base_url=None)
         box = None if folder is None else SimpleNamespace(folder=folder)
         session: Any = SimpleNamespace(kind=kind, spec=spec, mailbox=box)
         return instructing._who(session)
+
+    def who_serves(content: bytes) -> str:
+        model.write_bytes(content)
+        spec = DesignerSpec(kind="local", model=str(model))
+        return instructing._who(DesignerSession(spec, State.open(tmp_path / "state")))
+
+    model = tmp_path / "m.gguf"
+    assert who_serves(b"one") != who_serves(b"another")
 
     assert who("files", "alice") != who("files", "bob")
     before = {kind: who(kind) for kind in ("local", "openai")}

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from autoprune import prune
+from autoprune.design.chat import ChatRequest, Reply
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.evaluation.suites.dated import day_range, load_dated_items, newest_window
@@ -124,6 +126,44 @@ def test_a_test_set_takes_young_threads_alone_and_eight_words_are_enough(tmp_pat
     assert every.rejected["contaminated"] == PLANTED["ten"] + PLANTED["nine"] and every.near == 0
 
 
+def test_signs_tell_problems_apart_and_punctuation_does_not(tmp_path: Path) -> None:
+    posts = (
+        "How many is 12 + 30?", "How many is 12 - 30?", "How many is 12 * 30?",
+        "How many is\n12 + 30",
+    )  # fmt: skip
+    raw = tmp_path / "raw.jsonl"
+    rows = [{"id": p, "date": "2023-05-01", "posts": [p, "It is so."]} for p in posts]
+    raw.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked: list[str] = []
+    ask = one_by_one(ScriptedDesigner(lambda r: asked.append(r.messages[-1].content) or ""))
+    with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
+        found = select(read_threads(raw)[0], TRAIN, answers)
+    assert found.rejected["duplicate"] == 1 and len(asked) == 3
+
+
+def test_an_answer_cut_off_at_its_limit_is_none(tmp_path: Path) -> None:
+    whole = Counting()
+    threads, _ = read_threads(write_forum(tmp_path / "raw.jsonl"))
+
+    class Cut(ScriptedDesigner):
+        def complete(self, request: ChatRequest) -> Reply:
+            reply = super().complete(request)
+            cut = "Rewrite the problem" in request.messages[-1].content
+            return replace(reply, finish_reason="length") if cut else reply
+
+    with Answers(tmp_path / "answers.sqlite", "stand-in", one_by_one(Cut(whole))) as answers:
+        found = select(threads, TRAIN, answers)
+    assert found.items == () and found.rejected["cut_off"] > 50
+
+
+def test_a_row_with_a_year_and_an_empty_month_is_of_that_year(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text(json.dumps({"year": 2023, "month": None, "posts": ["What is 2 + 2?", "4"]}))
+    ((thread,), unusable) = read_threads(raw)
+    assert (thread.first_day, thread.last_day) == (date(2023, 1, 1), date(2023, 12, 31))
+    assert unusable == 0
+
+
 def test_a_copy_is_known_by_posts_that_were_left_out_but_not_by_unanswered_ones(
     tmp_path: Path,
 ) -> None:
@@ -194,6 +234,11 @@ def test_answers_are_read_and_texts_are_judged_strictly() -> None:
     assert [questions.read_flag(t) for t in ("1", "Answer: 0.", "10", "2.1", "yes")] == [
         True, False, None, None, None,
     ]  # fmt: skip
+    # Thoughts hold drafts; a template may have opened them in the prompt, or they are cut off.
+    for thought in ("<think>so 1</think>\n0", "the post asks for 1 </think>\n0"):
+        assert questions.read_flag(thought) is False
+    assert questions.read_flag("<think>it may be 1") is None
+    assert questions.read_chosen("ANSWERS: 2 perhaps </think>ANSWERS: 1", 3) == [0]
     assert questions.read_chosen("ANSWERS: 3, 1 and 3, 7", 3) == [2, 0]
     assert questions.read_chosen("answer: none", 3) == []
     assert questions.read_chosen("the second one", 3) is None

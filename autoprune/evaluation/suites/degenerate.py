@@ -16,6 +16,7 @@ from autoprune.evaluation.suites.passages import PassageSuite
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.evaluation.suites.texts import Text
 from autoprune.models.loading import LoadedModel
+from autoprune.models.positions import position_limit
 from autoprune.progress import Report
 from autoprune.text.windows import fewer_than_asked, token_windows
 
@@ -62,7 +63,7 @@ class DegenerateSuite(PassageSuite[Tensor]):
                 not fit the model's positions.
             ContaminationError: If a corpus was seen and the policy is ``refuse``.
         """
-        limit = getattr(loaded.model.config, "max_position_embeddings", None)
+        limit = position_limit(loaded.model)
         if limit is not None and self.prompt + NEW_TOKENS > limit:
             raise UsageError(
                 f"a prompt of {self.prompt} tokens and {NEW_TOKENS} new ones do not fit the "

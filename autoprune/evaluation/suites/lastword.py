@@ -21,6 +21,7 @@ from autoprune.evaluation.suites.passages import PassageSuite
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.evaluation.suites.texts import Text
 from autoprune.models.loading import LoadedModel
+from autoprune.models.positions import position_limit
 from autoprune.progress import Progress, Report
 from autoprune.text.beginning import prompt_ids
 
@@ -65,7 +66,7 @@ class LastWordSuite(PassageSuite[list[Passage]]):
             ContaminationError: If a corpus was seen and the policy is ``refuse``.
         """
         texts, _ = self.texts(loaded, resources)
-        limit = getattr(loaded.model.config, "max_position_embeddings", None)
+        limit = position_limit(loaded.model)
         for _, passages in texts:
             asked = (question_of(loaded.tokenizer, passage) for passage in passages)
             longest = max(len(one.context) + len(one.word) for one in asked)

@@ -15,6 +15,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.positions import position_limit, text_config
 from autoprune.models.saved_type import weight_bytes
 
 # Defaults of the suite ``cost``.
@@ -65,7 +66,7 @@ class Timing:
 def prompt_ids(model: PreTrainedModel, batch: int, prompt: int, seed: int) -> torch.Tensor:
     """Random tokens, int64 ``[batch, prompt]``."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, model.config.vocab_size, (batch, prompt), generator=generator)
+    return torch.randint(0, text_config(model).vocab_size, (batch, prompt), generator=generator)
 
 
 @torch.inference_mode()
@@ -95,7 +96,7 @@ def require_room(model: PreTrainedModel, prompt: int, new: int) -> None:
     Raises:
         UsageError: If they exceed the model's positions.
     """
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = position_limit(model)
     if limit is not None and prompt + new > limit:
         raise UsageError(
             f"prompt {prompt} and {new} new tokens exceed the model's {limit} "

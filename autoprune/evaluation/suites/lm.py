@@ -26,6 +26,7 @@ from autoprune.evaluation.suites.texts import (
     read_text,
 )
 from autoprune.models.loading import LoadedModel, load_model
+from autoprune.models.positions import text_config
 from autoprune.progress import Report, silent
 from autoprune.text.beginning import beginning_ids
 from autoprune.text.corpus import Corpus
@@ -196,7 +197,7 @@ class LanguageSuite:
             return None, ""
         try:
             dense = load_model(self.dense, dtype=loaded.model.dtype)
-            sizes = dense.model.config.vocab_size, loaded.model.config.vocab_size
+            sizes = [text_config(one.model).vocab_size for one in (dense, loaded)]
             if sizes[0] != sizes[1]:
                 raise UsageError(
                     f"the dense model {self.dense!r} has {sizes[0]} tokens, the measured one "
