@@ -217,6 +217,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def probe_folder(*places: Path) -> None:
+    """Write into the first of these folders that exists, and leave nothing there.
+
+    Permissions alone say too much to the superuser, and in ``/proc``.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with tempfile.TemporaryDirectory(dir=next(place for place in places if place.exists())):
+        pass
+
+
 def write_error(path: Path, error: OSError) -> AutopruneError:
     """The error for a write that the system refused, with advice."""
     return AutopruneError(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from autoprune.errors import UsageError
+from autoprune.storage import probe_folder
 
 # Present in every folder written by AutoPrune or by `save_pretrained`.
 _MODEL_FILE = "config.json"
@@ -30,11 +31,18 @@ def check_folder(
 
     Raises:
         UsageError: If ``target`` is a file, overlaps a source, holds a model and ``overwrite`` is
-            off, or holds anything else.
+            off, holds anything else, or cannot be written.
     """
     check_apart(target, sources)
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; name a folder for the model")
+    try:
+        # It appears by a rename, beside what may be there.
+        probe_folder(*target.resolve().parents)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {target} cannot be written ({error.strerror}); name another one"
+        ) from error
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not (target / _MODEL_FILE).is_file():

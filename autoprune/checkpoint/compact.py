@@ -183,6 +183,10 @@ def _copy_others(source: Path, folder: Path, *, skip: str) -> None:
         if path.is_dir():
             shutil.copytree(path, folder / path.name)
         elif not path.name.endswith(skip):
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise DamagedFileError(f"{path} cannot be read ({error.strerror})") from error
             shutil.copyfile(path, folder / path.name)
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from autoprune.design.answer_files import (
@@ -29,7 +28,7 @@ from autoprune.design.answer_files import (
 )
 from autoprune.design.chat import ChatRequest, Reply, Usage
 from autoprune.errors import AutopruneError, PrerequisiteError
-from autoprune.storage import write_json, write_text
+from autoprune.storage import probe_folder, write_json, write_text
 
 FORMAT = 1
 # Time without a change after which a text counts as finished; JSON does when it is complete.
@@ -118,9 +117,7 @@ class Mailbox:
         """
         places = (self.folder, *self.folder.absolute().parents)
         try:
-            # Permissions alone say too much to the superuser, and in /proc.
-            with TemporaryDirectory(dir=next(place for place in places if place.exists())):
-                pass
+            probe_folder(*places)
         except OSError as error:
             raise self._unusable(error) from error
 

@@ -52,6 +52,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", CARD_FILE, "seen_text.npz"]
 # Fetched only where there are no safetensors.
 _OLD_WEIGHTS = "pytorch_model*.bin"
+# The same weights once more, in a form that transformers does not read.
+_TWICE = "consolidated*"
 # What the local disk refuses, as opposed to the hub.
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
@@ -233,9 +235,10 @@ def _hub_folder(ref: str) -> Path:
     was_quiet = are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        folder = Path(snapshot_download(ref, allow_patterns=_HUB_FILES))
+        folder = Path(snapshot_download(ref, allow_patterns=_HUB_FILES, ignore_patterns=_TWICE))
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(ref, allow_patterns=[*_HUB_FILES, _OLD_WEIGHTS]))
+            old = [*_HUB_FILES, _OLD_WEIGHTS]
+            folder = Path(snapshot_download(ref, allow_patterns=old, ignore_patterns=_TWICE))
         return folder
     except Exception as error:
         raise _not_of_hub(ref, error) from error

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -47,16 +47,27 @@ def _configured(folder: Path) -> torch.dtype | None:
 def matrix_types(folder: Path) -> set[str]:
     """Types of the matrices in a folder's safetensors files, such as ``BF16``, from headers."""
     kinds: set[str] = set()
-    for file in folder.glob("*.safetensors"):
+    for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
             parts = (tensors.get_slice(name) for name in tensors.keys())  # noqa: SIM118
             kinds.update(part.get_dtype() for part in parts if len(part.get_shape()) > 1)
     return kinds
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold a folder's model; others may hold it once more."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        with suppress(ValueError, KeyError, AttributeError, TypeError):
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            return [folder / name for name in sorted(names) if (folder / name).is_file()]
+    single = folder / "model.safetensors"
+    return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
+
+
 def weight_bytes(folder: Path, gguf_file: str | None = None) -> int:
     """Total bytes of a model's weight files."""
-    files = [folder / gguf_file] if gguf_file else sorted(folder.glob("*.safetensors"))
+    files = [folder / gguf_file] if gguf_file else weight_files(folder)
     return sum(file.stat().st_size for file in files or folder.glob("*.bin"))
 
 

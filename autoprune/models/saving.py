@@ -113,9 +113,8 @@ def save_model(
     Raises:
         AutopruneError: If the disk is full or the folder cannot be written.
     """
-    size = None if dtype is None else dtype.itemsize
     remove_leftovers(folder)
-    _check_space(folder, sum(p.numel() * (size or p.element_size()) for p in model.parameters()))
+    require_space(model, folder, dtype)
     linears = prunable_linears(model)
     use_cache = model.config.use_cache
     make_savable(model)
@@ -200,7 +199,19 @@ def _zeros(tensor: torch.Tensor) -> int:
     return tensor.numel() - int(torch.count_nonzero(tensor))
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def require_space(model: PreTrainedModel, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Check that a model's weights fit on the disk.
+
+    Args:
+        model: The model.
+        folder: Where it will be saved.
+        dtype: Type of the weights in the files; None: as in memory.
+
+    Raises:
+        AutopruneError: If they do not.
+    """
+    size = None if dtype is None else dtype.itemsize
+    needed = sum(p.numel() * (size or p.element_size()) for p in model.parameters())
     existing = next(p for p in folder.absolute().parents if p.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:

@@ -27,7 +27,14 @@ def check_target(
     Raises:
         UsageError: See :func:`autoprune.targets.check_folder`.
     """
-    files = (Path(text).expanduser() for text in texts if "\0" not in text and len(text) < 4096)
+    # Rows are named as FILE#COLUMN, a program as program:FILE.
+    named = [
+        part
+        for text in texts
+        for part in (text, text.rpartition("#")[0], text.removeprefix("program:"))
+        if "\0" not in part and 0 < len(part) < 4096
+    ]
+    files = (Path(part).expanduser() for part in named)
     sources = [read_from(model), *(path for path in files if _is_file(path))]
     check_folder(Path(out), sources=sources, overwrite=overwrite, allow=allow)
 

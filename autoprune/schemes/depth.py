@@ -56,8 +56,9 @@ class Depth(Scheme):
 
     NAME: ClassVar[str] = "depth"
     SOURCE: ClassVar[str] = "Shortened LLaMA, arXiv 2402.02834"
-    # 1: losses without blocks are measured on at most SCAN_TOKENS tokens.
-    VERSION: ClassVar[int] = 1
+    # 1: losses without blocks are measured on at most SCAN_TOKENS tokens. 2: signed gradients of
+    # bfloat16 weights are summed in float32.
+    VERSION: ClassVar[int] = 2
 
     criterion: Criterion = "perplexity"
     protect: str = "auto"

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from autoprune.errors import InfiniteGradientError
 from autoprune.models.structure import find_blocks
 from autoprune.progress import Progress, Report, silent
 from autoprune.statistics.gradients import loss_scale
@@ -21,6 +22,9 @@ def taylor_products(
 
     Returns:
         By name, for every parameter of every block, in its shape.
+
+    Raises:
+        InfiniteGradientError: If a product is not finite.
     """
     wanted = {id(p) for block in find_blocks(model) for p in block.parameters()}
     state = [(p, p.requires_grad, p.grad) for p in model.parameters()]
@@ -28,7 +32,7 @@ def taylor_products(
     sums: dict[int, Tensor] = {}
 
     def add(parameter: Tensor) -> None:
-        """Sum in float32 what float16 would lose."""
+        """Sum in float32 what half precision would lose: signed gradients nearly cancel."""
         if parameter.grad is not None:
             more = parameter.grad.float().div_(scale)
             sums[id(parameter)] = sums[id(parameter)] + more if id(parameter) in sums else more
@@ -39,7 +43,7 @@ def taylor_products(
         for parameter, _, _ in state:
             parameter.requires_grad_(id(parameter) in wanted)
             parameter.grad = None
-            if scale != 1.0 and id(parameter) in wanted:
+            if parameter.dtype != torch.float32 and id(parameter) in wanted:
                 hooks.append(parameter.register_post_accumulate_grad_hook(add))
         for number, window in enumerate(windows, 1):
             with torch.enable_grad():
@@ -55,6 +59,11 @@ def taylor_products(
                 found[name] = (
                     torch.zeros_like(p) if gradient is None else (p.detach() * gradient).abs()
                 )
+                if not bool(torch.isfinite(found[name]).all()):
+                    raise InfiniteGradientError(
+                        f"a gradient of {name} is infinite or not a number; load the model in "
+                        "float32 or bfloat16, or take a criterion that needs no gradients"
+                    )
         return found
     finally:
         for hook in hooks:

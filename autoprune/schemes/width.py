@@ -73,6 +73,8 @@ class Width(Scheme):
     NAME: ClassVar[str] = "width"
     SOURCE: ClassVar[str] = "Wanda-sp and FLAP, arXiv 2312.11983; LLM-Pruner, arXiv 2305.11627"
     NARROWS: ClassVar[bool] = True
+    # 1: signed gradients of bfloat16 weights are summed in float32.
+    VERSION: ClassVar[int] = 1
 
     score: Score = "wanda"
     parts: Literal["both", "mlp"] = "both"

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from autoprune.bench.saving import rounding_note
+from autoprune.bench.saving import rounding_note, saved_type
 from autoprune.evaluation.continuations import side_by_side
+from autoprune.models.saving import require_space
 from flows.prune.params import PruneParams
 from tasks.prune import save_checkpoint, saved_record
 from tasks.samples import sample_text
@@ -31,6 +33,16 @@ def sampled(
     yield
     samples = side_by_side(before, sample_text(bench, part))
     record["writes"] = {"part": part, "samples": samples}
+
+
+def require_space_for(bench: Workbench, params: PruneParams) -> None:
+    """Refuse a disk that is too full for the model, which zeros do not make smaller.
+
+    Raises:
+        AutopruneError: If it is.
+    """
+    if params.out is not None:
+        require_space(bench.loaded.model, Path(params.out), saved_type(bench, params.dtype))
 
 
 def save(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from flows.params.base import Params, setting
-from flows.params.fields import Dtype, Seed
+from flows.params.fields import Dtype, Place, Seed
 
 
 class VerifyParams(Params):
@@ -23,7 +23,7 @@ class TrainParams(VerifyParams):
 
     FIRST: ClassVar[tuple[str, ...]] = ("out", "chains", "epochs", "corrupted")
 
-    out: str = setting(..., "Folder to write; must be absent or empty", metavar="DIR")
+    out: Place = setting(..., "Folder to write; must be absent or empty", metavar="DIR")
     chains: int = setting(600, "Solutions to train on", ge=1)
     epochs: int = setting(30, "Maximum passes over them", ge=1)
     corrupted: float = setting(0.35, "Share of wrong steps", metavar="S")

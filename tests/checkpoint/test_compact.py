@@ -47,6 +47,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_an_unreadable_file_of_the_source_is_named(folder: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(folder, tmp_path / "source")
+    (source / "notes.md").symlink_to(tmp_path / "gone")
+    with pytest.raises(DamagedFileError, match=r"notes\.md cannot be read"):
+        write_compact(source, tmp_path / "compact")
+    assert not (tmp_path / "compact").exists()
+
+
 @pytest.mark.parametrize("encoding", ["bitmask", "csr"])
 @settings(max_examples=80, deadline=None)
 @given(

@@ -3,16 +3,22 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from autoprune.verify import draw_chains
 from tests.support.command_line import CommandLine
 
 
-def test_train_then_score(cli: CommandLine, tmp_path: Path) -> None:
+def test_train_then_score(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, file = tmp_path / "head", tmp_path / "chains.jsonl"
     chains = draw_chains(6, 1, part="test")
     lines = [{"question": c.question, "steps": c.steps, "right": c.right} for c in chains]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    train = f"verify train MODEL --out {out} --chains 20 -q"
+    # A shell leaves ~ alone behind =.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    train = "verify train MODEL --out=~/head --chains 20 -q"
     record = cli(f"{train} --epochs 1 --seed 3 --json").record
     assert record["training"]["seed"] == 3 and record["parameters"] < 10_000_000
     assert {path.name for path in out.iterdir()} == {"verifier.json", "uhead.safetensors"}

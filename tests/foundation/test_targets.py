@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.errors import UsageError
+from autoprune.models.target import check_target
 from autoprune.targets import check_apart, check_file, check_folder
 
 
@@ -23,6 +24,18 @@ def test_a_free_place_is_taken(tmp_path: Path, model: Path) -> None:
     for name in ("absent", "empty"):
         check_folder(tmp_path / name, sources=[model])
     check_file(tmp_path / "absent.html", sources=[model])
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work() -> None:
+    # Not even the superuser can.
+    with pytest.raises(UsageError, match="the folder /proc/new cannot be written"):
+        check_folder(Path("/proc/new"))
+
+
+def test_rows_and_programs_are_sources_by_their_files(tmp_path: Path, model: Path) -> None:
+    for text in (f"{model / 'notes.md'}#question", f"program:{model / 'notes.md'}"):
+        with pytest.raises(UsageError, match="holds the source"):
+            check_target(str(model), str(tmp_path / "other"), [text], overwrite=True)
 
 
 def test_a_model_is_given_up_by_a_word_only(tmp_path: Path, model: Path) -> None:

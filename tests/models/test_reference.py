@@ -85,7 +85,7 @@ def test_old_weights_are_fetched_only_where_there_are_no_others(
 ) -> None:
     asked: list[bool] = []
 
-    def download(_: str, allow_patterns: list[str]) -> str:
+    def download(_: str, allow_patterns: list[str], **__: str) -> str:
         asked.append(any(fnmatch.fnmatch("pytorch_model.bin", p) for p in allow_patterns))
         return str(tmp_path)
 
@@ -136,8 +136,9 @@ def test_a_hub_model_brings_what_it_has_seen(
     text = "one two three four five six seven eight nine ten eleven"
     SeenText.of([text]).save(tmp_path / FILE)
 
-    def download(ref: str, allow_patterns: list[str]) -> str:
+    def download(ref: str, allow_patterns: list[str], ignore_patterns: str) -> str:
         assert ref == "owner/pruned"
+        assert fnmatch.fnmatch("consolidated.safetensors", ignore_patterns)
         wanted = any(fnmatch.fnmatch(FILE, pattern) for pattern in allow_patterns)
         # The base model's card states its licence.
         assert any(fnmatch.fnmatch("README.md", pattern) for pattern in allow_patterns)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from autoprune.errors import AutopruneError
 from autoprune.models.reference import RECORD_FILE, resolve
-from autoprune.models.saved_type import checkpoint_type
+from autoprune.models.saved_type import checkpoint_type, weight_bytes
 from autoprune.models.saving import count_zeros, save_model
 from autoprune.models.structure import prunable_linears
 from tests.support.forked import ended, start
@@ -57,6 +57,17 @@ def test_an_existing_folder_is_replaced_whole(tmp_path: Path) -> None:
     save_model(tiny_model("llama"), None, target, {})
     assert not (target / "stale.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_weights_that_lie_there_twice_count_once(tmp_path: Path) -> None:
+    for name, size in (("model.safetensors", 10), ("consolidated.safetensors", 10)):
+        (tmp_path / name).write_bytes(bytes(size))
+    assert weight_bytes(tmp_path) == 10
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model-00001-of-00001.safetensors").write_bytes(bytes(7))
+    places = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(places))
+    assert weight_bytes(tmp_path) == 7
 
 
 def test_no_space_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

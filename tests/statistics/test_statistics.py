@@ -109,6 +109,20 @@ def test_gradients_of_float16_neither_vanish_nor_overflow_unseen() -> None:
         collect_statistics(model, windows, needs={"grad_norm"})
 
 
+def test_first_order_importance_sums_bfloat16_gradients_in_float32() -> None:
+    model, windows = tiny_model("llama", num_hidden_layers=1).bfloat16(), random_windows(40, 10)
+    name, weight = next((n, p) for n, p in model.named_parameters() if "down_proj" in n)
+    total = torch.zeros_like(weight, dtype=torch.float32)
+    for window in windows:
+        with torch.enable_grad():
+            loss = model(input_ids=window[None], labels=window[None]).loss
+            (gradient,) = torch.autograd.grad(loss, weight)
+        total += gradient.float()
+    found = taylor_products(model, windows)[name]
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, (weight.detach() * total).abs(), rtol=2e-2, atol=1e-6)
+
+
 def test_first_order_importance_and_tuning_in_float16_do_not_vanish() -> None:
     model, windows = tiny_model("llama", num_hidden_layers=1).half(), random_windows(2, 10)
     for weight in (model.get_output_embeddings().weight, model.model.norm.weight):
@@ -121,6 +135,12 @@ def test_first_order_importance_and_tuning_in_float16_do_not_vanish() -> None:
     assert all(p.grad is None for p in model.parameters())
     for name, true in wanted.items():
         assert float((found[name] - true).norm()) <= 0.02 * float(true.norm()), name
+    for weight, factor in zip(
+        (model.get_output_embeddings().weight, model.model.norm.weight), (2e7, 1e3), strict=True
+    ):
+        weight.data.mul_(factor)
+    with pytest.raises(InfiniteGradientError, match="load the model in float32 or bfloat16"):
+        taylor_products(model, windows)
     # Hidden states of size 1e3 give block tuning gradients below float16's smallest number.
     weight = torch.nn.Parameter(torch.eye(8, dtype=torch.float16))
     goal = torch.full((4, 4096, 8), 1e3, dtype=torch.float16)

@@ -35,7 +35,7 @@ from autoprune.evaluation.suites.suite import SUITES
 from autoprune.masking.packed import PackedMask, pack_mask
 from autoprune.models.gguf_types import FILE_TYPES
 from autoprune.models.loading import LoadedModel
-from autoprune.models.saving import save_model
+from autoprune.models.saving import SavedModel, save_model
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.numerics import hardware, package_version
 from autoprune.progress import Progress, Report, silent
@@ -113,18 +113,25 @@ class CostSuite:
         context = RowContext(self.name, protocol, model_provenance(loaded), self.seed)
         with tempfile.TemporaryDirectory(prefix="autoprune-cost-") as temporary:
             root = Path(temporary)
-            rows = self._size_rows(loaded, root, context, report)
-            ids = prompt_ids(loaded.model, 1, self.prompt, self.seed)[0].tolist()
-            rows += llama_cpp_rows(
-                root / "dense", self.gguf, ids, self.new, self.repeats, context, report
-            )
-            peaks = self._peaks(loaded, root / "dense")
+            try:
+                saved = save_model(loaded.model, loaded.tokenizer, root / "dense", {})
+            except AutopruneError as error:
+                # Speed needs no disk.
+                reason = f"{error}; TMPDIR names the folder of temporary files"
+                rows = [context.missing("dense", "size", reason)]
+                peaks: list[float | str] = [reason] * len(self.batches)
+            else:
+                rows = self._size_rows(saved, root, context, report)
+                ids = prompt_ids(loaded.model, 1, self.prompt, self.seed)[0].tolist()
+                rows += llama_cpp_rows(
+                    root / "dense", self.gguf, ids, self.new, self.repeats, context, report
+                )
+                peaks = self._peaks(loaded, root / "dense")
         return rows + self._speed_rows(loaded, peaks, context, report)
 
     def _size_rows(
-        self, loaded: LoadedModel, root: Path, context: RowContext, report: Report
+        self, saved: SavedModel, root: Path, context: RowContext, report: Report
     ) -> list[Row]:
-        saved = save_model(loaded.model, loaded.tokenizer, root / "dense", {})
         files = sorted((root / "dense").glob("*.safetensors"))
         dense = sum(path.stat().st_size for path in files)
         zeros = saved.zeros
@@ -139,7 +146,11 @@ class CostSuite:
         ]  # fmt: skip
         for number, encoding in enumerate(("bitmask", "csr"), 1):
             target = root / encoding
-            size = write_compact(root / "dense", target, encoding=encoding)
+            try:
+                size = write_compact(root / "dense", target, encoding=encoding)
+            except AutopruneError as error:
+                rows.append(context.missing(encoding, "size", str(error)))
+                continue
             require_equal(root / "dense", target)
             rows.append(
                 context.figure(

@@ -45,6 +45,18 @@ def pruned_subject(share: float) -> LoadedModel:
     return subject
 
 
+def test_speed_is_measured_where_files_have_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise AutopruneError("saving needs 9 MB and the folder has 1 MB free")
+
+    monkeypatch.setattr(cost, "save_model", full)
+    rows = {(row.name, row.metric): row for row in QUICK.run(tiny_subject())}
+    size = rows["dense", "size"]
+    assert size.value is None and "TMPDIR" in str(size.reason)
+    assert rows["batch 1", "peak_memory"].value is None
+    assert rows["batch 1", "throughput"].value is not None
+
+
 def test_every_figure_of_a_pruned_model() -> None:
     subject = pruned_subject(0.6)
     before = {k: v.clone() for k, v in subject.model.state_dict().items()}
