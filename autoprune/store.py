@@ -61,21 +61,25 @@ class Store:
             AutopruneError: If the disk is full.
         """
         path = self.path(key, suffix)
-        sidecar = path.with_suffix(path.suffix + ".json")
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(path.suffix + ".lock")):
-            if path.exists() and sidecar.exists():
-                record = _read_sidecar(sidecar)
-                verify_file(path, record["sha256"])
-                return path, dict(record["meta"])
-            with atomic_file(path) as temporary:
-                try:
-                    meta = write(temporary) or {}
-                except SafetensorError as error:
-                    raise OSError(str(error)) from error
-            record = {"key": dict(key), "sha256": digest_file(path), "meta": meta}
-            write_json(sidecar, record)
-            return path, dict(meta)
+            return path, self._found_or_made(key, path, sidecar_of(path), write)
+
+    def _found_or_made(
+        self, key: Mapping[str, Any], path: Path, sidecar: Path, write: Callable[[Path], Any]
+    ) -> dict[str, Any]:
+        """What ``write`` returned when it ran; nobody else works on the file meanwhile."""
+        if path.exists() and sidecar.exists():
+            record = read_sidecar(sidecar)
+            verify_file(path, record["sha256"])
+            return dict(record["meta"])
+        with atomic_file(path) as temporary:
+            try:
+                meta = write(temporary) or {}
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+        write_json(sidecar, {"key": dict(key), "sha256": digest_file(path), "meta": meta})
+        return dict(meta)
 
     def recorded(
         self, key: Mapping[str, Any], suffix: str = ".safetensors"
@@ -85,16 +89,14 @@ class Store:
         Raises:
             DamagedFileError: If the sidecar cannot be read.
         """
-        path = self.path(key, suffix)
-        sidecar = path.with_suffix(path.suffix + ".json")
-        return dict(_read_sidecar(sidecar)["meta"]) if sidecar.exists() else None
+        sidecar = sidecar_of(self.path(key, suffix))
+        return dict(read_sidecar(sidecar)["meta"]) if sidecar.exists() else None
 
     def holds(self, key: Mapping[str, Any], suffix: str = ".safetensors") -> bool:
         """Whether the result for ``key`` exists and is undamaged."""
         path = self.path(key, suffix)
-        sidecar = path.with_suffix(path.suffix + ".json")
         try:
-            verify_file(path, _read_sidecar(sidecar)["sha256"])
+            verify_file(path, read_sidecar(sidecar_of(path))["sha256"])
         except (DamagedFileError, FileNotFoundError):
             return False
         return True
@@ -133,7 +135,17 @@ class Store:
         return Stored(load_file(path), meta)
 
 
-def _read_sidecar(sidecar: Path) -> dict[str, Any]:
+def sidecar_of(path: Path) -> Path:
+    """Where the record of a stored file lies."""
+    return path.with_suffix(path.suffix + ".json")
+
+
+def read_sidecar(sidecar: Path) -> dict[str, Any]:
+    """The record of a stored file: its key, SHA-256 and metadata.
+
+    Raises:
+        DamagedFileError: If it cannot be read.
+    """
     try:
         record = json.loads(sidecar.read_text(encoding="utf-8"))
         digest, meta = record["sha256"], record["meta"]

@@ -137,7 +137,8 @@ def take_cell(bench: CompareBench, cell: Cell, answer: dict[str, Any]) -> dict[s
     found = dict(answer)
     record = bench.records[found["id"]] = found.pop("record")
     if record["status"] == "ok":
-        if not found["cached"] and "sealed" in record:
+        # Also of one that the worker had kept: this installation has not seen it.
+        if "sealed" in record:
             note_look(bench, cell_key(bench, cell), record["title"])
         keep_cell(bench, cell, record)
     return found

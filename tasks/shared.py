@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.numerics import computed_by
-from autoprune.store import Store
+from autoprune.store import Store, read_sidecar
 from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
 from tasks.switches import DEVICE_VARIABLE
@@ -50,44 +50,52 @@ class SharedStore(Store):
                 "URL such as s3://bucket/folder"
             ) from error
 
-    def file(
-        self, key: Mapping[str, Any], suffix: str, write: Callable[[Path], Any]
-    ) -> tuple[Path, dict[str, Any]]:
-        """As :meth:`Store.file`; made only if neither copy exists."""
-        path = self.path(key, suffix)
-        sidecar = path.with_suffix(path.suffix + ".json")
-        names = (path, sidecar)
-        if not all(place.exists() for place in names):
+    def _found_or_made(
+        self, key: Mapping[str, Any], path: Path, sidecar: Path, write: Callable[[Path], Any]
+    ) -> dict[str, Any]:
+        """See :meth:`Store._found_or_made`; made only if neither copy exists."""
+        if not (path.exists() and sidecar.exists()):
             with keeping_quiet(self._address):
-                self._fetch(names)
-        found = super().file(key, suffix, write)
+                self._fetch(path, sidecar)
+        found = super()._found_or_made(key, path, sidecar, write)
         with keeping_quiet(self._address):
-            self._send(names)
+            self._send(path, sidecar)
         return found
 
-    def _there(self, place: Path) -> str:
+    def _there(self, place: Path, sha256: str = "") -> str:
+        """Where a file is kept.
+
+        Data has its digest in its name: two machines may send theirs at the same time, and each
+        sidecar then still names the file that it belongs to.
+        """
+        if sha256:
+            place = place.with_name(f"{place.stem}.{sha256[:16]}{place.suffix}")
         return f"{self._base.rstrip('/')}/{place.relative_to(self.root).as_posix()}"
 
-    def _fetch(self, places: tuple[Path, Path]) -> None:
-        if not all(self._files.exists(self._there(place)) for place in places):
+    def _fetch(self, path: Path, sidecar: Path) -> None:
+        if not self._files.exists(self._there(sidecar)):
             return
-        # The sidecar last: a file without one counts as missing. Each is written whole or not at
-        # all, since other workers of this machine look at the same folder.
-        for place in places:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            part = place.with_name(f".{place.name}.{os.getpid()}")
-            try:
-                self._files.get_file(self._there(place), str(part))
-                part.replace(place)
-            finally:
+        # The sidecar last: a file without one counts as missing.
+        record = sidecar.with_name(f".{sidecar.name}.{os.getpid()}")
+        data = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            self._files.get_file(self._there(sidecar), str(record))
+            there = self._there(path, read_sidecar(record)["sha256"])
+            if self._files.exists(there):
+                self._files.get_file(there, str(data))
+                data.replace(path)
+                record.replace(sidecar)
+        finally:
+            for part in (record, data):
                 part.unlink(missing_ok=True)
 
-    def _send(self, places: tuple[Path, Path]) -> None:
-        if self._files.exists(self._there(places[1])):
+    def _send(self, path: Path, sidecar: Path) -> None:
+        if self._files.exists(self._there(sidecar)):
             return
-        self._files.makedirs(self._there(places[0]).rpartition("/")[0], exist_ok=True)
-        for place in places:
-            self._files.put_file(str(place), self._there(place))
+        there = self._there(path, read_sidecar(sidecar)["sha256"])
+        self._files.makedirs(there.rpartition("/")[0], exist_ok=True)
+        self._files.put_file(str(path), there)
+        self._files.put_file(str(sidecar), self._there(sidecar))
 
 
 def open_store(state: State, shared: str | None) -> Store:

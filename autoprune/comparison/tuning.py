@@ -20,7 +20,7 @@ RELATIVE = {"alpha": "eps"}
 def variants(method: Method, target: Target, trials: int) -> tuple[Method, ...]:
     """Return the method at ``trials`` strengths, its default first; empty if nothing can be tuned.
 
-    A strength that the method's text sets is kept, and N:M leaves no room for tuning.
+    A strength other than the default is kept, and N:M leaves no room for tuning.
     """
     if method.scheme:
         return ()

@@ -1,5 +1,6 @@
-"""Detect formulas that order weights identically, which are one recipe under row groups."""
+"""Detect recipes that are the same although they are written differently."""
 
+import re
 from functools import lru_cache
 
 import torch
@@ -10,8 +11,13 @@ from autoprune.design.formulas import expression_of
 from autoprune.digest import digest_bytes
 from autoprune.errors import UsageError
 from autoprune.metrics.language import TERMINALS, Expression
-from autoprune.metrics.language.nodes import Shape
+from autoprune.metrics.language.nodes import Call, Shape, walk
+from autoprune.recipe import Recipe
 
+LIMITS = frozenset({"min", "max", "clip"})
+_LIMITED = re.compile(
+    r"clamp|clip|where|minimum|maximum|relu|threshold|floor|ceil|round|sign|(?<!-)>|<|position"
+)
 # Rows and columns of each probe layer, and typical sizes of its weights and of its inputs. Limits
 # that one layer never meets, as in max(x_norm, 0.02), change the order of another.
 PROBES = ((12, 64, 1.0, 1.0), (20, 48, 1.0, 1.0), (12, 64, 0.02, 1e-3), (20, 48, 0.02, 1e3))
@@ -47,6 +53,21 @@ def _probes() -> list[tuple[Tensor, dict[str, Tensor]]]:
             stats[name] = drawn(columns).exp() if of_inputs else drawn(rows, columns).abs()
         found.append((weight, stats))
     return found
+
+
+def differs_elsewhere(recipe: Recipe) -> bool:
+    """Whether a recipe that agrees with another on a few layers may differ on others.
+
+    It may where layers compete with each other, where code reads the place of a layer, and where
+    values have a limit, which those few layers may never meet.
+    """
+    if recipe.group in ("block", "global"):
+        return True
+    if recipe.metric.kind in ("python", "program"):
+        return _LIMITED.search(recipe.metric.source) is not None
+    expression = expression_of(recipe.metric)
+    nodes = walk(expression.tree) if expression else ()
+    return any(isinstance(node, Call) and node.name in LIMITS for _, node in nodes)
 
 
 def row_order(candidate: Candidate) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from autoprune.candidate import Candidate
-from autoprune.design.parts import FORMULA, Choices
+from autoprune.design.parts import FORMULA, Choices, canonical_solver
 from autoprune.design.scheme_moves import all_schemes
 from autoprune.recipe import Recipe
 
@@ -30,8 +30,9 @@ def catalogue(choices: Choices) -> Iterator[Recipe]:
     Repairs change fastest and metrics slowest. Allocations have default values, without formulas.
     """
     if choices.schemes:
+        repairs = [canonical_solver(solver) for solver in choices.solvers]
         for scheme in all_schemes(choices.schemes):
-            yield from (Recipe(scheme, repair=solver) for solver in choices.solvers)
+            yield from (Recipe(scheme, repair=repair) for repair in repairs)
         return
     for metric in METRICS:
         for allocation in choices.allocations:

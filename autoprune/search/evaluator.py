@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autoprune.design.disguise import row_order
+from autoprune.design.disguise import differs_elsewhere, row_order
 from autoprune.design.parts import canonical_allocation, canonical_solver, with_proxy
 from autoprune.digest import digest_json
 from autoprune.recipe import Recipe
@@ -77,8 +77,8 @@ class Evaluator:
         entry.status = "valid"
         if validation.signature is None:
             return
-        if entry.is_program and "position" in entry.known_recipe.metric.source:
-            # The same on three blocks may differ on others; the whole model's weights will tell.
+        if differs_elsewhere(entry.known_recipe):
+            # The whole model's masks or weights will tell.
             return
         parts = [validation.signature, entry.known_recipe.allocation, entry.known_recipe.repair]
         owner = self.archive.claim("behaviour", digest_json(parts), entry)

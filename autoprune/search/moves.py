@@ -3,6 +3,7 @@
 from dataclasses import replace
 from random import Random
 
+from autoprune.allocation.selection import UNIFORM
 from autoprune.candidate import Candidate
 from autoprune.design.formulas import (
     crossed,
@@ -17,6 +18,7 @@ from autoprune.design.parts import (
     Choices,
     canonical_allocation,
     canonical_solver,
+    family,
     forgets_metric,
     mutated_allocation,
     program_fault,
@@ -60,6 +62,8 @@ def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
     key = recipe_key(recipe)
     is_program = recipe.metric.kind == "program"
     if key in taken or (is_program and program_fault(recipe.group, recipe.repair)):
+        return False
+    if recipe.group == "global" and family(recipe.allocation) != UNIFORM:
         return False
     if hidden.finds(recipe.metric.source, recipe_text(recipe, formula_text(recipe.metric))):
         return False

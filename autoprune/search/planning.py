@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from random import Random
 
 from autoprune.design.formulas import expression_of, formula_text
@@ -133,7 +134,11 @@ class _Planner(Operators):
             case "grid":
                 return self._first(slot, "grid", catalogue(self.choices))
             case "tuned":
-                return self._first(slot, "sample", sampled(self.state, self.generation, slot))
+                found = sampled(self.state, self.generation, slot)
+                if self.choices.schemes:
+                    # So few that its suggestions may all be on record while others are not.
+                    found = chain(found, catalogue(self.choices))
+                return self._first(slot, "sample", found)
             case "whole" | "none":
                 return self._with_moves(slot, rng, last=last)
         return Plan(slot, PROPOSE, (), self._idea(slot))

@@ -1,4 +1,4 @@
-"""A small Bayesian regression in plain Python: the same bits on every machine and thread count.
+"""A small Bayesian regression in plain Python, whose bits no thread count changes.
 
 A Gaussian process whose kernel is linear in sparse features plus a bump around each known point:
 points near a known one share its outcome, and new ones have a wide spread. How much the features
@@ -104,8 +104,8 @@ class _Fit:
 
 def _kernel(first: Sequence[float], second: Sequence[float], apart: float = 0.0) -> float:
     """Linear part and bump; ``apart``: squared distance along features only one point has."""
-    apart += sum((a - b) ** 2 for a, b in zip(first, second, strict=True))
-    linear: float = sum(map(mul, first, second))
+    apart += math.fsum((a - b) ** 2 for a, b in zip(first, second, strict=True))
+    linear = math.fsum(map(mul, first, second))
     return linear + math.exp(-apart / WIDTH)
 
 
@@ -115,9 +115,9 @@ def _cholesky(lower: list[list[float]]) -> list[list[float]]:
         made: list[float] = []
         for place in range(len(row) - 1):
             above = factor[place]
-            rest = row[place] - sum(map(mul, made, above))
+            rest = row[place] - math.fsum(map(mul, made, above))
             made.append(rest / above[place])
-        made.append(math.sqrt(row[-1] - sum(value * value for value in made)))
+        made.append(math.sqrt(row[-1] - math.fsum(value * value for value in made)))
         factor.append(made)
     return factor
 
@@ -125,7 +125,7 @@ def _cholesky(lower: list[list[float]]) -> list[list[float]]:
 def _forward(factor: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
     found: list[float] = []
     for row, value in zip(factor, right, strict=True):
-        rest = value - sum(map(mul, row, found))
+        rest = value - math.fsum(map(mul, row, found))
         found.append(rest / row[-1])
     return found
 

@@ -23,6 +23,8 @@ from autoprune.design.parts import (
     with_allocation_numbers,
     with_solver_numbers,
 )
+from autoprune.metrics.language import Expression
+from autoprune.metrics.language.parser import MAX_CONSTANT
 from autoprune.program_files import whole_constants
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Archive, Entry
@@ -70,16 +72,20 @@ def numbers(
     counts = recipe.metric.kind == "expression" and not forgets_metric(recipe)
     expression = expression_of(recipe.metric) if counts else None
     for name, value in (expression.constants if expression else {}).items():
-        low, high = sorted((value / 4, value * 4)) if value else (-1.0, 1.0)
-        found[f"metric.{name}"] = (value, (low, high))
+        low, high = _fourfold(value)
+        found[f"metric.{name}"] = (value, (max(low, -MAX_CONSTANT), min(high, MAX_CONSTANT)))
     for name, value in _program_constants(recipe).items():
-        low, high = sorted((value / 4, value * 4)) if value else (-1.0, 1.0)
-        found[f"metric.{name}"] = (value, (low, high))
+        found[f"metric.{name}"] = (value, _fourfold(value))
     for name, known in allocation_numbers(recipe.allocation, choices).items():
         found[f"allocation.{name}"] = known
     for name, known in solver_numbers(recipe.repair, choices).items():
         found[f"solver.{name}"] = known
     return {name: known for name, known in found.items() if name.partition(".")[0] in parts}
+
+
+def _fourfold(value: float) -> Range:
+    low, high = sorted((value / 4, value * 4)) if value else (-1.0, 1.0)
+    return low, high
 
 
 def suggest(
@@ -180,12 +186,17 @@ def _values(
     return {name: found[name] for name in ranges} if inside else None
 
 
+def _with_ones(expression: Expression) -> str:
+    return expression.with_constants(dict.fromkeys(expression.constants, 1.0)).text
+
+
 def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
     metric = ""
     if not forgets_metric(recipe):
         lone = lifted(recipe.metric)
         expression = expression_of(lone)
-        metric = expression.structure if expression else lone.digest
+        # By its text: in a normal form, constants of the same names may have changed places.
+        metric = _with_ones(expression) if expression else lone.digest
         if recipe.metric.kind == "program":
             metric = recipe.metric.source
     bare = Choices((), (), ())

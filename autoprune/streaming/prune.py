@@ -86,7 +86,7 @@ def prune_streamed(
             work.keep()
         resumed = len(work.blocks)
         done = {name for block in work.blocks for name in block.tensors}
-        _copy_companions(opened.checkpoint, work.model)
+        _copy_companions(opened.checkpoint, work)
         with ShardWriter(opened.checkpoint, work.model, pruned, done) as writer:
             notes = _prune_blocks(opened, work, writer, report)
         masks = {name: value for block in work.blocks for name, value in block.masks.items()}
@@ -184,8 +184,13 @@ def write_block(opened: OpenJob, index: int, writer: ShardWriter) -> dict[str, s
     return written
 
 
-def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
-    """Copy configuration, tokenizer and index: everything except the weights."""
+def _copy_companions(checkpoint: Checkpoint, work: Unfinished) -> None:
+    """Copy configuration, tokenizer and index: everything except the weights.
+
+    A run that resumes has them: each is replaced at once, since a torn index loses all blocks.
+    """
+    whole = work.folder / "companion"
     for path in sorted(checkpoint.folder.iterdir()):
         if path.is_file() and path.suffix not in _WEIGHT_FILES and path.name != RECORD_FILE:
-            shutil.copyfile(path, folder / path.name)
+            shutil.copyfile(path, whole)
+            whole.replace(work.model / path.name)

@@ -41,7 +41,7 @@ def test_train_then_score(
     cli.refuses(train, "not empty")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    other = train.replace(str(out), str(tmp_path / "model"))
+    other = train.replace("~/head", str(tmp_path / "model"))
     assert "--overwrite" not in cli.refuses(other, "holds a saved model").err
     cli.refuses(f"verify score ./missing --verifier uhead2 {file} -q", "did you mean uhead")
     cli.refuses(f"{named} ./second", "the model is given twice")

@@ -72,6 +72,31 @@ def test_half_a_copy_is_never_taken_for_a_file(
     assert torch.equal(found.tensors["x"], torch.arange(4.0))
 
 
+def test_two_machines_may_send_at_the_same_time(
+    make: Callable[[str], Store], tmp_path: Path
+) -> None:
+    one: Any = make("a")
+    put, sent = one._files.put_file, []
+
+    def meanwhile(source: str, target: str) -> None:
+        """Before a machine's sidecar is sent, another sends all of its own."""
+        if source.endswith(".json") and not sent:
+            sent.append(target)
+            make("b").get_or_make(
+                {"what": "statistics"}, lambda: Stored({"x": torch.arange(4.0) + 1e-6})
+            )
+        put(source, target)
+
+    one._files.put_file = meanwhile
+    try:
+        one.get_or_make({"what": "statistics"}, work)
+    finally:
+        one._files.put_file = put
+    assert sent
+    found = make("c").get_or_make({"what": "statistics"}, work)
+    assert torch.equal(found.tensors["x"], torch.arange(4.0))
+
+
 def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
     state = State.open(tmp_path / "state")
     assert open_store(state, None).root == state.store
