@@ -18,7 +18,7 @@ from autoprune.models.licence import base_licence
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.record import source_record, text_record
 from autoprune.models.saved_type import checkpoint_type
-from autoprune.models.saving import SavedModel, save_model
+from autoprune.models.saving import SavedModel, require_space, save_model
 from autoprune.models.target import check_target
 from autoprune.models.widths import opened_by
 from autoprune.names import require_saved
@@ -219,6 +219,8 @@ def prune(
         tokens = token_windows(text, loaded.tokenizer, count, seqlen)
     if out is not None:
         plan = replace(plan, saved=checkpoint_type(loaded.source))
+        # Zeros make nothing smaller, and a full disk would cost all of the work.
+        require_space(loaded.model, Path(out), plan.saved)
     used, fresh = None, None
     if tokens is not None:
         used, fresh = tokens[:calibration_windows], tokens[calibration_windows:]

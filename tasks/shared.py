@@ -90,9 +90,9 @@ class SharedStore(Store):
                 part.unlink(missing_ok=True)
 
     def _send(self, path: Path, sidecar: Path) -> None:
-        if self._files.exists(self._there(sidecar)):
-            return
         there = self._there(path, read_sidecar(sidecar)["sha256"])
+        if self._files.exists(there) and self._files.exists(self._there(sidecar)):
+            return
         self._files.makedirs(there.rpartition("/")[0], exist_ok=True)
         self._files.put_file(str(path), there)
         self._files.put_file(str(sidecar), self._there(sidecar))

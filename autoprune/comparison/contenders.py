@@ -10,6 +10,7 @@ from autoprune.bench.model import ModelBench
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.evaluation.suites.cleaning import Policy, Resources, clean
+from autoprune.models.saved_type import weight_bytes
 from autoprune.models.saving import count_zeros
 from autoprune.report.sealed import SealedSet
 from autoprune.text.beginning import beginning_rule
@@ -153,7 +154,7 @@ def checkpoint_figures(folder: Path, record: Mapping[str, Any] | None) -> dict[s
         "recount": counts,
         "recorded": _recorded(record or {}),
         "unsealed": str((record or {}).get("unsealed", "")),
-        "bytes": sum(file.stat().st_size for file in sorted(folder.glob("*.safetensors"))),
+        "bytes": weight_bytes(folder),
     }
 
 

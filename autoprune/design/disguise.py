@@ -1,6 +1,6 @@
 """Detect recipes that are the same although they are written differently."""
 
-import re
+import ast
 from functools import lru_cache
 
 import torch
@@ -14,9 +14,12 @@ from autoprune.metrics.language import TERMINALS, Expression
 from autoprune.metrics.language.nodes import Call, Shape, walk
 from autoprune.recipe import Recipe
 
+# Functions and methods that change nothing until a value reaches a limit.
 LIMITS = frozenset({"min", "max", "clip"})
-_LIMITED = re.compile(
-    r"clamp|clip|where|minimum|maximum|relu|threshold|floor|ceil|round|sign|(?<!-)>|<|position"
+_LIMITING = frozenset(
+    {"clamp", "clip", "where", "masked_fill", "minimum", "maximum", "relu", "hardtanh"}
+    | {"nan_to_num", "threshold", "floor", "ceil", "round", "sign", "heaviside"}
+    | {"gt", "ge", "lt", "le", "greater", "less"}
 )
 # Rows and columns of each probe layer, and typical sizes of its weights and of its inputs. Limits
 # that one layer never meets, as in max(x_norm, 0.02), change the order of another.
@@ -64,10 +67,28 @@ def differs_elsewhere(recipe: Recipe) -> bool:
     if recipe.group in ("block", "global"):
         return True
     if recipe.metric.kind in ("python", "program"):
-        return _LIMITED.search(recipe.metric.source) is not None
+        return any(map(_may_limit, ast.walk(ast.parse(recipe.metric.source))))
     expression = expression_of(recipe.metric)
     nodes = walk(expression.tree) if expression else ()
     return any(isinstance(node, Call) and node.name in LIMITS for _, node in nodes)
+
+
+def _may_limit(node: ast.AST) -> bool:
+    """Whether a part of designed code compares values, cuts them off, or reads a layer's place."""
+    if isinstance(node, ast.Constant):
+        return node.value == "position"
+    if isinstance(node, ast.Compare):
+        return any(isinstance(one, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for one in node.ops)
+    if not isinstance(node, ast.Call):
+        return False
+    method = isinstance(node.func, ast.Attribute)
+    name = node.func.attr if method else getattr(node.func, "id", "")  # type: ignore[attr-defined]
+    if name in ("min", "max"):
+        # Of two values, unlike the largest along a dimension.
+        module = method and isinstance(node.func.value, ast.Name) and node.func.value.id == "torch"  # type: ignore[attr-defined]
+        others = node.args[1:] if module or not method else node.args
+        return any(not isinstance(one, ast.Constant) for one in others)
+    return name.rstrip("_") in _LIMITING
 
 
 def row_order(candidate: Candidate) -> str | None:

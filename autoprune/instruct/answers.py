@@ -16,6 +16,8 @@ from autoprune.errors import AutopruneError, DamagedFileError, reason_of
 from autoprune.progress import Progress, Report, silent
 
 CUT_OFF = "cut_off"
+# 2: answers that were cut off say so.
+FORMAT = 2
 _SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, body TEXT NOT NULL)"
 
 
@@ -137,7 +139,7 @@ class Answers:
         Raises:
             PrerequisiteError: If the designer cannot be reached; what came is kept.
         """
-        keys = [digest_json([self._who, question.request.digest]) for question in questions]
+        keys = [digest_json([FORMAT, self._who, question.request.digest]) for question in questions]
         found = {key: answer for key in keys if (answer := self._read(key)) is not None}
         pending = dict(zip(keys, questions, strict=True))
         still = {key: question for key, question in pending.items() if key not in found}

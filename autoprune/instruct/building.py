@@ -28,10 +28,13 @@ VERSION = 2
 TRAIN_WORDS, TEST_WORDS = 10, 8
 # Solutions of one thread that are rewritten.
 MOST_SOLUTIONS = 3
-# What two copies of a problem share, beside symbols of the Unicode category Sm; a hyphen between
-# letters is none of it.
-_PIECE, _HYPHEN = re.compile(r"\w+|[^\w\s]"), re.compile(r"(?<=[^\W\d])-(?=[^\W\d])")
-_SIGNS = tuple("-*/^%\\")
+# What may differ between two copies of a problem: brackets around words alone, emphasis, an
+# exclamation mark that is no factorial, and a hyphen between words.
+_AROUND_WORDS = re.compile(r"[(\[{]([\w\s]*)[)\]}]")
+_NO_SIGN = re.compile(
+    r"(?<!\S)\*\*(?=\w)|(?<=\w)\*\*(?!\w)|!(?!\s*[-+*/^=)\]}|])|(?<=[^\W\d]{2})-(?=[^\W\d]{2})"
+)
+_PIECE, _SIGNS = re.compile(r"\w+|[^\w\s]"), frozenset("-*/^%!|()[]{}")
 
 
 @dataclass(frozen=True)
@@ -159,11 +162,20 @@ def _by_date(sieve: _Sieve, wanted: Wanted) -> set[str]:
 def _same(text: str) -> str:
     """What two texts share of which one is a copy: words and signs of mathematics, in order."""
     plain = unicodedata.normalize("NFKC", text).casefold()
-    pieces = _PIECE.findall(_HYPHEN.sub(" ", plain))
+    # All dashes are one sign; a prime is one only before a bracket, as in f'(x).
+    plain = "".join("-" if unicodedata.category(c) == "Pd" or c == "\u2212" else c for c in plain)
+    plain = plain.replace("'(", "\u2032(")
+    plain = re.sub(r"\\(?![a-z])", "", plain).replace("\\", " \u2200")
+    while (bare := _AROUND_WORDS.sub(r" \1 ", plain)) != plain:
+        plain = bare
     kept = (
-        p
-        for p in pieces
-        if len(p) > 1 or p.isalnum() or p in _SIGNS or unicodedata.category(p) == "Sm"
+        piece
+        for piece in _PIECE.findall(_NO_SIGN.sub(" ", plain))
+        if len(piece) > 1
+        or piece.isalnum()
+        or piece in _SIGNS
+        or piece == "\u2032"
+        or unicodedata.category(piece) == "Sm"
     )
     return " ".join(kept) or text
 

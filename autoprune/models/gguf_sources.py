@@ -27,6 +27,7 @@ from autoprune.models.gguf_tokenizer import add_tokenizer, copy_fields
 from autoprune.models.gguf_types import Floats, dequantise
 from autoprune.models.loading import load_model, load_tokenizer
 from autoprune.models.reference import RECORD_FILE, ModelSource, local_path, resolve
+from autoprune.models.saved_type import weight_files
 from autoprune.models.widths import widths_of
 
 _ROPE = "rope_freqs.weight"
@@ -210,7 +211,7 @@ def _index(folder: Path) -> tuple[dict[str, Path], dict[str, tuple[int, ...]]]:
     """File and shape of every tensor of a folder."""
     places: dict[str, Path] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder)
     if not files:
         raise UsageError(
             f"{folder} holds no safetensors file; open it with transformers and save it again with "

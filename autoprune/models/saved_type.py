@@ -55,14 +55,17 @@ def matrix_types(folder: Path) -> set[str]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold a folder's model; others may hold it once more."""
-    index = folder / "model.safetensors.index.json"
+    """The safetensors files that transformers reads; others may hold the model once more."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
     if index.is_file():
         with suppress(ValueError, KeyError, AttributeError, TypeError):
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            return [folder / name for name in sorted(names) if (folder / name).is_file()]
-    single = folder / "model.safetensors"
-    return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
+            files = [folder / name for name in sorted(names)]
+            if files and all(file.is_file() for file in files):
+                return files
+    return sorted(folder.glob("*.safetensors"))
 
 
 def weight_bytes(folder: Path, gguf_file: str | None = None) -> int:

@@ -15,7 +15,7 @@ from autoprune.errors import AutopruneError
 from autoprune.models.loading import make_savable
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import CARD_FILE, RECORD_FILE
-from autoprune.models.saved_type import weights_as
+from autoprune.models.saved_type import weight_files, weights_as
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.models.widths import open_causal, opened_by
 from autoprune.storage import atomic_folder, remove_leftovers, write_json, write_text
@@ -113,7 +113,6 @@ def save_model(
     Raises:
         AutopruneError: If the disk is full or the folder cannot be written.
     """
-    remove_leftovers(folder)
     require_space(model, folder, dtype)
     linears = prunable_linears(model)
     use_cache = model.config.use_cache
@@ -166,7 +165,7 @@ def count_zeros(folder: Path, linears: Iterable[PrunableLinear] | None = None) -
     Raises:
         AutopruneError: If the folder holds no safetensors file.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder)
     if not files:
         raise AutopruneError(f"{folder} holds no safetensors file, so nothing can be counted there")
     wanted = {linear.parameter: linear for linear in linears or ()}
@@ -200,7 +199,7 @@ def _zeros(tensor: torch.Tensor) -> int:
 
 
 def require_space(model: PreTrainedModel, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Check that a model's weights fit on the disk.
+    """Check that a model's weights fit on the disk, after removing what killed saves left there.
 
     Args:
         model: The model.
@@ -210,6 +209,7 @@ def require_space(model: PreTrainedModel, folder: Path, dtype: torch.dtype | Non
     Raises:
         AutopruneError: If they do not.
     """
+    remove_leftovers(folder)
     size = None if dtype is None else dtype.itemsize
     needed = sum(p.numel() * (size or p.element_size()) for p in model.parameters())
     existing = next(p for p in folder.absolute().parents if p.exists())

@@ -27,11 +27,11 @@ def check_target(
     Raises:
         UsageError: See :func:`autoprune.targets.check_folder`.
     """
-    # Rows are named as FILE#COLUMN, a program as program:FILE.
+    # A column of rows is named as FILE#COLUMN, a program as program:FILE.
     named = [
         part
-        for text in texts
-        for part in (text, text.rpartition("#")[0], text.removeprefix("program:"))
+        for text in (one.removeprefix("program:") for one in texts)
+        for part in (text, text.rpartition("#")[0])
         if "\0" not in part and 0 < len(part) < 4096
     ]
     files = (Path(part).expanduser() for part in named)

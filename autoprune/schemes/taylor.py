@@ -35,7 +35,10 @@ def taylor_products(
         """Sum in float32 what half precision would lose: signed gradients nearly cancel."""
         if parameter.grad is not None:
             more = parameter.grad.float().div_(scale)
-            sums[id(parameter)] = sums[id(parameter)] + more if id(parameter) in sums else more
+            if id(parameter) in sums:
+                sums[id(parameter)].add_(more)
+            else:
+                sums[id(parameter)] = more
             parameter.grad = None
 
     hooks = []
@@ -43,7 +46,7 @@ def taylor_products(
         for parameter, _, _ in state:
             parameter.requires_grad_(id(parameter) in wanted)
             parameter.grad = None
-            if parameter.dtype != torch.float32 and id(parameter) in wanted:
+            if parameter.dtype.itemsize < 4 and id(parameter) in wanted:
                 hooks.append(parameter.register_post_accumulate_grad_hook(add))
         for number, window in enumerate(windows, 1):
             with torch.enable_grad():
@@ -55,14 +58,15 @@ def taylor_products(
         found = {}
         for name, p in model.named_parameters():
             if id(p) in wanted:
-                gradient = sums.get(id(p), p.grad)
+                gradient = sums.pop(id(p), p.grad)
                 found[name] = (
                     torch.zeros_like(p) if gradient is None else (p.detach() * gradient).abs()
                 )
                 if not bool(torch.isfinite(found[name]).all()):
                     raise InfiniteGradientError(
                         f"a gradient of {name} is infinite or not a number; load the model in "
-                        "float32 or bfloat16, or take a criterion that needs no gradients"
+                        "float32 or bfloat16 if it is in float16, or take a criterion or score "
+                        "that needs no gradients"
                     )
         return found
     finally:

@@ -78,7 +78,7 @@ class Evaluator:
         if validation.signature is None:
             return
         if differs_elsewhere(entry.known_recipe):
-            # The whole model's masks or weights will tell.
+            # The masks or weights of the whole model will tell, once it is measured.
             return
         parts = [validation.signature, entry.known_recipe.allocation, entry.known_recipe.repair]
         owner = self.archive.claim("behaviour", digest_json(parts), entry)
@@ -249,7 +249,8 @@ class Evaluator:
             return True
         key = f"{outcome.mask_digest}\n{entry.known_recipe.repair}"
         owner = self.archive.claim("mask", key, entry)
-        if rung == 1:
+        # Measured whole at once, it is known by an owner that was measured whole as well.
+        if rung == 1 or (owner is not None and 1 not in entry.results and 2 in owner.results):
             self.share(entry, owner)
         return entry.status == "measured"
 

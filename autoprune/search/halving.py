@@ -110,11 +110,14 @@ class SuccessiveHalving:
             return
         outcomes = yield list(steps.values())
         self.state.charge(outcomes.values())
-        self.state.spent.evaluations += sum(isinstance(o, Measurement) for o in outcomes.values())
         for entry in entries:
             step = steps[entry.alias]
-            if self.evaluator.accept(entry, 2, outcomes[step.step_id], known=step.known):
+            outcome = outcomes[step.step_id]
+            if self.evaluator.accept(entry, 2, outcome, known=step.known):
                 self.evaluator.note(entry, 2)
+            # A known recipe that only its masks gave away is no further candidate.
+            repeats = entry.status == "duplicate"
+            self.state.spent.evaluations += isinstance(outcome, Measurement) and not repeats
 
     def _middle_rung(self, entries: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
         """Measure recipes that few windows saw as they are on some more; return those still in.

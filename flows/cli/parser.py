@@ -19,7 +19,7 @@ OF_A_SEARCH = ("resume", "stage")
 COMPLETION = "--print-completion"
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 wrong use, 3 rejected or nothing passed, 4 prerequisite missing,
-130 interrupted (the same command continues where it stopped)
+130 interrupted (the last lines say what is kept and which command goes on)
 
 completion: autoprune --print-completion bash > FILE of your shell's completions (bash, zsh, tcsh)
 

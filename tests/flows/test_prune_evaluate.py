@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import autoprune
+from autoprune.errors import AutopruneError
 from autoprune.models.gguf_writing import export_gguf
 from autoprune.models.loading import load_model
 from autoprune.models.saved_type import matrix_types
@@ -112,6 +115,21 @@ def test_record_and_saved_folder(pruned: Prune, cli: CommandLine, tmp_path: Path
     assert counted["recount"] in text and "and 50.00% were pruned" in text
     assert f"; of all {counted['total']:,} parameters {counted['sparsity_of_all']:.4%}" in text
     assert cli.record(line)["recount"] == counted["recount"]
+
+
+def test_a_disk_too_full_for_the_model_is_refused_before_the_work(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    # A program that reached this would fail otherwise.
+    monkeypatch.setattr("flows.prune.flow.prune_model", None)
+    out = tmp_path / "pruned"
+    cli.refuses(f"{PRUNE} --metric magnitude --out {out}", "0 MB free", code=1)
+    monkeypatch.setattr("autoprune.api.prune_in_place", None)
+    model, text = (cli.words(name)[0] for name in ("MODEL", "TEXT"))
+    with pytest.raises(AutopruneError, match="MB free"):
+        autoprune.prune(model, "wanda", 0.5, corpus=text, seqlen=32, out=out)
+    assert not out.exists()
 
 
 def test_a_recipe_that_reads_no_text_says_nothing_about_text(

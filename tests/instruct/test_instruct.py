@@ -25,6 +25,7 @@ from autoprune.instruct import (
     write_training_set,
     write_window,
 )
+from autoprune.instruct.building import _same
 from autoprune.instruct.rules import untestable_reason
 from autoprune.text.hygiene import words
 from benchmarks.forum import BENCHMARK, PLANTED, Counting, write_forum
@@ -139,6 +140,30 @@ def test_signs_tell_problems_apart_and_punctuation_does_not(tmp_path: Path) -> N
     with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
         found = select(read_threads(raw)[0], TRAIN, answers)
     assert found.rejected["duplicate"] == 1 and len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Solve x - y = 2.", "solve x-y=2"), ("Find x \u2212 3", "Find x - 3"),
+        ("Let \\(x\\) be even", "let $x$ be even!"), ("**Find** well-known x", "find well known x"),
+        ("[good 3] Find half of 3.", "  (GOOD 3): find HALF of 3!"), ("x^{2}", "x^2"),
+    ],
+)  # fmt: skip
+def test_copies_are_known_by_their_words_and_signs(one: str, other: str) -> None:
+    assert _same(one) == _same(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x + 3", "x - 3"), ("x-y", "x y"), ("(2+3)*4", "2+(3*4)"), ("5! + 1", "5 + 1"),
+        ("x^{n+1}", "x^n+1"), ("f'(x+1)", "f(x+1)"), ("|x-1|", "x-1"), ("a < b", "a > b"),
+        ("1.5", "15"), ("\\alpha x", "alpha x"),
+    ],
+)  # fmt: skip
+def test_problems_with_other_signs_are_no_copies(one: str, other: str) -> None:
+    assert _same(one) != _same(other)
 
 
 def test_an_answer_cut_off_at_its_limit_is_none(tmp_path: Path) -> None:

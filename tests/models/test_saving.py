@@ -68,6 +68,13 @@ def test_weights_that_lie_there_twice_count_once(tmp_path: Path) -> None:
     places = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(places))
     assert weight_bytes(tmp_path) == 7
+    # An index that names a file that is not there says nothing.
+    (tmp_path / "consolidated.safetensors").unlink()
+    places["weight_map"]["b"] = "model-00002-of-00002.safetensors"
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(places))
+    assert weight_bytes(tmp_path) == 7
+    (tmp_path / "model.safetensors").write_bytes(bytes(3))
+    assert weight_bytes(tmp_path) == 3
 
 
 def test_no_space_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import recipe_key, take
-from autoprune.search.steps import Done, Outcome, Step, Validate, Validation
+from autoprune.search.steps import Done, Measure, Measurement, Outcome, Step, Validate, Validation
 from autoprune.search.tuning import _structure, numbers, suggest
 from tests.support.synthetic import Synthetic, drive, make_spec
 from tests.support.synthetic_schemes import Shapes
@@ -37,6 +37,11 @@ def formula(text: str, group: Group = "row", allocation: str = "uniform") -> Rec
         (Recipe(Candidate("python", CLAMPED.format(""))), False),
         (Recipe(Candidate("python", CLAMPED.format(".clamp(min=0.1)"))), True),
         (Recipe(Candidate("python", CLAMPED.format(" * (W > 0)"))), True),
+        (Recipe(Candidate("python", CLAMPED.format(" / torch.max(W, W.mean())"))), True),
+        (Recipe(Candidate("python", CLAMPED.format(" / max(W.mean(), W.std())"))), True),
+        (Recipe(Candidate("python", CLAMPED.format(" / torch.max(W)  # significant"))), False),
+        (Recipe(Candidate("python", CLAMPED.format(" / W.amax(1, keepdim=True).max()"))), False),
+        (Recipe(Candidate("python", CLAMPED.format(" * stats['position']['depth']"))), True),
     ],
 )
 def test_limits_groups_and_code_may_differ_elsewhere(recipe: Recipe, expected: bool) -> None:
@@ -64,6 +69,32 @@ def test_a_limit_that_probe_layers_never_meet_is_measured(tmp_path: Path) -> Non
     limited, plain = (next(e for e in made if part in e.formula) for part in ("max(x_", "0.7"))
     assert limited.results and not limited.duplicate_of
     assert plain.status == "duplicate"
+
+
+def test_known_masks_cost_no_evaluation(tmp_path: Path) -> None:
+    """The same masks under other names, which only the whole model shows."""
+    texts = ("abs(W) * max(x_norm, 0.02) * x_max", "abs(W) * max(x_norm, 0.01) * x_max")
+
+    class Same(Synthetic):
+        def answer(self, step: Step) -> Outcome:
+            found = super().answer(step)
+            if isinstance(step, Measure) and isinstance(found, Measurement) and step.recipe:
+                limited = "max(x_norm" in step.recipe.metric.source
+                return replace(found, mask_digest="one") if limited else found
+            return found
+
+    answers = [f"because: a try\nmetric: {text}\ngroup: matrix\n" for text in texts]
+    designer = ScriptedDesigner(lambda request: answers[request.seed % 2])
+    spec = make_spec(
+        arm="list", designer=DesignerSpec(kind="scripted"), repair_calls=0,
+        budget=SearchBudget(evaluations=6, candidates=8),
+    )  # fmt: skip
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Same(designer))
+        made = [e for e in search.entries if e.order and not e.is_baseline and e.recipe]
+        limited = [e for e in made if "max(x_norm" in e.formula and e.results]
+        assert [e.status for e in limited].count("measured") == 1 and len(limited) > 1
+        assert search.spent.evaluations == sum(e.status == "measured" for e in made)
 
 
 def test_constants_that_changed_places_are_not_one_structure() -> None:

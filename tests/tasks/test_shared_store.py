@@ -97,6 +97,14 @@ def test_two_machines_may_send_at_the_same_time(
     assert torch.equal(found.tensors["x"], torch.arange(4.0))
 
 
+def test_data_that_is_gone_is_sent_again(make: Callable[[str], Store], tmp_path: Path) -> None:
+    make("a").get_or_make({"what": "statistics"}, work)
+    (path,) = (tmp_path / "shared").rglob("*.safetensors")
+    path.unlink()
+    make("b").get_or_make({"what": "statistics"}, work)
+    assert path.is_file()
+
+
 def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
     state = State.open(tmp_path / "state")
     assert open_store(state, None).root == state.store

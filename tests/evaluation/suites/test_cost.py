@@ -16,7 +16,7 @@ from autoprune.evaluation.suites import build_suite, cost
 from autoprune.evaluation.suites.comparison import compare_rows, compare_runs
 from autoprune.evaluation.suites.cost import CostSuite, _verdict, _zeros_filled
 from autoprune.evaluation.suites.latency import Timing, peak_memory, peaks_alone, time_once
-from autoprune.evaluation.suites.rows import Row
+from autoprune.evaluation.suites.rows import PASSING, Row
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress
@@ -51,8 +51,11 @@ def test_speed_is_measured_where_files_have_no_room(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(cost, "save_model", full)
     rows = {(row.name, row.metric): row for row in QUICK.run(tiny_subject())}
-    size = rows["dense", "size"]
-    assert size.value is None and "TMPDIR" in str(size.reason)
+    for missing in (("dense", "size"), ("model", "zeros"), ("llama.cpp q8_0", "decode")):
+        row = rows[missing]
+        assert row.value is None and "TMPDIR" in str(row.reason)
+        # A comparison measures again where there is room.
+        assert row.details[PASSING]
     assert rows["batch 1", "peak_memory"].value is None
     assert rows["batch 1", "throughput"].value is not None
 
