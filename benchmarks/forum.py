@@ -17,9 +17,9 @@ BENCHMARK = (
 )
 # How many threads of each kind.
 PLANTED = {
-    "good": 40, "majority": 10, "young": 25, "month": 5, "lonely": 15, "chatter": 15,
+    "good": 24, "majority": 10, "young": 25, "month": 5, "lonely": 15, "chatter": 15,
     "unsolved": 10, "disagree": 15, "boxless": 10, "tie": 5, "link": 10, "ten": 8, "nine": 7,
-    "dateless": 5, "copy": 20,
+    "eight": 4, "seven": 4, "theorem": 4, "drawing": 4, "dateless": 5, "copy": 20,
 }  # fmt: skip
 
 
@@ -34,9 +34,8 @@ def write_forum(path: Path) -> Path:
 
 
 def _row(kind: str, index: int, number: int) -> dict[str, Any]:
-    words = BENCHMARK.split()
-    extra = {"link": "see https://example.org", "ten": " ".join(words[:10]),
-             "nine": " ".join(words[3:12])}.get(kind, "")  # fmt: skip
+    extra = {"link": "see https://example.org", "theorem": "Prove it.",
+             "drawing": "It is in the figure."}.get(kind, _shared(kind))  # fmt: skip
     post = f"[{kind} {number}] Find half of {number}. {extra}"
     if kind == "copy":
         post = f"  (GOOD {index}): find HALF of {index}!"
@@ -47,6 +46,12 @@ def _row(kind: str, index: int, number: int) -> dict[str, Any]:
     }
     dates = {"young": "2024-02-03", "month": "2023-12", "dateless": None}
     return row | {"date": dates.get(kind, "2023-06-01")}
+
+
+def _shared(kind: str) -> str:
+    """Words in a row that a thread of this kind has in common with the benchmark."""
+    count = {"ten": 10, "nine": 9, "eight": 8, "seven": 7}.get(kind, 0)
+    return " ".join(BENCHMARK.split()[:count])
 
 
 def model_of_forum(request: ChatRequest) -> str:
@@ -66,8 +71,8 @@ def model_of_forum(request: ChatRequest) -> str:
     if kind == "disagree" and request.seed == 1:
         box = str(number)
     shown = f"so it is {box}" if kind == "boxless" else rf"so it is \boxed{{{box}}}"
-    nine = " ".join(BENCHMARK.split()[3:12]) if kind == "nine" else ""
-    question = f"[{kind} {number}] What is half of {number}? {nine}"
+    # What shares ten words is never asked about.
+    question = f"[{kind} {number}] What is half of {number}? {_shared(kind)}"
     return f"Question: {question}\nSolution: Halve it, {shown}."
 
 

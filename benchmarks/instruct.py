@@ -31,11 +31,18 @@ FATES = {
     "good": KEPT, "majority": KEPT, "young": KEPT, "month": KEPT, "lonely": "no_reply",
     "chatter": "no_question", "unsolved": "no_solution", "disagree": "disagree",
     "boxless": "no_box", "tie": "tie", "link": "link", "ten": "contaminated", "nine": KEPT,
+    "eight": KEPT, "seven": KEPT, "theorem": KEPT, "drawing": KEPT,
     "dateless": "unusable_row", "copy": "duplicate",
 }  # fmt: skip
 OTHERWISE = {
     "build": {"young": "too_young", "month": "too_young"},
-    "bench": {"nine": "contaminated"},
+    # A test set leaves out what shares eight words, and what has not one answer to grade.
+    "bench": {
+        "nine": "contaminated",
+        "eight": "contaminated",
+        "theorem": "proof",
+        "drawing": "figure",
+    },
 }
 
 

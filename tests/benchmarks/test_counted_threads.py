@@ -31,7 +31,8 @@ def test_every_thread_is_counted_under_the_reason_it_was_planted_for(
     assert kept.counts["planted"] == PLANTED
     build, bench = kept.counts["build"], kept.counts["bench"]
     assert build["rejected"]["too_young"] == PLANTED["young"] + PLANTED["month"]
-    assert bench["rejected"]["contaminated"] == PLANTED["ten"] + PLANTED["nine"]
+    assert bench["rejected"]["contaminated"] == sum(PLANTED[n] for n in ("ten", "nine", "eight"))
+    assert (bench["rejected"]["proof"], bench["rejected"]["figure"]) == (4, 4)
     for found in (build, bench):
         assert found["kept"] + sum(found["rejected"].values()) == found["rows"] == 200
     assert DERIVATIONS["count"](kept, {"field": "build.rejected.tie"}) == PLANTED["tie"]

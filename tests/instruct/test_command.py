@@ -57,7 +57,7 @@ def test_build_then_bench_by_an_endpoint_asked_once(
         )
         code, made, _ = run(capsys, build)
         asked = [body for body in chat.bodies if "Post:" in body["messages"][-1]["content"]]
-        assert code == 0 and (made["kept"], made["share_8_words"]) == (57, 7)
+        assert code == 0 and (made["kept"], made["share_8_words"]) == (57, 11)
         assert made["kept"] + sum(made["rejected"].values()) == made["rows"] == 200
         assert made["asked"] == len(asked) and made["tokens"] == 7 * len(asked)
         assert {body["temperature"] for body in asked} == {0.0, 0.7}
