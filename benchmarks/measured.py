@@ -138,9 +138,16 @@ def read_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def commit() -> str:
-    """Short hash of the checkout, with a plus where tracked files differ from it."""
-    changed = _git("status", "--porcelain", "--untracked-files=no")
+def commit(written: Path | None = None) -> str:
+    """Short hash of the checkout, with a plus where tracked files differ from it.
+
+    Args:
+        written: Folder whose files do not count: what is being written changes no result.
+    """
+    others = ["."]
+    if written is not None and written.resolve().is_relative_to(ROOT.resolve()):
+        others.append(f":!{written.resolve().relative_to(ROOT.resolve())}")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *others)
     return (_git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
 

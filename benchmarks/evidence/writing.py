@@ -44,7 +44,7 @@ def write_record(
     body = {
         "format": kind,
         "command": " ".join([command, *kept]),
-        "commit": commit(),
+        "commit": commit(folder),
         "machine": machine(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         **facts,

@@ -1,10 +1,11 @@
 """The benchmark that counts threads with planted faults, its record and its table."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from benchmarks import instruct, table
+from benchmarks import instruct, measured, table
 from benchmarks.evidence.derivations import DERIVATIONS
 from benchmarks.evidence.records import read_record
 from benchmarks.forum import PLANTED
@@ -36,6 +37,28 @@ def test_every_thread_is_counted_under_the_reason_it_was_planted_for(
     for found in (build, bench):
         assert found["kept"] + sum(found["rejected"].values()) == found["rows"] == 200
     assert DERIVATIONS["count"](kept, {"field": "build.rejected.tie"}) == PLANTED["tie"]
+
+
+def test_a_record_that_is_written_again_does_not_count_as_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=me", "-c", "user.email=me@here")
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    monkeypatch.setattr(measured, "ROOT", tmp_path)
+    record = tmp_path / "evidence" / "mine"
+    record.mkdir(parents=True)
+    for file in (record / "counts.json", tmp_path / "code.py"):
+        file.write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "begin")
+    (record / "counts.json").write_text("2")
+    assert measured.commit().endswith("+") and not measured.commit(record).endswith("+")
+    (tmp_path / "code.py").write_text("2")
+    assert measured.commit(record).endswith("+")
+    assert measured.commit(tmp_path.parent).endswith("+")
 
 
 def test_a_thread_in_the_wrong_place_is_seen(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
