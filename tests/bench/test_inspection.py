@@ -114,7 +114,7 @@ def test_shapes_of_known_matrices() -> None:
     assert effective_rank(torch.tensor([1.0, 9.0])) == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "mixtral", "opt"])
+@pytest.mark.parametrize("family", ["gpt2", "mixtral", "opt", "mamba"])
 def test_other_families_have_facts_too(family: str, tmp_path: Path) -> None:
     subject = tiny_subject()
     other = LoadedModel(tiny_model(family), subject.tokenizer, subject.source)
