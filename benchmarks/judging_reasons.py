@@ -45,6 +45,8 @@ from benchmarks.table import publish
 NAME = "judging_reasons"
 SOURCES = ("discovery", "discovery-3", "discovery-list", "discovery-2")
 VERIFIERS = ("programmatic", "surprisal")
+# A trained head, where one is named.
+HEAD = "uhead"
 OPINIONS = "opinions.jsonl.gz"
 TOGETHER = "together"
 
@@ -65,7 +67,7 @@ class Asked:
 ASKED = {
     "past": Asked(("past",)),
     "designer": Asked(("designer",)),
-    **{name: Asked(("verifier",), name) for name in VERIFIERS},
+    **{name: Asked(("verifier",), name) for name in (*VERIFIERS, HEAD)},
     TOGETHER: Asked(("past", "designer", "verifier")),
 }
 
@@ -74,7 +76,7 @@ class Reader:
     """Scores reasons with a verifier, each once.
 
     Args:
-        verifier: Its name.
+        verifier: Its name, or the folder of a trained one.
         model: The model that reads.
         kept: File of the scores made so far.
     """
@@ -101,11 +103,17 @@ def main() -> None:
     )
     parser.add_argument("--model", default=DEMO_MODEL, help="the reader")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument(
+        "--head", type=Path, help="a verifier that `autoprune verify train` made for this reader"
+    )
     parser.add_argument("--record", type=Path, help="folder to keep the counts in, as evidence")
     args = parser.parse_args()
     sources = args.sources or [ROOT / "evidence" / name for name in SOURCES]
     model = load_model(args.model, dtype=getattr(torch, args.dtype))
-    runs = {name: _read(sources, name, model) for name in VERIFIERS}
+    verifiers = {name: name for name in VERIFIERS}
+    if args.head:
+        verifiers[HEAD] = str(args.head)
+    runs = {name: _read(sources, name, which, model) for name, which in verifiers.items()}
     if not runs[VERIFIERS[0]]:
         raise SystemExit("none of these records holds the log of a search that asked a designer")
     counts, opinions = _counted(runs)
@@ -125,15 +133,17 @@ def main() -> None:
             COUNTS,
             "python -m benchmarks judging_reasons",
             ("counts.json", counts),
-            ("--from", "--model"),
+            ("--from", "--model", "--head"),
             beside=(OPINIONS,),
             of=[source.name for source in sources],
         )
 
 
-def _read(sources: Sequence[Path], verifier: str, model: LoadedModel) -> list[Run]:
+def _read(sources: Sequence[Path], verifier: str, which: str, model: LoadedModel) -> list[Run]:
     """Searches that asked a designer, each once, with their answers."""
-    reader = Reader(verifier, model, OUT / NAME / f"{verifier}-{model.model.dtype}.json")
+    # Another head scores otherwise.
+    own = verifier if which == verifier else f"{verifier}-{_digest_of(Path(which))[:16]}"
+    reader = Reader(which, model, OUT / NAME / f"{own}-{model.model.dtype}.json")
     found: list[Run] = []
     seen = set[str]()
     for log in (log for source in sources for log in logs_of(source)):
@@ -155,6 +165,8 @@ def _counted(runs: dict[str, list[Run]]) -> tuple[dict[str, Any], list[dict[str,
     counts: dict[str, Any] = {"answers": _answers(runs), "alone": {}, "joined": {}, "each": []}
     opinions: list[dict[str, Any]] = []
     for judge, asked in ASKED.items():
+        if asked.verifier not in runs:
+            continue
         own = runs[asked.verifier]
         for group, units in (("alone", [[run] for run in own]), ("joined", joined(own))):
             made = [replay(unit, asked.judges) for unit in units]
@@ -186,6 +198,10 @@ def _answers(runs: dict[str, list[Run]]) -> dict[str, int]:
     }
 
 
+def _digest_of(folder: Path) -> str:
+    return digest_json({path.name: digest_file(path) for path in sorted(folder.iterdir())})
+
+
 def _name(unit: Sequence[Run]) -> str:
     return "+".join(f"{run.arm} {run.spec.seed}" for run in unit)
 
@@ -202,7 +218,7 @@ def _row(replays: Sequence[Replay], judge: str) -> dict[str, Any]:
 
 def _of_search(judge: str) -> str:
     """What a search calls a judge."""
-    return "verifier" if judge in VERIFIERS else judge
+    return "verifier" if judge in (*VERIFIERS, HEAD) else judge
 
 
 def _grades(replays: Sequence[Replay], judge: str) -> dict[str, Any]:
@@ -232,7 +248,7 @@ def _grades(replays: Sequence[Replay], judge: str) -> dict[str, Any]:
 
 def _correlation(replays: Sequence[Replay], judge: str) -> float | None:
     """Spearman's, of the bare number and the outcome, within replays; None for other judges."""
-    if judge != "designer" and judge not in VERIFIERS:
+    if judge != "designer" and _of_search(judge) != "verifier":
         return None
     groups = []
     for one in replays:

@@ -187,12 +187,25 @@ def test_the_benchmark_counts_opinions_grades_and_what_was_saved(
     read = len(chains)
     run(judging_reasons, monkeypatch, out, *words)
     assert read and len(chains) == read
+    # A head is one more judge; another one reads anew.
+    for number, content in enumerate(("one", "other"), 1):
+        head = tmp_path / content
+        head.mkdir()
+        (head / "verifier.json").write_text(content)
+        assert (
+            len(run(judging_reasons, monkeypatch, out, *words, "--head", str(head))["rows"]) == 12
+        )
+        assert len(chains) == read + number * read // 2
+    kept = read_record(out / "kept")
+    assert kept.counts["alone"]["uhead"]["opinions"] > 0
+    assert str(tmp_path) not in kept.body["command"]
 
 
 def test_the_page_on_judging_has_the_counts_of_the_record() -> None:
     found = read_record(ROOT / "evidence" / "judging-reasons").counts
     text = (ROOT / "docs" / "judging.md").read_text(encoding="utf-8")
-    names = {name: f"verifier {name}" for name in judging_reasons.VERIFIERS}
+    verifiers = (*judging_reasons.VERIFIERS, judging_reasons.HEAD)
+    names = {name: f"verifier {name}" for name in verifiers}
     for group in ("alone", "joined"):
         for judge, row in found[group].items():
             name = names.get(judge, "all three" if judge == "together" else judge)
