@@ -33,8 +33,8 @@ def bench_of(folder: Path, model: PreTrainedModel) -> ComparisonBench:
 
 def test_only_schemes_whose_figures_changed_have_a_version_in_their_keys() -> None:
     assert scheme_versions(parse_method("router:steps=0")) == {"schemes": {"router": 2}}
-    assert scheme_versions(parse_method("depth+width")) == {"schemes": {"depth": 1}}
-    for text in ("skip", "width", "rotate+recover", "experts", "wanda+mrp"):
+    assert scheme_versions(parse_method("depth+width")) == {"schemes": {"depth": 2, "width": 1}}
+    for text in ("skip", "rotate+recover", "experts", "wanda+mrp"):
         assert scheme_versions(parse_method(text)) == {}, text
     assert scheme_versions(None) == {}
 

@@ -100,7 +100,8 @@ def test_no_record_of_a_search_holds_the_login(
     home, cli = migrated, CommandLine(capfd, MODEL=tiny_folder, TEXT=text_file)
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     monkeypatch.setenv("VAULT_LOGIN", LOGIN)
-    line = f"{LINE} {FEW} --designer random --candidates 1 --slots 1 --no-register-winner --json"
+    asked = "--designer random --candidates 1 --slots 1 --seed 5"
+    line = f"{LINE} {FEW} {asked} --no-register-winner --json"
     line = f"{line} --shared-store vault://$VAULT_LOGIN@host{tmp_path}/shared".replace(" -q", " -v")
     # One server for both commands, which ends before its files are read.
     set_prefect_environment(State.open(), verbose=True)

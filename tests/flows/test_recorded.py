@@ -84,7 +84,7 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
     home = migrated
     # More layers than its validation scores: its measurement is held, the last of the starts.
     held = hold(tmp_path / "held", monkeypatch, free=14)
-    asked = "--designer random --candidates 1 --starts held --no-register-winner --run cut"
+    asked = "--designer random --candidates 1 --seed 5 --starts held --no-register-winner --run cut"
     line = f"{LINE} {FEW} {asked}"
     process = start(line.replace(" -q", ""), **held.environment)
     until(lambda: held.reached or process.poll() is not None, 200, "start that is held")
