@@ -1,17 +1,13 @@
-"""Whether texts fit the positions that a model has, and what it reads them as."""
+"""Whether texts fit the positions that a model has."""
 
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from autoprune.errors import UsageError
+from autoprune.models.structure import text_config
 
 # OPT leaves the first two rows of its table unused.
 _OFFSETS = (0, 2)
-
-
-def text_config(model: PreTrainedModel) -> PretrainedConfig:
-    """Settings of the language model, which models that also read images keep apart."""
-    return model.config.get_text_config(decoder=True)
 
 
 def position_limit(model: PreTrainedModel) -> int | None:

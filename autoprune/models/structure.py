@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from autoprune.errors import AutopruneError
@@ -97,6 +97,11 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
     return _named_blocks(model)[1]
 
 
+def text_config(model: PreTrainedModel) -> PretrainedConfig:
+    """Settings of the language model, which models that also read images keep apart."""
+    return model.config.get_text_config(decoder=True)
+
+
 def prunable_linears(model: PreTrainedModel) -> list[PrunableLinear]:
     """All prunable matrices in block order, then in the order the modules were defined.
 
@@ -108,7 +113,7 @@ def prunable_linears(model: PreTrainedModel) -> list[PrunableLinear]:
         AutopruneError: If the model has no blocks.
     """
     prefix, blocks = _named_blocks(model)
-    hidden = model.config.get_text_config(decoder=True).hidden_size
+    hidden = text_config(model).hidden_size
     outside = (model.get_input_embeddings(), model.get_output_embeddings())
     seen = {id(p) for module in outside if module is not None for p in module.parameters()}
     found: list[PrunableLinear] = []

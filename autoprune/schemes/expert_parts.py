@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError
-from autoprune.models.structure import expert_parameters, find_blocks
+from autoprune.models.structure import expert_parameters, find_blocks, text_config
 from autoprune.schemes.plan import Kept
 from autoprune.schemes.surgery import require_reopens
 
@@ -134,7 +134,7 @@ def slice_experts(model: PreTrainedModel, kept: Kept) -> None:
     (before,), after = counts, max(map(len, kept))
     for module in model.modules():
         module.__dict__.update(dict.fromkeys(_counts(module, before), after))
-    config = model.config.get_text_config(decoder=True)
+    config = text_config(model)
     for name in _COUNTS:
         if getattr(config, name, None) == before:
             setattr(config, name, after)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError
-from autoprune.models.structure import find_blocks
+from autoprune.models.structure import find_blocks, text_config
 from autoprune.precision import in_float64, where_float64_is
 from autoprune.schemes.surgery import require_reopens, written
 
@@ -87,7 +87,7 @@ def hidden_parts(model: PreTrainedModel) -> HiddenParts:
     Raises:
         AutopruneError: If the family is not one of :data:`FAMILIES`.
     """
-    config = model.config.get_text_config(decoder=True)
+    config = text_config(model)
     if config.model_type not in FAMILIES:
         raise AutopruneError(
             f"hidden states of {type(model).__name__} ({config.model_type}) cannot be rotated: the "
@@ -121,7 +121,7 @@ def hidden_sizes(model: PreTrainedModel, multiple: int | None = None) -> list[in
         model: Of one of :data:`FAMILIES`.
         multiple: Divisor; None means :data:`USUAL_MULTIPLE` if the configuration takes any size.
     """
-    config = copy.deepcopy(model.config.get_text_config(decoder=True))
+    config = copy.deepcopy(text_config(model))
     whole = config.hidden_size
     found = []
     for size in range(whole - 1, 0, -1):
@@ -202,7 +202,7 @@ def slice_hidden(model: PreTrainedModel, directions: Tensor | None) -> None:
     for module in model.modules():
         if isinstance(module.__dict__.get("hidden_size"), int):
             module.__dict__["hidden_size"] = size
-    config: Any = model.config.get_text_config(decoder=True)
+    config: Any = text_config(model)
     keys = cast(nn.Linear, find_blocks(model)[0].get_submodule("self_attn.k_proj"))
     # Otherwise it would be derived from the hidden size.
     config.head_dim = keys.out_features // config.num_key_value_heads

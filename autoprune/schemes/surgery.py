@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
-from autoprune.models.structure import find_blocks
+from autoprune.models.structure import find_blocks, text_config
 from autoprune.models.widths import narrow_blocks
 
 # Lists of block numbers, and a count of leading blocks of another kind.
@@ -153,7 +153,7 @@ def _take_out(model: PreTrainedModel, numbers: Sequence[int]) -> Any:
             f"0 to {len(everything) - 1}, and one has to stay"
         )
     kept = [number for number in range(len(everything)) if number not in gone]
-    config = model.config.get_text_config(decoder=True)
+    config = text_config(model)
     after = _shorter(config, kept, len(everything))
     before = {name: getattr(config, name) for name in after}
 

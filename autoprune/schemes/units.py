@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError
-from autoprune.models.structure import find_blocks
+from autoprune.models.structure import find_blocks, text_config
 from autoprune.models.widths import MLP, WIDTHS, widths_of
 from autoprune.schemes.plan import Kept
 from autoprune.schemes.surgery import require_reopens
@@ -116,7 +116,7 @@ def unit_layout(model: PreTrainedModel, *, attention: bool = True) -> UnitLayout
     per_neuron = _per_row(mlp, "gate_proj") + _per_row(mlp, "up_proj") + down.shape[0]
     if heads is None:
         return UnitLayout(found, down.shape[1], 0, 0, 0, per_neuron, 0, (0,))
-    config = model.config.get_text_config(decoder=True)
+    config = text_config(model)
     groups = config.num_key_value_heads
     queries = config.num_attention_heads // groups
     head_dim = _linear(heads, "k_proj").weight.shape[0] // groups
@@ -145,7 +145,7 @@ def slice_units(model: PreTrainedModel, neurons: Kept, groups: Kept) -> None:
     if not neurons and not groups:
         return
     layout = unit_layout(model, attention=bool(groups))
-    config = model.config.get_text_config(decoder=True)
+    config = text_config(model)
     for number, entry in enumerate(layout.blocks):
         if neurons:
             rows = torch.tensor(neurons[number])
@@ -218,7 +218,7 @@ def _holder(
 
 def _require_stated(model: PreTrainedModel, entry: BlockUnits) -> None:
     """Check that the configuration's ``intermediate_size`` is the width of these MLPs alone."""
-    stated = getattr(model.config.get_text_config(decoder=True), "intermediate_size", None)
+    stated = getattr(text_config(model), "intermediate_size", None)
     width = _linear(entry.mlp, "down_proj").in_features
     outer = entry.block.get_submodule(entry.mlp_path.partition(".")[0])
     # Next to routed experts, such as qwen2_moe's shared one, its width has another name.

@@ -21,7 +21,7 @@ from autoprune.allocation import ModelContext, Uniform
 from autoprune.candidate import Candidate
 from autoprune.masking import pack_mask
 from autoprune.models.capture import BlockStream
-from autoprune.models.structure import PrunableLinear
+from autoprune.models.structure import PrunableLinear, text_config
 from autoprune.pruning import BlockPruner
 from autoprune.pruning.masks import equal_budgets
 from autoprune.pruning.tuning import tune_block
@@ -77,7 +77,7 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
     item = job.dtype.itemsize
     matrix = max((layer.numel for layer in members), default=0)
     tokens = min(job.windows.numel(), job.batch * job.windows.shape[1])
-    config = skeleton.model.config.get_text_config(decoder=True)
+    config = text_config(skeleton.model)
     features = {layer.shape[1] for layer in members}
     needs = job.reads
     # Matrices of one input width nearly always share inputs in twos or threes, so each width has

@@ -16,7 +16,7 @@ from autoprune.errors import UsageError
 from autoprune.metrics.metric import Metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.device import default_device
-from autoprune.models.structure import PrunableLinear
+from autoprune.models.structure import PrunableLinear, text_config
 from autoprune.numerics import computed_by
 from autoprune.program_files import prunes_blocks
 from autoprune.programs import READS, ProgramRunner
@@ -169,7 +169,7 @@ class OpenJob:
     @property
     def hidden_size(self) -> int:
         """Bytes of the hidden states of all windows."""
-        config = self.skeleton.model.config.get_text_config(decoder=True)
+        config = text_config(self.skeleton.model)
         return int(self.job.windows.numel() * config.hidden_size * self.job.dtype.itemsize)
 
     @property

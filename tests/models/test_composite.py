@@ -12,8 +12,8 @@ from transformers import (
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.suites.latency import prompt_ids, require_room, time_once
-from autoprune.models.positions import position_limit, text_config
-from autoprune.models.structure import prunable_linears
+from autoprune.models.positions import position_limit
+from autoprune.models.structure import prunable_linears, text_config
 
 
 @pytest.fixture(scope="module")

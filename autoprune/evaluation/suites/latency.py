@@ -15,8 +15,9 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from autoprune.errors import AutopruneError, UsageError
-from autoprune.models.positions import position_limit, text_config
+from autoprune.models.positions import position_limit
 from autoprune.models.saved_type import weight_bytes
+from autoprune.models.structure import text_config
 
 # Defaults of the suite ``cost``.
 PROMPT, NEW, REPEATS = 128, 32, 5

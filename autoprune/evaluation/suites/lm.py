@@ -26,7 +26,7 @@ from autoprune.evaluation.suites.texts import (
     read_text,
 )
 from autoprune.models.loading import LoadedModel, load_model
-from autoprune.models.positions import text_config
+from autoprune.models.structure import text_config
 from autoprune.progress import Report, silent
 from autoprune.text.beginning import beginning_ids
 from autoprune.text.corpus import Corpus
