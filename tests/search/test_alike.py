@@ -14,9 +14,9 @@ from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import recipe_key, take
-from autoprune.search.steps import Done, Measure, Measurement, Outcome, Step, Validate, Validation
+from autoprune.search.steps import Done, Measure, Measurement, Outcome, Step
 from autoprune.search.tuning import _structure, numbers, suggest
-from tests.support.synthetic import Synthetic, drive, make_spec
+from tests.support.synthetic import OneSignature, Synthetic, drive, make_spec
 from tests.support.synthetic_schemes import Shapes
 
 CHOICES = Choices(("row", "matrix"), ("uniform",), ("none",))
@@ -49,13 +49,6 @@ def test_limits_groups_and_code_may_differ_elsewhere(recipe: Recipe, expected: b
 
 
 def test_a_limit_that_probe_layers_never_meet_is_measured(tmp_path: Path) -> None:
-    class Alike(Synthetic):
-        def answer(self, step: Step) -> Outcome:
-            found = super().answer(step)
-            if isinstance(step, Validate) and isinstance(found, Validation) and found.ok:
-                return replace(found, signature="one for all")
-            return found
-
     texts = ("abs(W) * max(x_norm, 0.02) * x_max", "abs(W) * x_norm ** 0.7 * x_max")
     answers = [f"because: a try\nmetric: {text}\ngroup: matrix\n" for text in texts]
     designer = ScriptedDesigner(lambda request: answers[request.seed % 2])
@@ -64,7 +57,7 @@ def test_a_limit_that_probe_layers_never_meet_is_measured(tmp_path: Path) -> Non
         repair_calls=0,
     )  # fmt: skip
     with Search.open(tmp_path, spec) as search:
-        drive(search, Alike(designer))
+        drive(search, OneSignature(designer))
         made = [e for e in search.entries if e.order and not e.is_baseline and e.recipe]
     limited, plain = (next(e for e in made if part in e.formula) for part in ("max(x_", "0.7"))
     assert limited.results and not limited.duplicate_of
