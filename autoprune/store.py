@@ -63,12 +63,13 @@ class Store:
         path = self.path(key, suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(path.suffix + ".lock")):
-            return path, self._found_or_made(key, path, sidecar_of(path), write)
+            return path, self._found_or_made(key, path, write)
 
     def _found_or_made(
-        self, key: Mapping[str, Any], path: Path, sidecar: Path, write: Callable[[Path], Any]
+        self, key: Mapping[str, Any], path: Path, write: Callable[[Path], Any]
     ) -> dict[str, Any]:
         """What ``write`` returned when it ran; nobody else works on the file meanwhile."""
+        sidecar = sidecar_of(path)
         if path.exists() and sidecar.exists():
             record = read_sidecar(sidecar)
             verify_file(path, record["sha256"])

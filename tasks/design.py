@@ -207,7 +207,7 @@ class DesignerSession:
                 )
 
     def named_file(self) -> Path:
-        """The file that the designer ``local`` was told to serve.
+        """The file that the designer ``local`` serves, where one is named.
 
         Raises:
             UsageError: If it does not exist.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.numerics import computed_by
-from autoprune.store import Store, read_sidecar
+from autoprune.store import Store, read_sidecar, sidecar_of
 from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
 from tasks.switches import DEVICE_VARIABLE
@@ -51,13 +51,14 @@ class SharedStore(Store):
             ) from error
 
     def _found_or_made(
-        self, key: Mapping[str, Any], path: Path, sidecar: Path, write: Callable[[Path], Any]
+        self, key: Mapping[str, Any], path: Path, write: Callable[[Path], Any]
     ) -> dict[str, Any]:
         """See :meth:`Store._found_or_made`; made only if neither copy exists."""
+        sidecar = sidecar_of(path)
         if not (path.exists() and sidecar.exists()):
             with keeping_quiet(self._address):
                 self._fetch(path, sidecar)
-        found = super()._found_or_made(key, path, sidecar, write)
+        found = super()._found_or_made(key, path, write)
         with keeping_quiet(self._address):
             self._send(path, sidecar)
         return found

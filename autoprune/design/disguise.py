@@ -75,18 +75,21 @@ def differs_elsewhere(recipe: Recipe) -> bool:
 
 def _may_limit(node: ast.AST) -> bool:
     """Whether a part of designed code compares values, cuts them off, or reads a layer's place."""
-    if isinstance(node, ast.Constant):
-        return node.value == "position"
-    if isinstance(node, ast.Compare):
-        return any(isinstance(one, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for one in node.ops)
-    if not isinstance(node, ast.Call):
-        return False
-    method = isinstance(node.func, ast.Attribute)
-    name = node.func.attr if method else getattr(node.func, "id", "")  # type: ignore[attr-defined]
+    match node:
+        case ast.Constant(value="position"):
+            return True
+        case ast.Compare(ops=ops):
+            return any(isinstance(one, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for one in ops)
+        case ast.Call(func=ast.Name(id=name), args=values):
+            others = values[1:]
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=name), args=values):
+            others = values[1:]
+        case ast.Call(func=ast.Attribute(attr=name), args=others):
+            pass
+        case _:
+            return False
     if name in ("min", "max"):
         # Of two values, unlike the largest along a dimension.
-        module = method and isinstance(node.func.value, ast.Name) and node.func.value.id == "torch"  # type: ignore[attr-defined]
-        others = node.args[1:] if module or not method else node.args
         return any(not isinstance(one, ast.Constant) for one in others)
     return name.rstrip("_") in _LIMITING
 
