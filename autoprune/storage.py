@@ -217,15 +217,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def probe_folder(*places: Path) -> None:
-    """Write into the first of these folders that exists, and leave nothing there.
+def nearest_folder(path: Path) -> Path:
+    """The path, if there is something, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def probe_folder(folder: Path) -> None:
+    """Write into a folder, or the nearest one above it that exists, and leave nothing there.
 
     Permissions alone say too much to the superuser, and in ``/proc``.
 
     Raises:
         OSError: If it cannot be written.
     """
-    with tempfile.TemporaryDirectory(dir=next(place for place in places if place.exists())):
+    with tempfile.TemporaryDirectory(dir=nearest_folder(folder)):
         pass
 
 

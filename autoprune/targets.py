@@ -38,7 +38,7 @@ def check_folder(
         raise UsageError(f"{target} is a file; name a folder for the model")
     try:
         # It appears by a rename, beside what may be there.
-        probe_folder(*target.resolve().parents, target)
+        probe_folder(target.resolve().parent)
     except OSError as error:
         raise UsageError(
             f"the folder {target} cannot be written ({error.strerror}); name another one"

@@ -15,6 +15,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.reference import ModelSource
 from autoprune.program_files import in_file, is_program
 from autoprune.pruning import PruningPlan
+from autoprune.storage import nearest_folder
 from autoprune.streaming import StreamJob, estimate, prune_streamed
 from tasks.programs import SandboxPrograms, program_record, turned_away
 from tasks.prune import saved_record
@@ -72,9 +73,8 @@ def estimate_stream(
         out: Target folder, whose disk is measured; None: the temporary folder's disk.
     """
     base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
-    existing = base if base.exists() else next(p for p in base.parents if p.exists())
     with _ready(bench, metric, windows, plan) as (job, _):
-        cost = estimate(job, existing)
+        cost = estimate(job, nearest_folder(base))
     return {
         "memory_mb": cost.memory_bytes / 1e6,
         "disk_mb": cost.disk_bytes / 1e6,

@@ -115,9 +115,8 @@ class Mailbox:
         Raises:
             PrerequisiteError: If it cannot be created or written.
         """
-        places = (self.folder, *self.folder.absolute().parents)
         try:
-            probe_folder(*places)
+            probe_folder(self.folder)
         except OSError as error:
             raise self._unusable(error) from error
 

@@ -18,7 +18,13 @@ from autoprune.models.reference import CARD_FILE, RECORD_FILE
 from autoprune.models.saved_type import weight_files, weights_as
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.models.widths import open_causal, opened_by
-from autoprune.storage import atomic_folder, remove_leftovers, write_json, write_text
+from autoprune.storage import (
+    atomic_folder,
+    nearest_folder,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 
 
 @dataclass(frozen=True)
@@ -212,7 +218,7 @@ def require_space(model: PreTrainedModel, folder: Path, dtype: torch.dtype | Non
     remove_leftovers(folder)
     size = None if dtype is None else dtype.itemsize
     needed = sum(p.numel() * (size or p.element_size()) for p in model.parameters())
-    existing = next(p for p in folder.absolute().parents if p.exists())
+    existing = nearest_folder(folder.absolute().parent)
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise AutopruneError(

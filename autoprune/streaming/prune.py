@@ -19,9 +19,15 @@ from autoprune.models.widths import opened_by
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import BlockPruner, PruneFigures, layer_budgets
 from autoprune.pruning.engine import same_as_sequential
-from autoprune.storage import write_json
+from autoprune.storage import nearest_folder, write_json
 from autoprune.streaming.job import OpenJob, StreamJob
-from autoprune.streaming.shards import Checkpoint, ShardWriter, count_zeros
+from autoprune.streaming.shards import (
+    INDEX_FILE,
+    SINGLE_FILE,
+    Checkpoint,
+    ShardWriter,
+    count_zeros,
+)
 from autoprune.streaming.unfinished import DoneBlock, Unfinished, partial_folder, unfinished
 from autoprune.targets import check_apart
 from autoprune.text.seen_text import FILE as SEEN_FILE
@@ -136,7 +142,7 @@ def check_disk(opened: OpenJob, target: Path) -> None:
     Raises:
         AutopruneError: If less disk is free than needed.
     """
-    existing = next(p for p in target.absolute().parents if p.exists())
+    existing = nearest_folder(target.absolute().parent)
     free, needed = shutil.disk_usage(existing).free, disk_needed(opened)
     there = [path.stat() for path in partial_folder(target).rglob("*") if path.is_file()]
     if free + sum(512 * stat.st_blocks for stat in there) < needed:
@@ -190,7 +196,10 @@ def _copy_companions(checkpoint: Checkpoint, work: Unfinished) -> None:
     A run that resumes has them: each is replaced at once, since a torn index loses all blocks.
     """
     whole = work.folder / "companion"
+    left = {RECORD_FILE}
+    if checkpoint.files == [SINGLE_FILE]:
+        left.add(INDEX_FILE)  # of shards that nobody reads, and that stay behind
     for path in sorted(checkpoint.folder.iterdir()):
-        if path.is_file() and path.suffix not in _WEIGHT_FILES and path.name != RECORD_FILE:
+        if path.is_file() and path.suffix not in _WEIGHT_FILES and path.name not in left:
             shutil.copyfile(path, whole)
             whole.replace(work.model / path.name)

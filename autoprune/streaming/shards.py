@@ -257,7 +257,10 @@ def count_zeros(checkpoint: Checkpoint, names: Collection[str]) -> tuple[int, in
 
 
 def _shard_names(folder: Path) -> list[str]:
+    """The files that transformers reads, in its order: it takes a single file over an index."""
     index = folder / INDEX_FILE
+    if (folder / SINGLE_FILE).is_file():
+        return [SINGLE_FILE]
     if index.is_file():
         try:
             places = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
@@ -266,13 +269,11 @@ def _shard_names(folder: Path) -> list[str]:
         # Shards are also written under these names, so check them.
         names = sorted({plain_name(place, index) for place in places})
     else:
-        names = [SINGLE_FILE]
-        if not (folder / SINGLE_FILE).is_file():
-            raise UsageError(
-                f"{folder} holds no {SINGLE_FILE} and no {INDEX_FILE}; streaming reads safetensors "
-                "shards, so open the model once and save it with save_pretrained, or prune it "
-                "in memory"
-            )
+        raise UsageError(
+            f"{folder} holds no {SINGLE_FILE} and no {INDEX_FILE}; streaming reads safetensors "
+            "shards, so open the model once and save it with save_pretrained, or prune it "
+            "in memory"
+        )
     for name in names:
         if not (folder / name).is_file():
             raise DamagedFileError(f"{folder} lacks the shard {name}; get the checkpoint again")

@@ -277,6 +277,21 @@ def test_a_quantised_checkpoint_is_refused(tmp_path: Path) -> None:
         prune_streamed(job_of(source), tmp_path / "out")
 
 
+def test_of_two_copies_the_one_that_transformers_opens_is_pruned(tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "llama")
+    whole = opened(source)
+    with torch.no_grad():
+        whole.model.norm.weight.mul_(1.5)
+    whole.save_pretrained(tmp_path / "single")
+    (tmp_path / "single" / "model.safetensors").rename(source / "model.safetensors")
+    prune_streamed(job_of(source), tmp_path / "out")
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "model.safetensors" in written and "model.safetensors.index.json" not in written
+    read = opened(tmp_path / "out").model.norm.weight
+    assert torch.equal(read, opened(source).model.norm.weight)
+    assert torch.equal(read, whole.model.norm.weight)
+
+
 def test_a_missing_tensor_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     source = saved(tmp_path / "in", "llama")
     index = source / "model.safetensors.index.json"
