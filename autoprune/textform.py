@@ -18,7 +18,7 @@ LARGEST_WHOLE = 10**9
 
 @dataclass(frozen=True)
 class TextForm:
-    """Base class of allocators and solvers: a frozen dataclass whose fields are its parameters.
+    """Base class of allocators and repairs: a frozen dataclass whose fields are its parameters.
 
     Every field has a default. ``KIND`` is the noun of the family, ``NAME`` the registry name,
     ``SOURCE`` the paper, ``NEEDS`` the statistics that must have been collected.

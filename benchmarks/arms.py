@@ -181,7 +181,7 @@ def spec_of(arm: Arm, seed: int, args: argparse.Namespace) -> SearchSpec:
         rung_windows=2,
         selection_windows=args.selection_windows,
         sealed_windows=args.sealed_windows,
-        solvers=tuple(args.repairs or usual),
+        repair_choices=tuple(args.repairs or usual),
         schemes=tuple(args.schemes),
         sentinel_every=0,
     )

@@ -258,7 +258,7 @@ def scene_of(spec: SearchSpec, tokens: int) -> Scene:
         statistics=choices.statistics,
         groups=choices.groups,
         allocations=choices.allocations,
-        solvers=choices.repairs,
+        repairs=choices.all_repairs,
         reference=spec.reference,
         percent=100 * spec.sparsity,
         budget=tokens,

@@ -87,7 +87,7 @@ DENSE = "dense"
 SAME = "the same recipe"
 # Stands in a recipe whose repair chooses the mask, so that no metric has a part in it.
 METRIC_OF_NONE = "wanda"
-QUICK = {"metrics": ("wanda",), "allocations": ("uniform", "ramp", "sdsa"), "solvers": REPAIRS}
+QUICK = {"metrics": ("wanda",), "allocations": ("uniform", "ramp", "sdsa")}
 
 
 def main() -> None:
@@ -115,7 +115,7 @@ def main() -> None:
         update={
             "selection_windows": args.measured_windows,
             "sealed_windows": args.measured_windows,
-            "solvers": tuple(dict.fromkeys((*spec.solvers, found.repair, *REPAIRS))),
+            "repair_choices": tuple(dict.fromkeys((*spec.repair_choices, found.repair, *REPAIRS))),
         }
     )
     bench = SearchBench(
@@ -287,8 +287,8 @@ class Subject:
         for metric in QUICK["metrics"] if quick else METRICS:
             group = build_metric(metric).group
             for family in QUICK["allocations"] if quick else tuple(ALLOCATIONS):
-                for solver in REPAIRS:
-                    made = Recipe(Candidate("builtin", metric), group, repair=solver)
+                for repair in REPAIRS:
+                    made = Recipe(Candidate("builtin", metric), group, repair=repair)
                     if forgets_metric(made) and metric != METRIC_OF_NONE:
                         continue
                     tries = [replace(made, allocation=text) for text in ALLOCATIONS[family]]
@@ -298,8 +298,8 @@ class Subject:
 
     def judged(self, recipe: Recipe) -> float:
         """Perplexity on the selection text that decides between strengths."""
-        solver = JUDGED_WITH.get(recipe.repair, recipe.repair)
-        return perplexity_of(self.losses(replace(recipe, repair=solver), SELECTION)[0])
+        repair = JUDGED_WITH.get(recipe.repair, recipe.repair)
+        return perplexity_of(self.losses(replace(recipe, repair=repair), SELECTION)[0])
 
     def peers(self) -> Iterator[dict[str, Any]]:
         """llm-compressor on the same tokens; the demo model only, which lies as a folder."""

@@ -76,7 +76,7 @@ def check_request(
     sparsity: float | None,
     pattern: str,
     allocation: str,
-    solver: str,
+    repair: str,
     statistics: str,
     streams: bool = False,
 ) -> PruneRequest:
@@ -86,7 +86,7 @@ def check_request(
         UsageError: If a part is unknown or parts contradict each other.
         NothingPassedError: If the sandbox rejects a program.
     """
-    asked = group, sparsity, pattern, allocation, solver, statistics
+    asked = group, sparsity, pattern, allocation, repair, statistics
     request = PruneRequest.build(metric, *asked, streams=streams)
     if is_program(metric):
         program = Candidate.parse(metric)

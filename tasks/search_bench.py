@@ -68,7 +68,7 @@ class SearchBench(Workbench):
         text = BenchText(spec.corpus, spec.seqlen, counts, spec.text_split, OPTIONS)
         # What the repairs of this search will read, so that one pass of the model collects it all.
         foreseen = frozenset[str]().union(
-            *(Repair.parse(solver).needs for solver in spec.choices.solvers)
+            *(Repair.parse(text).needs for text in spec.choices.repairs)
         )
         boxed = designs_in == "docker"
         designs = (

@@ -31,13 +31,13 @@ from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.parts import (
     Choices,
     canonical_allocation,
-    canonical_solver,
+    canonical_repair,
     chain,
     forgets_metric,
-    solver_numbers,
-    with_solver_numbers,
+    repair_numbers,
+    with_repair_numbers,
 )
-from autoprune.design.repairs import example, read_solver, solver_forms
+from autoprune.design.repairs import example, read_repair, repair_forms
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import LoadedModel
@@ -205,7 +205,7 @@ def pruned_in_memory(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for family in ("llama", "gpt2", "mixtral"):
         with workbench(folder / family, family) as bench:
-            plans = [("wanda", {"sparsity": 0.55, "solver": solver}) for solver in REPAIRS]
+            plans = [("wanda", {"sparsity": 0.55, "solver": repair}) for repair in REPAIRS]
             for metric, plan in [*plans, *OTHERS] if family != "mixtral" else OTHERS[2:4]:
                 for mode in MODES:
                     name = f"{family} {metric} {json.dumps(plan)} {mode}"
@@ -224,18 +224,18 @@ def pruned_from_shards(folder: Path) -> dict[str, Any]:
         source = folder / family
         tiny_model(family).save_pretrained(source, max_shard_size="5kB")
         byte_tokenizer().save_pretrained(source)
-        for metric, solver, allocation in STREAMED:
+        for metric, repair, allocation in STREAMED:
             for mode in MODES[1:]:
                 bench = Workbench(str(source), State.open(folder / "state"))
                 with opened(bench):
                     bench.windows[CALIBRATION] = random_windows(40, 64)
                     plan = PruningPlan.build(
-                        0.55, repair=solver, allocation=allocation, scoring=mode
+                        0.55, repair=repair, allocation=allocation, scoring=mode
                     )
                     made = prune_stream(bench, metric, CALIBRATION, plan, str(folder / "out"), {})
                 files = sorted((folder / "out").glob("*.safetensors"))
                 written = hashlib.sha256(b"".join(path.read_bytes() for path in files))
-                name = f"{family} {metric}+{solver}+{allocation} {mode}"
+                name = f"{family} {metric}+{repair}+{allocation} {mode}"
                 found[name] = {**facts(made), "shards": written.hexdigest()[:20]}
     return found
 
@@ -254,14 +254,14 @@ def search_bench(folder: Path) -> Iterator[SearchBench]:
 def measured_by_a_search(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with search_bench(folder) as bench:
-        for solver in SEARCHED:
-            recipe = Recipe(Candidate("builtin", "wanda"), "row", "ramp", solver)
+        for repair in SEARCHED:
+            recipe = Recipe(Candidate("builtin", "wanda"), "row", "ramp", repair)
             for draw in (0, 1):
                 with bench.pruned(recipe, bench.budget_of(0.6), draw=draw) as outcome:
                     state = {"masks": outcome.mask_digest[:20], "notes": len(outcome.notes)}
                     state["weights"] = sha(bench.loaded.model)
                 body = measure(bench, "one", recipe.to_json(), 3, 0.6, draw=draw)
-                found[f"{solver} {draw}"] = state | {"nll": body["nll"]}
+                found[f"{repair} {draw}"] = state | {"nll": body["nll"]}
     return found
 
 
@@ -269,13 +269,13 @@ def texts() -> dict[str, Any]:
     """Texts of repairs, methods and recipes, and how they are read back."""
     found: dict[str, Any] = {}
     for text in (*TEXTS, *WRONG):
-        read = attempt(lambda text=text: canonical_solver(text))
+        read = attempt(lambda text=text: canonical_repair(text))
         found[f"solver {text}"] = read
         if text in WRONG:
             continue
-        assert canonical_solver(read) == read
+        assert canonical_repair(read) == read
         wanda = Candidate("builtin", "wanda")
-        numbers = solver_numbers(text, CHOICES)
+        numbers = repair_numbers(text, CHOICES)
         found[f"facts {text}"] = {
             "chain": chain(text),
             "digest": Recipe(wanda, repair=read).digest,
@@ -283,11 +283,11 @@ def texts() -> dict[str, Any]:
                 forgets_metric(Recipe(wanda, group, repair=read)) for group in get_args(Group)
             ],
             "numbers": {name: list(value) for name, value in numbers.items()},
-            "changed": with_solver_numbers(text, dict.fromkeys(numbers, 0.04)),
-            "read": attempt(lambda text=text: read_solver(text, CHOICES.solvers, RANGES)),
+            "changed": with_repair_numbers(text, dict.fromkeys(numbers, 0.04)),
+            "read": attempt(lambda text=text: read_repair(text, CHOICES.repairs, RANGES)),
         }
-    found["forms"] = solver_forms(CHOICES.solvers, RANGES)
-    found["example"] = example(CHOICES.solvers, RANGES, random.Random(0))
+    found["forms"] = repair_forms(CHOICES.repairs, RANGES)
+    found["example"] = example(CHOICES.repairs, RANGES, random.Random(0))
     for text in METHODS:
         method = parse_method(text)
         found[f"method {text}"] = [method.name, method.to_json(), method.stochastic]

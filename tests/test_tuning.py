@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autoprune.allocation import ModelContext
 from autoprune.candidate import Scoring
-from autoprune.design.parts import Choices, solver_numbers, with_solver_numbers
+from autoprune.design.parts import Choices, repair_numbers, with_repair_numbers
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
@@ -222,9 +222,9 @@ def test_any_family_is_tuned_on_the_dense_masks_with_exact_zeros(family: str) ->
 def test_sequential_pruning_tunes_too() -> None:
     windows = random_windows(8, 24)
 
-    def distance(solver: str) -> float:
+    def distance(repair: str) -> float:
         model, dense = tiny_model("llama"), tiny_model("llama")
-        plan = PruningPlan.build(0.6, repair=solver)
+        plan = PruningPlan.build(0.6, repair=repair)
         outcome = block_by_block(model, windows, build_metric("wanda"), plan)
         layers = prunable_linears(model)
         assert outcome.zeros == sum(int((layer.read() == 0).sum()) for layer in layers)
@@ -252,8 +252,8 @@ def test_texts_round_trip() -> None:
     alone = Repair((), BlockTuning(), "block by block")
     assert Repair.parse("ebft") == Repair.parse("walk:ebft") == alone
     for text in ("ebft", "ebft:epochs=2", "mrp+ebft", "dsnot+mrp:damp=0.02+ebft:rate=0.02"):
-        solver = Repair.parse(text)
-        assert solver.text == text and Repair.parse(f"walk:{text}") == solver
+        repair = Repair.parse(text)
+        assert repair.text == text and Repair.parse(f"walk:{text}") == repair
 
 
 def test_a_tuning_out_of_order_is_refused() -> None:
@@ -270,9 +270,9 @@ def test_dense_statistics_of_other_parts_are_still_asked_for() -> None:
 
 def test_a_search_may_change_the_numbers_of_what_is_tuned_and_keeps_the_tuning() -> None:
     choices = Choices(("row",), ("uniform",), ("mrp+ebft",), {"mrp": {"damp": (0.001, 0.1)}})
-    assert solver_numbers("mrp+ebft:epochs=2", choices) == {"damp": (0.01, (0.001, 0.1))}
-    assert with_solver_numbers("mrp+ebft:epochs=2", {"damp": 0.05}) == "mrp:damp=0.05+ebft:epochs=2"
-    assert solver_numbers("ebft", choices) == {}
+    assert repair_numbers("mrp+ebft:epochs=2", choices) == {"damp": (0.01, (0.001, 0.1))}
+    assert with_repair_numbers("mrp+ebft:epochs=2", {"damp": 0.05}) == "mrp:damp=0.05+ebft:epochs=2"
+    assert repair_numbers("ebft", choices) == {}
 
 
 def tuned(family: str, text: str, windows: Tensor) -> tuple[list[Tensor], PruneOutcome]:

@@ -16,7 +16,8 @@ TokenCounter = Callable[[str], int]
 Ranges = Mapping[str, Mapping[str, Range]]
 NO_RANGES: Ranges = MappingProxyType({})
 
-PARTS = {"metric": "formula", "group": "group", "allocation": "allocation", "solver": "solver"}
+# Key of each part in a node on record.
+PARTS = {"metric": "formula", "group": "group", "allocation": "allocation", "repair": "solver"}
 # Tokens for a bullet and a line break.
 BULLET = 2
 # Longest excerpt of an error or a failed answer on one line, in characters.
@@ -164,8 +165,7 @@ def step(graph: Graph, alias: str, before: str | None, ranges: Ranges = NO_RANGE
         first = mechanism(graph, alias, ranges)
         return Detail(first.line, first.line, first.alias)
     body, old = graph.nodes[alias].body, graph.nodes[before].body
-    names = {"solver": "repair"}
-    new = [f"{names.get(n, n)} {body[k]}" for n, k in PARTS.items() if body[k] != old[k]]
+    new = [f"{name} {body[key]}" for name, key in PARTS.items() if body[key] != old[key]]
     text = ", ".join(new) or "the same recipe"
     forecast = prediction_of(hypothesis_of(graph, alias))
     predicted = f"; expected {forecast}, {verdict_of(graph, alias)}" if forecast else ""

@@ -5,18 +5,14 @@ from collections.abc import Sequence
 
 from autoprune.design.formulas import Blank
 from autoprune.design.parts import FORMULA, Choices, family
-from autoprune.design.repairs import solver_forms
+from autoprune.design.repairs import repair_forms
 from autoprune.repair import NONE
 
 # Enough for a reason; without a limit, a small model continues until the token limit.
 SHORTEST_REASON, LONGEST_REASON = 12, 90
 REASON = f"[a-zA-Z0-9 .,%*/()_+-]{{{SHORTEST_REASON},{LONGEST_REASON}}}"
-LINES = {
-    "metric": "metric",
-    "group": "group",
-    "allocation": "allocation",
-    "solver": "repair",
-}
+# The rule of each part. Recorded requests hold the grammar, so these names stay.
+RULES = {"metric": "metric", "group": "group", "allocation": "allocation", "repair": "solver"}
 
 
 def answer_grammar(
@@ -39,8 +35,8 @@ def answer_grammar(
         now: Current value of ``part``, which is not offered again among listed choices.
     """
     parts = asked_parts(choices, part)
-    solvers = offered_repairs(choices, part, now)
-    lines = "".join(f' "\\n{LINES[name]}: " {name}' for name in parts)
+    repairs = offered_repairs(choices, part, now)
+    lines = "".join(f' "\\n{name}: " {RULES[name]}' for name in parts)
     answer = [
         f'root ::= "because: " reason "\\nexpect: " change " % against " alias{lines} "\\n"',
         f"reason ::= {REASON}",
@@ -51,7 +47,7 @@ def answer_grammar(
         "metric": "metric ::= formula",
         "group": f"group ::= {_choice(without(choices.groups, now))}",
         "allocation": f"allocation ::= {_allocations(choices)}",
-        "solver": f"solver ::= {_choice(solvers)}",
+        "repair": f"solver ::= {_choice(repairs)}",
     }
     if blank is not None:
         more = "e1" if blank.after else '" * " f1 | " / " f1 | " + " t1 | " - " t1'
@@ -77,9 +73,9 @@ def asked_parts(choices: Choices, part: str | None) -> list[str]:
         "metric": 2,
         "group": len(choices.groups),
         "allocation": len(choices.allocations),
-        "solver": len(choices.repairs),
+        "repair": len(choices.all_repairs),
     }
-    return [part] if part else [name for name in LINES if offered[name] > 1]
+    return [part] if part else [name for name in RULES if offered[name] > 1]
 
 
 def lesson_grammar() -> str:
@@ -117,9 +113,9 @@ def offered_repairs(choices: Choices, part: str | None, now: str) -> list[str]:
         part: The only part that may be written; None: all of them.
         now: Its current value, which is not offered again.
     """
-    solvers = without(solver_forms(choices.repairs, choices.ranges), now)
+    repairs = without(repair_forms(choices.all_repairs, choices.ranges), now)
     # Leaving out the repair does not improve it.
-    return without(solvers, NONE) if part == "solver" else solvers
+    return without(repairs, NONE) if part == "repair" else repairs
 
 
 def without(words: Sequence[str], now: str) -> list[str]:

@@ -63,8 +63,8 @@ def require_hidable(names: Sequence[str], reference: str) -> None:
         UnknownNameError: If a name is unknown; suggests the nearest.
         UsageError: If a name is needed.
     """
-    solvers, allocations = (name for name, _ in REPAIRS.items()), (n for n, _ in ALLOCATORS.items())
-    known = [*solvers, *allocations, *TERMINALS, *FUNCTIONS, *DESCRIPTORS, "magnitude", "ria"]
+    repairs, allocations = (name for name, _ in REPAIRS.items()), (n for n, _ in ALLOCATORS.items())
+    known = [*repairs, *allocations, *TERMINALS, *FUNCTIONS, *DESCRIPTORS, "magnitude", "ria"]
     known += toolbox()
     for name in names:
         if name in NEEDED or name == reference:

@@ -12,11 +12,11 @@ from autoprune.design.fields import FENCE, fields_of, without_thoughts
 from autoprune.design.hiding import DETAIL, NOTHING, Hidden
 from autoprune.design.parts import (
     canonical_allocation,
-    canonical_solver,
+    canonical_repair,
     family,
     program_fault,
 )
-from autoprune.design.repairs import Ranges, read_solver
+from autoprune.design.repairs import Ranges, read_repair
 from autoprune.design.scheme_moves import read_scheme
 from autoprune.design.source import signature_fault, without_names
 from autoprune.errors import LONGEST_DETAIL, UsageError
@@ -91,12 +91,12 @@ class Proposal:
     candidate: Candidate
     group: Group
     allocation: str
-    solver: str = "none"
+    repair: str = "none"
 
     @property
     def recipe(self) -> Recipe:
         """The proposed recipe."""
-        return Recipe(self.candidate, self.group, self.allocation, self.solver)
+        return Recipe(self.candidate, self.group, self.allocation, self.repair)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class AnswerForm:
         allocations: Allowed families of allocations; the first is the default.
         aliases: Measured entries that a prediction may name; the first one is the default.
         terminals: Values that a formula may use.
-        solvers: Allowed repairs; the first is the default.
+        repairs: Allowed repairs; the first is the default.
         ranges: Ranges of the numbers of a repair that may be changed, by repair, then parameter.
         base: Recipe that provides the parts that the answer does not name.
         part: The only part that is read, with the others taken from the base. None: all are read.
@@ -138,7 +138,7 @@ class AnswerForm:
     allocations: Sequence[str]
     aliases: Sequence[str] = ()
     terminals: Collection[str] = BASIC_TERMINALS
-    solvers: Sequence[str] = ("none",)
+    repairs: Sequence[str] = ("none",)
     ranges: Ranges = field(default_factory=dict)
     base: Recipe | None = None
     part: str | None = None
@@ -248,16 +248,16 @@ def _recipe(text: str, fields: dict[str, str], form: AnswerForm) -> Recipe | Unr
         metric = _candidate(text, fields, form)
     group = _choice("group", fields, form, form.groups, base.group if base else None)
     allocation = _allocation(fields, form)
-    solver = _solver(fields, form)
-    for part in (metric, group, allocation, solver):
+    repair = _repair(fields, form)
+    for part in (metric, group, allocation, repair):
         if isinstance(part, Unreadable):
             return part
     if cast(Candidate, metric).kind == "program":
-        fault = program_fault(cast(Group, group), cast(str, solver))
+        fault = program_fault(cast(Group, group), cast(str, repair))
         if fault:
             return Unreadable("bad_choice", fault)
     return Recipe(
-        cast(Candidate, metric), cast(Group, group), cast(str, allocation), cast(str, solver)
+        cast(Candidate, metric), cast(Group, group), cast(str, allocation), cast(str, repair)
     )
 
 
@@ -328,17 +328,15 @@ def _allocation(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
         return Unreadable("bad_choice", str(error))
 
 
-def _solver(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
+def _repair(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
     """Read an allowed repair, possibly with other numbers within bounds."""
     named = fields.get("repair", fields.get("solver"))
-    if named is None or form.part not in (None, "solver"):
+    if named is None or form.part not in (None, "repair"):
         now = form.base.repair if form.base else None
-        found = _choice("solver", {}, form, form.solvers, now)
-        if isinstance(found, Unreadable):
-            return Unreadable(found.code, found.detail.replace("solver", "repair"))
-        return canonical_solver(found)
+        found = _choice("repair", {}, form, form.repairs, now)
+        return found if isinstance(found, Unreadable) else canonical_repair(found)
     try:
-        return read_solver(named.lower().rstrip("."), form.solvers, form.ranges)
+        return read_repair(named.lower().rstrip("."), form.repairs, form.ranges)
     except UsageError as error:
         return Unreadable("bad_choice", str(error))
 

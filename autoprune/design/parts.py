@@ -56,11 +56,11 @@ class Choices:
     Args:
         groups: Comparison groups.
         allocations: Allocator families.
-        solvers: Repairs, as text.
-        ranges: Ranges of parameters that may be tuned, by allocator or solver, then parameter.
+        repairs: Repairs, as text.
+        ranges: Ranges of parameters that may be tuned, by allocator or repair, then parameter.
         statistics: Values other than ``W`` that formulas may use.
         words: Words of allocation formulas.
-        compositions: Repairs made of two of ``solvers``; see
+        compositions: Repairs made of two of ``repairs``; see
             :func:`autoprune.design.repairs.compositions`.
         hidden: Names that no proposer may write.
         schemes: Families of schemes, which replace metrics.
@@ -68,7 +68,7 @@ class Choices:
 
     groups: Sequence[Group]
     allocations: Sequence[str]
-    solvers: Sequence[str]
+    repairs: Sequence[str]
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     statistics: Sequence[str] = ()
     words: Sequence[str] = tuple(DESCRIPTORS)
@@ -77,13 +77,13 @@ class Choices:
     schemes: Sequence[str] = ()
 
     @property
-    def repairs(self) -> list[str]:
+    def all_repairs(self) -> list[str]:
         """All repairs: the given ones and their compositions."""
-        return list(dict.fromkeys((*self.solvers, *self.compositions)))
+        return list(dict.fromkeys((*self.repairs, *self.compositions)))
 
 
 def family(text: str) -> str:
-    """Return the name of an allocator or solver without its parameters."""
+    """Return the name of an allocator or repair without its parameters."""
     return text.partition(":")[0].strip()
 
 
@@ -108,7 +108,7 @@ def repair_of(text: str) -> Repair:
 
 
 @lru_cache(maxsize=1024)
-def canonical_solver(text: str) -> str:
+def canonical_repair(text: str) -> str:
     """Return the canonical text of a repair.
 
     Raises:
@@ -122,11 +122,11 @@ def forgets_metric(recipe: Recipe) -> bool:
     return repair_of(recipe.repair).forgets(recipe.group)
 
 
-def program_fault(group: str, solver: str) -> str:
+def program_fault(group: str, repair: str) -> str:
     """Return why a program cannot have this group or repair; empty if nothing is wrong."""
     if group not in ("row", "matrix"):
         return "a program has a budget for each matrix: group is row or matrix"
-    if repair_of(solver).layer:
+    if repair_of(repair).layer:
         return "a program moves the weights by itself: repair is none or ebft"
     return ""
 
@@ -141,7 +141,7 @@ def with_proxy(recipe: Recipe, proxy: str) -> Recipe:
 @lru_cache(maxsize=1024)
 def chain(text: str) -> str:
     """Return the names of all repairs in a text without parameters: ``walk:mrp``, ``mrp+ebft``."""
-    whole = canonical_solver(text)
+    whole = canonical_repair(text)
     walked = f"{WALK}:" if whole.startswith(f"{WALK}:") else ""
     return walked + "+".join(family(part) for part in whole.removeprefix(walked).split("+"))
 
@@ -161,7 +161,7 @@ def _around(value: float) -> Range:
     return low, max(high, min(LARGEST_NUMBER, 2 * value))
 
 
-def solver_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:
+def repair_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:
     """Return the tunable numbers of a repair and their ranges; chains of layer repairs have none.
 
     Those of block tuning have a prefix, as in ``ebft.rate``; the others have just their name.
@@ -184,7 +184,7 @@ def with_allocation_numbers(text: str, values: Mapping[str, float]) -> str:
     return dataclasses.replace(allocator, **values).text
 
 
-def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
+def with_repair_numbers(text: str, values: Mapping[str, float]) -> str:
     """Return the repair with other numbers."""
     repair = repair_of(text)
     layer, block = repair.layer, repair.block

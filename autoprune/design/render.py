@@ -67,7 +67,7 @@ class Scene:
         statistics: Names of the values other than ``W``.
         groups: Comparison groups to choose from.
         allocations: Families of allocations to choose from.
-        solvers: Repairs to choose from.
+        repairs: Repairs to choose from.
         reference: Alias of the entry that changes are measured against.
         percent: Target sparsity in percent.
         pattern: N:M pattern, which fixes layer budgets and comparison groups; None: unstructured.
@@ -93,7 +93,7 @@ class Scene:
     statistics: Sequence[str]
     groups: Sequence[str]
     allocations: Sequence[str]
-    solvers: Sequence[str]
+    repairs: Sequence[str]
     reference: str
     percent: float
     budget: int
@@ -246,8 +246,8 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
     words = known if FORMULA in scene.allocations else ()
     is_program = scene.language == "program"
     groups = [g for g in scene.groups if not (is_program and program_fault(g, NONE))]
-    solvers = [s for s in scene.solvers if not (is_program and program_fault(groups[0], s))]
-    parts = (("group", groups), ("allocation", scene.allocations), ("repair", solvers))
+    repairs = [r for r in scene.repairs if not (is_program and program_fault(groups[0], r))]
+    parts = (("group", groups), ("allocation", scene.allocations), ("repair", repairs))
     rated = any(f"{RATES}=" in genes for _, genes in scene.schemes)
     return prompts.render(
         "pair_system" if scene.pair else "scheme_system" if scene.schemes else "system",
@@ -263,7 +263,8 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
         allocations=scene.allocation_forms or scene.allocations,
         budgets=[(name, allocation_meaning(name)) for name in scene.allocations if name != FORMULA],
         words=[(name, DESCRIPTORS[name]) for name in words],
-        solvers=[(name, meaning(name) if scene.wide else "") for name in solvers],
+        # Users replace templates, so these keep the name of repairs.
+        solvers=[(name, meaning(name) if scene.wide else "") for name in repairs],
         repair_form=scene.repair_form,
         numbers=_numbers(scene) if scene.wide else [],
         reference=scene.reference,
@@ -290,9 +291,9 @@ def _listed(names: Sequence[str]) -> str:
 def _numbers(scene: Scene) -> list[tuple[str, str]]:
     """Return the bounds of the numbers that may be changed in this search."""
     # Prompts do not ask for the repair if there is only one.
-    solvers = scene.solvers if len(scene.solvers) > 1 else ()
-    names = [family(text) for text in (*scene.allocations, *solvers)]
-    parts = {part.NAME for solver in solvers for part in repair_of(solver).parts}
+    repairs = scene.repairs if len(scene.repairs) > 1 else ()
+    names = [family(text) for text in (*scene.allocations, *repairs)]
+    parts = {part.NAME for repair in repairs for part in repair_of(repair).parts}
     return [
         (f"{name}:{key}", f"{low:g} to {high:g}")
         for name in dict.fromkeys([*names, *sorted(parts)])
@@ -344,7 +345,8 @@ def _instruction(
             reference=scene.reference,
             operator=operator,
             listed=listed,
-            part=focus.part or "",
+            # Its name in templates, as above.
+            part="solver" if focus.part == "repair" else focus.part or "",
             blank=focus.blank,
             neighbours=near[first:],
             repair_form=scene.repair_form,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
-from autoprune.design.parts import Range, canonical_solver, family, repair_of
+from autoprune.design.parts import Range, canonical_repair, family, repair_of
 from autoprune.errors import UsageError
 from autoprune.repair import EBFT, NONE, WALK, Repair
 
@@ -33,7 +33,7 @@ DIGITS = (1, 2, 5)
 LONGEST_REPAIR = 200
 
 
-def read_solver(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
+def read_repair(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
     """Return the canonical text of an allowed repair.
 
     Args:
@@ -68,7 +68,7 @@ def compositions(allowed: Sequence[str]) -> list[str]:
 
     Leaves out compositions that discard work of either, or that are allowed already.
     """
-    known = [canonical_solver(text) for text in allowed]
+    known = [canonical_repair(text) for text in allowed]
     plain = [text for text in known if text != NONE and not text.startswith(f"{WALK}:")]
     single = [text for text in plain if len(repair_of(text).layer) <= 1]
     found = []
@@ -77,7 +77,7 @@ def compositions(allowed: Sequence[str]) -> list[str]:
             if family(first) == family(second):
                 continue
             try:
-                found.append(canonical_solver(f"{first}+{second}"))
+                found.append(canonical_repair(f"{first}+{second}"))
             except UsageError:
                 continue
     return [text for text in dict.fromkeys(found) if text not in known]
@@ -98,9 +98,9 @@ def meaning(text: str) -> str:
     return before + (", then ".join(found) or MEANINGS[NONE])
 
 
-def solver_forms(allowed: Sequence[str], ranges: Ranges) -> list[str]:
+def repair_forms(allowed: Sequence[str], ranges: Ranges) -> list[str]:
     """Return all repairs for a grammar: as they are, and with round numbers within bounds."""
-    found = [canonical_solver(text) for text in allowed]
+    found = [canonical_repair(text) for text in allowed]
     for text in list(found):
         found += _numbered(text, ranges)
     return list(dict.fromkeys(found))
@@ -110,7 +110,7 @@ def example(allowed: Sequence[str], ranges: Ranges, rng: Random) -> str:
     """Draw a repair with a changed number; empty if no number may be changed."""
     others = [
         form
-        for text in map(canonical_solver, allowed)
+        for text in map(canonical_repair, allowed)
         for form in _numbered(text, ranges)
         if form != text and "=" in form
     ]
@@ -162,7 +162,7 @@ def _numbered(text: str, ranges: Ranges) -> Iterator[str]:
             others = [f"{k}={v}" for k, _, v in _settings(last) if k != name]
             for value in _grid(low, high, whole=isinstance(part.params[name], int)):
                 settings = ",".join([f"{name}={value:g}", *others])
-                yield canonical_solver(f"{walk}{before}{plus}{part.NAME}:{settings}")
+                yield canonical_repair(f"{walk}{before}{plus}{part.NAME}:{settings}")
 
 
 def _settings(part: str) -> list[tuple[str, str, str]]:

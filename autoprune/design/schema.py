@@ -7,7 +7,7 @@ string lengths, so the answer's token limit bounds them. Code is never requested
 from collections.abc import Sequence
 from typing import Any
 
-from autoprune.design.grammar import LINES, asked_parts, offered_repairs, without
+from autoprune.design.grammar import asked_parts, offered_repairs, without
 from autoprune.design.parts import Choices
 
 
@@ -21,11 +21,11 @@ def answer_schema(choices: Choices, *, part: str | None = None, now: str = "") -
     """
     values: dict[str, list[str]] = {
         "group": without(choices.groups, now),
-        "solver": offered_repairs(choices, part, now),
+        "repair": offered_repairs(choices, part, now),
     }
     fields: dict[str, Any] = {"because": _text(), "expect": _text()}
     for name in asked_parts(choices, part):
-        fields[LINES[name]] = _text(values.get(name, ()))
+        fields[name] = _text(values.get(name, ()))
     return _object(fields)
 
 

@@ -163,7 +163,7 @@ def neighbours(graph: Graph, alias: str, part: str, ranges: Ranges = NO_RANGES) 
     Args:
         graph: The reasoning graph.
         alias: The recipe.
-        part: ``metric``, ``group``, ``allocation`` or ``solver``.
+        part: ``metric``, ``group``, ``allocation`` or ``repair``.
         ranges: Numbers that are shown even at their default.
 
     Returns:
@@ -178,7 +178,7 @@ def neighbours(graph: Graph, alias: str, part: str, ranges: Ranges = NO_RANGES) 
         if newest is not None and newest.body.get("change") is not None:
             change = detail.change_of(graph, node.alias)
             text = str(node.body[key])
-            text = with_defaults(text, ranges) if part in ("allocation", "solver") else text
+            text = with_defaults(text, ranges) if part in ("allocation", "repair") else text
             found.append((float(newest.body["change"]), f"{text}: {change}"))
     best = sorted(found)[:NEIGHBOURS]
     return [line for _, line in reversed(best)]

@@ -85,10 +85,10 @@ def authorship(report: "RunReport") -> str:
 
 def given(report: "RunReport") -> dict[str, list[str]]:
     """What was given to the search rather than found by it: named repairs, and starts."""
-    usual = SearchSpec.model_fields["solvers"].default
-    solvers = list(report.spec.get("solvers", usual))
+    usual = SearchSpec.model_fields["repair_choices"].default
+    repairs = list(report.spec.get("solvers", usual))
     return {
-        "repairs": [] if solvers == list(usual) else solvers,
+        "repairs": [] if repairs == list(usual) else repairs,
         "starts": [entry.alias for entry in report.entries if entry.kind == "baseline"],
     }
 
@@ -171,9 +171,9 @@ def _names(part: str) -> list[str]:
     return [head, rest] if colon and "=" not in rest.partition(":")[0] else [head]
 
 
-def _kin(solver: str) -> tuple[str, ...]:
+def _kin(repair: str) -> tuple[str, ...]:
     """The repairs of a chain without their parameters, which tuning may have changed."""
-    return tuple(family(part) for part in solver.split("+"))
+    return tuple(family(part) for part in repair.split("+"))
 
 
 def _share(report: "RunReport") -> str:

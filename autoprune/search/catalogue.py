@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from autoprune.candidate import Candidate
-from autoprune.design.parts import FORMULA, Choices, canonical_solver
+from autoprune.design.parts import FORMULA, Choices, canonical_repair
 from autoprune.design.scheme_moves import all_schemes
 from autoprune.recipe import Recipe
 
@@ -30,7 +30,7 @@ def catalogue(choices: Choices) -> Iterator[Recipe]:
     Repairs change fastest and metrics slowest. Allocations have default values, without formulas.
     """
     if choices.schemes:
-        repairs = [canonical_solver(solver) for solver in choices.solvers]
+        repairs = [canonical_repair(text) for text in choices.repairs]
         for scheme in all_schemes(choices.schemes):
             yield from (Recipe(scheme, repair=repair) for repair in repairs)
         return
@@ -38,5 +38,5 @@ def catalogue(choices: Choices) -> Iterator[Recipe]:
         for allocation in choices.allocations:
             if allocation == FORMULA:
                 continue
-            for solver in choices.solvers:
-                yield Recipe(Candidate.parse(metric), "row", allocation, solver)
+            for repair in choices.repairs:
+                yield Recipe(Candidate.parse(metric), "row", allocation, repair)

@@ -126,11 +126,11 @@ class Costs:
             return ASSUMED_PROGRAM * self.plain()
         return max(0.0, _mean(known) - self.plain())
 
-    def repair(self, solver: str) -> float:
+    def repair(self, text: str) -> float:
         """Seconds that a repair adds: as measured, or else summed over its parts."""
-        if solver == self.spec.proxy:
+        if text == self.spec.proxy:
             return 0.0
-        name = chain(solver)
+        name = chain(text)
         if self._seconds(name):
             return self._added(name)
         if (least := self._at_least(name)) > 0.0:

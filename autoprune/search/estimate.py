@@ -60,8 +60,8 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
         window: Seconds of one selection window through the dense model.
     """
     costs = _Foreseen(spec, window)
-    made = [recipe.recipe(spec.solver) for recipe in spec.hand_made()]
-    repair = fmean(costs.repair(solver) for solver in spec.choices.solvers)
+    made = [recipe.recipe(spec.default_repair) for recipe in spec.hand_made()]
+    repair = fmean(map(costs.repair, spec.choices.repairs))
     program = costs.program() if spec.written == "program" else 0.0
     whole = costs.plain() + program + repair
     asks = spec.designer.asks

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autoprune.design.disguise import differs_elsewhere, row_order
-from autoprune.design.parts import canonical_allocation, canonical_solver, with_proxy
+from autoprune.design.parts import canonical_allocation, canonical_repair, with_proxy
 from autoprune.digest import digest_json
 from autoprune.recipe import Recipe
 from autoprune.schemes import build_scheme
@@ -96,7 +96,7 @@ class Evaluator:
         order = row_order(recipe.metric)
         if order is None:
             return None
-        rest = [order, canonical_allocation(recipe.allocation), canonical_solver(recipe.repair)]
+        rest = [order, canonical_allocation(recipe.allocation), canonical_repair(recipe.repair)]
         return self.archive.claim("order", digest_json(rest), entry)
 
     def measure_reference_masks(self, reference: Entry) -> StepGenerator:

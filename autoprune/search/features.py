@@ -10,7 +10,7 @@ import re
 from autoprune.allocation import build_allocator
 from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.formulas import expression_of
-from autoprune.design.parts import canonical_allocation, canonical_solver, chain, family
+from autoprune.design.parts import canonical_allocation, canonical_repair, chain, family
 from autoprune.metrics.language.nodes import Call, Terminal, walk
 from autoprune.recipe import Recipe
 from autoprune.search.regression import Features
@@ -39,7 +39,7 @@ def features_of(recipe: Recipe, error: float | None = None) -> Features:
     for key, value in build_allocator(recipe.allocation).params.items():
         if isinstance(value, float):
             found[f"allocation {name} {key}"] = STRENGTH_SCALE * value
-    repair = canonical_solver(recipe.repair)
+    repair = canonical_repair(recipe.repair)
     found |= {f"repair {part}": 1.0 for part in re.split(r"[+:]", chain(repair))}
     if "select=own" in repair:
         found["repair selects"] = 1.0

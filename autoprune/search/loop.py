@@ -159,11 +159,11 @@ class SearchLoop:
     def _hand_made(self) -> list[Entry]:
         entries: dict[str, Entry] = {}
         for spec in self.spec.hand_made():
-            recipe = spec.recipe(self.spec.solver)
+            recipe = spec.recipe(self.spec.default_repair)
             # A program's source cannot serve as a name.
             parts = [spec.metric if recipe.metric.kind == "program" else recipe.metric.source]
             parts += [recipe.allocation] if recipe.allocation != "uniform" else []
-            parts += [recipe.repair] if spec.solver not in (None, "none") else []
+            parts += [recipe.repair] if spec.repair not in (None, "none") else []
             alias = alias_of("+".join(parts))
             while alias in entries:
                 alias += f"+{recipe.group}" if not alias.endswith(recipe.group) else "+again"

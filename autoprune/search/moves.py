@@ -17,7 +17,7 @@ from autoprune.design.hiding import Hidden
 from autoprune.design.parts import (
     Choices,
     canonical_allocation,
-    canonical_solver,
+    canonical_repair,
     family,
     forgets_metric,
     mutated_allocation,
@@ -28,7 +28,7 @@ from autoprune.design.scheme_moves import crossed_schemes, mutated_scheme, rando
 from autoprune.recipe import Recipe
 
 # How often each part changes: those that move perplexity most are tried most.
-PARTS = ("metric", "allocation", "solver", "group")
+PARTS = ("metric", "allocation", "repair", "group")
 WEIGHTS = (0.4, 0.4, 0.12, 0.08)
 
 
@@ -37,7 +37,7 @@ def recipe_key(recipe: Recipe) -> str:
     masks = mask_key(recipe)
     if forgets_metric(recipe):
         masks = canonical_allocation(recipe.allocation)
-    return "\n".join((masks, canonical_solver(recipe.repair)))
+    return "\n".join((masks, canonical_repair(recipe.repair)))
 
 
 def mask_key(recipe: Recipe) -> str:
@@ -74,14 +74,14 @@ def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
 def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
     """Change one part; the same recipe if that part has no other value."""
     part = rng.choices(PARTS, WEIGHTS)[0]
-    if choices.schemes and part != "solver":
+    if choices.schemes and part != "repair":
         part = "metric"
     if part == "metric":
         return mutated_metric(recipe, rng, choices)
     if part == "allocation":
         return replace(recipe, allocation=mutated_allocation(recipe.allocation, rng, choices))
-    if part == "solver":
-        others = [text for text in choices.repairs if text != recipe.repair]
+    if part == "repair":
+        others = [text for text in choices.all_repairs if text != recipe.repair]
         return replace(recipe, repair=rng.choice(others)) if others else recipe
     groups = [group for group in choices.groups if group != recipe.group]
     return replace(recipe, group=rng.choice(groups)) if groups else recipe
@@ -126,5 +126,5 @@ def random_recipe(rng: Random, choices: Choices) -> Recipe:
         else invented(rng, choices.statistics),
         rng.choice(list(choices.groups)),
         random_allocation(rng, choices),
-        rng.choice(choices.repairs),
+        rng.choice(choices.all_repairs),
     )

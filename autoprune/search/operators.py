@@ -207,14 +207,14 @@ class Operators:
         if best is None or best.recipe is None:
             return None
         own = set(chain(best.recipe.repair).split("+"))
-        for solver in sorted(
+        for repair in sorted(
             self.choices.compositions,
             key=lambda text: (
                 not own & set(chain(text).split("+")),
                 stream_seed(self.spec.seed, 0, 0, f"compose {text}"),
             ),
         ):
-            recipe = replace(best.recipe, repair=solver)
+            recipe = replace(best.recipe, repair=repair)
             if self._take(recipe):
                 return Plan(slot, "compose", (best.alias,), recipe=recipe, direct=True)
         return None

@@ -32,7 +32,7 @@ WITHOUT_HINT = frozenset({"combine", "simplify", "critique"})
 # Formulas with fewer characters have nothing to leave out.
 WORTH_SIMPLIFYING = 24
 # Parts that exploits ask for, in turn: the metric twice, since it is the richest.
-EXPLOITED = ("metric", "allocation", "metric", "solver", "allocation", "group")
+EXPLOITED = ("metric", "allocation", "metric", "repair", "allocation", "group")
 
 
 def plan_generation(
@@ -250,7 +250,7 @@ class _Planner(Operators):
             formula = expression_of(recipe.metric) is not None
             if part == "metric" and not formula and self.spec.written == "expression":
                 continue
-            choices = {"allocation": self.choices.allocations, "solver": self.choices.solvers}
+            choices = {"allocation": self.choices.allocations, "repair": self.choices.repairs}
             if part in ("metric", "group") and forgets_metric(recipe):
                 continue
             if part == "group" and len(self.choices.groups) < 2:

@@ -80,7 +80,7 @@ class Requests:
             self.choices.allocations,
             self._measured(),
             ("W", *self.choices.statistics),
-            self.choices.repairs,
+            self.choices.all_repairs,
             self.choices.ranges,
             base=parent.recipe if parent is not None else None,
             part=plan.part,
@@ -190,14 +190,14 @@ class Requests:
             statistics=self.choices.statistics,
             groups=self.choices.groups,
             allocations=self.choices.allocations,
-            solvers=self.choices.repairs,
+            repairs=self.choices.all_repairs,
             reference=self.state.reference().alias,
             percent=self._percent,
             pattern=parse_pattern(self.spec.pattern),
             budget=self.spec.designer.prompt_tokens,
             allocation_forms=[self._form(name) for name in self.choices.allocations],
             repair_form=example(
-                self.choices.solvers,
+                self.choices.repairs,
                 self.choices.ranges,
                 stream(self.spec.seed, 0, 0, "repair form"),
             ),
@@ -232,7 +232,7 @@ class Requests:
         if not self.spec.designer.grammar or self.spec.written != "expression":
             return request
         now = ""
-        if plan.part in ("group", "solver"):
+        if plan.part in ("group", "repair"):
             recipe = self.state.archive[plan.parents[0]].known_recipe
             now = recipe.group if plan.part == "group" else recipe.repair
         part = plan.part

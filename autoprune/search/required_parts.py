@@ -15,7 +15,7 @@ class _Parts(Protocol):
 
     hide: tuple[str, ...]
     reference: str
-    solver: str
+    default_repair: str
     proxy: str
     schemes: tuple[str, ...]
 
@@ -45,13 +45,13 @@ def check_required_parts(spec: _Parts) -> None:
         require_hidable(spec.hide, spec.reference)
     except UsageError as error:
         raise ValueError(str(error)) from None
-    if spec.hidden.finds(spec.solver, spec.proxy):
+    if spec.hidden.finds(spec.default_repair, spec.proxy):
         raise ValueError(
-            f"the starts have the repair {spec.solver}, so it cannot be hidden; hide something "
-            "else, or add none to the repairs"
+            f"the starts have the repair {spec.default_repair}, so it cannot be hidden; hide "
+            "something else, or add none to the repairs"
         )
     if not spec.schemes:
-        formula = formula_text(RecipeSpec(metric=spec.reference).recipe(spec.solver).metric)
+        formula = formula_text(RecipeSpec(metric=spec.reference).recipe(spec.default_repair).metric)
         if spec.hidden.finds(formula):
             raise ValueError(
                 f"hide {', '.join(spec.hide)}: {spec.reference}, which changes are measured "
@@ -62,7 +62,7 @@ def check_required_parts(spec: _Parts) -> None:
             "hide score: Python answers define a function of this name; hide another word, or "
             "take language expression"
         )
-    if not spec.choices.solvers:
+    if not spec.choices.repairs:
         raise ValueError(
             f"repairs {', '.join(spec.repairs)}: programs move the weights themselves, so that "
             "none of these is left; add none, or ebft"

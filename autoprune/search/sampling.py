@@ -16,12 +16,12 @@ from autoprune.design.parts import (
     Choices,
     allocation_numbers,
     canonical_allocation,
-    canonical_solver,
+    canonical_repair,
     family,
+    repair_numbers,
     rounded,
-    solver_numbers,
     with_allocation_numbers,
-    with_solver_numbers,
+    with_repair_numbers,
 )
 from autoprune.design.scheme_moves import (
     candidate_of,
@@ -103,14 +103,14 @@ def _recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
             for key, (_, span) in found.items()
         }
         allocation = with_allocation_numbers(name, numbers) if numbers else name
-    solver = trial.suggest_categorical("repair", [canonical_solver(r) for r in choices.repairs])
-    tunable = solver_numbers(solver, choices)
+    repair = trial.suggest_categorical("repair", [canonical_repair(r) for r in choices.all_repairs])
+    tunable = repair_numbers(repair, choices)
     moved = {
-        key: rounded(trial.suggest_float(f"{solver} {key}", *span, log=span[0] > 0))
+        key: rounded(trial.suggest_float(f"{repair} {key}", *span, log=span[0] > 0))
         for key, (_, span) in tunable.items()
     }
-    solver = with_solver_numbers(solver, moved) if moved else solver
-    return Recipe(metric, group, canonical_allocation(allocation), canonical_solver(solver))
+    repair = with_repair_numbers(repair, moved) if moved else repair
+    return Recipe(metric, group, canonical_allocation(allocation), canonical_repair(repair))
 
 
 def _scheme_recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
@@ -119,8 +119,8 @@ def _scheme_recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
         (part, key): trial.suggest_categorical(f"{part} {key}", list(allowed))
         for (part, key), allowed in genes_of(family).items()
     }
-    solver = trial.suggest_categorical("repair", list(choices.solvers))
-    return Recipe(candidate_of(scheme_from(family, values)), repair=canonical_solver(solver))
+    repair = trial.suggest_categorical("repair", list(choices.repairs))
+    return Recipe(candidate_of(scheme_from(family, values)), repair=canonical_repair(repair))
 
 
 def _formula(trial: "optuna.trial.BaseTrial", choices: Choices) -> str:
@@ -148,7 +148,7 @@ def _of_start(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
     except ValueError:
         # This space lacks one of the choices.
         return None
-    same = (canonical_allocation(recipe.allocation), canonical_solver(recipe.repair))
+    same = (canonical_allocation(recipe.allocation), canonical_repair(recipe.repair))
     return values if (made.allocation, made.repair) == same else None
 
 
@@ -157,21 +157,21 @@ def _values_of(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
     if choices.schemes:
         scheme = build_scheme(recipe.metric.source)
         named = {f"{part} {key}": value for (part, key), value in values_of(scheme).items()}
-        own = [text for text in choices.solvers if canonical_solver(text) == recipe.repair]
+        own = [text for text in choices.repairs if canonical_repair(text) == recipe.repair]
         return named | {"scheme": family_of(scheme), "repair": own[0]} if own else None
     powers = KNOWN.get(recipe.metric.source)
-    name, solver = family(recipe.allocation), canonical_solver(recipe.repair)
-    known = [canonical_solver(repair) for repair in choices.repairs]
-    if powers is None or name not in choices.allocations or name == FORMULA or solver not in known:
+    name, repair = family(recipe.allocation), canonical_repair(recipe.repair)
+    known = [canonical_repair(repair) for repair in choices.all_repairs]
+    if powers is None or name not in choices.allocations or name == FORMULA or repair not in known:
         return None
     values = {value: powers.get(value, 0.0) for value in (*choices.statistics, COLUMN)}
     found: dict[str, Any] = {f"power of {value}": power for value, power in values.items()}
-    found |= {"group": recipe.group, "allocation": name, "repair": solver}
+    found |= {"group": recipe.group, "allocation": name, "repair": repair}
     numbers = {
         f"{part} {key}": number
         for part, known in (
             (name, allocation_numbers(recipe.allocation, choices)),
-            (solver, solver_numbers(solver, choices)),
+            (repair, repair_numbers(repair, choices)),
         )
         for key, number in known.items()
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
+from pydantic import ConfigDict, Field, NonNegativeFloat, model_validator
 
 from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.bench.smaller import Shrinking
@@ -21,6 +21,7 @@ from autoprune.digest import digest_json
 from autoprune.names import require_saved
 from autoprune.repair import Repair
 from autoprune.schemes import build_scheme
+from autoprune.search.recorded import RECORDED, Recorded
 from autoprune.search.required_parts import check_required_parts
 from autoprune.search.starts import BASELINES, RecipeSpec
 from autoprune.search_settings import (
@@ -41,20 +42,8 @@ from autoprune.search_settings import (
     with_text_split,
 )
 
-# Fields that records, and so digests and run names, have by another name.
-RECORDED = {"answer_tokens": "max_tokens", "draws": "calibration_draws", "repair_calls": "repairs"}
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=lambda name: RECORDED.get(name, name),
-        populate_by_name=True,
-    )
-
-
-class DesignerSpec(_Frozen, DesignerSettings):
+class DesignerSpec(Recorded, DesignerSettings):
     """Settings of the designer, which writes the candidates.
 
     ``auto`` uses an endpoint if ``OPENAI_BASE_URL`` or ``OPENAI_API_KEY`` is set, and the local
@@ -97,7 +86,7 @@ class DesignerSpec(_Frozen, DesignerSettings):
         return self
 
 
-class SearchBudget(_Frozen, BudgetSettings):
+class SearchBudget(Recorded, BudgetSettings):
     """Limits at which a search stops.
 
     Baselines do not count as candidates, but their seconds do. Loading, calibration and saving the
@@ -162,7 +151,7 @@ def _of_earlier_versions(value: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "designer": designer}
 
 
-class SearchSpec(_Frozen, SearchSettings):
+class SearchSpec(Recorded, SearchSettings):
     """All settings of a search, as kept on record.
 
     Fields that options and form share by name are inherited; the rest is derived from them.
@@ -179,8 +168,10 @@ class SearchSpec(_Frozen, SearchSettings):
     designer: DesignerSpec = DesignerSpec()
     budget: SearchBudget = SearchBudget()
     text_split: SplitNumber = Field(default=0, description="number of the text split")
-    solver: str = Field(default="none", description="repair of hand-made recipes that name none")
-    solvers: tuple[str, ...] = Field(
+    default_repair: str = Field(
+        default="none", description="repair of hand-made recipes that name none"
+    )
+    repair_choices: tuple[str, ...] = Field(
         default=("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp"),
         min_length=1,
         description="repairs to choose from",
@@ -252,7 +243,8 @@ class SearchSpec(_Frozen, SearchSettings):
         texts = [one.text for one in made]
         starts = tuple({"metric": f"{SCHEME_PREFIX}{text}"} for text in texts)
         usual = {"solvers": ("none",), "groups": ("row",), "allocations": (UNIFORM,)}
-        return usual | {**values, "schemes": texts, "baselines": starts, "reference": texts[0]}
+        given = {RECORDED.get(name, name): value for name, value in values.items()}
+        return usual | {**given, "schemes": texts, "baselines": starts, "reference": texts[0]}
 
     @model_validator(mode="after")
     def _check_schemes(self) -> "SearchSpec":
@@ -267,7 +259,8 @@ class SearchSpec(_Frozen, SearchSettings):
                 f"schemes leave no zeros and no weights compete: pattern {self.pattern}, groups "
                 f"{', '.join(self.groups)}; leave both out"
             )
-        repairs = [Repair.parse(text) for text in (*self.solvers, self.solver, self.proxy)]
+        named = (*self.repair_choices, self.default_repair, self.proxy)
+        repairs = [Repair.parse(text) for text in named]
         for scheme, repair in product(map(build_scheme, self.schemes), repairs):
             # Refuses repairs that do not fit.
             Shrinking(scheme, repair)
@@ -310,19 +303,19 @@ class SearchSpec(_Frozen, SearchSettings):
         """Allowed parts of a recipe; N:M fixes layer budgets and which weights compete."""
         free = self.pattern == "unstructured"
         hidden = self.hidden
-        solvers = self.repairs
+        repairs = self.repairs
         if self.language == "program":
-            solvers = tuple(text for text in solvers if not program_fault(self.groups[0], text))
+            repairs = tuple(text for text in repairs if not program_fault(self.groups[0], text))
         words = hidden.left(DESCRIPTORS)
         families = hidden.left(self.allocations if free else (UNIFORM,))
         return Choices(
             groups=self.groups if free else ("row",),
             allocations=tuple(name for name in families if words or name != FORMULA),
-            solvers=solvers,
+            repairs=repairs,
             ranges=self.tunable,
             statistics=hidden.left(self.readable),
             words=words,
-            compositions=tuple(compositions(solvers)),
+            compositions=tuple(compositions(repairs)),
             hidden=hidden,
             schemes=tuple(dict.fromkeys(family_of(build_scheme(s)) for s in self.schemes)),
         )
@@ -330,8 +323,9 @@ class SearchSpec(_Frozen, SearchSettings):
     @property
     def repairs(self) -> tuple[str, ...]:
         """All repairs of this search, those of starts included."""
-        given = [made.solver for made in self.starts if made.solver is not None]
-        return self.hidden.left(dict.fromkeys((self.solver, *self.solvers, *given)))
+        given = [made.repair for made in self.starts if made.repair is not None]
+        known = dict.fromkeys((self.default_repair, *self.repair_choices, *given))
+        return self.hidden.left(known)
 
     @property
     def hidden(self) -> Hidden:
@@ -340,19 +334,19 @@ class SearchSpec(_Frozen, SearchSettings):
 
     def left_out(self, made: RecipeSpec) -> str:
         """Why the search does not measure a hand-made recipe; empty if it does."""
-        named = made.metric, made.allocation, made.solver or "", made.source
-        if self.hidden.finds(*named, formula_text(made.recipe(self.solver).metric)):
+        named = made.metric, made.allocation, made.repair or "", made.source
+        if self.hidden.finds(*named, formula_text(made.recipe(self.default_repair).metric)):
             return f"it contains something hidden ({', '.join(self.hide)})"
-        if made.solver is not None and family(made.solver) not in map(family, self.repairs):
-            return f"the repair {made.solver} is not one of this search's repairs"
+        if made.repair is not None and family(made.repair) not in map(family, self.repairs):
+            return f"the repair {made.repair} is not one of this search's repairs"
         if self.pattern != "unstructured" and made.allocation != UNIFORM:
             return f"{self.pattern} fixes the share of each layer, not {made.allocation}"
         return ""
 
     def hand_made(self) -> list[RecipeSpec]:
         """Return the baselines and starts whose parts and repairs this search allows."""
-        known = [made.recipe(self.solver) for made in self.baselines]
-        new = [made for made in self.starts if made.recipe(self.solver) not in known]
+        known = [made.recipe(self.default_repair) for made in self.baselines]
+        new = [made for made in self.starts if made.recipe(self.default_repair) not in known]
         return [made for made in (*self.baselines, *new) if not self.left_out(made)]
 
     @property

@@ -1,32 +1,31 @@
 """Recipes that a search measures before the first design."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from autoprune.bench.smaller import Shrinking
 from autoprune.candidate import SCHEME_PREFIX, Candidate, Group
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from autoprune.recipe_text import read_recipe
+from autoprune.search.recorded import Recorded
 
 
-class RecipeSpec(BaseModel):
+class RecipeSpec(Recorded):
     """A hand-made recipe that is measured before the first design.
 
     Args:
         metric: Registry name, or ``expr:`` followed by an expression.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     metric: str
     group: Group = "row"
     allocation: str = "uniform"
-    solver: str | None = Field(default=None, description="None: the solver of the search")
+    repair: str | None = Field(default=None, description="None: that of the search")
     source: str = Field(default="", description="text of a program, as it was when it was given")
 
-    def recipe(self, solver: str) -> Recipe:
-        """Return the recipe, with ``solver`` if none is named."""
-        chosen = self.solver if self.solver is not None else solver
+    def recipe(self, default: str) -> Recipe:
+        """Return the recipe, with the repair ``default`` if none is named."""
+        chosen = self.repair if self.repair is not None else default
         own = Candidate.parse(self.metric, self.source)
         return Recipe(own, self.group, self.allocation, chosen)
 
@@ -39,7 +38,7 @@ def given_start(text: str) -> RecipeSpec:
     """
     if Shrinking.names(text):
         how = Shrinking.parse(text)
-        return RecipeSpec(metric=f"{SCHEME_PREFIX}{how.scheme.text}", solver=how.repair.text)
+        return RecipeSpec(metric=f"{SCHEME_PREFIX}{how.scheme.text}", repair=how.repair.text)
     found = read_recipe(text)
     if found.statistics != "dense" and not found.source:
         raise UsageError(
@@ -50,7 +49,7 @@ def given_start(text: str) -> RecipeSpec:
         metric=found.metric,
         group=found.group,
         allocation=found.allocation,
-        solver=found.repair,
+        repair=found.repair,
         source=found.source,
     )
 
@@ -63,5 +62,5 @@ BASELINES = (
     RecipeSpec(metric="ria"),
     RecipeSpec(metric="wanda", allocation="sdsa"),
     RecipeSpec(metric="wanda", allocation="ramp"),
-    RecipeSpec(metric="wanda", allocation="ramp", solver="sparsegpt"),
+    RecipeSpec(metric="wanda", allocation="ramp", repair="sparsegpt"),
 )

@@ -13,7 +13,7 @@ from operator import itemgetter
 from autoprune.design.parts import (
     allocation_numbers,
     canonical_allocation,
-    canonical_solver,
+    canonical_repair,
     chain,
     rounded,
     with_allocation_numbers,
@@ -51,9 +51,9 @@ def strength_trials(state: SearchState, best: Entry, seconds: float) -> list[Tri
     if not lowest < strengths[0] < strengths[2] <= highest or _cell(recipe) in _settled(state):
         return []
 
-    def of(strength: float, solver: str) -> Recipe:
+    def of(strength: float, repair: str) -> Recipe:
         allocation = with_allocation_numbers(recipe.allocation, {name: strength})
-        return replace(recipe, allocation=allocation, repair=solver)
+        return replace(recipe, allocation=allocation, repair=repair)
 
     trials = [of(strength, cheap) for strength in strengths]
     known = {recipe_key(e.recipe): e for e in _whole(state.archive) if e.recipe is not None}
@@ -82,8 +82,8 @@ def lowest_of_three(below: float, centre: float, above: float) -> float:
 
 def _cheapest_repair(state: SearchState) -> str | None:
     """The fastest repair that was measured; ties go to the better entry."""
-    solvers = [canonical_solver(e.recipe.repair) for e in _whole(state.archive) if e.recipe]
-    repairs = [solver for solver in dict.fromkeys(solvers) if solver != "none"]
+    known = [canonical_repair(e.recipe.repair) for e in _whole(state.archive) if e.recipe]
+    repairs = [repair for repair in dict.fromkeys(known) if repair != "none"]
     return min(repairs, key=state.costs.repair, default=None)
 
 

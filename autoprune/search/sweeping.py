@@ -6,7 +6,7 @@ The bandit neither chooses this operator nor credits it.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from autoprune.design.parts import canonical_solver, chain, family
+from autoprune.design.parts import canonical_repair, chain, family
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.moves import recipe_key, take
@@ -73,11 +73,11 @@ def _wanted(state: SearchState, best: Entry) -> Iterator[Recipe]:
     known = [
         e.recipe for e in state.archive if e.recipe and (2 in e.results or e.operator == SWEEP)
     ]
-    solvers = {canonical_solver(recipe.repair) for recipe in known}
+    tried = {canonical_repair(recipe.repair) for recipe in known}
     choices = state.spec.choices
-    for solver in map(canonical_solver, choices.solvers):
-        if solver not in solvers:
-            yield replace(best.known_recipe, repair=solver)
+    for repair in map(canonical_repair, choices.repairs):
+        if repair not in tried:
+            yield replace(best.known_recipe, repair=repair)
     kinds = {(family(recipe.allocation), chain(recipe.repair)) for recipe in known}
     even = replace(best.known_recipe, allocation=UNIFORM)
     new = (UNIFORM, chain(even.repair)) not in kinds

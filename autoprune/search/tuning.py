@@ -18,10 +18,10 @@ from autoprune.design.parts import (
     chain,
     family,
     forgets_metric,
+    repair_numbers,
     rounded,
-    solver_numbers,
     with_allocation_numbers,
-    with_solver_numbers,
+    with_repair_numbers,
 )
 from autoprune.metrics.language import Expression
 from autoprune.metrics.language.parser import MAX_CONSTANT
@@ -31,9 +31,9 @@ from autoprune.search.archive import Archive, Entry
 from autoprune.search.moves import mask_key
 
 Ranges = dict[str, Range]
-Part = Literal["metric", "allocation", "solver"]
+Part = Literal["metric", "allocation", "repair"]
 MASKS: tuple[Part, ...] = ("metric", "allocation")
-REPAIR: tuple[Part, ...] = ("solver",)
+REPAIR: tuple[Part, ...] = ("repair",)
 STARTUP_TRIALS = 4
 # A suggestion stays within this share of a range around the value known to be good.
 REACH = 0.3
@@ -78,8 +78,8 @@ def numbers(
         found[f"metric.{name}"] = (value, _fourfold(value))
     for name, known in allocation_numbers(recipe.allocation, choices).items():
         found[f"allocation.{name}"] = known
-    for name, known in solver_numbers(recipe.repair, choices).items():
-        found[f"solver.{name}"] = known
+    for name, known in repair_numbers(recipe.repair, choices).items():
+        found[f"repair.{name}"] = known
     return {name: known for name, known in found.items() if name.partition(".")[0] in parts}
 
 
@@ -111,7 +111,7 @@ def suggest(
     ranges: Ranges = {}
     distributions: dict[str, optuna.distributions.BaseDistribution] = {}
     for name, (value, span) in numbers(recipe, choices, parts).items():
-        by_log = name.startswith("solver.") and 0.0 < DECADE * span[0] <= span[1]
+        by_log = name.startswith("repair.") and 0.0 < DECADE * span[0] <= span[1]
         ranges[name] = low, high = _near(value, span, by_log=by_log)
         distributions[name] = optuna.distributions.FloatDistribution(low, high, log=by_log)
     sampler = optuna.samplers.TPESampler(
@@ -205,8 +205,8 @@ def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
     allocation = family(recipe.allocation)
     if words:
         allocation = with_allocation_numbers(recipe.allocation, words)
-    ones = dict.fromkeys(solver_numbers(recipe.repair, choices), 0.01)
-    return metric, recipe.group, allocation, with_solver_numbers(recipe.repair, ones)
+    ones = dict.fromkeys(repair_numbers(recipe.repair, choices), 0.01)
+    return metric, recipe.group, allocation, with_repair_numbers(recipe.repair, ones)
 
 
 def _with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
@@ -225,5 +225,5 @@ def _with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
     allocation = canonical_allocation(recipe.allocation)
     if of("allocation"):
         allocation = with_allocation_numbers(allocation, of("allocation"))
-    solver = with_solver_numbers(recipe.repair, of("solver"))
-    return replace(recipe, metric=metric, allocation=allocation, repair=solver)
+    repair = with_repair_numbers(recipe.repair, of("repair"))
+    return replace(recipe, metric=metric, allocation=allocation, repair=repair)

@@ -63,8 +63,8 @@ def foreseen(spec: SearchSpec, found: Estimate, before: float) -> list[str]:
 
 def _without_tuning(spec: SearchSpec) -> list[str]:
     """Advise block tuning where there is time for it and the usual repairs leave it out."""
-    usual = SearchSpec.model_fields["solvers"].default
-    chosen = spec.schemes or spec.language == "program" or spec.solvers != usual
+    usual = SearchSpec.model_fields["repair_choices"].default
+    chosen = spec.schemes or spec.language == "program" or spec.repair_choices != usual
     if chosen or "ebft" in spec.hide or (spec.budget.seconds or 0) < ENOUGH:
         return []
     return [

@@ -339,7 +339,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         if self.repairs != "auto":
             named = split_list(self.repairs)
             unnamed = "none" if "none" in named else named[0]
-            menu = {"solver": unnamed, "solvers": tuple(named)}
+            menu = {"default_repair": unnamed, "repair_choices": tuple(named)}
         menu["schemes"] = tuple(split_list(self.schemes or ""))
         if self.starts:
             menu["starts"] = tuple(map(library.given_start, self.starts))

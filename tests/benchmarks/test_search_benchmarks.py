@@ -46,7 +46,7 @@ def spec(model: Path, text: Path, **changes: object) -> SearchSpec:
         "designer": DesignerSpec(kind="scripted"),
         "budget": SearchBudget(candidates=5),
         **SIZES,
-        "solvers": ("none", "sparsegpt"),
+        "repair_choices": ("none", "sparsegpt"),
         "fitness": "both",
         "also_sparsities": (0.5,),
         "draws": 2,
@@ -343,10 +343,10 @@ def test_a_found_recipe_is_not_compared_with_itself(found: str) -> None:
     """Its own row in the catalogue would let it never lose against the best hand-made one."""
     sealed = {"sparsegpt:select=own+ebft:epochs=2": 27.0, "ebft:epochs=2": 26.0, "none": 80.0}
 
-    def row(name: str, solver: str, perplexity: float) -> dict[str, object]:
-        recipe = Recipe(Candidate("builtin", "wanda"), "row", repair=solver)
+    def row(name: str, repair: str, perplexity: float) -> dict[str, object]:
+        recipe = Recipe(Candidate("builtin", "wanda"), "row", repair=repair)
         nll = [math.log(perplexity) + 0.1 * window for window in range(3)]
-        shown = {"model": "searched", "recipe": name, "as": solver, "selection": "-"}
+        shown = {"model": "searched", "recipe": name, "as": repair, "selection": "-"}
         return {**shown, "sealed": perplexity, "nll": nll, "key": recipe_key(recipe)}
 
     rows = [row("found", found, 27.0), *(row(f"by hand {s}", s, v) for s, v in sealed.items())]

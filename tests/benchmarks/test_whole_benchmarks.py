@@ -87,7 +87,7 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
         text_file,
         designer=DesignerSpec(kind="genetic"),
         budget=SearchBudget(candidates=5),
-        solvers=("none", "sparsegpt"),
+        repair_choices=("none", "sparsegpt"),
     )
     found = searching.run_search(tmp_path / "cell", wanted)
     words = ["--run", str(tmp_path / "cell"), "--quick", "--measured-windows", "3"]

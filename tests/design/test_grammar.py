@@ -24,7 +24,7 @@ def rules_of(grammar: str) -> dict[str, str]:
     return rules
 
 
-@pytest.mark.parametrize("part", [None, "metric", "allocation", "solver", "group"])
+@pytest.mark.parametrize("part", [None, "metric", "allocation", "repair", "group"])
 @pytest.mark.parametrize("formula", ["abs(W) * x_norm", "abs(W) + x_norm ** {a:0.5}", "abs(W)"])
 def test_every_rule_that_is_used_exists(part: str | None, formula: str) -> None:
     for seed in range(6):
@@ -37,7 +37,7 @@ def test_every_rule_that_is_used_exists(part: str | None, formula: str) -> None:
 
 
 def test_what_stands_now_cannot_be_chosen_again() -> None:
-    rules = rules_of(answer_grammar(gbnf(), CHOICES, ("wanda",), part="solver", now="mrp"))
+    rules = rules_of(answer_grammar(gbnf(), CHOICES, ("wanda",), part="repair", now="mrp"))
     assert '"mrp"' not in rules["solver"] and '"sparsegpt"' in rules["solver"]
     assert '"none"' not in rules["solver"]
     # With another number it may.

@@ -149,7 +149,7 @@ def assert_readable(designer: OpenAIDesigner, part: str | None) -> None:
     wanda = Recipe(Candidate("builtin", "wanda"), allocation="ramp", repair="sparsegpt")
     question = "Write a formula that scores the weights of a network, better than abs(W) * x_norm."
     blank = blanked(wanda.metric, Random(1)) if part == "metric" else None
-    now = "sparsegpt" if part == "solver" else ""
+    now = "sparsegpt" if part == "repair" else ""
     grammar = answer_grammar(gbnf(), choices, ("wanda",), part=part, blank=blank, now=now)
     request = ChatRequest((Message("user", question),), 120, 0.8, 1, grammar)
     reply = designer.complete(request)
@@ -159,15 +159,14 @@ def assert_readable(designer: OpenAIDesigner, part: str | None) -> None:
         choices.groups,
         choices.allocations,
         ("wanda",),
-        solvers=choices.solvers,
+        repairs=choices.repairs,
         ranges=choices.ranges,
         base=wanda,
         part=part,
     )
     found = read_answer(reply, form)
     assert isinstance(found, Proposal), reply
-    changed = "repair" if part == "solver" else part
-    others = {"metric", "group", "allocation", "repair"} - {changed}
+    others = {"metric", "group", "allocation", "repair"} - {part}
     if part is not None:
         assert all(getattr(found.recipe, n) == getattr(wanda, n) for n in others)
 
@@ -185,7 +184,7 @@ def test_real_designer_writes_what_can_be_read(model: Path) -> None:
 @pytest.mark.demo
 def test_every_part_of_a_recipe_can_be_asked_for_alone(small: Path) -> None:
     with local.LocalServer(small, threads=1) as server:
-        for part in ("metric", "allocation", "solver", "group"):
+        for part in ("metric", "allocation", "repair", "group"):
             assert_readable(server.designer(), part)
     assert server.address is None
 
@@ -207,7 +206,7 @@ def test_the_target_itself_writes_what_can_be_read(small: Path, tmp_path: Path) 
         session.close()
     form = AnswerForm(
         "expression", choices.groups, choices.allocations, ("wanda",),
-        solvers=choices.solvers, ranges=choices.ranges, base=wanda, part="metric",
+        repairs=choices.repairs, ranges=choices.ranges, base=wanda, part="metric",
     )  # fmt: skip
     assert isinstance(read_answer(reply, form), Proposal), reply
 

@@ -71,7 +71,7 @@ def form(language: str) -> AnswerForm:
         ("row", "matrix"),
         ALLOCATIONS,
         ("wanda",),
-        solvers=OFFERED,
+        repairs=OFFERED,
         ranges=RANGES,
     )
 

@@ -25,7 +25,7 @@ from autoprune.design.parsing import (
     read_python,
 )
 from autoprune.design.parts import Choices
-from autoprune.design.repairs import example, read_solver, solver_forms
+from autoprune.design.repairs import example, read_repair, repair_forms
 from autoprune.design.schema import answer_schema
 from autoprune.metrics.language import parse
 from autoprune.recipe import Recipe
@@ -37,10 +37,10 @@ WANDA = Recipe(Candidate("builtin", "wanda"), "row", "sdsa", "mrp")
 PARTS = (("row", "matrix"), ("uniform", "sdsa", "formula"), ("wanda", "C3"))
 FORMS = (
     FORM,
-    AnswerForm("expression", *PARTS, solvers=("none", "mrp")),
+    AnswerForm("expression", *PARTS, repairs=("none", "mrp")),
     *(
-        AnswerForm("expression", *PARTS, solvers=("none", "mrp"), base=WANDA, part=part)
-        for part in ("metric", "group", "allocation", "solver")
+        AnswerForm("expression", *PARTS, repairs=("none", "mrp"), base=WANDA, part=part)
+        for part in ("metric", "group", "allocation", "repair")
     ),
 )
 CODES = {
@@ -131,7 +131,7 @@ def test_cut_off_answers_are_not_read() -> None:
 
 
 def test_whole_recipes_and_single_parts() -> None:
-    whole, free, metric, group, allocation, solver = (read_answer(Reply(WHOLE), f) for f in FORMS)
+    whole, free, metric, group, allocation, repair = (read_answer(Reply(WHOLE), f) for f in FORMS)
     assert isinstance(whole, Unreadable) and whole.code == "bad_choice"
     assert isinstance(free, Proposal)
     formula = "formula:0.1 * depth - 0.05 * tail"
@@ -140,7 +140,7 @@ def test_whole_recipes_and_single_parts() -> None:
     for found, name in ((metric, "metric"), (group, "group"), (allocation, "allocation")):
         assert isinstance(found, Proposal)
         assert found.recipe == replace(WANDA, **{name: getattr(wanted, name)})
-    assert isinstance(solver, Proposal) and solver.recipe == WANDA
+    assert isinstance(repair, Proposal) and repair.recipe == WANDA
     missing = read_answer(Reply("because: nothing to say\n"), FORMS[4])
     assert isinstance(missing, Unreadable) and missing.code == "bad_choice"
 
@@ -212,10 +212,10 @@ REPAIRS = ("none", "mrp", "mrp:select=own", "walk:mrp", "ebft:epochs=2")
     ],
 )
 def test_numbers_of_an_allowed_repair_may_be_written(written: str, read_as: str) -> None:
-    assert read_solver(written.lower().rstrip("."), REPAIRS, RANGES) == read_as
-    form = replace(FORMS[1], solvers=REPAIRS, ranges=RANGES)
+    assert read_repair(written.lower().rstrip("."), REPAIRS, RANGES) == read_as
+    form = replace(FORMS[1], repairs=REPAIRS, ranges=RANGES)
     found = read_answer(Reply(f"metric: abs(W)\nrepair: {written}"), form)
-    assert isinstance(found, Proposal) and found.solver == read_as
+    assert isinstance(found, Proposal) and found.repair == read_as
 
 
 @pytest.mark.parametrize(
@@ -231,16 +231,16 @@ def test_numbers_of_an_allowed_repair_may_be_written(written: str, read_as: str)
     ],
 )
 def test_other_numbers_and_repairs_are_refused_on_one_line(written: str, part: str) -> None:
-    form = replace(FORMS[1], solvers=REPAIRS, ranges=RANGES)
+    form = replace(FORMS[1], repairs=REPAIRS, ranges=RANGES)
     found = read_answer(Reply(f"metric: abs(W)\nrepair: {written}"), form)
     assert isinstance(found, Unreadable) and found.code == "bad_choice"
     assert part in found.detail and "\n" not in found.detail
 
 
 def test_forms_of_repairs_are_all_allowed() -> None:
-    forms = solver_forms(REPAIRS, RANGES)
+    forms = repair_forms(REPAIRS, RANGES)
     assert {"walk:mrp:damp=0.02", "ebft:epochs=3", "mrp:damp=0.02,select=own"} <= set(forms)
-    assert [read_solver(form, REPAIRS, RANGES) for form in forms] == forms
+    assert [read_repair(form, REPAIRS, RANGES) for form in forms] == forms
     drawn = {example(REPAIRS, RANGES, Random(seed)) for seed in range(20)}
     assert len(drawn) > 3 and drawn <= set(forms)
     assert example(("none", "dsnot"), RANGES, Random(0)) == ""
@@ -260,15 +260,15 @@ def test_an_answer_may_be_one_json_object() -> None:
     assert schema["required"] == list(values) and not schema["additionalProperties"]
     for name, field in schema["properties"].items():
         assert values[name] in field.get("enum", [values[name]])
-    form = replace(FORM, solvers=REPAIRS, ranges=RANGES)
+    form = replace(FORM, repairs=REPAIRS, ranges=RANGES)
     found = read_answer(Reply(json.dumps(values, indent=1)), form)
     assert isinstance(found, Proposal)
     assert (found.because, found.prediction) == (
         "it is so",
         Prediction("worse", "C3", forecast="+2.5 %"),
     )
-    assert (found.candidate.source, found.solver) == ("abs(W) * x_max", "mrp:damp=0.02")
-    part = answer_schema(choices, part="solver", now="mrp")["properties"]
+    assert (found.candidate.source, found.repair) == ("abs(W) * x_max", "mrp:damp=0.02")
+    part = answer_schema(choices, part="repair", now="mrp")["properties"]
     assert part.keys() == {"because", "expect", "repair"}
     assert not {"mrp", "none"} & {*part["repair"]["enum"]}
     assert read_lesson(Reply('{"lesson": "large inputs matter"}')) == "large inputs matter"
@@ -328,7 +328,7 @@ def test_ten_thousand_broken_answers() -> None:
         check(found)
         if isinstance(found, Proposal):
             assert build_allocator(found.allocation).text == found.allocation
-            assert found.solver in ("none", "mrp")
+            assert found.repair in ("none", "mrp")
             assert found.prediction is not None
             assert recipe_key(found.recipe)
         code = found.code if isinstance(found, Unreadable) else "read"

@@ -36,7 +36,7 @@ OPERATORS = (
     "propose",
 )
 FORM = "formula:0.1 * depth - 0.05 * tail"
-PARTS = ("metric", "allocation", "solver", "group")
+PARTS = ("metric", "allocation", "repair", "group")
 
 
 def scene(budget: int = SPEC.designer.prompt_tokens, **changes: object) -> Scene:
@@ -46,7 +46,7 @@ def scene(budget: int = SPEC.designer.prompt_tokens, **changes: object) -> Scene
         "statistics": SPEC.statistics,
         "groups": SPEC.groups,
         "allocations": SPEC.allocations,
-        "solvers": REPAIRS,
+        "repairs": REPAIRS,
         "reference": "wanda",
         "percent": 60.0,
         "budget": budget,

@@ -234,7 +234,7 @@ def test_a_night_that_was_begun_keeps_its_starts_and_later_ones_take_the_latest_
     spec = begun.spec()
     assert SearchSpec.recorded(spec.to_json()) == spec
     last = spec.hand_made()[-1]
-    assert (last.group, last.allocation, last.solver) == ("matrix", "ramp", "mrp")
+    assert (last.group, last.allocation, last.repair) == ("matrix", "ramp", "mrp")
     # Nothing given: the same bytes and the same digest as ever.
     assert "starts" not in tonight.spec().to_json()
     (RunFiles.of(state, tonight.run).folder).mkdir(parents=True)

@@ -169,8 +169,8 @@ def test_repairs_are_named_alone_or_to_choose_from(
     text: str, unnamed: str, choices: tuple[str, ...]
 ) -> None:
     spec = checked(SearchParams, {"repairs": text}).spec()
-    assert spec.solver == unnamed
-    assert spec.choices.solvers == choices
+    assert spec.default_repair == unnamed
+    assert spec.choices.repairs == choices
 
 
 @pytest.mark.parametrize(

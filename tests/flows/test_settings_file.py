@@ -20,7 +20,7 @@ def test_what_is_typed_goes_before_the_file(tmp_path: Path) -> None:
     params = SearchParams.model_validate(search_settings(parse(words)))
     assert (params.model, params.share, params.minutes) == ("mine", 0.7, 30.0)
     assert params.starts == ("wanda+mrp", "ria")
-    assert [made.solver for made in params.spec().starts] == ["mrp", "none"]
+    assert [made.repair for made in params.spec().starts] == ["mrp", "none"]
 
 
 @pytest.mark.parametrize("command", ["search", "demo"])

@@ -17,7 +17,9 @@ from autoprune.search.spec import SearchSpec
 from autoprune.search.starts import given_start
 from tests.support.checkpoint_record import RECORD
 
-SPEC = SearchSpec(model="m", corpus="c", solvers=("none", "ebft", "sparsegpt:select=own+ebft"))
+SPEC = SearchSpec(
+    model="m", corpus="c", repair_choices=("none", "ebft", "sparsegpt:select=own+ebft")
+)
 
 
 def entry(alias: str, perplexity: float | None = None, **more: Any) -> ReportEntry:
@@ -144,7 +146,7 @@ def test_parts_that_were_given_are_named() -> None:
     plain = entry("C9", 60.0, formula="abs(W) * x_norm", solver="mrp")
     assert given_parts(found, plain) == ["metric of a start"]
     usual = replace(found, spec=SearchSpec(model="m", corpus="c").to_json())
-    assert given(usual)["repairs"] == [] and given(found)["repairs"] == list(SPEC.solvers)
+    assert given(usual)["repairs"] == [] and given(found)["repairs"] == list(SPEC.repair_choices)
     winner = found.winner
     assert winner is not None
     assert given_parts(usual, winner) == ["budgets of a start"]

@@ -44,9 +44,9 @@ def state_with(*entries: Entry, **settings: object) -> SearchState:
     return state
 
 
-def with_repair(alias: str, order: int, solver: str, few: float, whole: float) -> Entry:
+def with_repair(alias: str, order: int, repair: str, few: float, whole: float) -> Entry:
     metric = Candidate("expression", f"abs(W) * x_norm ** {{{0.1 * order:.1f}}}")
-    entry = Entry(alias, order, "mutate", Recipe(metric, repair=solver), proxied=True, few=3)
+    entry = Entry(alias, order, "mutate", Recipe(metric, repair=repair), proxied=True, few=3)
     entry.results = {1: measurement(few, 0.5, 3), 2: measurement(whole, 5.0)}
     return entry
 

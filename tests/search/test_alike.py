@@ -111,8 +111,8 @@ def test_a_small_space_of_schemes_is_tuned_to_its_end(
 ) -> None:
     monkeypatch.setattr("autoprune.search.sampling.ATTEMPTS", 1)
     spec = make_spec(
-        schemes=("depth:patch=none",), arm="tuned", solvers=("none",), designer=DesignerSpec(),
-        budget=SearchBudget(candidates=400), slots=4,
+        schemes=("depth:patch=none",), arm="tuned", repair_choices=("none",),
+        designer=DesignerSpec(), budget=SearchBudget(candidates=400), slots=4,
     )  # fmt: skip
     with Search.open(tmp_path, spec) as search:
         assert drive(search, Shapes()) == Done("exhausted")

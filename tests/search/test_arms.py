@@ -11,7 +11,7 @@ from autoprune.candidate import Candidate
 from autoprune.design.claims import count_predictions
 from autoprune.design.disguise import row_order
 from autoprune.design.graph import Graph
-from autoprune.design.parts import canonical_solver
+from autoprune.design.parts import canonical_repair
 from autoprune.design.sections import ranked
 from autoprune.design.shown import change_in, dealt, permuted
 from autoprune.design.transports import ScriptedDesigner
@@ -72,7 +72,9 @@ def test_silent_arms_need_no_designer_and_contradictions_are_refused() -> None:
 
 def test_the_grid_is_the_catalogue_in_order_and_then_nothing_is_left(tmp_path: Path) -> None:
     budget = SearchBudget(candidates=500)
-    spec = arm_spec("grid", budget=budget, allocations=("uniform", "ramp"), solvers=("none",))
+    spec = arm_spec(
+        "grid", budget=budget, allocations=("uniform", "ramp"), repair_choices=("none",)
+    )
     with Search.open(tmp_path, spec) as search:
         assert drive(search, Synthetic()) == Done("exhausted")
         made = [e.recipe for e in search.entries if e.operator == "grid"]
@@ -84,11 +86,11 @@ def test_the_grid_is_the_catalogue_in_order_and_then_nothing_is_left(tmp_path: P
 
 
 def test_optuna_learns_from_whole_measurements_over_the_same_space(tmp_path: Path) -> None:
-    spec = arm_spec("tuned", budget=SearchBudget(evaluations=22), solvers=MORE, slots=2)
+    spec = arm_spec("tuned", budget=SearchBudget(evaluations=22), repair_choices=MORE, slots=2)
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
         made = [e for e in search.entries if e.operator == "sample" and e.recipe]
-        known = [canonical_solver(r).partition(":")[0] for r in spec.choices.repairs]
+        known = [canonical_repair(r).partition(":")[0] for r in spec.choices.all_repairs]
         used = Counter(e.recipe.repair.partition(":")[0] for e in made if e.recipe)
         assert used.keys() <= set(known) and len(used) > 2
         # ``mrp`` gains most here; ``none`` and ``ebft`` gain nothing.
@@ -102,7 +104,9 @@ def test_optuna_learns_from_whole_measurements_over_the_same_space(tmp_path: Pat
 def test_optuna_is_not_taught_starts_outside_of_its_space(tmp_path: Path, start: str) -> None:
     metric, allocation = start.split("+")
     starts = (RecipeSpec(metric=metric, allocation=allocation),)
-    spec = arm_spec("tuned", budget=SearchBudget(evaluations=3), solvers=("none",), starts=starts)
+    spec = arm_spec(
+        "tuned", budget=SearchBudget(evaluations=3), repair_choices=("none",), starts=starts
+    )
     with Search.open(tmp_path, spec) as search:
         assert drive(search, Synthetic()) == Done("evaluations")
         found = {
@@ -276,7 +280,7 @@ def test_what_is_hidden_leaves_no_trace(tmp_path: Path, arm: Arm) -> None:
             return "because: it is so\nmetric: abs(W)\nallocation: formula:0.1 * width\n"
         return str(write_answer(request))
 
-    spec = arm_spec(arm, budget=SearchBudget(candidates=28), solvers=MORE, hide=HIDDEN)
+    spec = arm_spec(arm, budget=SearchBudget(candidates=28), repair_choices=MORE, hide=HIDDEN)
     word = re.compile(rf"(?<!\w)({'|'.join(HIDDEN)})(?!\w)", re.IGNORECASE)
     driver = Synthetic(ScriptedDesigner(answer))
     with Search.open(tmp_path, spec) as search:
@@ -314,7 +318,7 @@ def test_only_what_exists_and_can_be_spared_is_hidden() -> None:
 
 
 def test_two_repairs_are_joined_and_measured_with_all_windows(tmp_path: Path) -> None:
-    spec = arm_spec("none", budget=SearchBudget(candidates=30), solvers=MORE)
+    spec = arm_spec("none", budget=SearchBudget(candidates=30), repair_choices=MORE)
     assert set(spec.choices.compositions) == {
         *("mrp:select=own+sparsegpt", "mrp:select=own+ebft:epochs=2"),
         *("sparsegpt+ebft:epochs=2", "mrp+ebft:epochs=2"),

@@ -44,7 +44,7 @@ def test_what_fails_at_another_sparsity_is_not_asked_again(tmp_path: Path, refer
 
 def test_promises_are_compared_also_where_the_reference_is_repaired(tmp_path: Path) -> None:
     driver = Synthetic()
-    with Search.open(tmp_path, make_spec(solver="sparsegpt")) as search:
+    with Search.open(tmp_path, make_spec(default_repair="sparsegpt")) as search:
         assert drive(search, driver) == Done("candidates")
         measured = [entry for entry in search.entries if entry.status == "measured"]
         assert any(entry.proxied and entry.rung == 1 for entry in measured)

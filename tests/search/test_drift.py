@@ -69,10 +69,10 @@ def test_drift_of_a_sentinel_stops_the_search(tmp_path: Path, name: str) -> None
 
 
 def repeated(
-    folder: Path, change: Callable[[Measurement], Outcome], solvers: tuple[str, ...]
+    folder: Path, change: Callable[[Measurement], Outcome], repairs: tuple[str, ...]
 ) -> tuple[Done, Search, Measure]:
     """A search whose winner gives something else when it is pruned once more."""
-    spec = make_spec(designer=DesignerSpec(kind="genetic"), solvers=solvers)
+    spec = make_spec(designer=DesignerSpec(kind="genetic"), repair_choices=repairs)
     with Search.open(folder, spec) as search:
         driver, again = Synthetic(), []
         while not isinstance(step := search.next_step(), Done):

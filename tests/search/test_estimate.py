@@ -11,7 +11,7 @@ from flows.terminal.console import clock
 from tests.support.synthetic import make_spec
 
 WINDOW = 0.7
-USUAL = SearchSpec.model_fields["solvers"].default
+USUAL = SearchSpec.model_fields["repair_choices"].default
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_fits_into_a_time_fits_into_its_estimate() -> None:
     assert slow.baselines == pytest.approx(2 * whole.baselines)
     genetic = make_spec(budget=SearchBudget(candidates=20), designer=DesignerSpec(kind="genetic"))
     assert estimate(genetic, WINDOW).candidate == pytest.approx(whole.candidate - whole.answer)
-    dear = make_spec(solvers=("none", "ebft:epochs=2"), draws=3)
+    dear = make_spec(repair_choices=("none", "ebft:epochs=2"), draws=3)
     assert estimate(dear, WINDOW).end > 2 * whole.end
 
 
@@ -52,7 +52,7 @@ def test_a_program_costs_more_than_masks() -> None:
     found = estimate(spec, WINDOW)
     assert found.candidate > masks.candidate and found.end > masks.end
     # Of the usual repairs, a program may have none: both without repair.
-    alone = [estimate(one.model_copy(update={"solvers": ("none",)}), WINDOW) for one in (
+    alone = [estimate(one.model_copy(update={"repair_choices": ("none",)}), WINDOW) for one in (
         make_spec(**given), spec
     )]  # fmt: skip
     assert alone[1].candidate > 3 * alone[0].candidate
@@ -80,12 +80,13 @@ def test_its_words_state_what_the_limits_leave_out() -> None:
 def test_block_tuning_is_advised_where_there_is_time_for_it() -> None:
     def advice(seconds: float, **changes: object) -> bool:
         spec = make_spec(**{
-            "budget": SearchBudget(candidates=900, seconds=seconds), "solvers": USUAL, **changes
+            "budget": SearchBudget(candidates=900, seconds=seconds), "repair_choices": USUAL,
+            **changes,
         })  # fmt: skip
         lines = foreseen(spec, estimate(spec, WINDOW), 0.0)
         return any("--repairs none,sparsegpt:select=own,ebft:epochs=2" in line for line in lines)
 
     assert advice(1800.0) and not advice(1799.0)
-    assert not advice(1800.0, solvers=("none", "ebft:epochs=2"))
+    assert not advice(1800.0, repair_choices=("none", "ebft:epochs=2"))
     assert not advice(1800.0, hide=("ebft",))
     assert not advice(1800.0, language="program")

@@ -72,7 +72,7 @@ def test_everything_of_the_log_is_there(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_sealed_figure_stands_beside_the_recipe_that_was_sealed(tmp_path: Path) -> None:
-    spec = make_spec(solver="mrp", solvers=("none", "mrp"), sentinel_every=1)
+    spec = make_spec(default_repair="mrp", repair_choices=("none", "mrp"), sentinel_every=1)
     with Search.open(tmp_path / "run", spec) as search:
         drive(search, Synthetic())
         recipes = {e.alias: e.recipe.to_json() for e in search.entries if e.recipe is not None}

@@ -94,7 +94,7 @@ def test_a_program_with_a_repair_leaves_out_both_and_with_all_text_only_the_repa
         return written(request).replace("```python", "repair: ebft\n```python")
 
     for windows, wanted in ((16, "masks alone, fewer calibration windows"), (4, "masks alone")):
-        spec = program_spec(calibration_windows=windows, solvers=("none", "ebft"))
+        spec = program_spec(calibration_windows=windows, repair_choices=("none", "ebft"))
         with Search.open(tmp_path / str(windows), spec) as search:
             drive(search, Programs(ScriptedDesigner(tuned)))
             few = [e for e in search.entries if e.is_program and e.rung == 1 and e.proxied]

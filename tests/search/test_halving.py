@@ -20,7 +20,7 @@ def long_spec(**changes: object) -> SearchSpec:
         "budget": SearchBudget(candidates=24),
         "rung_windows": 2,
         "selection_windows": 20,
-        "solvers": ("none",),
+        "repair_choices": ("none",),
         "promote": 0.5,
         "slots": 8,
     }
@@ -156,7 +156,9 @@ def test_few_windows_are_compared_with_more_for_stopped_recipes_too(tmp_path: Pa
 def test_a_repaired_recipe_goes_to_all_windows_at_once(tmp_path: Path) -> None:
     search, steps = steps_of(
         tmp_path,
-        long_spec(solvers=("none", "sparsegpt"), promote=1.0, budget=SearchBudget(candidates=48)),
+        long_spec(
+            repair_choices=("none", "sparsegpt"), promote=1.0, budget=SearchBudget(candidates=48)
+        ),
     )
     with search:
         dear = [s for s in steps if s.recipe is not None and s.recipe.repair != "none"]

@@ -22,4 +22,4 @@ def test_a_hidden_function_takes_its_formulas_with_it() -> None:
 
 def test_programs_are_left_with_a_repair_or_refused() -> None:
     with pytest.raises(ValueError, match="programs move the weights themselves"):
-        make_spec(language="program", solver="mrp", solvers=("mrp",), proxy="mrp")
+        make_spec(language="program", default_repair="mrp", repair_choices=("mrp",), proxy="mrp")

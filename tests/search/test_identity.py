@@ -14,6 +14,7 @@ from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec, ide
 from autoprune.search.archive import Entry
 from autoprune.search.evaluator import Evaluator
 from autoprune.search.events import Event, EventLog
+from autoprune.search.starts import RecipeSpec
 from autoprune.search.steps import Measure
 from tests.support.synthetic import Synthetic, drive, make_spec
 
@@ -23,7 +24,7 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\(sparsity: 0.6 on record, now 0.7\)"):
         Search.open(tmp_path, make_spec(sparsity=0.7))
     # Of what a setting holds, only what differs is named; lists are not quoted.
-    longer = make_spec(budget=SearchBudget(candidates=99), solvers=("none", "mrp"))
+    longer = make_spec(budget=SearchBudget(candidates=99), repair_choices=("none", "mrp"))
     with pytest.raises(UsageError, match=r"\(budget.candidates: \d+ on record, now 99, solvers\)"):
         Search.open(tmp_path, longer)
     with pytest.raises(UsageError, match="no search"):
@@ -56,10 +57,14 @@ def without_id(append: Callable[..., Event]) -> Callable[..., Event]:
 
 def test_a_record_has_the_names_of_earlier_versions() -> None:
     designer = DesignerSpec(kind="scripted", answer_tokens=99)
-    spec = make_spec(draws=2, repair_calls=0, designer=designer)
+    start = RecipeSpec(metric="ria", repair="mrp")
+    made = {"draws": 2, "repair_calls": 0, "default_repair": "mrp", "repair_choices": ("mrp",)}
+    spec = make_spec(**made, starts=(start,), designer=designer)
     body = spec.to_json()
     found = (body["calibration_draws"], body["repairs"], body["designer"]["max_tokens"])
-    assert found == (2, 0, 99) and body.keys().isdisjoint(("draws", "repair_calls"))
+    assert found == (2, 0, 99) and body.keys().isdisjoint(made)
+    repairs = (body["solver"], body["solvers"], body["starts"][0]["solver"])
+    assert repairs == ("mrp", ["mrp"], "mrp")
     assert SearchSpec.recorded(body) == spec
 
 

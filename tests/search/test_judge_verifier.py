@@ -16,7 +16,7 @@ from tests.support.synthetic import Synthetic, drive, make_spec
 
 def spec_of(**changes: Any) -> SearchSpec:
     values: dict[str, Any] = {
-        "arm": "list", "judge": "on", "judge_verifier": "surprisal", "repairs": 0,
+        "arm": "list", "judge": "on", "judge_verifier": "surprisal", "repair_calls": 0,
         "budget": SearchBudget(candidates=6, evaluations=900),
     }  # fmt: skip
     return make_spec(**{**values, **changes})

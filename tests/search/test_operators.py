@@ -33,8 +33,8 @@ from tests.support.synthetic import Synthetic, drive, make_spec
 CHOICES = make_spec().choices
 
 
-def recipe(text: str, allocation: str = "uniform", solver: str = "none") -> Recipe:
-    return Recipe(Candidate("expression", parse(text).text), "row", allocation, solver)
+def recipe(text: str, allocation: str = "uniform", repair: str = "none") -> Recipe:
+    return Recipe(Candidate("expression", parse(text).text), "row", allocation, repair)
 
 
 def test_bandit_tries_all_then_what_pays() -> None:
@@ -79,7 +79,7 @@ def test_a_metric_that_its_repair_forgets_makes_no_other_recipe() -> None:
 def test_numbers_of_a_metric_that_its_repair_forgets_are_not_tuned() -> None:
     base = recipe("abs(W) * x_norm ** {a:0.5}", "ramp", "mrp:select=own")
     assert set(numbers(base, CHOICES)) == {
-        "allocation.half_width", "allocation.relax_last", "solver.damp"
+        "allocation.half_width", "allocation.relax_last", "repair.damp"
     }  # fmt: skip
     assert tunable_form(base) == base
     # What differs in its metric only teaches as well as the recipe itself.
@@ -91,9 +91,9 @@ def test_numbers_of_a_metric_that_its_repair_forgets_are_not_tuned() -> None:
 
 def test_a_designer_is_asked_for_metrics_where_they_count(tmp_path: Path) -> None:
     own = "mrp:select=own"
-    made = tuple(RecipeSpec(metric="wanda", solver=solver) for solver in ("none", own))
+    made = tuple(RecipeSpec(metric="wanda", repair=repair) for repair in ("none", own))
     spec = make_spec(
-        baselines=made, solvers=("none", "mrp", own), budget=SearchBudget(candidates=0)
+        baselines=made, repair_choices=("none", "mrp", own), budget=SearchBudget(candidates=0)
     )
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic())
@@ -104,7 +104,7 @@ def test_a_designer_is_asked_for_metrics_where_they_count(tmp_path: Path) -> Non
             name: plan_operator(state, 1, name, ["a"], set())
             for name in ("explore", "critique", "exploit")
         }
-    assert {plan.part for plan in asked["exploit"]} == {"allocation", "solver"}
+    assert {plan.part for plan in asked["exploit"]} == {"allocation", "repair"}
     assert all(plan.parents == (best.alias,) for plan in asked["exploit"])
     for name in ("explore", "critique"):
         assert [plan.parents for plan in asked[name]] == [("wanda",)]
@@ -115,7 +115,7 @@ def test_suggestions_move_numbers_of_masks_or_of_the_repair_near_the_best(repair
     base = recipe("abs(W) * x_norm ** {a:0.5}", "sdsa:level=projection,strength=0.2", repair)
     spans = {name: span for name, (_, span) in numbers(base, CHOICES).items()}
     masks = {"metric.a": (0.125, 2.0), "allocation.strength": (0.0, 0.5)}
-    own = {"solver.damp": (0.001, 0.1), "solver.ebft.rate": (0.003, 0.03)}
+    own = {"repair.damp": (0.001, 0.1), "repair.ebft.rate": (0.003, 0.03)}
     declared = {n: s for n, s in own.items() if ("mrp" if "damp" in n else "ebft") in repair}
     assert spans == masks | declared and len(declared) == 1 + (repair == "mrp+ebft")
     tries = [suggest(base, CHOICES, [], seed, MASKS) for seed in range(6) for _ in range(2)]
@@ -130,7 +130,7 @@ def test_suggestions_move_numbers_of_masks_or_of_the_repair_near_the_best(repair
         assert mask_key(tuned) == mask_key(base) and tuned.repair != repair
         for name, (value, _) in numbers(tuned, CHOICES, REPAIR).items():
             # By the logarithm: as far down as up from the default of 0.01.
-            reach = 100**0.3 if name == "solver.damp" else 10**0.3
+            reach = 100**0.3 if name == "repair.damp" else 10**0.3
             assert 0.0099 / reach < value < 0.0101 * reach
     assert numbers(recipe("abs(W)"), CHOICES) == {}
 
@@ -188,7 +188,7 @@ def test_moves_reach_every_part_and_stay_in_the_language() -> None:
         assert len(different) <= 1
         changed.update(different)
         assert build_allocator(found.allocation).text == found.allocation
-        assert found.repair in CHOICES.repairs
+        assert found.repair in CHOICES.all_repairs
     assert changed == {"metric", "group", "allocation", "repair"}
     first, second = (random_recipe(rng, CHOICES) for _ in range(2))
     for _ in range(20):

@@ -117,9 +117,9 @@ def test_a_chain_of_repairs_is_expected_to_take_what_its_parts_take() -> None:
     spec, archive = make_spec(), Archive("wanda")
     costs = Costs(spec, archive)
 
-    def measured(solver: str, seconds: float) -> None:
-        recipe = Recipe(WANDA.metric, repair=solver)
-        entry = archive.add(Entry(solver, 0, "baseline", recipe))
+    def measured(repair: str, seconds: float) -> None:
+        recipe = Recipe(WANDA.metric, repair=repair)
+        entry = archive.add(Entry(repair, 0, "baseline", recipe))
         entry.results[2] = Measurement((4.0,), 9, 50.0, seconds=seconds)
 
     measured("none", 10.0)

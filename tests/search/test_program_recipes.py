@@ -116,12 +116,12 @@ def test_the_first_definition_in_a_loop_is_no_line_to_leave_out() -> None:
 
 
 def test_a_search_of_programs_offers_only_repairs_that_one_may_have() -> None:
-    spec = program_spec(solvers=("none", "sparsegpt", "ebft:epochs=2", "mrp"))
-    assert set(spec.choices.solvers) == {"none", "ebft:epochs=2"}
-    kept = program_spec(solvers=("none", "sparsegpt"), baselines=(
-        RecipeSpec(metric="wanda"), RecipeSpec(metric="wanda", solver="sparsegpt")
+    spec = program_spec(repair_choices=("none", "sparsegpt", "ebft:epochs=2", "mrp"))
+    assert set(spec.choices.repairs) == {"none", "ebft:epochs=2"}
+    kept = program_spec(repair_choices=("none", "sparsegpt"), baselines=(
+        RecipeSpec(metric="wanda"), RecipeSpec(metric="wanda", repair="sparsegpt")
     ))  # fmt: skip
-    assert [made.solver for made in kept.hand_made()] == [None, "sparsegpt"]
+    assert [made.repair for made in kept.hand_made()] == [None, "sparsegpt"]
 
 
 def test_a_failed_program_comes_back_whole(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ FORM = AnswerForm(
     ("row", "matrix", "global"),
     ("uniform",),
     ("wanda",),
-    solvers=("none", "mrp", "ebft"),
+    repairs=("none", "mrp", "ebft"),
 )
 
 
@@ -228,7 +228,7 @@ def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
     spec = make_spec(
         language="program",
         designer=DesignerSpec(kind="scripted", prompt_tokens=6000, answer_tokens=2000),
-        baselines=(RecipeSpec(metric="wanda"), RecipeSpec(metric="program:ria", solver="none")),
+        baselines=(RecipeSpec(metric="wanda"), RecipeSpec(metric="program:ria", repair="none")),
     )
     driver = Programs(ScriptedDesigner(write))
     with Search.open(tmp_path, spec) as search:

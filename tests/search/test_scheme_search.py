@@ -56,7 +56,7 @@ def scheme_spec(**changes: object) -> SearchSpec:
 def test_every_arm_varies_schemes_and_resumes(tmp_path: Path, arm: Arm) -> None:
     asks = arm in ("whole", "graph", "list")
     designer = DesignerSpec(kind="scripted") if asks else DesignerSpec()
-    spec = scheme_spec(arm=arm, designer=designer, solvers=("none", "recover:steps=2"))
+    spec = scheme_spec(arm=arm, designer=designer, repair_choices=("none", "recover:steps=2"))
     driver = Shapes(designer=ScriptedDesigner(answer))
     with Search.open(tmp_path, spec) as search:
         assert drive(search, driver) == Done("candidates")
@@ -279,9 +279,9 @@ def test_answers_are_read_and_what_a_search_leaves_alone_is_refused() -> None:
 
 def test_schemes_are_not_mixed_with_what_leaves_zeros() -> None:
     start = given_start("depth:criterion=influence+recover:steps=3")
-    assert start == RecipeSpec(metric="scheme:depth:criterion=influence", solver="recover:steps=3")
-    spec = scheme_spec(starts=(start,), solvers=("none",))
-    assert spec.choices.schemes == FAMILIES and "recover:steps=3" in spec.choices.solvers
+    assert start == RecipeSpec(metric="scheme:depth:criterion=influence", repair="recover:steps=3")
+    spec = scheme_spec(starts=(start,), repair_choices=("none",))
+    assert spec.choices.schemes == FAMILIES and "recover:steps=3" in spec.choices.repairs
     assert SearchSpec.recorded(spec.to_json()) == spec
     assert "schemes" not in make_spec().to_json()
     for changes, says in (
@@ -292,12 +292,14 @@ def test_schemes_are_not_mixed_with_what_leaves_zeros() -> None:
             scheme_spec(**changes)
     with pytest.raises(ValueError, match="starts of the one kind"):
         make_spec(starts=(start,), budget=SearchBudget(candidates=1))
-    tuned = scheme_spec(starts=(given_start("depth+ebft:epochs=1+recover"),), solvers=("ebft",))
-    assert {"ebft", "ebft:epochs=1+recover"} <= set(tuned.choices.solvers)
-    for solver, says in (
+    tuned = scheme_spec(
+        starts=(given_start("depth+ebft:epochs=1+recover"),), repair_choices=("ebft",)
+    )
+    assert {"ebft", "ebft:epochs=1+recover"} <= set(tuned.choices.repairs)
+    for repair, says in (
         ("mrp", "mrp works around zeros"),
         ("ebft:regrow=0.1", "leave out regrow"),
         ("ebft", r"rotate\+recover"),
     ):
         with pytest.raises(UsageError, match=says):
-            make_spec(schemes=("depth", "rotate"), solvers=("none", solver))
+            make_spec(schemes=("depth", "rotate"), repair_choices=("none", repair))

@@ -206,7 +206,7 @@ def test_random_draws_anew_in_the_place_of_a_duplicate(
 
     monkeypatch.setattr(planning, "random_recipe", recorded)
     # With few other parts the masks decide what is known.
-    few = {"allocations": ("uniform",), "solvers": ("none",)}
+    few = {"allocations": ("uniform",), "repair_choices": ("none",)}
     spec = make_spec(designer=DesignerSpec(kind="random"), budget=SearchBudget(candidates=8), **few)
     with Search.open(tmp_path, spec) as search:
         drive(search, SameMasks())
@@ -245,7 +245,7 @@ def test_a_bad_metric_that_the_repair_forgets_does_not_sink_its_recipe(tmp_path:
     spec = make_spec(
         budget=SearchBudget(candidates=1),
         arm="list",
-        solvers=("none", own),
+        repair_choices=("none", own),
         repair_calls=0,
         slots=1,
     )

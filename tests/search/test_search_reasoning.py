@@ -64,7 +64,12 @@ def test_who_repeats_what_it_compares_with_is_wrong(tmp_path: Path) -> None:
     # Of three the ramp is the bar, and what repeats Wanda is worse than that.
     made = {1: (RecipeSpec(metric="wanda"), RecipeSpec(metric="wanda", allocation="ramp"))}
     for number, (answer, kind) in enumerate(zip(answers, ("refutes", "supports"), strict=True)):
-        one = {"budget": SearchBudget(candidates=1), "repairs": 0, "slots": 1, "solvers": ("none",)}
+        one = {
+            "budget": SearchBudget(candidates=1),
+            "repair_calls": 0,
+            "slots": 1,
+            "repair_choices": ("none",),
+        }
         starts = made.get(number, (RecipeSpec(metric="wanda"),))
         spec = make_spec(baselines=starts, **one)
         with Search.open(tmp_path / str(number), spec) as search:

@@ -16,11 +16,11 @@ from tests.support.synthetic import Synthetic, drive, make_spec, plan_without_en
 def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody(
     tmp_path: Path, kind: str
 ) -> None:
-    solvers = ("none", "mrp", "sparsegpt", "walk:mrp", "ebft:epochs=2")
+    repairs = ("none", "mrp", "sparsegpt", "walk:mrp", "ebft:epochs=2")
     designer = DesignerSpec(kind=kind)  # type: ignore[arg-type]
     spec = make_spec(
         budget=SearchBudget(candidates=14),
-        solvers=solvers,
+        repair_choices=repairs,
         designer=designer,
         allocations=("ramp", "sdsa", "formula"),
     )
@@ -31,7 +31,7 @@ def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody
         swept = [e for e in search.entries if e.operator == "sweep"]
         first = [e for e in search.entries if e.generation == 1 and e.operator != "spare"]
         known = search._loop.state.bandit.known
-    missing = [solver for solver in solvers if solver not in hand_made]
+    missing = [repair for repair in repairs if repair not in hand_made]
     assert len(missing) >= 2
     # A mutation may have been quicker.
     whole = {e.recipe.repair for e in search.entries if e.recipe and 2 in e.results}
@@ -50,10 +50,12 @@ def test_a_sweep_that_the_time_did_not_suffice_for_is_made_up_for(
 ) -> None:
     monkeypatch.setattr(halving.SuccessiveHalving, "_direct", lambda self, entries, left: ({}, 0.0))
     monkeypatch.setattr(promotion, "RANDOM_SHARE", 0.0)
-    ramped = RecipeSpec(metric="wanda", allocation="ramp", solver="mrp")
+    ramped = RecipeSpec(metric="wanda", allocation="ramp", repair="mrp")
     baselines = (RecipeSpec(metric="wanda"), ramped)
     # The best masks are made by hand, so that few windows know nothing new of them.
-    spec = make_spec(baselines=baselines, solvers=("none", "mrp", "sparsegpt", "ebft:epochs=2"))
+    spec = make_spec(
+        baselines=baselines, repair_choices=("none", "mrp", "sparsegpt", "ebft:epochs=2")
+    )
     driver = Synthetic()
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
@@ -66,11 +68,11 @@ def test_a_sweep_that_the_time_did_not_suffice_for_is_made_up_for(
 def test_the_best_that_the_search_made_is_measured_with_equal_budgets_once(
     tmp_path: Path, *, made_by_hand: bool
 ) -> None:
-    ramped = RecipeSpec(metric="wanda", allocation="ramp", solver="mrp" if made_by_hand else "none")
-    solvers = ("none", "mrp")
+    ramped = RecipeSpec(metric="wanda", allocation="ramp", repair="mrp" if made_by_hand else "none")
+    repairs = ("none", "mrp")
     spec = make_spec(
         baselines=(RecipeSpec(metric="wanda"), ramped),
-        solvers=solvers,
+        repair_choices=repairs,
         designer=DesignerSpec(kind="none"),
         budget=SearchBudget(candidates=12),
     )
@@ -111,7 +113,7 @@ def test_equal_budgets_that_the_designer_wrote_are_measured_whole_too(
     driver = Synthetic(ScriptedDesigner(lambda request: answer), wobble=0.0005)
     spec = make_spec(
         baselines=(RecipeSpec(metric="wanda"), RecipeSpec(metric="wanda", allocation="ramp")),
-        solvers=repairs,
+        repair_choices=repairs,
         budget=SearchBudget(candidates=4 * slots),
         slots=slots,
     )

@@ -54,7 +54,7 @@ def test_tuning_measures_what_masks_do_not_show_with_a_repair(
     driver = Repaired()
     spec = make_spec(
         budget=SearchBudget(candidates=14),
-        solvers=("none", "sparsegpt", "mrp"),
+        repair_choices=("none", "sparsegpt", "mrp"),
         allocations=("ramp", "sdsa", "formula"),
     )
     with Search.open(tmp_path, spec) as search:

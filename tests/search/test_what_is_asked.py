@@ -128,13 +128,15 @@ def test_the_bar_is_the_best_of_the_search_and_forecasts_are_of_perplexity(
     assert graded > 3 and len(set(bars)) > 1
 
 
-@pytest.mark.parametrize("solvers", [("none",), ("none", "mrp")])
+@pytest.mark.parametrize("repairs", [("none",), ("none", "mrp")])
 def test_one_repair_alone_is_asked_for_neither_by_the_form_nor_by_the_schema(
-    tmp_path: Path, solvers: tuple[str, ...]
+    tmp_path: Path, repairs: tuple[str, ...]
 ) -> None:
-    spec = make_spec(designer=WIDE, arm="list", solvers=solvers, budget=SearchBudget(candidates=2))
+    spec = make_spec(
+        designer=WIDE, arm="list", repair_choices=repairs, budget=SearchBudget(candidates=2)
+    )
     first = played(tmp_path, spec)[0]
-    several = len(solvers) > 1
+    several = len(repairs) > 1
     assert first.schema is not None and first.grammar is not None
     assert ("repair" in first.schema["required"]) == several
     assert ("repair: " in first.grammar) == several
@@ -148,7 +150,7 @@ def test_at_a_pattern_questions_name_it_and_ask_for_what_can_be_chosen(tmp_path:
         arm="list",
         sparsity=0.5,
         pattern="2:4",
-        solvers=("none", "mrp"),
+        repair_choices=("none", "mrp"),
         budget=SearchBudget(candidates=30),
     )
     first, *others = played(tmp_path, spec)
