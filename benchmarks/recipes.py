@@ -30,7 +30,7 @@ class Row:
 
     metric: str
     allocation: str = "uniform"
-    solver: str = "none"
+    repair: str = "none"
 
 
 ROWS = [
@@ -50,7 +50,7 @@ ROWS = [
             "ramp:relax_last=0.5",
         )
     ),
-    Row("wanda", solver="mrp"),
+    Row("wanda", repair="mrp"),
     Row("wanda", "ramp", "mrp"),
 ]
 
@@ -90,12 +90,12 @@ def main() -> None:
     ]
     dense = DenseWeights(layers)
     for row in ROWS:
-        parts_of_name = [row.metric, row.allocation, row.solver]
+        parts_of_name = [row.metric, row.allocation, row.repair]
         name = " + ".join(p for p in parts_of_name if p not in ("uniform", "none"))
         note_look(name)
         metric = build_metric(row.metric)
         plan = PruningPlan.build(
-            args.sparsity, group=metric.group, allocation=row.allocation, repair=row.solver
+            args.sparsity, group=metric.group, allocation=row.allocation, repair=row.repair
         )
         with dense:
             outcome = prune(

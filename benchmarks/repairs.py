@@ -62,14 +62,14 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     worst: list[Goal] = []
     for text in args.repairs:
-        solver, seconds, notes = Repair.parse(text), 0.0, 0
+        repair, seconds, notes = Repair.parse(text), 0.0, 0
         ratios: list[float] = []
         with dense:
             for layer in layers:
                 weight, stats = layer.read().clone(), statistics.of(layer.name)
                 keep = masks[layer.name]
                 start = time.perf_counter()
-                made = solver.repair(weight, keep, stats)
+                made = repair.repair(weight, keep, stats)
                 seconds += time.perf_counter() - start
                 notes += len(made.notes)
                 after = float(output_errors(made.weight - weight, stats["gram"]).sum())

@@ -84,13 +84,13 @@ def matrix(device: str) -> Matrix:
 
 
 @pytest.mark.usefixtures("fake")
-@pytest.mark.parametrize("solver", ["none", "halve"])
-def test_masks_in_main_memory_are_repaired_on_an_accelerator(solver: str) -> None:
+@pytest.mark.parametrize("repair", ["none", "halve"])
+def test_masks_in_main_memory_are_repaired_on_an_accelerator(repair: str) -> None:
     layer = matrix("cuda")
     assert layer.read().device.type == "cuda"
     keep = torch.ones(SHAPE, dtype=torch.bool)
     plan = (
-        PruningPlan.build(0.5) if solver == "none" else PruningPlan(0.5, repair=Repair((Halve(),)))
+        PruningPlan.build(0.5) if repair == "none" else PruningPlan(0.5, repair=Repair((Halve(),)))
     )
     final, notes = repair_layer(layer, keep, {}, plan)
     assert final.device.type == "cpu" and notes == []
@@ -186,10 +186,10 @@ def test_statistics_and_masks_of_a_gpu_are_those_of_the_cpu(family: str) -> None
 @gpu
 @needs_cuda
 @pytest.mark.parametrize(
-    "solver", [*LAYER_REPAIRS, "walk:mrp", "ebft:epochs=1", "sparseswaps+mrp+ebft"]
+    "repair", [*LAYER_REPAIRS, "walk:mrp", "ebft:epochs=1", "sparseswaps+mrp+ebft"]
 )
-def test_every_repair_runs_on_a_gpu(solver: str) -> None:
-    weights, outcome = repaired_model("llama", solver, random_windows(6, 24), device="cuda")
+def test_every_repair_runs_on_a_gpu(repair: str) -> None:
+    weights, outcome = repaired_model("llama", repair, random_windows(6, 24), device="cuda")
     for name, weight in weights.items():
         assert weight.is_cuda and bool(torch.isfinite(weight).all())
         assert not weight[~outcome.keep[name].cuda()].any(), name

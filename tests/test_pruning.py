@@ -95,12 +95,12 @@ def test_the_budget_is_exact_to_one_weight(family: str, group: str, allocation: 
         assert outcome.layer_sparsity[layer.name] == pytest.approx(share)
 
 
-@pytest.mark.parametrize("solver", ["none", "mrp", "sparsegpt"])
-def test_patterns_hold_in_the_model(solver: str) -> None:
+@pytest.mark.parametrize("repair", ["none", "mrp", "sparsegpt"])
+def test_patterns_hold_in_the_model(repair: str) -> None:
     model = tiny_model("llama")
     layers = prunable_linears(model)
     statistics = collect_statistics(model, random_windows(4, 16), needs={"x_norm", "gram"})
-    plan = PruningPlan.build(None, pattern="2:4", repair=solver)
+    plan = PruningPlan.build(None, pattern="2:4", repair=repair)
     score = MetricScore(build_metric("wanda"))
     outcome = prune(model, score, plan, statistics=statistics)
     assert outcome.sparsity == 0.5
@@ -130,15 +130,15 @@ def test_repair_lowers_the_output_error_of_every_layer() -> None:
     score = MetricScore(build_metric("wanda"))
     dense = {layer.name: layer.read().clone() for layer in layers}
     errors: dict[str, dict[str, float]] = {}
-    for solver in ("none", "mrp"):
+    for repair in ("none", "mrp"):
         with DenseWeights(layers):
-            plan = PruningPlan.build(0.5, repair=solver)
+            plan = PruningPlan.build(0.5, repair=repair)
             prune(model, score, plan, statistics=statistics)
-            errors[solver] = {}
+            errors[repair] = {}
             for layer in layers:
                 gap = layer.read() - dense[layer.name]
                 gram = statistics.of(layer.name)["gram"]
-                errors[solver][layer.name] = float(((gap @ gram) * gap).sum())
+                errors[repair][layer.name] = float(((gap @ gram) * gap).sum())
     assert all(errors["mrp"][name] < errors["none"][name] for name in errors["none"])
 
 

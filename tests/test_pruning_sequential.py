@@ -23,7 +23,7 @@ from tests.support.whole_model import inputs_of
 
 
 def prune_by_hand(
-    layers: list[PrunableLinear], inputs: dict[str, Tensor], share: float, solver: str
+    layers: list[PrunableLinear], inputs: dict[str, Tensor], share: float, repair: str
 ) -> dict[str, Tensor]:
     masks = {}
     for layer in layers:
@@ -32,22 +32,22 @@ def prune_by_hand(
         keep = torch.ones(layer.shape, dtype=torch.bool)
         keep.scatter_(1, order[:, : round(share * layer.shape[1])], False)
         gram = x.t() @ x / len(x)
-        layer.write(Repair.parse(solver).repair(weight, keep, {"gram": gram}).weight)
+        layer.write(Repair.parse(repair).repair(weight, keep, {"gram": gram}).weight)
         masks[layer.name] = keep
     return masks
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-@pytest.mark.parametrize("solver", ["none", "mrp"])
-def test_block_after_block_equals_the_whole_model(family: str, solver: str) -> None:
+@pytest.mark.parametrize("repair", ["none", "mrp"])
+def test_block_after_block_equals_the_whole_model(family: str, repair: str) -> None:
     windows = random_windows(6, 24)
     by_hand, streamed = tiny_model(family), tiny_model(family)
     layers = prunable_linears(by_hand)
     masks: dict[str, Tensor] = {}
     for index in range(len(find_blocks(by_hand))):
         members = [layer for layer in layers if layer.block == index]
-        masks |= prune_by_hand(members, inputs_of(by_hand, members, windows), 0.5, solver)
-    plan = PruningPlan.build(0.5, repair=solver)
+        masks |= prune_by_hand(members, inputs_of(by_hand, members, windows), 0.5, repair)
+    plan = PruningPlan.build(0.5, repair=repair)
     outcome = block_by_block(streamed, windows, build_metric("wanda"), plan)
     assert list(outcome.keep) == list(masks)
     for left, right in zip(layers, prunable_linears(streamed), strict=True):

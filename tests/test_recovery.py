@@ -42,12 +42,12 @@ HOW = "recover:steps=12,rate=0.01"
 
 def pruned(
     model: PreTrainedModel,
-    solver: str = HOW,
+    repair: str = HOW,
     fresh: Tensor | None = FRESH,
     precision: Precision = "auto",
     **extra: object,
 ) -> PruneOutcome:
-    plan = PruningPlan.build(0.5, repair=solver, precision=precision)
+    plan = PruningPlan.build(0.5, repair=repair, precision=precision)
     score = MetricScore(build_metric("magnitude"))
     return prune(model, score, plan, windows=USED, fresh=fresh, **extra)  # type: ignore[arg-type]
 
@@ -137,9 +137,9 @@ def test_norms_and_biases_but_not_those_of_the_head(move: str) -> None:
 
 
 def test_equal_seeds_give_equal_bits_and_only_later_rounds_are_shuffled() -> None:
-    def made(seed: int, solver: str, fresh: Tensor) -> Tensor:
+    def made(seed: int, repair: str, fresh: Tensor) -> Tensor:
         model = tiny_model("llama")
-        plan = PruningPlan.build(0.5, repair=solver, seed=seed)
+        plan = PruningPlan.build(0.5, repair=repair, seed=seed)
         prune(model, MetricScore(build_metric("magnitude")), plan, windows=USED, fresh=fresh)
         return torch.cat([value.flatten() for value in model.state_dict().values()])
 

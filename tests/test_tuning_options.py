@@ -32,11 +32,11 @@ WINDOWS = random_windows(6, 24)
 
 
 def pruned(
-    solver: str, family: str = "llama", **plan: object
+    repair: str, family: str = "llama", **plan: object
 ) -> tuple[PreTrainedModel, PruneOutcome]:
     """A tiny model, half of it gone by magnitude, with exactly the zeros that its masks have."""
     model = tiny_model(family)
-    made = PruningPlan.build(repair=solver, **{"sparsity": 0.5, **plan})  # type: ignore[arg-type]
+    made = PruningPlan.build(repair=repair, **{"sparsity": 0.5, **plan})  # type: ignore[arg-type]
     outcome = prune(model, MetricScore(build_metric("magnitude")), made, windows=WINDOWS)
     for layer in prunable_linears(model):
         zeros = layer.read()[~outcome.keep[layer.name]].contiguous()

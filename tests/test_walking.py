@@ -23,14 +23,14 @@ def test_a_walk_equals_whole_model_passes_between_blocks(family: str) -> None:
     found, outcome = repaired_model(family, "walk:mrp", windows)
     model = tiny_model(family)
     layers = prunable_linears(model)
-    solver = Repair.parse("mrp")
+    repair = Repair.parse("mrp")
     for index in range(len(find_blocks(model))):
         members = [layer for layer in layers if layer.block == index]
         seen = inputs_of(model, members, windows)
         for layer in members:
             x = seen[layer.name]
             stats = {"gram": x.t() @ x / len(x)}
-            layer.write(solver.repair(layer.read(), outcome.keep[layer.name], stats).weight)
+            layer.write(repair.repair(layer.read(), outcome.keep[layer.name], stats).weight)
     for layer in layers:
         torch.testing.assert_close(found[layer.name], layer.read(), rtol=1e-2, atol=1e-4)
 
@@ -88,10 +88,10 @@ def test_without_text_blocks_are_not_run(plan: PruningPlan, words: str) -> None:
 def test_texts_round_trip() -> None:
     assert Repair.parse("walk") == Repair.parse("walk:mrp")
     for text in ("walk:mrp", "walk:mrp:damp=0.02", "walk:dsnot+sparsegpt:select=own"):
-        solver = Repair.parse(text)
-        assert solver.walks
-        assert solver.text == text
-        assert Repair.parse(solver.text) == solver
+        repair = Repair.parse(text)
+        assert repair.walks
+        assert repair.text == text
+        assert Repair.parse(repair.text) == repair
 
 
 @pytest.mark.parametrize(

@@ -146,13 +146,13 @@ def on_texts(
 
 
 def crossed(
-    metrics: Sequence[str], allocations: Sequence[str], solvers: Sequence[str]
+    metrics: Sequence[str], allocations: Sequence[str], repairs: Sequence[str]
 ) -> list[str]:
     """Return the texts of all combinations; an empty list means the part's default."""
     texts = []
     for metric in metrics:
         for allocation in allocations or [UNIFORM]:
-            texts += ["+".join(filter(None, (metric, allocation, s))) for s in solvers or [""]]
+            texts += ["+".join(filter(None, (metric, allocation, r))) for r in repairs or [""]]
     return texts
 
 

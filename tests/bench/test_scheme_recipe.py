@@ -28,8 +28,8 @@ from autoprune.recipe import Recipe
 from autoprune.schemes import depth
 
 
-def recipe(text: str, solver: str = "none") -> Recipe:
-    return Recipe(Candidate.parse(f"scheme:{text}"), repair=solver)
+def recipe(text: str, repair: str = "none") -> Recipe:
+    return Recipe(Candidate.parse(f"scheme:{text}"), repair=repair)
 
 
 def test_a_scheme_is_measured_in_its_real_shapes(bench: Bench) -> None:

@@ -51,7 +51,7 @@ def program(source: str) -> Candidate:
 def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
     case: tuple[str, str, str, str],
 ) -> None:
-    name, solver, group, pattern = case
+    name, repair, group, pattern = case
     share = 0.6 if pattern == "unstructured" else None
     plan = PruningPlan.build(
         share, group=group, pattern=pattern, scoring="sequential", precision="float32"  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
     zeros = {x.name: round((share or 0.5) * x.numel) for x in layers}
     by = ByProgram(Candidate.parse(f"program:{name}"), GivenRunner())
     make = by.maker(zeros, plan, 3)
-    trusted = replace(plan, repair=PruningPlan.build(0.5, repair=solver).repair)
+    trusted = replace(plan, repair=PruningPlan.build(0.5, repair=repair).repair)
     score = scored(MetricScore(build_metric("wanda")), zeros, trusted)
     # The trusted one gets just the windows that the program may see, and the same inputs: what
     # rounding does to one block must not decide a near tie of the next.

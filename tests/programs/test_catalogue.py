@@ -43,7 +43,7 @@ MANUAL = (Path(__file__).parents[2] / "docs" / "programs.md").read_text(encoding
 def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
     case: tuple[str, str, str, str, float], budget: tuple[float | None, str]
 ) -> None:
-    name, metric, solver, group, bound = case
+    name, metric, repair, group, bound = case
     sparsity, pattern = budget
     plan = PruningPlan.build(
         sparsity,
@@ -55,7 +55,7 @@ def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
     trusted = prune(
         theirs,
         MetricScore(build_metric(metric)),
-        replace(plan, repair=PruningPlan.build(0.5, repair=solver).repair),
+        replace(plan, repair=PruningPlan.build(0.5, repair=repair).repair),
         windows=WINDOWS,
     )
     layers = prunable_linears(ours)

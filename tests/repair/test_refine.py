@@ -128,8 +128,8 @@ def test_dsnot_equals_the_rule_row_by_row(pattern: NM | None) -> None:
     # Its own mask before the guard that sends rows back when the measured error rises.
     from autoprune.repair.layer import Problem
 
-    solver = Dsnot(cycles=8)
-    _, refined = solver.solve(Problem(weight, keep, stats, pattern))
+    repair = Dsnot(cycles=8)
+    _, refined = repair.solve(Problem(weight, keep, stats, pattern))
     expected = [
         dsnot_row(weight[row], keep[row], stats, 8, pattern.of if pattern else None)
         for row in range(30)

@@ -1,4 +1,4 @@
-"""MRP and SparseGPT against brute force and closed forms; promises that hold for every solver."""
+"""MRP and SparseGPT against brute force and closed forms; promises that hold for every repair."""
 
 import weakref
 from dataclasses import dataclass
@@ -73,9 +73,9 @@ def test_mrp_forms_equal_the_normal_equations(share: float, form: str, damp: flo
 
 def test_mrp_loss_equals_the_closed_form_and_grows_with_the_pruned_set() -> None:
     weight, keep, stats = make_problem(5, 20, 0.5, seed=2)
-    solver = Repair.parse("mrp:damp=0")
+    repair = Repair.parse("mrp:damp=0")
     inverse = torch.linalg.inv(stats["gram"])
-    repaired = solver.repair(weight, keep, stats).weight
+    repaired = repair.repair(weight, keep, stats).weight
     losses = output_errors(repaired - weight, stats["gram"])
     for row in range(5):
         p = (~keep[row]).nonzero().squeeze(1)
@@ -84,7 +84,7 @@ def test_mrp_loss_equals_the_closed_form_and_grows_with_the_pruned_set() -> None
         assert float(losses[row]) == pytest.approx(float(closed), rel=1e-6)
     fewer = keep.clone()
     fewer[:, 0] = False
-    more = output_errors(solver.repair(weight, fewer, stats).weight - weight, stats["gram"])
+    more = output_errors(repair.repair(weight, fewer, stats).weight - weight, stats["gram"])
     assert bool((more >= losses * (1 - 1e-9)).all())
 
 
@@ -156,8 +156,8 @@ def test_sparsegpt_chooses_its_mask_by_definition(
     weight, keep, stats = make_problem(6, 32, 0.5, seed=20 + seed)
     if pattern:
         keep = keep_nm(weight.abs() * stats["x_norm"], pattern)
-    solver = SparseGpt(select="own", columns=columns)
-    found, kept = solver.solve(Problem(weight, keep, stats, pattern))
+    repair = SparseGpt(select="own", columns=columns)
+    found, kept = repair.solve(Problem(weight, keep, stats, pattern))
     expected, mask = swept_by_definition(weight, stats["gram"], columns, 3 * columns, pattern)
     assert torch.equal(kept, mask)
     assert not torch.equal(kept, keep)
@@ -270,7 +270,7 @@ def test_a_repair_that_moves_nothing_is_no_worse_than_zeroed_plainly() -> None:
     assert swaps.repair(weight, settled, stats, saved=torch.bfloat16).notes == ()
 
 
-def test_solver_texts() -> None:
+def test_repair_texts() -> None:
     assert Repair.parse("dsnot+mrp:damp=0.1").text == "dsnot+mrp:damp=0.1"
     assert Repair.parse("sparseswaps+mrp").needs == {"gram"}
     with pytest.raises(UnknownNameError, match="unknown repair 'mpr'; did you mean mrp"):
@@ -340,36 +340,36 @@ def test_what_chooses_the_mask_may_stand_before_any_repair() -> None:
 def test_what_forgets_a_mask_comes_out_alike_from_any_with_its_zeros(
     text: str, nm: NM | None
 ) -> None:
-    solver = Repair.parse(text)
+    repair = Repair.parse(text)
     weight, _, stats = make_problem(6, 24, 0.5, seed=30)  # no row is zeroed plainly
     generator = torch.Generator().manual_seed(12)
     scores = [weight.abs() * stats["x_norm"], torch.rand(weight.shape, generator=generator)]
     masks = [keep_rows(s, 72) if nm is None else keep_nm(s, nm) for s in scores]
-    found = [solver.repair(weight, keep, stats, nm).weight for keep in masks]
-    assert torch.equal(found[0], found[1]) == solver.forgets("row") == ("own" in text)
+    found = [repair.repair(weight, keep, stats, nm).weight for keep in masks]
+    assert torch.equal(found[0], found[1]) == repair.forgets("row") == ("own" in text)
     walking = [Repair.parse(f"{head}{text}{tail}") for head, tail in (("walk:", ""), ("", "+ebft"))]
-    assert all(walk.forgets("row") == solver.forgets("row") for walk in walking)
+    assert all(walk.forgets("row") == repair.forgets("row") for walk in walking)
     # A metric that is compared in a matrix says how many zeros each row has.
-    assert solver.forgets("matrix") == text.startswith("sparsegpt")
-    assert not solver.forgets("block") and not solver.forgets("global")
+    assert repair.forgets("matrix") == text.startswith("sparsegpt")
+    assert not repair.forgets("block") and not repair.forgets("global")
 
 
 def test_a_shared_factor_is_never_taken_for_another_matrix() -> None:
     weight, keep, stats = make_problem(5, 12, 0.5, seed=7)
     other = make_problem(5, 12, 0.5, seed=8)[2]
-    solver, harder = Repair.parse("sparsegpt"), Repair.parse("sparsegpt:damp=1")
+    repair, harder = Repair.parse("sparsegpt"), Repair.parse("sparsegpt:damp=1")
     alone = [
         Repair.parse("sparsegpt").repair(weight, keep, {"gram": gram.clone()}).weight
         for gram in (stats["gram"], other["gram"])
     ]
     for _ in range(2):
         for gram, expected in zip((stats["gram"], other["gram"]), alone, strict=True):
-            first = solver.repair(weight, keep, {"gram": gram}).weight
+            first = repair.repair(weight, keep, {"gram": gram}).weight
             assert torch.equal(first, expected)
-            assert torch.equal(solver.repair(weight, keep, {"gram": gram}).weight, expected)
+            assert torch.equal(repair.repair(weight, keep, {"gram": gram}).weight, expected)
             assert not torch.equal(harder.repair(weight, keep, {"gram": gram}).weight, expected)
     stats["gram"].add_(torch.eye(12, dtype=torch.float64) * stats["gram"].diagonal().mean())
-    assert not torch.equal(solver.repair(weight, keep, stats).weight, alone[0])
+    assert not torch.equal(repair.repair(weight, keep, stats).weight, alone[0])
     upper = weakref.ref(sparsegpt._latest.factor.upper)
     stats.clear()  # the factor goes with its matrix
     assert sparsegpt._latest.factor is None and upper() is None

@@ -27,9 +27,9 @@ REPORT = RunReport(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("solver", "counts"), [("mrp", True), ("mrp:select=own+ebft", False)])
-def test_a_card_claims_no_metric_that_had_no_part(solver: str, counts: bool) -> None:
-    card = model_card(REPORT, RECORD | {"recipe": RECORD["recipe"] | {"solver": solver}}, "")
+@pytest.mark.parametrize(("repair", "counts"), [("mrp", True), ("mrp:select=own+ebft", False)])
+def test_a_card_claims_no_metric_that_had_no_part(repair: str, counts: bool) -> None:
+    card = model_card(REPORT, RECORD | {"recipe": RECORD["recipe"] | {"solver": repair}}, "")
     assert ("lowest scores of this metric were removed" in card) == counts
     assert ("this metric of the recipe had no part in it" in card) != counts
 

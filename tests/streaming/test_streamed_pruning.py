@@ -195,7 +195,7 @@ def test_shards_keep_layout_type_and_every_other_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "solver", "scoring"),
+    ("family", "repair", "scoring"),
     [
         ("llama", "ebft:anchor=0,epochs=1", "sequential"),
         ("gpt2", "mrp+ebft:anchor=1,epochs=1,batch=4", "sequential"),
@@ -204,10 +204,10 @@ def test_shards_keep_layout_type_and_every_other_byte(tmp_path: Path) -> None:
     ],
 )
 def test_tuned_blocks_are_those_of_pruning_in_memory(
-    family: str, solver: str, scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    family: str, repair: str, scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(products, "_cpu_has_bfloat16", lambda: True)
-    plan = PruningPlan.build(0.5, repair=solver)
+    plan = PruningPlan.build(0.5, repair=repair)
     in_memory, streamed, model = both(
         tmp_path, saved(tmp_path / "in", family), plan, scoring=scoring
     )
@@ -362,7 +362,7 @@ def test_a_full_disk_is_seen_before_the_work(
 
 
 @pytest.mark.parametrize(
-    ("allocation", "solver", "places"),
+    ("allocation", "repair", "places"),
     [
         ("sdsa", "mrp", 2),
         ("owl", "mrp", 2),
@@ -372,16 +372,16 @@ def test_a_full_disk_is_seen_before_the_work(
     ],
 )
 def test_the_estimate_leaves_nothing_and_adds_up(
-    allocation: str, solver: str, places: int, tmp_path: Path
+    allocation: str, repair: str, places: int, tmp_path: Path
 ) -> None:
     source = saved(tmp_path / "in", "qwen3_moe", torch.bfloat16)
-    job = job_of(source, allocation=allocation, repair=solver)
+    job = job_of(source, allocation=allocation, repair=repair)
     cost = estimate(job, tmp_path)
     assert cost.memory_bytes == sum(cost.parts.values())
     # Hidden states of 2 x 8 tokens, 16 wide, in float32: of the pruned model and the dense one in
     # two places each, and the goals.
     assert cost.disk_bytes == Checkpoint(source).nbytes + places * 2 * 8 * 16 * 4
     # Gradient, moments, copy, products in bfloat16 and mask take far more than statistics do here.
-    assert (cost.parts["workspace"] > 30_000) == ("ebft" in solver)
+    assert (cost.parts["workspace"] > 30_000) == ("ebft" in repair)
     assert cost.seconds > 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]

@@ -41,12 +41,12 @@ class OwnScore:
 
 
 def repaired_model(
-    family: str, solver: str, windows: Tensor, device: str = "cpu"
+    family: str, repair: str, windows: Tensor, device: str = "cpu"
 ) -> tuple[dict[str, Tensor], PruneOutcome]:
     """Weights and outcome of a tiny model, 55 % by Wanda on a depth ramp."""
     model = tiny_model(family).to(device)
     layers = prunable_linears(model)
-    plan = PruningPlan.build(0.55, allocation="ramp", repair=solver)
+    plan = PruningPlan.build(0.55, allocation="ramp", repair=repair)
     dense = collect_statistics(model, windows, needs=frozenset({"x_norm"}) | plan.needs)
     score = MetricScore(build_metric("wanda"))
     outcome = prune(model, score, plan, windows=windows, statistics=dense)

@@ -69,13 +69,13 @@ def flip_statistics(bench: SearchBench) -> None:
     norms.copy_(norms.flip(0) ** 3)
 
 
-@pytest.mark.parametrize("solver", ["none", "mrp"])
+@pytest.mark.parametrize("repair", ["none", "mrp"])
 def test_a_sentinel_prunes_anew_and_what_drifted_is_not_remembered(
-    bench: SearchBench, solver: str, monkeypatch: pytest.MonkeyPatch
+    bench: SearchBench, repair: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Their digest alone would tell; here it is scores and budgets that are made anew.
     monkeypatch.setattr(StoredStatistics, "verify", lambda _: None)
-    recipe = Recipe(WANDA.metric, repair=solver)
+    recipe = Recipe(WANDA.metric, repair=repair)
     first = loss(bench, recipe, "baseline")
     assert loss(bench, recipe, "sentinel") == pytest.approx(first, abs=1e-6)
     flip_statistics(bench)
@@ -89,12 +89,12 @@ def test_a_sentinel_prunes_anew_and_what_drifted_is_not_remembered(
 REPAIRS = ["mrp", "walk:mrp", "ebft:epochs=1", "sparsegpt:select=own+ebft:epochs=1"]
 
 
-@pytest.mark.parametrize("solver", REPAIRS)
+@pytest.mark.parametrize("repair", REPAIRS)
 def test_what_is_sealed_is_repaired_anew(
-    bench: SearchBench, solver: str, monkeypatch: pytest.MonkeyPatch
+    bench: SearchBench, repair: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A repair that went wrong once, or goes wrong now, gives another figure."""
-    recipe = Recipe(WANDA.metric, repair=solver)
+    recipe = Recipe(WANDA.metric, repair=repair)
     sound = benches.repair_masks
 
     def faulty(*args: Any, **rest: Any) -> Any:
