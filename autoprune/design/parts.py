@@ -141,9 +141,20 @@ def with_proxy(recipe: Recipe, proxy: str) -> Recipe:
 @lru_cache(maxsize=1024)
 def chain(text: str) -> str:
     """Return the names of all repairs in a text without parameters: ``walk:mrp``, ``mrp+ebft``."""
-    whole = canonical_repair(text)
-    walked = f"{WALK}:" if whole.startswith(f"{WALK}:") else ""
-    return walked + "+".join(family(part) for part in whole.removeprefix(walked).split("+"))
+    walked = f"{WALK}:" if only_walks(repair_of(text)) else ""
+    return walked + "+".join(part_names(text))
+
+
+@lru_cache(maxsize=1024)
+def part_names(text: str) -> tuple[str, ...]:
+    """Return the names of all repairs in a text, without that of walking: ``none`` if empty."""
+    names = (part.NAME for part in repair_of(text).parts)
+    return tuple(name for name in names if name != WALK) or (NONE,)
+
+
+def only_walks(repair: Repair) -> bool:
+    """Whether a repair goes block by block, and not to tune the blocks, which its text implies."""
+    return repair.walks and repair.block is None
 
 
 def allocation_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:

@@ -1,11 +1,22 @@
 """Repairs that a designer may write: the allowed ones, with numbers within bounds."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
+from typing import Any
 
-from autoprune.design.parts import Range, canonical_repair, family, repair_of
+from autoprune.design.parts import Range, canonical_repair, family, only_walks, repair_of
 from autoprune.errors import UsageError
-from autoprune.repair import EBFT, NONE, WALK, Repair
+from autoprune.repair import (
+    EBFT,
+    NONE,
+    WALK,
+    BlockTuning,
+    LayerRepair,
+    ModelRecovery,
+    Repair,
+    RepairPart,
+)
 
 Ranges = Mapping[str, Mapping[str, Range]]
 
@@ -69,8 +80,7 @@ def compositions(allowed: Sequence[str]) -> list[str]:
     Leaves out compositions that discard work of either, or that are allowed already.
     """
     known = [canonical_repair(text) for text in allowed]
-    plain = [text for text in known if text != NONE and not text.startswith(f"{WALK}:")]
-    single = [text for text in plain if len(repair_of(text).layer) <= 1]
+    single = [text for text in known if _is_single(repair_of(text))]
     found = []
     for first in single:
         for second in single:
@@ -81,6 +91,10 @@ def compositions(allowed: Sequence[str]) -> list[str]:
             except UsageError:
                 continue
     return [text for text in dict.fromkeys(found) if text not in known]
+
+
+def _is_single(repair: Repair) -> bool:
+    return repair.acts and not only_walks(repair) and len(repair.layer) <= 1
 
 
 def meaning(text: str) -> str:
@@ -100,9 +114,10 @@ def meaning(text: str) -> str:
 
 def repair_forms(allowed: Sequence[str], ranges: Ranges) -> list[str]:
     """Return all repairs for a grammar: as they are, and with round numbers within bounds."""
-    found = [canonical_repair(text) for text in allowed]
-    for text in list(found):
-        found += _numbered(text, ranges)
+    repairs = [repair_of(text) for text in allowed]
+    found = [repair.text for repair in repairs]
+    for repair in repairs:
+        found += _numbered(repair, ranges)
     return list(dict.fromkeys(found))
 
 
@@ -110,9 +125,9 @@ def example(allowed: Sequence[str], ranges: Ranges, rng: Random) -> str:
     """Draw a repair with a changed number; empty if no number may be changed."""
     others = [
         form
-        for text in map(canonical_repair, allowed)
-        for form in _numbered(text, ranges)
-        if form != text and "=" in form
+        for repair in map(repair_of, allowed)
+        for form in _numbered(repair, ranges)
+        if form != repair.text and "=" in form
     ]
     return rng.choice(others) if others else ""
 
@@ -153,20 +168,23 @@ def _numbers(allowed: Sequence[str], ranges: Ranges) -> str:
     return f"; numbers: {listed}" if listed else ""
 
 
-def _numbered(text: str, ranges: Ranges) -> Iterator[str]:
+def _numbered(repair: Repair, ranges: Ranges) -> Iterator[str]:
     """Yield the repair with other values of its last part's first number."""
-    walk = f"{WALK}:" if text.startswith(f"{WALK}:") else ""
-    before, plus, last = text.removeprefix(walk).rpartition("+")
-    for part in repair_of(last).parts[-1:]:
+    for part in repair.parts[-1:]:
         for name, (low, high) in list(_bounds(part.NAME, ranges).items())[:1]:
-            others = [f"{k}={v}" for k, _, v in _settings(last) if k != name]
             for value in _grid(low, high, whole=isinstance(part.params[name], int)):
-                settings = ",".join([f"{name}={value:g}", *others])
-                yield canonical_repair(f"{walk}{before}{plus}{part.NAME}:{settings}")
+                number: dict[str, Any] = {name: value}
+                yield _with_last(repair, replace(part, **number)).text
 
 
-def _settings(part: str) -> list[tuple[str, str, str]]:
-    return [item.partition("=") for item in part.partition(":")[2].split(",") if item]
+def _with_last(repair: Repair, part: RepairPart) -> Repair:
+    """Return the repair with another part at its end."""
+    if isinstance(part, ModelRecovery):
+        return replace(repair, recovery=part)
+    if isinstance(part, BlockTuning):
+        return replace(repair, block=part)
+    assert isinstance(part, LayerRepair)
+    return replace(repair, layer=(*repair.layer[:-1], part))
 
 
 def _grid(low: float, high: float, *, whole: bool) -> list[float]:

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from autoprune.design.parts import chain
+from autoprune.design.parts import chain, part_names
 from autoprune.recipe import Recipe
-from autoprune.repair import WALK
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.spec import SearchSpec
 
@@ -135,7 +134,7 @@ class Costs:
             return self._added(name)
         if (least := self._at_least(name)) > 0.0:
             return least
-        return sum(self._added(part) for part in name.removeprefix(f"{WALK}:").split("+"))
+        return sum(map(self._added, part_names(text)))
 
     def _added(self, name: str) -> float:
         known = self._seconds(name)

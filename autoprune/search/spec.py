@@ -14,12 +14,11 @@ from autoprune.design.formulas import formula_text
 from autoprune.design.hiding import Hidden
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parsing import Language
-from autoprune.design.parts import FORMULA, Choices, family, program_fault
+from autoprune.design.parts import FORMULA, Choices, family, program_fault, repair_of
 from autoprune.design.repairs import compositions
 from autoprune.design.scheme_moves import family_of
 from autoprune.digest import digest_json
 from autoprune.names import require_saved
-from autoprune.repair import Repair
 from autoprune.schemes import build_scheme
 from autoprune.search.recorded import RECORDED, Recorded
 from autoprune.search.required_parts import check_required_parts
@@ -260,7 +259,7 @@ class SearchSpec(Recorded, SearchSettings):
                 f"{', '.join(self.groups)}; leave both out"
             )
         named = (*self.repair_choices, self.default_repair, self.proxy)
-        repairs = [Repair.parse(text) for text in named]
+        repairs = [repair_of(text) for text in named]
         for scheme, repair in product(map(build_scheme, self.schemes), repairs):
             # Refuses repairs that do not fit.
             Shrinking(scheme, repair)
