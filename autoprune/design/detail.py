@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 from autoprune.design.claims import Claim, hypothesis_of, prediction_of, verdict_of
 from autoprune.design.graph import Graph, GraphNode
-from autoprune.design.parts import Range, with_defaults
+from autoprune.design.parts import Ranges, with_defaults
 from autoprune.design.program_lines import in_brief
 from autoprune.design.shown import change_in
 
 Level = Literal["full", "line", "alias"]
 TokenCounter = Callable[[str], int]
-Ranges = Mapping[str, Mapping[str, Range]]
 NO_RANGES: Ranges = MappingProxyType({})
 
 # Key of each part in a node on record.

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from autoprune.allocation import ALLOCATORS
 from autoprune.allocation.formula import DESCRIPTORS
+from autoprune.allocation.selection import UNIFORM
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 from autoprune.programs.manual import toolbox
@@ -16,7 +17,7 @@ from autoprune.repair import NONE, REPAIRS
 BLANKED = "(hidden)"
 DETAIL = "a part of it is hidden in this search; use only what the prompt lists"
 # Without these no recipe can be written.
-NEEDED = frozenset({"W", "abs", NONE, "uniform"})
+NEEDED = frozenset({"W", "abs", NONE, UNIFORM})
 # Functions of the toolbox for programs that are a repair by another name.
 IMPLIED = {"ebft": ("descend_block",)}
 

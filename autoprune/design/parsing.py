@@ -11,12 +11,13 @@ from autoprune.design.chat import Reply
 from autoprune.design.fields import FENCE, fields_of, without_thoughts
 from autoprune.design.hiding import DETAIL, NOTHING, Hidden
 from autoprune.design.parts import (
+    Ranges,
     canonical_allocation,
     canonical_repair,
     family,
     program_fault,
 )
-from autoprune.design.repairs import Ranges, read_repair
+from autoprune.design.repairs import read_repair
 from autoprune.design.scheme_moves import read_scheme
 from autoprune.design.source import signature_fault, without_names
 from autoprune.errors import LONGEST_DETAIL, UsageError

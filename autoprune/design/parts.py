@@ -18,6 +18,7 @@ from autoprune.allocation.formula import (
     parse_allocation,
     with_numbers,
 )
+from autoprune.allocation.selection import UNIFORM
 from autoprune.candidate import Group
 from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.errors import UsageError
@@ -26,6 +27,8 @@ from autoprune.repair import EBFT, NONE, REPAIRS, WALK, BlockTuning, Repair
 from autoprune.textform import TextForm
 
 Range = tuple[float, float]
+# By name of an allocator or a repair, then parameter.
+Ranges = Mapping[str, Mapping[str, Range]]
 FORMULA = "formula"
 FORMULA_RANGE: Range = (0.0, 0.3)
 MOST_TERMS = 4
@@ -34,7 +37,7 @@ STRENGTHS = (0.05, 0.1, 0.15, 0.2)
 NUDGES = (0.02, 0.04, 0.08)
 # Texts for prompts; a plug-in is described by the first line of its docstring.
 ALLOCATION_MEANINGS = {
-    "uniform": "every layer loses the same share",
+    UNIFORM: "every layer loses the same share",
     "ramp": "late blocks lose more, on a straight line over depth; relax_last takes the last block "
     "back towards the mean, all of the way at 1: ramp:half_width=W,relax_last=R",
     "sdsa": "blocks whose |W| has a heavy tail lose less, by at most the strength",
@@ -69,7 +72,7 @@ class Choices:
     groups: Sequence[Group]
     allocations: Sequence[str]
     repairs: Sequence[str]
-    ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    ranges: Ranges = field(default_factory=dict)
     statistics: Sequence[str] = ()
     words: Sequence[str] = tuple(DESCRIPTORS)
     compositions: Sequence[str] = ()
@@ -208,7 +211,7 @@ def with_repair_numbers(text: str, values: Mapping[str, float]) -> str:
     return dataclasses.replace(repair, layer=layer, block=block).text
 
 
-def with_defaults(text: str, ranges: Mapping[str, Mapping[str, Range]]) -> str:
+def with_defaults(text: str, ranges: Ranges) -> str:
     """Return an allocation or repair with its first tunable number written out.
 
     Args:

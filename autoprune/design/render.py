@@ -16,12 +16,13 @@ from autoprune.allocation.formula import DESCRIPTORS, KINDS
 from autoprune.design import detail, sections
 from autoprune.design.chat import Message
 from autoprune.design.claims import count_predictions
-from autoprune.design.detail import Detail, Level, Ranges, TokenCounter, fit
+from autoprune.design.detail import Detail, Level, TokenCounter, fit
 from autoprune.design.graph import Graph
 from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.design.parsing import LONGEST_LESSON, Language
 from autoprune.design.parts import (
     FORMULA,
+    Ranges,
     allocation_meaning,
     family,
     program_fault,

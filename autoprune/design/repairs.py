@@ -1,11 +1,11 @@
 """Repairs that a designer may write: the allowed ones, with numbers within bounds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
 
-from autoprune.design.parts import Range, canonical_repair, family, only_walks, repair_of
+from autoprune.design.parts import Range, Ranges, canonical_repair, family, only_walks, repair_of
 from autoprune.errors import UsageError
 from autoprune.repair import (
     EBFT,
@@ -17,8 +17,6 @@ from autoprune.repair import (
     Repair,
     RepairPart,
 )
-
-Ranges = Mapping[str, Mapping[str, Range]]
 
 # Bounds in addition to the tunable ranges, for integers whose every step costs minutes.
 LIMITS: Ranges = {EBFT: {"epochs": (1, 4)}}

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from autoprune.design import detail
 from autoprune.design.chat import REFUSALS
 from autoprune.design.claims import judged_claims
-from autoprune.design.detail import NO_RANGES, PARTS, Detail, Ranges
+from autoprune.design.detail import NO_RANGES, PARTS, Detail
 from autoprune.design.graph import Graph, GraphNode
-from autoprune.design.parts import with_defaults
+from autoprune.design.parts import Ranges, with_defaults
 
 # Neighbours of a recipe shown to an exploit, best last.
 NEIGHBOURS = 6

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from autoprune.allocation.selection import UNIFORM
 from autoprune.design.parsing import Prediction
 from autoprune.recipe import Recipe
 from autoprune.search.moves import mask_key
@@ -208,7 +209,7 @@ class Archive:
             entry.is_baseline
             and recipe is not None
             and recipe.metric.source == self.reference
-            and recipe.allocation == "uniform"
+            and recipe.allocation == UNIFORM
         )
 
     def compare(

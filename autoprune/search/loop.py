@@ -8,6 +8,7 @@ order, regardless of the order in which they arrived.
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
+from autoprune.allocation.selection import UNIFORM
 from autoprune.design.chat import ChatRequest
 from autoprune.design.formulas import formula_text
 from autoprune.design.prompts import Prompts
@@ -162,7 +163,7 @@ class SearchLoop:
             recipe = spec.recipe(self.spec.default_repair)
             # A program's source cannot serve as a name.
             parts = [spec.metric if recipe.metric.kind == "program" else recipe.metric.source]
-            parts += [recipe.allocation] if recipe.allocation != "uniform" else []
+            parts += [recipe.allocation] if recipe.allocation != UNIFORM else []
             parts += [recipe.repair] if spec.repair not in (None, "none") else []
             alias = alias_of("+".join(parts))
             while alias in entries:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, NonNegativeFloat, model_validator
 
 from autoprune.allocation.formula import DESCRIPTORS
+from autoprune.allocation.selection import UNIFORM
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.candidate import SCHEME_PREFIX, Group
@@ -18,6 +19,7 @@ from autoprune.design.parts import FORMULA, Choices, family, program_fault, repa
 from autoprune.design.repairs import compositions
 from autoprune.design.scheme_moves import family_of
 from autoprune.digest import digest_json
+from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.names import require_saved
 from autoprune.schemes import build_scheme
 from autoprune.search.recorded import RECORDED, Recorded
@@ -125,7 +127,6 @@ class SearchBudget(Recorded, BudgetSettings):
         return (prompt_tokens * asking + completion_tokens * answering) / 1e6
 
 
-UNIFORM = "uniform"
 TUNABLE: dict[str, dict[str, tuple[float, float]]] = {
     "sdsa": {"strength": (0.0, 0.5)},
     "ramp": {"half_width": (0.0, 0.3), "relax_last": (0.0, 1.0)},
@@ -163,7 +164,7 @@ class SearchSpec(Recorded, SearchSettings):
         default=USUAL_SPARSITY,
         description="share of zeros, not a percentage; unused with bytes or faster",
     )
-    pattern: Pattern = "unstructured"
+    pattern: Pattern = UNSTRUCTURED
     designer: DesignerSpec = DesignerSpec()
     budget: SearchBudget = SearchBudget()
     text_split: SplitNumber = Field(default=0, description="number of the text split")
@@ -253,7 +254,7 @@ class SearchSpec(Recorded, SearchSettings):
                 "a search is of schemes or of recipes, since they have no budget in common; give "
                 "starts of the one kind"
             )
-        if self.schemes and (self.pattern != "unstructured" or self.groups != ("row",)):
+        if self.schemes and (self.pattern != UNSTRUCTURED or self.groups != ("row",)):
             raise ValueError(
                 f"schemes leave no zeros and no weights compete: pattern {self.pattern}, groups "
                 f"{', '.join(self.groups)}; leave both out"
@@ -300,7 +301,7 @@ class SearchSpec(Recorded, SearchSettings):
     @property
     def choices(self) -> Choices:
         """Allowed parts of a recipe; N:M fixes layer budgets and which weights compete."""
-        free = self.pattern == "unstructured"
+        free = self.pattern == UNSTRUCTURED
         hidden = self.hidden
         repairs = self.repairs
         if self.language == "program":
@@ -338,7 +339,7 @@ class SearchSpec(Recorded, SearchSettings):
             return f"it contains something hidden ({', '.join(self.hide)})"
         if made.repair is not None and family(made.repair) not in map(family, self.repairs):
             return f"the repair {made.repair} is not one of this search's repairs"
-        if self.pattern != "unstructured" and made.allocation != UNIFORM:
+        if self.pattern != UNSTRUCTURED and made.allocation != UNIFORM:
             return f"{self.pattern} fixes the share of each layer, not {made.allocation}"
         return ""
 

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from autoprune.allocation.selection import UNIFORM
 from autoprune.bench.smaller import Shrinking
 from autoprune.candidate import SCHEME_PREFIX, Candidate, Group
 from autoprune.errors import UsageError
@@ -19,7 +20,7 @@ class RecipeSpec(Recorded):
 
     metric: str
     group: Group = "row"
-    allocation: str = "uniform"
+    allocation: str = UNIFORM
     repair: str | None = Field(default=None, description="None: that of the search")
     source: str = Field(default="", description="text of a program, as it was when it was given")
 

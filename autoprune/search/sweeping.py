@@ -6,11 +6,11 @@ The bandit neither chooses this operator nor credits it.
 from collections.abc import Iterator
 from dataclasses import replace
 
+from autoprune.allocation.selection import UNIFORM
 from autoprune.design.parts import canonical_repair, chain, family
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.moves import recipe_key, take
-from autoprune.search.spec import UNIFORM
 from autoprune.search.state import SearchState
 
 SWEEP = "sweep"
