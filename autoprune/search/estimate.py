@@ -1,18 +1,19 @@
-"""Cost estimate of a search on this machine, printed before it starts.
+"""Expected cost of a search on this machine: before it starts, and of the rest while it runs.
 
-Only a dense pass is measured; the rest is assumed from the cost of earlier searches. The estimate
-is for planning an evening, not for deciding anything.
+Before it starts, only a dense pass is measured; the rest is assumed from the cost of earlier
+searches. The estimate is for planning an evening, not for deciding anything.
 """
 
 import math
 from dataclasses import asdict, dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Archive
 from autoprune.search.budget import ASSUMED_ANSWER, DRAW_WHOLES
 from autoprune.search.costs import Costs
+from autoprune.search.search import Search
 from autoprune.search.sentinels import WINDOWS
 from autoprune.search.spec import SearchSpec
 
@@ -99,6 +100,29 @@ def _fits(spec: SearchSpec, candidate: float, rest: float, asks: bool) -> dict[s
         dearest = budget.cost(designer.prompt_tokens, designer.answer_tokens)
         fits["money"] = math.floor(budget.money / dearest)
     return fits
+
+
+def expected_seconds(search: Search) -> float | None:
+    """Estimate the seconds to the end from the median candidate; None before the first."""
+    spec, spent = search.spec, search.spent
+    if search.finished:
+        return 0.0
+    baselines = [e for e in search.entries if e.is_baseline]
+    measured = [e.seconds for e in baselines if e.status == "measured"]
+    if not measured:
+        return None
+    each = median(measured)
+    designed = [e.seconds for e in search.entries if not e.is_baseline and e.seconds > 0]
+    candidate = median(designed) if designed else each
+    room = spec.budget.candidates - spent.candidates
+    if spec.budget.evaluations is not None:
+        room = min(room, spec.budget.evaluations - spent.evaluations)
+    left = candidate * max(0, room)
+    if spec.budget.seconds is not None:
+        left = min(left, max(0.0, spec.budget.seconds - spent.seconds))
+    waiting = each * sum(e.status in ("proposed", "valid") for e in baselines)
+    sealed = each * spec.sealed_windows / spec.selection_windows * (len(baselines) + 2)
+    return waiting + left + sealed
 
 
 class _Foreseen(Costs):

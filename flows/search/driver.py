@@ -14,6 +14,7 @@ from autoprune.progress import Progress
 from autoprune.report.counted import for_people
 from autoprune.report.leaderboard import leaderboard
 from autoprune.search.archive import Entry
+from autoprune.search.estimate import expected_seconds
 from autoprune.search.search import Search
 from autoprune.search.steps import (
     Done,
@@ -30,7 +31,6 @@ from autoprune.search.steps import (
 )
 from flows.runners import Workers
 from flows.search.asking import Asking
-from flows.search.foreseeing import expected_seconds
 from flows.search.posting import Posting, budget_left, facts_for_designers
 from flows.terminal import console
 from tasks import steps

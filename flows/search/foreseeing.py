@@ -1,6 +1,5 @@
-"""Describes what a search is expected to take, before it starts and at work, and what it cost."""
+"""Describes what a search is expected to take, before it starts, and what it cost."""
 
-import statistics
 from typing import Any
 
 from autoprune.search.estimate import Estimate
@@ -104,26 +103,3 @@ def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
             "intervals are wide; --sealed-windows sets the number"
         ]
     return []
-
-
-def expected_seconds(search: Search) -> float | None:
-    """Estimate the seconds to the end from the median candidate; None before the first."""
-    spec, spent = search.spec, search.spent
-    if search.finished:
-        return 0.0
-    baselines = [e for e in search.entries if e.is_baseline]
-    measured = [e.seconds for e in baselines if e.status == "measured"]
-    if not measured:
-        return None
-    each = statistics.median(measured)
-    designed = [e.seconds for e in search.entries if not e.is_baseline and e.seconds > 0]
-    candidate = statistics.median(designed) if designed else each
-    room = spec.budget.candidates - spent.candidates
-    if spec.budget.evaluations is not None:
-        room = min(room, spec.budget.evaluations - spent.evaluations)
-    left = candidate * max(0, room)
-    if spec.budget.seconds is not None:
-        left = min(left, max(0.0, spec.budget.seconds - spent.seconds))
-    waiting = each * sum(e.status in ("proposed", "valid") for e in baselines)
-    sealed = each * spec.sealed_windows / spec.selection_windows * (len(baselines) + 2)
-    return waiting + left + sealed

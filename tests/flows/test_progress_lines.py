@@ -10,10 +10,8 @@ from autoprune.candidate import Candidate
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
-from autoprune.search.spec import SearchBudget
 from autoprune.search.steps import Measurement
 from flows.search.driver import Driver
-from flows.search.foreseeing import expected_seconds
 from flows.terminal import console
 from tasks.design import DesignerSession
 from tasks.search_bench import SearchBench
@@ -44,31 +42,3 @@ def test_more_windows_of_a_candidate_make_one_line(
         assert events == ["C1 abs(W): same as wanda"]
         return
     assert events == [f"C1 abs(W): perplexity 20.00 on {windows} windows" for windows in (2, 6)]
-
-
-def test_time_left_is_that_of_the_evaluations_that_are_left() -> None:
-    recipe = Recipe(Candidate("expression", "abs(W)"))
-
-    def entry(alias: str, *, start: bool, status: Any) -> Entry:
-        made = Entry(alias, 0 if start else 1, "baseline" if start else "mutate", recipe, "abs(W)")
-        made.status = status
-        if status == "measured":
-            made.results[2] = Measurement((3.0,) * 4, 511, 60.0)
-            made.seconds = 60.0
-        return made
-
-    starts = [entry("wanda", start=True, status="measured")]
-    starts += [entry("ria", start=True, status="valid")]
-    # One that was rejected is waited for no longer.
-    starts += [entry("gblm", start=True, status="rejected")]
-    spec = SimpleNamespace(
-        budget=SearchBudget(evaluations=6, candidates=120), sealed_windows=4, selection_windows=4
-    )
-    search: Any = SimpleNamespace(
-        entries=[*starts, entry("C1", start=False, status="measured")], spec=spec, finished=None,
-        spent=SimpleNamespace(candidates=1, evaluations=1, seconds=120.0),
-    )  # fmt: skip
-    # Five evaluations, one start, five recipes on sealed text.
-    assert expected_seconds(search) == 60.0 * (5 + 1 + 5)
-    search.finished = "evaluations"
-    assert expected_seconds(search) == 0.0

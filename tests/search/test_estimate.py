@@ -1,11 +1,18 @@
 """A search starts with an estimate of what it will take, limit by limit."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from autoprune.candidate import Candidate
+from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, SearchBudget
-from autoprune.search.estimate import estimate
+from autoprune.search.archive import Entry
+from autoprune.search.estimate import estimate, expected_seconds
 from autoprune.search.spec import SearchSpec
 from autoprune.search.starts import given_start
+from autoprune.search.steps import Measurement
 from flows.search.foreseeing import foreseen
 from flows.terminal.console import clock
 from tests.support.synthetic import make_spec
@@ -90,3 +97,31 @@ def test_block_tuning_is_advised_where_there_is_time_for_it() -> None:
     assert not advice(1800.0, repair_choices=("none", "ebft:epochs=2"))
     assert not advice(1800.0, hide=("ebft",))
     assert not advice(1800.0, language="program")
+
+
+def test_time_left_is_that_of_the_evaluations_that_are_left() -> None:
+    recipe = Recipe(Candidate("expression", "abs(W)"))
+
+    def entry(alias: str, *, start: bool, status: Any) -> Entry:
+        made = Entry(alias, 0 if start else 1, "baseline" if start else "mutate", recipe, "abs(W)")
+        made.status = status
+        if status == "measured":
+            made.results[2] = Measurement((3.0,) * 4, 511, 60.0)
+            made.seconds = 60.0
+        return made
+
+    starts = [entry("wanda", start=True, status="measured")]
+    starts += [entry("ria", start=True, status="valid")]
+    # One that was rejected is waited for no longer.
+    starts += [entry("gblm", start=True, status="rejected")]
+    spec = SimpleNamespace(
+        budget=SearchBudget(evaluations=6, candidates=120), sealed_windows=4, selection_windows=4
+    )
+    search: Any = SimpleNamespace(
+        entries=[*starts, entry("C1", start=False, status="measured")], spec=spec, finished=None,
+        spent=SimpleNamespace(candidates=1, evaluations=1, seconds=120.0),
+    )  # fmt: skip
+    # Five evaluations, one start, five recipes on sealed text.
+    assert expected_seconds(search) == 60.0 * (5 + 1 + 5)
+    search.finished = "evaluations"
+    assert expected_seconds(search) == 0.0
