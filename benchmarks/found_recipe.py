@@ -27,7 +27,7 @@ from autoprune.bench.text import CALIBRATION, SEALED, SELECTION
 from autoprune.candidate import Candidate
 from autoprune.comparison.methods import parse_method
 from autoprune.design.formulas import formula_text
-from autoprune.design.parts import forgets_metric
+from autoprune.design.parts import ignores_metric
 from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
 from autoprune.metrics import build_metric, candidate_metric
 from autoprune.models.loading import load_model
@@ -289,7 +289,7 @@ class Subject:
             for family in QUICK["allocations"] if quick else tuple(ALLOCATIONS):
                 for repair in REPAIRS:
                     made = Recipe(Candidate("builtin", metric), group, repair=repair)
-                    if forgets_metric(made) and metric != METRIC_OF_NONE:
+                    if ignores_metric(made) and metric != METRIC_OF_NONE:
                         continue
                     tries = [replace(made, allocation=text) for text in ALLOCATIONS[family]]
                     best = min(tries, key=self.judged)

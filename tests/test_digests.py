@@ -33,7 +33,7 @@ from autoprune.design.parts import (
     canonical_allocation,
     canonical_repair,
     chain,
-    forgets_metric,
+    ignores_metric,
     repair_numbers,
     with_repair_numbers,
 )
@@ -280,7 +280,7 @@ def texts() -> dict[str, Any]:
             "chain": chain(text),
             "digest": Recipe(wanda, repair=read).digest,
             "forgets": [
-                forgets_metric(Recipe(wanda, group, repair=read)) for group in get_args(Group)
+                ignores_metric(Recipe(wanda, group, repair=read)) for group in get_args(Group)
             ],
             "numbers": {name: list(value) for name, value in numbers.items()},
             "changed": with_repair_numbers(text, dict.fromkeys(numbers, 0.04)),

@@ -120,7 +120,7 @@ def canonical_repair(text: str) -> str:
     return repair_of(text).text
 
 
-def forgets_metric(recipe: Recipe) -> bool:
+def ignores_metric(recipe: Recipe) -> bool:
     """Whether the repair chooses its own mask, so that the metric has no effect."""
     return repair_of(recipe.repair).forgets(recipe.group)
 

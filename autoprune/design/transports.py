@@ -123,7 +123,7 @@ class OpenAIDesigner:
                 return self._repeat(sent)
             except RequestRefusedError as error:
                 if not error.field:
-                    # Forget changes that did not help; other threads may have learnt what does.
+                    # Take back changes that did not help; other threads may have learnt what does.
                     for name in learnt:
                         self.fields.pop(name, None)
                     raise

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoprune.candidate import Candidate
-from autoprune.design.parts import forgets_metric
+from autoprune.design.parts import ignores_metric
 from autoprune.models.licence import card_header, how_to_open, opener, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.program_files import prunes_blocks
@@ -116,7 +116,7 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     if metric["kind"] == "program":
         part = "block" if prunes_blocks(metric["source"]) else "layer"
         what = f"This program chose which weights of a {part} went, and moved those that stayed:"
-    elif forgets_metric(Recipe.from_json(recipe)):
+    elif ignores_metric(Recipe.from_json(recipe)):
         what = "The repair chose which weights go; this metric of the recipe had no part in it:"
     credit = f"{in_markdown(authorship(report))}.\n\n" if authorship(report) else ""
     papers = "".join(f"\n- {paper}" for paper in citations(recipe))

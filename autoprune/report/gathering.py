@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autoprune.design.formulas import expression_of
-from autoprune.design.parts import forgets_metric
+from autoprune.design.parts import ignores_metric
 from autoprune.report.canvas import number
 from autoprune.report.data import Point, ReportEdge, ReportEntry, ReportNode, RunReport
 from autoprune.report.evidence import DriftCheck, Margin, WinnerChange
@@ -32,7 +32,7 @@ _RUNG_NAMES = {1: "few windows", MIDDLE_RUNG: "more windows", 2: "all windows"}
 _FULL_RUNG = 2
 _QUESTION = re.compile(r"g(\d+)\.s(\d+)\.a(\d+)(?:\.tried)?")
 # Kinds of nodes that come from a conversation.
-_SAID = ("hypothesis", "mechanism", "observation", "critique", "code", "lesson")
+_FROM_CONVERSATIONS = ("hypothesis", "mechanism", "observation", "critique", "code", "lesson")
 _LABEL_FIELDS = ("claim", "formula", "text", "code", "source", "model")
 
 
@@ -91,7 +91,7 @@ def _entry(found: "Entry", verdict: Verdict) -> ReportEntry:
         group=recipe.group if recipe else "",
         allocation=recipe.allocation if recipe else "",
         solver=_repair(found),
-        metric_counts=bool(found.left_out) or recipe is None or not forgets_metric(recipe),
+        metric_counts=bool(found.left_out) or recipe is None or not ignores_metric(recipe),
         operator=found.operator,
         model=found.model or "",
         parents=found.parents,
@@ -199,7 +199,7 @@ def _node(
         lesson = lessons[node.alias]
         tally = {"helped": lesson.helpful, "hurt": lesson.harmful, "retired": lesson.retired}
         body |= tally
-    if node.kind in _SAID:
+    if node.kind in _FROM_CONVERSATIONS:
         # A lesson belongs to no entry; its conversation has its own name.
         body |= talks.get(owner if entry else node.alias, {})
     if node.alias == owner and entry is not None and entry.tokens:

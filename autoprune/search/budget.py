@@ -181,8 +181,8 @@ def _answers_left(state: SearchState, repair: bool = False) -> dict[DoneReason, 
     if budget.tokens is not None:
         left["tokens"] = (budget.tokens - state.spent.tokens) // (prompt + designer.answer_tokens)
     if budget.money is not None:
-        dearest = budget.cost(prompt, designer.answer_tokens)
-        left["money"] = (budget.money - state.spent.money) // dearest
+        highest = budget.cost(prompt, designer.answer_tokens)
+        left["money"] = (budget.money - state.spent.money) // highest
     return left
 
 

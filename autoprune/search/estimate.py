@@ -60,7 +60,7 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
         spec: What to search, and its limits.
         window: Seconds of one selection window through the dense model.
     """
-    costs = _Foreseen(spec, window)
+    costs = _AssumedCosts(spec, window)
     made = [recipe.recipe(spec.default_repair) for recipe in spec.hand_made()]
     repair = fmean(map(costs.repair, spec.choices.repairs))
     program = costs.program() if spec.written == "program" else 0.0
@@ -97,8 +97,8 @@ def _fits(spec: SearchSpec, candidate: float, rest: float, asks: bool) -> dict[s
     if asks and budget.tokens is not None:
         fits["tokens"] = budget.tokens // (designer.prompt_tokens + designer.answer_tokens)
     if asks and budget.money is not None:
-        dearest = budget.cost(designer.prompt_tokens, designer.answer_tokens)
-        fits["money"] = math.floor(budget.money / dearest)
+        highest = budget.cost(designer.prompt_tokens, designer.answer_tokens)
+        fits["money"] = math.floor(budget.money / highest)
     return fits
 
 
@@ -125,7 +125,7 @@ def expected_seconds(search: Search) -> float | None:
     return waiting + left + sealed
 
 
-class _Foreseen(Costs):
+class _AssumedCosts(Costs):
     """Costs when only a dense pass has been measured."""
 
     def __init__(self, spec: SearchSpec, window: float) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autoprune.design.disguise import differs_elsewhere, row_order
+from autoprune.design.equivalence import differs_elsewhere, row_order
 from autoprune.design.parts import canonical_allocation, canonical_repair, with_proxy
 from autoprune.digest import digest_json
 from autoprune.recipe import Recipe

@@ -19,7 +19,7 @@ from autoprune.design.parts import (
     canonical_allocation,
     canonical_repair,
     family,
-    forgets_metric,
+    ignores_metric,
     mutated_allocation,
     program_fault,
     random_allocation,
@@ -35,7 +35,7 @@ WEIGHTS = (0.4, 0.4, 0.12, 0.08)
 def recipe_key(recipe: Recipe) -> str:
     """Key that is equal for recipes that differ only in notation or in a metric without effect."""
     masks = mask_key(recipe)
-    if forgets_metric(recipe):
+    if ignores_metric(recipe):
         masks = canonical_allocation(recipe.allocation)
     return "\n".join((masks, canonical_repair(recipe.repair)))
 

@@ -7,7 +7,7 @@ from random import Random
 
 from autoprune.design.formulas import expression_of, extended, reduced
 from autoprune.design.graph import parent_weights, worth_of_factors
-from autoprune.design.parts import chain, forgets_metric
+from autoprune.design.parts import chain, ignores_metric
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.arms import arm_of, models_of
@@ -83,7 +83,7 @@ class Operators:
         self.ranked = [e for e in state.archive.measured() if e.recipe is not None]
         self.formulas = formulas_of(self.ranked)
         # Entries for which another metric would make a difference.
-        self.judged = [e for e in self.ranked if e.recipe and not forgets_metric(e.recipe)]
+        self.judged = [e for e in self.ranked if e.recipe and not ignores_metric(e.recipe)]
 
     def _take(self, recipe: Recipe) -> bool:
         return take(recipe, self.taken, self.choices.hidden)
@@ -196,7 +196,7 @@ class Operators:
 
     def _shows_factors(self, entry: Entry) -> bool:
         known = self.state.archive.cheap(entry)
-        return known is not None and not forgets_metric(entry.known_recipe)
+        return known is not None and not ignores_metric(entry.known_recipe)
 
     def _compose(self, slot: int) -> Plan | None:
         """Use the mask of one repair with the weights of another, on the best masks so far.

@@ -6,7 +6,7 @@ from itertools import chain
 from random import Random
 
 from autoprune.design.formulas import expression_of, formula_text
-from autoprune.design.parts import forgets_metric
+from autoprune.design.parts import ignores_metric
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
@@ -251,7 +251,7 @@ class _Planner(Operators):
             if part == "metric" and not formula and self.spec.written == "expression":
                 continue
             choices = {"allocation": self.choices.allocations, "repair": self.choices.repairs}
-            if part in ("metric", "group") and forgets_metric(recipe):
+            if part in ("metric", "group") and ignores_metric(recipe):
                 continue
             if part == "group" and len(self.choices.groups) < 2:
                 continue

@@ -13,7 +13,7 @@ from autoprune.design.parsing import (
     read_answer,
     read_lesson,
 )
-from autoprune.design.parts import forgets_metric
+from autoprune.design.parts import ignores_metric
 from autoprune.design.shown import change_in
 from autoprune.recipe import Recipe
 from autoprune.search import graph_notes
@@ -38,7 +38,7 @@ from autoprune.search.steps import (
 from autoprune.search.tries import Tries
 
 REFLECT_EVERY = 3
-# Failures worth one more call; repeating any other, foreseeable one teaches nothing.
+# Failures worth one more call; repeating any other teaches nothing.
 REPAIRABLE = frozenset(
     {"empty", "truncated", "no_metric", "bad_metric", "no_code", "bad_code", "bad_choice"}
     | {"hidden"}
@@ -272,7 +272,7 @@ class Proposer:
         recipe would then count as known, and would never be tried with a sound metric.
         """
         known = self.state.reference().recipe
-        if known is None or not forgets_metric(recipe):
+        if known is None or not ignores_metric(recipe):
             return recipe
         return replace(recipe, metric=known.metric)
 

@@ -17,7 +17,7 @@ from autoprune.design.parts import (
     canonical_allocation,
     chain,
     family,
-    forgets_metric,
+    ignores_metric,
     repair_numbers,
     rounded,
     with_allocation_numbers,
@@ -57,7 +57,7 @@ class Trial:
 
 def tunable_form(recipe: Recipe) -> Recipe:
     """Return the recipe with an exponent to tune if its formula has no constants; same masks."""
-    return recipe if forgets_metric(recipe) else replace(recipe, metric=lifted(recipe.metric))
+    return recipe if ignores_metric(recipe) else replace(recipe, metric=lifted(recipe.metric))
 
 
 def numbers(
@@ -69,7 +69,7 @@ def numbers(
     that the repair ignores has none.
     """
     found: dict[str, tuple[float, Range]] = {}
-    counts = recipe.metric.kind == "expression" and not forgets_metric(recipe)
+    counts = recipe.metric.kind == "expression" and not ignores_metric(recipe)
     expression = expression_of(recipe.metric) if counts else None
     for name, value in (expression.constants if expression else {}).items():
         low, high = _fourfold(value)
@@ -192,7 +192,7 @@ def _with_ones(expression: Expression) -> str:
 
 def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
     metric = ""
-    if not forgets_metric(recipe):
+    if not ignores_metric(recipe):
         lone = lifted(recipe.metric)
         expression = expression_of(lone)
         # By its text: in a normal form, constants of the same names may have changed places.

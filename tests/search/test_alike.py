@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.candidate import Candidate, Group
-from autoprune.design.disguise import differs_elsewhere
+from autoprune.design.equivalence import differs_elsewhere
 from autoprune.design.hiding import Hidden
 from autoprune.design.parts import Choices
 from autoprune.design.transports import ScriptedDesigner

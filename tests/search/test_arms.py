@@ -9,7 +9,7 @@ import pytest
 
 from autoprune.candidate import Candidate
 from autoprune.design.claims import count_predictions
-from autoprune.design.disguise import row_order
+from autoprune.design.equivalence import row_order
 from autoprune.design.graph import Graph
 from autoprune.design.parts import canonical_repair
 from autoprune.design.sections import ranked
@@ -365,11 +365,11 @@ def test_forecasts_are_numbers_against_the_best_line_and_graded(tmp_path: Path) 
         assert found.text.startswith(f"{right} predictions right and {wrong} wrong (")
 
 
-def test_formulas_in_disguise_are_named_before_they_are_measured(tmp_path: Path) -> None:
+def test_formulas_written_otherwise_are_named_before_they_are_measured(tmp_path: Path) -> None:
     formula = "sq(abs(W) * x_norm) / row_max(abs(W)) * 3"
     wanda = row_order(Candidate("builtin", "wanda"))
     assert wanda is not None and row_order(Candidate("expression", formula)) == wanda
-    # A limit that counts on layers with small or with large inputs only is no disguise.
+    # A limit that counts on layers with small or with large inputs only makes another formula.
     for limited in ("max(x_norm, {a:0.02})", "min(x_norm, {a:200.0})"):
         assert row_order(Candidate("expression", f"abs(W) * {limited}", {})) != wanda
     text = f"because: rows\nmetric: {formula}\ngroup: row\nallocation: uniform\nrepair: none\n"

@@ -67,7 +67,7 @@ def test_recipes_that_differ_in_writing_have_one_key() -> None:
     assert recipe_key(recipe("abs(W) * x_norm", "sdsa")) != recipe_key(same[0])
 
 
-def test_a_metric_that_its_repair_forgets_makes_no_other_recipe() -> None:
+def test_a_metric_that_its_repair_ignores_makes_no_other_recipe() -> None:
     own = "mrp:select=own+ebft"
     first, second = (recipe(text, "ramp", own) for text in ("abs(W) * x_norm", "abs(W)"))
     assert recipe_key(first) == recipe_key(second) and mask_key(first) != mask_key(second)
@@ -76,7 +76,7 @@ def test_a_metric_that_its_repair_forgets_makes_no_other_recipe() -> None:
     assert recipe_key(first) != recipe_key(replace(first, repair="mrp+ebft"))
 
 
-def test_numbers_of_a_metric_that_its_repair_forgets_are_not_tuned() -> None:
+def test_numbers_of_a_metric_that_its_repair_ignores_are_not_tuned() -> None:
     base = recipe("abs(W) * x_norm ** {a:0.5}", "ramp", "mrp:select=own")
     assert set(numbers(base, CHOICES)) == {
         "allocation.half_width", "allocation.relax_last", "repair.damp"

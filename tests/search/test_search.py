@@ -237,7 +237,7 @@ def test_same_masks_are_a_duplicate_even_if_the_text_differs(tmp_path: Path) -> 
         assert (entry.status, entry.duplicate_of) == ("duplicate", "wanda")
 
 
-def test_a_bad_metric_that_the_repair_forgets_does_not_sink_its_recipe(tmp_path: Path) -> None:
+def test_a_bad_metric_that_the_repair_ignores_does_not_sink_its_recipe(tmp_path: Path) -> None:
     own = "mrp:select=own"
     metric = "abs(W) ** {0.5} - abs(W) ** {0.5}"
     text = f"metric: {metric}\ngroup: row\nallocation: sdsa\nrepair: {own}\n"
