@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from flows.neighbours import slowed, watched
+from flows.contention import slowed, watched
 from flows.platform.api_server import (
     ApiServer,
     answers,

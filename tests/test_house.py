@@ -21,13 +21,13 @@ PYTHONS = sys.stdlib_module_names
 # comes in at the top, by a lazy door (`autoprune.lazy`) or by `flows.cli.loading`, which alone
 # import what a text names.
 LATE_IMPORTS = {
+    "flows/contention.py: sandbox.processors": "docker may be missing",
     "flows/doctor/checks.py: flows.doctor.designer_ready": "openai may be missing",
     "flows/doctor/checks.py: sandbox.preflight": "docker may be missing",
     "flows/doctor/designer_ready.py: autoprune.search.spec": "torch, seldom needed there",
     "flows/doctor/designer_ready.py: tasks.design": "Prefect may be missing",
     "flows/ls/listings.py: tasks.mirror": "Prefect may be missing",
     "flows/ls/listings.py: tasks.report": "Prefect may be missing",
-    "flows/neighbours.py: sandbox.processors": "docker may be missing",
     "flows/nightly/nights.py: tasks.text_split": "`autoprune down` works without Prefect",
     "flows/platform/stale_runs.py: tasks.mirror": "takes seconds, and is seldom needed",
     "flows/runners.py: flows.local_dask": "dask may be missing",

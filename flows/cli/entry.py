@@ -12,9 +12,9 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.plain_text import one_line, printable, shell_line
 from flows.cli.loading import command, grammar
 from flows.cli.parser import parse
+from flows.contention import wait_passively
 from flows.ending import end_fast
 from flows.extras import with_extra
-from flows.neighbours import wait_passively
 from flows.safe_path import leave_out_current_folder
 from flows.terminal.output import tell
 from tasks.switches import DEVICE_VARIABLE

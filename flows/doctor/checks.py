@@ -14,10 +14,10 @@ from autoprune.errors import AutopruneError, reason_of
 from autoprune.models.reference import DEMO_MODEL, resolve
 from autoprune.numerics import package_version
 from autoprune.text.wikipedia import sample_file
+from flows.contention import free_processors
 from flows.doctor.finding import Finding, Line
 from flows.doctor.health import platform_findings
 from flows.extras import missing_extra
-from flows.neighbours import free_processors
 from tasks.state import State
 
 PACKAGES = ("torch", "transformers", "prefect", "mlflow", "docker", "openai", "pyarrow")

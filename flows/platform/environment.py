@@ -7,7 +7,7 @@ designer's key reaches only the worker, whose runs use it.
 from collections.abc import Mapping
 
 from autoprune.errors import UsageError
-from flows.neighbours import PASSIVE
+from flows.contention import PASSIVE
 
 # Comma-separated names of further variables for the worker, such as logins named in addresses.
 WORKER_VARIABLE = "AUTOPRUNE_WORKER_ENV"

@@ -13,7 +13,7 @@ from autoprune.numerics import environment
 from autoprune.report.sealed import SealedSet
 from autoprune.search.estimate import Estimate, estimate
 from autoprune.search.search import Search
-from flows.neighbours import keep_threads, slowed
+from flows.contention import keep_threads, slowed
 from flows.runners import workers
 from flows.search.beginning import keep_facts
 from flows.search.docker import require_docker

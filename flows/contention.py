@@ -18,7 +18,7 @@ LOOK_SECONDS = 60.0
 SAMPLE_SECONDS = 3.0
 # The first look comes early, so that a run learns at once that it shares the machine.
 FIRST_SECONDS = 10.0
-# At most one line about neighbours in this time.
+# At most one line about others in this time.
 QUIET_SECONDS = 600.0
 # Worth a line: processors taken by others, and the share of all processors taken.
 LEAST_OTHERS = 0.5
@@ -53,7 +53,7 @@ def crowding(own: float, others: float, processors: int) -> str:
     )
 
 
-class Neighbours:
+class Contention:
     """Compares what this process and all others used since the last look."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Neighbours:
 
 
 # Of this process, while it is watched.
-_watching: Neighbours | None = None
+_watching: Contention | None = None
 
 
 def slowed() -> dict[str, float] | None:
@@ -168,12 +168,12 @@ def watched(say: Callable[[str], None], begun: Callable[[], bool]) -> Iterator[N
 
     def watch() -> None:
         global _watching
-        neighbours = _watching = Neighbours()
-        while not ended.wait(neighbours.pause):
+        contention = _watching = Contention()
+        while not ended.wait(contention.pause):
             if not begun():
-                neighbours = _watching = Neighbours()
+                contention = _watching = Contention()
                 continue
-            words = neighbours.look()
+            words = contention.look()
             if words:
                 say(words)
 
