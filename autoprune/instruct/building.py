@@ -106,7 +106,7 @@ class Selection:
 
 
 @dataclass
-class _Sieve:
+class _Filtered:
     """Threads that are left, by their place in the file, and reasons of the others."""
 
     left: dict[int, Thread]
@@ -137,25 +137,25 @@ def select(
     Raises:
         PrerequisiteError: If the designer cannot be reached; a later call pays for the rest.
     """
-    sieve = _Sieve(dict(enumerate(threads)))
-    sieve.rejected["unusable_row"] += unusable
-    older = _by_date(sieve, wanted)
-    _by_text(sieve, wanted, references, older)
-    _classify(sieve, wanted, answers)
-    chosen = _extract(sieve, wanted, answers)
-    items = _rewrite(sieve, wanted, answers, chosen)
-    return _finish(sieve, wanted, items, references)
+    filtered = _Filtered(dict(enumerate(threads)))
+    filtered.rejected["unusable_row"] += unusable
+    older = _by_date(filtered, wanted)
+    _by_text(filtered, wanted, references, older)
+    _classify(filtered, wanted, answers)
+    chosen = _extract(filtered, wanted, answers)
+    items = _rewrite(filtered, wanted, answers, chosen)
+    return _finish(filtered, wanted, items, references)
 
 
-def _by_date(sieve: _Sieve, wanted: Wanted) -> set[str]:
+def _by_date(filtered: _Filtered, wanted: Wanted) -> set[str]:
     """Leave out threads of other days; return the posts of older ones, which newer may copy."""
     older = set()
-    for number, thread in list(sieve.left.items()):
+    for number, thread in list(filtered.left.items()):
         if wanted.until is not None and thread.last_day > wanted.until:
-            sieve.drop(number, "too_young")
+            filtered.drop(number, "too_young")
         elif wanted.since is not None and thread.first_day < wanted.since:
             older.add(_same(thread.post))
-            sieve.drop(number, "too_old")
+            filtered.drop(number, "too_old")
     return older
 
 
@@ -181,10 +181,10 @@ def _same(text: str) -> str:
 
 
 def _by_text(
-    sieve: _Sieve, wanted: Wanted, references: Sequence[str], older: Collection[str]
+    filtered: _Filtered, wanted: Wanted, references: Sequence[str], older: Collection[str]
 ) -> None:
     seen = set(older)
-    for number, thread in list(sieve.left.items()):
+    for number, thread in list(filtered.left.items()):
         same = _same(thread.post)
         reason = (
             "no_reply" if not thread.replies
@@ -197,25 +197,25 @@ def _by_text(
         if thread.replies:
             seen.add(same)
         if reason is not None:
-            sieve.drop(number, reason)
-    numbers = list(sieve.left)
-    posts = [thread.post for thread in sieve.left.values()]
+            filtered.drop(number, reason)
+    numbers = list(filtered.left)
+    posts = [thread.post for thread in filtered.left.values()]
     for overlap in _near(posts, references, wanted.overlap_words):
-        sieve.drop(numbers[overlap.document], "contaminated")
+        filtered.drop(numbers[overlap.document], "contaminated")
 
 
-def _classify(sieve: _Sieve, wanted: Wanted, answers: Answers) -> None:
-    threads = dict(sieve.left)
+def _classify(filtered: _Filtered, wanted: Wanted, answers: Answers) -> None:
+    threads = dict(filtered.left)
     asks = [_ask("classify", n, questions.classify(t.post), wanted) for n, t in threads.items()]
     for number, answer in zip(threads, answers.all("classify", asks), strict=True):
         flag = questions.read_flag(answer.text)
         if flag is not True:
-            sieve.drop(number, _unread(answer) if flag is None else "no_question")
+            filtered.drop(number, _unread(answer) if flag is None else "no_question")
 
 
-def _extract(sieve: _Sieve, wanted: Wanted, answers: Answers) -> dict[int, list[int]]:
+def _extract(filtered: _Filtered, wanted: Wanted, answers: Answers) -> dict[int, list[int]]:
     """Replies with a solution, by thread."""
-    threads = dict(sieve.left)
+    threads = dict(filtered.left)
     asks = [
         _ask("extract", number, questions.extract(thread.post, thread.replies), wanted)
         for number, thread in threads.items()
@@ -226,16 +226,16 @@ def _extract(sieve: _Sieve, wanted: Wanted, answers: Answers) -> dict[int, list[
         if found:
             chosen[number] = found[:MOST_SOLUTIONS]
         else:
-            sieve.drop(number, _unread(answer) if found is None else "no_solution")
+            filtered.drop(number, _unread(answer) if found is None else "no_solution")
     return chosen
 
 
 def _rewrite(
-    sieve: _Sieve, wanted: Wanted, answers: Answers, chosen: Mapping[int, Sequence[int]]
+    filtered: _Filtered, wanted: Wanted, answers: Answers, chosen: Mapping[int, Sequence[int]]
 ) -> dict[int, Item]:
     asks = [
         _ask(f"rewrite.{'ab'[sample]}{reply}", number, questions.rewrite(
-            sieve.left[number].post, sieve.left[number].replies[reply]
+            filtered.left[number].post, filtered.left[number].replies[reply]
         ), wanted, sample)
         for number, replies in chosen.items() for reply in replies for sample in (0, 1)
     ]  # fmt: skip
@@ -244,11 +244,11 @@ def _rewrite(
     with Grader() as grader:
         for number, replies in chosen.items():
             pairs = [(next(given), next(given)) for _ in replies]
-            found = _agreed(sieve.left[number], pairs, grader)
+            found = _agreed(filtered.left[number], pairs, grader)
             if isinstance(found, Item):
                 items[number] = found
             else:
-                sieve.drop(number, found)
+                filtered.drop(number, found)
     return items
 
 
@@ -283,7 +283,7 @@ def _agreed(thread: Thread, pairs: Sequence[tuple[Answer, Answer]], grader: Grad
 
 
 def _finish(
-    sieve: _Sieve, wanted: Wanted, items: dict[int, Item], references: Sequence[str]
+    filtered: _Filtered, wanted: Wanted, items: dict[int, Item], references: Sequence[str]
 ) -> Selection:
     """The rules once more, on what was rewritten: a model may write down what it knows by heart."""
     seen: set[str] = set()
@@ -295,15 +295,15 @@ def _finish(
             reason = "text_answer" if text else untestable_reason(item.question)
         seen.add(same)
         if reason is not None:
-            sieve.drop(number, reason)
+            filtered.drop(number, reason)
             del items[number]
     numbers = list(items)
     texts = [item.question for item in items.values()]
     for overlap in _near(texts, references, wanted.overlap_words):
-        sieve.drop(numbers[overlap.document], "contaminated")
+        filtered.drop(numbers[overlap.document], "contaminated")
         del items[numbers[overlap.document]]
     near = _near([item.question for item in items.values()], references, TEST_WORDS)
-    rejected = {reason: count for reason, count in sorted(sieve.rejected.items()) if count}
+    rejected = {reason: count for reason, count in sorted(filtered.rejected.items()) if count}
     return Selection(tuple(items.values()), rejected, len(near))
 
 

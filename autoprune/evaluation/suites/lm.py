@@ -38,8 +38,8 @@ _ALL_WINDOWS = 1 << 40
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A text that is ready to be measured on.
+class TextWindows:
+    """A text and its windows, ready to be measured on.
 
     Args:
         text: The text.
@@ -140,7 +140,9 @@ class LanguageSuite:
             loaded.model, windows, report=report, batch=self.batch, dense=wanted
         )
 
-    def _texts(self, loaded: LoadedModel, resources: Resources) -> tuple[list[Prepared], Lacking]:
+    def _texts(
+        self, loaded: LoadedModel, resources: Resources
+    ) -> tuple[list[TextWindows], Lacking]:
         """The texts to measure on, and the reason for each reference that is unavailable."""
         prepared, lacking = read_each(
             self.corpora, resources, lambda ref: self._prepare(loaded, ref, resources)
@@ -149,7 +151,7 @@ class LanguageSuite:
         named = [replace(e, text=text) for e, text in zip(prepared, texts, strict=True)]
         return named, lacking
 
-    def _prepare(self, loaded: LoadedModel, ref: str, resources: Resources) -> "Prepared":
+    def _prepare(self, loaded: LoadedModel, ref: str, resources: Resources) -> "TextWindows":
         text = read_text(loaded, ref, self.part, self.text_split, resources, seed=self.seed)
         count = self.windows or _ALL_WINDOWS
         try:
@@ -158,10 +160,10 @@ class LanguageSuite:
             )
         except UsageError as error:
             raise not_enough(text, error) from error
-        return Prepared(text, windows)
+        return TextWindows(text, windows)
 
     def _loss_rows(
-        self, loaded: LoadedModel, text: "Prepared", result: Evaluation, context: RowContext
+        self, loaded: LoadedModel, text: "TextWindows", result: Evaluation, context: RowContext
     ) -> list[Row]:
         corpus, windows = text.corpus, text.windows
         mean, interval = bootstrap_mean(result.nll, seed=self.seed)
@@ -208,7 +210,7 @@ class LanguageSuite:
         return dense, ""
 
     def _distance_row(
-        self, text: "Prepared", found: Evaluation, dense: LoadedModel, context: RowContext
+        self, text: "TextWindows", found: Evaluation, dense: LoadedModel, context: RowContext
     ) -> Row:
         mean, interval = bootstrap_mean(found.kl, seed=self.seed)
         protocol = _data_protocol(text.corpus, text.windows) | {
