@@ -37,7 +37,7 @@ def check_folder(
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; name a folder for the model")
     try:
-        # It appears by a rename, beside what may be there.
+        # It appears by a rename, next to what may be there.
         probe_folder(target.resolve().parent)
     except OSError as error:
         raise UsageError(

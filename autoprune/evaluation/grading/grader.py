@@ -9,7 +9,7 @@ from autoprune.evaluation.grading.parsing import LONGEST_ANSWER, parse_answer, t
 from autoprune.evaluation.grading.symbolic import DEFAULT_TIMEOUT, SymbolicChecker
 from autoprune.evaluation.grading.syntax import AnswerNode, UnreadableAnswerError, rational_value
 
-# 2: mixed numbers may be negative; a fraction in brackets beside a number is a factor.
+# 2: mixed numbers may be negative; a fraction in brackets next to a number is a factor.
 GRADER_VERSION = "3"
 
 
