@@ -13,7 +13,6 @@ from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
-from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.models.licence import base_licence
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.record import source_record, text_record
@@ -21,7 +20,7 @@ from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import SavedModel, require_space, save_model
 from autoprune.models.target import check_target
 from autoprune.models.widths import opened_by
-from autoprune.names import require_saved
+from autoprune.names import UNSTRUCTURED, require_saved
 from autoprune.program_files import PROGRAM_PREFIX
 from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
@@ -31,6 +30,7 @@ from autoprune.recipe import Recipe
 from autoprune.renamed import renamed
 from autoprune.schemes import Scheme, Shrunk, require_share
 from autoprune.schemes.card import scheme_card
+from autoprune.search_settings import USUAL_SPARSITY
 from autoprune.spelling import split_outside
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
@@ -39,7 +39,6 @@ from autoprune.text.seen_text import SeenText, united
 from autoprune.text.windows import fewer_than_asked, token_windows
 
 USUAL_RECIPE = "wanda+sparsegpt:select=own+ebft"
-USUAL_SPARSITY = 0.6
 USUAL_CORPUS = "wikipedia-sample"
 
 load = load_model

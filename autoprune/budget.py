@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from autoprune.errors import UsageError
 from autoprune.masking import NM, parse_pattern, resolve_sparsity
-from autoprune.masking.pattern import UNSTRUCTURED
+from autoprune.names import UNSTRUCTURED
 
 
 @dataclass(frozen=True)

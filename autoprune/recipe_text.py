@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from autoprune.allocation import ALLOCATORS, build_allocator
+from autoprune.allocation.selection import UNIFORM
 from autoprune.candidate import FORMULA_PREFIX, Group, StatisticsOf
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import METRICS, Metric, build_metric
@@ -20,7 +21,6 @@ from autoprune.spelling import split_outside
 
 GROUPS = get_args(Group)
 MODES = get_args(StatisticsOf)
-UNIFORM = "uniform"
 # The published SparseGPT is the repair that selects by the weights it has already updated.
 SPARSEGPT, SPARSEGPT_UPDATE = "sparsegpt", "sparsegpt:select=own"
 

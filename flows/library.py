@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from autoprune.text.corpora import CORPORA as CORPORA
     from autoprune.text.corpora import corpus_summary as corpus_summary
     from autoprune.text.generated import is_generated as is_generated
-    from autoprune.text.rows import FORM as FORM
     from autoprune.text.rows import HubRows as HubRows
     from autoprune.verify import VERIFIERS as VERIFIERS
     from autoprune.verify import verifier_identity as verifier_identity
@@ -54,7 +53,6 @@ _PLACES = {
     "SearchBudget": "autoprune.search.spec",
     "CORPORA": "autoprune.text.corpora",
     "DesignerSpec": "autoprune.search.spec",
-    "FORM": "autoprune.text.rows",
     "HubRows": "autoprune.text.rows",
     "METRICS": "autoprune.metrics",
     "PEER": "autoprune.comparison.methods",

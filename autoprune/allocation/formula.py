@@ -24,6 +24,7 @@ from autoprune.errors import UsageError
 MOST_PARTS = 100
 # More than the longest canonical text with that many parts.
 LONGEST_FORMULA = 1000
+# Scores above this multiple of their mean are outliers, as in OWL (arXiv 2310.05175).
 OUTLIER_FACTOR = 5.0
 LARGEST_NUMBER = 100.0
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from autoprune.allocation.allocator import build_allocator
 from autoprune.errors import UnknownNameError, UsageError
+from autoprune.names import AUTO
 from autoprune.spelling import split_outside
 
 UNIFORM = "uniform"
-AUTO = "auto"
 JOIN = "+"
 # Ramps with half-widths that helped some model at 50 to 70 %, the last block relaxed where that was
 # best, both measures of skew, projection level once, outliers, and DLP with its paper's value for

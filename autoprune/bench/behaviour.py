@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from autoprune.masking import masks_digest
-from autoprune.masking.pattern import UNSTRUCTURED
+from autoprune.names import UNSTRUCTURED
 from autoprune.pruning import PruningPlan, masks_from_scores
 from autoprune.pruning.masks import dense_stats, equal_budgets
 

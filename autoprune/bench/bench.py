@@ -28,8 +28,8 @@ from autoprune.digest import digest_json
 from autoprune.errors import LONGEST_DETAIL, UsageError, reason_of
 from autoprune.evaluation.kl import DensePredictions, dense_predictions
 from autoprune.evaluation.perplexity import Evaluation, evaluate_windows
-from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.models.structure import PrunableLinear
+from autoprune.names import UNSTRUCTURED
 from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
 from autoprune.pruning import PruneOutcome, PruningPlan, Score, prune, repair_masks

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from autoprune.allocation.formula import OUTLIER_FACTOR
 from autoprune.allocation.shape import peak_exponent, skewness, spectrum
 from autoprune.bench.bench import Bench
 from autoprune.bench.text import SELECTION
@@ -22,8 +23,6 @@ from autoprune.renamed import renamed
 if TYPE_CHECKING:
     from autoprune.models.structure import PrunableLinear
 
-# Scores above this multiple of their mean are outliers, as in OWL (arXiv 2310.05175).
-OUTLIER_FACTOR = 5.0
 PLACES = ("first", "middle", "last", "all")
 # Facts on this many of the most and least sensitive blocks are worth a prompt's tokens.
 MOST_FACTS = 3

@@ -10,7 +10,7 @@ from autoprune.comparison.measures import FurtherFigure
 from autoprune.comparison.methods import PEER
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import MethodRow
-from autoprune.evaluation.contrasts import LEVEL
+from autoprune.evaluation.intervals import LEVEL
 from autoprune.repair import EBFT, RECOVER
 from autoprune.report.sealed import SealedSet
 from autoprune.spelling import split_outside

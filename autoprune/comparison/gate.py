@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoprune.masking.quotas import budget_zeros
+from autoprune.names import UNSTRUCTURED
 from autoprune.report.sealed import SealedSet
 from autoprune.search.paired import Difference, paired_difference
 
-UNSTRUCTURED = "unstructured"
 # Shares of zeros that differ by less are the same target.
 SAME_SHARE = 1e-9
 

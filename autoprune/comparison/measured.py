@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.evaluation.contrasts import LEVEL, Contrast, contrast, holm
+from autoprune.evaluation.contrasts import Contrast, contrast, holm
+from autoprune.evaluation.intervals import LEVEL
 
 OK, UNAVAILABLE = "ok", "unavailable"
 Record = Mapping[str, Any]

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from autoprune.allocation.selection import UNIFORM
 from autoprune.bench.smaller import Shrinking
 from autoprune.candidate import Candidate, StatisticsOf
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.recipe import Recipe
-from autoprune.recipe_text import UNIFORM, RecipeText, read_recipe
+from autoprune.recipe_text import RecipeText, read_recipe
 from autoprune.repair import EBFT, RECOVER
 from autoprune.spelling import split_list, split_outside, split_text
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from autoprune.comparison.methods import PEER, Method
 from autoprune.comparison.plan import Target
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
-from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear
+from autoprune.names import UNSTRUCTURED
 from autoprune.pruning import PruneOutcome
 from autoprune.storage import write_json
 

@@ -8,7 +8,7 @@ from autoprune.comparison.formatting import figure
 from autoprune.comparison.measured import OK
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import MethodRow
-from autoprune.masking.pattern import UNSTRUCTURED
+from autoprune.names import UNSTRUCTURED
 from autoprune.report.canvas import (
     BLUE,
     GREEN,

@@ -9,9 +9,7 @@ from autoprune.budget import Budget
 from autoprune.comparison.methods import Method
 from autoprune.errors import UsageError
 from autoprune.masking import parse_pattern, resolve_sparsity
-from autoprune.masking.pattern import UNSTRUCTURED
-
-DENSE = "dense"
+from autoprune.names import DENSE, UNSTRUCTURED
 
 
 @dataclass(frozen=True)

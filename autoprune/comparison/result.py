@@ -10,9 +10,10 @@ from autoprune.comparison.advice import Advice, advise
 from autoprune.comparison.measured import OK, Measured
 from autoprune.comparison.measures import FurtherFigure, columns_of, measures_of
 from autoprune.comparison.methods import parse_method
-from autoprune.comparison.plan import DENSE, Target
+from autoprune.comparison.plan import Target
 from autoprune.comparison.rows import MethodRow, baseline_of, make_rows
 from autoprune.errors import UsageError
+from autoprune.names import DENSE
 from autoprune.spelling import split_text
 
 

@@ -17,7 +17,7 @@ from autoprune.comparison.measured import (
     pair,
 )
 from autoprune.comparison.measures import FurtherFigure, columns_of, failed_suites, measures_of
-from autoprune.comparison.plan import DENSE
+from autoprune.names import DENSE
 from autoprune.spelling import split_text
 
 BASELINES = ("wanda", "wanda+sequential")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoprune.comparison.measure_cells import cell_measured
-from autoprune.comparison.plan import DENSE, Cell, Target, cells_in_order
+from autoprune.comparison.plan import Cell, Target, cells_in_order
 from autoprune.comparison.request import Request
 from autoprune.comparison.tuning import best_variant, variants
+from autoprune.names import DENSE
 
 if TYPE_CHECKING:
     from autoprune.comparison.bench import ComparisonBench

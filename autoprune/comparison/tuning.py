@@ -8,7 +8,7 @@ from typing import Any
 from autoprune.allocation import build_allocator
 from autoprune.comparison.methods import Method, with_allocation
 from autoprune.comparison.plan import Target
-from autoprune.masking.pattern import UNSTRUCTURED
+from autoprune.names import UNSTRUCTURED
 
 # Half of the range of rates, tried after the allocator's default; a few trials cover the range.
 WIDTHS = (0.15, 0.05, 0.21, 0.1, 0.3, 0.025)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-LEVEL = 0.95
+from autoprune.evaluation.intervals import LEVEL
+
 POWER = 0.80
 # Below this, the tail of an error model means nothing.
 LEAST_P = 1e-12

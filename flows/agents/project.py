@@ -9,10 +9,10 @@ from typing import Any
 from autoprune.design.mailbox import Mailbox
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.reference import known_models
+from autoprune.names import HUB
 from autoprune.program_files import in_file, is_program
 from autoprune.search.arms import CONTROLS
 from autoprune.spelling import split_list, split_outside
-from autoprune.text.rows import HUB
 from flows.search.runs import find_run, saved_params
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State

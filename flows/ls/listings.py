@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoprune.models.reference import known_models
+from autoprune.names import HUB_FORM
 from autoprune.report.benefit import megabytes
 from autoprune.report.canvas import number, percent, short_model
 from autoprune.report.leaderboard import leaderboard
@@ -149,7 +150,7 @@ def _corpora() -> Listing:
     ]
     lines = [(item["name"], item["summary"]) for item in found]
     lines.append(
-        (library.FORM, "any data set of the hub; a column of messages goes through the template")
+        (HUB_FORM, "any data set of the hub; a column of messages goes through the template")
     )
     lines.append(("FILE[#COLUMN]", "a .txt, .json, .jsonl or .parquet file of your own"))
     return {"corpora": found}, f"{pairs(*lines)}\n\nnext  autoprune prune MODEL --corpus NAME"

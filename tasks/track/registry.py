@@ -21,12 +21,12 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import RECORD_FILE
+from autoprune.names import CHAMPION as CHAMPION
 from autoprune.storage import atomic_folder
 from tasks.track.runs import LONGEST_TAG, Tracker, local_path
 
 log = logging.getLogger(__name__)
 
-CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
 # Tag of the registered model: the champion that a search or a promotion made.

@@ -12,9 +12,7 @@ from fractions import Fraction
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.registry import Registry
-
-_NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Farid", "Grace", "Hugo", "Ines", "Jun")
-_THINGS = ("apples", "pencils", "coins", "books", "stickers", "marbles", "cards", "shells")
+from autoprune.verify.templates import NAMES, THINGS
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def chain(rng: random.Random) -> ReasoningItem:
 @GENERATORS.register("story")
 def story(rng: random.Random) -> ReasoningItem:
     """A short story of two or three changes to a count."""
-    name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
+    name, thing = rng.choice(NAMES), rng.choice(THINGS)
     have, more = rng.randint(2, 20), rng.randint(2, 20)
     given = rng.randint(1, have + more - 1)
     left = have + more - given
