@@ -2,9 +2,9 @@
 
 import argparse
 
-from flows.search.grammar import add_config, search_settings
+from flows.search.grammar import add_search_options, search_settings
 from flows.search.params import SearchParams
-from flows.terminal.options import add_options, settled
+from flows.terminal.options import settled
 
 DESCRIPTION = """\
 Run the main workflow in about ten minutes on 2 cores. SmolLM2-135M is
@@ -35,8 +35,7 @@ DEFAULTS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command: those of a search."""
-    add_options(parser, SearchParams, defaults=DEFAULTS)
-    add_config(parser)
+    add_search_options(parser, DEFAULTS)
 
 
 def read(args: argparse.Namespace) -> SearchParams:

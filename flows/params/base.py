@@ -62,8 +62,6 @@ class Params(BaseModel):
     # Fields added later, left out of records while they have their default: names made from what
     # is recorded then stay what they were.
     LATER: ClassVar[tuple[str, ...]] = ("device",)
-    # Earlier option to option, if no field had the earlier name.
-    RENAMED_OPTIONS: ClassVar[dict[str, str]] = {}
     # Fields that come first; the others follow in source order, inherited ones before own.
     FIRST: ClassVar[tuple[str, ...]] = ()
 

@@ -1,11 +1,12 @@
 """Grammar of ``autoprune search``."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flows.search.params import SearchParams
-from flows.terminal.options import add_options, given, settled
+from flows.terminal.options import add_options, add_renamed, given, settled
 from flows.terminal.settings_file import read_search
 from tasks.switches import prices
 
@@ -21,15 +22,20 @@ EXAMPLE = "autoprune search ./my-model --corpus text.txt --sparsity 0.6 --candid
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    add_options(parser, SearchParams)
-    add_config(parser)
+    add_search_options(parser)
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON schema of that file and exit"
     )
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add the option for a settings file."""
+def add_search_options(
+    parser: argparse.ArgumentParser, defaults: Mapping[str, Any] | None = None
+) -> None:
+    """Add the options of a search, and that for a file of them; see :func:`add_options`."""
+    add_options(parser, SearchParams, defaults=defaults)
+    # These name no field, so that no record has the earlier name.
+    add_renamed(parser, "--also", "--also-sparsities")
+    add_renamed(parser, "--no-register", "--no-register-winner")
     parser.add_argument(
         "--config",
         metavar="FILE.yaml",

@@ -82,10 +82,6 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "solver": "repairs",
     }
     LATER: ClassVar[tuple[str, ...]] = (*Params.LATER, "bytes", "faster", "precision")
-    RENAMED_OPTIONS: ClassVar[dict[str, str]] = {
-        "--also": "--also-sparsities",
-        "--no-register": "--no-register-winner",
-    }
     FIRST: ClassVar[tuple[str, ...]] = (
         *("model", "corpus", "sparsity", "pattern", "repairs"),
         *("designer", "base_url", "designer_model", "candidates", "minutes"),

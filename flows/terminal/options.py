@@ -61,9 +61,8 @@ def add_options(
         needed = name == required or field.is_required()
         default = None if needed else (defaults or {}).get(name, field.default)
         _add(groups[group] if group else parser, name, field, default, word=name in also_words)
-    renamed = {f"--{_dashed(a)}": f"--{_dashed(b)}" for a, b in kind.RENAMED.items()}
-    for earlier, option in (renamed | kind.RENAMED_OPTIONS).items():
-        add_renamed(parser, earlier, option)
+    for earlier, now in kind.RENAMED.items():
+        add_renamed(parser, f"--{_dashed(earlier)}", f"--{_dashed(now)}")
 
 
 def given(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
