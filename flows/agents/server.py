@@ -11,16 +11,17 @@ from mcp.server.mcpserver.exceptions import ToolError
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.report.data import RunReport
 from autoprune.report.leaderboard import leaderboard
-from autoprune.report.sealed import FRESH
 from autoprune.search.arms import CONTROLS
+from autoprune.search_settings import USUAL_SPARSITY
 from flows.agents.arguments import StrictServer
 from flows.agents.graph_reply import graph_reply
 from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
 from flows.agents.outcome import outcome
 from flows.agents.project import Project
 from flows.agents.questions import give_answers, shared_once
-from flows.search.params import SearchParams
-from flows.terminal.options import settled
+from flows.agents.starting import SIZES, begin_search, options, start_job
+from flows.compare.params import USUAL_DRAWS
+from flows.params import DEMO_CORPUS
 
 P = ParamSpec("P")
 Reply = dict[str, Any]
@@ -31,14 +32,8 @@ start_search once, then next_questions; answer each question in exactly the line
 message asks for, and call next_questions again, until the status is "finished". Do not stop after
 one answer: every reply says what is left of the budget, how many questions wait, and what to do
 next. Waiting costs nothing. Then call results, graph, compare, evaluate."""
-SIZES = (
-    *("calibration_windows", "selection_windows", "rung_windows", "sealed_windows"),
-    *("seqlen", "draws"),
-)
 MOST_QUESTIONS = 16
 MOST_NODES = 200
-# Seconds for a new search to choose a fresh split; after that the reply omits the number.
-START_SECONDS = 30.0
 
 
 def build_server(project: Project) -> MCPServer:
@@ -89,8 +84,8 @@ class _Tools:
     def start_search(
         self,
         model: str,
-        corpus: str = "wikipedia-sample",
-        sparsity: float = 0.6,
+        corpus: str = DEMO_CORPUS,
+        sparsity: float = USUAL_SPARSITY,
         pattern: str = "unstructured",
         repairs: str = "auto",
         candidates: int | None = None,
@@ -116,7 +111,8 @@ class _Tools:
             candidates: Designs that the budget allows, rejected too; left out: 24, or 20 times N.
             minutes: Limit of measuring time; your own time is never counted.
             slots: Questions that are open at once.
-            language: expression, python or both; Python runs in the locked container alone.
+            language: expression, python, both or program; Python, of which programs are made too,
+                runs in the locked container alone.
             sandbox: docker; off: formulas only.
             seed: Of every random choice.
             your_name: Which model you are, for the record.
@@ -150,34 +146,13 @@ class _Tools:
             "text_split": text_split,
             **sizes,
         }
-        values = {name: value for name, value in values.items() if value is not None}
-        taken = settled(SearchParams, values)
-        name = taken.run_id()
-        if taken.run is None and text_split == FRESH:
-            # Without a name, the search takes one from the number that it settles.
-            name = self._free_run(name)
-            values["run"] = name
-        # The search creates its folder; a wrong name is refused here.
-        self.project.state.run(name)
-        job = self._start_search(name, ["search", *_options(values)])
-        split = taken.text_split
-        return {
-            "run": name,
-            "job": job,
-            "status": "working",
-            "text_split": split if isinstance(split, int) else self._settled_split(name, job),
-            "sizes": {size: getattr(taken, size) for size in SIZES},
-            "budget": {
-                limit: getattr(taken, limit) for limit in ("candidates", "evaluations", "minutes")
-            },
-            "slots": taken.slots,
-            "next": "call next_questions with this run",
-        }
+        given = {name: value for name, value in values.items() if value is not None}
+        return begin_search(self.project, self.jobs, given)
 
     def resume_search(self, run: str) -> Reply:
         """Go on with a search that nobody works on; nothing that is finished is done again."""
         self.project.mailbox(run)
-        job = self._start_search(run, ["resume", run])
+        job = start_job(self.jobs, run, ["resume", run])
         return {"job": job} | self._status(run)
 
     def next_questions(self, run: str, wait_seconds: float = 30.0) -> Reply:
@@ -275,9 +250,9 @@ class _Tools:
         self,
         model: str,
         methods: list[str],
-        sparsity: float = 0.6,
-        corpus: str = "wikipedia-sample",
-        draws: int = 3,
+        sparsity: float = USUAL_SPARSITY,
+        corpus: str = DEMO_CORPUS,
+        draws: int = USUAL_DRAWS,
         sealed_windows: int = 100,
         wait_seconds: float = 30.0,
     ) -> Reply:
@@ -307,7 +282,7 @@ class _Tools:
         model: str,
         suites: list[str],
         against: str = "",
-        corpus: str = "wikipedia-sample",
+        corpus: str = DEMO_CORPUS,
         measured_windows: int = 100,
         wait_seconds: float = 30.0,
     ) -> Reply:
@@ -351,29 +326,8 @@ class _Tools:
     # Inside
 
     def _started(self, kind: str, values: Mapping[str, Any], seconds: float) -> Reply:
-        name = self.jobs.start_next(kind, [kind, *_options(values), "--json", "--quiet"])
+        name = self.jobs.start_next(kind, [kind, *options(values), "--json", "--quiet"])
         return self.jobs.wait(name, seconds)
-
-    def _start_search(self, run: str, words: list[str]) -> str:
-        """Start the job that works on a run; it must print a result, which is read back."""
-        name = f"search-{run}"
-        self.jobs.start(name, [*words, "--json"])
-        return name
-
-    def _settled_split(self, run: str, job: str) -> int | str:
-        """Return the number that a search takes for fresh, which it looks up on starting."""
-        until = time.monotonic() + START_SECONDS
-        while self.jobs.is_alive(job) and time.monotonic() < until:
-            known = self.project.text_split(run)
-            if known is not None:
-                return known
-            time.sleep(LOOK_SECONDS)
-        return "fresh: not settled yet, see text_split in the next reply"
-
-    def _free_run(self, name: str) -> str:
-        known = self.project.state.run_ids()
-        names = (name, *(f"{name}-{number}" for number in range(2, len(known) + 2)))
-        return next(free for free in names if free not in known)
 
     def _status(self, run: str) -> Reply:
         job = f"search-{run}"
@@ -391,8 +345,3 @@ class _Tools:
             return {}
         ended = known and self.project.ended(self.project.run(run))
         return {} if ended else self.project.shown(job, {"log": self.jobs.last_lines(job)})
-
-
-def _options(values: Mapping[str, Any]) -> list[str]:
-    """Format options of the command line; each is one word, so no value is read as an option."""
-    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from autoprune.design.chat import ChatRequest, Message
@@ -11,10 +12,14 @@ from autoprune.design.mailbox import Mailbox, Question
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.search import Search, SearchBudget
 from autoprune.search.steps import Done
+from autoprune.search_settings import USUAL_SPARSITY
 from flows.agents import jobs
 from flows.agents.jobs import Jobs
 from flows.agents.project import Project
 from flows.agents.questions import shared_once
+from flows.agents.server import build_server
+from flows.compare.params import USUAL_DRAWS, CompareParams
+from flows.evaluate.params import EvaluateParams
 from flows.search.params import SearchParams
 from flows.search.posting import facts_for_designers
 from flows.search.runs import save_params
@@ -51,6 +56,18 @@ def test_what_questions_share_is_given_once() -> None:
         kept = shared_once(alone)
         assert not kept["shared"]
         assert [q["messages"] for q in kept["questions"]] == [b["messages"] for b in alone]
+
+
+def test_tools_have_the_defaults_of_their_commands(project: Project) -> None:
+    tools = {tool.name: tool.input_schema for tool in anyio.run(build_server(project).list_tools)}
+    # What stands for a default of None.
+    usual = {"sparsity": USUAL_SPARSITY, "draws": USUAL_DRAWS}
+    models = {"start_search": SearchParams, "compare": CompareParams, "evaluate": EvaluateParams}
+    for tool, kind in models.items():
+        for name, field in tools[tool]["properties"].items():
+            if name in kind.model_fields and field.get("default") not in (None, ""):
+                default = kind.model_fields[name].default
+                assert field["default"] == (usual[name] if default is None else default)
 
 
 def test_several_answers_are_taken_together_or_not_at_all(project: Project) -> None:

@@ -22,7 +22,8 @@ from autoprune.search.paired import paired_difference
 from flows.agents import jobs
 from flows.agents.jobs import Jobs
 from flows.agents.project import Project
-from flows.agents.server import _options, build_server
+from flows.agents.server import build_server
+from flows.agents.starting import options
 from flows.search import posting
 from flows.search.params import SearchParams
 from flows.search.posting import facts_for_designers
@@ -278,7 +279,7 @@ def test_what_would_run_other_code_is_refused(project: Project) -> None:
     )
     assert [part in reply for part, reply in zip(printed, replies, strict=True)] == [True] * 6
     # A value that looks like an option stays a value.
-    assert _options({"designer_model": "--script=x"}) == ["--designer-model=--script=x"]
+    assert options({"designer_model": "--script=x"}) == ["--designer-model=--script=x"]
 
 
 def test_arguments_that_a_tool_lacks_are_refused(project: Project) -> None:
