@@ -140,34 +140,7 @@ class ContainerEngine:
         Raises:
             SandboxUnavailableError: If the image is missing or a limit does not hold here.
         """
-        mounts = [_mount(source, target) for source, target in image.mounts]
-        mounts.append(_mount(inputs, "/in"))
-        mounts.append(_mount(result, RESULT, writable=True))
-        host = self.api.create_host_config(
-            network_mode="none",
-            read_only=True,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges", f"seccomp={profile(gpus=bool(limits.gpus))}"],
-            pids_limit=limits.pids + (RUNTIME_PIDS if limits.runtime else 0),
-            mem_limit=memory,
-            memswap_limit=memory,
-            nano_cpus=int(limits.cpus * 1e9),
-            ulimits=[
-                # Not 0: where core files go to a pipe, the kernel starts the handler as root on
-                # the host whatever the limit, except for this one value (core(5)).
-                docker.types.Ulimit(name="core", soft=1, hard=1),
-                docker.types.Ulimit(name="nofile", soft=256, hard=256),
-            ],
-            ipc_mode="none",
-            cgroupns="private",
-            mounts=mounts,
-            tmpfs=dict.fromkeys((*image.masked, *EMPTY), "ro,noexec,nosuid,nodev,size=4k"),
-            log_config=docker.types.LogConfig(type="none"),
-            restart_policy={"Name": "no"},
-            runtime=limits.runtime,
-            device_requests=_gpu_request(limits.gpus),
-        )
-        host["MaskedPaths"] = list(MASKED)
+        host = self._host_config(image, limits, memory, inputs, result)
         command = [f"{HOME}/python/bin/python3", "-s", "-S", "-P", "-B", "-c", ENTRY]
         try:
             created = self.api.create_container(
@@ -199,6 +172,40 @@ class ContainerEngine:
                 "must hold; use a kernel with that cgroup controller"
             )
         return cast(str, created["Id"])
+
+    def _host_config(
+        self, image: ImageRef, limits: Limits, memory: int, inputs: str, result: str
+    ) -> dict[str, Any]:
+        """Return the limits, mounts and rights of a container; see :meth:`create`."""
+        mounts = [_mount(source, target) for source, target in image.mounts]
+        mounts.append(_mount(inputs, "/in"))
+        mounts.append(_mount(result, RESULT, writable=True))
+        host: dict[str, Any] = self.api.create_host_config(
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges", f"seccomp={profile(gpus=bool(limits.gpus))}"],
+            pids_limit=limits.pids + (RUNTIME_PIDS if limits.runtime else 0),
+            mem_limit=memory,
+            memswap_limit=memory,
+            nano_cpus=int(limits.cpus * 1e9),
+            ulimits=[
+                # Not 0: where core files go to a pipe, the kernel starts the handler as root on
+                # the host whatever the limit, except for this one value (core(5)).
+                docker.types.Ulimit(name="core", soft=1, hard=1),
+                docker.types.Ulimit(name="nofile", soft=256, hard=256),
+            ],
+            ipc_mode="none",
+            cgroupns="private",
+            mounts=mounts,
+            tmpfs=dict.fromkeys((*image.masked, *EMPTY), "ro,noexec,nosuid,nodev,size=4k"),
+            log_config=docker.types.LogConfig(type="none"),
+            restart_policy={"Name": "no"},
+            runtime=limits.runtime,
+            device_requests=_gpu_request(limits.gpus),
+        )
+        host["MaskedPaths"] = list(MASKED)
+        return host
 
     def require_runtime(self, name: str | None) -> None:
         """Fail early if the daemon does not know an OCI runtime; None is its default.
