@@ -19,8 +19,7 @@ from autoprune.design.parts import FORMULA, Choices, family, program_fault, repa
 from autoprune.design.repairs import compositions
 from autoprune.design.scheme_moves import family_of
 from autoprune.digest import digest_json
-from autoprune.masking.pattern import UNSTRUCTURED
-from autoprune.names import require_saved
+from autoprune.names import UNSTRUCTURED, require_saved
 from autoprune.schemes import build_scheme
 from autoprune.search.recorded import RECORDED, Recorded
 from autoprune.search.required_parts import check_required_parts
