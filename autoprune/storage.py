@@ -217,6 +217,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        DamagedFileError: If the content is something else; names the file.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFileError(f"{path} is not JSON ({error}); delete it and run again") from error
+    if not isinstance(value, dict):
+        raise DamagedFileError(f"{path} holds no JSON object; delete it and run again")
+    return value
+
+
 def nearest_folder(path: Path) -> Path:
     """The path, if there is something, or the nearest folder above it that exists."""
     path = path.absolute()

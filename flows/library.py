@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from autoprune.text.rows import HubRows as HubRows
     from autoprune.verify import VERIFIERS as VERIFIERS
     from autoprune.verify import verifier_identity as verifier_identity
-    from tasks.folder_record import made_record as made_record
 
 _PLACES = {
     "ALLOCATORS": "autoprune.allocation",
@@ -76,7 +75,6 @@ _PLACES = {
     "given_start": "autoprune.search.starts",
     "is_generated": "autoprune.text.generated",
     "interpreter_of": "autoprune.comparison.peer",
-    "made_record": "tasks.folder_record",
     "matrix_types": "autoprune.models.saved_type",
     "named_baselines": "autoprune.comparison.result",
     "parse_methods": "autoprune.comparison.methods",

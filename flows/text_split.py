@@ -5,11 +5,11 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from autoprune.digest import digest_json
 from autoprune.report.sealed import FRESH
-from autoprune.storage import write_json
+from autoprune.storage import read_object, write_json
 from flows.params import Params
 from flows.terminal import console
 from tasks.kept_splits import kept_splits, locked_splits, splits_folder
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 from tasks.text_split import fresh_split
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from autoprune.design.canary import Canary
 from autoprune.numerics import package_version
-from autoprune.storage import write_json
-from tasks.run_files import read_object
+from autoprune.storage import read_object, write_json
 from tasks.state import State
 
 SERVER = "xllamacpp"

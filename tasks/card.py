@@ -5,7 +5,8 @@ from typing import Any
 
 from autoprune.models.gguf_reading import quantisation
 from autoprune.models.licence import base_licence
-from autoprune.models.reference import CARD_FILE, RECORD_FILE, ModelSource, resolve
+from autoprune.models.record import RECORD_FILE
+from autoprune.models.reference import CARD_FILE, ModelSource, resolve
 from autoprune.models.saved_type import matrix_types, weight_bytes
 from autoprune.report.benefit import Outcome, sizes, what_it_writes
 from autoprune.report.card import found_parts, model_card
@@ -14,9 +15,9 @@ from autoprune.report.measured_card import with_sections
 from autoprune.report.program_card import SOURCE_FILE, program_card
 from autoprune.report.prune_card import prune_card
 from autoprune.schemes.card import scheme_card
-from autoprune.storage import write_text
+from autoprune.storage import read_object, write_text
 from tasks.recorded import task_run
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 
 
 @task_run("model card", "card of {report.run_id}")

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from autoprune.digest import verify_file
 from autoprune.errors import AutopruneError, reason_of
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import verify_files
 from tasks.recorded import task_run
-from tasks.run_files import read_object
 
 
 @task_run("check champion", "files of {name} version {version}")
@@ -24,18 +22,3 @@ def check_champion_files(name: str, version: str, folder: Path) -> None:
             f"back to the version before it (`autoprune promote --name {name} --rollback`), or "
             "register its folder again"
         ) from error
-
-
-def verify_files(folder: Path) -> None:
-    """Check a saved model's files against the digests in its record; without a record, nothing.
-
-    Raises:
-        AutopruneError: If a file is missing or differs.
-    """
-    if not (folder / RECORD_FILE).is_file():
-        return
-    files = read_object(folder / RECORD_FILE).get("checkpoint", {}).get("files", {})
-    for name, digest in files.items():
-        if not (folder / name).is_file():
-            raise AutopruneError(f"{name} is missing")
-        verify_file(folder / name, digest)

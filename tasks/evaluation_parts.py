@@ -10,8 +10,7 @@ from typing import Any
 
 from autoprune.digest import digest_json
 from autoprune.errors import DamagedFileError
-from autoprune.storage import write_json
-from tasks.run_files import read_object
+from autoprune.storage import read_object, write_json
 from tasks.state import State
 
 

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.digest import digest_json
-from autoprune.errors import AutopruneError
 from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import write_rows
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import base_model
 from autoprune.storage import write_json
 from tasks.evaluation_parts import EvaluationParts
 from tasks.mirror import log_stage
 from tasks.provenance import here_tags
 from tasks.recorded import task_run
-from tasks.run_files import read_object
 from tasks.state import State
 
 
@@ -83,21 +81,6 @@ def keep_evaluation(
         }  # fmt: skip
 
     return KeptEvaluation(folder, base, **log_stage(state, content, run))
-
-
-def base_model(ref: str) -> str:
-    """The model that a saved folder was made from, by its records; any other model itself.
-
-    Folders of different models have the same name: every search saves a ``winner``.
-    """
-    known: set[str] = set()
-    while ref not in known and (record := Path(ref).expanduser() / RECORD_FILE).is_file():
-        known.add(ref)
-        try:
-            ref = str(read_object(record)["model"])
-        except (OSError, KeyError, AutopruneError):
-            break
-    return ref
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, float]:

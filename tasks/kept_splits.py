@@ -6,7 +6,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from tasks.run_files import read_object
+from autoprune.storage import read_object
 from tasks.state import State
 
 

@@ -15,11 +15,9 @@ from autoprune.comparison.contenders import (
 )
 from autoprune.comparison.gate import GateVerdict, judge
 from autoprune.errors import UsageError, reason_of
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import read_record, verify_files
 from tasks import track
-from tasks.checkpoint_integrity import verify_files
 from tasks.recorded import task_run
-from tasks.run_files import read_object
 from tasks.sealed_looks import Looks
 from tasks.state import State
 from tasks.workbench import Workbench
@@ -131,8 +129,7 @@ def find_split(folder: Path) -> int | None:
 
     None if no search made the version, or its record is gone.
     """
-    record = folder / RECORD_FILE
-    made = read_object(record) if record.is_file() else {}
+    made = read_record(folder)
     number = made.get("text_split", made.get("seed"))
     return number if "run" in made and isinstance(number, int) else None
 
@@ -159,8 +156,7 @@ def cut_part(bench: Workbench, name: str, wanted: JudgedPart, asked: str, role: 
 @task_run("inspect checkpoint", "count weights of {folder}")
 def inspect_checkpoint(folder: Path) -> dict[str, Any]:
     """Count what the written files hold; see :func:`checkpoint_figures`."""
-    file = folder / RECORD_FILE
-    return checkpoint_figures(folder, read_object(file) if file.is_file() else None)
+    return checkpoint_figures(folder, read_record(folder))
 
 
 @task_run("reload", "open {name} version {version} as a user would")

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.digest import digest_json
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import RECORD_FILE, made_record
 from autoprune.schemes.card import share_is_of
 from tasks import track
-from tasks.folder_record import made_record
 from tasks.provenance import here_tags
 from tasks.recorded import task_run
 from tasks.state import State

@@ -10,9 +10,9 @@ from autoprune.report.data import RunReport
 from autoprune.report.inspection_plot import inspection_png
 from autoprune.report.run_report import build_report
 from autoprune.search.search import Search
-from autoprune.storage import atomic_file
+from autoprune.storage import atomic_file, read_object
 from tasks.recorded import task_run
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 
 
 @task_run("report", "report {report.run_id}")

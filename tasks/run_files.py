@@ -1,11 +1,10 @@
 """What a search keeps besides its log: settings, facts that were measured once, report, winner."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from autoprune.errors import DamagedFileError
+from autoprune.storage import read_object
 from tasks.facts import Facts, KeptFacts
 from tasks.state import SETTINGS_FILE, State
 
@@ -107,18 +106,3 @@ class RunFiles:
         """Questions to the designer with their answers, as of the last record."""
         calls: list[dict[str, Any]] = []
         return read_object(self.calls)["calls"] if self.calls.exists() else calls
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        DamagedFileError: If the content is something else; names the file.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DamagedFileError(f"{path} is not JSON ({error}); delete it and run again") from error
-    if not isinstance(value, dict):
-        raise DamagedFileError(f"{path} holds no JSON object; delete it and run again")
-    return value

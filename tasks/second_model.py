@@ -9,12 +9,11 @@ from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.side_by_side import figures_side_by_side
 from autoprune.bench.smaller import Shrinking
 from autoprune.bench.text import CALIBRATION, SELECTION
-from autoprune.models.record import DENSE_COMPARISON, source_record, text_record
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import DENSE_COMPARISON, RECORD_FILE, source_record, text_record
+from autoprune.storage import read_object
 from autoprune.text.seen_text import is_finished
 from tasks.card import write_folder_card
 from tasks.recorded import task_run
-from tasks.run_files import read_object
 from tasks.workbench import Workbench
 
 

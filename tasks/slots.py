@@ -17,8 +17,7 @@ from uuid import UUID
 
 import psutil
 
-from autoprune.storage import write_json
-from tasks.run_files import read_object
+from autoprune.storage import read_object, write_json
 from tasks.started_process import find_process
 from tasks.state import State
 

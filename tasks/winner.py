@@ -18,20 +18,20 @@ from autoprune.bench.text import SELECTION
 from autoprune.budget import Budget
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.continuations import continuations, side_by_side
-from autoprune.models.record import DENSE_COMPARISON, source_record
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import DENSE_COMPARISON, RECORD_FILE, source_record
 from autoprune.models.saved_type import changes_as, matrix_types, weight_bytes
 from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.data import RunReport
 from autoprune.report.sentences import summary
 from autoprune.search.spec import SearchSpec
+from autoprune.storage import read_object
 from autoprune.text.seen_text import is_finished
 from tasks import track
 from tasks.facts import Facts
 from tasks.prune import saved_record
 from tasks.recorded import recorded, task_run
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
 from tasks.state import State
 

@@ -134,12 +134,12 @@ def judged_text(
     return JudgedText(*cut, drawn, found.report, beginning, fewer)
 
 
-def checkpoint_figures(folder: Path, record: Mapping[str, Any] | None) -> dict[str, Any]:
+def checkpoint_figures(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """Count zeros, parameters and bytes of the written files, and compare with their record.
 
     Args:
         folder: A saved model.
-        record: What its record says; None: it has none.
+        record: What its record says; empty: it has none.
 
     Returns:
         ``recount`` (zeros, prunable, total), ``recorded`` (zeros and prunable with target and
@@ -152,8 +152,8 @@ def checkpoint_figures(folder: Path, record: Mapping[str, Any] | None) -> dict[s
     counts = {"zeros": counted.zeros, "prunable": counted.prunable, "total": counted.total}
     return {
         "recount": counts,
-        "recorded": _recorded(record or {}),
-        "unsealed": str((record or {}).get("unsealed", "")),
+        "recorded": _recorded(record),
+        "unsealed": str(record.get("unsealed", "")),
         "bytes": weight_bytes(folder),
     }
 

@@ -26,7 +26,8 @@ from autoprune.models.gguf_family import (
 from autoprune.models.gguf_tokenizer import add_tokenizer, copy_fields
 from autoprune.models.gguf_types import Floats, dequantise
 from autoprune.models.loading import load_model, load_tokenizer
-from autoprune.models.reference import RECORD_FILE, ModelSource, local_path, resolve
+from autoprune.models.record import read_record
+from autoprune.models.reference import ModelSource, local_path, resolve
 from autoprune.models.saved_type import weight_files
 from autoprune.models.widths import widths_of
 
@@ -237,7 +238,7 @@ def _recorded_gguf(folder: Path, tokenizer: Any) -> Path | None:
     """
     for _ in range(_RECORDS):
         try:
-            record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+            record = read_record(folder)
             path = local_path(str(record["model"]))
             if path is not None and path.is_dir():
                 folder = path

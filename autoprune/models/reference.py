@@ -26,8 +26,6 @@ from autoprune.digest import digest_file, digest_json, verify_file
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reason_of
 from autoprune.names import DEMO_MODEL as DEMO_MODEL
 
-# Next to the weights of a model that we saved: how it was made, and digests of its files.
-RECORD_FILE = "autoprune.json"
 CARD_FILE = "README.md"
 
 # File name to SHA-256; a file of this name with different content is damaged.

@@ -14,7 +14,8 @@ from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import make_savable
 from autoprune.models.quiet import quiet_transformers
-from autoprune.models.reference import CARD_FILE, RECORD_FILE
+from autoprune.models.record import RECORD_FILE
+from autoprune.models.reference import CARD_FILE
 from autoprune.models.saved_type import weight_files, weights_as
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.models.widths import open_causal, opened_by

@@ -13,7 +13,7 @@ from torch import Tensor
 from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
 from autoprune.masking import joint_digest, pack_mask
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import RECORD_FILE
 from autoprune.models.saving import SavedModel, ZeroCount
 from autoprune.models.widths import opened_by
 from autoprune.progress import Progress, Report, silent

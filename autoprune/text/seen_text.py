@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from autoprune.digest import digest_bytes
 from autoprune.errors import DamagedFileError
-from autoprune.models.reference import RECORD_FILE, model_folder
+from autoprune.models.record import RECORD_FILE
+from autoprune.models.reference import model_folder
 from autoprune.storage import atomic_file
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus

@@ -13,8 +13,9 @@ from autoprune.names import HUB
 from autoprune.program_files import in_file, is_program
 from autoprune.search.arms import CONTROLS
 from autoprune.spelling import split_list, split_outside
+from autoprune.storage import read_object
 from flows.search.runs import find_run, saved_params
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 
 # Suites that run no code and read no file that their settings name.

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from flows import library
+from autoprune.models.record import made_record
 from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, setting
 from flows.params.fields import (
     TEXT,
@@ -179,7 +179,7 @@ class EvaluateParams(Params):
         other = self.against
         check_models(self.model, *([other] if other and not other.endswith(".json") else []))
         if self.card:
-            library.made_record(self.model)
+            made_record(self.model)
         check_device(self.device)
 
     def recorded(self) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 
 from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError, UsageError
-from autoprune.storage import share_file
+from autoprune.storage import read_object, share_file
 from flows.search.runs import at_work, find_run
 from tasks.in_use import caches_are_read
 from tasks.kept_splits import forget_runs
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 
 # Status of a search whose folder is there and whose log is not.

@@ -6,7 +6,7 @@ from typing import Any
 from autoprune.candidate import FORMULA_PREFIX
 from autoprune.errors import AutopruneError
 from autoprune.metrics.language import parse
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import read_record
 from autoprune.recipe import Recipe
 from autoprune.recipe_text import RecipeText
 from flows.search.beginning import unmeasured
@@ -14,7 +14,7 @@ from flows.search.params import SearchParams
 from flows.search.runs import saved_params
 from flows.terminal import console
 from tasks import track
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 from tasks.track import registry
 from tasks.track.models import budget_name
@@ -80,9 +80,8 @@ def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
 
 def _latest(state: State, params: SearchParams) -> dict[str, Any] | None:
     for run in state.run_ids():
-        record = RunFiles.of(state, run).winner / RECORD_FILE
         try:
-            if record.is_file() and (found := _recipe(read_object(record), params)):
+            if found := _recipe(read_record(RunFiles.of(state, run).winner), params):
                 return found
         except AutopruneError:
             log.info("the winner of %s cannot be read", run, exc_info=True)

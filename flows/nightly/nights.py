@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from autoprune.errors import UsageError
-from autoprune.storage import write_json
+from autoprune.storage import read_object, write_json
 from flows.nightly.params import NightlyParams
 from flows.params import DEMO_MODEL, checked
 from flows.platform.pools import deployment_name
 from flows.platform.processes import folder
 from flows.search.params import SearchParams
 from flows.terminal.settings_file import YAML_SUFFIXES, read_search
-from tasks.run_files import read_object
 from tasks.state import State
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from flows import library
+from autoprune.models.record import made_record
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -94,4 +94,4 @@ class PromoteParams(Params):
             check_corpora(self.corpus)
             check_device(self.device)
         if self.folder is not None:
-            library.made_record(self.folder)
+            made_record(self.folder)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import UsageError
-from autoprune.models.record import DENSE_COMPARISON
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import DENSE_COMPARISON, read_record
 from autoprune.search.export import export_log
 from flows.search.runs import saved_params
 from flows.terminal.output import emit, pairs
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State, without_machine_paths
 
 _BOTH = ("dense", "smaller")
@@ -43,9 +42,8 @@ def run(args: argparse.Namespace, run_id: str) -> int:
 
 def _second_model(folder: Path) -> dict[str, Any]:
     """Figures of the model that a demo made after its search; empty without one."""
-    if not (folder / RECORD_FILE).is_file():
+    if not (known := read_record(folder)):
         return {}
-    known = read_object(folder / RECORD_FILE)
     rates = {name: known[DENSE_COMPARISON][name]["tokens_per_second"] for name in _BOTH}
     found = {name: known[name] for name in ("scheme", "steps", "share_removed", DENSE_COMPARISON)}
     return {"second": {**found, "faster": rates["smaller"] / rates["dense"]}}

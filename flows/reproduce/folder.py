@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError, UsageError
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import RECORD_FILE, read_record
 from autoprune.storage import atomic_folder
 from flows import library
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
-from tasks.run_files import read_object
 
 
 def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, Any], PruneParams]:
@@ -27,8 +26,7 @@ def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, A
         UsageError: If it was made without a scheme, by a search or alongside one, or by an earlier
             version.
     """
-    place = folder / RECORD_FILE
-    record = read_object(place) if place.is_file() else {}
+    record = read_record(folder)
     if not ("scheme" in record and record.get("checkpoint", {}).get("files")):
         raise UsageError(
             f"{folder} has no {RECORD_FILE} of a model that a scheme made; name such a folder, or "

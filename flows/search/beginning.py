@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autoprune.design.given import read_facts, read_script
 from autoprune.design.mailbox import Mailbox
 from autoprune.errors import AutopruneError, UsageError
-from autoprune.storage import write_json
+from autoprune.storage import read_object, write_json
 from flows import library
 from flows.params.fields import FILES
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 
 if TYPE_CHECKING:

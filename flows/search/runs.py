@@ -6,13 +6,13 @@ from filelock import FileLock, Timeout
 
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.search_settings import with_text_split
-from autoprune.storage import write_json
+from autoprune.storage import read_object, write_json
 from flows import library
 from flows.params import checked
 from flows.params.named import check_device
 from flows.search.params import SearchParams
 from tasks.facts import Facts
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from autoprune.errors import AutopruneError, UsageError
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import RECORD_FILE
 from autoprune.plain_text import in_code, in_markdown
 from autoprune.search.archive import Entry
 from autoprune.search.repeated import (

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import RECORD_FILE
 from autoprune.names import CHAMPION as CHAMPION
 from autoprune.storage import atomic_folder
 from tasks.track.runs import LONGEST_TAG, Tracker, local_path

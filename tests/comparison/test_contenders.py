@@ -17,7 +17,7 @@ from autoprune.comparison.contenders import (
 from autoprune.comparison.gate import judge
 from autoprune.errors import UsageError
 from autoprune.models.loading import load_model
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import RECORD_FILE
 from autoprune.models.saving import save_model
 from autoprune.schemes import build_scheme, shrink
 from autoprune.text.corpora import load_corpus
@@ -84,7 +84,7 @@ def test_versions_of_another_base_or_pattern_are_no_rivals(
 
 
 def test_written_files_are_counted_against_their_record(tiny_folder: Path, tmp_path: Path) -> None:
-    bare = checkpoint_figures(tiny_folder, None)
+    bare = checkpoint_figures(tiny_folder, {})
     assert bare["recorded"] is None and bare["unsealed"] == "" and bare["bytes"] > 0
     counts = {"zeros": 3, "prunable": bare["recount"]["prunable"]}
     asked = {"target": 0.5, "unsealed": "timeout", "checkpoint": counts}

@@ -11,10 +11,11 @@ import pytest
 
 from autoprune.design.mailbox import ANSWERED, Mailbox
 from autoprune.search import Search
+from autoprune.storage import read_object
 from flows.cli import main
 from flows.search import posting
 from flows.search.posting import OpenQuestionsError
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 from tests.support import forked
 from tests.support.answers_in_files import SPEC, answer_some, play, request_of

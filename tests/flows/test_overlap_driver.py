@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from autoprune.search.search import LOG_FILE, Search
+from autoprune.storage import read_object
 from flows.search import opening as searching
 from flows.search.driver import Driver
 from tasks import design, steps
 from tasks.measure import TASKS
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 from tests.support.chat_server import Answer, formula_for, length_of, obedient, serving
 from tests.support.command_line import CommandLine

@@ -11,7 +11,7 @@ import pytest
 import autoprune
 from autoprune.errors import UsageError
 from autoprune.models.loading import load_model
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import RECORD_FILE
 from autoprune.models.saving import save_model
 from autoprune.schemes import build_scheme, shrink
 from autoprune.text.seen_text import FILE, SeenText

@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM
 
 import autoprune
 from autoprune.schemes import build_scheme
+from autoprune.storage import read_object
 from flows.search import search
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 from tasks.track import registry
 from tasks.track.runs import Tracker

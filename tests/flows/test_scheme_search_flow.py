@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
 from autoprune.errors import UsageError
+from autoprune.storage import read_object
 from flows.ls.listings import listing
 from flows.nightly.best_so_far import with_best_so_far
 from flows.search import search
@@ -15,7 +16,7 @@ from flows.search.leaderboard import closing_text
 from flows.search.params import SearchParams
 from tasks.promotion import inspect_checkpoint
 from tasks.reproduce import find_candidate, reproduce
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.state import State
 from tests.support.saved_bytes import tensor_bytes
 from tests.support.small_search import SIZES

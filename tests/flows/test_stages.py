@@ -9,6 +9,7 @@ import pytest
 
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.search.search import Search
+from autoprune.storage import read_object
 from flows.cli import main
 from flows.params import checked
 from flows.search import search
@@ -17,7 +18,7 @@ from flows.stage import stage
 from flows.stage.params import StageParams
 from flows.terminal import console
 from tasks import steps
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.sealed_looks import sets_on_record
 from tasks.state import State
 from tests.support.own_state import module_state

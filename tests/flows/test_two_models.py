@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.run_files import read_object
+from autoprune.storage import read_object
 from tests.support.chat_server import Answer, completion, formula_for, length_of, obedient, serving
 from tests.support.command_line import CommandLine
 from tests.support.small_search import FEW, LINE

@@ -9,13 +9,14 @@ import pandas
 import pytest
 from safetensors.torch import load_file
 
+from autoprune.storage import read_object
 from autoprune.text.corpora import load_corpus
 from flows.search import driver, search
 from flows.search.leaderboard import closing_text
 from flows.search.params import SearchParams
 from flows.text_split import settled
 from tasks.provenance import code_commit
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.sealed_looks import record_look
 from tasks.state import State
 from tests.support.command_line import CommandLine

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from autoprune.errors import AutopruneError
-from autoprune.models.reference import RECORD_FILE, resolve
+from autoprune.models.record import RECORD_FILE
+from autoprune.models.reference import resolve
 from autoprune.models.saved_type import checkpoint_type, weight_bytes
 from autoprune.models.saving import count_zeros, save_model
 from autoprune.models.structure import prunable_linears

@@ -9,7 +9,7 @@ import pytest
 
 from autoprune.comparison.gate import GateVerdict
 from autoprune.errors import AutopruneError, UsageError
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.record import RECORD_FILE
 from tasks import promotion, track
 from tasks.state import State
 from tasks.track import Tracker, register_checkpoint, registry

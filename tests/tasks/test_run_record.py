@@ -13,13 +13,14 @@ from autoprune.report.run_report import build_report, next_command
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measure
+from autoprune.storage import read_object
 from flows.cli.parser import parse
 from flows.evaluate import grammar
 from flows.search import driver
 from flows.search.driver import Driver
 from tasks.mirror import SearchMirror
 from tasks.report import write_page
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.run_record import RunRecord
 from tasks.state import State
 from tasks.track import Tracker

@@ -19,9 +19,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from autoprune.design.chat import ChatRequest, Message, Reply
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search.spec import DesignerSpec
+from autoprune.storage import read_object
 from tasks import slots, turns
 from tasks.design import DesignerSession, propose
-from tasks.run_files import read_object
 from tasks.slots import notes, remove_note, write_note
 from tasks.state import State
 from tasks.turns import turn
