@@ -91,12 +91,43 @@ class PresetChoice:
         seconds: Expected time, not counting loading and saving.
         why: Reason for the choice.
         measured: Conditions behind the expectation.
+        parameters: Number of the model's parameters.
+        seqlen: Tokens per window.
+        windows: Number of calibration windows.
+        gflops: Speed of this machine; see :func:`speed`.
     """
 
     preset: Preset
     seconds: float
     why: str
     measured: PresetConditions
+    parameters: int
+    seqlen: int
+    windows: int
+    gflops: float
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of ``autoprune prune`` that it stands for, by parameter."""
+        names = ("metric", "repair", "statistics")
+        own = {name: getattr(self.preset, name) for name in names}
+        return own | {"calibration_windows": self.windows}
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was chosen, why, and what it will cost."""
+        preset, measured = self.preset, self.measured
+        return (
+            f"quality {preset.name}: {preset.recipe}, {preset.statistics} statistics, "
+            f"{self.windows} x {self.seqlen} tokens ({self.why})",
+            f"estimate: about {_time(self.seconds)}, within a factor of two; loading and saving "
+            f"come on top ({preset.seconds:.0f} s for {measured.parameters / 1e6:,.0f} million "
+            f"parameters on {measured.machine}, {measured.date}; here "
+            f"{self.parameters / 1e6:,.0f} million at {self.gflops / measured.gflops:.2g} of that "
+            "speed)",
+            f"measured then at {measured.sparsity:.0%}: perplexity {preset.perplexity:.1f}, dense "
+            f"{preset.dense:.1f}; another recipe: --repair NAME, other presets: --quality",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form, for records."""
@@ -148,19 +179,22 @@ def choose(
     measured, known = presets(products)
     expected = {p.name: expect(p, measured, parameters, seqlen, gflops, windows) for p in known}
     by_name = {preset.name: preset for preset in known}
+
+    def chosen(preset: Preset, why: str) -> PresetChoice:
+        cost, count = expected[preset.name], windows or preset.windows
+        return PresetChoice(preset, cost, why, measured, parameters, seqlen, count, gflops)
+
     if quality is not None:
         if quality not in by_name:
             raise UsageError(f"no quality {quality!r}; choose one of {', '.join(by_name)}")
-        return PresetChoice(by_name[quality], expected[quality], "asked for", measured)
+        return chosen(by_name[quality], "asked for")
     limit = USUAL_MINUTES if minutes is None else minutes
     fitting = [preset for preset in known if expected[preset.name] <= 60.0 * limit]
     if fitting:
         best = min(fitting, key=lambda preset: preset.lost)
-        why = f"the best of {', '.join(by_name)} that fits {limit:g} minutes"
-        return PresetChoice(best, expected[best.name], why, measured)
+        return chosen(best, f"the best of {', '.join(by_name)} that fits {limit:g} minutes")
     first = min(known, key=lambda preset: expected[preset.name])
-    why = f"the fastest of {', '.join(by_name)}, and none fits {limit:g} minutes"
-    return PresetChoice(first, expected[first.name], why, measured)
+    return chosen(first, f"the fastest of {', '.join(by_name)}, and none fits {limit:g} minutes")
 
 
 def expect(
@@ -206,3 +240,10 @@ def speed(device: str = "cpu", seconds: float = 0.2) -> float:
         float((left @ right)[0, 0])
         done += 1
     return operations * done / (time.perf_counter() - started) / 1e9
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -146,8 +146,8 @@ def _chosen(bench: Workbench, params: PruneParams) -> tuple[PruneParams, dict[st
     found = choose_preset(bench, params.model, params.seqlen, *wanted)
     for line in found.lines:
         console.screen().event(line)
-    whole = params.model_copy(update={**found.fields, "quality": None, "minutes": None})
-    return whole, {"preset": found.choice}
+    whole = params.model_copy(update={**found.options, "quality": None, "minutes": None})
+    return whole, {"preset": found.to_json()}
 
 
 def _text_to_measure(

@@ -9,9 +9,23 @@ import torch
 from autoprune.errors import UsageError
 from autoprune.pruning import products_class
 from autoprune.quality import DATA, USUAL_MINUTES, choose, expect, presets, speed
+from autoprune.recipe_text import read_recipe
 
 MEASURED, KNOWN = presets()
+CLASSES = [known["products"] for known in json.loads(DATA.read_text())["classes"]]
 SAME = (MEASURED.parameters, MEASURED.seqlen, MEASURED.gflops)
+
+
+@pytest.mark.parametrize("products", CLASSES)
+def test_the_data_hold_recipes_that_cost_more_and_give_more(products: str) -> None:
+    _, known = presets(products)
+    assert [preset.name for preset in known] == [preset.name for preset in KNOWN]
+    for preset in known:
+        recipe = read_recipe(preset.recipe)
+        assert (recipe.repair, recipe.allocation) == (preset.repair, "uniform")
+        assert preset.perplexity > preset.dense > 1.0 and preset.source
+    assert sorted(known, key=lambda p: p.seconds) == list(known)
+    assert sorted(known, key=lambda p: -p.lost) == list(known)
 
 
 def test_cost_grows_with_parameters_tokens_and_slowness() -> None:
@@ -37,6 +51,11 @@ def test_the_best_that_fits_is_chosen_and_the_fastest_where_none_does() -> None:
     nothing = choose(*SAME, minutes=0.5 * KNOWN[0].seconds / 60)
     assert nothing.preset == KNOWN[0] and "none fits" in nothing.why
     assert choose(*SAME).why.endswith(f"fits {USUAL_MINUTES:g} minutes")
+    # What it stands for, with the windows that were asked for in place of its own.
+    few = choose(*SAME, quality="fast", windows=3)
+    assert few.options["calibration_windows"] == 3 != nothing.windows == KNOWN[0].windows
+    assert few.options["metric"] == KNOWN[0].metric and f"3 x {SAME[1]} tokens" in few.lines[0]
+    assert "at 1 of that speed" in few.lines[1] and f"{KNOWN[0].dense:.1f};" in few.lines[2]
     huge = (1000 * MEASURED.parameters, *SAME[1:])
     assert choose(*huge).preset == KNOWN[0]
     with pytest.raises(UsageError, match="choose one of fast, balanced, best"):
