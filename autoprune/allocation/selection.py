@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from autoprune.allocation.allocator import build_allocator
 from autoprune.errors import UnknownNameError, UsageError
@@ -38,13 +39,26 @@ class AllocationChoice:
 
     Args:
         best: Text of the allocator with the lowest loss; ``uniform`` wins ties.
-        losses: Measured loss per allocator text, in the order measured.
+        losses: Measured loss per allocator text, in nats per token, in the order measured.
         finals: The same for the two that were measured again; empty if none were.
+        seconds: Time that it took.
     """
 
     best: str
     losses: tuple[tuple[str, float], ...]
     finals: tuple[tuple[str, float], ...] = ()
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Every allocation with its loss, and how it was measured."""
+        return {
+            "best": self.best,
+            "tried": _listed(self.losses),
+            "repaired": _listed(self.finals),
+            "measured": "one-shot from dense statistics, without repair, on the selection part; "
+            "repaired: the same masks after the repair, block after block",
+            "seconds": self.seconds,
+        }
 
 
 def auto_grid(text: str) -> tuple[str, ...] | None:
@@ -104,6 +118,10 @@ def choose_allocator(
         return AllocationChoice(_best(losses), tuple(losses))
     finals = [(name, confirm(name)) for name in (UNIFORM, _best(losses[1:]))]
     return AllocationChoice(_best(finals), tuple(losses), tuple(finals))
+
+
+def _listed(losses: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"allocation": text, "loss": loss} for text, loss in losses]
 
 
 def _best(losses: Sequence[tuple[str, float]]) -> str:

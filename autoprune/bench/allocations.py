@@ -1,5 +1,7 @@
 """Choose the allocator by measurement: prune, measure on the selection split, restore, repeat."""
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING
 from autoprune.allocation import AllocationChoice, build_allocator, choose_allocator
 from autoprune.bench.text import SELECTION
 from autoprune.candidate import Candidate
+from autoprune.errors import NothingPassedError
 from autoprune.metrics import candidate_metric
 from autoprune.progress import Progress
 from autoprune.pruning import PruningPlan
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def choose_allocation(
-    bench: "Bench", metric: Candidate, plan: PruningPlan, texts: Sequence[str]
+    bench: "Bench", metric: str, plan: PruningPlan, grid: Sequence[str]
 ) -> AllocationChoice:
     """Choose the allocator with the lowest loss on the selection split.
 
@@ -28,23 +31,25 @@ def choose_allocation(
 
     Args:
         bench: Scores by the metric; dense before and after.
-        metric: Scores the weights.
+        metric: Built-in name or formula.
         plan: Budget, group, seed and repair; its allocation is not used.
-        texts: Allocators to compare; uniform always competes.
+        grid: Allocators to compare; uniform always competes.
 
     Raises:
         UsageError: If an N:M pattern or the group ``global`` leaves nothing to choose, or a
             candidate is invalid; raised before anything is measured.
+        NothingPassedError: If no allocator gives a finite loss.
     """
-    plans = [replace(plan, allocation=build_allocator(text), scoring="dense") for text in texts]
+    started, scores = time.monotonic(), Candidate.parse(metric)
+    plans = [replace(plan, allocation=build_allocator(text), scoring="dense") for text in grid]
     # One pass of the model collects what any of them reads.
-    bench.calibrated(candidate_metric(metric).needs.union(*(one.allocation.needs for one in plans)))
+    bench.calibrated(candidate_metric(scores).needs.union(*(one.allocation.needs for one in plans)))
     done = 0
 
     def loss(text: str, repair: Repair) -> float:
         with bench.dense:
             how = replace(plan, allocation=build_allocator(text), repair=repair, scoring="dense")
-            bench.prune_by(metric, how, 0)
+            bench.prune_by(scores, how, 0)
             found = bench.evaluate(SELECTION)
         return sum(found.nll) / len(found.nll)
 
@@ -52,11 +57,21 @@ def choose_allocation(
         nonlocal done
         found = loss(text, Repair())
         done += 1
-        bench.report(Progress("allocations", done, len(texts)))
+        bench.report(Progress("allocations", done, len(grid)))
         return found
 
-    if not plan.repair.acts:
-        return choose_allocator(texts, bare)
-    # One block's statistics at a time, as in the pruning that the choice is for.
-    repair = replace(plan.repair, order="block by block") if plan.repair.needs else plan.repair
-    return choose_allocator(texts, bare, lambda text: loss(text, repair))
+    if plan.repair.acts:
+        # One block's statistics at a time, as in the pruning that the choice is for.
+        repair = replace(plan.repair, order="block by block") if plan.repair.needs else plan.repair
+        choice = choose_allocator(grid, bare, lambda text: loss(text, repair))
+    else:
+        choice = choose_allocator(grid, bare)
+    decisive = choice.finals or choice.losses
+    if not any(math.isfinite(loss) for _, loss in decisive):
+        raise NothingPassedError(
+            f"pruned with any of {', '.join(text for text, _ in decisive)} the model's loss "
+            "on the selection part is infinite or not a number; nothing was kept; ask for less "
+            f"than sparsity {plan.sparsity:g}, and see with `autoprune evaluate` whether the "
+            "dense model computes at all"
+        )
+    return replace(choice, seconds=time.monotonic() - started)

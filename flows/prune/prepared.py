@@ -112,7 +112,7 @@ def prepare(bench: Workbench, params: PruneParams, request: PruneRequest | None)
         parts = split_windows(bench, *cut, params.seed, fresh)
         text = parts.calibration
         found = choose_allocation(bench, request.metric, plan, request.grid)
-        allocation = found.choice.best
+        allocation = found.best
         plan = replace(plan, allocation=build_allocator(allocation))
         read = {"selection": parts.selection.to_json(), "split": parts.split}
         chosen["allocation_choice"] = found.to_json() | read
