@@ -1,14 +1,14 @@
 """Public API: load a model, prune it by a recipe and save it; exported by ``autoprune``."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
-import torch
 from torch import Tensor
 
+from autoprune.bench.cut_text import notes_on
 from autoprune.bench.programs import ByProgram, by_candidate
+from autoprune.bench.saving import save_seen
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
@@ -17,7 +17,7 @@ from autoprune.models.licence import base_licence
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.record import source_record, text_record
 from autoprune.models.saved_type import checkpoint_type
-from autoprune.models.saving import SavedModel, require_space, save_model
+from autoprune.models.saving import SavedModel, require_space
 from autoprune.models.target import check_target
 from autoprune.models.widths import opened_by
 from autoprune.names import UNSTRUCTURED, require_saved
@@ -34,9 +34,8 @@ from autoprune.search_settings import USUAL_SPARSITY
 from autoprune.spelling import split_outside
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
-from autoprune.text.seen_text import FILE as SEEN_FILE
-from autoprune.text.seen_text import SeenText, united
-from autoprune.text.windows import fewer_than_asked, token_windows
+from autoprune.text.seen_text import SeenText, seen_before, seen_in, united
+from autoprune.text.windows import token_windows
 
 USUAL_RECIPE = "wanda+sparsegpt:select=own+ebft"
 USUAL_CORPUS = "wikipedia-sample"
@@ -229,7 +228,8 @@ def prune(
     if out is None:
         return made
     record = _of_source(loaded, seed) | _record(made, plan, text, used)
-    saved = _save(loaded, Path(out), record, tokens, plan.saved, made.zeros)
+    seen = _seen(loaded, tokens)
+    saved = save_seen(loaded, seen, Path(out), record, made.zeros, plan.saved)
     return replace(made, saved=saved)
 
 
@@ -266,7 +266,8 @@ def _smaller(
     record |= _of_text(text, tokens) | opened_by(loaded.model.config)
     # What recovery trained on has been seen too.
     card = scheme_card(record, base_licence(loaded.source.folder, loaded.source.gguf_file))
-    saved = _save(loaded, Path(out), record, whole, dtype, card=card)
+    seen = _seen(loaded, whole)
+    saved = save_seen(loaded, seen, Path(out), record, dtype=dtype, card=card)
     return replace(made, saved=saved)
 
 
@@ -291,11 +292,10 @@ def _of_text(text: Corpus | None, tokens: Tensor | None) -> dict[str, Any]:
     return text_record(text.name, text.digest, *tokens.shape)
 
 
-def _notes_on(text: Corpus | None, tokens: Tensor | None, asked: int) -> list[str]:
+def _notes_on(text: Corpus | None, tokens: Tensor | None, asked: int) -> tuple[str, ...]:
     if text is None or tokens is None:
-        return []
-    fewer = fewer_than_asked(f"the text {text.name}", len(tokens), asked, tokens.shape[1])
-    return [*text.calibration_notes(), *([fewer] if fewer else [])]
+        return ()
+    return notes_on(text, f"the text {text.name}", asked, *tokens.shape)
 
 
 def _budget(sparsity: float | Budget | None, pattern: str | None) -> Budget:
@@ -336,24 +336,7 @@ def _record(
     return record | _of_text(text, tokens)
 
 
-def _save(
-    loaded: LoadedModel,
-    folder: Path,
-    record: Mapping[str, Any],
-    tokens: Tensor | None,
-    dtype: torch.dtype | None,
-    pruned: int | None = None,
-    card: str = "",
-) -> SavedModel:
-    """Save the model together with the fingerprint of the text it has seen."""
-    model, tokenizer = loaded.model, loaded.tokenizer
-    before = loaded.source.folder / SEEN_FILE
-    parts = [SeenText.load(before)] if before.is_file() else []
-    if tokens is not None:
-        text = tokenizer.decode(tokens.flatten().tolist(), skip_special_tokens=True)
-        parts.append(SeenText.of([text]))
-    seen = united(parts)
-    more = {} if seen is None else {SEEN_FILE: seen.save}
-    return save_model(
-        model, tokenizer, folder, record, dtype=dtype, pruned=pruned, card=card, more=more
-    )
+def _seen(loaded: LoadedModel, tokens: Tensor | None) -> SeenText | None:
+    """The text that the model has seen: its calibration windows, and what it was made with."""
+    read = () if tokens is None else (tokens,)
+    return united([seen_before(loaded.source), seen_in(read, loaded.tokenizer)])

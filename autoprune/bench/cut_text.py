@@ -101,7 +101,7 @@ def cut_windows(
     text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
     text, overlap = without_text(text, held_out or [], bench.store, bench.tokenizer)
     found = _cut(bench, name, text.for_calibration(bench.seed), count, seqlen, fresh)
-    notes = _notes_on(found, text, f"the text {text.name}", count)
+    notes = notes_on(text, f"the text {text.name}", count, found.windows, seqlen)
     return replace(found, overlap=overlap, notes=notes)
 
 
@@ -127,12 +127,21 @@ def split_windows(
     known = _cut(bench, CALIBRATION, parts.calibration, samples, seqlen, fresh)
     measured = _cut(bench, SELECTION, parts.selection, SELECTION_WINDOWS, seqlen)
     what = f"the calibration part of {known.corpus}"
-    known = replace(known, notes=_notes_on(known, parts.calibration, what, samples))
+    known = replace(known, notes=notes_on(parts.calibration, what, samples, known.windows, seqlen))
     return SplitText(known, measured, seed, parts.digest)
 
 
-def _notes_on(found: CutText, text: Corpus, what: str, asked: int) -> tuple[str, ...]:
-    fewer = fewer_than_asked(what, found.windows, asked, found.seqlen)
+def notes_on(text: Corpus, what: str, asked: int, found: int, seqlen: int) -> tuple[str, ...]:
+    """What users of a model calibrated on a text must know.
+
+    Args:
+        text: The text.
+        what: What it is called, for example ``the text c4``.
+        asked: Windows asked for.
+        found: Windows that it has.
+        seqlen: Tokens in a window.
+    """
+    fewer = fewer_than_asked(what, found, asked, seqlen)
     return (*text.calibration_notes(), *([fewer] if fewer else []))
 
 

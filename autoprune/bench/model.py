@@ -105,7 +105,7 @@ class ModelBench:
     @cached_property
     def source(self) -> ModelSource:
         """Where the model is stored."""
-        return resolve(self.model_ref)
+        return self.loaded.source if "loaded" in vars(self) else resolve(self.model_ref)
 
     @cached_property
     def source_tokenizer(self) -> Any:
@@ -279,7 +279,6 @@ class ModelBench:
             tokens: Number of tokens that will be read.
         """
         in_memory = "loaded" in vars(self)
-        source = self.loaded.source if in_memory else self.source
 
         def load() -> LoadedModel:
             if in_memory:
@@ -290,7 +289,7 @@ class ModelBench:
                 "--corpus self-generated:model=REF"
             )
 
-        return Author(load, source.digest, tokens, self.report, self.tokenizer, self.dtype)
+        return Author(load, self.source.digest, tokens, self.report, self.tokenizer, self.dtype)
 
     def close(self) -> None:
         """Release the model and everything that belongs to it."""

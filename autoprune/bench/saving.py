@@ -1,4 +1,4 @@
-"""Save a bench's model as it stands, with the text that it has seen."""
+"""Save a model as it stands, with the text that it has seen."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +9,11 @@ import torch
 from autoprune.bench.model import ModelBench
 from autoprune.bench.seen import seen_by
 from autoprune.models.gguf_reading import quantisation
+from autoprune.models.loading import LoadedModel
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import SavedModel, save_model
 from autoprune.text.seen_text import FILE as SEEN_FILE
+from autoprune.text.seen_text import SeenText
 
 AUTO = "auto"
 
@@ -53,7 +55,7 @@ def save_bench(
     pruned: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> SavedModel:
-    """Save the model as it stands; see :func:`autoprune.models.saving.save_model`.
+    """Save a bench's model as it stands; see :func:`save_seen`.
 
     Args:
         bench: An open bench.
@@ -65,7 +67,27 @@ def save_bench(
     Raises:
         AutopruneError: If the disk is full or the folder is not writable.
     """
-    seen = seen_by(bench)
+    return save_seen(bench.loaded, seen_by(bench), folder, record, pruned, dtype)
+
+
+def save_seen(
+    loaded: LoadedModel,
+    seen: SeenText | None,
+    folder: Path,
+    record: Mapping[str, Any],
+    pruned: int | None = None,
+    dtype: torch.dtype | None = None,
+    card: str = "",
+) -> SavedModel:
+    """Save a model together with the fingerprint of its text.
+
+    Args:
+        loaded: The model as it stands.
+        seen: All text that it has seen; None: none is known.
+        folder: As for :func:`autoprune.models.saving.save_model`, like what follows.
+    """
     more = {} if seen is None else {SEEN_FILE: seen.save}
-    model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
-    return save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned, more=more)
+    return save_model(
+        loaded.model, loaded.tokenizer, folder, record, dtype=dtype, pruned=pruned, card=card,
+        more=more,
+    )  # fmt: skip

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.bench import Bench
 from autoprune.bench.scoring import HostScorer
-from autoprune.bench.seen import seen_in_windows
 from autoprune.bench.text import CALIBRATION, BenchText
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.draws import MOST_DRAWS
@@ -18,7 +17,7 @@ from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.progress import Report, silent
 from autoprune.statistics.statistics import ALL
 from autoprune.store import Store
-from autoprune.text.seen_text import SeenText, known_text, united
+from autoprune.text.seen_text import SeenText, known_text, seen_in, united
 from autoprune.text.windows import rendering_digest
 
 if TYPE_CHECKING:
@@ -114,7 +113,9 @@ class ComparisonBench(Bench):
     def seen(self) -> SeenText | None:
         """Seen text of the named texts, which suites exclude for every cell; None without any."""
         draws = [self.draws.number(name, n) for name in self.texts for n in range(self.seeds)]
-        return seen_in_windows(self, [f"{CALIBRATION} {draw}" for draw in draws])
+        names = [f"{CALIBRATION} {draw}" for draw in draws]
+        cut = [self.windows[name] for name in names if name in self.windows]
+        return seen_in(cut, self.tokenizer)
 
     @property
     def seen_before(self) -> SeenText | None:
@@ -124,10 +125,8 @@ class ComparisonBench(Bench):
     @cached_property
     def seen_in_pool(self) -> SeenText | None:
         """Seen text of the windows that all draws are taken from, and of the model itself."""
-        pool = self.tokenizer.decode(
-            self.draws.pool(self).flatten().tolist(), skip_special_tokens=True
-        )
-        return united([SeenText.of([pool]), known_text([self.model_ref])])
+        pool = seen_in([self.draws.pool(self)], self.tokenizer)
+        return united([pool, known_text([self.model_ref])])
 
     @cached_property
     def suite_files(self) -> dict[str, dict[str, list[str]]]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -22,11 +22,14 @@ from numpy.typing import NDArray
 from autoprune.digest import digest_bytes
 from autoprune.errors import DamagedFileError
 from autoprune.models.record import RECORD_FILE
-from autoprune.models.reference import model_folder
+from autoprune.models.reference import ModelSource, model_folder
 from autoprune.storage import atomic_file
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
 from autoprune.text.hygiene import LEAST_WORDS, SIZES, words
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILE = "seen_text.npz"
 
@@ -137,6 +140,31 @@ def known_text(models: Iterable[str]) -> SeenText | None:
     folders = [folder for folder in map(model_folder, models) if folder is not None]
     files = [folder / FILE for folder in folders if (folder / FILE).is_file()]
     return united(map(SeenText.load, files))
+
+
+def seen_before(source: ModelSource) -> SeenText | None:
+    """Return what is known about the text that a model here was made with; None if nothing is.
+
+    Args:
+        source: Where it is stored. What lies next to a single file says nothing about it.
+
+    Raises:
+        DamagedFileError: If the fingerprint is not readable.
+    """
+    file = source.folder / FILE
+    return SeenText.load(file) if source.gguf_file is None and file.is_file() else None
+
+
+def seen_in(windows: "Iterable[Tensor]", tokenizer: Any) -> SeenText | None:
+    """Return the text of token windows; None if there are none.
+
+    Args:
+        windows: Token ids, int64 [n, s] each.
+        tokenizer: Turns them into text.
+    """
+    ids = (part.flatten().tolist() for part in windows)
+    texts = [tokenizer.decode(part, skip_special_tokens=True) for part in ids]
+    return SeenText.of(texts) if texts else None
 
 
 def united(parts: Iterable[SeenText | None]) -> SeenText | None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from autoprune.errors import DamagedFileError
 from autoprune.evaluation.suites.cleaning import Resources, clean
+from autoprune.models.reference import ModelSource
 from autoprune.text.hygiene import ContaminationError, overlap
-from autoprune.text.seen_text import SeenText
+from autoprune.text.seen_text import FILE, SeenText, seen_before
 
 WORDS = [f"w{i}" for i in range(40)]
 documents = st.lists(st.lists(st.sampled_from(WORDS[:6]), max_size=18).map(" ".join), max_size=5)
@@ -72,6 +73,16 @@ def test_file_there_and_back_and_damage(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DamagedFileError, match="seen_text"):
         SeenText.load(path)
+
+
+def test_what_lies_next_to_a_single_file_says_nothing_about_it(tmp_path: Path) -> None:
+    seen = SeenText.of([" ".join(WORDS)])
+    seen.save(tmp_path / FILE)
+    folder = ModelSource("ref", tmp_path, None, "")
+    found = seen_before(folder)
+    assert found is not None and found.digest == seen.digest
+    assert seen_before(replace(folder, gguf_file="model.gguf")) is None
+    assert seen_before(replace(folder, folder=tmp_path / "none")) is None
 
 
 def test_one_phrase_is_reported_and_a_copied_document_is_dropped() -> None:
