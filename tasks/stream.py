@@ -13,6 +13,7 @@ from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
 from autoprune.models.reference import ModelSource
+from autoprune.models.saving import SavedModel
 from autoprune.program_files import in_file, is_program
 from autoprune.pruning import PruningPlan
 from autoprune.storage import nearest_folder
@@ -91,7 +92,7 @@ def prune_stream(
     plan: PruningPlan,
     out: str,
     record: dict[str, Any],
-) -> dict[str, Any]:
+) -> tuple[SavedModel, dict[str, Any]]:
     """Prune from shards to shards; see :func:`autoprune.streaming.prune_streamed`.
 
     Args:
@@ -101,13 +102,16 @@ def prune_stream(
         plan: How to prune.
         out: Target folder, replaced when it exists; call ``check_target`` first.
         record: What makes the model.
+
+    Returns:
+        The saved model, and what was done.
     """
     seen = seen_by(bench)
     with _ready(bench, metric, windows, plan) as (job, more):
         known = record | more
         made = prune_streamed(job, Path(out), record=known, seen=seen, report=bench.report)
     inside = job.plan.scoring == "true-sequential"
-    return more | {
+    return made.saved, more | {
         **saved_record(made.saved),
         "pruned": made.zeros,
         "mask_digest": made.mask_digest,

@@ -6,31 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import PreTrainedModel
-
+from autoprune.bench.keeping import outcome_of, save_measured
 from autoprune.bench.mask_memory import MaskMemory
-from autoprune.bench.saving import AUTO, save_bench, saved_type
-from autoprune.bench.scheme_budget import SchemeBudget
-from autoprune.bench.scheme_recipe import SmallerOutcome
-from autoprune.bench.side_by_side import figures_side_by_side
-from autoprune.bench.text import SELECTION
+from autoprune.bench.saving import AUTO
 from autoprune.budget import Budget
 from autoprune.errors import AutopruneError, reason_of
-from autoprune.evaluation.continuations import continuations, side_by_side
-from autoprune.models.record import DENSE_COMPARISON, RECORD_FILE, source_record
-from autoprune.models.saved_type import changes_as, matrix_types, weight_bytes
+from autoprune.models.record import read_record, source_record
 from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.data import RunReport
 from autoprune.report.sentences import summary
 from autoprune.search.spec import SearchSpec
-from autoprune.storage import read_object
 from autoprune.text.seen_text import is_finished
 from tasks import track
 from tasks.facts import Facts
-from tasks.prune import saved_record
-from tasks.recorded import recorded, task_run
+from tasks.recorded import task_run
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
 from tasks.state import State
@@ -40,10 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A smaller model and the dense one take turns at reading so many selection windows.
-COMPARED_WINDOWS = 8
 
-
+@task_run("keep winner", "keep {alias} of {bench.run_id}")
 def keep_winner(
     bench: SearchBench,
     alias: str,
@@ -53,7 +41,7 @@ def keep_winner(
     unsealed: str = "",
     dtype: str = AUTO,
     found: Mapping[str, Any] = {},
-) -> dict[str, Any]:
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
     """Prune with the winning recipe once more and save the checkpoint, recounting the zeros.
 
     A checkpoint of the same masks that was saved with the same ``dtype`` stays as it is. A designed
@@ -70,23 +58,12 @@ def keep_winner(
         dtype: Type of the weights in the files; ``auto``: that of the checkpoint they came from.
         found: How it reaches a budget in bytes or speed, with its ``share``; empty for others.
 
+    Returns:
+        Its record, and what the search's facts hold of it: counts, place and outcome.
+
     Raises:
         AutopruneError: If the masks differ from those measured, or the disk is full.
     """
-    kept = recorded("keep winner", f"keep {alias} of {bench.run_id}", _kept)
-    return kept(bench, alias, winner, masks, seconds, unsealed, dtype, found)
-
-
-def _kept(
-    bench: SearchBench,
-    alias: str,
-    winner: Recipe,
-    masks: str,
-    seconds: float,
-    unsealed: str,
-    dtype: str,
-    found: Mapping[str, Any],
-) -> dict[str, Any]:
     share: float = found.get("share", bench.spec.sparsity)
     folder = RunFiles.of(bench.state, bench.run_id).winner
     record = source_record(bench.model_ref, bench.loaded.source.digest, bench.seed)
@@ -104,53 +81,28 @@ def _kept(
         record["unsealed"] = unsealed
     if dtype != AUTO:
         record["dtype_asked"] = dtype
-    before = read_object(folder / RECORD_FILE) if is_finished(folder) else {}
+    before = read_record(folder) if is_finished(folder) else {}
     if before.get("mask_digest") == masks and _has_type(before, dtype):
-        checkpoint: dict[str, Any] = before["checkpoint"]
-        return checkpoint | {"out": str(folder), "outcome": _outcome(folder, before)}
+        return _kept(folder, before)
     if winner.metric.kind not in ("builtin", "scheme") and bench.sandbox is not None:
         bench.masks = MaskMemory()
         record["scored_again_in"] = bench.sandbox.image.tag
+    if found:
+        found = {"asked": str(bench.budget), **found}
+    budget = bench.budget_of(share)
+    saved = save_measured(bench, alias, winner, budget, masks, folder, record, dtype, found)
+    return _kept(folder, saved.record)
 
-    dense, source, whole = _written(bench), bench.loaded.source, bench.loaded.model
-    kind = saved_type(bench, dtype)
-    asked = SchemeBudget(bench.budget, kind)
-    dense_bytes = asked.bytes_of(bench.loaded.model)
-    with bench.pruned(winner, bench.budget_of(share)) as outcome:
-        if outcome.mask_digest != masks:
-            raise AutopruneError(
-                f"{alias} gave masks {outcome.mask_digest[:16]}… now and {masks[:16]}… when it was "
-                "measured; its metric is not deterministic on this machine; nothing was saved"
-            )
-        record["outcome"] = {
-            "source_bytes": weight_bytes(source.folder, source.gguf_file),
-            "samples": side_by_side(dense, _written(bench)),
-            "measured_in": bench.dtype if changes_as(bench.loaded.model, kind) else "",
-        }
-        pruned: int | None = outcome.zeros
-        if isinstance(outcome, SmallerOutcome):
-            pruned = None
-            record |= outcome.shrunk.to_json() | {"scheme": outcome.scheme}
-            if found:
-                reached = asked.reached(bench.loaded.model, dense_bytes)
-                record["budget"] = {"asked": str(bench.budget), **found, **reached}
-                record["outcome"] |= _timed(found)
-            record["notes"] = list(outcome.notes)
-            try:
-                record |= _compared(bench, whole, kind)
-            except Exception as error:
-                # Such as too few positions for the timed prompt, or no memory for both: the winner
-                # is kept whatever it is.
-                record["notes"].append(f"not measured next to the dense model: {reason_of(error)}")
-        saved = save_bench(bench, folder, record, pruned, kind)
-    return saved_record(saved) | {"outcome": _outcome(folder, record)}
+
+def _kept(folder: Path, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    place = {"out": str(folder), "outcome": outcome_of(folder, record)}
+    return record, {**record["checkpoint"], **place}
 
 
 def is_kept(files: RunFiles, facts: Facts, dtype: str) -> bool:
     """Whether a search has saved its winner with this ``dtype``; its folder may be gone since."""
-    place = files.winner / RECORD_FILE
-    known = not place.is_file() or _has_type(read_object(place), dtype)
-    return known and "checkpoint" in facts
+    record = read_record(files.winner)
+    return (not record or _has_type(record, dtype)) and "checkpoint" in facts
 
 
 def _has_type(record: Mapping[str, Any], dtype: str) -> bool:
@@ -198,39 +150,6 @@ def _description(report: RunReport, record: Mapping[str, Any]) -> str:
     )
 
 
-def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the folder holds besides its source; None if an earlier version kept it."""
-    if "outcome" not in record:
-        return None
-
-    both = {"beside": record[DENSE_COMPARISON]} if DENSE_COMPARISON in record else {}
-    files = {"saved_bytes": weight_bytes(folder), "dtype": "+".join(sorted(matrix_types(folder)))}
-    found: dict[str, Any] = record["outcome"] | files | both
-    return found
-
-
-def _compared(
-    bench: SearchBench, dense: PreTrainedModel, kind: torch.dtype | None
-) -> dict[str, Any]:
-    """Cost and quality of the dense model and of the smaller one that the bench holds."""
-    both = {"dense": dense, "smaller": bench.loaded.model}
-    windows = bench.part(SELECTION)[:COMPARED_WINDOWS]
-    figures = figures_side_by_side(bench, both, windows, kind)
-    return {DENSE_COMPARISON: figures | {"windows": len(windows)}}
-
-
-def _timed(found: Mapping[str, Any]) -> dict[str, float]:
-    """Speed that a budget was reached at, for the report; empty for a budget in bytes."""
-    if "faster" not in found:
-        return {}
-    return {"faster": found["faster"], "dense_rate": found["tokens_per_second_dense"]}
-
-
-def _written(bench: SearchBench) -> list[tuple[str, str]]:
-    """How the model, as it is, continues the beginnings of two selection windows."""
-    return continuations(bench.loaded, bench.part(SELECTION))
-
-
 @task_run("register", "register {report.run_id}")
 def register_winner(
     state: State, report: RunReport, parent: str | None
@@ -250,9 +169,9 @@ def register_winner(
 
     run_id, files = report.run_id, RunFiles.of(state, report.run_id)
     try:
-        if not (files.winner / RECORD_FILE).is_file():
+        # The winner may have been kept by an earlier process.
+        if not (record := read_record(files.winner)):
             raise AutopruneError(f"the folder {files.winner.name} of {run_id} is gone")
-        record = read_object(files.winner / RECORD_FILE)
         budget = _asked(report, record)
         found = track.register_checkpoint(
             track.Tracker(state),

@@ -1,4 +1,4 @@
-"""Figures of a dense and a smaller model, each measured in turn."""
+"""Figures of a dense and a smaller model, measured in turns."""
 
 import statistics
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from autoprune.bench.model import ModelBench
 from autoprune.evaluation.continuations import continuations
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites.latency import Timing, require_room, time_once
+from autoprune.models.record import DENSE_COMPARISON
 from autoprune.models.saved_type import bytes_as
 
 # Generations per model, alternating, so that other load on the machine affects both.
@@ -20,34 +21,33 @@ TURNS = 3
 PROMPT, NEW = 64, 16
 
 
-def figures_side_by_side(
-    bench: ModelBench,
-    models: Mapping[str, PreTrainedModel],
-    windows: Tensor,
-    kind: torch.dtype | None,
+def beside_dense(
+    bench: ModelBench, windows: Tensor, kind: torch.dtype | None
 ) -> dict[str, dict[str, Any]]:
-    """Measure models that have the bench's tokenizer.
+    """Measure the bench's dense model and the smaller one that stands in its place.
 
     Args:
         bench: Its seed decides the prompts.
-        models: The models by name.
         windows: Token ids that the perplexity is of, int64 [n, s].
         kind: Type of the weights in files; None: as in memory.
 
     Returns:
-        By model its parameters, bytes of its saved weights, perplexity, the continuation of a text,
-        and medians over turns in tokens per second: ``tokens_per_second`` counts the prompt's time;
-        ``decode``, without it, is left out where no generation took longer than its prompt.
+        For the record, under :data:`autoprune.models.record.DENSE_COMPARISON`: the number of
+        ``windows``, and of each model its parameters, bytes of its saved weights, perplexity, the
+        continuation of a text, and medians over turns in tokens per second: ``tokens_per_second``
+        counts the prompt's time; ``decode``, without it, is left out where no generation took
+        longer than its prompt.
 
     Raises:
         UsageError: If the timed prompt and reply do not fit the models' positions.
     """
+    models = {"dense": bench.whole_model, "smaller": bench.loaded.model}
     for model in models.values():
         require_room(model, PROMPT, NEW)
     figures = {name: _figures(bench, model, windows, kind) for name, model in models.items()}
     for name, rates in _rates(models, bench.seed).items():
         figures[name] |= rates
-    return figures
+    return {DENSE_COMPARISON: {**figures, "windows": len(windows)}}
 
 
 def _figures(

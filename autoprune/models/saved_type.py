@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -72,6 +73,12 @@ def weight_bytes(folder: Path, gguf_file: str | None = None) -> int:
     """Total bytes of a model's weight files."""
     files = [folder / gguf_file] if gguf_file else weight_files(folder)
     return sum(file.stat().st_size for file in files or folder.glob("*.bin"))
+
+
+def saved_size(folder: Path) -> dict[str, Any]:
+    """Bytes and type of a saved model's weights, under the names of a report's outcome."""
+    kinds = "+".join(sorted(matrix_types(folder)))
+    return {"saved_bytes": weight_bytes(folder), "dtype": kinds}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,14 @@ class SavedModel:
         zeros: Zeros counted in the written files.
         files: SHA-256 of each weight file.
         pruned: Weights that the masks removed; None if unknown.
+        record: Content of ``autoprune.json``.
     """
 
     folder: Path
     zeros: ZeroCount
     files: Mapping[str, str]
     pruned: int | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Counts, shares, files, and ``recount``: a sentence if more is zero than was pruned."""
@@ -145,7 +147,7 @@ def save_model(
             write_text(temporary / CARD_FILE, card)
         for name, write in more.items():
             write(temporary / name)
-    return saved
+    return replace(saved, record=made)
 
 
 def weights_in_memory(model: PreTrainedModel, linears: Iterable[PrunableLinear]) -> ZeroCount:

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,8 @@ def prune_streamed(
             "checkpoint": saved.to_json(),
         }
         # Not written in place: a kill would leave an unfinished file in the model folder.
-        write_json(work.folder / RECORD_FILE, {**(record or {}), **own})
+        saved = replace(saved, record={**(record or {}), **own})
+        write_json(work.folder / RECORD_FILE, saved.record)
         (work.folder / RECORD_FILE).replace(work.model / RECORD_FILE)
         if seen is not None:
             seen.save(work.folder / SEEN_FILE)

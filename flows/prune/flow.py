@@ -48,14 +48,10 @@ def _pruned(params: PruneParams) -> dict[str, Any]:
         check_target(params.out, params.model, read, overwrite=params.overwrite)
     if params.push_to_hub is not None:
         check_push(params.push_to_hub)
-    by_scheme = params.scheme is not None
-    record = prune_by_scheme(params) if by_scheme else _by_recipe(params)
+    record = _by_recipe(params) if params.scheme is None else prune_by_scheme(params)
     if params.dry_run:
         show_estimate(record)
         return record
-    if record["out"]:
-        known = {} if by_scheme else record
-        record["size"] = write_folder_card(str(record["out"]), params.model, known)
     show_pruning(State.open(), record, params.measured_by)
     if params.push_to_hub is None:
         return record
@@ -75,7 +71,8 @@ def _by_recipe(params: PruneParams) -> dict[str, Any]:
         if params.dry_run:
             return record | {"estimate": estimate_stream(*work, params.out)}
         if params.streams:
-            made = prune_stream(*work, str(params.out), record)
+            saved, made = prune_stream(*work, str(params.out), record)
+            made["size"] = write_folder_card(saved)
         else:
             made = _in_memory(bench, ready)
         record |= made | {"notes": record["notes"] + made["notes"]}

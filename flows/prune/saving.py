@@ -9,6 +9,7 @@ from autoprune.bench.saving import rounding_note, saved_type
 from autoprune.evaluation.continuations import side_by_side
 from autoprune.models.saving import require_space
 from flows.prune.params import PruneParams
+from tasks.card import write_folder_card
 from tasks.prune import save_checkpoint, saved_record
 from tasks.samples import sample_text
 from tasks.workbench import Workbench
@@ -49,4 +50,5 @@ def save(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> None:
     """Save the model of an open workbench, if asked to, and put on record what was written."""
     if params.out is not None:
         record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
-        record |= saved_record(save_checkpoint(bench, params.out, record, params.dtype))
+        saved = save_checkpoint(bench, params.out, record, params.dtype)
+        record |= saved_record(saved) | {"size": write_folder_card(saved)}

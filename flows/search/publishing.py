@@ -30,7 +30,7 @@ def keep(driver: Driver, dtype: str) -> None:
     driver.write_record()
     best = found.best
     if best is not None and best.recipe is not None and best.measurement is not None:
-        kept = keep_winner(
+        record, kept = keep_winner(
             driver.bench,
             best.alias,
             best.recipe,
@@ -49,7 +49,7 @@ def keep(driver: Driver, dtype: str) -> None:
         driver.facts.add(checkpoint=kept)
         # The sealed figures and the record's next commands belong to the finished search.
         driver.write_record()
-        write_card(files, driver.record.report)
+        write_card(files.winner, record, driver.record.report)
     write_report(files, driver.record.report)
 
 
