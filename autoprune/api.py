@@ -322,17 +322,12 @@ def _record(
         "statistics": plan.scoring,
         "pattern": str(plan.pattern or UNSTRUCTURED),
         "target": plan.sparsity,
-        "pruned": made.zeros,
-        "mask_digest": made.mask_digest,
-        "layer_sparsity": dict(made.outcome.layer_sparsity),
+        **made.outcome.to_json(),
         "notes": list(made.notes),
     }
     if recipe.metric.kind == "program":
-        record["program"] = {**recipe.metric.to_json(), "digest": recipe.metric.digest}
-        record["program"] |= {"seconds": made.outcome.seconds}
-        if made.outcome.block_errors:
-            record["program"]["block_errors"] = list(made.outcome.block_errors)
-        record["weights_digest"] = made.outcome.weights_digest
+        program = {**recipe.metric.to_json(), "digest": recipe.metric.digest}
+        record |= made.outcome.by_program(program)
     return record | _of_text(text, tokens)
 
 

@@ -1,8 +1,8 @@
 """Tasks that prune the model on a workbench and save it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,49 +24,7 @@ from tasks.sandbox_scorer import SandboxScorer
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
-    from autoprune.models.saving import SavedModel, ZeroCount
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """What pruning did to a model in memory.
-
-    Args:
-        count: Zeros of the weights, as they were counted.
-        pruned: Zeros that the masks made.
-        mask_digest: SHA-256 of all masks.
-        layer_sparsity: Share of zeros by layer.
-        statistics: Whether blocks saw pruned or dense blocks before them.
-        notes: What a reader of the figures must know.
-        seconds: Time that pruning took.
-        program: Source and limits of the program that pruned; None: none did.
-        weights_digest: SHA-256 of the weights that a program made; empty if none did.
-    """
-
-    count: "ZeroCount"
-    pruned: int
-    mask_digest: str
-    layer_sparsity: Mapping[str, float]
-    statistics: str
-    notes: tuple[str, ...]
-    seconds: float
-    program: Mapping[str, Any] | None = None
-    weights_digest: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The record; ``recount`` is a sentence if there are more zeros than ``pruned``."""
-        program = {"program": self.program, "weights_digest": self.weights_digest}
-        return (program if self.program is not None else {}) | {
-            **self.count.to_json(),
-            "pruned": self.pruned,
-            "recount": self.count.recount(self.pruned),
-            "mask_digest": self.mask_digest,
-            "layer_sparsity": dict(self.layer_sparsity),
-            "statistics": self.statistics,
-            "notes": list(self.notes),
-            "seconds": self.seconds,
-            "seconds_pruning": self.seconds,
-        }
+    from autoprune.models.saving import SavedModel
 
 
 @task_run("check request", "check {metric}")
@@ -103,8 +61,8 @@ def prune_model(
     metric: str,
     plan: PruningPlan,
     dtype: str = AUTO,
-) -> Pruned:
-    """Prune the workbench's model in place.
+) -> dict[str, Any]:
+    """Prune the workbench's model in place; return what its record says of that.
 
     Args:
         bench: An open workbench, which holds the calibration windows if something reads text.
@@ -128,23 +86,17 @@ def prune_model(
             outcome = bench.prune_by(candidate, built, 0)
     except CandidateRejectedError as error:
         raise turned_away(metric, error) from error
-    record: dict[str, Any] | None = None
+    count = weights_in_memory(bench.loaded.model, bench.layers)
+    record = outcome.to_json() | {
+        **count.to_json(),
+        "recount": count.recount(outcome.zeros),
+        "statistics": built.scoring,
+        "seconds": outcome.seconds,
+        "seconds_pruning": outcome.seconds,
+    }
     if candidate.kind == "program":
-        record = program_record(candidate, metric, _limits(bench, candidate))
-        if outcome.block_errors:
-            record["block_errors"] = list(outcome.block_errors)
-        record["seconds"] = outcome.seconds
-    return Pruned(
-        weights_in_memory(bench.loaded.model, bench.layers),
-        outcome.zeros,
-        outcome.mask_digest,
-        outcome.layer_sparsity,
-        built.scoring,
-        outcome.notes,
-        outcome.seconds,
-        record,
-        outcome.weights_digest,
-    )
+        record |= outcome.by_program(program_record(candidate, metric, _limits(bench, candidate)))
+    return record
 
 
 @contextmanager

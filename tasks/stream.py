@@ -113,11 +113,8 @@ def prune_stream(
     inside = job.plan.scoring == "true-sequential"
     return made.saved, more | {
         **saved_record(made.saved),
-        "pruned": made.zeros,
-        "mask_digest": made.mask_digest,
-        "layer_sparsity": dict(made.layer_sparsity),
+        **made.to_json(),
         "statistics": "streamed true-sequential" if inside else "streamed",
-        "notes": list(made.notes),
         "resumed": made.resumed,
         "seconds_pruning": made.seconds,
     }

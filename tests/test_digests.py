@@ -192,7 +192,7 @@ def cell(bench: Workbench, metric: str, plan: dict[str, Any], mode: Any) -> dict
     dense = {k: v.clone() for k, v in bench.loaded.model.state_dict().items()}
     try:
         how = PruningPlan.build(**renamed(plan), scoring=mode)
-        made = prune_model(bench, metric, how, "float32").to_json()
+        made = prune_model(bench, metric, how, "float32")
         shares = digest_json(made["layer_sparsity"])[:20]
         return {**facts(made), "shares": shares, "weights": sha(bench.loaded.model)}
     finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -33,6 +34,15 @@ class PruneFigures:
         """Share of pruned weights among the prunable ones."""
         return self.zeros / self.prunable if self.prunable else 0.0
 
+    def to_json(self) -> dict[str, Any]:
+        """What the record of a pruned model says of it."""
+        return {
+            "pruned": self.zeros,
+            "mask_digest": self.mask_digest,
+            "layer_sparsity": dict(self.layer_sparsity),
+            "notes": list(self.notes),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class PruneOutcome(PruneFigures):
@@ -49,6 +59,16 @@ class PruneOutcome(PruneFigures):
     keep: Mapping[str, Tensor]
     weights_digest: str = ""
     block_errors: tuple[float, ...] = ()
+
+    def by_program(self, program: Mapping[str, Any]) -> dict[str, Any]:
+        """What the record of a model says of the program that pruned it.
+
+        Args:
+            program: What it is.
+        """
+        errors = {"block_errors": list(self.block_errors)} if self.block_errors else {}
+        known = {**program, "seconds": self.seconds, **errors}
+        return {"program": known, "weights_digest": self.weights_digest}
 
     @classmethod
     def of_masks(

@@ -90,7 +90,7 @@ def _in_memory(bench: Workbench, ready: Prepared) -> dict[str, Any]:
     work = bench, ready.record["metric"], ready.plan
     made: dict[str, Any] = {}
     with sampled(bench, params, shown, made):
-        made |= prune_model(*work, params.dtype).to_json()
+        made |= prune_model(*work, params.dtype)
         if measured_on:
             made["perplexity"] = {
                 "dense": dense,
