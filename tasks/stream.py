@@ -10,50 +10,18 @@ from typing import Any
 from autoprune.bench.program_limits import limits_of
 from autoprune.bench.seen import seen_by
 from autoprune.candidate import Candidate, CandidateRejectedError
-from autoprune.errors import UsageError
 from autoprune.metrics import build_metric
-from autoprune.models.reference import ModelSource
 from autoprune.models.saving import SavedModel
-from autoprune.program_files import in_file, is_program
+from autoprune.program_files import is_program
 from autoprune.pruning import PruningPlan
 from autoprune.storage import nearest_folder
-from autoprune.streaming import StreamJob, estimate, prune_streamed
+from autoprune.streaming import StreamJob, estimate, prune_streamed, streamed_source
 from tasks.programs import SandboxPrograms, program_record, turned_away
 from tasks.prune import saved_record
 from tasks.recorded import task_run
 from tasks.workbench import Workbench
 
-
-@task_run("open source", "open {model}")
-def open_source(bench: Workbench, model: str, metric: str, statistics: str) -> ModelSource:
-    """Find the workbench's model without loading it, and refuse what cannot be streamed.
-
-    Args:
-        bench: An open workbench.
-        model: Its reference, for the task's name.
-        metric: Built-in name, formula or program.
-        statistics: What the user asked for.
-
-    Raises:
-        UsageError: If the metric is in a file, dense statistics are requested, or the model is not
-            a folder of safetensors shards.
-    """
-    if in_file(metric):
-        raise UsageError(
-            f"{metric} is scored in the container from statistics of the whole dense model, and "
-            "streaming never holds them; use a built-in metric or a formula, or leave out --stream"
-        )
-    if statistics == "dense":
-        raise UsageError(
-            "streaming prunes block after block; leave out --stream or --statistics dense"
-        )
-    source = bench.source
-    if source.gguf_file is not None:
-        raise UsageError(
-            f"{model} is a GGUF file; streaming, and the estimate of --dry-run, read safetensors "
-            "shards: leave out --stream and --dry-run, or save it with save_pretrained first"
-        )
-    return source
+open_source = task_run("open source", "open {bench.model_ref}")(streamed_source)
 
 
 @task_run("estimate", "estimate streaming with {metric}")

@@ -94,7 +94,7 @@ def prepare(bench: Workbench, params: PruneParams, request: PruneRequest | None)
         request: Its recipe, checked; None: a preset brings one.
     """
     if params.streams:
-        source = open_source(bench, params.model, params.prunes_by, params.statistics)
+        source = open_source(bench, params.prunes_by, params.statistics)
     else:
         source = load_model(bench, params.model)
     chosen: dict[str, Any] = {}

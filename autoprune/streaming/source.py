@@ -1,0 +1,37 @@
+"""The model that a streamed prune reads, found without loading it."""
+
+from autoprune.bench.model import ModelBench
+from autoprune.errors import UsageError
+from autoprune.models.reference import ModelSource
+from autoprune.program_files import in_file
+
+
+def streamed_source(bench: ModelBench, metric: str, statistics: str) -> ModelSource:
+    """Find a bench's model, and refuse what cannot be streamed.
+
+    Args:
+        bench: An open bench.
+        metric: Built-in name, formula or program.
+        statistics: What was asked for.
+
+    Raises:
+        UsageError: If the metric is in a file, dense statistics are requested, or the model is not
+            a folder of safetensors shards.
+    """
+    if in_file(metric):
+        raise UsageError(
+            f"{metric} is scored in the container from statistics of the whole dense model, and "
+            "streaming never holds them; use a built-in metric or a formula, or leave out --stream"
+        )
+    if statistics == "dense":
+        raise UsageError(
+            "streaming prunes block after block; leave out --stream or --statistics dense"
+        )
+    source = bench.source
+    if source.gguf_file is not None:
+        raise UsageError(
+            f"{bench.model_ref} is a GGUF file; streaming, and the estimate of --dry-run, read "
+            "safetensors shards: leave out --stream and --dry-run, or save it with "
+            "save_pretrained first"
+        )
+    return source
