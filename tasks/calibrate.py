@@ -9,6 +9,7 @@ from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
 from autoprune.models.reference import ModelSource
 from autoprune.plain_text import in_code
+from autoprune.statistics.statistics import stored_statistics
 from tasks.recorded import recorded, task_run
 from tasks.search_bench import SearchBench
 from tasks.workbench import Workbench
@@ -30,11 +31,14 @@ def load_model(bench: Workbench, model: str) -> ModelSource:
     return bench.loaded.source
 
 
-@task_run("collect statistics", "statistics of {name}")
-def collect_statistics(bench: Workbench, name: str, needs: list[str]) -> dict[str, Any]:
-    """Collect the dense model's statistics on the named windows, or find them in the store."""
+@task_run("collect statistics", f"statistics of {CALIBRATION}")
+def collect_statistics(bench: Workbench, needs: list[str]) -> dict[str, Any]:
+    """Collect the dense model's statistics on calibration text, or find them in the store."""
     started = time.monotonic()
-    statistics = bench.statistics(name, needs)
+    windows = bench.windows[CALIBRATION]
+    statistics = stored_statistics(
+        bench.store, bench.loaded, windows, needs=needs, report=bench.report
+    )
     return {
         "tokens": statistics.tokens,
         "digest": statistics.digest,

@@ -3,6 +3,7 @@
 from autoprune.bench.saving import AUTO, saved_type
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
+from autoprune.bench.text import CALIBRATION
 from autoprune.budget import Budget
 from autoprune.names import require_saved
 from autoprune.schemes.shrink import Shrunk
@@ -23,22 +24,19 @@ def check_scheme(scheme: str) -> Shrinking:
 
 
 @task_run("shrink", "remove {budget} by {scheme.text}")
-def shrink_model(
-    bench: Workbench, scheme: Shrinking, windows: str | None, budget: Budget, dtype: str = AUTO
-) -> Shrunk:
+def shrink_model(bench: Workbench, scheme: Shrinking, budget: Budget, dtype: str = AUTO) -> Shrunk:
     """Make the workbench's model smaller in place.
 
     Args:
-        bench: An open workbench.
+        bench: An open workbench, with calibration windows if the scheme reads text.
         scheme: How, recovery included.
-        windows: Name of the calibration windows; None if the scheme reads no text.
         budget: How much to remove; a share refers to the parameters of the blocks.
         dtype: Type of the weights in the saved folder, since a budget may be in bytes.
     """
     return scheme.apply(
         bench.loaded.model,
         SchemeBudget(budget, saved_type(bench, dtype)),
-        None if windows is None else bench.windows[windows],
+        bench.windows.get(CALIBRATION),
         fresh=bench.fresh_windows(scheme.fresh_windows),
         seed=bench.seed,
         report=bench.report,

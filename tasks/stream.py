@@ -9,6 +9,7 @@ from typing import Any
 
 from autoprune.bench.program_limits import limits_of
 from autoprune.bench.seen import seen_by
+from autoprune.bench.text import CALIBRATION
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.metrics import build_metric
 from autoprune.models.saving import SavedModel
@@ -28,21 +29,19 @@ open_source = task_run("open source", "open {bench.model_ref}")(streamed_source)
 def estimate_stream(
     bench: Workbench,
     metric: str,
-    windows: str,
     plan: PruningPlan,
     out: str | None,
 ) -> dict[str, Any]:
     """Estimate memory, disk and time of a streamed run; see :func:`autoprune.streaming.estimate`.
 
     Args:
-        bench: An open workbench.
+        bench: An open workbench with calibration windows.
         metric: Built-in name, formula or program.
-        windows: Name of the calibration windows.
         plan: How to prune.
         out: Target folder, whose disk is measured; None: the temporary folder's disk.
     """
     base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
-    with _ready(bench, metric, windows, plan) as (job, _):
+    with _ready(bench, metric, plan) as (job, _):
         cost = estimate(job, nearest_folder(base))
     return {
         "memory_mb": cost.memory_bytes / 1e6,
@@ -56,7 +55,6 @@ def estimate_stream(
 def prune_stream(
     bench: Workbench,
     metric: str,
-    windows: str,
     plan: PruningPlan,
     out: str,
     record: dict[str, Any],
@@ -64,9 +62,8 @@ def prune_stream(
     """Prune from shards to shards; see :func:`autoprune.streaming.prune_streamed`.
 
     Args:
-        bench: An open workbench.
+        bench: An open workbench with calibration windows.
         metric: Built-in name, formula or program.
-        windows: Name of the calibration windows.
         plan: How to prune.
         out: Target folder, replaced when it exists; call ``check_target`` first.
         record: What makes the model.
@@ -75,7 +72,7 @@ def prune_stream(
         The saved model, and what was done.
     """
     seen = seen_by(bench)
-    with _ready(bench, metric, windows, plan) as (job, more):
+    with _ready(bench, metric, plan) as (job, more):
         known = record | more
         made = prune_streamed(job, Path(out), record=known, seen=seen, report=bench.report)
     inside = job.plan.scoring == "true-sequential"
@@ -90,12 +87,12 @@ def prune_stream(
 
 @contextmanager
 def _ready(
-    bench: Workbench, metric: str, windows: str, plan: PruningPlan
+    bench: Workbench, metric: str, plan: PruningPlan
 ) -> Iterator[tuple[StreamJob, dict[str, Any]]]:
     """Set up the job, with a runner if it uses a program, and the record of that program."""
     program = Candidate.parse(metric) if is_program(metric) else None
     by = program or build_metric(metric)
-    job = StreamJob(bench.source.folder, bench.windows[windows], by, plan)
+    job = StreamJob(bench.source.folder, bench.windows[CALIBRATION], by, plan)
     if program is None:
         yield job, {}
         return

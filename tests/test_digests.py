@@ -232,9 +232,7 @@ def pruned_from_shards(folder: Path) -> dict[str, Any]:
                     plan = PruningPlan.build(
                         0.55, repair=repair, allocation=allocation, scoring=mode
                     )
-                    _, made = prune_stream(
-                        bench, metric, CALIBRATION, plan, str(folder / "out"), {}
-                    )
+                    _, made = prune_stream(bench, metric, plan, str(folder / "out"), {})
                 files = sorted((folder / "out").glob("*.safetensors"))
                 written = hashlib.sha256(b"".join(path.read_bytes() for path in files))
                 name = f"{family} {metric}+{repair}+{allocation} {mode}"

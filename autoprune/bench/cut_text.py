@@ -75,18 +75,16 @@ class SplitText:
 
 def cut_windows(
     bench: ModelBench,
-    name: str,
     corpus: str,
     count: int,
     seqlen: int,
     held_out: Sequence[str] | None = None,
     fresh: int = 0,
 ) -> CutText:
-    """Cut token windows that are spread over all documents of a text.
+    """Cut calibration windows that are spread over all documents of a text.
 
     Args:
         bench: An open bench.
-        name: Name under which the bench holds these windows.
         corpus: Reference of the text.
         count: Number of windows.
         seqlen: Tokens in a window.
@@ -100,7 +98,7 @@ def cut_windows(
     author = bench.author((count + fresh) * seqlen)
     text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
     text, overlap = without_text(text, held_out or [], bench.store, bench.tokenizer)
-    found = _cut(bench, name, text.for_calibration(bench.seed), count, seqlen, fresh)
+    found = _cut(bench, CALIBRATION, text.for_calibration(bench.seed), count, seqlen, fresh)
     notes = notes_on(text, f"the text {text.name}", count, found.windows, seqlen)
     return replace(found, overlap=overlap, notes=notes)
 

@@ -20,7 +20,7 @@ from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Report, silent
 from autoprune.pruning import DenseWeights, vectors_of
 from autoprune.schemes import BlockScans
-from autoprune.statistics.statistics import Statistics, stored_statistics
+from autoprune.statistics.statistics import Statistics
 from autoprune.store import Store
 from autoprune.text.corpora import load_corpus
 from autoprune.text.generated import Author, is_generated
@@ -170,12 +170,6 @@ class ModelBench:
     def vectors(self) -> dict[str, nn.Parameter]:
         """Norms and biases by name, which some repairs move."""
         return vectors_of(self.whole_model)
-
-    def statistics(self, windows: str, needs: Collection[str]) -> Statistics:
-        """Statistics of the dense model on the named windows, from the cache where possible."""
-        return stored_statistics(
-            self.store, self.loaded, self.windows[windows], needs=needs, report=self.report
-        )
 
     @cached_property
     def splits(self) -> Splits:

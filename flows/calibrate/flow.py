@@ -4,7 +4,6 @@ from typing import Any
 
 from prefect import flow
 
-from autoprune.bench.text import CALIBRATION
 from autoprune.statistics.statistics import AHEAD
 from flows.calibrate.params import CalibrateParams
 from flows.calibrate.text import calibration_text
@@ -26,10 +25,8 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
     needs = sorted(AHEAD[params.curvature])
     with computing_on(params.device), opened(bench):
         source = load_model(bench, params.model)
-        text = cut_windows(
-            bench, CALIBRATION, params.corpus, params.calibration_windows, params.seqlen
-        )
-        found = collect_statistics(bench, CALIBRATION, needs)
+        text = cut_windows(bench, params.corpus, params.calibration_windows, params.seqlen)
+        found = collect_statistics(bench, needs)
     facts = found | {"statistics": found["needs"], "corpus": params.corpus}
     facts |= {"windows": text.windows, "seqlen": text.seqlen, "notes": list(text.notes)}
     Publisher(params.model, None, "calibrate").calibration(calibration_markdown(facts))

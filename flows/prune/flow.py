@@ -5,7 +5,6 @@ from typing import Any
 
 from prefect import flow
 
-from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.memory import peak_rss_mb
 from autoprune.models.pushing import check_push
 from autoprune.models.target import check_target
@@ -67,7 +66,7 @@ def _by_recipe(params: PruneParams) -> dict[str, Any]:
     with opened(bench):
         ready = prepare(bench, params, request)
         record = ready.record
-        work = bench, record["metric"], CALIBRATION, ready.plan
+        work = bench, record["metric"], ready.plan
         if params.dry_run:
             return record | {"estimate": estimate_stream(*work, params.out)}
         if params.streams:
@@ -86,10 +85,9 @@ def _in_memory(bench: Workbench, ready: Prepared) -> dict[str, Any]:
     params, measured_on = ready.params, ready.measured_on
     require_space_for(bench, params)
     dense = evaluate_model(bench, measured_on).perplexity if measured_on else None
-    shown = next((name for name in (SELECTION, CALIBRATION) if name in bench.windows), None)
     work = bench, ready.record["metric"], ready.plan
     made: dict[str, Any] = {}
-    with sampled(bench, params, shown, made):
+    with sampled(bench, params, made):
         made |= prune_model(*work, params.dtype)
         if measured_on:
             made["perplexity"] = {

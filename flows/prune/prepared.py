@@ -6,7 +6,7 @@ from typing import Any
 from autoprune.allocation import build_allocator
 from autoprune.bench.cut_text import CutText
 from autoprune.bench.prune_request import PruneRequest
-from autoprune.bench.text import CALIBRATION, SELECTION
+from autoprune.bench.text import SELECTION
 from autoprune.errors import UsageError
 from autoprune.models.record import source_record
 from autoprune.pruning import PruningPlan
@@ -119,7 +119,7 @@ def prepare(bench: Workbench, params: PruneParams, request: PruneRequest | None)
     elif chosen and not held_out:
         text, measured_on, notes = _text_to_measure(bench, cut, params.seed, fresh)
     elif chosen or request.reads_text:
-        text = cut_windows(bench, CALIBRATION, *cut, held_out, fresh)
+        text = cut_windows(bench, *cut, held_out, fresh)
         if chosen:
             notes = ["no perplexity was measured: --held-out names the texts that figures are for"]
     elif options := params.text_options:
@@ -157,5 +157,5 @@ def _text_to_measure(
     try:
         return split_windows(bench, *cut, seed, fresh).calibration, SELECTION, []
     except UsageError as error:
-        text = cut_windows(bench, CALIBRATION, *cut, None, fresh)
+        text = cut_windows(bench, *cut, None, fresh)
         return text, None, [f"no perplexity was measured against the dense one: {error}"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.saving import rounding_note, saved_type
+from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.evaluation.continuations import side_by_side
 from autoprune.models.saving import require_space
 from flows.prune.params import PruneParams
@@ -16,17 +17,15 @@ from tasks.workbench import Workbench
 
 
 @contextmanager
-def sampled(
-    bench: Workbench, params: PruneParams, part: str | None, record: dict[str, Any]
-) -> Iterator[None]:
+def sampled(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> Iterator[None]:
     """Let the model continue a text before and after the body, for the card of what is saved.
 
     Args:
         bench: An open workbench.
         params: What was asked for; if nothing is saved, nothing is written.
-        part: Name of the windows whose beginnings are continued; None: no text was cut.
-        record: Gets both as ``writes``.
+        record: Gets both as ``writes``; where no text was cut, it does not.
     """
+    part = next((name for name in (SELECTION, CALIBRATION) if name in bench.windows), None)
     if params.out is None or part is None:
         yield
         return

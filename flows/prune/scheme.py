@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from autoprune.bench.text import CALIBRATION
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from flows.params.fields import listed
@@ -33,15 +32,13 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
     with opened(bench):
         source = load_model(bench, params.model)
         record = first_record(params, source.digest) | {"notes": []}
-        windows = None
         if scheme.reads_text:
-            windows = CALIBRATION
             size = params.windows, params.seqlen
             known = listed(params.held_out)
-            text = cut_windows(bench, windows, params.corpus, *size, known, scheme.fresh_windows)
+            text = cut_windows(bench, params.corpus, *size, known, scheme.fresh_windows)
             record |= text.record | {"notes": list(text.notes)}
-        with sampled(bench, params, windows, record):
-            made = shrink_model(bench, scheme, windows, budget, params.dtype)
+        with sampled(bench, params, record):
+            made = shrink_model(bench, scheme, budget, params.dtype)
             record |= made.to_json() | {"scheme": scheme.text, "seconds_pruning": made.seconds}
             record["notes"] += made.notes
         save(bench, params, record)

@@ -21,7 +21,7 @@ def test_windows_come_from_all_documents_of_a_text(tiny_folder: Path, tmp_path: 
     found = []
     for seed in (0, 1):
         with Bench(str(tiny_folder), Store(tmp_path), BenchText("", 0, {}), seed) as bench:
-            cut_windows(bench, CALIBRATION, str(tmp_path / "text.jsonl"), 2, 32, fresh=2)
+            cut_windows(bench, str(tmp_path / "text.jsonl"), 2, 32, fresh=2)
             windows = torch.cat([bench.windows[CALIBRATION], bench.fresh_windows(2)])
             found.append([bench.tokenizer.decode(row) for row in windows])
     for texts in found:
@@ -47,7 +47,7 @@ def test_both_ways_to_cut_a_text_say_what_it_is_and_what_it_lacks(
 ) -> None:
     whole = load_corpus(str(text_file))
     with Bench(str(tiny_folder), Store(tmp_path), BenchText("", 0, {})) as bench:
-        found = cut_windows(bench, CALIBRATION, str(text_file), count, 32)
+        found = cut_windows(bench, str(text_file), count, 32)
         assert (found.corpus, found.digest) == (whole.name, whole.digest)
         assert (found.windows, found.seqlen) == (len(bench.windows[CALIBRATION]), 32)
         assert found.tokens == 32 * found.windows
