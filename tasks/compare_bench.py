@@ -38,7 +38,7 @@ class CompareBench(ComparisonBench):
         report: Where the library reports progress.
         dtype: Type of the weights in memory, by torch's name.
         corpus: Reference of the text.
-        samples: Calibration windows of a draw.
+        calibration_windows: Windows of a calibration draw.
         seqlen: Tokens in a window.
         counts: Selection and sealed windows.
         text_split: Number of the text's split.
@@ -56,7 +56,7 @@ class CompareBench(ComparisonBench):
         dtype: str = "float32",
         *,
         corpus: str,
-        samples: int,
+        calibration_windows: int,
         seqlen: int,
         counts: dict[str, int],
         text_split: int = 0,
@@ -66,13 +66,14 @@ class CompareBench(ComparisonBench):
     ) -> None:
         # A container is made only for the first method that is a program.
         runner = SandboxPrograms(
-            state.inputs, "compare", lambda: limits_of(self.layers, samples, seqlen)
+            state.inputs, "compare", lambda: limits_of(self.layers, calibration_windows, seqlen)
         )
         text = BenchText(corpus, seqlen, counts, text_split, OPTIONS)
         super().__init__(
-            model_ref, Store(state.store), text, seed, report, dtype, samples=samples,
-            cells=CellStore(state.comparison, record), looks=CountedLooks(state, asked),
-            code=DockerCode(state.inputs), programs=runner, commit=code_commit(), **further,
+            model_ref, Store(state.store), text, seed, report, dtype,
+            calibration_windows=calibration_windows, cells=CellStore(state.comparison, record),
+            looks=CountedLooks(state, asked), code=DockerCode(state.inputs), programs=runner,
+            commit=code_commit(), **further,
         )  # fmt: skip
         self.state = state
         self.asked = asked

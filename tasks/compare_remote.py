@@ -35,7 +35,7 @@ def comparison_config(bench: CompareBench, shared: str | None) -> dict[str, Any]
         "kind": COMPARISON,
         "bench": {
             "corpus": bench.text.corpus,
-            "samples": bench.draws.samples,
+            "calibration_windows": bench.draws.samples,
             "seqlen": bench.text.seqlen,
             "counts": bench.text.counts,
             "text_split": bench.text.split,
@@ -46,7 +46,7 @@ def comparison_config(bench: CompareBench, shared: str | None) -> dict[str, Any]
             "own_distance": bench.own_distance,
             "precision": bench.precision,
             "texts": bench.draws.texts,
-            "seeds": bench.seeds,
+            "draws": bench.draw_count,
         },
         "text_draws": text_draws(bench),
         "parts": {name: bench.digest(name) for name in bench.text.counts},

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 import autoprune
 from autoprune import Budget, Recipe
 from autoprune.api import _check_out
+from autoprune.comparison.bench import ComparisonBench
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
@@ -253,6 +254,8 @@ def test_earlier_keywords_are_answered_with_those_of_today(model: Path) -> None:
         autoprune.prune(model, "wanda", windows=4)  # type: ignore[call-overload]
     with pytest.raises(UsageError, match="write calibration_windows=2, selection_windows=3, seal"):
         autoprune.Bench.open(model, windows=2, selection=3, sealed=1)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="seeds is now draws; write calibration_windows=4, draws"):
+        ComparisonBench("m", samples=4, seeds=2)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="selection is now selection_windows"):
         autoprune.inspect_model(model, selection=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="sample"):

@@ -9,6 +9,7 @@ from autoprune.bench.model import ModelBench
 from autoprune.bench.text import CALIBRATION, SELECTION, BenchText
 from autoprune.evaluation.suites.cleaning import without_text
 from autoprune.models.record import text_record
+from autoprune.renamed import renamed
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
 from autoprune.text.windows import fewer_than_asked, token_windows
@@ -103,15 +104,21 @@ def cut_windows(
     return replace(found, overlap=overlap, notes=notes)
 
 
+@renamed(samples="calibration_windows")
 def split_windows(
-    bench: ModelBench, corpus: str, samples: int, seqlen: int, seed: int, fresh: int = 0
+    bench: ModelBench,
+    corpus: str,
+    calibration_windows: int,
+    seqlen: int,
+    seed: int,
+    fresh: int = 0,
 ) -> SplitText:
     """Cut windows of the calibration and the selection part, without touching the sealed part.
 
     Args:
         bench: An open bench.
         corpus: Reference of a real text.
-        samples: Calibration windows.
+        calibration_windows: Windows of the calibration part.
         seqlen: Tokens in a window.
         seed: Seed of the split.
         fresh: Further windows of the calibration part; see :func:`cut_windows`.
@@ -119,14 +126,14 @@ def split_windows(
     Raises:
         UsageError: If the text is too short, or was written by the model.
     """
-    counts: dict[str, int] = {CALIBRATION: samples, SELECTION: SELECTION_WINDOWS}
+    counts: dict[str, int] = {CALIBRATION: calibration_windows, SELECTION: SELECTION_WINDOWS}
     bench.text = BenchText(corpus, seqlen, counts, seed)
     parts = bench.splits
-    known = _cut(bench, CALIBRATION, parts.calibration, samples, seqlen, fresh)
+    known = _cut(bench, CALIBRATION, parts.calibration, calibration_windows, seqlen, fresh)
     measured = _cut(bench, SELECTION, parts.selection, SELECTION_WINDOWS, seqlen)
     what = f"the calibration part of {known.corpus}"
-    known = replace(known, notes=notes_on(parts.calibration, what, samples, known.windows, seqlen))
-    return SplitText(known, measured, seed, parts.digest)
+    notes = notes_on(parts.calibration, what, calibration_windows, known.windows, seqlen)
+    return SplitText(replace(known, notes=notes), measured, seed, parts.digest)
 
 
 def notes_on(text: Corpus, what: str, asked: int, found: int, seqlen: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
 from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.progress import Report, silent
+from autoprune.renamed import renamed
 from autoprune.statistics.statistics import ALL
 from autoprune.store import Store
 from autoprune.text.seen_text import SeenText, known_text, seen_in, united
@@ -33,8 +34,8 @@ class ComparisonBench(Bench):
     Args:
         model_ref: As in :class:`autoprune.bench.bench.Bench`, like the arguments up to ``dtype``.
         cells: Where finished cells are kept.
-        samples: Calibration windows of a draw.
-        seeds: Calibration draws.
+        calibration_windows: Windows of a calibration draw.
+        draws: Number of calibration draws.
         expected: Statistics that the methods of the comparison need.
         peers: Interpreter by peer tool.
         suites: Suites that every pruned model is measured by, with all settings.
@@ -47,6 +48,7 @@ class ComparisonBench(Bench):
         commit: Commit of the program's source, for the record.
     """
 
+    @renamed(samples="calibration_windows", seeds="draws")
     def __init__(
         self,
         model_ref: str,
@@ -57,8 +59,8 @@ class ComparisonBench(Bench):
         dtype: str = "float32",
         *,
         cells: CellStore,
-        samples: int,
-        seeds: int = 1,
+        calibration_windows: int,
+        draws: int = 1,
         expected: Collection[str] = (),
         peers: Mapping[str, str] | None = None,
         suites: list[dict[str, Any]] | None = None,
@@ -70,13 +72,13 @@ class ComparisonBench(Bench):
         programs: "ProgramRunner | None" = None,
         commit: str | None = None,
     ) -> None:
-        self.draws = PoolDraws(samples, seed, expected, texts)
+        self.draws = PoolDraws(calibration_windows, seed, expected, texts)
         super().__init__(
             model_ref, store, text, seed, report, dtype,
             scorer=HostScorer(ALL), calibration=self.draws, programs=programs,
         )  # fmt: skip
         self.cells = cells
-        self.seeds = seeds
+        self.draw_count = draws
         self.peers = dict(peers or {})
         self.suites = suites or []
         self.own_distance = own_distance or {}
@@ -107,12 +109,13 @@ class ComparisonBench(Bench):
     def texts(self) -> dict[str, dict[str, Any]]:
         """What each named text is; first read while the model is dense, as it may write it."""
         names = self.draws.texts
-        return {name: self.draws.text_facts(self, name, self.seeds) for name in names}
+        return {name: self.draws.text_facts(self, name, self.draw_count) for name in names}
 
     @cached_property
     def seen(self) -> SeenText | None:
         """Seen text of the named texts, which suites exclude for every cell; None without any."""
-        draws = [self.draws.number(name, n) for name in self.texts for n in range(self.seeds)]
+        count = range(self.draw_count)
+        draws = [self.draws.number(name, n) for name in self.texts for n in count]
         names = [f"{CALIBRATION} {draw}" for draw in draws]
         cut = [self.windows[name] for name in names if name in self.windows]
         return seen_in(cut, self.tokenizer)

@@ -52,8 +52,8 @@ def prepare_comparison(bench: "ComparisonBench", request: Request) -> dict[str, 
     # With named texts, nothing is calibrated on the own part, which may be as short as it likes.
     pools = [facts["pool"] for facts in there] or [len(bench.draws.pool(bench))]
     if not texts:
-        draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(bench.seeds)]
-    require_different(min(pools), bench.draws.samples, bench.seeds)
+        draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(bench.draw_count)]
+    require_different(min(pools), bench.draws.samples, bench.draw_count)
     splits = bench.splits
     found = {
         **protocol(bench),
@@ -75,7 +75,7 @@ def prepare_comparison(bench: "ComparisonBench", request: Request) -> dict[str, 
         "sealed_digest": bench.digest(SEALED),
         "draw_digests": draws,
         **({"calibration_texts": texts} if texts else {}),
-        "seeds": bench.seeds,
+        "seeds": bench.draw_count,
         "suites": bench.suites,
         "precision": bench.precision,
         "products": products_of(bench),

@@ -55,7 +55,7 @@ class ComparisonRun:
         self.protocol = protocol
         self.trials = trials
         self.measured = self.cached = self.failed = 0
-        self.plan = list(cells_in_order(request.methods, request.targets, bench.seeds))
+        self.plan = list(cells_in_order(request.methods, request.targets, bench.draw_count))
         self.variants: dict[tuple[Method, Target], tuple[Method, ...]] = {
             (method, target): variants(method, target, trials)
             for method in request.methods

@@ -64,7 +64,7 @@ def _compared(params: CompareParams) -> dict[str, Any]:
         params.seed,
         console.report,
         corpus=params.corpus,
-        samples=params.calibration_windows,
+        calibration_windows=params.calibration_windows,
         seqlen=params.seqlen,
         counts={SELECTION: params.selection_windows, SEALED: params.sealed_windows},
         text_split=number,
@@ -76,7 +76,7 @@ def _compared(params: CompareParams) -> dict[str, Any]:
         precision=params.precision,
         record=Path(params.record).expanduser().absolute() if params.record else None,
         texts=params.texts(),
-        seeds=params.draw_count(),
+        draws=params.draw_count(),
     )
     bench.store = open_store(state, params.shared_store)
     folder = Path(params.out or state.comparison / params.folder_name()).absolute()

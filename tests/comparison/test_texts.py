@@ -24,7 +24,7 @@ def test_suites_leave_out_what_any_of_the_texts_holds_for_all_cells_alike(
 ) -> None:
     # The third text is measured on by a suite, and calibrates one of two methods.
     suite = f"lm:corpora={other},windows=4,seqlen=32"
-    small = {"suite": suite, "draws": 1, "seqlen": 128, "samples": 8}
+    small = {"suite": suite, "draws": 1, "seqlen": 128, "calibration_windows": 8}
     texts = {"one": str(text_file), "two": str(other)}
     second = {"two": str(other)}
     free = compared("wanda", **small)
@@ -50,7 +50,7 @@ def test_a_suite_on_another_text_leaves_out_what_may_calibrate(
     copied = other.with_name("copied.jsonl")
     copied.write_text(other.read_text() + "\n" + json.dumps({"text": calibration}))
     suite = f"lm:corpora={copied},part=all,windows=6,seqlen=32"
-    found = compared(suite=suite, draws=1, seqlen=128, samples=8)
+    found = compared(suite=suite, draws=1, seqlen=128, calibration_windows=8)
     assert found["failed"] == 0
     kept = [json.loads(file.read_text()) for file in compared.kept]
     rows = [row for cell in kept for row in cell["record"].get("rows", ())]
@@ -65,7 +65,7 @@ def test_the_own_calibration_part_may_be_short_where_texts_are_named(
     short = tmp_path / "short.txt"
     short.write_text("\n\n".join(text_file.read_text().split("\n\n")[:8]))
     compared = replace(compared, text=short)
-    small = {"samples": 64, "selection_windows": 1, "sealed_windows": 1, "draws": 1}
+    small = {"calibration_windows": 64, "selection_windows": 1, "sealed_windows": 1, "draws": 1}
     with pytest.raises(UsageError, match="the calibration part of the text holds"):
         compared(**small)
     found = compared(texts={"long": str(text_file)}, **small)

@@ -42,7 +42,8 @@ class Comparisons:
 
     def bench(
         self, suite: str = "", *, selection_windows: int = 3, sealed_windows: int = 4,
-        record: Path | None = None, samples: int = 4, seqlen: int = 32, **changes: Any,
+        record: Path | None = None, calibration_windows: int = 4, seqlen: int = 32,
+        **changes: Any,
     ) -> ComparisonBench:  # fmt: skip
         """The bench of one comparison; nothing is loaded yet."""
         model, corpus = str(self.model), str(self.text)
@@ -54,7 +55,7 @@ class Comparisons:
             BenchText(corpus, seqlen, counts),
             cells=CellStore(self.folder, record),
             looks=self.looks,
-            samples=samples,
+            calibration_windows=calibration_windows,
             suites=suite_requests(suite, defaults) if suite else [],
             own_distance=own_distance(defaults),
             **changes,
@@ -68,7 +69,7 @@ class Comparisons:
         """Measure what is not known yet."""
         texts = tuple(changes.get("texts", ()))
         request = parse_request(split_list(methods), "dense", sparsity, pattern, (), texts, units)
-        with self.bench(seeds=draws, **changes) as bench:
+        with self.bench(draws=draws, **changes) as bench:
             run = ComparisonRun(bench, request, prepare_comparison(bench, request), tune)
             run.all_cells()
             table = gather(body_of(bench, run.outline("again")))

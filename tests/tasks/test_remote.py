@@ -44,10 +44,10 @@ def test_a_worker_has_the_same_draws_or_is_refused(
     )
     state = State.open(home)
     own = {
-        "corpus": str(text_file),
-        "samples": 4, "seqlen": 32, "counts": {"selection": 3, "sealed": 4}, "text_split": 0,
-        "asked": "here", "expected": [], "peers": {}, "suites": [], "own_distance": {},
-        "precision": "auto", "texts": {"two": str(other), "own": "self-generated"}, "seeds": 1,
+        "corpus": str(text_file), "calibration_windows": 4, "seqlen": 32,
+        "counts": {"selection": 3, "sealed": 4}, "text_split": 0, "asked": "here", "expected": [],
+        "peers": {}, "suites": [], "own_distance": {}, "precision": "auto",
+        "texts": {"two": str(other), "own": "self-generated"}, "draws": 1,
     }  # fmt: skip
     config = {"model": str(tiny_folder), "seed": 0, "dtype": "float32", "bench": own}
     with comparison_bench(state, config) as bench:

@@ -84,7 +84,7 @@ def marked(tmp_path: Path) -> Iterator[tuple[SearchBench, CompareBench]]:
     state = State.open(tmp_path / "state")
     search = SearchBench(str(folder), state, spec=spec, run_id="marked")
     compare = CompareBench(
-        str(folder), state, corpus=str(text), samples=10, seqlen=32,
+        str(folder), state, corpus=str(text), calibration_windows=10, seqlen=32,
         counts={"selection": 4, "sealed": 10_000},
     )  # fmt: skip
     with opened(search), opened(compare):
