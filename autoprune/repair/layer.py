@@ -85,6 +85,9 @@ class LayerRepair(RepairPart, ABC):
         """Return a proposed ``(weight, keep)``; :meth:`repair` enforces its guarantees.
 
         The statistics that ``NEEDS`` names are there, and the Gram matrix is finite.
+
+        Raises:
+            UsageError: If the Gram matrix stays singular; see :func:`damped_cholesky`.
         """
 
     @torch.no_grad()
