@@ -73,7 +73,8 @@ def test_float32_comes_back_to_the_bit_and_llama_cpp_computes_the_same(
     ("family", "cut", "extra"),
     [
         ("llama", "smollm", {"tie_word_embeddings": True, "num_key_value_heads": 1}),
-        ("llama", "pieces", {"attention_bias": True, "mlp_bias": True}),
+        # With seed 0, two tokens are within 0.001 nats, and rounding decides between them.
+        ("llama", "pieces", {"attention_bias": True, "mlp_bias": True, "seed": 3}),
         ("qwen2", "qwen2", {}),
     ],
 )

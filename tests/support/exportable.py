@@ -83,6 +83,7 @@ def saved(
     cut: str = "gpt-2",
     layers: int = 2,
     widths: Sequence[int] = (),
+    seed: int = 0,
     **extra: object,
 ) -> Path:
     """A random model whose logits differ by nats, with a tokenizer that merges.
@@ -93,6 +94,7 @@ def saved(
         cut: Kind of tokenizer.
         layers: Number of blocks, without widths.
         widths: Neurons of each block; empty: the same in all.
+        seed: Of the weights.
         extra: Values of the configuration.
     """
     tokenizer = piece_tokenizer() if cut == "pieces" else merging_tokenizer(cut)
@@ -108,7 +110,7 @@ def saved(
         config.intermediate_size = max(widths)
     model = transformers.AutoModelForCausalLM.from_config(config)
     narrow_blocks(model)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for value in model.parameters():
             noise = torch.randn(value.shape, generator=generator)
