@@ -1,4 +1,4 @@
-"""The record of a saved model: read, told from a folder without one, and its files checked."""
+"""The record of a saved model: read, refused where a folder has none, and its files checked."""
 
 import json
 from pathlib import Path
