@@ -80,9 +80,10 @@ def _may_limit(node: ast.AST) -> bool:
             return True
         case ast.Compare(ops=ops):
             return any(isinstance(one, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for one in ops)
-        case ast.Call(func=ast.Name(id=name), args=values):
-            others = values[1:]
-        case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=name), args=values):
+        case ast.Call(
+            func=ast.Name(id=name) | ast.Attribute(value=ast.Name(id="torch"), attr=name),
+            args=values,
+        ):
             others = values[1:]
         case ast.Call(func=ast.Attribute(attr=name), args=others):
             pass
