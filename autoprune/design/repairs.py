@@ -37,7 +37,7 @@ ADDED = {
     "regrow": "exchanging some for removed ones",
     "sharpness": "towards a flat minimum",
 }
-OWN_MASK = "and chooses itself which weights go, whatever the metric"
+OWN_MASK = "and chooses which weights go: the metric decides nothing"
 DIGITS = (1, 2, 5)
 LONGEST_REPAIR = 200
 

@@ -112,7 +112,7 @@ class Requests:
         """
         blank = self._blank(generation, plan)
         shown = blank.shown if blank else ""
-        focus = Focus(plan.parents, plan.hint, plan.part, shown, planned)
+        focus = Focus(plan.parents, self._hint(plan), plan.part, shown, planned)
         prompt = self._render(plan.operator, focus)
         request = ChatRequest(
             messages=prompt.messages,
@@ -123,6 +123,12 @@ class Requests:
         )
         request = offered(self.state, request, self.form(plan).base)
         return BuiltRequest(self._constrained(request, plan, blank), prompt.lessons)
+
+    def _hint(self, plan: Plan) -> str:
+        """Return the idea of a plan, unless it needs a group that the question does not ask for."""
+        base = self.form(plan).base
+        fixed = plan.part == "metric" and base is not None and base.group != "matrix"
+        return "" if fixed and "group matrix" in plan.hint else plan.hint
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:
         """Blank out a place in the parent's formula, so that a small model cannot repeat it.

@@ -164,6 +164,13 @@ def test_golden_prompts_for_one_part(part: str) -> None:
     golden(f"exploit-{part}", text.partition("[user]\n")[2])
 
 
+@pytest.mark.parametrize("operator", ["explore", "critique", "simplify"])
+def test_a_question_for_the_metric_alone_says_that_no_other_part_is_read(operator: str) -> None:
+    alone = "Write three lines: because, expect, metric. Only the metric is read;"
+    asked = [written(operator, story(), scene(), Focus(("C4",), "", p)) for p in ("metric", None)]
+    assert [alone in text for text in asked] == [True, False]
+
+
 def test_golden_prompt_with_all_details() -> None:
     golden("wide", written("combine", story(), scene(1600)))
 

@@ -13,8 +13,10 @@ from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.parts import drawn_terms
 from autoprune.design.prompts import Prompts
 from autoprune.errors import UnknownNameError
-from autoprune.search import DesignerSpec, Search, SearchBudget, SearchSpec
+from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchBudget, SearchSpec
 from autoprune.search.events import EventLog
+from autoprune.search.operators import Plan
+from autoprune.search.requests import Requests
 from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import Done, Measure, Propose
 from flows.cli import main
@@ -120,6 +122,22 @@ def test_without_hints_no_question_holds_one(tmp_path: Path, arm: str) -> None:
     assert not any(hint in shown[False] for hint in written)
     assert "Idea to try" in shown[True] and "Idea to try" not in shown[False]
     assert "principle:" not in shown[False] and "  " not in shown[False].replace("\n", "")
+
+
+def test_an_idea_for_another_group_is_not_shown_where_the_metric_alone_is_read(
+    tmp_path: Path,
+) -> None:
+    made = tuple(RecipeSpec(metric="wanda", group=group) for group in ("row", "matrix"))
+    spec = make_spec(baselines=made, budget=SearchBudget(candidates=0))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic())
+        requests = Requests(search._loop.state, Prompts())
+        (idea, *_) = (hint for hint in requests.hints if "group matrix" in hint)
+        row, matrix = (entry.alias for entry in search.entries)
+        plans = [Plan(0, "explore", (alias,), idea, part="metric") for alias in (row, matrix)]
+        plans.append(Plan(0, "paradigm", (), idea))
+        asked = [requests.proposal(1, plan).request.messages[1].content for plan in plans]
+    assert [idea in question for question in asked] == [False, True, True]
 
 
 def test_no_designer_no_prompts(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_a_question_says_which_generation_it_is_and_whether_numbers_are_tuned_la
     ]
     assert all(named == ("may be the last" not in line) for named, line in tuned)
     explores = [r for r in asked if "unlike all of these" in r.messages[1].content]
-    three = "Write three lines: because, expect, metric. The rest stays that of "
+    three = "because, expect, metric. Only the metric is read; the rest stays that of "
     assert explores and all(three in r.messages[1].content for r in explores)
 
 
