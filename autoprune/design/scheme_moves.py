@@ -7,7 +7,13 @@ from random import Random
 
 from autoprune.allocation import Given, build_allocator
 from autoprune.candidate import Candidate
-from autoprune.design.parts import FORMULA, NUDGES, Choices, mutated_allocation
+from autoprune.design.parts import (
+    FORMULA,
+    NUDGES,
+    Choices,
+    mutated_allocation,
+    random_allocation,
+)
 from autoprune.errors import UsageError
 from autoprune.schemes import SCHEMES, Scheme, Width, build_scheme, parts_of
 from autoprune.schemes.width import UNIFORM, unbracketed
@@ -91,11 +97,13 @@ def values_of(scheme: Scheme) -> dict[tuple[str, str], str]:
     return {gene: _written(parts[gene[0]][gene[1]]) for gene in genes_of(family_of(scheme))}
 
 
-def random_scheme(rng: Random, families: Sequence[str]) -> Candidate:
-    """Draw a family and all its parameters at random."""
-    family = rng.choice(list(families))
-    genes = genes_of(family).items()
-    return candidate_of(scheme_from(family, {gene: rng.choice(list(v)) for gene, v in genes}))
+def random_scheme(rng: Random, choices: Choices) -> Candidate:
+    """Draw a family and all its parameters at random; rates as mutation may make them."""
+    family = rng.choice(list(choices.schemes))
+    values = {gene: rng.choice(list(known)) for gene, known in genes_of(family).items()}
+    if (Width.NAME, RATES) in values:
+        values[Width.NAME, RATES] = f"({random_allocation(rng, _rates_choices(choices))})"
+    return candidate_of(scheme_from(family, values))
 
 
 def mutated_scheme(metric: Candidate, rng: Random, choices: Choices) -> Candidate:
@@ -124,10 +132,14 @@ def _mutated_rates(rates: str, rng: Random, choices: Choices) -> str:
         shares[giver] -= moved
         shares[taker] += moved
         return replace(allocator, shares=tuple(shares)).text
+    return f"({mutated_allocation(allocator.text, rng, _rates_choices(choices))})"
+
+
+def _rates_choices(choices: Choices) -> Choices:
+    """Budgets of layers that are known by block without running the model."""
     words = [word for word in BLOCK_WORDS if word in choices.words]
     families = ("ramp", "sdsa", *([FORMULA] if words else []))
-    own = replace(choices, allocations=families, words=words)
-    return f"({mutated_allocation(allocator.text, rng, own)})"
+    return replace(choices, allocations=families, words=words)
 
 
 def crossed_schemes(first: Candidate, second: Candidate, rng: Random) -> Candidate:

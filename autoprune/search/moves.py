@@ -121,9 +121,7 @@ def recombined(first: Recipe, second: Recipe) -> Recipe:
 def random_recipe(rng: Random, choices: Choices) -> Recipe:
     """Draw every part at random."""
     return Recipe(
-        random_scheme(rng, choices.schemes)
-        if choices.schemes
-        else invented(rng, choices.statistics),
+        random_scheme(rng, choices) if choices.schemes else invented(rng, choices.statistics),
         rng.choice(list(choices.groups)),
         random_allocation(rng, choices),
         rng.choice(choices.all_repairs),

@@ -313,7 +313,8 @@ class Proposer:
         if slot.plan.recipe is not None or slot.repaired >= self.spec.repair_calls:
             return False
         slot.repaired += 1
-        return entry.code in REPAIRABLE
+        # What a scheme names may not fit the model, such as rates for another number of blocks.
+        return entry.code in REPAIRABLE or bool(self.spec.schemes and entry.code == "invalid")
 
     def _pair(self, generation: int) -> tuple[Entry, Entry] | None:
         """Every few generations, return a better and a clearly worse entry to learn from.

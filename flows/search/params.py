@@ -162,14 +162,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     )
     answer_tokens: AnswerTokens | None = setting(
         None,
-        f"Token limit of one answer, reasoning included (default: {ANSWER_TOKENS}; code 800; files "
-        "and programs 2000); reasoning models need several thousand",
+        f"Token limit of one answer, reasoning included (default: {ANSWER_TOKENS}; rates by "
+        "block 600; code 800; files and programs 2000); reasoning models need several thousand",
         group="designer",
     )
     prompt_tokens: PromptTokens | None = setting(
         None,
-        f"Token budget of one prompt (default: {PROMPT_TOKENS}; code 1600; the designer openai "
-        "2400, files 4000; programs 6000)",
+        f"Token budget of one prompt (default: {PROMPT_TOKENS}; code and rates by block 1600; the "
+        "designer openai 2400, files 4000; programs 6000)",
         group="designer",
     )
     prompts: str | None = setting(
@@ -320,7 +320,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     def spec(self) -> "SearchSpec":
         """Build the library's specification of this search."""
-        sizes = usual_sizes(self.designer_kind, self.language)
+        rated = "rates=" in (self.schemes or "")
+        sizes = usual_sizes(self.designer_kind, self.language, rated=rated)
         given = self.model_dump(include={"answer_tokens", "prompt_tokens"}, exclude_none=True)
         models = self.models
         designer = library.DesignerSpec(

@@ -17,11 +17,20 @@ LARGE_PROMPTS = {
     "files": {"answer_tokens": 2000, "prompt_tokens": 4000},
 }
 PROGRAM_ANSWERS = {"answer_tokens": 2000, "prompt_tokens": 6000}
+# A scheme may list a share for each block.
+RATED_ANSWERS = {"answer_tokens": 600, "prompt_tokens": 1600}
 
 
-def usual_sizes(designer: str, language: str) -> dict[str, Any]:
-    """Return the token limits of prompts and answers that differ from the library's defaults."""
+def usual_sizes(designer: str, language: str, *, rated: bool = False) -> dict[str, Any]:
+    """Return the token limits of prompts and answers that differ from the library's defaults.
+
+    Args:
+        designer: Its kind.
+        language: What it writes.
+        rated: Whether schemes with rates by block are searched.
+    """
     sizes: dict[str, Any] = dict(PYTHON_ANSWERS) if language != "expression" else {}
+    sizes |= RATED_ANSWERS if rated else {}
     sizes |= LARGE_PROMPTS.get(designer, {})
     return sizes | (PROGRAM_ANSWERS if language == "program" else {})
 

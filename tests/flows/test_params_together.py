@@ -67,6 +67,10 @@ def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
     assert (designer.answer_tokens, designer.prompt_tokens) == (2000, 1600)
     assert checked(SearchParams, {"prompt_tokens": 900}).spec().designer.prompt_tokens == 900
     assert checked(SearchParams, {}).spec().designer == DesignerSpec()
+    # A scheme may list a share for each block.
+    for schemes, answer_tokens in (("width", 160), ("width,width:rates=ramp", 600)):
+        named = {"schemes": schemes, "designer": "openai", "designer_model": "m"}
+        assert checked(SearchParams, named).spec().designer.answer_tokens == answer_tokens
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ SHARES = {"depth": 0.3, "width": 0.4, "depth+width": 0.5}
 
 def answer(request: ChatRequest) -> str:
     rng = random.Random(request.digest)
-    scheme = random_scheme(rng, FAMILIES).source
+    scheme = random_scheme(rng, CHOICES).source
     wrong = rng.choice(["", "scheme: experts\n", "scheme: width:steps=7\n", "no idea"])
     return wrong if rng.random() < 0.2 else f"because: a try\nscheme: {scheme}\n"
 
@@ -151,7 +151,7 @@ def test_a_small_space_ends_the_search_and_is_seen_whole(tmp_path: Path) -> None
 
 def test_changes_stay_in_the_space_and_crossing_takes_from_both() -> None:
     rng = random.Random(1)
-    scheme, seen = random_scheme(rng, FAMILIES), set[str]()
+    scheme, seen = random_scheme(rng, CHOICES), set[str]()
     for _ in range(60):
         before, scheme = scheme, mutated_scheme(scheme, rng, CHOICES)
         old, new = (build_scheme(one.source) for one in (before, scheme))
@@ -160,7 +160,7 @@ def test_changes_stay_in_the_space_and_crossing_takes_from_both() -> None:
         assert all(v in genes_of(family_of(new))[g] for g, v in values_of(new).items())
         seen.add(family_of(new))
     assert seen == set(FAMILIES)
-    both = random_scheme(rng, ["depth+width"]), random_scheme(rng, ["depth"])
+    both = [random_scheme(rng, replace(CHOICES, schemes=(f,))) for f in ("depth+width", "depth")]
     ones, others = (values_of(build_scheme(one.source)) for one in both)
     for _ in range(20):
         child = values_of(build_scheme(crossed_schemes(*both, rng).source))
@@ -186,6 +186,11 @@ def test_rates_are_a_family_of_their_own_that_moves_stay_in() -> None:
         shares = values_of(build_scheme(given.source))["width", "rates"].partition(":")[2]
         found = [float(share) for share in shares.split("/")]
         assert abs(sum(found) - 0.6) < 1e-9 and min(found) >= 0.0
+    # Chance reaches what mutation does, not a list of texts alone.
+    drawn = [random_scheme(rng, own).source for _ in range(60)]
+    rates = {values_of(build_scheme(text))["width", "rates"] for text in drawn}
+    assert len(rates) > 30
+    assert {text.strip("(").partition(":")[0] for text in rates} == {"ramp", "sdsa", "formula"}
     # From one family to the other, and back to one without rates.
     there = {mutated_scheme(given, rng, spec.choices).source for _ in range(60)}
     assert {family_of(build_scheme(text)) for text in there} == {"width", "width:rates"}
@@ -226,6 +231,30 @@ def asked(search: Search, operator: str) -> str:
     """The question of one operator, as things stand."""
     (preview,) = search.preview(operator)
     return preview.request.messages[-1].content
+
+
+def test_a_scheme_that_does_not_fit_the_model_is_asked_for_again(tmp_path: Path) -> None:
+    words = "3 rates were given; this model takes 30"
+
+    class Fitting(Shapes):
+        def validate(self, recipe: Recipe) -> Validation:
+            if "0.1/0.2/0.3" in recipe.metric.source:
+                return Validation(False, "invalid", words)
+            return super().validate(recipe)
+
+    def write(request: ChatRequest) -> str:
+        again = any(words in message.content for message in request.messages)
+        rates = f"(formula:0.0{random.Random(request.digest).randrange(1, 10)}*depth)"
+        return f"because: a try\nscheme: width:rates={rates if again else 'given:0.1/0.2/0.3'}\n"
+
+    spec = make_spec(
+        schemes=("width:rates=ramp",), arm="list", slots=1, budget=SearchBudget(candidates=2)
+    )
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Fitting(designer=ScriptedDesigner(write)))
+        made = [entry for entry in search.entries if not entry.is_baseline]
+    assert [entry.code for entry in made if "0.1/0.2/0.3" in entry.formula] == ["invalid"]
+    assert any("formula" in entry.formula and entry.results for entry in made)
 
 
 def test_a_designer_is_asked_to_evolve_rates_by_naming_their_parents(tmp_path: Path) -> None:
