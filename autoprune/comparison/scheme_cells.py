@@ -52,6 +52,7 @@ def shrunk(bench: "ComparisonBench", cell: "Cell") -> Iterator[dict[str, Any]]:
             # Counts of units, as in the first cells; which units they are is kept separately.
             "mask_digest": digest_json([found["steps"], bench.chance(cell)]),
             UNITS: digest_json(made.plan.units),
+            "facts": found["facts"],
             "notes": kept,
             "note_count": len(notes),
         }

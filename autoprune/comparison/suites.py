@@ -16,8 +16,10 @@ from autoprune.evaluation.suites import (
     computed_with,
 )
 from autoprune.evaluation.suites.cleaning import Resources
+from autoprune.evaluation.suites.cost import CostSuite
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import PASSING, RowContext, rows_json
+from autoprune.schemes import skipped_computations
 
 if TYPE_CHECKING:
     from autoprune.comparison.bench import ComparisonBench
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 # Incremented when the rows of a suite, or their key, change form.
 SUITE_VERSION = 1
 DISTANCE = "lm"
+NO_COST = "what skips while it runs is saved whole, and its hooks cost time"
 
 
 def suite_defaults(
@@ -154,6 +157,8 @@ def _measured(
         if _is_distance(bench, suite):
             found = distance or bench.evaluate(SEALED, kl=True).kl
             return {"rows": [_distance_row(bench, found)]}
+        if suite["name"] == CostSuite.name and skipped_computations(bench.loaded.model):
+            return {"reason": NO_COST}
         resources = Resources(
             bench.store, bench.seen_before, look=bench.looks.noting(look), code=bench.code
         )

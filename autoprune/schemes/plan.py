@@ -112,11 +112,18 @@ class SchemePlan:
 
     @property
     def units(self) -> list[list[Any]]:
-        """What stays and what goes, by step: whole numbers alone, the same on every machine."""
-        return [
-            [s.blocks, s.neurons, s.groups, s.experts, s.to_json().get("hidden_kept")]
-            for s in self.steps
-        ]
+        """What stays and what goes, by step: whole numbers, the same on every machine.
+
+        Of what skips while it runs, the thresholds, to three digits.
+        """
+        found: list[list[Any]] = []
+        for step in self.steps:
+            hidden = step.to_json().get("hidden_kept")
+            found.append([step.blocks, step.neurons, step.groups, step.experts, hidden])
+            skips = [f"{beta:.3g}" for beta in step.skip_below if beta is not None]
+            gates = [f"{gate.threshold:.3g}" for pair in step.gates for gate in pair]
+            found[-1] += [skips, gates] if skips or gates else []
+        return found
 
     def kept_blocks(self, count: int) -> list[int]:
         """Blocks that stay, by their numbers before all steps.

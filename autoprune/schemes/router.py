@@ -150,17 +150,14 @@ class Router(Scheme):
     @contextmanager
     def masked(self, model: PreTrainedModel, plan: SchemePlan) -> Iterator[None]:
         """Skip inside the context."""
-        counts = Skipped("block part")
-        decisions = [_fixed(pair, counts) for step in plan.steps for pair in step.gates]
-        with _gated(find_blocks(model), decisions):
+        with _gated(find_blocks(model), _fixed(model, plan, Skipped("block part"))):
             yield
 
     def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
         """Skip from now on; :func:`autoprune.schemes.skip.skipped_computations` counts."""
-        counts = count_skipped(model, "block part")
-        for step in plan.steps:
-            for block, pair in zip(find_blocks(model), step.gates, strict=True):
-                _attach(block, _fixed(pair, counts))
+        decisions = _fixed(model, plan, count_skipped(model, "block part"))
+        for block, decide in zip(find_blocks(model), decisions, strict=bool(decisions)):
+            _attach(block, decide)
 
 
 def score(hidden: Tensor, weights: Tensor) -> Tensor:
@@ -255,9 +252,8 @@ def _calibrated(
     gates: list[tuple[Gate, Gate]] = []
     runs: list[list[float]] = []
     stream, due, ran = BlockStream(model, windows), 0.0, 0
-    blocks = find_blocks(model)
     with ExitStack() as stack:
-        for number, block in enumerate(blocks):
+        for number, block in enumerate(find_blocks(model)):
             pair: list[Gate] = []
             shares: list[float] = []
             for one, own in zip(weights[number], wanted[number], strict=True):
@@ -269,9 +265,9 @@ def _calibrated(
                 shares.append(here / count)
             runs.append(shares)
             gates.append((pair[0], pair[1]))
-            stack.enter_context(_gated([block], [_fixed(gates[-1], Skipped("block part"))]))
+            stack.enter_context(_gated([block], [_gate(gates[-1], block, Skipped())]))
             stream.advance()
-            report(Progress("thresholds", number + 1, len(blocks)))
+            report(Progress("thresholds", number + 1, len(weights)))
     return gates, runs
 
 
@@ -324,12 +320,23 @@ def _rates(model: PreTrainedModel, windows: Tensor, weights: Tensor) -> Tensor:
     return torch.stack(found).cpu()
 
 
-def _fixed(pair: tuple[Gate, Gate], counts: Skipped) -> Decide:
+def _fixed(model: PreTrainedModel, plan: SchemePlan, counts: Skipped) -> list[Decide]:
+    return [
+        _gate(pair, block, counts)
+        for step in plan.steps
+        for pair, block in zip(step.gates, find_blocks(model), strict=True)
+    ]
+
+
+def _gate(pair: tuple[Gate, Gate], block: nn.Module, counts: Skipped) -> Decide:
+    parts = map(block.get_submodule, _part_names(block))
+    sizes = [sum(p.numel() for p in part.parameters()) for part in parts]
+
     def decide(hidden: Tensor) -> tuple[Tensor, Tensor]:
         scores = [score(hidden, one.weights.to(hidden.device)) for one in pair]
         runs = [in_float64(s) >= one.threshold for s, one in zip(scores, pair, strict=True)]
-        counts.taken += sum(part.numel() for part in runs)
-        counts.skipped += sum(int((~part).sum()) for part in runs)
+        for part, size in zip(runs, sizes, strict=True):
+            counts.add(part.numel(), int((~part).sum()), size)
         return runs[0], runs[1]
 
     return decide
@@ -360,13 +367,19 @@ def _attach(block: nn.Module, decide: Decide) -> list[RemovableHandle]:
 
         return gate
 
-    parts = [next((n for n in names if hasattr(block, n)), "") for names in _NAMES]
-    if not all(parts):
-        raise _unsuited(block)
+    names = _part_names(block)
     hooks = [block.register_forward_pre_hook(before, with_kwargs=True)]
-    for index, name in enumerate(parts):
+    for index, name in enumerate(names):
         hooks.append(block.get_submodule(name).register_forward_hook(after(index)))
     return hooks
+
+
+def _part_names(block: nn.Module) -> list[str]:
+    """Names of a block's attention and MLP."""
+    found = [next((name for name in names if hasattr(block, name)), "") for names in _NAMES]
+    if not all(found):
+        raise _unsuited(block)
+    return found
 
 
 @torch.no_grad()

@@ -122,18 +122,31 @@ class Skipped:
 
     Args:
         what: What computes: ``expert`` or ``block part``.
+        multiplied: Weights of all computations, where these are not alike.
+        spared: Weights of the skipped ones.
     """
 
     what: str = "expert"
     taken: int = 0
     skipped: int = 0
+    multiplied: int = 0
+    spared: int = 0
+
+    def add(self, taken: int, skipped: int, weights: int = 0) -> None:
+        """Count computations, with the number of weights of each."""
+        self.taken += taken
+        self.skipped += skipped
+        self.multiplied += weights * taken
+        self.spared += weights * skipped
 
     @property
     def text(self) -> str:
         """The share, in words."""
         share = self.skipped / self.taken if self.taken else 0.0
         done = f"{self.taken:,} {self.what} computations"
-        return f"{share:.2%} of {done} skipped while it was measured"
+        of = self.spared / self.multiplied if self.multiplied else 0.0
+        weights = f", with {of:.2%} of their weights," if self.multiplied else ""
+        return f"{share:.2%} of {done}{weights} skipped while it was measured"
 
 
 def count_skipped(model: PreTrainedModel, what: str) -> Skipped:
@@ -192,8 +205,7 @@ def _lightening(beta: float, found: Skipped) -> Any:
         places = weights.argsort(-1, descending=True)
         kept = torch.ones_like(weights, dtype=torch.bool)
         kept.scatter_(-1, places[:, 1:], (ratio >= beta).to(kept.device))
-        found.taken += kept.numel()
-        found.skipped += int((~kept).sum())
+        found.add(kept.numel(), int((~kept).sum()))
         stay = weights * kept
         # The experts that stay get the total weight of all.
         stay = stay * (weights.sum(-1, keepdim=True) / stay.sum(-1, keepdim=True))

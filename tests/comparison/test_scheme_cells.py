@@ -17,6 +17,7 @@ from autoprune.comparison.measure_cells import found_or_measured
 from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import Cell, Target
 from autoprune.comparison.scheme_cells import UNITS, same_removed, shrunk
+from autoprune.comparison.suites import NO_COST, measure_suites
 from autoprune.errors import UsageError
 from benchmarks.upcycled import upcycled
 from tests.support.bench_comparison import Comparisons
@@ -64,6 +65,22 @@ def test_what_was_skipped_while_it_was_measured_stands_in_the_cell(tmp_path: Pat
         # Nothing of it stays behind.
         bench.cells = CellStore(tmp_path / "others")
         assert found_or_measured(bench, Cell(None, None))[0]["sealed"]["nll"] == losses[0]
+
+
+def test_what_skips_while_it_runs_has_no_cost_and_says_what_it_learnt(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, upcycled(tiny_subject().model, 4, noise=0.5))
+    bench.suites = [{"name": "cost", "settings": {}}]
+    found = list[dict[str, Any]]()
+    with bench:
+        for share in (0.25, 0.25, 0.5):
+            with shrunk(bench, Cell(parse_method("skip"), Target(share))) as record:
+                found.append(dict(record))
+                made = measure_suites(bench, ["cost"], "look", (), lambda _: None)
+    assert made == {"cost": {"reason": NO_COST}}
+    first, again, other = found
+    assert len(first["facts"]["skip"]["betas"]) == 2
+    # Its thresholds are what it decides.
+    assert same_removed(first, again) and not same_removed(first, other)
 
 
 def test_as_many_other_units_are_not_what_was_removed(tmp_path: Path) -> None:

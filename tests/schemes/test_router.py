@@ -61,7 +61,17 @@ def test_the_share_of_the_calibration_text_is_the_declared_one(share: float) -> 
     assert abs(counts.skipped - share * counts.taken) <= 1.0
     runs = torch.tensor(plan.facts["router"]["runs"])
     assert float(runs.mean()) == pytest.approx(1.0 - share, abs=1.0 / counts.taken)
-    assert "block part computations skipped" in counts.text and "no time is saved" in plan.notes[0]
+    assert "block part computations, with" in counts.text and "no time is saved" in plan.notes[0]
+    # An attention and an MLP are one part each, but not as large.
+    layers = [model.get_submodule(f"model.layers.0.{name}") for name in ("self_attn", "mlp")]
+    sizes = [sum(p.numel() for p in layer.parameters()) for layer in layers]
+    assert sizes[0] != sizes[1] and counts.multiplied == 3 * WINDOWS.numel() * sum(sizes)
+    skipped = torch.tensor(
+        [size * (1.0 - runs[:, part].sum() / 3) for part, size in enumerate(sizes)]
+    )
+    assert counts.spared / counts.multiplied == pytest.approx(
+        float(skipped.sum()) / sum(sizes), abs=1e-6
+    )
     # Trained beside the model: no weight of it moved, none has a gradient.
     for name, value in made.state_dict().items():
         assert torch.equal(value, state[name])
