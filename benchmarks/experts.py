@@ -5,16 +5,19 @@ random router. Every mixture is measured on both texts, so the table shows what 
 calibrate on the wrong one. Without ``--other`` the other text is our own source code. ``--criteria
 skip`` leaves out a share of the expert computations and no expert. With ``--part sealed`` every
 text measured is a look that the ledger of sealed texts counts. ``--save`` keeps the mixture for
-``autoprune compare``.
+``autoprune compare``. A record also holds which experts stayed, and how the mixture routes.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
 from autoprune.models.loading import load_model
@@ -22,7 +25,9 @@ from autoprune.models.record import source_record
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.saving import save_model
 from autoprune.schemes import Experts, Scheme, Skip
+from autoprune.schemes.expert_parts import expert_parts
 from autoprune.schemes.experts import Criterion
+from autoprune.storage import write_json
 from autoprune.text.corpora import Corpus, load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
@@ -39,6 +44,7 @@ ROWS = (*CRITERIA, SKIP)
 WHOLE = "all experts"
 # Not "dense": that name holds the losses of one text in a record, and here are two.
 DENSE = "dense Llama"
+CHOSEN = "experts.json"
 # Losses of each window by draw, by what was pruned and the text measured.
 Losses = dict[tuple[str, str], dict[int, list[float]]]
 
@@ -91,6 +97,8 @@ def main() -> None:
         how = {"upcycled": {"experts": args.experts, "noise": args.noise}}
         record = source_record(args.model, loaded.source.digest, args.seed) | how
         save_model(model, loaded.tokenizer, args.save, record)
+    # Of calibration text: how far the mixture is one at all is known before the measured text.
+    chosen: dict[str, Any] = {"routing": routing(model, seen["own"][0]), "plans": {}}
     for text, windows in unseen.items():
         found[WHOLE, text] = {0: list(evaluate_windows(model, windows).nll)}
     for criterion in args.criteria:
@@ -101,6 +109,7 @@ def main() -> None:
                 continue
             for draw, windows in enumerate(draws):
                 plan = scheme.plan(model, windows, args.share, seed=args.seed + draw)
+                chosen["plans"].setdefault(name, {})[str(draw)] = plan.to_json()
                 with scheme.masked(model, plan):
                     for text, own_windows in unseen.items():
                         nll = list(evaluate_windows(model, own_windows).nll)
@@ -113,7 +122,41 @@ def main() -> None:
     )
     publish("experts", title, rows(found), corpora={"own": own.name, "other": other.name})
     if args.record:
-        _write(args, found, {name: texts.whole for name, texts in parts.items()})
+        _write(args, found, chosen, {name: texts.whole for name, texts in parts.items()})
+
+
+def routing(model: PreTrainedModel, windows: Tensor) -> list[dict[str, Any]]:
+    """How each block's router chooses on these windows.
+
+    Returns:
+        By block: ``tokens``, the share of the choices that each expert has; ``second``, the mean
+        weight of a token's second expert.
+    """
+    parts = [part for part in expert_parts(model) if part is not None]
+    with torch.no_grad(), _choices([part.router for part in parts]) as seen:
+        for window in windows:
+            model(window[None])
+    made = []
+    for part, own in zip(parts, seen, strict=True):
+        weights, numbers = (torch.cat(values) for values in zip(*own, strict=True))
+        counts = torch.bincount(numbers.flatten(), minlength=part.count)
+        second = weights.sort(-1, descending=True).values[:, 1].double().mean()
+        made.append({"tokens": (counts / counts.sum()).tolist(), "second": float(second)})
+    return made
+
+
+@contextmanager
+def _choices(routers: list[nn.Module]) -> Iterator[list[list[tuple[Tensor, Tensor]]]]:
+    """Collect weights and numbers of the chosen experts, by router and call."""
+    seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in routers]
+    with ExitStack() as stack:
+        for router, own in zip(routers, seen, strict=True):
+
+            def note(_: nn.Module, __: Any, given: Any, own: Any = own) -> None:
+                own.append((given[1], given[2]))
+
+            stack.callback(router.register_forward_hook(note).remove)
+        yield seen
 
 
 def rows(found: Losses) -> list[dict[str, Any]]:
@@ -132,18 +175,22 @@ def _source() -> Corpus:
     return Corpus.of("source code of AutoPrune", [text for text in texts if text.strip()])
 
 
-def _write(args: argparse.Namespace, found: Losses, texts: Mapping[str, str]) -> None:
-    """Losses of each window by criterion, then text, then draw."""
+def _write(
+    args: argparse.Namespace, found: Losses, chosen: dict[str, Any], texts: Mapping[str, str]
+) -> None:
+    """Losses of each window by criterion, then text, then draw; what was chosen beside them."""
     losses: dict[str, Any] = {}
     for (name, text), draws in found.items():
         kept = {str(draw): nll for draw, nll in draws.items()}
         losses.setdefault(name, {})[f"{text} text"] = kept
+    write_json(args.record / CHOSEN, chosen)
     write_record(
         args.record,
         LOSSES,
         "python -m benchmarks experts --record evidence/experts",
         ("losses.json", {"methods": losses}),
         private=("--model", "--corpus", "--other", "--save"),
+        beside=[CHOSEN],
         texts=dict(texts),
     )
 

@@ -14,10 +14,10 @@ from autoprune.progress import silent
 from autoprune.search.forecasts import best_so_far, breakthroughs
 from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import SearchSpec
-from autoprune.search.steps import Done, Propose, WorkStep
+from autoprune.search.steps import Done, Propose, Seal, WorkStep
 from tasks import steps
 from tasks.design import DesignerSession
-from tasks.prepare import prepare
+from tasks.prepare import note_look, prepare
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.workbench import opened
@@ -83,6 +83,8 @@ def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:
                 answer = ask(step) if ask else session.answer(step.request)
                 search.record(step, answer)
             else:
+                if isinstance(step, Seal):
+                    note_look(bench)
                 search.record(step, steps.do(bench, step, search.seconds_for(step)))
             _say(name, search, step, time.monotonic() - started)
 

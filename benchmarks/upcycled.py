@@ -49,7 +49,8 @@ def upcycled(
             if not found:
                 value.copy_(state[name])
             elif kind == "gate.weight":
-                value.normal_(0, 1.0, generator=generator)
+                # Logits vary as the normed hidden state does, so that the second expert counts.
+                value.normal_(0, config.hidden_size**-0.5, generator=generator)
             elif kind == "experts.down_proj":
                 value.copy_(copies(state[f"{prefix}mlp.down_proj.weight"]))
             else:

@@ -23,11 +23,15 @@ from autoprune.search import Search
 from autoprune.search.moves import recipe_key
 from autoprune.search.spec import DesignerSpec, SearchBudget, SearchSpec
 from autoprune.search.steps import Propose
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
 from benchmarks import arms, arms_table, found_recipe, searching, table
 from benchmarks.evidence.derivations import DERIVATIONS
 from benchmarks.evidence.figures import figures_of
 from benchmarks.evidence.records import EvidenceError, read_record, read_searches
 from benchmarks.measured import ROOT
+from tasks.sealed_looks import count_looks
+from tasks.state import State
 from tests.support.small_search import SIZES
 
 
@@ -72,7 +76,9 @@ def test_a_search_with_every_option_measures_what_it_says(
         return Reply("\n".join(["metric: abs(W) * x_norm ** 0.7", "group: row", *lines]))
 
     wanted = spec(tiny_folder, text_file)
+    sealed = split(load_corpus(str(text_file)), wanted.text_split).sealed.digest
     found = searching.run_search(home / "cell", wanted, ask=ask)
+    assert count_looks(State.open(), sealed) == 1
     with Search.open(home / "cell") as search:
         entries = {e.alias: e for e in search.entries}
         made = entries["wanda+ramp+sparsegpt"]
@@ -95,6 +101,7 @@ def test_a_search_with_every_option_measures_what_it_says(
     count = len(repaired)
     again = searching.run_search(home / "cell", wanted, ask=ask)
     assert again == found and len(repaired) == count
+    assert count_looks(State.open(), sealed) == 1
 
 
 def test_arms_run_missing_cells_only(

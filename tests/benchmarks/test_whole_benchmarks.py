@@ -262,6 +262,15 @@ def test_experts_are_pruned_by_each_criterion_on_own_and_other_text(
     mean = math.exp(sum(float(nll.sum()) for nll in losses.values()) / 4)
     assert mean == pytest.approx(of["reap, calibrated on other"]["on own text"])
     assert str(tmp_path) not in record.body["command"]
+    chosen = json.loads((kept / "experts.json").read_text())
+    assert record.body["files"].keys() == {"losses.json", "experts.json"}
+    for block in chosen["routing"]:
+        assert len(block["tokens"]) == 4 and sum(block["tokens"]) == pytest.approx(1.0)
+        # Of two experts, the second one counts, and never more than the first.
+        assert 0.1 < block["second"] <= 0.5
+    assert chosen["plans"].keys() == {"random", *names}
+    (step,) = chosen["plans"]["reap, calibrated on own"]["1"]["steps"]
+    assert [len(own) for own in step["experts_kept"]] == [3] * len(chosen["routing"])
     assert run(experts, monkeypatch, out, *words)["rows"] == found["rows"]
     skipping = of["skip, calibrated on own"]["on own text"]
     assert skipping != of["all experts"]["on own text"]
