@@ -9,16 +9,20 @@ text measured is a look that the ledger of sealed texts counts. ``--save`` keeps
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from autoprune.comparison.formatting import p_value
+from autoprune.evaluation.contrasts import contrast, holm
 from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
 from autoprune.models.loading import load_model
 from autoprune.models.record import source_record
@@ -45,6 +49,8 @@ WHOLE = "all experts"
 # Not "dense": that name holds the losses of one text in a record, and here are two.
 DENSE = "dense Llama"
 CHOSEN = "experts.json"
+# The criterion whose contrasts count: the best of all subsets.
+CHOICE: Criterion = "exhaustive"
 # Losses of each window by draw, by what was pruned and the text measured.
 Losses = dict[tuple[str, str], dict[int, list[float]]]
 
@@ -121,8 +127,40 @@ def main() -> None:
         f"mean of {args.draws} draws"
     )
     publish("experts", title, rows(found), corpora={"own": own.name, "other": other.name})
+    chosen["contrasts"] = contrasts(found)
+    for one in chosen["contrasts"]:
+        low, high = one["interval"]
+        against = f"{one['subject']} against {one['rival']}, on own text"
+        print(f"{against}: {one['change']:+.1f} % [{low:+.1f}, {high:+.1f}] {p_value(one['p'])}")
     if args.record:
         _write(args, found, chosen, {name: texts.whole for name, texts in parts.items()})
+
+
+def contrasts(found: Losses) -> list[dict[str, Any]]:
+    """What the choice is worth, and the text that it is made on, by loss on own text.
+
+    Returns:
+        For each pair that was measured ``change`` and ``interval`` in percent of perplexity, over
+        windows and draws, and ``p`` after Holm's correction.
+    """
+    subject, made = f"{CHOICE}, calibrated on own", []
+    for rival in ("random", f"{CHOICE}, calibrated on other"):
+        pair = [found.get((name, "own"), {}) for name in (subject, rival)]
+        if pair[0] and pair[0].keys() == pair[1].keys():
+            ours, theirs = (np.array([own[draw] for draw in sorted(own)]) for own in pair)
+            known = contrast((ours - theirs).T)
+            made += [(rival, known)] if known is not None else []
+    adjusted = holm([known.p for _, known in made])
+    return [
+        {
+            "subject": subject,
+            "rival": rival,
+            "change": 100 * math.expm1(known.mean),
+            "interval": [100 * math.expm1(end) for end in known.interval()],
+            "p": p,
+        }
+        for (rival, known), p in zip(made, adjusted, strict=True)
+    ]
 
 
 def routing(model: PreTrainedModel, windows: Tensor) -> list[dict[str, Any]]:

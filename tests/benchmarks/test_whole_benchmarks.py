@@ -269,6 +269,13 @@ def test_experts_are_pruned_by_each_criterion_on_own_and_other_text(
         # Of two experts, the second one counts, and never more than the first.
         assert 0.1 < block["second"] <= 0.5
     assert chosen["plans"].keys() == {"random", *names}
+    # The same change as the document's derivation makes of the losses.
+    rivals = ["random", "exhaustive, calibrated on other"]
+    assert [one["rival"] for one in chosen["contrasts"]] == rivals
+    pair = [record.of(n, "own text") for n in ("exhaustive, calibrated on own", "random")]
+    gap = sum(float((pair[0][d] - pair[1][d]).sum()) for d in (0, 1)) / 4
+    assert chosen["contrasts"][0]["change"] == pytest.approx(100 * math.expm1(gap))
+    assert all(0 < one["p"] <= 1 and len(one["interval"]) == 2 for one in chosen["contrasts"])
     (step,) = chosen["plans"]["reap, calibrated on own"]["1"]["steps"]
     assert [len(own) for own in step["experts_kept"]] == [3] * len(chosen["routing"])
     assert run(experts, monkeypatch, out, *words)["rows"] == found["rows"]
