@@ -5,14 +5,17 @@ random router. Every mixture is measured on both texts, so the table shows what 
 calibrate on the wrong one. Without ``--other`` the other text is our own source code. ``--criteria
 skip`` leaves out a share of the expert computations and no expert. With ``--part sealed`` every
 text measured is a look that the ledger of sealed texts counts. ``--save`` keeps the mixture for
-``autoprune compare``. A record also holds which experts stayed, and how the mixture routes.
+``autoprune compare``. A record also holds which experts stayed, and how the mixture routes. What
+was measured is kept: the same command goes on where it stopped, at the same commit.
 """
 
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from autoprune.comparison.formatting import p_value
+from autoprune.digest import digest_json
 from autoprune.evaluation.contrasts import contrast, holm
 from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
 from autoprune.models.loading import load_model
@@ -31,14 +35,15 @@ from autoprune.models.saving import save_model
 from autoprune.schemes import Experts, Scheme, Skip
 from autoprune.schemes.expert_parts import expert_parts
 from autoprune.schemes.experts import Criterion
-from autoprune.storage import write_json
+from autoprune.schemes.plan import SchemePlan
+from autoprune.storage import read_object, write_json
 from autoprune.text.corpora import Corpus, load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from benchmarks.evidence.records import LOSSES
 from benchmarks.evidence.writing import write_record
 from benchmarks.looks import measured_part
-from benchmarks.measured import ROOT
+from benchmarks.measured import OUT, ROOT, commit
 from benchmarks.table import publish
 from benchmarks.upcycled import upcycled
 
@@ -94,19 +99,19 @@ def main() -> None:
         seen[name] = [drawn[n * count : (n + 1) * count] for n in range(args.draws)]
         held = measured_part("experts", args.part, texts, asked)
         unseen[name] = token_windows(held, loaded.tokenizer, args.measured_windows, args.seqlen)
-    dense = loaded.model
-    found: Losses = {}
-    for text, windows in unseen.items():
-        found[DENSE, text] = {0: list(evaluate_windows(dense, windows).nll)}
+    settings = {key: str(asked[key]) for key in asked if key != "criteria"}
+    origin = [settings, loaded.source.digest, own.digest, other.digest, commit(ROOT)]
+    cells = _Cells(unseen, OUT / "experts" / digest_json(origin)[:16])
+    dense, found = loaded.model, cells.found
+    cells.measure(DENSE, 0, dense)
     model = upcycled(dense, args.experts, noise=args.noise, seed=args.seed)
     if args.save:
         how = {"upcycled": {"experts": args.experts, "noise": args.noise}}
         record = source_record(args.model, loaded.source.digest, args.seed) | how
         save_model(model, loaded.tokenizer, args.save, record)
     # Of calibration text: how far the mixture is one at all is known before the measured text.
-    chosen: dict[str, Any] = {"routing": routing(model, seen["own"][0]), "plans": {}}
-    for text, windows in unseen.items():
-        found[WHOLE, text] = {0: list(evaluate_windows(model, windows).nll)}
+    chosen: dict[str, Any] = {"routing": routing(model, seen["own"][0]), "plans": cells.plans}
+    cells.measure(WHOLE, 0, model)
     for criterion in args.criteria:
         scheme: Scheme = Skip() if criterion == SKIP else Experts(criterion)
         for source, draws in seen.items():
@@ -114,13 +119,8 @@ def main() -> None:
             if (name, "own") in found:
                 continue
             for draw, windows in enumerate(draws):
-                plan = scheme.plan(model, windows, args.share, seed=args.seed + draw)
-                chosen["plans"].setdefault(name, {})[str(draw)] = plan.to_json()
-                with scheme.masked(model, plan):
-                    for text, own_windows in unseen.items():
-                        nll = list(evaluate_windows(model, own_windows).nll)
-                        found.setdefault((name, text), {})[draw] = nll
-                print(f"{name}, draw {draw}", file=sys.stderr, flush=True)
+                choose = partial(scheme.plan, model, windows, args.share, seed=args.seed + draw)
+                cells.measure(name, draw, model, scheme, choose)
     title = (
         f"{Path(args.model).name} as {args.experts} experts, {args.share:.0%} of them removed; "
         f"perplexity on {args.measured_windows} x {args.seqlen} tokens of the {args.part} part, "
@@ -134,6 +134,55 @@ def main() -> None:
         print(f"{against}: {one['change']:+.1f} % [{low:+.1f}, {high:+.1f}] {p_value(one['p'])}")
     if args.record:
         _write(args, found, chosen, {name: texts.whole for name, texts in parts.items()})
+
+
+@dataclass
+class _Cells:
+    """What was measured, each cell kept in a file as soon as it is.
+
+    Args:
+        windows: By text, the windows to measure on.
+        folder: Of files made from the same model, text and options at the same commit.
+        found: Losses so far.
+        plans: Plans so far, by name, then draw.
+    """
+
+    windows: Mapping[str, Tensor]
+    folder: Path
+    found: Losses = field(default_factory=dict)
+    plans: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def measure(
+        self,
+        name: str,
+        draw: int,
+        model: PreTrainedModel,
+        scheme: Scheme | None = None,
+        choose: Callable[[], SchemePlan] | None = None,
+    ) -> None:
+        """Read the cell, or choose what goes, and measure the model without it on all texts."""
+        place = self.folder / f"{name}, draw {draw}.json"
+        cell = read_object(place) if place.exists() else self._measured(model, scheme, choose)
+        write_json(place, cell)
+        for text, nll in cell["losses"].items():
+            self.found.setdefault((name, text), {})[draw] = nll
+        if cell["plan"] is not None:
+            self.plans.setdefault(name, {})[str(draw)] = cell["plan"]
+        print(f"{name}, draw {draw}", file=sys.stderr, flush=True)
+
+    def _measured(
+        self,
+        model: PreTrainedModel,
+        scheme: Scheme | None,
+        choose: Callable[[], SchemePlan] | None,
+    ) -> dict[str, Any]:
+        with ExitStack() as stack:
+            plan = None
+            if scheme is not None and choose is not None:
+                plan = choose()
+                stack.enter_context(scheme.masked(model, plan))
+            losses = {t: list(evaluate_windows(model, w).nll) for t, w in self.windows.items()}
+        return {"losses": losses, "plan": plan.to_json() if plan else None}
 
 
 def contrasts(found: Losses) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ from tests.support.small_search import SIZES
 @pytest.fixture(autouse=True)
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "out"
-    for module in (table, found_recipe, throughput):
+    for module in (table, found_recipe, throughput, experts):
         monkeypatch.setattr(module, "OUT", folder)
     return folder
 
@@ -278,6 +278,12 @@ def test_experts_are_pruned_by_each_criterion_on_own_and_other_text(
     assert all(0 < one["p"] <= 1 and len(one["interval"]) == 2 for one in chosen["contrasts"])
     (step,) = chosen["plans"]["reap, calibrated on own"]["1"]["steps"]
     assert [len(own) for own in step["experts_kept"]] == [3] * len(chosen["routing"])
+    # What was measured is kept: nothing is computed again.
+    with monkeypatch.context() as broken:
+        broken.setattr(experts, "evaluate_windows", None)
+        assert run(experts, broken, out, *words)["rows"] == found["rows"]
+    (cells,) = (out / "experts").iterdir()
+    next(cells.glob("reap, calibrated on own*")).unlink()
     assert run(experts, monkeypatch, out, *words)["rows"] == found["rows"]
     skipping = of["skip, calibrated on own"]["on own text"]
     assert skipping != of["all experts"]["on own text"]
