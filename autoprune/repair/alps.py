@@ -50,6 +50,7 @@ class Alps(LayerRepair):
     NAME: ClassVar[str] = "alps"
     SOURCE: ClassVar[str] = "ALPS, arXiv 2406.07831"
     NEEDS: ClassVar[frozenset[str]] = frozenset({"gram"})
+    KEEPS_ROWS: ClassVar[bool] = True
 
     damp: float = 0.01
     iterations: int = 300

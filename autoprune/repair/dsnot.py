@@ -31,6 +31,7 @@ class Dsnot(LayerRepair):
     SOURCE: ClassVar[str] = "Dynamic Sparse No Training, arXiv 2310.08915"
     NEEDS: ClassVar[frozenset[str]] = frozenset({"gram", "x_mean", "x_var", "x_norm"})
     MOVES_WEIGHTS: ClassVar[bool] = False
+    KEEPS_ROWS: ClassVar[bool] = True
 
     cycles: int = 50
     tolerance: float = 5e-5

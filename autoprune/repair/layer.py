@@ -62,10 +62,12 @@ class Problem:
 class LayerRepair(RepairPart, ABC):
     """Base class of layer repairs: callers use :meth:`repair`, subclasses define :meth:`solve`.
 
-    ``MOVES_WEIGHTS`` is False if the kept weights are left unchanged.
+    ``MOVES_WEIGHTS`` is False if the kept weights are left unchanged, ``KEEPS_ROWS`` True if every
+    row keeps as many weights as in the given mask.
     """
 
     MOVES_WEIGHTS: ClassVar[bool] = True
+    KEEPS_ROWS: ClassVar[bool] = False
 
     @property
     def chooses(self) -> bool:
@@ -223,7 +225,9 @@ def damped_cholesky(problem: Problem, damp: float) -> tuple[Tensor, Tensor]:
             if level != damp:
                 problem.notes.append(f"damping raised from {damp:g} to {level:g}")
             return matrix, factor
-        level = level * ESCALATION if level > 0 else 1e-6
+        tried, level = level, level * ESCALATION if level > 0 else 1e-6
+        if tried < largest < level:
+            level = largest
     raise UsageError(
         f"the Gram matrix stays singular at a damping of {largest:g}; "
         "calibrate with more tokens or use the repair 'none'"

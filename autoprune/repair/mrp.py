@@ -47,6 +47,7 @@ class Mrp(LayerRepair):
     NAME: ClassVar[str] = "mrp"
     SOURCE: ClassVar[str] = "Pruning Foundation Models without Retraining, arXiv 2410.15567"
     NEEDS: ClassVar[frozenset[str]] = frozenset({"gram"})
+    KEEPS_ROWS: ClassVar[bool] = True
 
     damp: float = 0.01
     form: Literal["auto", "kept", "pruned"] = "auto"

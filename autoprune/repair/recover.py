@@ -22,9 +22,9 @@ class ModelRecovery(RepairPart):
     Args:
         steps: Maximum number of AdamW steps.
         batch: Windows per step.
-        rate: Highest learning rate of AdamW.
-        schedule: How the rate falls to zero over all steps.
-        warmup: Share of the steps in which the rate rises to that.
+        rate: Learning rate of AdamW, before both of the following factors.
+        schedule: How the rate falls to zero over all steps, by a factor that begins at 1.
+        warmup: Share of the steps in which another factor rises to 1.
         beta2: AdamW's averaging of squared gradients; below 0.999 for few steps.
         move: What to train: ``all`` kept weights, norms and biases, or only the ``norms`` and
             biases (PERP, arXiv 2312.15230), usually with a rate of 0.001.

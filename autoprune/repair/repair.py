@@ -60,6 +60,7 @@ class Repair:
 
     def __post_init__(self) -> None:
         _refuse_lost_work(self.layer)
+        _refuse_forgotten_masks(self.layer)
         # By now, a part that neither chooses nor moves weights stands alone and does nothing.
         acting = tuple(part for part in self.layer if part.chooses or part.MOVES_WEIGHTS)
         object.__setattr__(self, "layer", acting)
@@ -205,6 +206,29 @@ def _layer_repairs(text: str) -> tuple[LayerRepair, ...]:
             )
         parts.append(kind.from_text(values))
     return tuple(parts)
+
+
+def _refuse_forgotten_masks(parts: Sequence[LayerRepair]) -> None:
+    """Refuse a part whose mask a later one replaces without reading it.
+
+    Raises:
+        UsageError: If there is one; names the chain without it.
+    """
+    for place, part in enumerate(parts):
+        if part.forgets("matrix"):
+            lost = parts[:place]
+        elif part.forgets("row"):
+            # Zeros that were moved between rows still count.
+            lost = [one for one in parts[:place] if one.KEEPS_ROWS]
+        else:
+            continue
+        if lost:
+            rest = [one for one in parts if all(one is not other for other in lost)]
+            raise UsageError(
+                f"repair {_joined(parts)!r} would lose what {lost[0].text!r} does, since "
+                f"{part.text!r} chooses its mask anew from the number of zeros; write "
+                f"{_joined(rest)}"
+            )
 
 
 def _joined(parts: Sequence[LayerRepair]) -> str:

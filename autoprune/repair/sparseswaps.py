@@ -33,6 +33,7 @@ class SparseSwaps(LayerRepair):
     SOURCE: ClassVar[str] = "SparseSwaps, arXiv 2512.10922"
     NEEDS: ClassVar[frozenset[str]] = frozenset({"gram"})
     MOVES_WEIGHTS: ClassVar[bool] = False
+    KEEPS_ROWS: ClassVar[bool] = True
 
     swaps: int = 50
     candidates: int = 32
