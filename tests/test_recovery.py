@@ -208,14 +208,30 @@ def test_a_scheme_may_recover_a_smaller_model_by_itself() -> None:
 @pytest.mark.parametrize(
     ("fresh", "shown"),
     [
-        (FRESH[:10], "the text has 10; it learned from 10, 3 of which statistics had read"),
-        (None, "the text has 0; it learned from 3, 3 of which statistics had read"),
+        (FRESH[:10], "there are 10; it learned from 10, 3 of which statistics had read"),
+        (None, "there are 0; it learned from 3, 3 of which statistics had read"),
     ],
 )
 def test_a_short_text_is_used_as_far_as_it_goes_and_noted(fresh: Tensor | None, shown: str) -> None:
     outcome = pruned(tiny_model("llama"), fresh=fresh)
     assert "28 fresh calibration windows are wanted" in outcome.notes[0]
     assert shown in outcome.notes[0] and len(outcome.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("fresh", "shown"),
+    [
+        (0, "12, 12 of which statistics had read; they had also read 4 of the 4 windows"),
+        (2, "14, 14 of which statistics had read; they had also read 2 of the 4 windows"),
+        (6, "18, 16 of which statistics had read"),
+    ],
+)
+def test_a_note_says_which_windows_had_been_read(fresh: int, shown: str) -> None:
+    windows = random_windows(32, 24, seed=5)
+    teacher = teach(tiny_model("llama"), ModelRecovery(), windows[:fresh], windows[16:])
+    (note,) = teacher.notes
+    assert note.partition("learned from ")[2].startswith(shown)
+    assert ("judge it" in note) == (fresh < HELD_OUT)
 
 
 def test_the_rate_rises_and_falls_as_asked() -> None:

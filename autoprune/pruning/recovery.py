@@ -236,7 +236,11 @@ class _Judge:
         self._worse += 1
         if mean < self.best or not self._copies:
             self.best, self.step, self._worse = mean, step, 0
-            self._copies = [value.detach().clone() for value in self._parameters]
+            if not self._copies:
+                self._copies = [torch.empty_like(value) for value in self._parameters]
+            # In place: a second set of copies would be a third model in memory.
+            for copy, value in zip(self._copies, self._parameters, strict=True):
+                copy.copy_(value.detach())
         return self._worse
 
     def restore(self) -> None:

@@ -93,9 +93,11 @@ def _shared_out(
     windows = torch.cat([fresh, used])[:wanted]
     held = min(HELD_OUT, len(windows) // 4)
     note = (
-        f"recovery: {wanted} fresh calibration windows are wanted and the text has {len(fresh)}; "
+        f"recovery: {wanted} fresh calibration windows are wanted and there are {len(fresh)}; "
         f"it learned from {len(windows) - held}"
     )
     if len(windows) > len(fresh):
-        note += f", {len(windows) - len(fresh)} of which statistics had read"
+        note += f", {len(windows) - max(len(fresh), held)} of which statistics had read"
+    if held > len(fresh):
+        note += f"; they had also read {held - len(fresh)} of the {held} windows that judge it"
     return windows[:held], windows[held:], (note,)
