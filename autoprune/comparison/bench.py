@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.bench import Bench
 from autoprune.bench.scoring import HostScorer
-from autoprune.bench.text import CALIBRATION, BenchText
+from autoprune.bench.text import BenchText
 from autoprune.comparison.cells import CellStore
 from autoprune.comparison.draws import MOST_DRAWS
 from autoprune.comparison.looks import OwnLooks, SealedLooks
@@ -113,12 +113,14 @@ class ComparisonBench(Bench):
 
     @cached_property
     def seen(self) -> SeenText | None:
-        """Seen text of the named texts, which suites exclude for every cell; None without any."""
-        count = range(self.draw_count)
-        draws = [self.draws.number(name, n) for name in self.texts for n in count]
-        names = [f"{CALIBRATION} {draw}" for draw in draws]
-        cut = [self.windows[name] for name in names if name in self.windows]
-        return seen_in(cut, self.tokenizer)
+        """Seen text of the named texts, which suites exclude for every cell; None without any.
+
+        All windows that draws, and recovery beyond them, may take.
+        """
+        there = [name for name, facts in self.texts.items() if "reason" not in facts]
+        draws = [self.draws.number(name, n) for name in there for n in range(self.draw_count)]
+        pools = {id(pool): pool for pool in (self.draws.pool(self, draw) for draw in draws)}
+        return seen_in(pools.values(), self.tokenizer)
 
     @property
     def seen_before(self) -> SeenText | None:

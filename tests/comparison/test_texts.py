@@ -9,6 +9,7 @@ import pytest
 
 from autoprune.errors import UsageError
 from autoprune.text.corpora import load_corpus
+from autoprune.text.seen_text import seen_in
 from autoprune.text.splits import split
 from tests.support.bench_comparison import Comparisons
 from tests.support.tiny_texts import sharing_sealed
@@ -57,6 +58,17 @@ def test_a_suite_on_another_text_leaves_out_what_may_calibrate(
     # It may be in any draw, so the dense model's figures leave it out too.
     dropped = [r["details"]["overlap"]["dropped"] for r in rows if "overlap" in r["details"]]
     assert len(kept) == 4 and len(dropped) >= 2 and min(dropped) > 0
+
+
+def test_suites_leave_out_what_recovery_may_read_beyond_a_draw(
+    compared: Comparisons, text_file: Path
+) -> None:
+    with compared.bench(texts={"one": str(text_file)}, draws=1) as bench:
+        pool = bench.draws.pool(bench, bench.draws.number("one", 0))
+        assert len(pool) > bench.draws.samples
+        everything = seen_in([pool], bench.tokenizer)
+        assert bench.seen is not None and everything is not None
+        assert bench.seen.digest == everything.digest
 
 
 def test_the_own_calibration_part_may_be_short_where_texts_are_named(
