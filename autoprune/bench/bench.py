@@ -229,17 +229,16 @@ class Bench(ModelBench):
         )
         if plan.scoring == "dense":
             bare_key = _key(replace(recipe, repair=NONE), budget, draw)
-            masks = memory.masks(bare_key)
-            if masks is None:
-                outcome = self.prune_by(recipe.metric, replace(plan, repair=Repair()), draw)
-                memory.keep(bare_key, outcome)
+            bare = memory.outcome(bare_key)
+            if bare is None:
+                bare = self.prune_by(recipe.metric, replace(plan, repair=Repair()), draw)
+                memory.keep(bare_key, bare)
                 if not plan.repair.acts:
-                    return outcome
-                masks = dict(outcome.keep)
+                    return bare
                 self.dense.restore()
             outcome = repair_masks(
                 self.loaded.model,
-                masks,
+                dict(bare.keep),
                 plan,
                 windows=self.drawn_windows(draw)[:calibration],
                 fresh=self.fresh_windows(plan.repair.fresh_windows, draw),
@@ -247,6 +246,9 @@ class Bench(ModelBench):
                 statistics=None if plan.runs_blocks else self.calibrated(plan.needs, draw),
                 report=self.report,
             )
+            # What scoring noted and took belongs to the whole, whoever asked for the masks first.
+            notes, seconds = (*bare.notes, *outcome.notes), bare.seconds + outcome.seconds
+            outcome = replace(outcome, notes=notes, seconds=seconds)
         elif recipe.metric.kind == "python":
             raise UsageError(
                 "a Python metric is scored once, from statistics of the dense model; leave out "
@@ -259,7 +261,9 @@ class Bench(ModelBench):
             # Programs with the same masks but different weights count as two.
             outcome = replace(outcome, mask_digest=outcome.weights_digest)
         moved = self.vectors if plan.repair.moves_vectors else {}
-        memory.keep(key, outcome, self.layers, moved)
+        # Without a repair and a program, weights follow from the masks.
+        changed = plan.repair.acts or outcome.weights_digest
+        memory.keep(key, outcome, self.layers if changed else None, moved)
         return outcome
 
     def prune_by(

@@ -60,7 +60,7 @@ def save_measured(
         if outcome.mask_digest != masks:
             raise AutopruneError(
                 f"{name} gave masks {outcome.mask_digest[:16]}… now and {masks[:16]}… when it was "
-                "measured; its metric is not deterministic on this machine; nothing was saved"
+                "measured; its metric or repair is not deterministic here; nothing was saved"
             )
         pruned = continuations(bench.loaded, bench.part(SELECTION))
         worth: dict[str, Any] = {
@@ -68,10 +68,10 @@ def save_measured(
             "samples": side_by_side(dense, pruned),
             "measured_in": bench.dtype if changes_as(bench.loaded.model, kind) else "",
         }
-        made = {**record, "outcome": worth}
+        made = {**record, "outcome": worth, "notes": [*outcome.notes]}
         if not isinstance(outcome, SmallerOutcome):
             return save_bench(bench, folder, made, outcome.zeros, kind)
-        made |= outcome.shrunk.to_json() | {"scheme": outcome.scheme, "notes": [*outcome.notes]}
+        made |= outcome.shrunk.to_json() | {"scheme": outcome.scheme}
         if found:
             made["budget"] = {**found, **target.reached(bench.loaded.model, dense_bytes)}
         if "faster" in found:

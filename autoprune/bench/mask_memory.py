@@ -70,10 +70,12 @@ class MaskMemory:
         self._known.move_to_end(key)
         self._forget()
 
-    def masks(self, key: str) -> "dict[str, Tensor] | None":
-        """Keep mask per layer; None when the recipe is not known."""
+    def outcome(self, key: str) -> "PruneOutcome | None":
+        """What a recipe gave, with its masks; None when it is not known."""
         found = self._recall(key)
-        return None if found is None else {n: mask.unpack() for n, mask in found.masks.items()}
+        if found is None:
+            return None
+        return replace(found.outcome, keep={n: mask.unpack() for n, mask in found.masks.items()})
 
     def apply(
         self,

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from autoprune.bench.text import BenchText
 from autoprune.bench.time_limit import OutOfTimeError, limited
 from autoprune.errors import DamagedStatisticsError, UsageError
 from autoprune.evaluation.kl import kl_to_dense
-from autoprune.pruning import PruningPlan
+from autoprune.pruning import PruneOutcome, PruningPlan
 from autoprune.recipe import Candidate
 from autoprune.text import windows
 from tests.support.given_scorer import PYTHON, GivenScorer, wanda
@@ -233,6 +234,40 @@ def test_another_repair_of_known_masks_scores_nothing(bench: Bench) -> None:
     bench.measure(PYTHON, 0.4)
     bench.measure(PYTHON, 0.5, draw=1)
     assert len(given.asked) == 4 * count
+
+
+def test_notes_and_seconds_of_the_masks_belong_to_what_is_repaired(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = bench.prune_by
+
+    def noted(*words: Any) -> PruneOutcome:
+        return replace(scored(*words), notes=("scored with a note",), seconds=5.0)
+
+    monkeypatch.setattr(bench, "prune_by", noted)
+    found = []
+    for recipe in ("wanda+mrp", "wanda+sparsegpt"):
+        # The second one finds the masks of the first.
+        with bench.pruned(recipe, 0.5) as outcome:
+            found.append(outcome)
+    assert all(made.notes[0] == "scored with a note" and made.seconds > 5.0 for made in found)
+
+
+def test_weights_that_follow_from_masks_take_no_memory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruned, scored = list[str](), bench.prune_by
+
+    def noted(metric: Candidate, *words: Any) -> PruneOutcome:
+        pruned.append(metric.text)
+        return scored(metric, *words)
+
+    monkeypatch.setattr(bench, "prune_by", noted)
+    # Room for the bits of three masks; kept weights would take sixteen times as much.
+    memory = MaskMemory(3 * bench.prunable // 8)
+    for recipe in ("wanda+sequential", "ria+sequential", "wanda+sequential"):
+        bench.measure(recipe, 0.5, memory=memory)
+    assert pruned == ["wanda", "ria"]
 
 
 def test_statistics_that_changed_in_memory_are_found_out(bench: Bench) -> None:

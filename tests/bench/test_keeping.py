@@ -42,6 +42,13 @@ def test_only_the_masks_that_were_measured_are_saved(bench: Bench, tmp_path: Pat
     assert all(torch.equal(x.read(), y) for x, y in zip(bench.layers, before, strict=True))
 
 
+def test_what_a_repair_noted_is_on_record_with_the_model(bench: Bench, tmp_path: Path) -> None:
+    recipe = Recipe.parse("wanda+ebft:epochs=1,rate=0.99")
+    masks = masks_of(bench, recipe)
+    saved = save_measured(bench, "C1", recipe, BUDGET, masks, tmp_path / "out", {})
+    assert any("did not lower its error" in note for note in saved.record["notes"])
+
+
 @pytest.mark.parametrize(
     "error",
     [
