@@ -255,6 +255,8 @@ def _smaller(
         whole = token_windows(text, loaded.tokenizer, windows + how.fresh_windows, seqlen)
         tokens, fresh = whole[:windows], whole[windows:]
     dtype = checkpoint_type(loaded.source)
+    if out is not None:
+        require_space(loaded.model, Path(out), dtype, target.most_removed)
     asked = SchemeBudget(target, dtype)
     shrunk = how.apply(loaded.model, asked, tokens, fresh=fresh, seed=seed, report=report)
     notes = (*_notes_on(text, tokens, windows), *shrunk.notes)

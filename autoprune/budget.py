@@ -72,6 +72,13 @@ class Budget:
         return resolve_sparsity(self.sparsity, self._pattern)
 
     @property
+    def most_removed(self) -> float:
+        """Share of a model's parameters that a scheme removes at most; 1 for one in speed."""
+        if self.unit == "sparsity":
+            return self.share
+        return 1.0 if self.bytes is None else self.bytes
+
+    @property
     def _pattern(self) -> NM | None:
         return parse_pattern(self.pattern or UNSTRUCTURED)
 

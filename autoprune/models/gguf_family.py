@@ -81,16 +81,24 @@ def family_of(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
-def by_block(family: Family, where: Path) -> Family:
-    """The family that computes what this one does, with MLPs of different widths.
+def fitting(family: Family, config: PretrainedConfig, where: Path) -> Family:
+    """The family that computes this model in llama.cpp: another one where shapes are unusual.
+
+    Blocks may have MLPs of different widths; and llama.cpp's qwen2 takes no attention that is
+    narrower or wider than the hidden state.
 
     Args:
         family: One of :data:`FAMILIES`.
+        config: Of the model.
         where: Folder of the model.
 
     Raises:
         UsageError: If llama.cpp has none.
     """
+    across = config.num_attention_heads * head_size(config)
+    square = family.arch != gguf.MODEL_ARCH.QWEN2 or across == config.hidden_size
+    if square and not widths_of(config):
+        return family
     if family.head_norms:
         raise UsageError(
             f"the blocks of {where} have MLPs of different widths, which llama.cpp computes as "
@@ -135,6 +143,8 @@ def add_metadata(writer: gguf.GGUFWriter, config: PretrainedConfig, family: Fami
     writer.add_embedding_length(config.hidden_size)
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     widths = list(widths_of(config))
+    if family.arch == _BY_BLOCK.arch and not widths:
+        widths = [config.intermediate_size] * config.num_hidden_layers
     blocks = len(widths)
     writer.add_feed_forward_length(widths or config.intermediate_size)
     writer.add_head_count([heads] * blocks or heads)

@@ -16,8 +16,8 @@ from autoprune.errors import AutopruneError, DamagedFileError, UsageError, reaso
 from autoprune.models.gguf_family import (
     Family,
     add_metadata,
-    by_block,
     family_of,
+    fitting,
     from_gguf,
     rope_factors,
     tensor_names,
@@ -29,7 +29,6 @@ from autoprune.models.loading import load_model, load_tokenizer
 from autoprune.models.record import read_record
 from autoprune.models.reference import ModelSource, local_path, resolve
 from autoprune.models.saved_type import weight_files
-from autoprune.models.widths import widths_of
 
 _ROPE = "rope_freqs.weight"
 # Fields that a new file sets itself, or that belong only to the old one.
@@ -199,7 +198,7 @@ def _configuration(folder: Path) -> tuple[Family, PretrainedConfig]:
         # Checked first: transformers may not know a family that we know.
         family = family_of(str(json.loads(path.read_text(encoding="utf-8")).get("model_type")))
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        return by_block(family, folder) if widths_of(config) else family, config
+        return fitting(family, config, folder), config
     except AutopruneError:
         raise
     except Exception as error:

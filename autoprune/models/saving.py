@@ -207,21 +207,26 @@ def _zeros(tensor: torch.Tensor) -> int:
     return tensor.numel() - int(torch.count_nonzero(tensor))
 
 
-def require_space(model: PreTrainedModel, folder: Path, dtype: torch.dtype | None = None) -> None:
+def require_space(
+    model: PreTrainedModel, folder: Path, dtype: torch.dtype | None = None, gone: float = 0.0
+) -> None:
     """Check that a model's weights fit on the disk, after removing what killed saves left there.
 
     Args:
         model: The model.
         folder: Where it will be saved.
         dtype: Type of the weights in the files; None: as in memory.
+        gone: At most this share of the parameters will be removed before.
 
     Raises:
         AutopruneError: If they do not.
     """
     remove_leftovers(folder)
     size = None if dtype is None else dtype.itemsize
-    needed = sum(p.numel() * (size or p.element_size()) for p in model.parameters())
-    existing = nearest_folder(folder.absolute().parent)
+    whole = sum(p.numel() * (size or p.element_size()) for p in model.parameters())
+    needed = (1.0 - gone) * whole
+    # A link's target is what is written.
+    existing = nearest_folder(folder.resolve().parent)
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise AutopruneError(

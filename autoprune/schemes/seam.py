@@ -134,7 +134,11 @@ class _Seam:
         return cls(stream.position, last)
 
     def recording(self) -> Any:
-        return _hooked(self.linear.owner, lambda _, __, result: self.outputs.append(result))
+        def record(_: nn.Module, __: Any, result: Tensor) -> None:
+            # A copy: some families, such as falcon, add attention to it in place afterwards.
+            self.outputs.append(result.clone())
+
+        return _hooked(self.linear.owner, record)
 
     def close(
         self,

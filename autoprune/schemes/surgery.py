@@ -13,11 +13,13 @@ from transformers import PreTrainedModel
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.structure import find_blocks, text_config
-from autoprune.models.widths import narrow_blocks
+from autoprune.models.widths import WIDTHS, narrow_blocks
 
 # Lists of block numbers, and a count of leading blocks of another kind.
 _NUMBERS = ("mlp_only_layers", "moe_layers")
 _LEADING = "first_k_dense_replace"
+# Attributes of modules that hold the number of their block.
+_OWN_NUMBERS = ("layer_idx", "layer_id")
 
 
 def block_parameters(model: PreTrainedModel) -> list[int]:
@@ -156,17 +158,28 @@ def _take_out(model: PreTrainedModel, numbers: Sequence[int]) -> Any:
     config = text_config(model)
     after = _shorter(config, kept, len(everything))
     before = {name: getattr(config, name) for name in after}
+    # The cache finds keys and values of a block by its number.
+    numbered = {
+        id(block): [
+            (module, name)
+            for module in block.modules()
+            for name in _OWN_NUMBERS
+            if type(getattr(module, name, None)) is int and getattr(module, name) == number
+        ]
+        for number, block in enumerate(everything)
+    }
 
     def arrange(chosen: Sequence[nn.Module], values: Mapping[str, Any]) -> None:
         del blocks[:]
         blocks.extend(chosen)
         for name, value in values.items():
-            setattr(config, name, value)
+            if value is None and name == WIDTHS:
+                delattr(config, name)
+            else:
+                setattr(config, name, value)
         for number, block in enumerate(chosen):
-            for module in block.modules():
-                # The cache finds keys and values of a block by this number.
-                if isinstance(getattr(module, "layer_idx", None), int):
-                    module.__dict__["layer_idx"] = number
+            for module, name in numbered[id(block)]:
+                module.__dict__[name] = number
 
     arrange([everything[number] for number in kept], after)
     return lambda: arrange(everything, before)
@@ -181,6 +194,10 @@ def _shorter(config: Any, kept: Sequence[int], count: int) -> dict[str, Any]:
             found[name] = [kept.index(number) for number in value if number in kept]
         elif isinstance(value, list | tuple) and "layer" in name and len(value) == count:
             found[name] = [value[number] for number in kept]
+    widths = set(found.get(WIDTHS, ()))
+    if len(widths) == 1:
+        # The blocks that differed are gone, and stock transformers opens one width.
+        found |= {WIDTHS: None, "intermediate_size": widths.pop()}
     leading = getattr(config, _LEADING, None)
     if isinstance(leading, int):
         found[_LEADING] = sum(number < leading for number in kept)

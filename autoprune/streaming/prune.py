@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.utils import CHAT_TEMPLATE_DIR
 
 from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
 from autoprune.masking import joint_digest, pack_mask
 from autoprune.models.record import RECORD_FILE
+from autoprune.models.reference import CARD_FILE
 from autoprune.models.saving import SavedModel, ZeroCount
 from autoprune.models.widths import opened_by
 from autoprune.progress import Progress, Report, silent
@@ -143,7 +145,8 @@ def check_disk(opened: OpenJob, target: Path) -> None:
     Raises:
         AutopruneError: If less disk is free than needed.
     """
-    existing = nearest_folder(target.absolute().parent)
+    # A link's target is what is written.
+    existing = nearest_folder(target.resolve().parent)
     free, needed = shutil.disk_usage(existing).free, disk_needed(opened)
     there = [path.stat() for path in partial_folder(target).rglob("*") if path.is_file()]
     if free + sum(512 * stat.st_blocks for stat in there) < needed:
@@ -192,15 +195,18 @@ def write_block(opened: OpenJob, index: int, writer: ShardWriter) -> dict[str, s
 
 
 def _copy_companions(checkpoint: Checkpoint, work: Unfinished) -> None:
-    """Copy configuration, tokenizer and index: everything except the weights.
+    """Copy configuration, tokenizer and index: everything but weights, record and card.
 
     A run that resumes has them: each is replaced at once, since a torn index loses all blocks.
     """
     whole = work.folder / "companion"
-    left = {RECORD_FILE}
+    left = {RECORD_FILE, CARD_FILE}
     if checkpoint.files == [SINGLE_FILE]:
         left.add(INDEX_FILE)  # of shards that nobody reads, and that stay behind
     for path in sorted(checkpoint.folder.iterdir()):
         if path.is_file() and path.suffix not in _WEIGHT_FILES and path.name not in left:
             shutil.copyfile(path, whole)
             whole.replace(work.model / path.name)
+    templates = checkpoint.folder / CHAT_TEMPLATE_DIR
+    if templates.is_dir():
+        shutil.copytree(templates, work.model / CHAT_TEMPLATE_DIR, dirs_exist_ok=True)

@@ -57,6 +57,11 @@ class ExportParams(Params):
                 "nothing is written without --gguf TYPE --out FILE: add these, or leave out "
                 f"{' and '.join(idle)}"
             )
+        if not self.private and self.push_to_hub is None:
+            raise UsageError(
+                "no-private is for a repository that is sent to; give --push-to-hub OWNER/NAME, or "
+                "leave it out"
+            )
         check_models(self.model)
         if not self.gguf and not (self.folder / "config.json").is_file():
             raise UsageError(

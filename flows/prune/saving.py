@@ -35,14 +35,20 @@ def sampled(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> It
     record["writes"] = {"part": part, "samples": samples}
 
 
-def require_space_for(bench: Workbench, params: PruneParams) -> None:
+def require_space_for(bench: Workbench, params: PruneParams, gone: float = 0.0) -> None:
     """Refuse a disk that is too full for the model, which zeros do not make smaller.
+
+    Args:
+        bench: An open workbench.
+        params: What was asked for.
+        gone: At most this share of the parameters will be removed before.
 
     Raises:
         AutopruneError: If it is.
     """
     if params.out is not None:
-        require_space(bench.loaded.model, Path(params.out), saved_type(bench, params.dtype))
+        kind = saved_type(bench, params.dtype)
+        require_space(bench.loaded.model, Path(params.out), kind, gone)
 
 
 def save(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> None:

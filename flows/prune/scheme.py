@@ -7,7 +7,7 @@ from autoprune.errors import UsageError
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
 from flows.prune.prepared import first_record, workbench
-from flows.prune.saving import sampled, save
+from flows.prune.saving import require_space_for, sampled, save
 from tasks.calibrate import cut_windows, load_model
 from tasks.scheme import check_scheme, shrink_model
 from tasks.workbench import opened
@@ -32,6 +32,8 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
     with opened(bench):
         source = load_model(bench, params.model)
         record = first_record(params, source.digest) | {"notes": []}
+        # A full disk would cost all of the work.
+        require_space_for(bench, params, budget.most_removed)
         if scheme.reads_text:
             size = params.windows, params.seqlen
             known = listed(params.held_out)

@@ -27,6 +27,8 @@ def test_a_file_is_written_once_and_described(
     for words, shown in (("", "nothing to do"), ("--gguf q8_0", "go together")):
         cli.refuses(f"export any {words}", shown)
     cli.refuses("export any --out x", "nothing to do")
+    alone = "export any --gguf q8_0 --out x.gguf --no-private"
+    cli.refuses(alone, "give --push-to-hub OWNER/NAME, or leave it out")
     for words in ("--overwrite", "--no-compute", "--overwrite and --no-compute"):
         sent = f"export any --push-to-hub me/small {words.replace(' and', '')}"
         cli.refuses(sent, f"without --gguf TYPE --out FILE: add these, or leave out {words}")

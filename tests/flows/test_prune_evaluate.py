@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import autoprune
+from autoprune.budget import Budget
 from autoprune.errors import AutopruneError
 from autoprune.models.gguf_writing import export_gguf
 from autoprune.models.loading import load_model
@@ -125,10 +126,17 @@ def test_a_disk_too_full_for_the_model_is_refused_before_the_work(
     monkeypatch.setattr("flows.prune.flow.prune_model", None)
     out = tmp_path / "pruned"
     cli.refuses(f"{PRUNE} --metric magnitude --out {out}", "0 MB free", code=1)
+    monkeypatch.setattr("flows.prune.scheme.shrink_model", None)
+    scheme = "prune MODEL --corpus TEXT --seqlen 32 --scheme depth:criterion=influence"
+    cli.refuses(f"{scheme} --sparsity 0.5 --out {out}", "0 MB free", code=1)
     monkeypatch.setattr("autoprune.api.prune_in_place", None)
     model, text = (cli.words(name)[0] for name in ("MODEL", "TEXT"))
     with pytest.raises(AutopruneError, match="MB free"):
         autoprune.prune(model, "wanda", 0.5, corpus=text, seqlen=32, out=out)
+    monkeypatch.setattr("autoprune.bench.smaller.Shrinking.apply", None)
+    for budget in (0.5, Budget(bytes=0.2)):
+        with pytest.raises(AutopruneError, match="MB free"):
+            autoprune.prune(model, scheme="depth", sparsity=budget, corpus=text, seqlen=32, out=out)
     assert not out.exists()
 
 

@@ -69,6 +69,19 @@ def test_float32_comes_back_to_the_bit_and_llama_cpp_computes_the_same(
 
 
 @asks_llama_cpp
+@pytest.mark.parametrize("size", [8, 32])
+def test_attention_that_is_not_as_wide_as_the_hidden_state_is_written_as_deci_for_qwen2(
+    tmp_path: Path, size: int
+) -> None:
+    folder = saved(tmp_path / "model", "qwen2", "qwen2", head_dim=size)
+    made = export_gguf(folder, tmp_path / "model.gguf", "f32")
+    found = made.agreement
+    assert found is not None and found.tokens == found.same > 4 and found.largest < 0.02
+    fields = GGUFReader(str(made.file)).fields
+    assert fields["general.architecture"].contents() == "deci"
+
+
+@asks_llama_cpp
 @pytest.mark.parametrize(
     ("family", "cut", "extra"),
     [

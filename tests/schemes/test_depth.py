@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Llama4TextConfig, PreTrainedModel
 
 from autoprune.design.scheme_moves import genes_of
@@ -222,6 +222,33 @@ def test_a_seam_whose_block_was_linear_is_closed(model: PreTrainedModel) -> None
     torch.testing.assert_close(
         patches.weights["model.layers.2.mlp.down_proj.weight"], wanted, rtol=0.02, atol=0.02
     )
+
+
+@pytest.mark.parametrize("family", ["llama", "falcon"])
+def test_a_patch_is_fitted_to_what_its_matrix_gives(family: str) -> None:
+    model, windows = tiny_model(family, num_hidden_layers=4), random_windows(48, 16, seed=3)
+    for name, value in model.named_parameters():
+        if name.endswith("self_attention.dense.weight"):
+            # Falcon adds this attention to the output in place, and the map does not apply to it.
+            value.detach().mul_(20.0)
+    patches = patch_seams(model, windows, [2])
+
+    def after(number: int) -> Tensor:
+        stream = BlockStream(model, windows, batch=len(windows))
+        for _ in range(number):
+            stream.advance()
+        return stream.output(0).detach()
+
+    def error(found: Tensor) -> float:
+        # Relative to the token, as the fit weighs it.
+        return float(((found - target).square().sum(-1) / weights).mean())
+
+    target, open_seam = after(2), after(1)
+    weights = target.square().sum(-1)
+    with written(model, patches.weights):
+        closed = after(1)
+    assert patches.errors[1] < 0.95
+    assert error(closed) / error(open_seam) == pytest.approx(patches.errors[1], abs=0.1)
 
 
 @pytest.mark.parametrize("width", [1, 2, 8, 6, 36, 7])

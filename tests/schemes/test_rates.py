@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.saving import save_model
 from autoprune.models.structure import find_blocks
-from autoprune.models.widths import WIDTHS, open_causal
+from autoprune.models.widths import WIDTHS, open_causal, opened_by
 from autoprune.schemes import build_scheme, shrink
 from autoprune.schemes.card import scheme_card
 from autoprune.schemes.units import unit_layout
@@ -113,7 +113,9 @@ def test_equal_widths_again_are_a_stock_model(tmp_path: Path) -> None:
     shrink(model, build_scheme(first), 0.1, WINDOWS)
     assert widths(model)[0] < widths(model)[1] == 24
     shrink(model, build_scheme("depth:criterion=random,protect=0-3,patch=none"), 0.25, WINDOWS)
-    assert widths(model) == [24] * 3 == getattr(model.config, WIDTHS)
+    # Without the block that differed, stock transformers opens it.
+    assert widths(model) == [24] * 3 and model.config.intermediate_size == 24
+    assert not hasattr(model.config, WIDTHS) and opened_by(model.config) == {}
     made = shrink(model, build_scheme("width:parts=mlp"), 0.3, WINDOWS)
     assert made.notes == () and not hasattr(model.config, WIDTHS)
     save_model(model, None, tmp_path / "out", {})

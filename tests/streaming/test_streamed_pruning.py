@@ -173,6 +173,9 @@ def test_groups_patterns_and_repairs_stream(options: dict[str, str], tmp_path: P
 def test_shards_keep_layout_type_and_every_other_byte(tmp_path: Path) -> None:
     source = saved(tmp_path / "in", "llama", torch.bfloat16)
     (source / "tokenizer.json").write_text('{"kept": true}')
+    (source / "README.md").write_text("the dense model's card")
+    (source / "additional_chat_templates").mkdir()
+    (source / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
     (source / "pytorch_model.bin").write_bytes(b"old weights")
     both(tmp_path, source, PruningPlan.build(0.5))
     before, after = Checkpoint(source), Checkpoint(tmp_path / "out")
@@ -189,6 +192,10 @@ def test_shards_keep_layout_type_and_every_other_byte(tmp_path: Path) -> None:
         head = (source / file).read_bytes()[:length]
         assert (tmp_path / "out" / file).read_bytes()[:length] == head
     assert (tmp_path / "out" / "tokenizer.json").read_text() == '{"kept": true}'
+    templates = tmp_path / "out" / "additional_chat_templates"
+    assert (templates / "tools.jinja").read_text() == "{{ tools }}"
+    # The dense model's card is not the pruned one's.
+    assert not (tmp_path / "out" / "README.md").exists()
     assert not (tmp_path / "out" / "pytorch_model.bin").exists()
     record = json.loads((tmp_path / "out" / "autoprune.json").read_text())
     assert record["checkpoint"]["zeros"] * 2 == record["checkpoint"]["prunable"]
