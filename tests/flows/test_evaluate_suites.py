@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from autoprune.evaluation.suites import lm, tasks
+from autoprune.evaluation.suites import cost, lm, tasks
 from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import read_rows
 from autoprune.text.seen_text import FILE, SeenText
@@ -52,6 +52,12 @@ DATED = [
 
 
 EVALUATE = "evaluate MODEL --corpus TEXT --measured-windows 4 --seqlen 48"
+
+
+@pytest.fixture
+def memory_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is measured in a process that takes seconds to start; one test here starts it."""
+    monkeypatch.setattr(cost, "peaks_alone", lambda _, __, batches, *___: [1e8] * len(batches))
 
 
 @pytest.fixture
@@ -150,6 +156,7 @@ def test_text_shows_figure_protocol_and_comparison(
     assert max(map(len, lines)) <= 100
 
 
+@pytest.mark.usefixtures("memory_known")
 def test_figures_go_into_the_card_of_a_folder_if_asked(
     cli: CommandLine, pruned: Path, tiny_folder: Path
 ) -> None:
@@ -293,6 +300,7 @@ def test_the_type_and_a_tokenizer_without_a_beginning_token_are_noted(
     assert first["value"] != second["value"] == pytest.approx(first["value"], rel=0.05)
 
 
+@pytest.mark.usefixtures("memory_known")
 def test_a_model_that_others_pruned_says_what_is_not_known(cli: CommandLine, pruned: Path) -> None:
     (pruned / "seen_text.npz").unlink()
     (pruned / "autoprune.json").unlink()
