@@ -70,7 +70,7 @@ def estimate(job: StreamJob, scratch: Path) -> StreamEstimate:
 
 
 def memory_parts(opened: OpenJob) -> dict[str, int]:
-    """Peak memory by cause: libraries, one block, its statistics and masks, states, workspace."""
+    """Peak memory by cause: libraries, what lies outside the blocks, one block, workspace."""
     job, skeleton = opened.job, opened.skeleton
     largest = max(range(opened.blocks), key=lambda index: _weights(opened, index))
     members = opened.members(largest)
@@ -110,6 +110,7 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
         tuning += tokens * (8 * widest + 16 * config.hidden_size) * item
     return {
         "libraries": psutil.Process().memory_info().rss + int(_KEPT_BY_LIBRARIES),
+        "embeddings": skeleton.outside_bytes(job.windows),
         "block weights": _weights(opened, largest) * item,
         "masks of the block": sum(layer.numel for layer in members),
         "statistics": grams,

@@ -90,19 +90,31 @@ class Skeleton:
             tokens: Token ids that will be looked up; other rows of the embedding stay untouched.
                 Untouched memory takes no room on a CPU, however large the vocabulary.
         """
-        heads = (self.model.get_output_embeddings(),)
-        unused = {id(p) for head in heads if head is not None for p in head.parameters()}
-        table = self.model.get_input_embeddings().weight
-        for name, parameter in self._meta.items():
-            if name.startswith(self._prefix) or (
-                id(parameter) in unused and parameter is not table
-            ):
-                continue
-            if parameter is table and self.device.type == "cpu":
+        for name, in_rows in self._outside():
+            if in_rows:
                 self._fill_rows(name, torch.unique(tokens).tolist())
             else:
                 self.fill([name])
         self._fill_buffers()
+
+    def outside_bytes(self, tokens: Tensor) -> int:
+        """Memory that :meth:`fill_outside` takes, without buffers."""
+        rows = len(torch.unique(tokens))
+        values = [(self._meta[name], in_rows) for name, in_rows in self._outside()]
+        return sum(
+            (rows * p[0].numel() if in_rows else p.numel()) * p.element_size()
+            for p, in_rows in values
+        )
+
+    def _outside(self) -> Iterator[tuple[str, bool]]:
+        """Names of what runs before the blocks, and whether only the rows of tokens are filled."""
+        heads = (self.model.get_output_embeddings(),)
+        unused = {id(p) for head in heads if head is not None for p in head.parameters()}
+        table = self.model.get_input_embeddings().weight
+        for name, parameter in self._meta.items():
+            is_table = parameter is table
+            if not name.startswith(self._prefix) and (is_table or id(parameter) not in unused):
+                yield name, is_table and self.device.type == "cpu"
 
     def value(self, parameter: str) -> Tensor:
         """One parameter with the checkpoint's values and type.
