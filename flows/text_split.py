@@ -25,7 +25,7 @@ class _Search(Protocol):
     def run_id(self) -> str: ...
 
 
-def settled(params: Chosen, model: str, *corpora: str, first: int = 0) -> Chosen:
+def settled(params: Chosen, model: str, *corpora: str, first: int = 0, of: str = "") -> Chosen:
     """Replace ``fresh`` in the parameters by the number of the split.
 
     The number is kept for this command until :func:`forget_split`; other commands of the state
@@ -36,6 +36,8 @@ def settled(params: Chosen, model: str, *corpora: str, first: int = 0) -> Chosen
         model: Model reference; its chat template renders conversations.
         corpora: References of the texts to split.
         first: The lowest number that may be taken.
+        of: What the parameters leave open and figures are for, such as versions by alias: of
+            others, the set has been looked at.
 
     Raises:
         UsageError: If a text can be split in only one way and that split was looked at.
@@ -46,7 +48,7 @@ def settled(params: Chosen, model: str, *corpora: str, first: int = 0) -> Chosen
     number = _started_with(state, params)
     if number is not None:
         return params.model_copy(update={"text_split": number})
-    chosen = _chosen(state, params)
+    chosen = _chosen(state, params, of)
     with locked_splits(state):
         if chosen.is_file():
             # An interrupted command looked at this set itself; the same command goes on with it.
@@ -67,23 +69,24 @@ def settled(params: Chosen, model: str, *corpora: str, first: int = 0) -> Chosen
     return done
 
 
-def forget_split(params: Params, run: str | None = None) -> None:
+def forget_split(params: Params, run: str | None = None, of: str = "") -> None:
     """Let the same command take another fresh split next time, since it is complete.
 
     Args:
         params: As they were given to :func:`settled`.
         run: Name of the search, which another command, with a number, may have completed.
+        of: As it was given to :func:`settled`.
     """
     state = State.open()
     with locked_splits(state):
         for file, known in kept_splits(state).items():
-            if file == _chosen(state, params) or (run is not None and known.get("run") == run):
+            if file == _chosen(state, params, of) or (run is not None and known.get("run") == run):
                 file.unlink()
 
 
-def _chosen(state: State, params: Params) -> Path:
+def _chosen(state: State, params: Params, of: str = "") -> Path:
     """File with the split that a command with these parameters chose and has not completed."""
-    name = digest_json([type(params).__name__, params.recorded()])[:32]
+    name = digest_json([type(params).__name__, params.recorded(), *([of] if of else [])])[:32]
     return splits_folder(state) / f"{name}.json"
 
 

@@ -28,6 +28,7 @@ Enforcement = Literal["grammar", "structured_outputs", "json_schema", "none"]
 
 # Longest pause unless the server asks for a longer one.
 LONGEST_PAUSE = 30.0
+OPENAI = "https://api.openai.com/v1"
 # An attempt with less time is not started; timeouts must not be zero.
 SHORTEST_ATTEMPT = 0.1
 
@@ -81,7 +82,11 @@ class OpenAIDesigner:
         # This endpoint's names for the fields of a request; None: it does not accept the field.
         self.fields: dict[str, str | None] = {}
         self._client = openai.OpenAI(
-            base_url=self.base_url, api_key=self._key, timeout=self.timeout, max_retries=0
+            # Named, since the client would take an empty OPENAI_BASE_URL for an address.
+            base_url=self.base_url or OPENAI,
+            api_key=self._key,
+            timeout=self.timeout,
+            max_retries=0,
         )
 
     @property

@@ -22,6 +22,7 @@ from flows.agents.questions import give_answers, shared_once
 from flows.agents.starting import SIZES, begin_search, options, start_job
 from flows.compare.params import USUAL_DRAWS
 from flows.params import DEMO_CORPUS
+from flows.search.runs import at_work
 
 P = ParamSpec("P")
 Reply = dict[str, Any]
@@ -85,7 +86,7 @@ class _Tools:
         self,
         model: str,
         corpus: str = DEMO_CORPUS,
-        sparsity: float = USUAL_SPARSITY,
+        sparsity: float | None = None,
         pattern: str = "unstructured",
         repairs: str = "auto",
         candidates: int | None = None,
@@ -105,7 +106,7 @@ class _Tools:
         Args:
             model: Hub id, or a folder or .gguf file inside the project.
             corpus: Name, hf: data set, or a text file inside the project.
-            sparsity: Share of weights set to zero.
+            sparsity: Share of weights set to zero; left out: 0.6, or what the pattern says.
             pattern: unstructured, or N:M such as 2:4.
             repairs: Repairs to choose from with commas between; auto: the usual ones.
             candidates: Designs that the budget allows, rejected too; left out: 24, or 20 times N.
@@ -300,8 +301,15 @@ class _Tools:
             "model": self.project.model(model),
             "suite": self.project.suites(suites),
         }
+        if {"lm", "lastword", "degenerate"} & set(suites):
+            values["corpus"] = self.project.corpus(corpus)
+        elif corpus != DEMO_CORPUS:
+            raise UsageError(
+                f"corpus {corpus}: none of the suites {', '.join(suites)} reads a text; add lm, "
+                "lastword or degenerate, or leave it out"
+            )
         if "lm" in suites:
-            values |= {"corpus": self.project.corpus(corpus), "measured_windows": measured_windows}
+            values["measured_windows"] = measured_windows
         if against:
             values["against"] = self.project.model(against)
         return self._started("evaluate", values, wait_seconds)
@@ -329,9 +337,16 @@ class _Tools:
         name = self.jobs.start_next(kind, [kind, *options(values), "--json", "--quiet"])
         return self.jobs.wait(name, seconds)
 
+    def _is_alive(self, run: str) -> bool:
+        if self.jobs.is_alive(f"search-{run}"):
+            return True
+        known = run in self.project.runs() and not self.project.ended(self.project.run(run))
+        # A terminal or a worker may be at it.
+        return known and at_work(self.project.state, run)
+
     def _status(self, run: str) -> Reply:
         job = f"search-{run}"
-        alive = self.jobs.is_alive(job)
+        alive = self._is_alive(run)
         if run in self.project.runs() or job not in self.jobs.register.noted():
             return self.project.status_of(run, alive=alive)
         # It starts, or ended before there was anything of the run: its log has the reason.

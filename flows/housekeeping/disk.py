@@ -86,6 +86,7 @@ def garbage(state: State, *, caches: bool) -> list[Room]:
             state.store: "windows and statistics",
             state.inputs: "layer files of the sandbox",
             state.registry: "models of the MLflow server",
+            state.root / "shared": "local copies of a shared store",
         }
         for folder, what in names.items():
             size = folder_bytes(folder)

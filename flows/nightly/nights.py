@@ -4,11 +4,11 @@ Nothing is scheduled until `autoprune up --schedule` says what; the state folder
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 
@@ -47,6 +47,11 @@ class Night:
     search: Mapping[str, Any]
     at: str
     zone: str
+
+    def __post_init__(self) -> None:
+        # A form's schema knows today's names alone, and a night may be remembered for long.
+        today = {SearchParams.RENAMED.get(name, name): v for name, v in self.search.items()}
+        object.__setattr__(self, "search", today)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""
@@ -123,7 +128,11 @@ def scheduled(client: "SyncPrefectClient", pool: str) -> str:
     if deployment.paused or not active:
         return f"nothing is scheduled; {TURN_ON}"
     params = deployment.parameters.get("params", {})
-    search: SearchParams = checked(SearchParams, params.get("search", {}))
+    try:
+        search: SearchParams = checked(SearchParams, params.get("search", {}))
+    except UsageError as error:
+        # Edited in the UI, whose form checks fields one by one.
+        return f"the search that is scheduled cannot run: {error}; {TURN_ON}; {TURN_OFF}"
     times = ", ".join(f"{getattr(one, 'cron', one)} ({one.timezone})" for one in active)
     limit = "no time limit" if search.minutes is None else f"up to {search.minutes:g} minutes"
     after = "promotes what passes the gate" if params.get("promote_winner", True) else ""
@@ -137,9 +146,14 @@ def scheduled(client: "SyncPrefectClient", pool: str) -> str:
 def local_zone() -> str:
     """Return this machine's time zone from ``TZ`` or ``/etc/localtime``; else UTC."""
     named = os.environ.get("TZ", "").removeprefix(":")
-    place = str(Path("/etc/localtime").resolve())
-    found = named or place.partition("/zoneinfo/")[2]
-    return found if re.fullmatch(r"[A-Za-z_+-]+(/[A-Za-z0-9_+-]+)*", found) else "UTC"
+    place = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")[2]
+    for found in filter(None, (named, place)):
+        try:
+            return ZoneInfo(found).key
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            # A rule such as CET-1CEST, or a path: not a name that Prefect takes.
+            continue
+    return "UTC"
 
 
 def _remembered(state: State) -> Night | None:

@@ -67,7 +67,8 @@ def _promoted(params: PromoteParams) -> dict[str, Any]:
     found = find_contenders(state, params.name, params.version, params.dry_run)
     name, champion, challenger = found.name, found.champion, found.challenger
     unsettled = params
-    params = settled(params, str(challenger.folder), params.corpus)
+    versions = f"{name} {challenger.version} against {champion.version if champion else None}"
+    params = settled(params, str(challenger.folder), params.corpus, of=versions)
     # Another split could seal text that the search calibrated on; such text is left out then.
     drawn = params.text_split
     if drawn is None:
@@ -115,7 +116,7 @@ def _promoted(params: PromoteParams) -> dict[str, Any]:
         of_record = verdict, text_of(record)
         record["moved"] = settle(state, name, challenger.version, before, *of_record)
     _show(record)
-    forget_split(unsettled)
+    forget_split(unsettled, of=versions)
     return record
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from autoprune.digest import digest_json
+from autoprune.digest import digest_file, digest_json
 from autoprune.errors import AutopruneError, PrerequisiteError
 from flows.nightly.nights import Night, scheduled, with_night
 from flows.platform.environment import client_environment
@@ -28,6 +28,14 @@ ZOMBIE_RULE = "autoprune-zombies"
 ZOMBIE_SECONDS = 150
 DEPLOYED = "autoprune_deployed"
 DEPLOY_SECONDS = 180.0
+ROOT = Path(__file__).parents[2]
+
+
+def _forms() -> dict[str, str]:
+    """Digests of the sources that forms are made from: after an upgrade they are deployed again."""
+    files = [*(ROOT / "flows").glob("*/params.py"), *(ROOT / "flows" / "params").glob("*.py")]
+    files.append(ROOT / "autoprune" / "search_settings.py")
+    return {str(file.relative_to(ROOT)): digest_file(file) for file in sorted(files)}
 
 
 @contextmanager
@@ -186,7 +194,7 @@ def deploy_all(
         if not asked and "night" in known:
             night = None if known["night"] is None else Night(**known["night"])
         text = with_night(deployments_text(pool), night)
-        digest = digest_json({"file": text})[:16]
+        digest = digest_json({"file": text, "forms": _forms()})[:16]
         listed = _listed(text)
         count = len(listed)
         if known.get("digest") == digest and listed <= _ours(client, pool).keys():

@@ -211,7 +211,7 @@ def _known_version(
 def _present(tracker: Tracker, name: str, number: str, may_lead: bool) -> str:
     """Set the alias: champion if there is none yet, else challenger; promotions move champions.
 
-    An older version that is registered again does not take the place of a newer challenger.
+    A version that is older than challenger or champion, and registered again, gets none.
     """
     client = tracker.client
     with registry_lock(tracker, name):
@@ -220,7 +220,8 @@ def _present(tracker: Tracker, name: str, number: str, may_lead: bool) -> str:
             # Already registered and settled; repeating the same search changes nothing.
             return CHAMPION if number == aliases.get(CHAMPION) else PREVIOUS
         alias = CHALLENGER if CHAMPION in aliases or not may_lead else CHAMPION
-        if alias == CHALLENGER and int(aliases.get(CHALLENGER, 0)) > int(number):
+        newest = max(int(aliases.get(role, 0)) for role in (CHALLENGER, CHAMPION))
+        if alias == CHALLENGER and newest > int(number):
             return ""
         client.set_registered_model_alias(name, alias, number)
         if alias == CHAMPION:

@@ -19,7 +19,16 @@ from urllib.request import url2pathname
 
 import mlflow
 from filelock import FileLock
-from mlflow.entities import Experiment, Metric, Param, Run, RunStatus, RunTag, ViewType
+from mlflow.entities import (
+    Experiment,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunStatus,
+    RunTag,
+    ViewType,
+)
 from mlflow.tracking import MlflowClient
 
 from autoprune.digest import digest_json
@@ -94,6 +103,9 @@ class Tracker:
         with self._lock:
             found: Experiment | None = client.get_experiment_by_name(name)
             if found is not None:
+                if found.lifecycle_stage == LifecycleStage.DELETED:
+                    # Deleted in the UI, it takes no runs, and its name stays taken.
+                    client.restore_experiment(found.experiment_id)
                 return str(found.experiment_id)
             location = None
             if self.tracking_uri.startswith("sqlite:"):

@@ -217,6 +217,13 @@ def test_dead_endpoint_is_a_missing_prerequisite() -> None:
     assert made.pauses == [1.0]  # type: ignore[attr-defined]
 
 
+def test_an_empty_address_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As compose.yaml sets it where only a key is given.
+    monkeypatch.setenv("OPENAI_BASE_URL", "")
+    made = OpenAIDesigner(None, api_key="k", model="m")
+    assert str(made._client.base_url) == "https://api.openai.com/v1/"
+
+
 def test_first_listed_model_is_taken() -> None:
     with serving(lambda body: completion("ok")) as chat:
         made = OpenAIDesigner(chat.url)

@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -278,6 +280,20 @@ def test_an_interrupt_that_pydantic_swallows_is_an_interrupt(
     engine = Engine(State.open(tmp_path), Screen(), None)
     with pytest.raises(KeyboardInterrupt):
         engine._recorded(Flow())
+
+
+def test_killed_runs_end_in_mlflow_without_prefect_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, ended = State.open(tmp_path), list[State]()
+    monkeypatch.setattr("tasks.mirror.end_killed", ended.append)
+    engine = Engine(state, Screen(), None, recorded=False)
+    body = SimpleNamespace(fn=lambda: {"figure": 1})
+    assert engine.call(body)["figure"] == 1 and ended == []
+    (state.root / "open_runs").mkdir(parents=True)
+    note = {"process": f"{socket.gethostname()}/4000000/1.00", "store": state.tracking_place}
+    (state.root / "open_runs" / "abc.json").write_text(json.dumps(note))
+    assert engine.call(body)["figure"] == 1 and ended == [state]
 
 
 @pytest.mark.slow

@@ -83,6 +83,9 @@ def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> 
     (state.store / "x" / "kept").write_bytes(b"1" * 5000)
     state.registry.mkdir()
     (state.registry / "downloaded").write_bytes(b"1" * 5000)
+    shared = state.root / "shared" / "0123" / "statistics"
+    shared.parent.mkdir(parents=True)
+    shared.write_bytes(b"1" * 5000)
     before = folder_bytes(state.root)
     assert collect(garbage(state, caches=False)) == LEAST_BYTES
     assert copy.samefile(mine) and not other.samefile(mine)
@@ -98,7 +101,7 @@ def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> 
     # What a killed process left is no lock.
     (state.root / "in-use" / "1-left.lock").touch()
     collect(garbage(state, caches=True))
-    assert not state.store.exists() and not state.registry.exists()
+    assert not state.store.exists() and not state.registry.exists() and not shared.exists()
 
 
 def test_models_that_killed_commands_left_go_after_a_day(state: State) -> None:

@@ -10,9 +10,17 @@ import yaml
 from prefect.client.schemas.schedules import CronSchedule
 
 from autoprune.errors import UsageError
-from flows.nightly.nights import Night, chosen_night, remember_night, scheduled, with_night
+from flows.nightly.nights import (
+    Night,
+    chosen_night,
+    local_zone,
+    remember_night,
+    scheduled,
+    with_night,
+)
 from flows.nightly.params import NightlyParams
 from flows.platform.pools import POOL
+from flows.search.params import SearchParams
 from flows.up import provisioning
 from flows.up.provisioning import deployments_text
 from tasks.state import State
@@ -87,6 +95,44 @@ def test_it_says_what_the_server_has_scheduled_whoever_did_it() -> None:
     assert scheduled(client, "second").startswith("nothing is scheduled")
 
 
+def test_a_scheduled_search_that_cannot_run_is_named_with_the_way_out() -> None:
+    deployment = SimpleNamespace(
+        paused=False,
+        schedules=[SimpleNamespace(active=True, schedule=CronSchedule(cron="0 2 * * *"))],
+        parameters={"params": {"search": {"rung_windows": 9, "selection_windows": 4}}},
+    )
+    client: Any = SimpleNamespace(read_deployment_by_name=lambda _: deployment)
+    shown = scheduled(client, POOL)
+    assert "cannot run: " in shown and "rung_windows" in shown
+    assert "--schedule MODEL" in shown and "--schedule off" in shown
+
+
+def test_a_night_holds_todays_names() -> None:
+    night = Night({"model": "m", "windows": 8, "solver": "mrp"}, "02:00", "UTC")
+    assert night.search == {"model": "m", "selection_windows": 8, "repairs": "mrp"}
+    assert night.search.keys() <= SearchParams.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("named", "zone"),
+    [
+        ("Europe/Berlin", "Europe/Berlin"),
+        ("EST5EDT", "EST5EDT"),
+        (":Asia/Tokyo", "Asia/Tokyo"),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", "America/New_York"),
+        (":/etc/localtime", "America/New_York"),
+        ("", "America/New_York"),
+    ],
+)
+def test_a_night_is_in_the_zone_of_this_machine(
+    named: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", named)
+    link = Path("/usr/share/zoneinfo/America/New_York")
+    monkeypatch.setattr(Path, "resolve", lambda self: link if "localtime" in str(self) else self)
+    assert local_zone() == zone
+
+
 def test_a_night_with_another_time_keeps_its_search(home: Path) -> None:
     remember_night(State.open(), Night({"model": "m"}, "02:00", "UTC"))
     again = chosen_night(State.open(), None, "4:30")
@@ -127,6 +173,11 @@ def test_a_users_copy_of_a_deployment_stays_and_stands_for_none_of_ours(
     assert provisioning.deploy_all("api")[:2] == (8, False)
     del there["nightly/nightly"]
     assert provisioning.deploy_all("api")[:2] == (8, True) and len(written) == 2
+    there["nightly/nightly"] = deployment("nightly", "nightly")
+    # After an upgrade, whose forms have other fields.
+    assert provisioning.deploy_all("api")[:2] == (8, False)
+    monkeypatch.setattr(provisioning, "_forms", lambda: {"flows/search/params.py": "another"})
+    assert provisioning.deploy_all("api")[:2] == (8, True) and len(written) == 3
 
 
 def test_what_another_machine_scheduled_stays_until_somebody_asks(

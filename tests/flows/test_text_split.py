@@ -119,6 +119,14 @@ def test_fresh_becomes_a_number_before_anything_is_named_by_it(
     forget_split(wish)
     assert settled(wish, model, str(rows)).text_split == 4
     assert settled(PromoteParams(), model, str(rows)).text_split is None
+    # What an alias names may change before an interrupted promotion is repeated.
+    gate = PromoteParams(text_split="fresh", corpus=str(rows))
+    first = settled(gate, model, str(rows), of="m 3 against 1").text_split
+    second = settled(gate, model, str(rows), of="m 4 against 1").text_split
+    assert first != second
+    assert settled(gate, model, str(rows), of="m 3 against 1").text_split == first
+    forget_split(gate, of="m 3 against 1")
+    assert settled(gate, model, str(rows), of="m 4 against 1").text_split == second
 
 
 def test_fresh_is_kept_for_one_search_until_it_is_complete(

@@ -141,6 +141,11 @@ def test_an_older_winner_that_is_registered_again_is_no_challenger(
     again = register_checkpoint(tracker, parent, tiny_folder, masks="b", tags={}, **known)
     assert (again.version, again.model_uri) == ("2", f"models:/{NAME}/2")
     assert aliases_of(tracker, NAME)["challenger"] == "3"
+    # Nor once that one is champion, and nobody challenges it.
+    tracker.client.set_registered_model_alias(NAME, "champion", "3")
+    tracker.client.delete_registered_model_alias(NAME, "challenger")
+    register_checkpoint(tracker, parent, tiny_folder, masks="b", tags={}, **known)
+    assert "challenger" not in aliases_of(tracker, NAME)
 
 
 def test_a_rollback_means_the_model_that_has_a_champion_before(

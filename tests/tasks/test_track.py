@@ -71,6 +71,28 @@ def test_searches_of_one_name_in_two_folders_are_two_runs(
     assert Tracker(tracker.state).parent(MODEL, "demo", {}, {}) not in (mine, other)
 
 
+def test_evaluations_of_one_name_in_two_folders_are_two_runs(
+    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    theirs = Tracker(State.open(tmp_path / "other"))
+    monkeypatch.setattr(Tracker, "tracking_uri", tracker.tracking_uri)
+
+    def written(by: Tracker, value: float) -> str:
+        figures = {"params": {"a": 1}, "metrics": {"figure": value}, "tags": {}}
+        return log_stage(by, "evaluation", MODEL, "mine", **figures)
+
+    mine, other = written(tracker, 1.0), written(theirs, 2.0)
+    assert mine != other and written(tracker, 3.0) == mine
+    assert tracker.client.get_run(other).data.metrics["figure"] == 2.0
+
+
+def test_an_experiment_that_was_deleted_comes_back(tracker: Tracker) -> None:
+    tracker.client.delete_experiment(tracker.experiment(MODEL))
+    parent = Tracker(tracker.state).parent(MODEL, "demo", {}, {})
+    assert tracker.client.get_run(parent).info.status == "RUNNING"
+
+
 def test_a_search_under_a_deleted_one_s_name_is_another_run(tracker: Tracker) -> None:
     first = tracker.parent(MODEL, "demo", {"sparsity": 0.5}, {}, "first log")
     second = tracker.parent(MODEL, "demo", {"sparsity": 0.6}, {}, "second log")
