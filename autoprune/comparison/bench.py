@@ -125,13 +125,16 @@ class ComparisonBench(Bench):
     @property
     def seen_before(self) -> SeenText | None:
         """What suites leave out: calibration text, and what the model was made with."""
-        return self.seen if self.texts else self.seen_in_pool
+        return united([self.seen if self.texts else self.seen_in_pool, self._seen_by_model])
 
     @cached_property
     def seen_in_pool(self) -> SeenText | None:
-        """Seen text of the windows that all draws are taken from, and of the model itself."""
-        pool = seen_in([self.draws.pool(self)], self.tokenizer)
-        return united([pool, known_text([self.model_ref])])
+        """Seen text of the windows that all draws of the corpus are taken from."""
+        return seen_in([self.draws.pool(self)], self.tokenizer)
+
+    @cached_property
+    def _seen_by_model(self) -> SeenText | None:
+        return known_text([self.model_ref])
 
     @cached_property
     def suite_files(self) -> dict[str, dict[str, list[str]]]:

@@ -182,7 +182,8 @@ def _rounding(result: Comparison) -> list[tuple[str, str]]:
     """What block tuning computes in, where a method tunes."""
     products = result.protocol.get("products")
     # By the words alone: the file of a program may be gone.
-    words = {part.partition(":")[0] for name in result.methods for part in split_outside(name, "+")}
+    named = [part for name in result.methods for part in split_outside(name, "+")]
+    words = {part.partition(":")[0].partition("@")[0] for part in named}
     if products is None or not words & {EBFT, RECOVER}:
         return []
     free = "; --precision float32 is the same on every processor" if products != "float32" else ""

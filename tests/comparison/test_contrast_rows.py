@@ -253,9 +253,10 @@ def test_two_filters_of_a_task_are_two_columns() -> None:
 
 
 def test_tables_of_a_program_need_no_file_of_it() -> None:
-    cells = [cell(name, record(BASE, 1.0)) for name in ("wanda", "program:gone.py+ebft")]
     products = {"protocol": ONE["protocol"] | {"products": "float32"}}
-    lines = dict(protocol_lines(gather(body(*cells) | products)))
-    assert "products float32" in lines["rounding"]
+    for tuned in ("program:gone.py+ebft", "wanda+ebft@own", "wanda+recover:steps=3@own"):
+        cells = [cell(name, record(BASE, 1.0)) for name in ("wanda", tuned)]
+        lines = dict(protocol_lines(gather(body(*cells) | products)))
+        assert "products float32" in lines["rounding"], tuned
     plain = gather(body(cell("wanda", record(BASE, 1.0))) | products)
     assert "rounding" not in dict(protocol_lines(plain))

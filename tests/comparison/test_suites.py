@@ -15,7 +15,7 @@ from autoprune.comparison.recorded_tables import tables_of_record
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.comparison.suites import suite_keys
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
-from autoprune.evaluation.suites import cost
+from autoprune.evaluation.suites import build_suite, computed_with, cost
 from autoprune.evaluation.suites.cost import CostSuite
 from autoprune.evaluation.suites.reasoning import ReasoningSuite
 from autoprune.evaluation.suites.rows import PASSING, Row
@@ -212,6 +212,20 @@ def test_kept_figures_stand_when_pruning_again_for_a_suite_fails(
     assert line.startswith("wanda at 50 %, reasoning: unavailable:") and "by zero" in line
     whole = compared("wanda", suite=REASONING)
     assert not whole["missing"] and measures(whole, "wanda")["reasoning accuracy"]["items"] == 3
+
+
+@pytest.mark.parametrize("name", ["reasoning", "live"])
+def test_a_suite_is_another_when_its_grader_has_changed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {}
+    if name == "live":
+        items = tmp_path / "items.jsonl"
+        items.write_text('{"question": "?", "answer": "1", "date": "2024-01-01"}')
+        settings = {"items": str(items)}
+    before = computed_with(build_suite(name, **settings))
+    monkeypatch.setattr(f"autoprune.evaluation.suites.{name}.GRADER_VERSION", "another")
+    assert computed_with(build_suite(name, **settings)) != before
 
 
 def test_a_suite_is_another_when_a_file_that_it_names_has_changed(

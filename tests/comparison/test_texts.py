@@ -1,6 +1,7 @@
 """The axis of calibration texts: what suites leave out, and texts that are short or missing."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from autoprune.errors import UsageError
 from autoprune.text.corpora import load_corpus
-from autoprune.text.seen_text import seen_in
+from autoprune.text.seen_text import FILE, SeenText, seen_in, united
 from autoprune.text.splits import split
 from tests.support.bench_comparison import Comparisons
 from tests.support.tiny_texts import sharing_sealed
@@ -58,6 +59,22 @@ def test_a_suite_on_another_text_leaves_out_what_may_calibrate(
     # It may be in any draw, so the dense model's figures leave it out too.
     dropped = [r["details"]["overlap"]["dropped"] for r in rows if "overlap" in r["details"]]
     assert len(kept) == 4 and len(dropped) >= 2 and min(dropped) > 0
+
+
+def test_suites_leave_out_what_the_model_was_made_with_beside_named_texts(
+    compared: Comparisons, text_file: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "made"
+    shutil.copytree(compared.model, copy)
+    words = "only the model has seen these ten words of an old text"
+    SeenText.of([words]).save(copy / FILE)
+    (copy / "autoprune.json").write_text("{}")
+    with replace(compared, model=copy).bench(texts={"one": str(text_file)}, draws=1) as bench:
+        known = bench.seen_before
+        assert known is not None and bench.seen is not None
+        assert known.digest != bench.seen.digest
+        both = united([bench.seen, SeenText.of([words])])
+        assert both is not None and known.digest == both.digest
 
 
 def test_suites_leave_out_what_recovery_may_read_beyond_a_draw(

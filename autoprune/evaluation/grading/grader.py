@@ -10,7 +10,7 @@ from autoprune.evaluation.grading.symbolic import DEFAULT_TIMEOUT, SymbolicCheck
 from autoprune.evaluation.grading.syntax import AnswerNode, UnreadableAnswerError, rational_value
 
 # 2: mixed numbers may be negative; a fraction in brackets next to a number is a factor.
-GRADER_VERSION = "3"
+GRADER_VERSION = "4"
 
 
 @dataclass(frozen=True)

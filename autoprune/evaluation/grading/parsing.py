@@ -23,6 +23,8 @@ _DROPPED = re.compile(
 )
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+(?![\d.]))?")
+# LaTeX takes one digit for an argument; the sign stands before a whole number.
+_ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?)")
 _WORDS = re.compile(r"[A-Za-z]{2,}(?:[\s'-]+[A-Za-z]+)*")
 _COMMAND = re.compile(r"\\([A-Za-z]+|[{}%$])\s*")
 _TEXT = {"text", "mathrm", "textbf", "mathbf", "textit", "mbox", "operatorname"}
@@ -42,6 +44,7 @@ _CONSTANTS = {"pi": "pi", "infty": "infinity"}
 
 def tidy(text: str) -> str:
     """``text`` without math mode, sizing commands, outer spaces and a final full stop."""
+    text = _ROOT.sub(r"\\sqrt{\1}", text)
     for old, new in _REPLACED.items():
         text = text.replace(old, new)
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", _DROPPED.sub(" ", text))

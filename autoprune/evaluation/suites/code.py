@@ -183,7 +183,17 @@ def _is_same(text: str, value: Any) -> bool:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    # As Python compares them, 2.0 equals 2; but a Boolean never equals a number here.
+    return _is_equal(found, value)
+
+
+def _is_equal(found: Any, value: Any) -> bool:
+    """As Python compares them, 2.0 equals 2; but a Boolean never equals a number, at any depth."""
+    if isinstance(found, list) and isinstance(value, list):
+        same = len(found) == len(value)
+        return same and all(map(_is_equal, found, value))
+    if isinstance(found, dict) and isinstance(value, dict):
+        same = found.keys() == value.keys()
+        return same and all(_is_equal(found[key], value[key]) for key in found)
     return bool(found == value) and (type(found) is bool) == (type(value) is bool)
 
 

@@ -18,6 +18,7 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.positions import position_limit
 from autoprune.models.saved_type import weight_bytes
 from autoprune.models.structure import text_config
+from autoprune.text.sampling import without_checkpoint_settings
 
 # Defaults of the suite ``cost``.
 PROMPT, NEW, REPEATS = 128, 32, 5
@@ -87,7 +88,8 @@ def time_once(
     begin = _now(model)
     model(input_ids=ids, attention_mask=mask, use_cache=True)
     middle = _now(model)
-    model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
+    with without_checkpoint_settings(model):
+        model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
     return middle - begin, _now(model) - middle
 
 

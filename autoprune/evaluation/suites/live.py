@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from autoprune.digest import digest_file, digest_json
 from autoprune.errors import UsageError
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.generation import check_length, greedy_replies
-from autoprune.evaluation.grading.grader import Grade, Grader
+from autoprune.evaluation.grading.grader import GRADER_VERSION, Grade, Grader
 from autoprune.evaluation.intervals import bootstrap_slope
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources, clean
 from autoprune.evaluation.suites.dated import (
@@ -93,6 +94,10 @@ class LiveSuite:
         # Resolved here: a record names the window, not the folder it was in.
         object.__setattr__(self, "items", str(newest_window(Path(self.items).expanduser())))
 
+    def computed_with(self) -> dict[str, Any]:
+        """See :func:`autoprune.evaluation.suites.suite.computed_with`."""
+        return {"grader": GRADER_VERSION}
+
     def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
         """Read the items and make the prompts; see :class:`~autoprune.evaluation.suites.Suite`.
 
@@ -102,7 +107,7 @@ class LiveSuite:
             ContaminationError: If all items were seen, or any with the policy ``refuse``.
         """
         self._declared_cutoff(loaded)
-        items, _, _ = self._chosen(resources)
+        items, _, _ = self._chosen(loaded, resources)
         prompts = [self._prompt(loaded, item.question) for item in items]
         check_length(loaded, prompts, self.new_tokens)
 
@@ -115,7 +120,7 @@ class LiveSuite:
             UsageError: If the model has no declared cutoff or the file is not usable.
         """
         cutoff = self._declared_cutoff(loaded)
-        items, notes, path = self._chosen(resources)
+        items, notes, path = self._chosen(loaded, resources)
         with Grader() as grader:
             protocol: dict[str, Any] = {
                 "version": VERSION, "cutoff": cutoff.isoformat(), "file": digest_file(path),
@@ -144,11 +149,13 @@ class LiveSuite:
             ]
         return self._rows(items, grades, cutoff, context, notes)
 
-    def _chosen(self, resources: Resources) -> tuple[list[DatedItem], dict[str, Any], Path]:
+    def _chosen(
+        self, loaded: LoadedModel, resources: Resources
+    ) -> tuple[list[DatedItem], dict[str, Any], Path]:
         """The items to measure on, what is known about them, and the file they come from."""
         path = Path(self.items).expanduser()
         read = load_dated_items(path)
-        items, notes = self._clean(read.items, resources)
+        items, notes = self._clean(read.items, loaded, resources)
         items = items[-self.limit :] if self.limit else items
         notes |= {"unusable_rows": read.skipped, "tied_rows": read.ties}
         newest = read.items[-1].date
@@ -166,7 +173,7 @@ class LiveSuite:
         return last_day(str(declared))
 
     def _clean(
-        self, items: Sequence[DatedItem], resources: Resources
+        self, items: Sequence[DatedItem], loaded: LoadedModel, resources: Resources
     ) -> tuple[list[DatedItem], dict[str, Any]]:
         found = clean([i.question for i in items], resources, what="the dated items", items=True)
         left = [items[index] for index in found.kept]
@@ -174,8 +181,9 @@ class LiveSuite:
         if not self.references:
             return left, notes
 
-        loaded = [load_corpus(ref, cache=resources.cache) for ref in self.references]
-        texts = [text for corpus in loaded for text in corpus.documents]
+        # Conversations are read as the model's own template writes them.
+        read = partial(load_corpus, cache=resources.cache, tokenizer=loaded.tokenizer)
+        texts = [text for ref in self.references for text in read(ref).documents]
         known = decontaminate([item.question for item in left], texts, OVERLAP_WORDS)
         notes["contaminated"] = found.dropped + len(known.dropped)
         return [left[index] for index in known.kept], notes

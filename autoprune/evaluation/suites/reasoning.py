@@ -10,7 +10,7 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.best_of import best_replies
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.generation import check_length, greedy_replies, sampled_replies
-from autoprune.evaluation.grading.grader import Grader
+from autoprune.evaluation.grading.grader import GRADER_VERSION, Grader
 from autoprune.evaluation.suites.cleaning import NO_RESOURCES, Resources
 from autoprune.evaluation.suites.generators import GENERATORS, ReasoningItem, draw_items
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
@@ -103,7 +103,7 @@ class ReasoningSuite:
 
     def computed_with(self) -> dict[str, Any]:
         """See :func:`autoprune.evaluation.suites.suite.computed_with`."""
-        return {"sampling": SAMPLING} if self.best_of > 1 else {}
+        return {"grader": GRADER_VERSION} | ({"sampling": SAMPLING} if self.best_of > 1 else {})
 
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES

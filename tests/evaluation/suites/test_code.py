@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,6 +80,25 @@ def test_pass_at_1_counts_right_results_alone() -> None:
     assert suite.run(tiny_subject(), resources=Resources(code=deep))[0].value == 0.0
     (row,) = suite.run(broken_subject(), resources=Resources(code=given))
     assert row.status == "not_finite"
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "same"),
+    [
+        ("[true, 0]", [1, 0], False),
+        ("[1.0, 0]", [1, 0], True),
+        ('{"a": [false]}', {"a": [0]}, False),
+        ('{"a": [2, "b"]}', {"a": [2.0, "b"]}, True),
+        ("[1, 2]", [1], False),
+        ("true", 1, False),
+        ("[[true]]", [[True]], True),
+    ],
+)
+def test_a_boolean_is_no_number_at_any_depth(text: str, value: Any, same: bool) -> None:
+    problem: Any = SimpleNamespace(prompt="", name="f", calls=((),), expected=[value])
+    runner: Any = SimpleNamespace(run=lambda *_: Returned("ok", (text,)))
+    found = verdict_of(problem, "", runner, 1.0)
+    assert (found == "passed") == same
 
 
 def test_without_a_sandbox_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

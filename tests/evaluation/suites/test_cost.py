@@ -180,6 +180,14 @@ def test_zeros_come_back_even_after_a_failure() -> None:
         assert torch.equal(linear.read().view(torch.int32), weight.view(torch.int32))
 
 
+def test_settings_of_a_checkpoint_cost_no_time() -> None:
+    model, rows = tiny_subject().model, list[int]()
+    model.generation_config.num_beams = 4
+    model.get_input_embeddings().register_forward_hook(lambda _, ids, __: rows.append(len(ids[0])))
+    time_once(model, 2, 4, 3, 0)
+    assert set(rows) == {2} and model.generation_config.num_beams == 4
+
+
 def test_generation_runs_to_its_full_length() -> None:
     subject, passes = tiny_subject(), []
     subject.model.register_forward_hook(lambda *_: passes.append(1))
@@ -234,6 +242,8 @@ def test_without_its_process_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch)
     rows = {(row.name, row.metric): row for row in QUICK.run(tiny_subject())}
     missing = rows["batch 2", "peak_memory"]
     assert missing.status == "unavailable" and "exit code 1 (no message)" in (missing.reason or "")
+    # Another run may find the memory or the time.
+    assert missing.details == {PASSING: True}
     assert rows["batch 2", "latency"].value
 
 
