@@ -97,11 +97,13 @@ def remote_cell(bench: CompareBench, title: str, cell: dict[str, Any]) -> dict[s
 
     Returns:
         What :func:`~autoprune.comparison.measure_cells.cell_measured` returns, plus the whole
-        ``record``.
+        ``record`` and, of a cell that was measured, its ``key`` here.
     """
-    found = cell_measured(bench, Cell.from_json(cell))
+    asked = Cell.from_json(cell)
+    found = cell_measured(bench, asked)
     record = bench.records.pop(found["id"])
-    return found | {"record": record}
+    key = cell_key(bench, asked) if record["status"] == "ok" else None
+    return found | {"record": record, "key": key}
 
 
 def waiting(bench: CompareBench, cells: Sequence[Cell]) -> list[str | None]:
@@ -133,12 +135,28 @@ def take_cell(bench: CompareBench, cell: Cell, answer: dict[str, Any]) -> dict[s
 
     Returns:
         What :func:`autoprune.comparison.measure_cells.cell_measured` returns.
+
+    Raises:
+        AutopruneError: If the worker's figures depend on something else than ours would.
     """
     found = dict(answer)
-    record = bench.records[found["id"]] = found.pop("record")
+    record, theirs = found.pop("record"), found.pop("key")
+    if record["status"] == "ok":
+        _require_same_key(cell_key(bench, cell), theirs, record["title"])
+    bench.records[found["id"]] = record
     if record["status"] == "ok":
         # Also of one that the worker had kept: this installation has not seen it.
         if "sealed" in record:
             note_look(bench, cell_key(bench, cell), record["title"])
         keep_cell(bench, cell, record)
     return found
+
+
+def _require_same_key(ours: Mapping[str, Any], theirs: Mapping[str, Any], title: str) -> None:
+    names = [n for n in ours if digest_json(ours[n]) != digest_json(theirs.get(n))]
+    if names:
+        shown = ", ".join(f"{name} {theirs.get(name)!r} for {ours[name]!r}" for name in names)
+        raise AutopruneError(
+            f"{title}: a worker measured with {shown}, so its figure does not belong here; use "
+            "machines of one kind, or name --device and --precision float32"
+        )
