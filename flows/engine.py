@@ -21,9 +21,8 @@ from flows.platform.api_server import (
     set_prefect_environment,
 )
 from flows.platform.services import mlflow_page
-from flows.platform.stale_runs import mark_stale_runs, process_tag
+from flows.platform.stale_runs import end_left_open, mark_stale_runs, process_tag
 from flows.terminal.console import Screen, open_screen
-from tasks.open_runs import left_open
 from tasks.state import PAGE_VARIABLE, State, folder_tag, without_login
 from tasks.switches import RECORD_VARIABLE, switched_on
 
@@ -53,11 +52,9 @@ class Engine:
     def call(self, flow: Any, *args: Any) -> Any:
         """Run ``flow`` with ``args``; its exceptions propagate."""
         recorded = self.recorded and self._api_ready()
-        if not recorded and left_open(self.state):
-            # Takes seconds, and is seldom needed; what Prefect records does it as well.
-            from tasks.mirror import end_killed
-
-            end_killed(self.state)
+        if not recorded:
+            # What Prefect records does it when it marks stale runs.
+            end_left_open(self.state)
         result = self._recorded(flow, *args) if recorded else flow.fn(*args)
         by = slowed()
         return result | {"slowed_by_others": by} if by and isinstance(result, dict) else result

@@ -87,7 +87,7 @@ def test_without_text_blocks_are_not_run(plan: PruningPlan, words: str) -> None:
 
 def test_texts_round_trip() -> None:
     assert Repair.parse("walk") == Repair.parse("walk:mrp")
-    for text in ("walk:mrp", "walk:mrp:damp=0.02", "walk:dsnot+sparsegpt:select=own"):
+    for text in ("walk:mrp", "walk:mrp:damp=0.02", "walk:sparsegpt:select=own+mrp"):
         repair = Repair.parse(text)
         assert repair.walks
         assert repair.text == text

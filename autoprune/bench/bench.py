@@ -207,9 +207,9 @@ class Bench(ModelBench):
             with smaller_by(self, recipe, budget, draw) as made:
                 yield made
             return
-        memory = self.masks if memory is None else memory
         with self.dense:
-            yield self._prune(recipe, budget, draw, memory, calibration)
+            kept = self.masks if memory is None else memory
+            yield self._prune(recipe, budget, draw, kept, calibration)
 
     def _prune(
         self,
@@ -229,14 +229,13 @@ class Bench(ModelBench):
         )
         if plan.scoring == "dense":
             bare_key = _key(replace(recipe, repair=NONE), budget, draw)
-            bare = memory.outcome(bare_key)
-            if bare is None:
+            if (bare := memory.outcome(bare_key)) is None:
                 bare = self.prune_by(recipe.metric, replace(plan, repair=Repair()), draw)
                 memory.keep(bare_key, bare)
                 if not plan.repair.acts:
                     return bare
                 self.dense.restore()
-            outcome = repair_masks(
+            repaired = repair_masks(
                 self.loaded.model,
                 dict(bare.keep),
                 plan,
@@ -246,9 +245,7 @@ class Bench(ModelBench):
                 statistics=None if plan.runs_blocks else self.calibrated(plan.needs, draw),
                 report=self.report,
             )
-            # What scoring noted and took belongs to the whole, whoever asked for the masks first.
-            notes, seconds = (*bare.notes, *outcome.notes), bare.seconds + outcome.seconds
-            outcome = replace(outcome, notes=notes, seconds=seconds)
+            outcome = repaired.after(bare)
         elif recipe.metric.kind == "python":
             raise UsageError(
                 "a Python metric is scored once, from statistics of the dense model; leave out "
@@ -261,8 +258,7 @@ class Bench(ModelBench):
             # Programs with the same masks but different weights count as two.
             outcome = replace(outcome, mask_digest=outcome.weights_digest)
         moved = self.vectors if plan.repair.moves_vectors else {}
-        # Without a repair and a program, weights follow from the masks.
-        changed = plan.repair.acts or outcome.weights_digest
+        changed = plan.repair.acts or outcome.weights_digest  # else weights follow from masks
         memory.keep(key, outcome, self.layers if changed else None, moved)
         return outcome
 

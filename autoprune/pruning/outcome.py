@@ -1,7 +1,7 @@
 """Results of pruning: masks and their figures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -59,6 +59,11 @@ class PruneOutcome(PruneFigures):
     keep: Mapping[str, Tensor]
     weights_digest: str = ""
     block_errors: tuple[float, ...] = ()
+
+    def after(self, masks: "PruneOutcome") -> "PruneOutcome":
+        """Return it with the notes and seconds of the masks that were repaired, too."""
+        notes, seconds = (*masks.notes, *self.notes), masks.seconds + self.seconds
+        return replace(self, notes=notes, seconds=seconds)
 
     def by_program(self, program: Mapping[str, Any]) -> dict[str, Any]:
         """What the record of a model says of the program that pruned it.

@@ -60,11 +60,7 @@ def mark_stale_runs(client: "SyncPrefectClient", state: State) -> list[str]:
     for run in stale:
         mark_crashed(client, run)
     _mark_abandoned_tasks(client)
-    if left_open(state):
-        # Takes seconds, and is seldom needed.
-        from tasks.mirror import end_killed
-
-        end_killed(state)
+    end_left_open(state)
     return [run.name for run in stale]
 
 
@@ -123,3 +119,12 @@ def is_abandoned(task: "TaskRun", run: "FlowRun") -> bool:
     if run.state.is_final():
         return (datetime.now(UTC) - run.state.timestamp).total_seconds() > LATE_SECONDS
     return task.flow_run_run_count < run.run_count
+
+
+def end_left_open(state: State) -> None:
+    """End the runs of MLflow that killed processes left running."""
+    if left_open(state):
+        # Takes seconds, and is seldom needed.
+        from tasks.mirror import end_killed
+
+        end_killed(state)

@@ -19,16 +19,7 @@ from urllib.request import url2pathname
 
 import mlflow
 from filelock import FileLock
-from mlflow.entities import (
-    Experiment,
-    LifecycleStage,
-    Metric,
-    Param,
-    Run,
-    RunStatus,
-    RunTag,
-    ViewType,
-)
+from mlflow.entities import Experiment, Metric, Param, Run, RunStatus, RunTag, ViewType
 from mlflow.tracking import MlflowClient
 
 from autoprune.digest import digest_json
@@ -103,13 +94,11 @@ class Tracker:
         with self._lock:
             found: Experiment | None = client.get_experiment_by_name(name)
             if found is not None:
-                if found.lifecycle_stage == LifecycleStage.DELETED:
-                    # Deleted in the UI, it takes no runs, and its name stays taken.
+                if found.lifecycle_stage == "deleted":  # in the UI; its name stays taken
                     client.restore_experiment(found.experiment_id)
                 return str(found.experiment_id)
-            location = None
-            if self.tracking_uri.startswith("sqlite:"):
-                location = (self.state.artifacts / model_slug(model)).as_uri()
+            local = self.tracking_uri.startswith("sqlite:")
+            location = (self.state.artifacts / model_slug(model)).as_uri() if local else None
             return str(client.create_experiment(name, artifact_location=location))
 
     def parent(

@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 import pytest
-from filelock import FileLock
 from mcp import Client
 
 from autoprune.design.chat import ChatRequest, Message
@@ -317,38 +316,6 @@ def test_a_search_takes_a_fresh_sealed_set_and_a_budget(
     project.state.run(found["run"]).mkdir(parents=True)
     (again,) = call(project, ("start_search", asked))
     assert again["run"] == f"{found['run']}-2"
-
-
-def test_a_pattern_needs_no_sparsity_and_suites_get_the_text_that_they_read(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun: list[list[str]] = []
-    monkeypatch.setattr(Jobs, "start", lambda _jobs, _name, words: begun.append(words))
-    monkeypatch.setattr(Jobs, "start_next", lambda jobs, _, words: jobs.start("1", words) or "1")
-    monkeypatch.setattr(Jobs, "wait", lambda _jobs, name, _seconds: {"job": name})
-    text = project.root / "mine.txt"
-    text.write_text("some words\n\nand more of them")
-    asked = {"model": DEMO_MODEL, "corpus": "mine.txt"}
-    found, _, refused = call(
-        project,
-        ("start_search", {"model": DEMO_MODEL, "pattern": "2:4"}),
-        ("evaluate", asked | {"suites": ["lastword"], "wait_seconds": 0}),
-        ("evaluate", asked | {"suites": ["reasoning"], "wait_seconds": 0}),
-    )
-    assert not isinstance(found, str), found
-    search, evaluation = begun
-    assert "--pattern=2:4" in search and not any("--sparsity" in word for word in search)
-    assert any(word.startswith("--corpus=") and "mine.txt" in word for word in evaluation)
-    assert "none of the suites reasoning reads a text" in refused
-
-
-def test_a_search_at_work_elsewhere_is_not_called_stopped(project: Project) -> None:
-    save_params(project.state, "night", SearchParams(model="m", designer="files", run="night"))
-    files = RunFiles.of(project.state, "night")
-    (files.folder / "search.db").touch()
-    with FileLock(f"{files.log}.lock"):
-        (found,) = call(project, ("next_questions", {"run": "night", "wait_seconds": 0}))
-    assert found["status"] == "working", found
 
 
 def test_a_job_is_waited_for_read_and_stopped(

@@ -22,6 +22,12 @@ from tests.support.small_search import ANSWERS, FEW, LINE, script, small
 Make = Callable[..., SearchParams]
 
 PROGRAMS = [
+    *(
+        f"because: it is near wanda\nexpect: worse than ria\ngroup: row\nallocation: uniform\n"
+        "```python\ndef score(W, stats, params):\n"
+        f'    return W.abs() * stats["x_norm"] ** {power}\n```\n'
+        for power in (0.7, 0.9)
+    ),
     "because: it is wanda\nexpect: worse than ria\ngroup: row\nallocation: uniform\n"
     '```python\ndef score(W, stats, params):\n    return W.abs() * stats["x_norm"].sqrt()\n```\n',
     "because: why not\nexpect: better than wanda\ngroup: row\nallocation: uniform\n"

@@ -1,5 +1,6 @@
 """Questions beside measurements: only where they may be, and with the same decisions."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,13 +163,15 @@ def test_time_that_nobody_waited_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_free_answers_leave_time_for_more_candidates(tmp_path: Path) -> None:
-    spec = make_spec(budget=SearchBudget(candidates=60, seconds=150.0))
-    counts = {}
-    for name, waited in (("waited", None), ("free", 0.0)):
-        with timed(spec, tmp_path / name, waited) as search:
-            assert search.finished == "seconds" and search.spent.seconds <= 150.0
-            counts[name] = search.spent.candidates
-    assert counts["free"] > counts["waited"]
+    counts = Counter[str]()
+    # What answers say depends on the questions' words; over some searches, time decides.
+    for seed in range(4):
+        spec = make_spec(seed=seed, budget=SearchBudget(candidates=60, seconds=150.0))
+        for name, waited in (("waited", None), ("free", 0.0)):
+            with timed(spec, tmp_path / f"{name} {seed}", waited) as search:
+                assert search.finished == "seconds" and search.spent.seconds <= 150.0
+                counts[name] += search.spent.candidates
+    assert counts["free"] > 1.1 * counts["waited"]
 
 
 def test_answers_are_left_their_time(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_lesson_that_no_prompt_had_room_for_is_not_blamed(tmp_path: Path) -> N
         assert [(tally.helpful, tally.harmful) for tally in search.lessons.values()] == [(0, 0)]
 
 
-@pytest.mark.parametrize("budget", [SearchBudget(candidates=24), SearchBudget(evaluations=24)])
+@pytest.mark.parametrize("budget", [SearchBudget(candidates=24), SearchBudget(evaluations=32)])
 def test_results_say_what_was_gained_over_the_parent_and_terms_what_they_are_worth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: SearchBudget
 ) -> None:

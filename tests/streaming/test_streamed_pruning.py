@@ -21,7 +21,6 @@ from autoprune.models.saving import count_zeros as count_written
 from autoprune.pruning import PruneOutcome, PruningPlan, products
 from autoprune.streaming import StreamedModel, StreamJob, estimate, prune_streamed
 from autoprune.streaming import prune as prune_module
-from autoprune.streaming.estimate import memory_parts
 from autoprune.streaming.job import OpenJob
 from autoprune.streaming.shards import Checkpoint, ShardWriter
 from autoprune.streaming.skeleton import Skeleton
@@ -393,12 +392,3 @@ def test_the_estimate_leaves_nothing_and_adds_up(
     assert (cost.parts["workspace"] > 30_000) == ("ebft" in repair)
     assert cost.seconds > 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
-
-
-def test_an_estimate_counts_the_embeddings_of_the_texts_tokens(tmp_path: Path) -> None:
-    opened = job_of(saved(tmp_path / "in", "llama")).open()
-    hidden = opened.skeleton.model.config.hidden_size
-    item = opened.job.dtype.itemsize
-    distinct = len(torch.unique(opened.job.windows))
-    # Beside the rows that are looked up, only the last norm lies outside the blocks and the head.
-    assert memory_parts(opened)["embeddings"] == (distinct + 1) * hidden * item
