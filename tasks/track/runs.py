@@ -27,6 +27,7 @@ from autoprune.plain_text import in_markdown
 from autoprune.report.data import ReportEntry
 from tasks.open_runs import note_closed, note_open
 from tasks.state import State, folder_tag, model_slug
+from tasks.track.belonging import belonging
 
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
@@ -123,9 +124,8 @@ class Tracker:
             place = folder_tag(self.state)
             known = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY)
             own = {PLACE_TAG: place} | ({LOG_TAG: log} if log else {})
-            # Earlier versions named no folder, and no log: the first to come back takes the run.
-            found = [run for run in known if own.items() <= (own | run.data.tags).items()]
-            found.sort(key=lambda run: sum(tag not in run.data.tags for tag in own))
+            # Earlier versions named no folder, and no log.
+            found = belonging(known, own)
             if not found:
                 all_tags = {RUN_TAG: run_id, "autoprune.kind": "search", RUN_NAME: run_id, **tags}
                 all_tags |= own

@@ -12,6 +12,7 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from autoprune.digest import digest_json
 from tasks.open_runs import note_open
 from tasks.state import folder_tag
+from tasks.track.belonging import belonging
 from tasks.track.runs import (
     DIGEST_TAG,
     ENTRY_TAG,
@@ -26,8 +27,6 @@ from tasks.track.runs import (
 )
 
 KIND_TAG = "autoprune.kind"
-# Runs of one name in one experiment that are looked through.
-_MOST_ALIKE = 100
 _LARGEST_BATCH = 900
 # Most parameters in one call.
 _MOST_PARAMS = 100
@@ -89,15 +88,10 @@ def log_stage(
     # MLflow's filters know no escapes: a name with an apostrophe stands between double quotes.
     name = name.replace('"', "'")
     query = f"tags.`{RUN_TAG}` = \"{name}\" and tags.`{KIND_TAG}` = '{kind}'"
-    place = folder_tag(tracker.state)
-    tags = {**tags, PLACE_TAG: place}
-    # Two projects may share a server and name what they measure alike; earlier versions noted no
-    # folder.
-    found = [
-        run
-        for run in client.search_runs([experiment], query, ViewType.ACTIVE_ONLY, _MOST_ALIKE)
-        if run.data.tags.get(PLACE_TAG, place) == place
-    ]
+    # Two projects may share a server and name what they measure alike.
+    own = {PLACE_TAG: folder_tag(tracker.state)}
+    tags = {**tags, **own}
+    found = belonging(client.search_runs([experiment], query, ViewType.ACTIVE_ONLY), own)
     if found:
         run_id = str(found[0].info.run_id)
     else:

@@ -54,12 +54,17 @@ def children(tracker: Tracker, parent: str) -> list[Any]:
     return list(tracker.client.search_runs([experiment], query, max_results=1000))
 
 
-def test_searches_of_one_name_in_two_folders_are_two_runs(
-    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def theirs(tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    """That of another state folder on the same store."""
     (tmp_path / "other").mkdir()
-    theirs = Tracker(State.open(tmp_path / "other"))
     monkeypatch.setattr(Tracker, "tracking_uri", tracker.tracking_uri)
+    return Tracker(State.open(tmp_path / "other"))
+
+
+def test_searches_of_one_name_in_two_folders_are_two_runs(
+    tracker: Tracker, theirs: Tracker
+) -> None:
     mine, other = tracker.parent(MODEL, "demo", {}, {}), theirs.parent(MODEL, "demo", {}, {})
     assert mine != other
     assert (tracker.searches()["demo"], theirs.searches()["demo"]) == (mine, other)
@@ -72,12 +77,8 @@ def test_searches_of_one_name_in_two_folders_are_two_runs(
 
 
 def test_evaluations_of_one_name_in_two_folders_are_two_runs(
-    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: Tracker, theirs: Tracker
 ) -> None:
-    (tmp_path / "other").mkdir()
-    theirs = Tracker(State.open(tmp_path / "other"))
-    monkeypatch.setattr(Tracker, "tracking_uri", tracker.tracking_uri)
-
     def written(by: Tracker, value: float) -> str:
         figures = {"params": {"a": 1}, "metrics": {"figure": value}, "tags": {}}
         return log_stage(by, "evaluation", MODEL, "mine", **figures)
