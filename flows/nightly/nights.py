@@ -50,8 +50,7 @@ class Night:
 
     def __post_init__(self) -> None:
         # A form's schema knows today's names alone, and a night may be remembered for long.
-        today = {SearchParams.RENAMED.get(name, name): v for name, v in self.search.items()}
-        object.__setattr__(self, "search", today)
+        object.__setattr__(self, "search", SearchParams.with_todays_names(self.search))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -68,8 +68,15 @@ class Params(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_earlier_names(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or not cls.RENAMED.keys() & values.keys():
-            return values
+        return cls.with_todays_names(values) if isinstance(values, dict) else values
+
+    @classmethod
+    def with_todays_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values with names of earlier versions replaced.
+
+        Raises:
+            ValueError: If one is given under both names.
+        """
         found = dict(values)
         for earlier, name in cls.RENAMED.items():
             if earlier in found and name in found:
