@@ -162,8 +162,9 @@ class _Cells:
     ) -> None:
         """Read the cell, or choose what goes, and measure the model without it on all texts."""
         place = self.folder / f"{name}, draw {draw}.json"
-        cell = read_object(place) if place.exists() else self._measured(model, scheme, choose)
-        write_json(place, cell)
+        if not place.exists():
+            write_json(place, self._measured(model, scheme, choose))
+        cell = read_object(place)
         for text, nll in cell["losses"].items():
             self.found.setdefault((name, text), {})[draw] = nll
         if cell["plan"] is not None:

@@ -142,13 +142,13 @@ def take_cell(bench: CompareBench, cell: Cell, answer: dict[str, Any]) -> dict[s
     found = dict(answer)
     record, theirs = found.pop("record"), found.pop("key")
     if record["status"] == "ok":
-        _require_same_key(cell_key(bench, cell), theirs, record["title"])
-    bench.records[found["id"]] = record
-    if record["status"] == "ok":
+        key = cell_key(bench, cell)
+        _require_same_key(key, theirs, record["title"])
         # Also of one that the worker had kept: this installation has not seen it.
         if "sealed" in record:
-            note_look(bench, cell_key(bench, cell), record["title"])
+            note_look(bench, key, record["title"])
         keep_cell(bench, cell, record)
+    bench.records[found["id"]] = record
     return found
 
 

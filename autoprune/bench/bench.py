@@ -207,9 +207,9 @@ class Bench(ModelBench):
             with smaller_by(self, recipe, budget, draw) as made:
                 yield made
             return
+        memory = self.masks if memory is None else memory
         with self.dense:
-            kept = self.masks if memory is None else memory
-            yield self._prune(recipe, budget, draw, kept, calibration)
+            yield self._prune(recipe, budget, draw, memory, calibration)
 
     def _prune(
         self,

@@ -92,12 +92,12 @@ class MaskMemory:
         """
         import torch
 
-        found = self._recall(key)
-        if found is None:
+        outcome = self.outcome(key)
+        if outcome is None:
             return None
-        masks = {name: mask.unpack() for name, mask in found.masks.items()}
+        found = self._known[key]
         for layer in layers:
-            keep = masks[layer.name]
+            keep = outcome.keep[layer.name]
             if found.values is None:
                 layer.zero(keep)
                 continue
@@ -107,7 +107,7 @@ class MaskMemory:
             layer.write(pruned)
         for name, own in found.vectors.items():
             vectors[name].detach().copy_(own)
-        return replace(found.outcome, keep=masks)
+        return outcome
 
     def adopt(self, other: "MaskMemory") -> None:
         """Take over all entries of another memory, replacing those with the same key."""

@@ -122,19 +122,11 @@ class ComparisonBench(Bench):
         pools = {id(pool): pool for pool in (self.draws.pool(self, draw) for draw in draws)}
         return seen_in(pools.values(), self.tokenizer)
 
-    @property
+    @cached_property
     def seen_before(self) -> SeenText | None:
-        """What suites leave out: calibration text, and what the model was made with."""
-        return united([self.seen if self.texts else self.seen_in_pool, self._seen_by_model])
-
-    @cached_property
-    def seen_in_pool(self) -> SeenText | None:
-        """Seen text of the windows that all draws of the corpus are taken from."""
-        return seen_in([self.draws.pool(self)], self.tokenizer)
-
-    @cached_property
-    def _seen_by_model(self) -> SeenText | None:
-        return known_text([self.model_ref])
+        """What suites leave out: all that may calibrate, and what the model was made with."""
+        own = self.seen if self.texts else seen_in([self.draws.pool(self)], self.tokenizer)
+        return united([own, known_text([self.model_ref])])
 
     @cached_property
     def suite_files(self) -> dict[str, dict[str, list[str]]]:

@@ -19,6 +19,7 @@ from autoprune.design.shown import permuted
 from autoprune.errors import LONGEST_DETAIL
 from autoprune.masking import parse_pattern
 from autoprune.metrics.language import FUNCTIONS, gbnf
+from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry, Fitness
 from autoprune.search.arms import SHOWN_GRAPH
 from autoprune.search.budget import generation_in_words, generations_left, left_in_words
@@ -112,7 +113,8 @@ class Requests:
         """
         blank = self._blank(generation, plan)
         shown = blank.shown if blank else ""
-        focus = Focus(plan.parents, self._hint(plan), plan.part, shown, planned)
+        base = self.form(plan).base
+        focus = Focus(plan.parents, _fitting_hint(plan, base), plan.part, shown, planned)
         prompt = self._render(plan.operator, focus)
         request = ChatRequest(
             messages=prompt.messages,
@@ -121,14 +123,8 @@ class Requests:
             seed=stream_seed(self.spec.seed, generation, plan.slot, "answer"),
             model=plan.model,
         )
-        request = offered(self.state, request, self.form(plan).base)
+        request = offered(self.state, request, base)
         return BuiltRequest(self._constrained(request, plan, blank), prompt.lessons)
-
-    def _hint(self, plan: Plan) -> str:
-        """Return the idea of a plan, unless it needs a group that the question does not ask for."""
-        base = self.form(plan).base
-        fixed = plan.part == "metric" and base is not None and base.group != "matrix"
-        return "" if fixed and "group matrix" in plan.hint else plan.hint
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:
         """Blank out a place in the parent's formula, so that a small model cannot repeat it.
@@ -255,3 +251,9 @@ class Requests:
     def _measured(self) -> list[str]:
         """Entries that a forecast may be made against: the bar, then all that are shown."""
         return list(dict.fromkeys((*self._aliases(), *ranked(self.graph))))
+
+
+def _fitting_hint(plan: Plan, base: Recipe | None) -> str:
+    """Return the idea of a plan, unless it needs a group that the question does not ask for."""
+    fixed = plan.part == "metric" and base is not None and base.group != "matrix"
+    return "" if fixed and "group matrix" in plan.hint else plan.hint

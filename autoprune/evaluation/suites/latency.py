@@ -85,12 +85,12 @@ def time_once(
     greedy = GenerationConfig(
         max_new_tokens=new, min_new_tokens=new, do_sample=False, use_cache=True, pad_token_id=0
     )
-    begin = _now(model)
-    model(input_ids=ids, attention_mask=mask, use_cache=True)
-    middle = _now(model)
     with without_checkpoint_settings(model):
+        begin = _now(model)
+        model(input_ids=ids, attention_mask=mask, use_cache=True)
+        middle = _now(model)
         model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
-    return middle - begin, _now(model) - middle
+        return middle - begin, _now(model) - middle
 
 
 def require_room(model: PreTrainedModel, prompt: int, new: int) -> None:
