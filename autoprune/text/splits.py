@@ -12,6 +12,8 @@ NAMES = ("calibration", "selection", "sealed")
 SHARES = (0.4, 0.3, 0.3)
 NGRAM = 13
 MAX_OVERLAP = 0.01
+# A long document may hold all of a short one and share less than that with it.
+MAX_HELD = 0.1
 PASSAGE_CHARACTERS = 2000
 
 
@@ -24,7 +26,7 @@ class Shared:
         other: Part it shares text with.
         opening: Its first words.
         ratio: Share of its 13-grams that occur there.
-        dropped: Whether it was dropped for that reason.
+        dropped: Whether it was dropped, for that share or for what it holds of a document there.
     """
 
     split: str
@@ -75,7 +77,8 @@ def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) 
 
     Documents of the selection part with more than 1 % of their 13-grams in the sealed part are
     dropped, as are those of the calibration part with as many in either of the others (13-grams as
-    in GPT-3, arXiv 2005.14165, appendix C).
+    in GPT-3, arXiv 2005.14165, appendix C). So are those that hold more than a tenth of a
+    document of such a part, however long they are themselves.
 
     Args:
         corpus: Real text.
@@ -148,14 +151,24 @@ def _without_overlap(
 ) -> list[str]:
     dropped: set[int] = set()
     for other, references in others.items():
-        for hit in overlap(documents, references, NGRAM):
+        hits = overlap(documents, references, NGRAM)
+        # All at once first: few references are held, and each text is looked up in those alone.
+        held = _held(references, [documents[hit.document] for hit in hits])
+        for hit in hits:
             text = documents[hit.document]
             ratio = hit.shared / max(1, len(words(text)) - NGRAM + 1)
-            drop = ratio > MAX_OVERLAP
+            drop = ratio > MAX_OVERLAP or bool(_held(held, [text]))
             shared.append(Shared(name, other, " ".join(text.split()[:6]), ratio, drop))
             if drop:
                 dropped.add(hit.document)
     return [text for index, text in enumerate(documents) if index not in dropped]
+
+
+def _held(references: list[str], texts: list[str]) -> list[str]:
+    """References of 13 words or more of which the texts hold more than a tenth."""
+    hits = [(references[hit.document], hit.shared) for hit in overlap(references, texts, NGRAM)]
+    grams = [len(words(text)) - NGRAM + 1 for text, _ in hits]
+    return [text for (text, n), all_ in zip(hits, grams, strict=True) if n > MAX_HELD * all_ > 0]
 
 
 def _passages(text: str) -> list[str]:

@@ -101,3 +101,14 @@ def test_one_phrase_is_reported_and_a_copied_document_is_dropped() -> None:
     with pytest.raises(ContaminationError, match="all 1 parts"):
         clean([copied], resources, what="the text")
     assert clean([copied], Resources(), what="the text").kept == (0,)
+
+
+def test_calibration_text_is_dropped_for_a_passage_however_long_the_rest() -> None:
+    passage = " ".join(f"p{i}" for i in range(59))
+    long = " ".join(f"x{i}" for i in range(9000))
+    shorter = passage.rpartition(" ")[0]
+    texts = [f"{long} {passage}", f"{long} {shorter}", long]
+    resources = Resources(seen=SeenText.of([passage]))
+    assert clean(texts, resources, what="the text", made=True).kept == (1, 2)
+    # Text to measure on is judged by its share: here six words in a thousand were seen.
+    assert clean(texts, resources, what="the text").kept == (0, 1, 2)

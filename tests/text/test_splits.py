@@ -56,6 +56,32 @@ def test_documents_that_share_text_are_dropped_and_reported() -> None:
     assert f"Copy{number}" not in splits.calibration.text
 
 
+def test_a_long_document_that_holds_a_short_one_is_dropped_for_what_it_holds() -> None:
+    documents = _documents(30, words=40)
+    long = "Long " + " ".join(f"x{number}" for number in range(6000))
+    first = split(Corpus.of("c", [*documents, long]), seed=1)
+    assert "Long" in first.calibration.text
+    sealed = next(d for d in documents if d.split()[0] in _titles(first.sealed))
+    for number in range(200):
+        changed = [*documents, f"Long{number} {long} {sealed}"]
+        splits = split(Corpus.of("c", changed), seed=1)
+        hits = [e for e in splits.shared if e.opening.startswith(f"Long{number}")]
+        if {(e.split, e.other) for e in hits} == {("calibration", "sealed")}:
+            break
+    else:
+        pytest.fail("no long document fell into the calibration part")
+    (hit,) = hits
+    assert hit.dropped and hit.ratio < 0.01
+    assert f"Long{number}" not in splits.calibration.text
+
+
+def test_a_long_document_may_share_a_sentence_with_one_of_another_part() -> None:
+    shared = " ".join(f"s{number}" for number in range(15))
+    documents = [f"{d} {shared}" for d in _documents(30, words=400)]
+    splits = split(Corpus.of("c", documents))
+    assert splits.shared and not any(e.dropped for e in splits.shared)
+
+
 def test_a_part_starts_with_all_of_its_documents() -> None:
     splits = split(Corpus.of("c", ["\n\n".join(_documents(9, 200, seed)) for seed in range(12)]))
     part = splits.calibration

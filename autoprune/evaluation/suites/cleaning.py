@@ -19,6 +19,9 @@ ITEM_WORDS, TEXT_WORDS = SIZES
 # a document's n-grams were, at least a run of twelve words; a short document if all were.
 _TEXT_SHARE = 0.01
 _TEXT_LEAST = 3
+# A long calibration text may hold a whole held-out document within that share: a passage of 59
+# words is too much, however long the text around it.
+_MADE_MOST = 50
 
 
 def _uncounted(text: str, whole: str, splits: "Splits | None" = None) -> None:
@@ -109,7 +112,11 @@ def clean(
     counts = {n: resources.seen.shared(texts, n) for n in SIZES}
     deciding = counts[ITEM_WORDS if items else TEXT_WORDS]
     touched = [number for number, (hits, _) in enumerate(deciding) if hits]
-    seen = {number for number in touched if items or _is_seen(*deciding[number])}
+    seen = {
+        number
+        for number in touched
+        if items or _is_seen(*deciding[number]) or (made and deciding[number][0] >= _MADE_MOST)
+    }
     report: dict[str, Any] = {
         "checked": len(texts),
         **{f"shared_{n}": sum(hits > 0 for hits, _ in found) for n, found in counts.items()},
