@@ -26,7 +26,7 @@ from autoprune.search.budget import generation_in_words, generations_left, left_
 from autoprune.search.operators import Plan
 from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import SearchState
-from autoprune.search.tries import REPEATED, REPEATED_PROGRAM, offered
+from autoprune.search.tries import offered, quoted
 
 # What orders recipes in the table of a prompt, which shows changes of perplexity.
 RANKED_BY: dict[Fitness, str] = {
@@ -143,9 +143,8 @@ class Requests:
         """Build the request that shows a designer its failed answer and one line on why."""
         reason = self.hidden.blanked(error[:LONGEST_DETAIL])
         complaint = self.prompts.render("operators/repair", error=reason)
-        longest = REPEATED_PROGRAM if self.spec.written == "program" else REPEATED
-        shown = self.hidden.blanked(answer[:longest]).encode("utf-8", "replace").decode()
-        turns = (Message("assistant", shown or "(nothing)"), Message("user", complaint))
+        shown = quoted(answer, self.spec) or "(nothing)"
+        turns = (Message("assistant", shown), Message("user", complaint))
         return replace(first, messages=first.messages + turns, seed=first.seed + attempt)
 
     def lesson(self, generation: int, better: Entry, worse: Entry) -> ChatRequest:

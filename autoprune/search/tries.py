@@ -22,6 +22,7 @@ from autoprune.metrics.language import ExpressionError, parse
 from autoprune.recipe import Recipe
 from autoprune.search.arms import CONTROLS
 from autoprune.search.graph_notes import TASK
+from autoprune.search.spec import SearchSpec
 from autoprune.search.state import SearchState
 from autoprune.search.steps import Batch, Outcome, Outcomes, Propose, Validate, Validation
 
@@ -51,7 +52,7 @@ CHECKED = (
 )
 _TRY = re.compile(r"^[\s>*_#`-]*try[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE)
 _TRY_PROGRAM = re.compile(r"\A[\s>*_#`-]*try[\s*_`]*:?[\s*_`]*\n", re.IGNORECASE)
-# Longest part of a tried answer that the next question repeats, in characters.
+# Longest part of an answer that the next question repeats, in characters.
 REPEATED, REPEATED_PROGRAM = 600, 6000
 _COMMITS = frozenset({"metric", "group", "allocation", "repair", "solver"})
 
@@ -94,6 +95,19 @@ def offered(state: SearchState, request: ChatRequest, base: Recipe | None) -> Ch
     offer = PROGRAM_OFFER if state.spec.written == "program" else offer
     changed = Message(last.role, last.content.rstrip() + offer)
     return replace(request, messages=(*request.messages[:-1], changed))
+
+
+def quoted(answer: str, spec: SearchSpec) -> str:
+    """Return an earlier answer as the next question repeats it.
+
+    Hidden names are blanked. A long answer is cut after a line, and the end says that it was:
+    without that, a designer takes what it is shown for all of its program.
+    """
+    longest = REPEATED_PROGRAM if spec.written == "program" else REPEATED
+    if len(answer) > longest:
+        kept = answer[:longest].rpartition("\n")[0] or answer[:longest]
+        answer = f"{kept}\n(cut here: {len(answer) - len(kept):,} more characters)"
+    return spec.hidden.blanked(answer).encode("utf-8", "replace").decode()
 
 
 class Tries:
@@ -167,19 +181,17 @@ class Tries:
             else:
                 text = f"{words} by {recipe.group}: error {error:.4g} on real layers"
                 if recipe.metric.kind == "program" and outcome is not None:
-                    text += f", {outcome.seconds:.0f} s with the start of containers"
+                    text += f", {outcome.seconds:.0f} s by the clock for three calls"
             lines.append(text)
             body = {"text": f"tried {text}", "tried": recipe.metric.source}
             self.state.graph.add(trial, "observation", body)
             self.state.graph.link(trial, "derives_from", TASK)
         assert isinstance(reply, Reply)
-        longest, back = REPEATED, RETURN
-        if self.state.spec.written == "program":
-            longest, back = REPEATED_PROGRAM, PROGRAM_RETURN
-        blanked = self.state.spec.hidden.blanked
-        shown = blanked(without_thoughts(reply.text)[:longest]).encode("utf-8", "replace").decode()
+        spec = self.state.spec
+        shown = quoted(without_thoughts(reply.text), spec)
+        back = PROGRAM_RETURN if spec.written == "program" else RETURN
         result = back.format(lines="\n".join(lines), known=self._known(), trust=self._trust())
-        turns = (Message("assistant", shown), Message("user", blanked(result)))
+        turns = (Message("assistant", shown), Message("user", spec.hidden.blanked(result)))
         messages = (*step.request.messages, *turns)
         request = replace(step.request, messages=messages)
         return replace(step, step_id=f"{step.step_id}.tried", request=request)

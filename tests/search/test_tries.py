@@ -12,7 +12,7 @@ from autoprune.design.transports import ScriptedDesigner
 from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.steps import Done, Propose
-from autoprune.search.tries import tried_formulas
+from autoprune.search.tries import REPEATED_PROGRAM, quoted, tried_formulas
 from autoprune.search_settings import Arm
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
@@ -35,6 +35,14 @@ def try_first(request: ChatRequest) -> str:
     if "you may once try" in request.messages[-1].content:
         return TRIES
     return write_answer(request)
+
+
+def test_a_long_answer_is_repeated_with_a_mark_where_it_is_cut() -> None:
+    spec = make_spec(language="program")
+    whole = "a = 1\n" * (REPEATED_PROGRAM // 6)
+    assert quoted(whole, spec) == whole
+    shown = quoted(whole + "b = 2\nc = 3", spec)
+    assert shown == whole.rstrip("\n") + "\n(cut here: 12 more characters)"
 
 
 def test_tries_are_measured_charged_and_on_record_but_no_candidates(tmp_path: Path) -> None:
