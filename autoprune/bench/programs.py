@@ -106,15 +106,8 @@ class ByProgram:
         """
         make = self.maker(quotas, plan, blocks)
         try:
-            yield make
-        except InfiniteActivationError as error:
-            if not make.last:
-                raise  # the dense model itself overflows
-            raise CandidateRejectedError(
-                "nan_weights",
-                f"the new weights up to {make.last} are finite, but so large that a later layer "
-                "has an input that is infinite or not a number; keep them near the size of W",
-            ) from error
+            with rejecting_overflow(make):
+                yield make
         finally:
             make.runner.done()
 
@@ -125,6 +118,31 @@ class ByProgram:
         """Add the digest of the new weights, and the errors of a block program."""
         errors = tuple(make.errors) if isinstance(make, ProgramBlocks) else ()
         return replace(found, weights_digest=weights_digest(layers), block_errors=errors)
+
+
+@contextmanager
+def rejecting_overflow(make: NewWeights | NewBlocks, pruned: int = 0) -> Iterator[None]:
+    """Reject a program whose new weights make an activation infinite.
+
+    Args:
+        make: Provider of new weights; what scores prune by moves none, and is left alone.
+        pruned: Blocks that the same program pruned in an earlier run.
+
+    Raises:
+        CandidateRejectedError: Instead of ``InfiniteActivationError``, unless the dense model
+            itself overflows.
+    """
+    try:
+        yield
+    except InfiniteActivationError as error:
+        if not isinstance(make, ProgramWeights | ProgramBlocks) or not (make.last or pruned):
+            raise
+        upto = make.last or f"block {pruned - 1}"
+        raise CandidateRejectedError(
+            "nan_weights",
+            f"the new weights up to {upto} are finite, but so large that a later layer "
+            "has an input that is infinite or not a number; keep them near the size of W",
+        ) from error
 
 
 def by_candidate(metric: Candidate, runner: ProgramRunner | None = None) -> Score | ByProgram:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers.utils import CHAT_TEMPLATE_DIR
 
+from autoprune.bench.programs import rejecting_overflow
 from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
 from autoprune.masking import joint_digest, pack_mask
@@ -166,8 +167,9 @@ def _prune_blocks(
     pruner = BlockPruner(stream, make, job.plan, room=work.room)
     if stream.position:
         report(Progress("pruning", stream.position, opened.blocks))
-    for index in range(stream.position, opened.blocks):
-        with skeleton.filled_block(index):
+    pruned = stream.position
+    for index in range(pruned, opened.blocks):
+        with skeleton.filled_block(index), rejecting_overflow(make, pruned):
             masks, found = pruner.prune_next(opened.members(index))
             tensors = write_block(opened, index, writer)
         digests = {name: pack_mask(keep).digest for name, keep in masks.items()}
