@@ -6,6 +6,7 @@ ends when stdin closes (the client is gone) or its lifetime is over. It uses the
 only; the nonce lives here and in no process that designed code shares memory with.
 """
 
+import fcntl
 import os
 import selectors
 import signal
@@ -106,6 +107,9 @@ class Broker:
         control, control_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for fd in (capture_in, control_in):
             os.set_blocking(fd, True)
+        # Every child has this open file: its position and flags would tell one what another left.
+        os.lseek(self._result, 0, os.SEEK_SET)
+        fcntl.fcntl(self._result, fcntl.F_SETFL, 0)
         try:
             self._hand_over(job, (capture_in, control_in, self._result))
         finally:
@@ -161,7 +165,7 @@ class Broker:
                     while _relay(control, reader):
                         continue
                     verdict.tail = (verdict.tail + _rest(capture))[-TAIL:]
-                    return _judge(status, reader, verdict)
+                    return _judge(status, reader, verdict, job.processor_s)
 
     def _clean(self, verdict: Verdict) -> Verdict:
         # What is about to end takes a moment on a busy machine; what then runs was left on purpose.
@@ -235,7 +239,7 @@ def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
 
 
-def _judge(status: bytes, reader: ControlReader, verdict: Verdict) -> Verdict:
+def _judge(status: bytes, reader: ControlReader, verdict: Verdict, processor_s: int) -> Verdict:
     if len(status) != zygote.STATUS.size:
         verdict.code, verdict.detail = "killed", "the process that runs metrics was ended"
         return verdict
@@ -246,6 +250,8 @@ def _judge(status: bytes, reader: ControlReader, verdict: Verdict) -> Verdict:
         timed_out = number == signal.SIGXCPU
         verdict.code = "crashed" if crashed else "timeout" if timed_out else "killed"
         verdict.detail = f"ended by {signal.strsignal(number) or number}"
+        if timed_out:
+            verdict.detail += f": {processor_s} s of the processor"
     elif reader.error is not None:
         verdict.code, verdict.detail = reader.error
     elif os.WEXITSTATUS(value) != 0 or not reader.complete:

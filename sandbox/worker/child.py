@@ -4,7 +4,6 @@ Whatever this process says can be forged by the code it runs. It only makes hone
 to repair; the host judges the numbers itself.
 """
 
-import math
 import os
 import resource
 import sys
@@ -88,7 +87,7 @@ def _restrict(job: Job, fds: tuple[int, int, int]) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.closerange(5, 4096)
-    seconds = int(job.wall_s) + 1 if job.cpu_s is None else math.ceil(job.cpu_s)
+    seconds = job.processor_s
     # At the soft limit of the processor's time the process gets a signal that tells why it ended.
     for limit, value, most in (
         (resource.RLIMIT_FSIZE, job.result_bytes, job.result_bytes),

@@ -195,6 +195,11 @@ class Job:
         return [replace(self, order=(index,)) for index in self.order]
 
     @property
+    def processor_s(self) -> int:
+        """Whole seconds of the processor that one process may use."""
+        return int(self.wall_s) + 1 if self.cpu_s is None else math.ceil(self.cpu_s)
+
+    @property
     def result_bytes(self) -> int:
         """Bytes of the scores: float32, all layers."""
         return 4 * sum(layer.rows * layer.columns for layer in self.layers)

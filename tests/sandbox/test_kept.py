@@ -21,13 +21,17 @@ RUN = "kept"
 # Without the screen, a program may look around: how many files its job shows, and whether an
 # earlier call left something in the toolbox. Its own weights say what it has to do.
 CURIOUS = """
+import fcntl
 import os
 import struct
 import toolbox
 
 def prune_layer(W, stats, budget, params):
-    left = float(hasattr(toolbox, "left"))
+    left = float(hasattr(toolbox, "left")) + os.lseek(4, 0, os.SEEK_CUR)
+    left += fcntl.fcntl(4, fcntl.F_GETFL) & os.O_NONBLOCK
     toolbox.left = True
+    os.lseek(4, 99, os.SEEK_SET)
+    fcntl.fcntl(4, fcntl.F_SETFL, os.O_NONBLOCK)
     if W[0, 0] == 1.0:
         return W * 0 + 7.0
     if W[0, 0] == 2.0:
