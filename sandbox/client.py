@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from safetensors import SafetensorError
 
 from sandbox.attempt import Attempt, attempt
 from sandbox.codes import Code
 from sandbox.container import Container, ContainerLostError, LayerInput, Order
 from sandbox.contract import VARIANTS
-from sandbox.engine import ContainerEngine
+from sandbox.engine import ENGINE_ERRORS, ContainerEngine
 from sandbox.errors import SandboxBrokenError, SandboxUnavailableError
 from sandbox.exchange import Workspace
 from sandbox.image import Kind, ensure_image
@@ -87,19 +88,37 @@ class Sandbox:
             self.image = ensure_image(self._kind, engine=self._engine)
             reap_orphans(self._engine, self._inputs)
             self._workspace = Workspace(self._inputs, self._owner)
+            try:
+                self._probe_layers = self._write_probe_layers()
+            except BaseException:
+                self._workspace.close()
+                raise
+        except ENGINE_ERRORS as error:
+            self._engine.close()
+            raise SandboxUnavailableError(
+                f"could not open the sandbox ({str(error)[:300]}); run the same command again, or: "
+                "autoprune sandbox check"
+            ) from error
         except BaseException:
             self._engine.close()
             raise
-        probe_folder = self._workspace.links / "probe"
-        probe_folder.mkdir()
-        self._probe_layers = write_probe_layers(
-            probe_folder, [variant.tensors() for variant in VARIANTS], self._statistics
-        )
         longest = max(self._limits.probe_s, self._limits.score_s)
         self._pool = Pool(self._make_container, self._limits.warm, longest)
         self._kept = KeptContainers(self._pool)
         self._open = True
         return self
+
+    def _write_probe_layers(self) -> list[LayerInput]:
+        folder = self._workspace.links / "probe"
+        try:
+            folder.mkdir()
+            tensors = [variant.tensors() for variant in VARIANTS]
+            return write_probe_layers(folder, tensors, self._statistics)
+        except (OSError, SafetensorError) as error:
+            raise SandboxBrokenError(
+                f"could not write the probe layers into {folder} ({error}); free some disk and run "
+                "the same command again"
+            ) from error
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -303,7 +322,10 @@ class Sandbox:
         containers = self._kept.of(_digest(order)) if order.keep else self._pool
         tried = attempt(containers, order, self._limits.distinct_scores)
         if tried.oom:
-            detail = f"more memory than the limit was used; {len(order.layers)} layers"
+            detail = (
+                f"{len(order.layers)} layers needed more memory than a container has; work in "
+                "blocks of columns and free what is no longer read"
+            )
             return Rejected(Code.OOM, detail, tried.seconds)
         if tried.lost is not None:
             return self._explain(tried.lost, tried.seconds)

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Codes of :class:`sandbox.client.Rejected`; the values are stable, since records hold them."""
+    """Codes of :class:`sandbox.outcomes.Rejected`; records hold the values, so they are stable."""
 
     SYNTAX = "syntax"
     SCREEN_SIZE = "screen_size"

@@ -301,6 +301,12 @@ class Container:
             try:
                 self._engine.raise_memory(self.id, memory)
             except ENGINE_ERRORS as error:
+                # Otherwise the program would be blamed for a daemon that gives no memory.
+                if self.state().running:
+                    raise SandboxBrokenError(
+                        f"the Docker Engine could not give a container {memory >> 20} MiB "
+                        f"({str(error)[:300]}); run: autoprune sandbox check"
+                    ) from error
                 raise ContainerLostError("ended", str(error)[:300]) from error
             self._memory = memory
         return Job(

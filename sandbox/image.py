@@ -43,6 +43,8 @@ def ensure_image(
 ) -> ImageRef:
     """Return the image of this interpreter and worker, making it if it does not exist yet.
 
+    With ``base`` or ``wheels`` it is made in any case.
+
     Args:
         kind: ``auto`` takes an existing interpreter or Dockerfile image, else ``bind``.
         engine: Connection to use; a new one otherwise.
@@ -60,7 +62,8 @@ def ensure_image(
                 if found is not None:
                     return found
             kind = "bind"
-        found = _find(connection, kind)
+        # The tag says nothing about base and wheels, so an image that is there may have others.
+        found = None if base or wheels else _find(connection, kind)
         return found or _make(connection, kind, base, wheels)
     finally:
         if engine is None:

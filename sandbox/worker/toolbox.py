@@ -67,7 +67,7 @@ def parts(budget: Mapping[str, Any], widths: Sequence[int]) -> list[dict[str, An
         widths: Columns of each block; all columns together, and for N:M multiples of M.
     """
     if budget["group"] == "n:m":
-        return [dict(budget) for _ in widths]
+        return [{**budget, "zeros": zeros} for zeros in _shared(budget["zeros"], widths)]
     if budget["group"] == "matrix":
         return [{"group": "matrix", "zeros": zeros} for zeros in _shared(budget["zeros"], widths)]
     counts = budget["rows"].tolist()
@@ -87,18 +87,22 @@ def _shared(total: int, widths: Sequence[int]) -> list[int]:
 
 
 def damped(gram: Tensor, damp: float = 0.01) -> Tensor:
-    """``gram`` plus ``damp`` times its mean diagonal on the diagonal, [i, i]."""
-    level = damp * float(gram.diagonal().mean())
-    return gram + (level if level > 0 else 1.0) * torch.eye(len(gram), dtype=gram.dtype)
+    """``gram`` plus ``damp`` times its mean diagonal on the diagonal, [i, i].
+
+    If all inputs are dead, 1 is added: no share of nothing would make the matrix regular.
+    """
+    mean = float(gram.diagonal().mean())
+    level = damp * mean if mean > 0 else 1.0
+    return gram + level * torch.eye(len(gram), dtype=gram.dtype)
 
 
 def inverse_cholesky(gram: Tensor, damp: float = 0.01) -> Tensor:
     """Upper U with ``U^T U`` the inverse of the damped Gram matrix, [i, i].
 
     ``U.diagonal()`` is the root of what is left of the inverse's diagonal when the columns before
-    are settled. Damping rises tenfold until a factor exists.
+    are settled. Damping rises tenfold, from 0 to 1e-6, until a factor exists.
     """
-    turned = gram.flip(0, 1)
+    turned, damp = gram.flip(0, 1), max(damp, 0.0)
     while damp <= _LARGEST_DAMPING:
         matrix = damped(turned, damp)
         factor, failed = torch.linalg.cholesky_ex(matrix)
@@ -107,7 +111,7 @@ def inverse_cholesky(gram: Tensor, damp: float = 0.01) -> Tensor:
             identity = torch.eye(len(factor), dtype=factor.dtype)
             inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
             return inverse.flip(0, 1)
-        damp *= 10
+        damp = damp * 10 or 1e-6
     raise ValueError("the Gram matrix stays singular at any damping")
 
 

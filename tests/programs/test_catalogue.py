@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from autoprune.bench.programs import ByProgram
-from autoprune.candidate import Candidate
+from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
-from autoprune.program_files import CATALOGUE, catalogue
+from autoprune.program_files import CATALOGUE, catalogue, program_source
 from autoprune.programs import weights_digest
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.recipe import Recipe
@@ -151,6 +151,32 @@ def test_streaming_gives_the_same_bits(plan: dict[str, str], tmp_path: Path) -> 
     again = type(model).from_pretrained(tmp_path / "pruned").eval()
     assert streamed.mask_digest == made.mask_digest
     assert weights_digest(prunable_linears(again)) == made.weights_digest
+
+
+def test_streaming_rejects_a_program_whose_weights_overflow(tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path / "dense")
+    source = program_source("wanda")
+    huge = source.replace("W * topk", "(1e30 if stats['position']['block'] == 0 else 1) * W * topk")
+    assert huge != source
+    plan = PruningPlan.build(0.5, scoring="sequential")
+    job = StreamJob(
+        tmp_path / "dense", WINDOWS, Candidate.program(huge), plan, runner=GivenRunner()
+    )
+    # The second time, the first block is pruned and on disk.
+    for _ in range(2):
+        with pytest.raises(CandidateRejectedError, match=r"nan_weights: .* are finite"):
+            prune_streamed(job, tmp_path / "pruned")
+
+
+def test_damping_of_nothing_adds_nothing() -> None:
+    factor = torch.randn(8, 8, generator=torch.Generator().manual_seed(1)) * 0.01
+    gram = factor @ factor.T + 1e-4 * torch.eye(8)
+    assert torch.equal(toolbox.damped(gram, 0.0), gram)
+    upper = toolbox.inverse_cholesky(gram, 0.0)
+    torch.testing.assert_close(upper.T @ upper @ gram, torch.eye(8), rtol=0, atol=1e-3)
+    # Singular, and all inputs dead: there is a factor all the same.
+    for singular in (torch.ones(8, 8), torch.zeros(8, 8)):
+        assert torch.isfinite(toolbox.inverse_cholesky(singular, 0.0)).all()
 
 
 @pytest.mark.parametrize(("name", "has_gram"), [("mrp", True), ("wanda", False)])

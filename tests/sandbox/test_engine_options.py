@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+import requests
 
+from sandbox import client, image
 from sandbox.client import Sandbox
 from sandbox.engine import ContainerEngine
-from sandbox.errors import SandboxUnavailableError
+from sandbox.errors import SandboxError, SandboxUnavailableError
 from sandbox.image import ensure_image
+from sandbox.image_ref import ImageRef
 from sandbox.limits import Limits
 from sandbox.preflight import preflight
 
@@ -24,6 +27,44 @@ def test_an_unknown_runtime_is_refused_with_the_next_step(tmp_path: Path) -> Non
     last = preflight("bind", runtime="no-such-runtime")[-1]
     assert not last.ok
     assert "daemon.json" in last.detail
+
+
+@pytest.mark.parametrize("fault", ["daemon", "disk"])
+def test_an_opening_that_fails_leaves_nothing_and_says_what_to_do(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise requests.ReadTimeout("read timed out") if fault == "daemon" else OSError("disk full")
+
+    if fault == "daemon":
+        monkeypatch.setattr(ContainerEngine, "list", fail)
+    else:
+        monkeypatch.setattr(client, "write_probe_layers", fail)
+    results = set(Path("/dev/shm").iterdir())
+    with (
+        pytest.raises(SandboxError, match=r"(timed out|disk full).*the same command"),
+        Sandbox(inputs=tmp_path, image="bind", limits=Limits(warm=1)),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    assert {path for path in Path("/dev/shm").iterdir() if "autoprune" in path.name} <= results
+
+
+def test_an_image_with_a_base_of_its_own_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str | None] = []
+    found, again = ImageRef("dockerfile", "a:1", "1"), ImageRef("dockerfile", "a:1", "2")
+
+    def make(engine: object, kind: str, base: str | None, wheels: object) -> ImageRef:
+        made.append(base)
+        return again
+
+    monkeypatch.setattr(image, "_find", lambda *_: found)
+    monkeypatch.setattr(image, "_make", make)
+    engine = ContainerEngine()
+    assert ensure_image("dockerfile", engine=engine) == found
+    assert ensure_image("dockerfile", engine=engine, base="python:3.12-slim") == again
+    assert made == ["python:3.12-slim"]
+    engine.close()
 
 
 @pytest.mark.parametrize("gpus", [(), ("0",), ("1", "GPU-8f6c")])

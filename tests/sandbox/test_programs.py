@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from docker.errors import APIError
 
 from autoprune.bench.program_limits import ProgramLimits, limits_of
 from autoprune.candidate import Candidate, CandidateRejectedError
@@ -21,7 +22,8 @@ from flows.prune import prune
 from flows.prune.params import PruneParams
 from sandbox.client import Sandbox
 from sandbox.codes import Code
-from sandbox.container import Container, LayerInput, Order
+from sandbox.container import Container, ContainerLostError, LayerInput, Order
+from sandbox.errors import SandboxBrokenError
 from sandbox.exchange import OWNER_FILE
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
@@ -104,7 +106,7 @@ def test_a_search_may_give_a_program_less_time_than_its_sizes(tmp_path: Path) ->
     with SandboxPrograms(tmp_path / "inputs", "tests", most=1.0) as runner:
         assert runner.sandbox is not None
         start = time.monotonic()
-        with pytest.raises(CandidateRejectedError, match="timeout: ended by CPU time limit"):
+        with pytest.raises(CandidateRejectedError, match=r"timeout: ended by .*: 1 s of the proc"):
             runner.run(Candidate.program(slow), tiny_tasks()[:1])
         # Without the lower limit, 20 s and more.
         assert time.monotonic() - start < 15
@@ -262,6 +264,29 @@ def test_a_program_gets_the_memory_that_is_promised_for_a_small_layer_too(
     layer = LayerInput(file, (1, 2))
     Container._prepare(cell, Order("", {}, [layer], ((0,),), False, 1.0, entry=entry), 0)
     assert given == ([(768 << 20) + 8000] if raised else [])
+
+
+def test_a_daemon_that_gives_no_memory_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    (tmp_path / "layer").write_bytes(bytes(1000))
+    alive = True
+
+    def refuse(*_: object) -> None:
+        raise APIError("500 Server Error")
+
+    cell: Any = SimpleNamespace(
+        id="", _memory=768 << 20, _limits=Limits(memory_per_input=8),
+        _exchange=SimpleNamespace(prepare=lambda *_: ["name"]),
+        _engine=SimpleNamespace(raise_memory=refuse),
+        state=lambda: SimpleNamespace(running=alive),
+    )  # fmt: skip
+    order = Order(
+        "", {}, [LayerInput(tmp_path / "layer", (1, 2))], ((0,),), False, 1.0, entry=PROGRAM
+    )
+    with pytest.raises(SandboxBrokenError, match=r"768 MiB \(500 .*sandbox check"):
+        Container._prepare(cell, order, 0)
+    alive = False
+    with pytest.raises(ContainerLostError):
+        Container._prepare(cell, order, 0)
 
 
 def _layers() -> Iterator[object]:

@@ -156,7 +156,7 @@ def test_the_prompt_states_the_text_and_the_limit_of_a_search(tmp_path: Path) ->
     with Search.open(tmp_path, spec) as search:
         drive(search, Programs(ScriptedDesigner(write)))
     assert "16 windows of 256 tokens" in prompts[0]
-    assert "instead of the times above: 9 s of the processor for one call" in prompts[0]
+    assert "where the times above allow more: 9 s of the processor for one call" in prompts[0]
 
 
 def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
