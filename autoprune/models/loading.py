@@ -1,5 +1,7 @@
 """Load a causal language model for pruning: eval mode, no cache, savable, silent."""
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,10 @@ from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import ModelSource, resolve
 from autoprune.models.widths import open_causal
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
+# What torch's allocators say where they raise no error of their own.
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 _QUANTISATION_MARKS = ("hf_quantizer", "is_quantized", "quantization_method")
 
 
@@ -50,44 +56,71 @@ def load_model(
         device: A torch device; ``None`` takes the accelerator if there is one.
 
     Raises:
-        UsageError: If the reference is unknown, or the model has no weights.
+        UsageError: If the reference is unknown, or the model has no weights, is quantised or has no
+            tokenizer.
         PrerequisiteError: If a Python package is missing, or the hub refuses or cannot be reached.
         DamagedFileError: If a file differs from what was recorded, or cannot be read.
-        AutopruneError: If the architecture has no causal language model in transformers.
+        AutopruneError: If the architecture has no causal language model in transformers, or the
+            model does not fit into the memory.
     """
     source = resolve(ref)
-    options = _options(source)
-    folder = str(source.folder)
-    if is_compact(Path(folder)):
+    if source.gguf_file is None and is_compact(source.folder):
         raise UsageError(
             f"{ref} is a compact checkpoint, which stores and does not compute; turn it back with "
             f"`autoprune compact {ref} FOLDER` and name that folder"
         )
     with quiet_transformers(), shared_gguf_parsing():
         try:
-            model = open_causal(folder, dtype=dtype, **options)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+            model = open_causal(str(source.folder), dtype=dtype, **_options(source))
+            _require_floats(source, model)
+            make_savable(model)
+            model.to(device or default_device())
         except Exception as error:
             raise _load_error(source, error) from error
-    make_savable(model)
-    model.to(device or default_device())
-    model.eval()
-    return LoadedModel(model, tokenizer, source)
+    return LoadedModel(model.eval(), load_tokenizer(source), source)
 
 
 def load_tokenizer(source: ModelSource) -> Any:
     """The tokenizer alone, for a model whose weights are streamed.
 
     Raises:
+        UsageError: If the folder has none: transformers may make an empty one.
         PrerequisiteError: If a Python package that it needs is missing.
         DamagedFileError: If it cannot be read.
     """
-    options = _options(source)
     with quiet_transformers(), shared_gguf_parsing():
         try:
-            return AutoTokenizer.from_pretrained(str(source.folder), **options)
+            found = AutoTokenizer.from_pretrained(str(source.folder), **_options(source))
         except Exception as error:
-            raise _load_error(source, error) from error
+            failure = _load_error(source, error)
+            if isinstance(failure, DamagedFileError):
+                _require_tokenizer(source, _TOKENIZERS)
+            raise failure from error
+    # A tokenizer of bytes or characters has no file.
+    if found.vocab_files_names:
+        _require_tokenizer(source, {*_TOKENIZERS, *found.vocab_files_names.values()})
+    return found
+
+
+def _require_tokenizer(source: ModelSource, names: Collection[str]) -> None:
+    if source.gguf_file is not None or not _has_weights(source.folder):
+        return
+    if not any((source.folder / name).is_file() for name in names):
+        raise UsageError(
+            f"{source.folder} holds no tokenizer ({', '.join(sorted(_TOKENIZERS))}); save that of "
+            "the model there with tokenizer.save_pretrained(FOLDER)"
+        )
+
+
+def _require_floats(source: ModelSource, model: PreTrainedModel) -> None:
+    """Refuse a model whose matrices transformers left quantised."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1 and parameter.dtype not in _FLOATS:
+            raise UsageError(
+                f"{source.ref} is quantised ({name} is {parameter.dtype} in memory), and pruning "
+                "would take its codes for weights; convert it to bfloat16 first, or name the "
+                "checkpoint that it was made from"
+            )
 
 
 def _options(source: ModelSource) -> dict[str, Any]:
@@ -131,11 +164,22 @@ def own_code_error(where: Path) -> AutopruneError:
     )
 
 
+def _has_weights(folder: Path) -> bool:
+    return any(path.suffix in {".safetensors", ".bin"} for path in folder.iterdir())
+
+
 def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
+    if isinstance(error, AutopruneError):
+        return error
     reason = reason_of(error, 300, first_line=True)
     where = source.folder / source.gguf_file if source.gguf_file else source.folder
     if needs_own_code(error):
         return own_code_error(where)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(reason):
+        return AutopruneError(
+            f"{where} does not fit into the memory ({reason}); take --dtype bfloat16, --device cpu "
+            "or a smaller model; `autoprune prune --stream` holds one block at a time"
+        )
     unknown = ("nrecognized", "does not recognize")
     if isinstance(error, ValueError) and any(words in reason for words in unknown):
         return AutopruneError(
@@ -147,9 +191,7 @@ def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
             f"{where} needs a Python package that is not installed ({reason}); install it and "
             "repeat the command"
         )
-    if source.gguf_file is None and not any(
-        path.suffix in {".safetensors", ".bin"} for path in source.folder.iterdir()
-    ):
+    if source.gguf_file is None and not _has_weights(source.folder):
         return UsageError(
             f"{source.ref} has no weights in safetensors or pytorch_model.bin files ({where}); "
             "take a model that has"

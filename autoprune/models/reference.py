@@ -50,7 +50,8 @@ _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", CARD_FIL
 # Fetched only where there are no safetensors.
 _OLD_WEIGHTS = "pytorch_model*.bin"
 # The same weights once more, in a form that transformers does not read.
-_TWICE = "consolidated*"
+# Its patterns cross folders, and transformers reads the top folder alone.
+_TWICE = ["consolidated*", "*/*.safetensors", "*/pytorch_model*.bin"]
 # What the local disk refuses, as opposed to the hub.
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 

@@ -8,12 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils import filter_repo_objects
+from transformers import PreTrainedModel
 
 from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError, UsageError
 from autoprune.models import loading, reference
@@ -136,9 +139,13 @@ def test_a_hub_model_brings_what_it_has_seen(
     text = "one two three four five six seven eight nine ten eleven"
     SeenText.of([text]).save(tmp_path / FILE)
 
-    def download(ref: str, allow_patterns: list[str], ignore_patterns: str) -> str:
+    def download(ref: str, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
         assert ref == "owner/pruned"
-        assert fnmatch.fnmatch("consolidated.safetensors", ignore_patterns)
+        files = ["model.safetensors", "consolidated.safetensors", "original/model.safetensors"]
+        found = filter_repo_objects(
+            files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        )
+        assert list(found) == ["model.safetensors"]
         wanted = any(fnmatch.fnmatch(FILE, pattern) for pattern in allow_patterns)
         # The base model's card states its licence.
         assert any(fnmatch.fnmatch("README.md", pattern) for pattern in allow_patterns)
@@ -174,6 +181,54 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     weights.unlink()
     with pytest.raises(UsageError, match="has no weights in safetensors"):
         load_model(str(folder))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_a_folder_without_a_tokenizer_is_refused(family: str, tmp_path: Path) -> None:
+    tiny_model(family).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"holds no tokenizer .*tokenizer\.save_pretrained"):
+        load_model(str(tmp_path))
+
+
+def test_a_model_that_stays_quantised_is_refused(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quantised(*_: object, **__: object) -> PreTrainedModel:
+        model = tiny_model("llama")
+        linear = model.get_submodule("model.layers.0.mlp.up_proj")
+        codes = linear.weight.detach().to(torch.float8_e4m3fn)  # type: ignore[operator, union-attr]
+        linear.weight = torch.nn.Parameter(codes, requires_grad=False)
+        return model
+
+    monkeypatch.setattr(loading, "open_causal", quantised)
+    with pytest.raises(UsageError, match=r"is quantised \(model.layers.0.mlp.up_proj"):
+        load_model(str(tiny_folder))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_little_memory_is_not_called_damage(
+    error: Exception, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loading, "open_causal", fail)
+    with pytest.raises(AutopruneError, match=r"does not fit into the memory .*bfloat16"):
+        load_model(str(tiny_folder))
+
+
+def test_a_file_beside_a_compact_folder_is_not_taken_for_it(tmp_path: Path) -> None:
+    (tmp_path / "compact.json").write_text("{}")
+    (tmp_path / "model.gguf").write_bytes(b"not a model")
+    with pytest.raises(DamagedFileError, match=r"model\.gguf could not be loaded"):
+        load_model(str(tmp_path / "model.gguf"))
 
 
 def test_a_tokenizer_whose_package_is_missing_is_not_called_damaged(
