@@ -199,6 +199,11 @@ def percent(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
     return text.replace("-", "−")
 
 
+def asked(share: float | None) -> str:
+    """A share that was asked for as a percentage, with all of its digits."""
+    return "–" if share is None else f"{100 * share:g} %"
+
+
 def short_model(reference: str) -> str:
     """Name of a model without its folder or package."""
     return plain(reference.rstrip("/").rpartition("/")[2] or reference, 80)

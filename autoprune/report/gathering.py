@@ -16,7 +16,7 @@ from autoprune.report.canvas import number
 from autoprune.report.data import Point, ReportEdge, ReportEntry, ReportNode, RunReport
 from autoprune.report.evidence import DriftCheck, Margin, WinnerChange
 from autoprune.report.front import front
-from autoprune.report.origin import BEST_START, author, best_start
+from autoprune.report.origin import BEST_START, REFERENCE, author, best_start
 from autoprune.report.sentences import rung_text
 from autoprune.search.graph_notes import MIDDLE_RUNG
 from autoprune.search.paired import paired_difference
@@ -137,7 +137,7 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[WinnerChange, ...]:
         return ()
     own = archive[winner.id]
     rivals = {BEST_START: start.id} if start is not None else {}
-    rivals |= {"reference": reference.alias} if reference is not own else {}
+    rivals |= {REFERENCE: reference.alias} if reference is not own else {}
     found = []
     for role, other in ((role, archive[alias]) for role, alias in rivals.items()):
         both = {"selection": archive.compare(own, other, fitness="perplexity")}

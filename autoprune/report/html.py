@@ -23,15 +23,17 @@ from autoprune.report.data import ReportEntry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
 from autoprune.report.inspection_plot import inspection_svg
 from autoprune.report.layers import by_block
-from autoprune.report.leaderboard import shown_left_out, shown_verdict
+from autoprune.report.leaderboard import in_order, shown_left_out, shown_verdict
 from autoprune.report.markup import asset, template
 from autoprune.report.origin import (
+    BEST_START,
+    REFERENCE,
     author,
     authorship,
     best_start,
     bounds,
     change_to_start,
-    contrast_to_start,
+    contrast,
 )
 from autoprune.report.proposals import proposals
 from autoprune.report.sealed import looks
@@ -94,7 +96,7 @@ def render(report: RunReport, inspection: Inspection | None = None) -> str:
     """
     script = asset("script.js")
     winner = report.winner
-    shown = _in_order(report)[:_MAX_ROWS]
+    shown = in_order(report)[:_MAX_ROWS]
     limit = min(_TEXT_LIMIT, _TEXT_BUDGET // max(1, len(shown)))
     rows = [_row(report, entry, limit) for entry in shown]
     page = template("report.html.j2").render(
@@ -113,6 +115,8 @@ def render(report: RunReport, inspection: Inspection | None = None) -> str:
         rows=rows,
         left_out=len(report.entries) - len(shown),
         winner=next((row for row in rows if winner and row.entry.id == winner.id), None),
+        ranked_by=sentences.fitness(report),
+        sealed=any(e.sealed_perplexity is not None for e in report.entries),
         has_sealed=any(e.sealed_perplexity is not None or e.sealed_failure for e in report.entries),
         pictures=[*_pictures(report), *_inspected(inspection)],
         proposals=[(line, sentences.duration(line.seconds)) for line in proposals(report)],
@@ -135,15 +139,6 @@ def render(report: RunReport, inspection: Inspection | None = None) -> str:
 def write_html(report: RunReport, path: Path, inspection: Inspection | None = None) -> None:
     """Render and write the report, atomically; see :func:`render`."""
     write_text(path, render(report, inspection))
-
-
-def _in_order(report: RunReport) -> list[ReportEntry]:
-    """Measured entries by rank, then those stopped early, then the rejected, then the broken."""
-    ranked = list(report.ranked)
-    places = {"stopped": 0, "rejected": 1}
-    others = [e for e in report.entries if not e.measured]
-    others.sort(key=lambda e: (places.get(e.verdict, 2), e.order, e.id))
-    return ranked + others
 
 
 def _row(report: RunReport, entry: ReportEntry, limit: int) -> TableRow:
@@ -232,7 +227,7 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
         tiles += _benefit(report)
         note = f"{report.reference_name} {number(wanda.perplexity)}, " if wanda else ""
         note += f"dense {number(report.dense_perplexity)}"
-        tiles.append(("Best perplexity", number(winner.perplexity), note))
+        tiles.append(("Perplexity of the best recipe", number(winner.perplexity), note))
         if winner.change_vs_wanda is not None:
             text = percent(winner.change_vs_wanda, sign=True)
             tiles.append(
@@ -250,7 +245,9 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
         if winner.sealed_perplexity is not None:
             parts = []
             if wanda and wanda.sealed_perplexity:
-                parts.append(f"{report.reference_name} {number(wanda.sealed_perplexity)}")
+                found = contrast(report, REFERENCE, "sealed")
+                span = f" ({bounds(*found.interval)})" if found and found.interval else ""
+                parts.append(f"{report.reference_name} {number(wanda.sealed_perplexity)}{span}")
             if report.dense_sealed_perplexity:
                 parts.append(f"dense {number(report.dense_sealed_perplexity)}")
             if report.sealed_set is not None:
@@ -281,9 +278,9 @@ def _benefit(report: RunReport) -> list[tuple[str, str, str]]:
 
 def _against_start(report: RunReport, start: ReportEntry) -> str:
     parts = [f"{plain(start.alias, 40)} {number(start.perplexity)}"]
-    if (found := contrast_to_start(report, "selection")) is not None and found.interval:
+    if (found := contrast(report, BEST_START, "selection")) is not None and found.interval:
         parts.append(bounds(*found.interval))
-    if (found := contrast_to_start(report, "sealed")) is not None:
+    if (found := contrast(report, BEST_START, "sealed")) is not None:
         sealed = f"sealed {percent(found.change, sign=True)}"
         parts.append(f"{sealed} ({bounds(*found.interval)})" if found.interval else sealed)
     return "; ".join(parts)

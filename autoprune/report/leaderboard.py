@@ -90,9 +90,18 @@ def shown_left_out(entry: ReportEntry) -> str:
 
 
 def leaderboard(report: RunReport) -> list[LeaderboardRow]:
-    """Rows of a run's record: best first, rejected ones last."""
-    entries = sorted(report.entries, key=lambda e: (e.rank is None, e.rank or 0, e.order))
-    return [LeaderboardRow.of(entry) for entry in entries]
+    """Rows of a run's record; see :func:`in_order`."""
+    return [LeaderboardRow.of(entry) for entry in in_order(report)]
+
+
+def in_order(report: RunReport) -> list[ReportEntry]:
+    """Measured entries by rank, then those stopped early, then the rejected, then the others."""
+    places = {"stopped": 0, "rejected": 1}
+    others = [entry for entry in report.entries if not entry.measured]
+    others.sort(
+        key=lambda e: (e.rank is None, e.rank or 0, places.get(e.verdict, 2), e.order, e.id)
+    )
+    return [*report.ranked, *others]
 
 
 def leaderboard_from_json(rows: Sequence[Mapping[str, Any]]) -> list[LeaderboardRow]:

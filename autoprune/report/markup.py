@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from autoprune.plain_text import printable
-from autoprune.report.canvas import number, percent, plain
+from autoprune.report.canvas import asked, number, percent, plain
 from autoprune.report.data import RunReport
 from autoprune.report.graph_svg import drawings
 
@@ -47,5 +47,6 @@ def _environment() -> Environment:
     )
     environment.filters["number"] = number
     environment.filters["percent"] = percent
+    environment.filters["asked"] = asked
     environment.filters["plain"] = plain
     return environment

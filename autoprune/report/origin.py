@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LANGUAGE_MODEL = "the language model"
 BY_HAND = "hand"
-BEST_START = "best start"
+BEST_START, REFERENCE = "best start", "reference"
 GIVEN = "an earlier search or a person, and given to this one"
 _PARTS = ("group", "allocation", "solver")
 # Who writes a recipe if no language model is asked, by operator.
@@ -135,17 +135,23 @@ def against_start(report: "RunReport") -> str:
     name = plain(report.winner.alias, 40)
     kind = "best start, which was given," if was_given(report, start) else "best start by hand,"
     text = f"{percent(change, sign=True)} perplexity on the selection split"
-    if (found := contrast_to_start(report, "selection")) is not None and found.interval:
+    if (found := contrast(report, BEST_START, "selection")) is not None and found.interval:
         text += f" (95 % {bounds(*found.interval)})"
-    if (found := contrast_to_start(report, "sealed")) is not None:
+    if (found := contrast(report, BEST_START, "sealed")) is not None:
         text += f" and {percent(found.change, sign=True)} on the sealed one"
         text += f" (95 % {bounds(*found.interval)})" if found.interval else ""
     return f"Against the {kind} {plain(start.alias, 60)}, {name} has {text}."
 
 
-def contrast_to_start(report: "RunReport", split: str) -> "WinnerChange | None":
-    """The winner window by window against the best start, on one split; None in old records."""
-    known = (c for c in report.contrasts if c.role == BEST_START and c.split == split)
+def contrast(report: "RunReport", role: str, split: str) -> "WinnerChange | None":
+    """The winner window by window against another recipe, on one split; None in old records.
+
+    Args:
+        report: The search.
+        role: ``BEST_START`` or ``REFERENCE``.
+        split: ``selection`` or ``sealed``.
+    """
+    known = (c for c in report.contrasts if c.role == role and c.split == split)
     return next(known, None)
 
 

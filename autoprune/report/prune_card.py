@@ -59,9 +59,12 @@ def _worth(record: Mapping[str, Any]) -> str:
             f"Pruned once, {how}: nobody has measured here what it is worth. `autoprune evaluate "
             "FOLDER --card` does, and writes it here."
         )
+    rounded = ""
+    if kind := found.get("measured_in"):
+        rounded = f", in {kind}, before the weights were rounded to the type of the files"
     return (
         f"Pruned once, {how}. Its perplexity is {number(found['pruned'])}, and that of the dense "
         f"model {number(found['dense'])}, on {found['windows']} windows of {found['seqlen']} "
-        f"tokens of a part of {in_code(record['corpus'])} that it was not calibrated on. "
+        f"tokens of a part of {in_code(record['corpus'])} that it was not calibrated on{rounded}. "
         "`autoprune evaluate FOLDER --card` measures more, and writes it here."
     )

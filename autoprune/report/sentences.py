@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from autoprune.report.benefit import rounding, sizes, speed
-from autoprune.report.canvas import number, percent, plain, short_model
+from autoprune.report.canvas import asked, number, percent, plain, short_model
 from autoprune.report.data import ReportEntry, RunReport
-from autoprune.report.origin import against_start, authorship, bounds
+from autoprune.report.origin import REFERENCE, against_start, authorship, bounds, contrast
 
 PERPLEXITY = "perplexity"
 RANKING = {
@@ -221,7 +221,7 @@ def _counts(report: RunReport) -> str:
         parts.append(f"{stopped} stopped early")
     if rejected:
         parts.append(f"{rejected} rejected")
-    target = report.goal or f"{percent(report.sparsity, digits=0)} {report.gone}"
+    target = report.goal or f"{asked(report.sparsity)} {report.gone}"
     recipes = "recipe" if len(candidates) == 1 else "recipes"
     was = "was" if len(candidates) == 1 else "were"
     return (
@@ -267,6 +267,8 @@ def _sealed(report: RunReport, winner: ReportEntry) -> str:
         gain = winner.sealed_perplexity / wanda.sealed_perplexity - 1
         text += f", {report.reference_name} {number(wanda.sealed_perplexity)}: a change of "
         text += percent(gain, sign=True)
+        if (found := contrast(report, REFERENCE, "sealed")) is not None and found.interval:
+            text += f" (95 % {bounds(*found.interval)})"
     return text + "."
 
 

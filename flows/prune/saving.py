@@ -8,6 +8,7 @@ from typing import Any
 from autoprune.bench.saving import rounding_note, saved_type
 from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.evaluation.continuations import side_by_side
+from autoprune.models.saved_type import changes_as
 from autoprune.models.saving import require_space
 from flows.prune.params import PruneParams
 from tasks.card import write_folder_card
@@ -55,5 +56,8 @@ def save(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> None:
     """Save the model of an open workbench, if asked to, and put on record what was written."""
     if params.out is not None:
         record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
+        kind = saved_type(bench, params.dtype)
+        if record.get("perplexity") and changes_as(bench.loaded.model, kind):
+            record["perplexity"]["measured_in"] = bench.dtype
         saved = save_checkpoint(bench, params.out, record, params.dtype)
         record |= saved_record(saved) | {"size": write_folder_card(saved)}

@@ -208,6 +208,16 @@ def test_honest_words_when_nothing_is_better() -> None:
     assert "it may be chance" in render(close)
 
 
+def test_the_page_claims_no_sealed_figure_before_there_is_one(page: str) -> None:
+    assert "measured on sealed text at its end" in page
+    report = make_report()
+    entries = tuple(replace(entry, sealed_perplexity=None) for entry in report.entries)
+    spec = {**report.spec, "fitness": "kl"}
+    early = render(replace(report, entries=entries, sparsity=0.625, goal="", spec=spec))
+    assert "at its end" not in early and "nothing on sealed text" in early
+    assert "62.5 %" in early and "best by distance to the dense model first" in early
+
+
 def test_an_empty_run_still_has_a_page(tmp_path: Path) -> None:
     empty = RunReport("r", "", "m", "c", 0.6, None, ())
     write_html(empty, tmp_path / "report.html")

@@ -19,12 +19,14 @@ def test_the_best_come_first_and_what_was_made_by_hand_is_named_so() -> None:
         candidate("C1", verdict="rejected", code="non_finite"),
         candidate("wanda", kind="baseline", rank=2, perplexity=math.inf),
         candidate("ria", kind="baseline", rank=1, verdict="winner"),
-        candidate("C2", verdict="unmeasured"),
+        candidate("C2", verdict="unmeasured", order=2),
+        candidate("C3", verdict="stopped", order=3),
     )
     found = leaderboard(replace(RUN, entries=entries))
     assert [(row.candidate, row.verdict) for row in found] == [
         ("ria", "winner"),
         ("wanda", "baseline"),
+        ("C3", "stopped"),
         ("C1", "rejected"),
         ("C2", "unmeasured"),
     ]

@@ -180,6 +180,14 @@ def test_the_best_start_has_intervals_and_a_sealed_figure() -> None:
     assert shown in model_card(found, RECORD, "")
     note = "wanda+ramp 54.0; −25.0 % to −10.0 %; sealed −18.0 % (−22.0 % to −14.0 %)"
     assert note in render(found)
+    assert "(95 % " not in " ".join(text for text in summary(found) if text.startswith("On "))
+    reference = WinnerChange("wanda", "reference", "sealed", 100, -0.45, (-0.52, -0.38))
+    known = replace(found, contrasts=(*found.contrasts, reference))
+    assert any(
+        text.startswith("On ") and text.endswith("(95 % −52.0 % to −38.0 %).")
+        for text in summary(known)
+    )
+    assert "−52.0 % to −38.0 %" in render(known)
     # A single window gives no interval.
     single = WinnerChange("wanda+ramp", "best start", "sealed", 1, -0.18)
     assert "−18.0 % on the sealed one." in " ".join(summary(replace(found, contrasts=(single,))))

@@ -44,6 +44,9 @@ def test_what_was_measured_is_in_the_card() -> None:
     assert "nobody has measured" not in card and "the preset `balanced`" in card
     assert "perplexity is 26.5" in card and "model 21.2" in card
     assert "8 windows of 512 tokens of a part of `my.txt`" in card
+    assert "before the weights were rounded" not in card
+    measured["perplexity"] = found | {"measured_in": "float32"}
+    assert "in float32, before the weights were rounded" in prune_card(MADE | measured, "")
 
 
 def test_a_programs_card_repeats_every_setting() -> None:

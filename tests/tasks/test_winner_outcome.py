@@ -102,7 +102,7 @@ def test_card_and_report_state_size_speed_and_samples() -> None:
     lead = page.partition('class="lead">')[2].partition("</p>")[0]
     assert lead.index("98.0 MB") < lead.index("no faster") < lead.index("has perplexity")
     tiles = re.findall(r'class="tile"><dt>([^<]*)</dt>', page)
-    assert tiles[:3] == ["Size", "Speed", "Best perplexity"]
+    assert tiles[:3] == ["Size", "Speed", "Perplexity of the best recipe"]
     two_four = dataclasses.replace(report, pattern="2:4")
     assert "sparse tensor cores" in " ".join(summary(two_four))
 
