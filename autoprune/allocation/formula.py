@@ -235,4 +235,6 @@ def _of_scores(ctx: AllocationContext, group: Sequence[Unit], name: str) -> floa
 def _standardised(values: Sequence[float]) -> list[float]:
     mean = math.fsum(values) / len(values)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-    return [(value - mean) / spread if spread > 0 else 0.0 for value in values]
+    # The mean of equal numbers may differ from them by rounding.
+    varies = spread > 1e-12 * max(map(abs, values))
+    return [(value - mean) / spread if varies else 0.0 for value in values]

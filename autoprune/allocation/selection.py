@@ -1,5 +1,6 @@
 """``auto``: let measurements choose the allocator; uniform always competes."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +122,9 @@ def choose_allocator(
 
 
 def _listed(losses: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
-    return [{"allocation": text, "loss": loss} for text, loss in losses]
+    # JSON has no number for the loss of a model that is destroyed.
+    found = [(text, loss if math.isfinite(loss) else None) for text, loss in losses]
+    return [{"allocation": text, "loss": loss} for text, loss in found]
 
 
 def _best(losses: Sequence[tuple[str, float]]) -> str:

@@ -44,7 +44,10 @@ class Ria(ParametricMetric):
         # A row or column of zeros scores zero instead of NaN.
         row_share = magnitude / magnitude.sum(1, keepdim=True).clamp(min=SMALLEST_SUM)
         column_share = magnitude / magnitude.sum(0, keepdim=True).clamp(min=SMALLEST_SUM)
-        return (row_share + column_share) * self.statistic(stats, "x_norm") ** self.exponent
+        norm = self.statistic(stats, "x_norm")
+        # A dead input has no negative power; the formula's bound.
+        norm = norm.clamp(min=SMALLEST_SUM) if self.exponent < 0 else norm
+        return (row_share + column_share) * norm**self.exponent
 
 
 METRICS.add("ria", Ria())

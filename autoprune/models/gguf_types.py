@@ -63,6 +63,9 @@ class FileType:
         if not self.quantised:
             return self.base
         part = name.split(".")
+        if "ffn_gate_inp" in part:
+            # A router is small and decides which expert works; llama.cpp keeps it whole too.
+            return Kind.F32
         if name == ("token_embd.weight" if tied else "output.weight"):
             # The head decides every token, so it has a finer type, as in llama.cpp.
             wanted: Kind = Kind.Q6_K if self.base in _CODED_BY_LLAMA_CPP else Kind.Q8_0

@@ -79,10 +79,14 @@ def _choice(choice: Mapping[str, Any]) -> str:
     line = f"{best}, best of {len(tried)}"
     if repaired:
         other = next(name for name in losses if name != "uniform")
-        line += f"; after the repair {other} {losses[other]:.4f} nats per token"
+        line += f"; after the repair {other} {_nats(losses[other])} nats per token"
     else:
-        line += f": {losses[best]:.4f} nats per token"
-    return f"{line} on the selection part, uniform {losses['uniform']:.4f}"
+        line += f": {_nats(losses[best])} nats per token"
+    return f"{line} on the selection part, uniform {_nats(losses['uniform'])}"
+
+
+def _nats(loss: float | None) -> str:
+    return "infinite" if loss is None else f"{loss:.4f}"
 
 
 def _cost(cost: Mapping[str, Any]) -> str:

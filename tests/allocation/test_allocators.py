@@ -1,5 +1,6 @@
 """Every allocator against its formula, written out straight; budgets exact; clear errors."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ALLOCATORS, ModelContext, allocate, build_allocator
-from autoprune.allocation.formula import with_numbers
+from autoprune.allocation.formula import _standardised, with_numbers
 from autoprune.allocation.selection import auto_grid, choose_allocator
 from autoprune.allocation.spectral import relative_to_kind
 from autoprune.errors import UnknownNameError, UsageError
@@ -297,6 +298,16 @@ def test_auto_lets_uniform_compete_and_never_takes_nan() -> None:
     assert choice.best == "ramp:half_width=0.2"
     assert [name for name, _ in choice.losses] == ["uniform", "sdsa", "ramp:half_width=0.2", "owl"]
     assert choose_allocator(["sdsa"], lambda _: 1.0).best == "uniform"
+    # A model that an allocation destroys has no loss that JSON could hold.
+    lost = {"uniform": 1.0, "sdsa": math.inf, "owl": math.nan}
+    found = choose_allocator(["sdsa", "owl"], lost.__getitem__)
+    assert found.best == "uniform"
+    assert json.dumps(found.to_json()["tried"], allow_nan=False).count("null") == 2
+
+
+def test_equal_numbers_stay_equal_when_they_are_standardised() -> None:
+    assert _standardised([0.1] * 3) == [0.0, 0.0, 0.0]
+    assert _standardised([1.0, 3.0]) == [-1.0, 1.0]
 
 
 @pytest.mark.parametrize(

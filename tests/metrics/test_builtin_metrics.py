@@ -107,6 +107,14 @@ def test_ria_without_activations_is_the_sum_of_both_shares() -> None:
     assert score.sum().item() == pytest.approx(rows + columns, rel=1e-5)
 
 
+def test_ria_by_a_negative_power_is_its_formula_on_dead_inputs() -> None:
+    weight, stats = torch.tensor([[0.0, 1.0], [1.0, 1.0]]), {"x_norm": torch.tensor([0.0, 1.0])}
+    metric = build_metric("ria:exponent=-0.5")
+    score = metric.score(weight, stats)
+    assert torch.isfinite(score).all()
+    torch.testing.assert_close(score, build_metric(f"expr:{metric.formula}").score(weight, stats))
+
+
 def test_gblm_is_the_published_mix_in_other_units() -> None:
     weight, stats = layer(8)
     samples, tokens = 128, 2048

@@ -250,6 +250,8 @@ def test_mixtures_follow_llama_quantize() -> None:
     assert kinds.kind("token_embd.weight", (9, 512), 16, tied=False) == Kind.Q4_K
     # 576 columns are no whole number of blocks of 256; 24 not even of 32.
     assert kinds.kind("blk.2.attn_q.weight", (576, 576), 16, tied=True) == Kind.Q5_0
+    # The router of a mixture of experts.
+    assert kinds.kind("blk.2.ffn_gate_inp.weight", (8, 256), 16, tied=True) == Kind.F32
     assert kinds.kind("blk.2.attn_q.weight", (24, 24), 16, tied=True) == Kind.F16
     assert FILE_TYPES["q4_0"].kind("output.weight", (9, 512), 16, tied=False) == Kind.Q8_0
 
