@@ -19,7 +19,8 @@ metric in a .py file and a program (--program FILE.py) run only inside the
 container.
 
 With --scheme, remove blocks, neurons and heads instead: the result is a smaller
-dense model without zeros, faster everywhere.
+dense model without zeros. It needs no special kernels to be faster; with experts
+removed, it is smaller only.
 """
 EXAMPLE = (
     "autoprune prune ./my-model --metric 'expr:abs(W) * x_norm' --sparsity 0.6 "
