@@ -1,6 +1,5 @@
 """Every allocator against its formula, written out straight; budgets exact; clear errors."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ALLOCATORS, ModelContext, allocate, build_allocator
-from autoprune.allocation.formula import _standardised, with_numbers
-from autoprune.allocation.selection import auto_grid, choose_allocator
+from autoprune.allocation.formula import with_numbers
+from autoprune.allocation.selection import auto_grid
 from autoprune.allocation.spectral import relative_to_kind
 from autoprune.errors import UnknownNameError, UsageError
 
@@ -290,46 +289,6 @@ def test_statistics_are_asked_for_only_when_needed() -> None:
     allocate(build_allocator("alpha"), bare, 0.6)
     with pytest.raises(UsageError, match="calibrate first"):
         allocate(build_allocator("owl"), bare, 0.6)
-
-
-def test_auto_lets_uniform_compete_and_never_takes_nan() -> None:
-    losses = {"uniform": 3.0, "sdsa": math.nan, "ramp:half_width=0.2": 2.5, "owl": 2.5}
-    choice = choose_allocator(["sdsa", "ramp:half_width=0.20", "owl"], losses.__getitem__)
-    assert choice.best == "ramp:half_width=0.2"
-    assert [name for name, _ in choice.losses] == ["uniform", "sdsa", "ramp:half_width=0.2", "owl"]
-    assert choose_allocator(["sdsa"], lambda _: 1.0).best == "uniform"
-    # A model that an allocation destroys has no loss that JSON could hold.
-    lost = {"uniform": 1.0, "sdsa": math.inf, "owl": math.nan}
-    found = choose_allocator(["sdsa", "owl"], lost.__getitem__)
-    assert found.best == "uniform"
-    assert json.dumps(found.to_json()["tried"], allow_nan=False).count("null") == 2
-
-
-def test_equal_numbers_stay_equal_when_they_are_standardised() -> None:
-    assert _standardised([0.1] * 3) == [0.0, 0.0, 0.0]
-    assert _standardised([1.0, 3.0]) == [-1.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("repaired", "best"),
-    [
-        ({"uniform": 1.9, "owl": 2.0}, "uniform"),
-        ({"uniform": 2.1, "owl": 2.0}, "owl"),
-        ({"uniform": 2.0, "owl": 2.0}, "uniform"),
-        ({"uniform": math.nan, "owl": 2.0}, "owl"),
-    ],
-)
-def test_auto_decides_by_the_repaired_model_where_there_is_one(
-    repaired: dict[str, float], best: str
-) -> None:
-    bare = {"uniform": 3.0, "sdsa": 2.8, "owl": 2.5}
-    choice = choose_allocator(["sdsa", "owl"], bare.__getitem__, repaired.__getitem__)
-    assert choice.best == best
-    assert [name for name, _ in choice.losses] == list(bare)
-    # Only equal budgets and the best of the others are worth a repair.
-    assert [name for name, _ in choice.finals] == ["uniform", "owl"]
-    alone = choose_allocator([], bare.__getitem__, repaired.__getitem__)
-    assert alone.best == "uniform" and alone.finals == ()
 
 
 def test_formula_holds_ramp_and_sdsa_as_special_cases() -> None:
