@@ -102,7 +102,7 @@ def test_the_bar_is_the_best_of_the_search_and_forecasts_are_of_perplexity(
             return found
 
     spec = make_spec(
-        arm="graph", fitness=fitness, repair_calls=0, budget=SearchBudget(evaluations=12)
+        arm="graph", fitness=fitness, repair_calls=0, budget=SearchBudget(evaluations=24)
     )
     driver, bars = Contrary(), []
     with Search.open(tmp_path, spec) as search:
