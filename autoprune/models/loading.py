@@ -72,12 +72,19 @@ def load_model(
     with quiet_transformers(), shared_gguf_parsing():
         try:
             model = open_causal(str(source.folder), dtype=dtype, **_options(source))
-            _require_floats(source, model)
-            make_savable(model)
-            model.to(device or default_device())
         except Exception as error:
             raise _load_error(source, error) from error
-    return LoadedModel(model.eval(), load_tokenizer(source), source)
+        # In the same block, so that a GGUF file is parsed once for both.
+        tokenizer = _open_tokenizer(source)
+    _require_floats(source, model)
+    make_savable(model)
+    try:
+        model.to(device or default_device())
+    except RuntimeError as error:
+        if not _is_lack_of_memory(error):
+            raise
+        raise _too_large(_place(source), error) from error
+    return LoadedModel(model.eval(), tokenizer, source)
 
 
 def load_tokenizer(source: ModelSource) -> Any:
@@ -89,13 +96,17 @@ def load_tokenizer(source: ModelSource) -> Any:
         DamagedFileError: If it cannot be read.
     """
     with quiet_transformers(), shared_gguf_parsing():
-        try:
-            found = AutoTokenizer.from_pretrained(str(source.folder), **_options(source))
-        except Exception as error:
-            failure = _load_error(source, error)
-            if isinstance(failure, DamagedFileError):
-                _require_tokenizer(source, _TOKENIZERS)
-            raise failure from error
+        return _open_tokenizer(source)
+
+
+def _open_tokenizer(source: ModelSource) -> Any:
+    try:
+        found = AutoTokenizer.from_pretrained(str(source.folder), **_options(source))
+    except Exception as error:
+        failure = _load_error(source, error)
+        if isinstance(failure, DamagedFileError):
+            _require_tokenizer(source, _TOKENIZERS)
+        raise failure from error
     # A tokenizer of bytes or characters has no file.
     if found.vocab_files_names:
         _require_tokenizer(source, {*_TOKENIZERS, *found.vocab_files_names.values()})
@@ -103,9 +114,7 @@ def load_tokenizer(source: ModelSource) -> Any:
 
 
 def _require_tokenizer(source: ModelSource, names: Collection[str]) -> None:
-    if source.gguf_file is not None or not _has_weights(source.folder):
-        return
-    if not any((source.folder / name).is_file() for name in names):
+    if source.gguf_file is None and not any((source.folder / n).is_file() for n in names):
         raise UsageError(
             f"{source.folder} holds no tokenizer ({', '.join(sorted(_TOKENIZERS))}); save that of "
             "the model there with tokenizer.save_pretrained(FOLDER)"
@@ -164,22 +173,30 @@ def own_code_error(where: Path) -> AutopruneError:
     )
 
 
-def _has_weights(folder: Path) -> bool:
-    return any(path.suffix in {".safetensors", ".bin"} for path in folder.iterdir())
+def _place(source: ModelSource) -> Path:
+    return source.folder / source.gguf_file if source.gguf_file else source.folder
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    lack = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return lack or _NO_MEMORY.search(str(error)) is not None
+
+
+def _too_large(where: Path, error: Exception) -> AutopruneError:
+    return AutopruneError(
+        f"{where} does not fit into the memory ({reason_of(error, 300, first_line=True)}); take "
+        "--dtype bfloat16, --device cpu or a smaller model; `autoprune prune --stream` holds one "
+        "block at a time"
+    )
 
 
 def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
-    if isinstance(error, AutopruneError):
-        return error
     reason = reason_of(error, 300, first_line=True)
-    where = source.folder / source.gguf_file if source.gguf_file else source.folder
+    where = _place(source)
     if needs_own_code(error):
         return own_code_error(where)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(reason):
-        return AutopruneError(
-            f"{where} does not fit into the memory ({reason}); take --dtype bfloat16, --device cpu "
-            "or a smaller model; `autoprune prune --stream` holds one block at a time"
-        )
+    if _is_lack_of_memory(error):
+        return _too_large(where, error)
     unknown = ("nrecognized", "does not recognize")
     if isinstance(error, ValueError) and any(words in reason for words in unknown):
         return AutopruneError(
@@ -191,7 +208,9 @@ def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
             f"{where} needs a Python package that is not installed ({reason}); install it and "
             "repeat the command"
         )
-    if source.gguf_file is None and not _has_weights(source.folder):
+    if source.gguf_file is None and not any(
+        path.suffix in {".safetensors", ".bin"} for path in source.folder.iterdir()
+    ):
         return UsageError(
             f"{source.ref} has no weights in safetensors or pytorch_model.bin files ({where}); "
             "take a model that has"

@@ -49,8 +49,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", CARD_FILE, "seen_text.npz"]
 # Fetched only where there are no safetensors.
 _OLD_WEIGHTS = "pytorch_model*.bin"
-# The same weights once more, in a form that transformers does not read.
-# Its patterns cross folders, and transformers reads the top folder alone.
+# The same weights once more, where transformers does not read them; the hub's * crosses folders.
 _TWICE = ["consolidated*", "*/*.safetensors", "*/pytorch_model*.bin"]
 # What the local disk refuses, as opposed to the hub.
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}

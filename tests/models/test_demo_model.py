@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from unittest import mock
 
 import gguf
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
+from autoprune.models import gguf_reading
 from autoprune.models.gguf_reading import shared_gguf_parsing
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.reference import DEMO_MODEL, package_file
@@ -40,7 +42,10 @@ def demo() -> Iterator[Callable[[], LoadedModel]]:
 def test_loads_silently_saves_and_opens(
     demo: Callable[[], LoadedModel], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    loaded = demo()
+    # The first call in this file: parsed once, for the configuration, weights and tokenizer.
+    with mock.patch.object(gguf_reading, "_ArrayReader", wraps=gguf_reading._ArrayReader) as parse:
+        loaded = demo()
+    assert parse.call_count == 1
     linears = prunable_linears(loaded.model)
     assert len(find_blocks(loaded.model)) == 30
     assert len(linears) == 210

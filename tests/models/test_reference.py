@@ -224,6 +224,21 @@ def test_too_little_memory_is_not_called_damage(
         load_model(str(tiny_folder))
 
 
+def test_too_little_memory_of_a_device_is_named_and_another_fault_of_it_is_not(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(torch.nn.Module, "to", fail)
+    words = "CUDA out of memory"
+    with pytest.raises(AutopruneError, match="does not fit into the memory"):
+        load_model(str(tiny_folder))
+    words = "invalid device ordinal"
+    with pytest.raises(RuntimeError, match="invalid device"):
+        load_model(str(tiny_folder))
+
+
 def test_a_file_beside_a_compact_folder_is_not_taken_for_it(tmp_path: Path) -> None:
     (tmp_path / "compact.json").write_text("{}")
     (tmp_path / "model.gguf").write_bytes(b"not a model")
