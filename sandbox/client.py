@@ -93,15 +93,14 @@ class Sandbox:
             except BaseException:
                 self._workspace.close()
                 raise
-        except ENGINE_ERRORS as error:
+        except BaseException as error:
             self._engine.close()
+            if not isinstance(error, ENGINE_ERRORS):
+                raise
             raise SandboxUnavailableError(
                 f"could not open the sandbox ({str(error)[:300]}); run the same command again, or: "
                 "autoprune sandbox check"
             ) from error
-        except BaseException:
-            self._engine.close()
-            raise
         longest = max(self._limits.probe_s, self._limits.score_s)
         self._pool = Pool(self._make_container, self._limits.warm, longest)
         self._kept = KeptContainers(self._pool)

@@ -123,8 +123,9 @@ def choose_allocator(
 
 def _listed(losses: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
     # JSON has no number for the loss of a model that is destroyed.
-    found = [(text, loss if math.isfinite(loss) else None) for text, loss in losses]
-    return [{"allocation": text, "loss": loss} for text, loss in found]
+    return [
+        {"allocation": text, "loss": loss if math.isfinite(loss) else None} for text, loss in losses
+    ]
 
 
 def _best(losses: Sequence[tuple[str, float]]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.cut_text import SplitText
-from autoprune.bench.saving import AUTO, save_bench, saved_type
+from autoprune.bench.saving import AUTO, measured_in, save_bench, saved_type
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.side_by_side import beside_dense
@@ -15,7 +15,7 @@ from autoprune.budget import Budget
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.continuations import continuations, side_by_side
 from autoprune.models.record import DENSE_COMPARISON, source_record, text_record
-from autoprune.models.saved_type import changes_as, saved_size, weight_bytes
+from autoprune.models.saved_type import saved_size, weight_bytes
 from autoprune.models.saving import SavedModel
 from autoprune.recipe import Recipe
 
@@ -66,7 +66,7 @@ def save_measured(
         worth: dict[str, Any] = {
             "source_bytes": weight_bytes(source.folder, source.gguf_file),
             "samples": side_by_side(dense, pruned),
-            "measured_in": bench.dtype if changes_as(bench.loaded.model, kind) else "",
+            "measured_in": measured_in(bench, kind),
         }
         made = {**record, "outcome": worth, "notes": [*outcome.notes]}
         if not isinstance(outcome, SmallerOutcome):

@@ -10,7 +10,7 @@ from autoprune.bench.model import ModelBench
 from autoprune.bench.seen import seen_by
 from autoprune.models.gguf_reading import quantisation
 from autoprune.models.loading import LoadedModel
-from autoprune.models.saved_type import checkpoint_type
+from autoprune.models.saved_type import changes_as, checkpoint_type
 from autoprune.models.saving import SavedModel, save_model
 from autoprune.text.seen_text import FILE as SEEN_FILE
 from autoprune.text.seen_text import SeenText
@@ -29,6 +29,16 @@ def saved_type(bench: ModelBench, dtype: str) -> torch.dtype | None:
         found: torch.dtype = getattr(torch, dtype)
         return None if dtype == bench.dtype else found
     return checkpoint_type(bench.loaded.source)
+
+
+def measured_in(bench: ModelBench, kind: torch.dtype | None) -> str:
+    """The type of the weights that figures are of; empty if files of this type hold every bit.
+
+    Args:
+        bench: An open bench, its model as it was measured.
+        kind: See :func:`saved_type`.
+    """
+    return bench.dtype if changes_as(bench.loaded.model, kind) else ""
 
 
 def rounding_note(bench: ModelBench, dtype: str) -> str:

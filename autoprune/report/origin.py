@@ -135,11 +135,9 @@ def against_start(report: "RunReport") -> str:
     name = plain(report.winner.alias, 40)
     kind = "best start, which was given," if was_given(report, start) else "best start by hand,"
     text = f"{percent(change, sign=True)} perplexity on the selection split"
-    if (found := contrast(report, BEST_START, "selection")) is not None and found.interval:
-        text += f" (95 % {bounds(*found.interval)})"
+    text += interval_of(contrast(report, BEST_START, "selection"))
     if (found := contrast(report, BEST_START, "sealed")) is not None:
-        text += f" and {percent(found.change, sign=True)} on the sealed one"
-        text += f" (95 % {bounds(*found.interval)})" if found.interval else ""
+        text += f" and {percent(found.change, sign=True)} on the sealed one{interval_of(found)}"
     return f"Against the {kind} {plain(start.alias, 60)}, {name} has {text}."
 
 
@@ -153,6 +151,11 @@ def contrast(report: "RunReport", role: str, split: str) -> "WinnerChange | None
     """
     known = (c for c in report.contrasts if c.role == role and c.split == split)
     return next(known, None)
+
+
+def interval_of(found: "WinnerChange | None") -> str:
+    """The interval of a contrast, to put after its change; empty if there is none."""
+    return f" (95 % {bounds(*found.interval)})" if found is not None and found.interval else ""
 
 
 def bounds(low: float, high: float) -> str:

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from autoprune.report.benefit import rounding, sizes, speed
 from autoprune.report.canvas import asked, number, percent, plain, short_model
 from autoprune.report.data import ReportEntry, RunReport
-from autoprune.report.origin import REFERENCE, against_start, authorship, bounds, contrast
+from autoprune.report.origin import (
+    REFERENCE,
+    against_start,
+    authorship,
+    bounds,
+    contrast,
+    interval_of,
+)
 
 PERPLEXITY = "perplexity"
 RANKING = {
@@ -266,9 +273,7 @@ def _sealed(report: RunReport, winner: ReportEntry) -> str:
     if wanda is not None and wanda.sealed_perplexity:
         gain = winner.sealed_perplexity / wanda.sealed_perplexity - 1
         text += f", {report.reference_name} {number(wanda.sealed_perplexity)}: a change of "
-        text += percent(gain, sign=True)
-        if (found := contrast(report, REFERENCE, "sealed")) is not None and found.interval:
-            text += f" (95 % {bounds(*found.interval)})"
+        text += percent(gain, sign=True) + interval_of(contrast(report, REFERENCE, "sealed"))
     return text + "."
 
 

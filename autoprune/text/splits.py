@@ -166,9 +166,12 @@ def _without_overlap(
 
 def _held(references: list[str], texts: list[str]) -> list[str]:
     """References of 13 words or more of which the texts hold more than a tenth."""
-    hits = [(references[hit.document], hit.shared) for hit in overlap(references, texts, NGRAM)]
-    grams = [len(words(text)) - NGRAM + 1 for text, _ in hits]
-    return [text for (text, n), all_ in zip(hits, grams, strict=True) if n > MAX_HELD * all_ > 0]
+    # Nearly always one of both is empty, and the other need not be read.
+    hits = overlap(references, texts, NGRAM) if references and texts else []
+    grams = {hit.document: len(words(references[hit.document])) - NGRAM + 1 for hit in hits}
+    return [
+        references[hit.document] for hit in hits if hit.shared > MAX_HELD * grams[hit.document] > 0
+    ]
 
 
 def _passages(text: str) -> list[str]:

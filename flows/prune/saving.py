@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoprune.bench.saving import rounding_note, saved_type
+from autoprune.bench.saving import measured_in, rounding_note, saved_type
 from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.evaluation.continuations import side_by_side
-from autoprune.models.saved_type import changes_as
 from autoprune.models.saving import require_space
 from flows.prune.params import PruneParams
 from tasks.card import write_folder_card
@@ -57,7 +56,7 @@ def save(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> None:
     if params.out is not None:
         record["notes"] += filter(None, [rounding_note(bench, params.dtype)])
         kind = saved_type(bench, params.dtype)
-        if record.get("perplexity") and changes_as(bench.loaded.model, kind):
-            record["perplexity"]["measured_in"] = bench.dtype
+        if record.get("perplexity") and (rounded_from := measured_in(bench, kind)):
+            record["perplexity"]["measured_in"] = rounded_from
         saved = save_checkpoint(bench, params.out, record, params.dtype)
         record |= saved_record(saved) | {"size": write_folder_card(saved)}

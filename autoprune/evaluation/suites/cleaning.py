@@ -112,11 +112,7 @@ def clean(
     counts = {n: resources.seen.shared(texts, n) for n in SIZES}
     deciding = counts[ITEM_WORDS if items else TEXT_WORDS]
     touched = [number for number, (hits, _) in enumerate(deciding) if hits]
-    seen = {
-        number
-        for number in touched
-        if items or _is_seen(*deciding[number]) or (made and deciding[number][0] >= _MADE_MOST)
-    }
+    seen = {number for number in touched if items or _is_seen(*deciding[number], made=made)}
     report: dict[str, Any] = {
         "checked": len(texts),
         **{f"shared_{n}": sum(hits > 0 for hits, _ in found) for n, found in counts.items()},
@@ -172,5 +168,6 @@ def without_text(
     return found.left(corpus), found.report
 
 
-def _is_seen(hits: int, grams: int) -> bool:
-    return 0 < hits == grams or (hits >= _TEXT_LEAST and hits > _TEXT_SHARE * grams)
+def _is_seen(hits: int, grams: int, *, made: bool) -> bool:
+    share = hits >= _TEXT_LEAST and hits > _TEXT_SHARE * grams
+    return 0 < hits == grams or share or (made and hits >= _MADE_MOST)
