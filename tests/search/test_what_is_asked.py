@@ -114,6 +114,8 @@ def test_the_bar_is_the_best_of_the_search_and_forecasts_are_of_perplexity(
                 assert "worst first by " in text and "the distance (KL) to the dense model" in text
                 bars.append(best.alias)
             search.record(step, driver.answer(step))
+        # By then intervals are known: they are those of each change against the reference.
+        assert re.search(r"\(each give or take [\d.]+ %; differences between recipes", text)
         graded = 0
         for entry in search.entries:
             judged = search.graph.judgements(f"{entry.alias}.h")
