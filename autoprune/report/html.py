@@ -245,9 +245,10 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
         if winner.sealed_perplexity is not None:
             parts = []
             if wanda and wanda.sealed_perplexity:
-                found = contrast(report, REFERENCE, "sealed")
-                span = f" ({bounds(*found.interval)})" if found and found.interval else ""
-                parts.append(f"{report.reference_name} {number(wanda.sealed_perplexity)}{span}")
+                parts.append(f"{report.reference_name} {number(wanda.sealed_perplexity)}")
+            if (found := contrast(report, REFERENCE, "sealed")) is not None and found.interval:
+                # A bracket after the reference's figure would look like an interval of that.
+                parts.append(f"against it {bounds(*found.interval)}")
             if report.dense_sealed_perplexity:
                 parts.append(f"dense {number(report.dense_sealed_perplexity)}")
             if report.sealed_set is not None:

@@ -187,7 +187,7 @@ def test_the_best_start_has_intervals_and_a_sealed_figure() -> None:
         text.startswith("On ") and text.endswith("(95 % −52.0 % to −38.0 %).")
         for text in summary(known)
     )
-    assert "−52.0 % to −38.0 %" in render(known)
+    assert "against it −52.0 % to −38.0 %" in render(known)
     # A single window gives no interval.
     single = WinnerChange("wanda+ramp", "best start", "sealed", 1, -0.18)
     assert "−18.0 % on the sealed one." in " ".join(summary(replace(found, contrasts=(single,))))
