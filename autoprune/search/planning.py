@@ -141,7 +141,14 @@ class _Planner(Operators):
                 return self._first(slot, "sample", found)
             case "whole" | "none":
                 return self._with_moves(slot, rng, last=last)
-        return Plan(slot, PROPOSE, (), self._idea(slot))
+        return Plan(slot, PROPOSE, (), self._idea(slot), model=self._proposing_model())
+
+    def _proposing_model(self) -> str | None:
+        """Model of the designer that is asked for a whole recipe; None if there is only one."""
+        arms = {arm_of(PROPOSE, model): model for model in self.models}
+        arm = self.state.bandit.choose(tuple(arms), self.planned)
+        self.planned[arm] = self.planned.get(arm, 0) + 1
+        return arms[arm]
 
     def _idea(self, slot: int) -> str:
         """One hint; none comes again before all have been given."""

@@ -8,11 +8,12 @@ from autoprune.design.chat import ChatRequest
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.archive import Archive
-from autoprune.search.arms import DESIGN_OPERATORS, arm_of, sources_of
+from autoprune.search.arms import DESIGN_OPERATORS, PROPOSE, arm_of, sources_of
 from autoprune.search.planning import plan_generation
 from autoprune.search.randomness import stream
 from autoprune.search.state import SearchState
 from autoprune.search.steps import Propose
+from autoprune.search_settings import Arm
 from tests.support.synthetic import Synthetic, drive, make_spec, plan_without_entries, write_answer
 
 BOTH = DesignerSpec(kind="scripted", model="wise", also_models=("mute",))
@@ -43,11 +44,14 @@ def test_each_model_has_arms_of_its_own_and_moves_without_one_have_one() -> None
     assert len(sources) == 2 * len(DESIGN_OPERATORS) + 6
 
 
+@pytest.mark.parametrize("arm", ["whole", "list", "best-of-n"])
 @pytest.mark.parametrize("seed", range(4))
-def test_slots_go_to_the_model_that_gains(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_slots_go_to_the_model_that_gains(
+    monkeypatch: pytest.MonkeyPatch, seed: int, arm: Arm
+) -> None:
     plan_without_entries(monkeypatch)
     state = SearchState(
-        make_spec(designer=BOTH, budget=SearchBudget(candidates=200)), Archive("wanda")
+        make_spec(designer=BOTH, budget=SearchBudget(candidates=200), arm=arm), Archive("wanda")
     )
     rng, asked = stream(seed, 0, 0, "gains"), {"wise": 0, "mute": 0}
     for generation in range(1, 17):
@@ -57,7 +61,8 @@ def test_slots_go_to_the_model_that_gains(monkeypatch: pytest.MonkeyPatch, seed:
             state.bandit.update(arm_of(plan.operator, plan.model), gain, 10.0, tokens=500)
             if plan.model is not None:
                 asked[plan.model] += 1
-            assert (plan.model is not None) == (plan.operator in DESIGN_OPERATORS)
+            asks = plan.operator in (*DESIGN_OPERATORS, PROPOSE)
+            assert (plan.model is not None) == asks and (asks or arm == "whole")
     assert asked["wise"] > 1.5 * asked["mute"] > 0
 
 
@@ -118,20 +123,25 @@ def test_a_search_asks_both_repairs_with_the_one_that_erred_and_resumes_to_the_s
     assert stops > 5 and sorted(again.asked) == sorted(driver.asked)
 
 
-def test_lists_of_results_and_lessons_ask_the_first_model(tmp_path: Path) -> None:
-    requests = []
+@pytest.mark.parametrize("arm", ["list", "whole"])
+def test_lessons_ask_the_first_model_and_lists_of_results_ask_both(
+    tmp_path: Path, arm: Arm
+) -> None:
+    asked: dict[str, set[str | None]] = {}
 
     class Heard(Synthetic):
         def answer(self, step):  # type: ignore[no-untyped-def]
             if isinstance(step, Propose):
-                requests.append(step.request.model)
+                asked.setdefault(step.operator, set()).add(step.request.model)
             return super().answer(step)
 
-    with Search.open(
-        tmp_path, make_spec(designer=BOTH, arm="list", budget=SearchBudget(candidates=6))
-    ) as search:
-        drive(search, Heard())
-    assert requests and set(requests) == {None}
+    spec = make_spec(designer=BOTH, arm=arm, budget=SearchBudget(candidates=24))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Heard(ScriptedDesigner(answered)))
+    if arm == "list":
+        assert asked[PROPOSE] == {"wise", "mute"} and "reflect" not in asked
+    else:
+        assert asked["reflect"] == {None}
 
 
 @pytest.mark.parametrize(("model", "also"), [(None, ("a",)), ("a", ("a",)), ("a", ("b", "b"))])
