@@ -151,6 +151,8 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
         }
         printed = {a: f"{round(100 * c, 1) + 0.0:+.1f} %" for a, c in real.items() if c is not None}
         starts = {e.alias for e in search.entries if e.is_baseline}
+        # Whoever is shown results is also told why other answers have none.
+        assert ("Failed, with counts:" in last) == (arm != "best-of-n")
         if arm == "best-of-n":
             assert shown[arm].keys() <= starts and "Reasons tested" not in last
             bare = {re.sub(r"Generation .*? measurements", "", prompt) for prompt in prompts}
