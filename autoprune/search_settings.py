@@ -22,6 +22,7 @@ Arm = Literal[
     "random",
     "grid",
 ]
+WishedArm = Literal["auto"] | Arm
 # How far a recipe came; a duplicate is rejected.
 Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 # Only the designer proposes, and it proposes whole recipes; the arms differ in what it is shown.
@@ -30,6 +31,9 @@ ASKING_ARMS: tuple[Arm, ...] = ("graph", "graph-permuted", "list", "best-of-n")
 SILENT_ARMS: tuple[Arm, ...] = ("none", "tuned", "genetic", "random", "grid")
 # Kinds of designers that ask no language model.
 SILENT_KINDS: tuple[Literal["none", "genetic", "random"], ...] = ("none", "genetic", "random")
+# Kinds that are strong models as a rule, with which the arm ``list`` was not worse than ``whole``
+# (docs/discovery.md, round four: one strong model, no small one).
+LISTED_KINDS = ("openai", "files")
 # Designed candidates per full measurement: at most one in this many has to be worth it.
 CANDIDATES_PER_EVALUATION = 20
 
@@ -150,14 +154,16 @@ class SearchSettings(BaseModel):
         ),
         json_schema_extra={"group": "what", "metavar": "NAME", "repeat": True},
     )
-    arm: Arm = Field(
-        default="whole",
+    arm: WishedArm = Field(
+        default="auto",
         description=(
-            "Who proposes recipes. whole: the designer and all moves of the search; none: the same "
-            "without a designer. Only the designer, asked for whole recipes and shown: the graph, "
-            "the graph with its results shuffled among recipes (graph-permuted), a list of "
-            "results, or only the starts (best-of-n). Without a designer: Optuna (tuned), genetic "
-            "programming, random draws, or a catalogue in fixed order (grid)"
+            "Who proposes recipes; auto: list with the designers openai and files, the designer's "
+            "own name with none, genetic and random, whole with others. whole: the designer and "
+            "all moves of the search; none: the same without a designer. Only the designer, asked "
+            "for whole recipes and shown: the graph, the graph with its results shuffled among "
+            "recipes (graph-permuted), a list of results, or only the starts (best-of-n). Without "
+            "a designer: Optuna (tuned), genetic programming, random draws, or a catalogue in "
+            "fixed order (grid)"
         ),
         json_schema_extra={"group": "designer"},
     )
@@ -322,19 +328,22 @@ class BudgetSettings(BaseModel):
         return {**values, "candidates": CANDIDATES_PER_EVALUATION * wanted}
 
 
-def settle_arm(arm: Arm, kind: str) -> tuple[Arm, str]:
+def settle_arm(arm: WishedArm, kind: str) -> tuple[Arm, str]:
     """Resolve arm and kind of designer; one may imply both: ``--designer none`` is the arm none.
 
     Args:
-        arm: As given; ``whole`` by default.
+        arm: As given; ``auto`` by default.
         kind: Kind of designer, as given; ``auto`` by default.
 
     Raises:
         ValueError: If they contradict each other.
     """
     silent = kind in SILENT_KINDS
-    if silent and arm == "whole":
+    # Records of earlier versions say whole where nobody is asked.
+    if silent and arm in ("auto", "whole"):
         return cast(Arm, kind), kind
+    if arm == "auto":
+        return "list" if kind in LISTED_KINDS else "whole", kind
     if arm in SILENT_ARMS and kind == "auto":
         return arm, arm if arm in ("genetic", "random") else "none"
     if arm in SILENT_ARMS and not silent:

@@ -29,6 +29,7 @@ from autoprune.search_settings import (
     PROMPT_TOKENS,
     USUAL_SPARSITY,
     AnswerTokens,
+    Arm,
     BudgetSettings,
     DesignerSettings,
     Draws,
@@ -157,6 +158,8 @@ class SearchSpec(Recorded, SearchSettings):
     """
 
     schema_version: Literal[1] = 1
+    # Never ``auto``: a record says what was run. One without it is older than the choice.
+    arm: Arm = "whole"
     model: str
     corpus: str
     sparsity: Share = Field(

@@ -232,8 +232,10 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     def _settle_arm(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        arm, kind = settle_arm(values.get("arm", "whole"), values.get("designer", "auto"))
-        return {**values, "arm": arm, "designer": kind}
+        designer = values.get("designer", "auto")
+        is_folder = isinstance(designer, str) and designer.startswith(FILES)
+        arm, kind = settle_arm(values.get("arm", "auto"), "files" if is_folder else designer)
+        return {**values, "arm": arm, "designer": designer if is_folder else kind}
 
     @model_validator(mode="after")
     def _check_together(self) -> "SearchParams":

@@ -146,7 +146,7 @@ def test_the_command_stops_with_4_and_resume_goes_on(cli: CommandLine, tmp_path:
     line = f"{LINE} {FEW} --designer files:{tmp_path / 'box'} --designer-model Ada --no-wait"
     box = Mailbox(tmp_path / "box", "n")
     # What the synthetic designer answers depends on the order of the starts.
-    line += " --precision float32"
+    line += " --precision float32 --arm whole"
     shown = cli(f"{line} --run n --candidates 1 --slots 1", code=4).err
     assert str(box.folder) in shown and shown.rstrip().endswith("next  autoprune resume n")
     for _ in range(6):

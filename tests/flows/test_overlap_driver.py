@@ -71,7 +71,10 @@ def watched(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[tuple[s
         yield chat.url, watch
 
 
-ASKED = f"{LINE} {FEW} --designer openai --candidates 8 --slots 4 --no-register-winner --run asked"
+ASKED = (
+    f"{LINE} {FEW} --designer openai --arm whole --candidates 8 --slots 4 --no-register-winner "
+    "--run asked"
+)
 
 
 @pytest.mark.parametrize("inline", [None, Inline()], ids=["here", "workers"])

@@ -16,7 +16,9 @@ from tests.support.prefect_stack import until
 from tests.support.small_search import FEW, LINE
 from tests.support.started_command import NOISE, prefect_rows, record_by_prefect, start
 
-ASKED = "--designer openai --base-url http://designer.invalid/v1 --candidates 4 --slots 4"
+ASKED = (
+    "--designer openai --arm whole --base-url http://designer.invalid/v1 --candidates 4 --slots 4"
+)
 COMMAND = f"{LINE} {FEW} {ASKED} --no-register-winner --run asked --json".replace(" -q", "")
 
 
