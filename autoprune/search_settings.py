@@ -22,7 +22,7 @@ Arm = Literal[
     "random",
     "grid",
 ]
-WishedArm = Literal["auto"] | Arm
+WishedArm = Literal["auto", Arm]
 # How far a recipe came; a duplicate is rejected.
 Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 # Only the designer proposes, and it proposes whole recipes; the arms differ in what it is shown.

@@ -42,7 +42,7 @@ Device = Annotated[
     ),
 ]
 WishedPrecision = Annotated[
-    Precision | Literal["auto"],
+    Literal["auto", Precision],
     Field(
         description=(
             "Precision of matrix products on selection text; auto: bfloat16 if the processor is "

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.suites import build_suites
-from autoprune.search.spec import DesignerSpec
+from autoprune.search.spec import DesignerSpec, SearchSpec
 from flows.cli.parser import build_parser
 from flows.compare.params import CompareParams
 from flows.evaluate.params import EvaluateParams
@@ -102,6 +102,35 @@ def test_questions_without_hints_are_an_option() -> None:
     words = given(build_parser().parse_args(["search", "--no-hints"]))
     assert checked(SearchParams, words).spec().designer == DesignerSpec(hints=False)
     assert "hints" not in given(build_parser().parse_args(["search"]))
+
+
+@pytest.mark.parametrize(
+    ("designer", "arm"),
+    [
+        *(("openai", "list"), ("files", "list"), ("files:box", "list")),
+        *(("auto", "whole"), ("local", "whole"), ("self", "whole")),
+        *(("none", "none"), ("genetic", "genetic"), ("random", "random")),
+    ],
+)
+def test_the_arm_follows_from_the_designer(designer: str, arm: str) -> None:
+    left_out = checked(SearchParams, {"designer": designer})
+    # What Prefect's form sends where nobody chose.
+    as_in_form = checked(SearchParams, {"designer": designer, "arm": "auto"})
+    assert left_out == as_in_form and left_out.spec().arm == left_out.recorded()["arm"] == arm
+    assert f"--arm {arm}" in left_out.command()
+    assert checked(SearchParams, left_out.to_json()) == left_out
+    if arm in ("list", "whole"):
+        for chosen in ("whole", "list", "graph"):
+            assert checked(SearchParams, {"designer": designer, "arm": chosen}).arm == chosen
+    fields = SearchParams.model_json_schema()["properties"]
+    assert fields["arm"]["default"] == "auto"
+
+
+def test_a_record_without_an_arm_is_of_the_whole_search() -> None:
+    # Records of searches from before there were arms; with the designer of today's list.
+    old = checked(SearchParams, {"designer": "openai", "arm": "whole"}).spec().to_json()
+    del old["arm"]
+    assert SearchSpec.recorded(old).arm == "whole"
 
 
 def test_several_models_are_named_with_commas_and_a_local_file_is_one() -> None:
