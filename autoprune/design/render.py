@@ -184,8 +184,8 @@ def render_prompt(
         operator: Name of a template in ``operators/``.
         focus: Subject of the operator.
         lessons: How often each lesson helped and hurt; others are not shown.
-        reasons: Show waiting recipes, facts, reasons, lessons and steps in addition to the
-            results and to what failed.
+        reasons: Show waiting recipes, measured facts, reasons, lessons and steps in addition to
+            the results, to what failed and to given facts.
         count: Counts tokens.
     """
     system = render_system(prompts, scene)
@@ -194,7 +194,7 @@ def render_prompt(
     items: dict[str, list[Detail]] = {
         "waiting": sections.waiting(graph, scene.ranges, focus.planned) if reasons else [],
         "known": sections.formulas(graph, order[TABLE_ROWS:], known=order[:TABLE_ROWS]),
-        "facts": sections.facts(graph, wide=scene.wide) if reasons else [],
+        "facts": sections.facts(graph, wide=scene.wide) if reasons else sections.given_facts(graph),
         "failures": sections.failures(graph),
         "claims": sections.claims(graph) if reasons else [],
         "lessons": lessons_shown,

@@ -118,6 +118,16 @@ def facts(graph: Graph, *, wide: bool = False) -> list[Detail]:
     return [found for found in lost if found is not None] + _terms(graph)
 
 
+def given_facts(graph: Graph) -> list[Detail]:
+    """List facts that were given to the search rather than measured in it, the latest first."""
+    stated = [node for node in graph.of_kind("observation") if "text" in node.body]
+    return [
+        detail.observation(node)
+        for node in reversed(stated)
+        if any(origin.kind == "task" for origin in graph.targets(node.alias, "derives_from"))
+    ]
+
+
 def _terms(graph: Graph) -> list[Detail]:
     found = [n for n in graph.of_kind("observation") if {"text", "term"} & n.body.keys()]
     return [detail.observation(node) for node in reversed(found)]

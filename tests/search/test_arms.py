@@ -138,12 +138,19 @@ def table_of(prompt: str) -> dict[str, str]:
 
 def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> None:
     designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
-    shown = {}
+    given, shown = ("pruning down_proj alone costs 0.41 nats",), {}
     for arm in ASKING_ARMS:
         spec = make_spec(
-            arm=arm, designer=designer, budget=SearchBudget(evaluations=12), repair_calls=0
+            arm=arm,
+            designer=designer,
+            budget=SearchBudget(evaluations=12),
+            repair_calls=0,
+            facts=given,
         )
         search, prompts, graphs = questions(tmp_path / arm, spec)
+        assert all(f"Facts:\n- {given[0]}\n" in prompt for prompt in (prompts[0], prompts[-1])) or (
+            arm in ("graph", "graph-permuted") and given[0] in prompts[-1]
+        )
         last, graph = prompts[-1], graphs[-1]
         real = {m.alias: change_in(graph, m.alias) for m in graph.of_kind("mechanism")}
         shown[arm] = {
