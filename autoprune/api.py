@@ -32,7 +32,7 @@ from autoprune.schemes import Scheme, Shrunk, require_share
 from autoprune.schemes.card import scheme_card
 from autoprune.search_settings import USUAL_SPARSITY
 from autoprune.spelling import split_outside
-from autoprune.text.corpora import load_corpus
+from autoprune.text.corpora import Author, load_corpus
 from autoprune.text.corpus import Corpus
 from autoprune.text.seen_text import SeenText, seen_before, seen_in, united
 from autoprune.text.windows import token_windows
@@ -165,8 +165,8 @@ def prune(
             instead of zeros; with ``depth+ebft+recover`` the dense model teaches it, block by
             block and as a whole. Takes no recipe and no pattern. See
             :class:`autoprune.bench.smaller.Shrinking`.
-        corpus: Calibration text: a known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; read
-            only if the recipe needs text.
+        corpus: Calibration text: a known name, a ``.txt``, ``.jsonl`` or ``.parquet`` file, or
+            ``self-generated``, which the model writes itself; read only if the recipe needs text.
         calibration_windows: Windows of calibration text.
         seqlen: Tokens per window.
         seed: Seed for the order of calibration windows, random controls and tuning.
@@ -213,7 +213,7 @@ def prune(
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens, count = None, None, calibration_windows + plan.repair.fresh_windows
     if plan.uses_text(by.needs):
-        text = load_corpus(str(corpus), tokenizer=loaded.tokenizer).for_calibration(seed)
+        text = _text_for(loaded, str(corpus), count * seqlen, seed, report)
         tokens = token_windows(text, loaded.tokenizer, count, seqlen)
     if out is not None:
         plan = replace(plan, saved=checkpoint_type(loaded.source))
@@ -251,8 +251,9 @@ def _smaller(
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, whole, tokens, fresh = None, None, None, None
     if how.reads_text:
-        text = load_corpus(corpus, tokenizer=loaded.tokenizer).for_calibration(seed)
-        whole = token_windows(text, loaded.tokenizer, windows + how.fresh_windows, seqlen)
+        count = windows + how.fresh_windows
+        text = _text_for(loaded, corpus, count * seqlen, seed, report)
+        whole = token_windows(text, loaded.tokenizer, count, seqlen)
         tokens, fresh = whole[:windows], whole[windows:]
     dtype = checkpoint_type(loaded.source)
     if out is not None:
@@ -271,6 +272,14 @@ def _smaller(
     seen = _seen(loaded, whole)
     saved = save_seen(loaded, seen, Path(out), record, dtype=dtype, card=card)
     return replace(made, saved=saved)
+
+
+def _text_for(loaded: LoadedModel, corpus: str, tokens: int, seed: int, report: Report) -> Corpus:
+    """Calibration text in the seed's order; the model writes self-generated text itself."""
+    dtype = str(loaded.model.dtype).removeprefix("torch.")
+    author = Author(lambda: loaded, loaded.source.digest, tokens, report, loaded.tokenizer, dtype)
+    found = load_corpus(corpus, author=author, tokenizer=loaded.tokenizer)
+    return found.for_calibration(seed)
 
 
 def _check_out(

@@ -226,6 +226,16 @@ def test_a_text_with_fewer_windows_than_asked_is_noted(model: Path, tmp_path: Pa
         assert "holds 3 windows of 32 tokens and 16 are asked for" in made.notes[0]
 
 
+def test_the_model_itself_writes_self_generated_text(model: Path, tmp_path: Path) -> None:
+    made = autoprune.prune(
+        model, "wanda", 0.5, corpus="self-generated", calibration_windows=2, seqlen=16,
+        out=tmp_path / "out",
+    )  # fmt: skip
+    record = json.loads((tmp_path / "out" / "autoprune.json").read_text())
+    assert record["corpus"] == f"self-generated/{made.model.source.digest[:12]}"
+    assert record["samples"] == 2
+
+
 def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
     nowhere = tmp_path / "nothing"
     (tmp_path / "mine").mkdir()

@@ -163,6 +163,10 @@ def test_settings_of_a_search_have_one_name_in_options_form_and_record() -> None
     for name in (*shared, *BudgetSettings.model_fields):
         default = SearchParams.model_fields[name].default
         assert name in actions("search")
+        if name == "arm":
+            # A record without one is older than the choice, which depends on the designer.
+            assert (default, flat[name]) == ("auto", "whole")
+            continue
         # Left out while off, so that digests on record stay what they are.
         unset = {"judge", "judge_verifier", "program_seconds", "rung_calibration_windows", "values"}
         if name in unset | {"bytes", "faster"}:

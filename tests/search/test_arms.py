@@ -139,18 +139,11 @@ def table_of(prompt: str) -> dict[str, str]:
 def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> None:
     designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
     given, shown = ("pruning down_proj alone costs 0.41 nats",), {}
+    budget = SearchBudget(evaluations=12)
     for arm in ASKING_ARMS:
-        spec = make_spec(
-            arm=arm,
-            designer=designer,
-            budget=SearchBudget(evaluations=12),
-            repair_calls=0,
-            facts=given,
-        )
+        spec = make_spec(arm=arm, designer=designer, budget=budget, repair_calls=0, facts=given)
         search, prompts, graphs = questions(tmp_path / arm, spec)
-        assert all(f"Facts:\n- {given[0]}\n" in prompt for prompt in (prompts[0], prompts[-1])) or (
-            arm in ("graph", "graph-permuted") and given[0] in prompts[-1]
-        )
+        assert given[0] in prompts[0] and given[0] in prompts[-1]
         last, graph = prompts[-1], graphs[-1]
         real = {m.alias: change_in(graph, m.alias) for m in graph.of_kind("mechanism")}
         shown[arm] = {
@@ -158,7 +151,6 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
         }
         printed = {a: f"{round(100 * c, 1) + 0.0:+.1f} %" for a, c in real.items() if c is not None}
         starts = {e.alias for e in search.entries if e.is_baseline}
-        # Whoever is shown results is also told why other answers have none.
         assert ("Failed, with counts:" in last) == (arm != "best-of-n")
         if arm == "best-of-n":
             assert shown[arm].keys() <= starts and "Reasons tested" not in last
