@@ -34,6 +34,8 @@ MACHINE_KINDS = frozenset({"task", "observation", "result"})
 # Wall-clock figures differ from run to run; everything else must not.
 TIMING_KEYS = frozenset({"seconds", "cost"})
 CREDIT_DECAY = 0.7
+# Ends the name of a fact on a recipe at other sparsities.
+ELSEWHERE = ".elsewhere"
 
 
 @dataclass(frozen=True)

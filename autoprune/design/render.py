@@ -128,6 +128,7 @@ class Focus:
     Args:
         aliases: Mechanisms that it works on, the main one first.
         hint: One idea to try.
+        place: Which of how many alike questions this is, in words; empty if there are no others.
         part: The only part of a recipe that is requested.
         blank: Its formula with a place to fill.
         planned: Recipes that other slots of the generation measure without a designer.
@@ -140,6 +141,7 @@ class Focus:
     blank: str = ""
     planned: Sequence[str] = ()
     recipes: Sequence[str] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,8 @@ def render_prompt(
         operator: Name of a template in ``operators/``.
         focus: Subject of the operator.
         lessons: How often each lesson helped and hurt; others are not shown.
-        reasons: Show waiting recipes, measured facts, reasons, lessons and steps in addition to
-            the results, to what failed and to given facts.
+        reasons: Show waiting recipes, all facts, reasons, lessons and steps in addition to the
+            results, to what failed, and to facts that were given or are results.
         count: Counts tokens.
     """
     system = render_system(prompts, scene)
@@ -194,7 +196,7 @@ def render_prompt(
     items: dict[str, list[Detail]] = {
         "waiting": sections.waiting(graph, scene.ranges, focus.planned) if reasons else [],
         "known": sections.formulas(graph, order[TABLE_ROWS:], known=order[:TABLE_ROWS]),
-        "facts": sections.facts(graph, wide=scene.wide) if reasons else sections.given_facts(graph),
+        "facts": sections.facts(graph, wide=scene.wide) if reasons else sections.plain_facts(graph),
         "failures": sections.failures(graph),
         "claims": sections.claims(graph) if reasons else [],
         "lessons": lessons_shown,
@@ -328,8 +330,10 @@ def _instruction(
     own = f"operators/program/{operator}"
     if scene.language == "program" and focus.part is None and f"{own}.j2" in prompts.names:
         template = own
-        # A line of the table does not say what a program does, so the best one is shown as code.
+        # A line of the table does not say what code does, so the best is shown as code.
         about = about or [alias for alias in (bar,) if alias in graph.nodes]
+    elif operator == "propose" and bar in graph.nodes and "source" in graph.nodes[bar].body:
+        about = [bar]
     recipes = [detail.mechanism(graph, alias, scene.ranges) for alias in about]
     listed = False
     if scene.language == "scheme" and focus.part is None and operator != "reflect":
@@ -343,6 +347,7 @@ def _instruction(
             template,
             focus=[*(found.at(level) for found in recipes), *focus.recipes],
             hint=focus.hint,
+            place=focus.place,
             reference=scene.reference,
             operator=operator,
             listed=listed,

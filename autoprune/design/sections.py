@@ -8,8 +8,9 @@ from autoprune.design import detail
 from autoprune.design.chat import REFUSALS
 from autoprune.design.claims import judged_claims
 from autoprune.design.detail import NO_RANGES, PARTS, Detail
-from autoprune.design.graph import Graph, GraphNode
+from autoprune.design.graph import ELSEWHERE, Graph, GraphNode
 from autoprune.design.parts import Ranges, with_defaults
+from autoprune.design.program_lines import in_brief
 
 # Neighbours of a recipe shown to an exploit, best last.
 NEIGHBOURS = 6
@@ -115,22 +116,29 @@ def facts(graph: Graph, *, wide: bool = False) -> list[Detail]:
         wide: Also show where the best recipes lose most, by kind of matrix and block.
     """
     lost = (detail.damage(graph, alias) for alias in ranked(graph)[: DAMAGED if wide else 0])
-    return [found for found in lost if found is not None] + _terms(graph)
+    given, learnt = _stated(graph)
+    shown = [found for found in lost if found is not None]
+    return [*map(detail.observation, given), *shown, *map(detail.observation, learnt)]
 
 
-def given_facts(graph: Graph) -> list[Detail]:
-    """List facts that were given to the search rather than measured in it, the latest first."""
-    stated = [node for node in graph.of_kind("observation") if "text" in node.body]
-    return [
-        detail.observation(node)
-        for node in reversed(stated)
-        if any(origin.kind == "task" for origin in graph.targets(node.alias, "derives_from"))
-    ]
+def plain_facts(graph: Graph) -> list[Detail]:
+    """List facts that were given, and what recipes do at other sparsities, newest first."""
+    given, learnt = _stated(graph)
+    elsewhere = [node for node in learnt if node.alias.endswith(ELSEWHERE)]
+    return [detail.observation(node) for node in (*given, *elsewhere)]
 
 
-def _terms(graph: Graph) -> list[Detail]:
+def _stated(graph: Graph) -> tuple[list[GraphNode], list[GraphNode]]:
+    """Facts that were given to the search, and those that it learnt, newest first."""
     found = [n for n in graph.of_kind("observation") if {"text", "term"} & n.body.keys()]
-    return [detail.observation(node) for node in reversed(found)]
+    given = [
+        node
+        for node in found
+        # A try derives from the task, too.
+        if "tried" not in node.body
+        and any(origin.kind == "task" for origin in graph.targets(node.alias, "derives_from"))
+    ]
+    return given, [node for node in reversed(found) if node not in given]
 
 
 def failures(graph: Graph) -> list[Detail]:
@@ -207,6 +215,10 @@ def _failure(graph: Graph, node: GraphNode) -> tuple[str, str, str] | None:
     if newest is None or newest.body["status"] not in ("rejected", "duplicate", "skipped"):
         return None
     body, formula = newest.body, str(node.body["formula"])
+    if "source" in node.body:
+        # A digest, or the word "python", would not say whose idea was lost.
+        what = in_brief(str(node.body["source"])) if node.body.get("program") else formula
+        formula = ", ".join(filter(None, (node.alias, what, str(node.body.get("because", "")))))
     if body["status"] == "duplicate":
         return "duplicate", f"{formula} is the {body['code']}", ""
     return str(body["code"]), formula, str(body.get("detail", ""))

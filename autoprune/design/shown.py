@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from autoprune.design.claims import hypothesis_of, verdict_of
-from autoprune.design.graph import Graph, GraphNode
+from autoprune.design.graph import ELSEWHERE, Graph, GraphNode
 
 # Edges that follow from measured results.
 JUDGING = frozenset({"supports", "refutes", "improves"})
@@ -118,7 +118,9 @@ def permuted(
     holder = {owner: alias for alias, owner in given.items()}
     moved = {n.alias for alias in measured for n in graph.sources(alias, "tests")}
     # Facts on figures that no recipe has now.
-    moved |= {f"{alias}.elsewhere" for alias in measured if alias not in holder}
+    moved |= {f"{alias}{ELSEWHERE}" for alias in measured if alias not in holder}
+    # The error of what was tried would tell whose error a recipe is shown with.
+    moved |= {node.alias for node in graph.of_kind("observation") if "tried" in node.body}
     # What the winner of a finished search is compared with: true of the figures that it had.
     moved |= {node.alias for node in graph.of_kind("observation") if "versus" in node.body}
     found = Graph()
@@ -127,7 +129,8 @@ def permuted(
             found.add(node.alias, node.kind, _renamed(node, holder))
     for alias, owner in given.items():
         for result in graph.results(owner):
-            body = {key: value for key, value in result.body.items() if key != "against"}
+            left_out = ("against", "reconstruction_error")
+            body = {key: value for key, value in result.body.items() if key not in left_out}
             found.add(f"{alias}.{result.alias.rpartition('.')[2]}", "result", body)
     for edge in graph.edges:
         ends = (edge.source, edge.target)
@@ -143,8 +146,8 @@ def permuted(
 def _renamed(node: GraphNode, holder: Mapping[str, str]) -> dict[str, Any]:
     """Return the node's body; facts on a recipe's figures name the recipe that now has them."""
     body = dict(node.body)
-    owner, _, what = node.alias.rpartition(".")
-    if what == "elsewhere" and owner in holder:
+    owner = node.alias.removesuffix(ELSEWHERE)
+    if owner != node.alias and owner in holder:
         body["text"] = f"{holder[owner]}:{str(body['text']).partition(':')[2]}"
     if body.get("status") == "skipped":
         # It names the best recipe of the true figures.

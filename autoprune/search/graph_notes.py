@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
+from autoprune.design.graph import ELSEWHERE
 from autoprune.digest import digest_json
 from autoprune.search.archive import Entry
 from autoprune.search.paired import Difference, paired_difference
@@ -253,7 +254,7 @@ def note_elsewhere(state: SearchState, entry: Entry) -> None:
     for share, found in sorted(entry.elsewhere.items()):
         difference = paired_difference(found.nll, reference.elsewhere[share].nll)
         changes.append(f"{100 * difference.perplexity_change:+.1f} % at {100 * share:g} %")
-    node = f"{entry.alias}.elsewhere"
+    node = f"{entry.alias}{ELSEWHERE}"
     state.graph.add(node, "observation", {"text": f"{entry.alias}: {', '.join(changes)}"})
     state.graph.link(node, "derives_from", entry.alias)
 

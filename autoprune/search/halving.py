@@ -28,6 +28,7 @@ from autoprune.search.steps import (
     together,
 )
 from autoprune.search.sweeping import overlooked
+from autoprune.search_settings import ASKING_ARMS
 
 
 class SuccessiveHalving:
@@ -74,10 +75,13 @@ class SuccessiveHalving:
         """
         open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
         fresh = yield from self._admitted(open_now)
+        for entry in fresh:
+            entry.direct |= self._differs_in_repair(entry)
+        direct, _ = self._direct(fresh, seconds_left(self.state))
+        yield from self._full_rung(list(direct.values()))
         if self._counted:
-            direct, _ = self._direct(fresh, seconds_left(self.state))
-            yield from self._full_rung(list(direct.values()))
             return
+        fresh = [entry for entry in fresh if entry.alias not in direct]
         if fresh and seconds_left(self.state) > 0.0:
             yield from self._cheap_rung(fresh)
         on_few_windows = [
@@ -96,6 +100,16 @@ class SuccessiveHalving:
         """Return the entries worth measuring, after verifying their reasons if configured."""
         yield from verify_reasons(self.state, self.panel.unjudged(entries))
         return self.panel.admitted(entries)
+
+    def _differs_in_repair(self, entry: Entry) -> bool:
+        """Whether few windows cannot judge what a lone designer proposes: its masks are known.
+
+        The search's own moves say so themselves, and their sweep measures every repair.
+        """
+        if self.state.spec.arm not in ASKING_ARMS or entry.recipe is None:
+            return False
+        repaired = entry.recipe != with_proxy(entry.recipe, self.state.spec.proxy)
+        return repaired and self.state.archive.cheap(entry) is not None
 
     @property
     def _counted(self) -> bool:

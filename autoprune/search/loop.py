@@ -221,7 +221,8 @@ class SearchLoop:
             self.state.exploited += entry.operator == "exploit"
             if entry.operator not in (SPARE, SWEEP):
                 whole = entry.whole_seconds
-                used = {"seconds": entry.seconds - whole, "whole": whole, "tokens": entry.tokens}
+                tokens = entry.tokens * self.state.price_of(entry.model)
+                used = {"seconds": entry.seconds - whole, "whole": whole, "tokens": tokens}
                 self.state.bandit.update(arm_of(entry.operator, entry.model), gain, **used)
         for alias, taught in self._proposer.lessons_shown.items():
             judged = [gains[entry.alias] for entry in taught if entry.alias in gains]

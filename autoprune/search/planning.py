@@ -10,7 +10,7 @@ from autoprune.design.parts import ignores_metric
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
-from autoprune.search.arms import DESIGN_OPERATORS, FREE_OPERATORS, PROPOSE, arm_of
+from autoprune.search.arms import CONTROLS, DESIGN_OPERATORS, FREE_OPERATORS, PROPOSE, arm_of
 from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import (
     mutated_recipe,
@@ -23,6 +23,7 @@ from autoprune.search.randomness import stream
 from autoprune.search.sampling import sampled
 from autoprune.search.state import STALE_GENERATIONS, SearchState
 from autoprune.search.sweeping import SWEEP, WITH_MOVES, swept
+from autoprune.search_settings import ASKING_ARMS
 
 # Each generation has a slot for the designer as long as its answers took at most this share of the
 # seconds spent: a model that never helps wastes a fifth of a search and one answer.
@@ -66,9 +67,13 @@ def plan_operator(
     Raises:
         UnknownNameError: If there is no such operator for a designer.
     """
-    if operator not in DESIGN_OPERATORS:
-        raise UnknownNameError("operator", operator, DESIGN_OPERATORS)
+    alone = state.spec.arm in ASKING_ARMS
+    known = (PROPOSE,) if alone else DESIGN_OPERATORS
+    if operator not in known:
+        raise UnknownNameError(f"operator of the arm {state.spec.arm}", operator, known)
     planner = _Planner(state, generation, hints, taken)
+    if alone:
+        return [planner.propose(0)]
     plans: list[Plan] = []
     for slot in range(len(EXPLOITED) if operator == "exploit" else 1):
         plan = planner.make(slot, operator)
@@ -141,21 +146,31 @@ class _Planner(Operators):
                 return self._first(slot, "sample", found)
             case "whole" | "none":
                 return self._with_moves(slot, rng, last=last)
-        return Plan(slot, PROPOSE, (), self._idea(slot), model=self._proposing_model())
+        return self.propose(slot)
 
-    def _proposing_model(self) -> str | None:
+    def propose(self, slot: int) -> Plan:
+        """Plan the question for a whole recipe that arms with a designer alone ask."""
+        return Plan(slot, PROPOSE, (), self._idea(slot), model=self._proposing_model(slot))
+
+    def _proposing_model(self, slot: int) -> str | None:
         """Model of the designer that is asked for a whole recipe; None if there is only one."""
+        if self.spec.arm in CONTROLS:
+            # A choice by real results would be feedback.
+            return self.models[self._place(slot) % len(self.models)]
         arms = {arm_of(PROPOSE, model): model for model in self.models}
         arm = self.state.bandit.choose(tuple(arms), self.planned)
         self.planned[arm] = self.planned.get(arm, 0) + 1
         return arms[arm]
 
+    def _place(self, slot: int) -> int:
+        """Slots of the search before this one."""
+        return (self.generation - 1) * self.spec.slots + slot
+
     def _idea(self, slot: int) -> str:
         """One hint; none comes again before all have been given."""
         if not self.hints:
             return ""
-        place = (self.generation - 1) * self.spec.slots + slot
-        turn, place = divmod(place, len(self.hints))
+        turn, place = divmod(self._place(slot), len(self.hints))
         order = stream(self.spec.seed, turn, 0, "ideas").sample(self.hints, len(self.hints))
         return order[place]
 

@@ -154,11 +154,12 @@ class Proposer:
             for slot in slots
             if isinstance(step, Propose) and slot.request is step.request and not slot.tried
         }
-        if not asked or answers_left(self.state, repair=True) < len(asked):
+        room = answers_left(self.state, repair=True)
+        if not asked or room < 1:
             return outcomes
         forms = {name: slot.form for name, (slot, _) in asked.items() if slot.form}
         first = {name: step for name, (_, step) in asked.items()}
-        later = yield from self._tries.follow(first, outcomes, forms)
+        later = yield from self._tries.follow(first, outcomes, forms, room)
         for name, (request, _) in later.items():
             slot, _ = asked[name]
             slot.request, slot.tried = request, True

@@ -21,7 +21,7 @@ from autoprune.masking import parse_pattern
 from autoprune.metrics.language import FUNCTIONS, gbnf
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry, Fitness
-from autoprune.search.arms import SHOWN_GRAPH
+from autoprune.search.arms import PROPOSE, SHOWN_GRAPH
 from autoprune.search.budget import generation_in_words, generations_left, left_in_words
 from autoprune.search.operators import Plan
 from autoprune.search.randomness import stream, stream_seed
@@ -114,7 +114,11 @@ class Requests:
         blank = self._blank(generation, plan)
         shown = blank.shown if blank else ""
         base = self.form(plan).base
-        focus = Focus(plan.parents, _fitting_hint(plan, base), plan.part, shown, planned)
+        hint, place = _fitting_hint(plan, base), ""
+        if plan.operator == PROPOSE and not self.hints and self.spec.slots > 1:
+            # Ideas tell the questions of a generation apart; without them, all would be one.
+            place = f"question {plan.slot + 1} of {self.spec.slots} that are asked at once"
+        focus = Focus(plan.parents, hint, plan.part, shown, planned, place=place)
         prompt = self._render(plan.operator, focus)
         request = ChatRequest(
             messages=prompt.messages,

@@ -113,6 +113,16 @@ class SearchState:
                     model or self.spec.designer.model,
                 )
 
+    def price_of(self, model: str | None) -> float:
+        """Price of a model's tokens, relative to the dearest's; 1 without a limit in money.
+
+        The bandit counts money as the tokens that it buys at the highest price.
+        """
+        budget, designer = self.spec.budget, self.spec.designer
+        size = (designer.prompt_tokens, designer.answer_tokens)
+        named = model or designer.model
+        return 1.0 if budget.money is None else budget.cost(*size, named) / budget.cost(*size)
+
     def _usage(self, reply: Reply) -> Usage:
         """Tokens of an answer; the maximum if a limit applies and the server reports none."""
         budget, designer = self.spec.budget, self.spec.designer

@@ -12,6 +12,7 @@ from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.moves import recipe_key, take
 from autoprune.search.state import SearchState
+from autoprune.search_settings import ASKING_ARMS
 
 SWEEP = "sweep"
 # Arms with more than one way to propose.
@@ -49,8 +50,12 @@ def overlooked(state: SearchState) -> list[Entry]:
     """Return what the sweep wants but cannot plan, since few windows already measured its masks.
 
     The author does not matter: masks of equal budgets under another repair are the reference's,
-    and never rise by their score. Includes what the sweep planned when time ran out.
+    and never rise by their score. Includes what the sweep planned when time ran out. Where a
+    designer proposes alone, there is no sweep: each chain of repairs that it proposes is measured
+    once, on the best of its masks.
     """
+    if state.spec.arm in ASKING_ARMS:
+        return list(_new_repairs(state))
     best = _home(state)
     if best is None:
         return []
@@ -60,6 +65,15 @@ def overlooked(state: SearchState) -> list[Entry]:
     known = [archive.original(entry) for entry in wanted if entry is not None]
     few = [e for e in known if e.status == "measured" and e.partial and 2 not in e.results]
     return list({entry.alias: entry for entry in few}.values())
+
+
+def _new_repairs(state: SearchState) -> Iterator[Entry]:
+    seen = {chain(e.recipe.repair) for e in state.archive if e.recipe and 2 in e.results}
+    for entry in _ranked(state):
+        repair = chain(entry.known_recipe.repair)
+        if repair not in seen and entry.partial:
+            seen.add(repair)
+            yield entry
 
 
 def _home(state: SearchState) -> Entry | None:

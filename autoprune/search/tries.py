@@ -21,6 +21,7 @@ from autoprune.errors import UsageError
 from autoprune.metrics.language import ExpressionError, parse
 from autoprune.recipe import Recipe
 from autoprune.search.arms import CONTROLS
+from autoprune.search.budget import answers_left
 from autoprune.search.graph_notes import TASK
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import SearchState
@@ -83,12 +84,15 @@ def may_try(state: SearchState) -> bool:
 def offered(state: SearchState, request: ChatRequest, base: Recipe | None) -> ChatRequest:
     """Add the offer to try a design to a request, if no grammar binds the answer.
 
+    Nothing is offered that the budget could not pay for: an answer and one after its tries for
+    every slot.
+
     Args:
         state: State of the search.
         request: A first question.
         base: The recipe that it changes; None: it asks for a new one.
     """
-    if not may_try(state):
+    if not may_try(state) or answers_left(state, repair=True) < 2 * state.spec.slots:
         return request
     last = request.messages[-1]
     offer = OFFER.format(most=MOST_TRIES, group=_base(state, base).group)
@@ -123,7 +127,11 @@ class Tries:
         self._shown = shown
 
     def follow(
-        self, asked: Mapping[str, Propose], outcomes: Outcomes, forms: Mapping[str, AnswerForm]
+        self,
+        asked: Mapping[str, Propose],
+        outcomes: Outcomes,
+        forms: Mapping[str, AnswerForm],
+        most: float,
     ) -> Generator[Batch, Outcomes, dict[str, tuple[ChatRequest, Outcome]]]:
         """Measure the designs that answers try, and ask their questions once more.
 
@@ -131,6 +139,7 @@ class Tries:
             asked: First questions by step.
             outcomes: Their answers.
             forms: What the answer to each may hold.
+            most: Questions that the budget pays for; the tries of further ones are not followed.
 
         Returns:
             By the step of the first question: the second request and the answer to it.
@@ -139,7 +148,9 @@ class Tries:
         steps: list[Validate] = []
         for name, step in asked.items() if may_try(self.state) else ():
             reply = outcomes[name]
-            tried = self._tried(reply, forms[name]) if isinstance(reply, Reply) else []
+            tried = []
+            if isinstance(reply, Reply) and len(wanted) < most:
+                tried = self._tried(reply, forms[name])
             for number, (recipe, words) in enumerate(tried):
                 trial = f"{name}.t{number}"
                 wanted.setdefault(name, []).append((trial, one_line(words), recipe))

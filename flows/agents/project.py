@@ -150,14 +150,19 @@ class Project:
             )
 
     def shown(self, job: str, reply: Mapping[str, Any]) -> dict[str, Any]:
-        """A job's reply, without the log of a search whose questions show less than its lines."""
+        """A job's reply, without results in the log of a search whose questions show fewer.
+
+        What went wrong is shown in any case.
+        """
         run = job.removeprefix("search-")
         if job == run or run not in self.runs():
             return dict(reply)
         try:
-            self.require_open(run, *CONTROLS, "list")
+            self.require_open(run, *CONTROLS)
         except UsageError:
-            return {name: value for name, value in reply.items() if name != "log"}
+            errors = [line for line in reply.get("log", []) if line.startswith("autoprune: ")]
+            kept = {name: value for name, value in reply.items() if name != "log"}
+            return kept | ({"log": errors} if errors else {})
         return dict(reply)
 
     def mailbox(self, name: str) -> Mailbox:

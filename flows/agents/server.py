@@ -100,6 +100,7 @@ class _Tools:
         evaluations: int | None = None,
         text_split: int | Literal["fresh"] = 0,
         sizes: dict[str, int] | None = None,
+        arm: Literal["list", "graph", "whole"] = "list",
     ) -> Reply:
         """Start a search in which you design; the same settings go on where they stopped.
 
@@ -123,6 +124,8 @@ class _Tools:
                 nobody has looked at, for a figure that is to be believed.
             sizes: Windows and more by name: calibration_windows, selection_windows, rung_windows,
                 sealed_windows, seqlen, draws.
+            arm: What questions show: a list of results, or the whole graph; with whole, the search
+                also makes moves of its own.
         """
         sizes = sizes or {}
         wrong = sorted(sizes.keys() - set(SIZES))
@@ -145,6 +148,7 @@ class _Tools:
             "run": run or None,
             "evaluations": evaluations,
             "text_split": text_split,
+            "arm": arm,
             **sizes,
         }
         given = {name: value for name, value in values.items() if value is not None}

@@ -232,7 +232,10 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     def _settle_arm(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        designer = values.get("designer", "auto")
+        # Whoever names an address names the designer behind it.
+        usual = "auto" if values.get("base_url") is None else "openai"
+        designer = values.get("designer", usual)
+        designer = usual if designer == "auto" else designer
         is_folder = isinstance(designer, str) and designer.startswith(FILES)
         arm, kind = settle_arm(values.get("arm", "auto"), "files" if is_folder else designer)
         return {**values, "arm": arm, "designer": designer if is_folder else kind}

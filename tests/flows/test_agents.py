@@ -390,6 +390,8 @@ def test_what_questions_keep_back_is_shown_after_the_end(
         # Nor by way of its log; that of another job is shown.
         reply = {"status": "working", "log": ["C1 abs(W): perplexity 3"]}
         assert project.shown("search-night", reply) == {"status": "working"}
+        broken = {**reply, "log": [*reply["log"], "autoprune: Docker does not answer"]}
+        assert project.shown("search-night", broken)["log"] == broken["log"][1:]
         assert project.shown("compare-1", reply) == reply
         monkeypatch.setattr(Project, "ended", lambda *_: "candidates")
         assert project.shown("search-night", reply) == reply

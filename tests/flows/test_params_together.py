@@ -126,6 +126,14 @@ def test_the_arm_follows_from_the_designer(designer: str, arm: str) -> None:
     assert fields["arm"]["default"] == "auto"
 
 
+def test_whoever_names_an_address_names_the_designer() -> None:
+    named = checked(SearchParams, {"base_url": "http://host:1/v1"})
+    assert (named.designer, named.arm) == ("openai", "list")
+    assert named.spec().designer.prompt_tokens == 2400
+    chosen = checked(SearchParams, {"base_url": "http://host:1/v1", "arm": "whole"})
+    assert (chosen.designer, chosen.arm) == ("openai", "whole")
+
+
 def test_a_record_without_an_arm_is_of_the_whole_search() -> None:
     # Records of searches from before there were arms; with the designer of today's list.
     old = checked(SearchParams, {"designer": "openai", "arm": "whole"}).spec().to_json()
