@@ -185,6 +185,7 @@ def prune(
     """
     if calibration_windows < 1:
         raise UsageError(f"calibration_windows {calibration_windows}: give at least 1")
+    out = None if out is None else Path(out).expanduser()
     if scheme is not None:
         plain = recipe == USUAL_RECIPE and pattern is None and sparsity is not None
         if not plain or (isinstance(sparsity, Budget) and sparsity.pattern is not None):

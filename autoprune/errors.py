@@ -59,6 +59,10 @@ class UnknownNameError(UsageError):
         self.name = name
 
 
+class OutOfTimeError(AutopruneError):
+    """Work was stopped because its time was up; says how far it got."""
+
+
 class PrerequisiteError(AutopruneError):
     """Something outside AutoPrune is missing (Docker, a package, an endpoint); exit code 4."""
 

@@ -10,12 +10,13 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.outcomes import Measurement, Validation
 from autoprune.bench.scoring import CandidateRejectedError
 from autoprune.bench.text import SEALED
-from autoprune.bench.time_limit import OutOfTimeError, limited
+from autoprune.bench.time_limit import limited
 from autoprune.budget import Budget
 from autoprune.errors import (
     LONGEST_DETAIL,
     AutopruneError,
     DamagedStatisticsError,
+    OutOfTimeError,
     UsageError,
     reason_of,
 )

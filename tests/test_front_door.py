@@ -226,6 +226,14 @@ def test_a_text_with_fewer_windows_than_asked_is_noted(model: Path, tmp_path: Pa
         assert "holds 3 windows of 32 tokens and 16 are asked for" in made.notes[0]
 
 
+def test_a_folder_may_begin_at_home(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    autoprune.prune(model, "magnitude", 0.5, out="~/pruned")
+    assert (tmp_path / "pruned" / "autoprune.json").is_file() and not Path("~").exists()
+
+
 def test_the_model_itself_writes_self_generated_text(model: Path, tmp_path: Path) -> None:
     made = autoprune.prune(
         model, "wanda", 0.5, corpus="self-generated", calibration_windows=2, seqlen=16,

@@ -325,8 +325,10 @@ class Bench(ModelBench):
             UsageError: If the recipe or its scores are invalid.
         """
         if recipe is None:
-            found = self.evaluate(part, windows)
-            return Measurement(found.nll, found.tokens, found.perplexity, seconds=found.seconds)
+            found = self.evaluate(part, windows, kl=kl)
+            return Measurement(
+                found.nll, found.tokens, found.perplexity, seconds=found.seconds, kl=found.kl
+            )
         started = time.monotonic()
         if kl:
             # Before a scheme makes a second model in memory.

@@ -1,9 +1,10 @@
 """Results of a bench for a recipe."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from autoprune.evaluation.perplexity import perplexity_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Measurement:
             later,
             nll=nll,
             tokens=self.tokens + later.tokens,
-            perplexity=math.exp(math.fsum(nll) / len(nll)),
+            perplexity=perplexity_of(nll),
             seconds=self.seconds + later.seconds,
             kl=self.kl + later.kl,
         )

@@ -9,7 +9,7 @@ from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.budget import Budget
 from autoprune.digest import digest_json
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import AutopruneError, OutOfTimeError, UsageError
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.pruning import PruneOutcome
 from autoprune.recipe import Recipe
@@ -129,6 +129,9 @@ def _as_usage(names: Mapping[str, str] = {}) -> Iterator[None]:
     """Turn the error for an unsupported model family into a usage error of the recipe."""
     try:
         yield
+    except OutOfTimeError:
+        # No verdict on the recipe.
+        raise
     except AutopruneError as error:
         text = str(error)
         for other, own in names.items():

@@ -6,17 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from autoprune.bench.bench import Bench
-from autoprune.errors import AutopruneError
+from autoprune.errors import OutOfTimeError
 from autoprune.progress import Progress
 
 
 def now() -> float:
     """Seconds of a clock that never goes backwards."""
     return time.monotonic()
-
-
-class OutOfTimeError(AutopruneError):
-    """Work was stopped because its time was up; says how far it got."""
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Layout: every file of the folder is kept, except that ``NAME.safetensors`` becomes
 ``NAME.compact.safetensors`` and the model card is replaced (see :mod:`autoprune.checkpoint.card`).
-``compact.json`` has the encoding and the SHA-256 of each file.
+``compact.json`` has the encoding, the SHA-256 of each file and the header of each dense one.
 Inside, a tensor ``t`` is stored as itself when that is smaller (embeddings, norms, dense layers),
 otherwise as ``t::PART`` for each part of the encoding; shapes are in the file's metadata.
 """
@@ -22,15 +22,18 @@ from torch import Tensor
 
 from autoprune.checkpoint.card import replace_card, restore_card
 from autoprune.checkpoint.encodings import ENCODINGS, Encoding, bits_equal
+from autoprune.checkpoint.header import read_header, write_dense
 from autoprune.digest import digest_file, verify_file
 from autoprune.errors import AutopruneError, DamagedFileError, UsageError
 from autoprune.progress import Progress, Report, silent
 from autoprune.storage import atomic_folder, plain_name, write_json
-from autoprune.targets import check_apart
+from autoprune.targets import check_folder
 
 RECORD = "compact.json"
 FORMAT = "autoprune-compact"
 VERSION = 1
+# How a caller allows a replacement, for messages.
+ALLOW = "pass overwrite=True"
 _DENSE_SUFFIX = ".safetensors"
 _SUFFIX = ".compact.safetensors"
 _LAYOUT = "autoprune.layout"
@@ -69,27 +72,34 @@ def is_compact(folder: Path) -> bool:
 
 
 def write_compact(
-    source: Path, target: Path, *, encoding: str = "bitmask", report: Report = silent
+    source: Path,
+    target: Path,
+    *,
+    encoding: str = "bitmask",
+    overwrite: bool = False,
+    report: Report = silent,
 ) -> CompactSize:
     """Encode a model folder; atomic, one shard in memory at a time.
 
     Args:
         source: Folder with safetensors files, as ``save_pretrained`` writes it.
-        target: Folder to write; an existing one is replaced.
+        target: Folder to write, absent or empty.
         encoding: ``bitmask`` or ``csr``.
+        overwrite: Allow replacing a saved model in ``target``.
         report: Progress, one step per shard.
 
     Raises:
-        UsageError: If ``source`` holds no dense safetensors file or ``target`` is ``source``.
+        UsageError: If ``source`` holds no dense safetensors file, or ``target`` is not free.
         UnknownNameError: If there is no such encoding.
         DamagedFileError: If a shard cannot be read.
         AutopruneError: If the disk is full or the folder is not writable.
     """
     chosen = ENCODINGS.get(encoding)
     shards = _dense_shards(source)
-    check_apart(target, [source])
+    check_folder(target, sources=[source], overwrite=overwrite, allow=ALLOW)
     begin = time.perf_counter()
     digests: dict[str, str] = {}
+    headers: dict[str, str] = {}
     encoded = tensors = compact_bytes = 0
     with atomic_folder(target) as folder:
         _copy_others(source, folder, skip=_DENSE_SUFFIX)
@@ -98,10 +108,11 @@ def write_compact(
             counts = _encode_shard(shard, written, chosen)
             encoded, tensors = encoded + counts[0], tensors + counts[1]
             digests[written.name] = digest_file(written)
+            headers[written.name] = read_header(shard)
             compact_bytes += written.stat().st_size
             report(Progress("compact", number, len(shards), shard.name))
         record = {"format": FORMAT, "version": VERSION, "encoding": encoding, "files": digests}
-        record["card"] = replace_card(folder, encoding)
+        record |= {"headers": headers, "card": replace_card(folder, encoding)}
         write_json(folder / RECORD, record)
     dense_bytes = sum(shard.stat().st_size for shard in shards)
     seconds = time.perf_counter() - begin
@@ -142,17 +153,27 @@ def require_equal(dense: Path, compact: Path) -> int:
     return compared
 
 
-def expand_compact(source: Path, target: Path, *, report: Report = silent) -> Path:
+def expand_compact(
+    source: Path, target: Path, *, overwrite: bool = False, report: Report = silent
+) -> Path:
     """Restore the stock model folder that any ``from_pretrained`` loads; atomic.
 
+    Every file is as it was, byte for byte; of a folder written before 0.3.0, every tensor.
+
+    Args:
+        source: The compact checkpoint.
+        target: Folder to write, absent or empty.
+        overwrite: Allow replacing a saved model in ``target``.
+        report: Callback, called with progress.
+
     Raises:
-        UsageError: If ``source`` is not a compact checkpoint, or ``target`` is ``source``.
+        UsageError: If ``source`` is not a compact checkpoint, or ``target`` is not free.
         DamagedFileError: If a file differs from its digest or cannot be decoded.
         AutopruneError: If the disk is full or the folder is not writable.
     """
-    check_apart(target, [source])
+    check_folder(target, sources=[source], overwrite=overwrite, allow=ALLOW)
     record = _read_record(source)
-    files, card = record["files"], record["card"]
+    files, card, headers = record["files"], record["card"], record.get("headers", {})
     with atomic_folder(target) as folder:
         _copy_others(source, folder, skip=_SUFFIX)
         (folder / RECORD).unlink()
@@ -162,7 +183,10 @@ def expand_compact(source: Path, target: Path, *, report: Report = silent) -> Pa
             shard = source / name
             tensors = dict(_decode_shard(shard, digest))
             written = folder / name.replace(_SUFFIX, _DENSE_SUFFIX)
-            _save(tensors, written, _metadata(shard))
+            if name in headers:
+                write_dense(written, headers[name], tensors)
+            else:
+                _save(tensors, written, _metadata(shard))
             report(Progress("expand", number, len(files), written.name))
     return target
 

@@ -151,10 +151,13 @@ def _by_date(filtered: _Filtered, wanted: Wanted) -> set[str]:
     """Leave out threads of other days; return the posts of older ones, which newer may copy."""
     older = set()
     for number, thread in list(filtered.left.items()):
+        # A day that is not known, such as in "2023", may be older and too young at once.
+        may_be_older = wanted.since is not None and thread.first_day < wanted.since
+        if may_be_older:
+            older.add(_same(thread.post))
         if wanted.until is not None and thread.last_day > wanted.until:
             filtered.drop(number, "too_young")
-        elif wanted.since is not None and thread.first_day < wanted.since:
-            older.add(_same(thread.post))
+        elif may_be_older:
             filtered.drop(number, "too_old")
     return older
 

@@ -97,5 +97,7 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 def _plain(value: Any) -> str:
-    kinds = (str, int, float)
-    return str(value).strip() if isinstance(value, kinds) and not isinstance(value, bool) else ""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return ""
+    # Half of a character that was cut in two can be neither written nor digested.
+    return str(value).encode("utf-8", "replace").decode().strip()

@@ -10,6 +10,7 @@ from autoprune.verify.verifier import (
     chain_score,
     find_verifier,
     open_verifier,
+    ready_verifier,
     verifier_identity,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "find_verifier",
     "open_verifier",
     "read_chains",
+    "ready_verifier",
     "train_verifier",
     "verifier_identity",
 ]

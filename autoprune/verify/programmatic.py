@@ -16,12 +16,14 @@ UNKNOWN = 0.5
 # number, such as / or a decimal point, changes what is computed.
 _CLAUSE = re.compile(r"[^\W\d_]+|[.,;:!?](?=\s|$)")
 _CALCULATION = re.compile(r"\d+(?: [-+*] \d+)+")
+# In "1,200", the comma is part of the number.
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _EQUATION = re.compile(rf"({_CALCULATION.pattern}) = (-?\d+)")
 
 
 @VERIFIERS.register("programmatic")
 class Programmatic(StepVerifier):
-    """Recompute ``A + B = C``, and check that A and B occur in the question or an earlier step.
+    """Recompute ``A + B = C``, and check that A and B are in the question or earlier results.
 
     The last line, ``Answer: N``, must repeat the last result or, without one, the value of the
     calculation in the question. A step without either scores one half, as does one that holds more
@@ -41,7 +43,7 @@ class Programmatic(StepVerifier):
 
 
 def _scores(chain: Chain) -> list[float]:
-    known = set(numbers_in(chain.question))
+    known = {*numbers_in(chain.question), *numbers_in(_THOUSANDS.sub("", chain.question))}
     result = _asked(chain.question)
     scores = []
     for step in chain.steps:

@@ -92,7 +92,9 @@ def train_on(
         training: Epochs and seed.
         report: Callback, called with progress.
     """
-    training = replace(training, chains=len(chains))
+    labels = [right for chain in chains for right in chain.right]
+    wrong = labels.count(False) / max(1, len(labels))
+    training = replace(training, chains=len(chains), corrupted=wrong)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         order = torch.randperm(len(chains)).tolist()

@@ -62,11 +62,17 @@ class UHead(StepVerifier):
         """Write weights and record, both or neither.
 
         Args:
-            folder: Target folder, replaced as a whole.
+            folder: Target folder, replaced as a whole: absent, empty, or with a verifier.
 
         Raises:
+            UsageError: If the folder holds anything else.
             AutopruneError: If the disk is full or the folder is not writable.
         """
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+            raise UsageError(
+                f"the folder {folder} is not empty and holds no verifier, and saving would replace "
+                "it; name another folder"
+            )
         with atomic_folder(folder) as place:
             (place / WEIGHTS).write_bytes(self._weights)
             write_json(place / RECORD, self.record)
@@ -81,6 +87,11 @@ class UHead(StepVerifier):
                 f"{folder} has the form {record.get('format')}, and this version reads {FORMAT}; "
                 "train it again"
             )
+        needed = {"reader", "reader_digest", "dtype", "features", "weights"}
+        if missing := needed - record.keys():
+            raise DamagedFileError(
+                f"{folder / RECORD} lacks {', '.join(sorted(missing))}; train it again"
+            )
         found = reader_digest(reader)
         if record["reader_digest"] != found:
             raise UsageError(
@@ -90,11 +101,11 @@ class UHead(StepVerifier):
                 "model that it was trained with: name that one, or train one for this by "
                 "`autoprune verify train`"
             )
-        verify_file(folder / WEIGHTS, record["weights"])
-        head = UncertaintyHead(int(record["features"]))
         try:
+            verify_file(folder / WEIGHTS, record["weights"])
+            head = UncertaintyHead(int(record["features"]))
             head.load_state_dict(load_file(folder / WEIGHTS))
-        except (SafetensorError, RuntimeError) as error:
+        except (SafetensorError, RuntimeError, OSError, TypeError, ValueError) as error:
             raise DamagedFileError(
                 f"{folder / WEIGHTS} holds no head as {RECORD} describes it ({error}); train it "
                 "again"

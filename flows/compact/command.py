@@ -16,9 +16,9 @@ def run(args: argparse.Namespace, params: CompactParams) -> int:
     """Encode or decode, check, and print the sizes."""
     source, out, encoding = params.source, params.target, params.encoding
     if not is_compact(source):
-        record = _write(source, out, encoding or "bitmask")
+        record = _write(source, out, encoding or "bitmask", overwrite=params.overwrite)
     elif encoding is None:
-        record = _expand(source, out)
+        record = _expand(source, out, overwrite=params.overwrite)
     else:
         raise UsageError(
             f"--encoding {encoding} is for writing a compact folder, and {str(source)!r} is "
@@ -28,8 +28,8 @@ def run(args: argparse.Namespace, params: CompactParams) -> int:
     return 0
 
 
-def _write(source: Path, out: Path, encoding: str) -> dict[str, Any]:
-    size = write_compact(source, out, encoding=encoding)
+def _write(source: Path, out: Path, encoding: str, *, overwrite: bool) -> dict[str, Any]:
+    size = write_compact(source, out, encoding=encoding, overwrite=overwrite)
     started = time.perf_counter()
     compared = require_equal(source, out)
     return {
@@ -48,9 +48,9 @@ def _write(source: Path, out: Path, encoding: str) -> dict[str, Any]:
     }
 
 
-def _expand(source: Path, out: Path) -> dict[str, Any]:
+def _expand(source: Path, out: Path, *, overwrite: bool) -> dict[str, Any]:
     started = time.perf_counter()
-    expand_compact(source, out)
+    expand_compact(source, out, overwrite=overwrite)
     seconds = time.perf_counter() - started
     compared = require_equal(out, source)
     sizes = [sum(path.stat().st_size for path in folder.glob("*.safetensors"))

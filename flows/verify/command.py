@@ -8,7 +8,7 @@ from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.reference import read_from
 from autoprune.plain_text import shell_line
 from autoprune.targets import check_folder
-from autoprune.verify import Training, find_verifier, open_verifier, read_chains, train_verifier
+from autoprune.verify import Training, open_verifier, read_chains, ready_verifier, train_verifier
 from autoprune.verify.auroc import auroc
 from flows.terminal.console import open_screen, report
 from flows.terminal.output import emit, pairs
@@ -43,7 +43,7 @@ def _train(params: TrainParams) -> tuple[dict[str, Any], str]:
 
 def _score(params: ScoreParams) -> tuple[dict[str, Any], str]:
     chains = read_chains(Path(params.file).expanduser())
-    find_verifier(params.verifier)
+    ready_verifier(params.verifier)
     verifier = open_verifier(params.verifier, _loaded(params))
     scores = verifier.score_chains(chains, report)
     found = [

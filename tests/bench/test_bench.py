@@ -16,8 +16,8 @@ from autoprune.bench import calibration
 from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.scoring import CandidateRejectedError, HostScorer
 from autoprune.bench.text import BenchText
-from autoprune.bench.time_limit import OutOfTimeError, limited
-from autoprune.errors import DamagedStatisticsError, UsageError
+from autoprune.bench.time_limit import limited
+from autoprune.errors import DamagedStatisticsError, OutOfTimeError, UsageError
 from autoprune.evaluation.kl import kl_to_dense
 from autoprune.pruning import PruneOutcome, PruningPlan
 from autoprune.recipe import Candidate
@@ -220,6 +220,7 @@ def test_the_distance_leaves_the_weights_pruned(bench: Bench) -> None:
         apart = kl_to_dense(bench.loaded.model, bench.predictions("selection"), known=1)
     assert found.kl == pytest.approx(apart, rel=1e-6) and min(found.kl) > 0
     assert len(found.kl) == 2 and bench.evaluate("selection", slice(2)).kl == ()
+    assert len(bench.measure(None, kl=True, windows=slice(2)).kl) == 2
     assert max(bench.evaluate("selection", kl=True).kl) < 1e-5
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,39 @@ def test_dense_tensors_stay_as_they_are(tmp_path: Path) -> None:
     assert size.compact_bytes < size.dense_bytes + 300
     assert require_equal(tmp_path / "in", tmp_path / "out") == 4
     assert not bits_equal(dense["causal"], ~dense["causal"])
+
+
+def test_a_file_comes_back_byte_for_byte_whatever_its_header(tmp_path: Path) -> None:
+    dense = {"b": sparse((8, 16), 0.6, torch.bfloat16), "a": sparse((4, 4), 0.0, torch.float32)}
+    dense |= {"none": torch.zeros(0, 3), "one": torch.tensor(7), "turns": torch.ones(2, 2).cfloat()}
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / "model.safetensors"
+    save_file(dense, file)
+    # Another order of names, no metadata and padding, none of which this safetensors writes.
+    raw = file.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    names = dict(reversed(json.loads(raw[8 : 8 + length]).items()))
+    names.pop("__metadata__", None)
+    header = json.dumps(names).encode() + b" " * 24
+    file.write_bytes(len(header).to_bytes(8, "little") + header + raw[8 + length :])
+    write_compact(tmp_path / "in", tmp_path / "compact")
+    expand_compact(tmp_path / "compact", tmp_path / "out")
+    assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_what_is_not_free_is_never_replaced(folder: Path, tmp_path: Path) -> None:
+    write_compact(folder, tmp_path / "compact")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    for write in (partial(write_compact, folder), partial(expand_compact, tmp_path / "compact")):
+        with pytest.raises(UsageError, match="is not empty and holds no saved model"):
+            write(other, overwrite=True)
+        with pytest.raises(UsageError, match="pass overwrite=True"):
+            write(tmp_path / "compact" if write.func is write_compact else folder)
+    assert (other / "thesis.txt").read_text() == "mine"
+    again = write_compact(folder, tmp_path / "compact", overwrite=True)
+    assert again.encoded == 14
 
 
 def test_smaller_than_0_6(tmp_path: Path) -> None:

@@ -192,6 +192,22 @@ def test_a_row_with_a_year_and_an_empty_month_is_of_that_year(tmp_path: Path) ->
     assert unusable == 0
 
 
+def test_a_post_that_may_be_older_is_known_and_half_a_character_stops_nothing(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {"id": "a", "date": "2023", "posts": ["How many is 12 plus 30? \ud83d", "It is 42."]},
+        {"id": "b", "date": "2023-06-10", "posts": ["How many is 12 plus 30? \ud83d", "42."]},
+    ]
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = Wanted("test", since=date(2023, 5, 1), until=date(2023, 8, 1))
+    ask = one_by_one(ScriptedDesigner(lambda _: ""))
+    with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
+        found = select(read_threads(raw)[0], wanted, answers)
+    assert (found.rejected["too_young"], found.rejected["duplicate"]) == (1, 1)
+
+
 def test_a_copy_is_known_by_posts_that_were_left_out_but_not_by_unanswered_ones(
     tmp_path: Path,
 ) -> None:

@@ -52,6 +52,15 @@ def test_a_measurement_is_stopped_and_the_model_is_dense_again(
     assert isinstance(again, Measurement) and again.nll == whole.nll
 
 
+def test_a_scheme_that_is_stopped_is_no_worse_for_it(
+    bench: SearchBench, ticking: list[float]
+) -> None:
+    scheme = Recipe(Candidate.parse("scheme:depth:criterion=perplexity"))
+    found = steps.do(bench, step(scheme), 1.0)
+    assert isinstance(found, Failed) and found.code == UNFINISHED
+    assert isinstance(steps.do(bench, step(scheme), 1e6), Measurement)
+
+
 def test_what_cannot_end_in_time_does_not_start(bench: SearchBench, ticking: list[float]) -> None:
     found = steps.do(bench, step(WANDA), 0.0)
     assert found == Failed(UNFINISHED, "not started: it could not have ended in time")

@@ -1,5 +1,6 @@
 """Verifiers that read: the reader stays as it is, a signal is found, and nothing else counts."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -166,11 +167,25 @@ def test_a_saved_head_opens_for_its_reader_alone(
         next(other.model.parameters())[0, 0] += 1e-3
     with pytest.raises(UsageError, match=r"trained for the reader tiny-0 .* train one for this"):
         open_verifier(str(folder), other)
+    labels = [right for chain in planted(80, 0) for right in chain.right]
+    wrong = labels.count(False) / len(labels)
+    assert trained.record["training"]["corrupted"] == pytest.approx(wrong)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds no verifier, and saving would replace it"):
+        trained.save(tmp_path / "other")
     weights = folder / "uhead.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
     with pytest.raises(DamagedFileError, match="is damaged"):
+        open_verifier(str(folder), reader)
+    weights.unlink()
+    with pytest.raises(DamagedFileError, match="holds no head"):
+        open_verifier(str(folder), reader)
+    lacking = {"kind": "uhead", "format": trained.record["format"]}
+    (folder / "verifier.json").write_text(json.dumps(lacking))
+    with pytest.raises(DamagedFileError, match="lacks dtype, features, reader"):
         open_verifier(str(folder), reader)
     (folder / "verifier.json").write_text("{}")
     with pytest.raises(DamagedFileError, match="names no kind"):
