@@ -1,10 +1,12 @@
 """The model card of a model pruned by a single `autoprune prune`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from autoprune.models.licence import card_header, how_to_open, opener, terms_of
 from autoprune.plain_text import in_code, in_fence, in_markdown
+from autoprune.program_files import in_file
 from autoprune.report.benefit import speed, what_it_writes
 from autoprune.report.canvas import number, percent
 
@@ -42,12 +44,18 @@ def prune_card(record: Mapping[str, Any], licence: str, size: str = "") -> str:
         f"the saved files.{recount} {opener(record)}. {size}{'. ' if size else ''}"
         f"{speed(record['pattern'])}.",
         how_to_open(record),
-        f"{_worth(record)}\n\n{in_fence(record['metric'])}",
+        f"{_worth(record)}\n\n{in_fence(_metric(record))}",
         f"|  |  |\n|---|---|\n{table}",
         *filter(None, [what_it_writes(record)]),
         f"Licence of the base model: {terms_of(licence)}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _metric(record: Mapping[str, Any]) -> str:
+    """The formula or name; of a file its name alone, since its folder is of one machine."""
+    metric: str = record["metric"]
+    return Path(metric).name if in_file(metric) else metric
 
 
 def _worth(record: Mapping[str, Any]) -> str:
