@@ -75,9 +75,10 @@ class SuccessiveHalving:
         """
         open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
         fresh = yield from self._admitted(open_now)
-        for entry in fresh:
-            entry.direct |= self._differs_in_repair(entry)
-        direct, _ = self._direct(fresh, seconds_left(self.state))
+        known = [entry for entry in fresh if self._counted or self._differs_in_repair(entry)]
+        for entry in known:
+            entry.direct |= not self._counted
+        direct, _ = self._direct(known, seconds_left(self.state))
         yield from self._full_rung(list(direct.values()))
         if self._counted:
             return
