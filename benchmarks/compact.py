@@ -57,7 +57,7 @@ def measure(model: str, sparsity: float, scratch: Path) -> list[dict[str, Any]]:
         made = write_compact(dense, scratch / encoding, encoding=encoding)
         compared = require_equal(dense, scratch / encoding)
         begin = time.perf_counter()
-        expand_compact(scratch / encoding, scratch / "back")
+        expand_compact(scratch / encoding, scratch / "back", overwrite=True)
         back = time.perf_counter() - begin
         note = f"{compared} of {made.tensors} equal to the bit"
         rows.append(_row(encoding, made.compact_bytes, made.ratio, made.seconds, note, back))

@@ -325,10 +325,8 @@ class Bench(ModelBench):
             UsageError: If the recipe or its scores are invalid.
         """
         if recipe is None:
-            found = self.evaluate(part, windows, kl=kl)
-            return Measurement(
-                found.nll, found.tokens, found.perplexity, seconds=found.seconds, kl=found.kl
-            )
+            # An evaluation's fields are a part of a measurement's.
+            return Measurement(**vars(self.evaluate(part, windows, kl=kl)))
         started = time.monotonic()
         if kl:
             # Before a scheme makes a second model in memory.

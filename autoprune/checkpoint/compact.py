@@ -173,7 +173,7 @@ def expand_compact(
     """
     check_folder(target, sources=[source], overwrite=overwrite, allow=ALLOW)
     record = _read_record(source)
-    files, card, headers = record["files"], record["card"], record.get("headers", {})
+    files, card, headers = record["files"], record["card"], record["headers"]
     with atomic_folder(target) as folder:
         _copy_others(source, folder, skip=_SUFFIX)
         (folder / RECORD).unlink()
@@ -301,6 +301,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
         found = record["files"].items()
         card = record.get("card") is True
         files = {plain_name(name, folder / RECORD): str(digest) for name, digest in found}
+        headers = {str(name): str(text) for name, text in record.get("headers", {}).items()}
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise DamagedFileError(
             f"{folder / RECORD} is not readable ({error}); write the folder again from the dense "
@@ -311,4 +312,4 @@ def _read_record(folder: Path) -> dict[str, Any]:
             f"{folder / RECORD} is of format {record['format']} {record['version']}; "
             f"this version reads {FORMAT} {VERSION}"
         )
-    return {"files": files, "card": card}
+    return {"files": files, "card": card, "headers": headers}

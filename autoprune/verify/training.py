@@ -94,7 +94,7 @@ def train_on(
     """
     labels = [right for chain in chains for right in chain.right]
     wrong = labels.count(False) / max(1, len(labels))
-    training = replace(training, chains=len(chains), corrupted=wrong)
+    training = replace(training, chains=len(chains))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         order = torch.randperm(len(chains)).tolist()
@@ -110,7 +110,7 @@ def train_on(
         "dtype": str(reader.model.dtype),
         "features": len(head.mean),
         "parameters": head.parameter_count,
-        "training": asdict(training) | {"epochs_run": epochs},
+        "training": asdict(training) | {"corrupted": wrong, "epochs_run": epochs},
         "held_out": {"chains": len(held), "steps": len(parts[1].steps), "auroc": best},
     }
     return UHead(reader, head, record)

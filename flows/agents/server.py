@@ -100,7 +100,7 @@ class _Tools:
         evaluations: int | None = None,
         text_split: int | Literal["fresh"] = 0,
         sizes: dict[str, int] | None = None,
-        arm: Literal["list", "graph", "whole"] = "list",
+        arm: Literal["auto", "list", "graph", "whole"] = "auto",
     ) -> Reply:
         """Start a search in which you design; the same settings go on where they stopped.
 
@@ -124,8 +124,8 @@ class _Tools:
                 nobody has looked at, for a figure that is to be believed.
             sizes: Windows and more by name: calibration_windows, selection_windows, rung_windows,
                 sealed_windows, seqlen, draws.
-            arm: What questions show: a list of results, or the whole graph; with whole, the search
-                also makes moves of its own.
+            arm: What questions show: list, a list of results, which is auto; or the whole graph;
+                with whole, the search also makes moves of its own.
         """
         sizes = sizes or {}
         wrong = sorted(sizes.keys() - set(SIZES))

@@ -234,8 +234,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             return values
         # Whoever names an address names the designer behind it.
         usual = "auto" if values.get("base_url") is None else "openai"
-        designer = values.get("designer", usual)
-        designer = usual if designer == "auto" else designer
+        designer = usual if (given := values.get("designer", "auto")) == "auto" else given
         is_folder = isinstance(designer, str) and designer.startswith(FILES)
         arm, kind = settle_arm(values.get("arm", "auto"), "files" if is_folder else designer)
         return {**values, "arm": arm, "designer": designer if is_folder else kind}

@@ -187,8 +187,12 @@ def test_a_full_disk_is_no_damage(
     def full(*_: object, **__: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
+    def full_plainly(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
     write_compact(folder, tmp_path / "compact")
     monkeypatch.setattr("autoprune.checkpoint.compact.save_file", full)
+    monkeypatch.setattr("autoprune.checkpoint.compact.write_dense", full_plainly)
     for write, source in ((write_compact, folder), (expand_compact, tmp_path / "compact")):
         with pytest.raises(AutopruneError, match=r"could not write .*No space left") as caught:
             write(source, tmp_path / "out")

@@ -261,7 +261,7 @@ def test_a_placebo_draws_lessons_from_the_shown_results_and_retires_none(tmp_pat
             assert re.findall(r"^(?:Better|Worse): (C\d+): ", prompt, re.MULTILINE) == pair[::-1]
         for tally in search._loop.state.lessons.values():
             tally.harmful += 9
-        (preview,) = search.preview("explore")
+        (preview,) = search.preview("propose")
     assert "large inputs matter" in preview.request.messages[1].content
 
 

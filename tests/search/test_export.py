@@ -130,7 +130,7 @@ def test_the_command_writes_what_evidence_accepts(
     assert main(export) == 0
     assert "questions.jsonl" in capsys.readouterr().out
     record = read_record(out)
-    assert record.body["command"].endswith("--corpus ~/text.txt --seed 3")
+    assert record.body["command"].endswith("--corpus ~/text.txt --arm whole --seed 3")
     assert record.body["commit"] == "unknown, version 9"
     (losses,) = record.of(best.alias, "60 %").values()
     assert tuple(losses) == best.sealed.nll

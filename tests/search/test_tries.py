@@ -113,7 +113,11 @@ def test_a_reply_to_a_try_knows_no_more_than_the_question(tmp_path: Path, arm: A
                 text = step.request.messages[-1].content
                 named.append(re.findall(r"(\S+) has [0-9.]", text))
                 shown, reference = search._loop._requests.graph, search.spec.reference
-                assert named[-1] == list(dict.fromkeys([reference, bar(shown, reference)]))
+                # In the placebo an error would tell whose result a recipe is shown with.
+                best_shown = bar(shown, reference)
+                if arm == "graph-permuted" and not search.archive[best_shown].is_baseline:
+                    best_shown = reference
+                assert named[-1] == list(dict.fromkeys([reference, best_shown]))
                 for alias, error in re.findall(r"(\S+) has ([0-9.e-]*[0-9])", text):
                     body = shown.newest_result(alias).body
                     assert error == f"{body['reconstruction_error']:.4g}"
@@ -126,14 +130,12 @@ def test_a_reply_to_a_try_knows_no_more_than_the_question(tmp_path: Path, arm: A
         starts = {entry.alias for entry in search.entries if entry.is_baseline}
     best = [entry.alias for entry in real if entry is not None]
     assert len(best) == len(named) > 4 and set(best) - starts
-    # The placebo shows another recipe's error, as its table does.
-    assert all(true) == (arm != "graph-permuted")
+    assert true and all(true)
     if arm == "graph":
         assert [names[-1] for names in named] == best
     else:
-        # The placebo names other recipes, best-of-n only starts.
         assert [names[-1] for names in named] != best
-        assert arm == "graph-permuted" or {name for names in named for name in names} <= starts
+        assert {name for names in named for name in names} <= starts
 
 
 def test_nobody_else_is_offered_a_try(tmp_path: Path) -> None:
