@@ -19,6 +19,8 @@ def check_folder(
     sources: Iterable[Path] = (),
     overwrite: bool = False,
     allow: str | None = OPTION,
+    marker: str = _MODEL_FILE,
+    what: str = "saved model",
 ) -> None:
     """Refuse a folder that is not free, before anything is computed for it.
 
@@ -28,6 +30,8 @@ def check_folder(
             them, under whatever name.
         overwrite: Allow replacing a saved model there, together with all other files in it.
         allow: How the caller's user switches ``overwrite`` on; None: the caller has no such option.
+        marker: File by which what may be replaced is known.
+        what: What that is, in words.
 
     Raises:
         UsageError: If ``target`` is a file, overlaps a source, holds a model and ``overwrite`` is
@@ -45,14 +49,14 @@ def check_folder(
         ) from error
     if not target.is_dir() or not any(target.iterdir()):
         return
-    if not (target / _MODEL_FILE).is_file():
+    if not (target / marker).is_file():
         raise UsageError(
-            f"the folder {target} is not empty and holds no saved model, and saving would replace "
+            f"the folder {target} is not empty and holds no {what}, and saving would replace "
             "it; name another folder"
         )
     if not overwrite:
         way = f", or {allow} to replace it with every file in it" if allow else ""
-        raise UsageError(f"the folder {target} holds a saved model; name another folder{way}")
+        raise UsageError(f"the folder {target} holds a {what}; name another folder{way}")
 
 
 def check_file(

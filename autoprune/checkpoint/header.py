@@ -46,4 +46,4 @@ def write_dense(file: Path, header: str, tensors: Mapping[str, Tensor]) -> None:
         target.write(encoded)
         for name in sorted(described, key=lambda name: described[name]["data_offsets"]):
             flat = tensors[name].contiguous().reshape(-1).view(torch.uint8)
-            target.write(flat.numpy().tobytes())
+            target.write(flat.numpy().data)

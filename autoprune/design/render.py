@@ -213,6 +213,7 @@ def render_prompt(
         "bar": "" if scene.pair else sections.bar(graph, scene.reference),
         "noise": sections.noise(graph),
         "ranked_by": scene.ranked_by,
+        "place": focus.place,
     }
     # Headings of the sections that have content.
     frame = {name: [""] if found else [] for name, found in items.items()}
@@ -347,7 +348,6 @@ def _instruction(
             template,
             focus=[*(found.at(level) for found in recipes), *focus.recipes],
             hint=focus.hint,
-            place=focus.place,
             reference=scene.reference,
             operator=operator,
             listed=listed,

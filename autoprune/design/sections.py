@@ -122,7 +122,7 @@ def facts(graph: Graph, *, wide: bool = False) -> list[Detail]:
 
 
 def plain_facts(graph: Graph) -> list[Detail]:
-    """List facts that were given, and what recipes do at other sparsities, newest first."""
+    """List facts that were given, then what recipes do at other sparsities, newest first."""
     given, learnt = _stated(graph)
     elsewhere = [node for node in learnt if node.alias.endswith(ELSEWHERE)]
     return [detail.observation(node) for node in (*given, *elsewhere)]
@@ -130,15 +130,15 @@ def plain_facts(graph: Graph) -> list[Detail]:
 
 def _stated(graph: Graph) -> tuple[list[GraphNode], list[GraphNode]]:
     """Facts that were given to the search, and those that it learnt, newest first."""
-    found = [n for n in graph.of_kind("observation") if {"text", "term"} & n.body.keys()]
-    given = [
-        node
-        for node in found
-        # A try derives from the task, too.
-        if "tried" not in node.body
-        and any(origin.kind == "task" for origin in graph.targets(node.alias, "derives_from"))
-    ]
-    return given, [node for node in reversed(found) if node not in given]
+    given: list[GraphNode] = []
+    learnt: list[GraphNode] = []
+    for node in graph.of_kind("observation"):
+        if {"text", "term"} & node.body.keys():
+            origins = graph.targets(node.alias, "derives_from")
+            of_task = any(origin.kind == "task" for origin in origins)
+            # A try derives from the task, too.
+            (given if of_task and "tried" not in node.body else learnt).append(node)
+    return given, learnt[::-1]
 
 
 def failures(graph: Graph) -> list[Detail]:

@@ -75,10 +75,12 @@ class SuccessiveHalving:
         """
         open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
         fresh = yield from self._admitted(open_now)
-        known = [entry for entry in fresh if self._counted or self._differs_in_repair(entry)]
-        for entry in known:
-            entry.direct |= not self._counted
-        direct, _ = self._direct(known, seconds_left(self.state))
+        skipping = fresh
+        if not self._counted:
+            skipping = [entry for entry in fresh if self._differs_in_repair(entry)]
+            for entry in skipping:
+                entry.direct = True
+        direct, _ = self._direct(skipping, seconds_left(self.state))
         yield from self._full_rung(list(direct.values()))
         if self._counted:
             return
@@ -107,10 +109,14 @@ class SuccessiveHalving:
 
         The search's own moves say so themselves, and their sweep measures every repair.
         """
-        if self.state.spec.arm not in ASKING_ARMS or entry.recipe is None:
+        if self.state.spec.arm not in ASKING_ARMS:
             return False
-        repaired = entry.recipe != with_proxy(entry.recipe, self.state.spec.proxy)
-        return repaired and self.state.archive.cheap(entry) is not None
+        return self._is_repaired(entry) and self.state.archive.cheap(entry) is not None
+
+    def _is_repaired(self, entry: Entry) -> bool:
+        """Whether the first rung would measure the entry without its own repair."""
+        recipe = entry.known_recipe
+        return recipe != with_proxy(recipe, self.state.spec.proxy)
 
     @property
     def _counted(self) -> bool:
@@ -198,7 +204,7 @@ class SuccessiveHalving:
         steps: dict[str, Measure] = {}
         for entry in entries:
             recipe = entry.known_recipe
-            entry.proxied = recipe != with_proxy(recipe, self.state.spec.proxy)
+            entry.proxied = self._is_repaired(entry)
             entry.shortened = first_calibration(self.state.spec, recipe) is not None
             known, key = self.state.archive.cheap(entry), mask_key(recipe)
             if (known is None or len(known.nll) < windows) and key not in steps:

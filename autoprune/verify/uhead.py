@@ -14,6 +14,7 @@ from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
 from autoprune.storage import atomic_folder, write_json
+from autoprune.targets import check_folder
 from autoprune.verify.chains import Chain
 from autoprune.verify.head import UncertaintyHead, padded
 from autoprune.verify.reading import read_steps, reader_digest
@@ -68,11 +69,7 @@ class UHead(StepVerifier):
             UsageError: If the folder holds anything else.
             AutopruneError: If the disk is full or the folder is not writable.
         """
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
-            raise UsageError(
-                f"the folder {folder} is not empty and holds no verifier, and saving would replace "
-                "it; name another folder"
-            )
+        check_folder(folder, overwrite=True, marker=RECORD, what="verifier")
         with atomic_folder(folder) as place:
             (place / WEIGHTS).write_bytes(self._weights)
             write_json(place / RECORD, self.record)

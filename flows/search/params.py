@@ -232,7 +232,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     def _settle_arm(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        # Whoever names an address names the designer behind it.
+        # An address names its designer: an endpoint.
         usual = "auto" if values.get("base_url") is None else "openai"
         designer = usual if (given := values.get("designer", "auto")) == "auto" else given
         is_folder = isinstance(designer, str) and designer.startswith(FILES)

@@ -126,7 +126,7 @@ def test_the_arm_follows_from_the_designer(designer: str, arm: str) -> None:
     assert fields["arm"]["default"] == "auto"
 
 
-def test_whoever_names_an_address_names_the_designer() -> None:
+def test_an_address_alone_names_the_designer_openai() -> None:
     named = checked(SearchParams, {"base_url": "http://host:1/v1"})
     assert (named.designer, named.arm) == ("openai", "list")
     assert named.spec().designer.prompt_tokens == 2400

@@ -1,10 +1,11 @@
 """Training sets and dated windows out of threads: exact counts, and nothing is paid twice."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,20 @@ def test_a_row_with_a_year_and_an_empty_month_is_of_that_year(tmp_path: Path) ->
     assert unusable == 0
 
 
+def chosen(
+    tmp_path: Path,
+    rows: list[dict[str, Any]],
+    wanted: Wanted,
+    answer: Callable[[ChatRequest], str],
+) -> Selection:
+    """What is selected of a file with these rows."""
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ask = one_by_one(ScriptedDesigner(answer))
+    with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
+        return select(read_threads(raw)[0], wanted, answers)
+
+
 def test_a_post_that_may_be_older_is_known_and_half_a_character_stops_nothing(
     tmp_path: Path,
 ) -> None:
@@ -199,12 +214,8 @@ def test_a_post_that_may_be_older_is_known_and_half_a_character_stops_nothing(
         {"id": "a", "date": "2023", "posts": ["How many is 12 plus 30? \ud83d", "It is 42."]},
         {"id": "b", "date": "2023-06-10", "posts": ["How many is 12 plus 30? \ud83d", "42."]},
     ]
-    raw = tmp_path / "raw.jsonl"
-    raw.write_text("".join(json.dumps(row) + "\n" for row in rows))
     wanted = Wanted("test", since=date(2023, 5, 1), until=date(2023, 8, 1))
-    ask = one_by_one(ScriptedDesigner(lambda _: ""))
-    with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
-        found = select(read_threads(raw)[0], wanted, answers)
+    found = chosen(tmp_path, rows, wanted, lambda _: "")
     assert (found.rejected["too_young"], found.rejected["duplicate"]) == (1, 1)
 
 
@@ -217,14 +228,13 @@ def test_a_copy_is_known_by_posts_that_were_left_out_but_not_by_unanswered_ones(
         {"id": "silent", "date": "2024-05-02", "posts": ["How many is 11 plus 30?"]},
         {"id": "answered", "date": "2024-05-03", "posts": ["How many is 11 plus 30?", "It is 41."]},
     ]
-    raw = tmp_path / "raw.jsonl"
-    raw.write_text("".join(json.dumps(row) + "\n" for row in rows))
     asked: list[str] = []
-    ask = one_by_one(
-        ScriptedDesigner(lambda request: asked.append(request.messages[-1].content) or "")
-    )
-    with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
-        found = select(read_threads(raw)[0], Wanted("test", since=date(2024, 1, 1)), answers)
+
+    def answer(request: ChatRequest) -> str:
+        asked.append(request.messages[-1].content)
+        return ""
+
+    found = chosen(tmp_path, rows, Wanted("test", since=date(2024, 1, 1)), answer)
     assert (found.rejected["too_old"], found.rejected["duplicate"]) == (1, 1)
     assert found.rejected["no_reply"] == 1
     assert asked and all("11 plus 30" in question for question in asked)
