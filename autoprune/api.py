@@ -201,7 +201,9 @@ def prune(
     read = [str(corpus)]
     if isinstance(recipe, str):
         read.append(split_outside(recipe, "+")[0].strip().removeprefix(PROGRAM_PREFIX))
-        recipe = Recipe.parse(recipe)
+        line, recipe = recipe, Recipe.parse(recipe)
+    else:
+        line = "+".join((recipe.metric.text, recipe.group, recipe.allocation, recipe.repair))
     budget = _budget(sparsity, pattern)
     by = by_candidate(recipe.metric, runner)
     plan = PruningPlan.of_recipe(
@@ -223,14 +225,14 @@ def prune(
     used, fresh = None, None
     if tokens is not None:
         used, fresh = tokens[:calibration_windows], tokens[calibration_windows:]
+    before = _change(loaded, f"{line} at {budget}", tokens)
     outcome = prune_in_place(loaded.model, by, plan, windows=used, fresh=fresh, report=report)
-    notes = (*_notes_on(text, used, calibration_windows), *outcome.notes)
+    notes = (*_notes_on(text, used, calibration_windows), *before, *outcome.notes)
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:
         return made
     record = _of_source(loaded, seed) | _record(made, plan, text, used)
-    seen = _seen(loaded, tokens)
-    saved = save_seen(loaded, seen, Path(out), record, made.zeros, plan.saved)
+    saved = save_seen(loaded, _seen(loaded), Path(out), record, made.zeros, plan.saved)
     return replace(made, saved=saved)
 
 
@@ -260,18 +262,18 @@ def _smaller(
     if out is not None:
         require_space(loaded.model, Path(out), dtype, target.most_removed)
     asked = SchemeBudget(target, dtype)
+    # What recovery trains on has been seen too.
+    before = _change(loaded, f"{how.text} at {target}", whole)
     shrunk = how.apply(loaded.model, asked, tokens, fresh=fresh, seed=seed, report=report)
-    notes = (*_notes_on(text, tokens, windows), *shrunk.notes)
+    notes = (*_notes_on(text, tokens, windows), *before, *shrunk.notes)
     made = Smaller(loaded, shrunk, notes)
     if out is None:
         return made
     record = _of_source(loaded, seed) | shrunk.to_json()
     record |= {"scheme": how.text, "notes": list(notes)}
     record |= _of_text(text, tokens) | opened_by(loaded.model.config)
-    # What recovery trained on has been seen too.
     card = scheme_card(record, base_licence(loaded.source.folder, loaded.source.gguf_file))
-    seen = _seen(loaded, whole)
-    saved = save_seen(loaded, seen, Path(out), record, dtype=dtype, card=card)
+    saved = save_seen(loaded, _seen(loaded), Path(out), record, dtype=dtype, card=card)
     return replace(made, saved=saved)
 
 
@@ -343,7 +345,17 @@ def _record(
     return record | _of_text(text, tokens)
 
 
-def _seen(loaded: LoadedModel, tokens: Tensor | None) -> SeenText | None:
-    """The text that the model has seen: its calibration windows, and what it was made with."""
-    read = () if tokens is None else (tokens,)
+def _change(loaded: LoadedModel, what: str, read: Tensor | None) -> tuple[str, ...]:
+    """Enter a change of the weights that is about to be made; return a note on those before it."""
+    earlier = [change for change, _ in loaded.changes]
+    loaded.changes.append((what, read))
+    if not earlier:
+        return ()
+    by = ", then ".join(earlier)
+    return (f"the weights were not those of {loaded.source.ref}: changed before by {by}",)
+
+
+def _seen(loaded: LoadedModel) -> SeenText | None:
+    """The text that decided about the model's weights: before it was loaded, and since."""
+    read = [windows for _, windows in loaded.changes if windows is not None]
     return united([seen_before(loaded.source), seen_in(read, loaded.tokenizer)])

@@ -161,6 +161,26 @@ def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
     assert again.notes == again.outcome.notes
 
 
+@pytest.mark.parametrize("then", [{"recipe": "magnitude"}, {"scheme": "width:score=magnitude"}])
+def test_a_loaded_model_s_record_names_earlier_changes_and_their_text(
+    model: Path, text: Path, tmp_path: Path, then: dict[str, str]
+) -> None:
+    loaded = autoprune.load(str(model))
+    first = autoprune.prune(
+        loaded, "wanda+ramp", 0.5, corpus=text, calibration_windows=4, seqlen=96
+    )
+    autoprune.prune(loaded, sparsity=0.3, out=tmp_path / "out", **then)  # type: ignore[call-overload]
+    note = f"the weights were not those of {model}: changed before by wanda+ramp at 50 %"
+    assert note in json.loads((tmp_path / "out" / "autoprune.json").read_text())["notes"]
+    assert not [line for line in first.notes if "changed before" in line]
+    windows = autoprune.api.token_windows(
+        autoprune.api.load_corpus(str(text)).for_calibration(0), loaded.tokenizer, 4, 96
+    )
+    read = loaded.tokenizer.decode(windows[0], skip_special_tokens=True)
+    seen = SeenText.load(tmp_path / "out" / "seen_text.npz")
+    assert seen.shared([read], 8)[0][0] > 0
+
+
 @pytest.mark.parametrize("asked", [{}, {"scheme": "width", "sparsity": 0.2}])
 def test_what_is_read_is_never_replaced(
     model: Path, text: Path, tmp_path: Path, asked: dict[str, Any]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,14 @@ class LoadedModel:
         model: In eval mode, ``use_cache`` off.
         tokenizer: The tokenizer that came with it.
         source: Where it came from.
+        changes: What was done to its weights since it was loaded, in order: the recipe or scheme
+            with its budget, and the windows ``[n, seqlen]`` that it read.
     """
 
     model: PreTrainedModel
     tokenizer: Any
     source: ModelSource
+    changes: list[tuple[str, torch.Tensor | None]] = field(default_factory=list, repr=False)
 
 
 def load_model(
