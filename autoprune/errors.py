@@ -59,6 +59,10 @@ class UnknownNameError(UsageError):
         self.name = name
 
 
+class UnsupportedModelError(AutopruneError):
+    """A model whose family or shape a method does not support; exit code 1."""
+
+
 class OutOfTimeError(AutopruneError):
     """Work was stopped because its time was up; says how far it got."""
 

@@ -9,7 +9,12 @@ from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.budget import Budget
 from autoprune.digest import digest_json
-from autoprune.errors import AutopruneError, OutOfTimeError, UsageError
+from autoprune.errors import (
+    InfiniteActivationError,
+    InfiniteGradientError,
+    UnsupportedModelError,
+    UsageError,
+)
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.pruning import PruneOutcome
 from autoprune.recipe import Recipe
@@ -126,13 +131,18 @@ def _digest(scheme: Scheme, shrunk: Shrunk) -> str:
 
 @contextmanager
 def _as_usage(names: Mapping[str, str] = {}) -> Iterator[None]:
-    """Turn the error for an unsupported model family into a usage error of the recipe."""
+    """Turn what a scheme cannot do with this model into a usage error of the recipe.
+
+    Everything else, such as a full disk or the end of the time, is no verdict on the recipe.
+    """
     try:
         yield
-    except OutOfTimeError:
-        # No verdict on the recipe.
-        raise
-    except AutopruneError as error:
+    except (
+        UnsupportedModelError,
+        InfiniteActivationError,
+        InfiniteGradientError,
+        UsageError,
+    ) as error:
         text = str(error)
         for other, own in names.items():
             text = text.replace(other, own)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import UnsupportedModelError
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -92,7 +92,7 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
     """The decoder's blocks: the longest outermost list of modules that all hold linear maps.
 
     Raises:
-        AutopruneError: If the model has no such list.
+        UnsupportedModelError: If the model has no such list.
     """
     return _named_blocks(model)[1]
 
@@ -110,7 +110,7 @@ def prunable_linears(model: PreTrainedModel) -> list[PrunableLinear]:
     modules appears once.
 
     Raises:
-        AutopruneError: If the model has no blocks.
+        UnsupportedModelError: If the model has no blocks.
     """
     prefix, blocks = _named_blocks(model)
     hidden = text_config(model).hidden_size
@@ -235,7 +235,7 @@ def _named_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
         if isinstance(module, nn.ModuleList) and len(module) and all(map(_holds_linears, module)):
             candidates.append((name, module))
     if not candidates:
-        raise AutopruneError(
+        raise UnsupportedModelError(
             f"{type(model).__name__} has no list of blocks with linear maps, so there is nothing "
             "to prune; take a decoder whose blocks are nn.Linear, Conv1D or fused experts"
         )

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import UnsupportedModelError
 from autoprune.precision import in_float64
 from autoprune.schemes.expert_parts import ExpertPart, routed_among
 
@@ -47,10 +47,10 @@ class Routed:
         """Record one call, as a forward hook of the experts.
 
         Raises:
-            AutopruneError: If they are not called with inputs, numbers and weights.
+            UnsupportedModelError: If they are not called with inputs, numbers and weights.
         """
         if len(args) != 3 or args[1].shape != args[2].shape or result.shape != args[0].shape:
-            raise AutopruneError(
+            raise UnsupportedModelError(
                 f"{type(module).__name__} is not called with inputs, numbers and weights of the "
                 "experts that a token takes, so that none can go; take another scheme"
             )
@@ -80,7 +80,8 @@ class Losses:
     """Squared change of a block's expert outputs over all tokens, by the experts that stay.
 
     Raises:
-        AutopruneError: If the experts' output is not the weighted sum of the individual outputs.
+        UnsupportedModelError: If the experts' output is not the weighted sum of the
+            individual outputs.
     """
 
     def __init__(self, routed: Routed) -> None:
@@ -169,7 +170,7 @@ def _form(change: Tensor, products: Tensor) -> float:
 def _require_sum(made: Tensor, output: Tensor, part: ExpertPart) -> None:
     allowed = _TOLERANCE.get(output.element_size(), 1e-3) * float(output.abs().max() + 1e-6)
     if float((made.to(output) - output).abs().max()) > allowed:
-        raise AutopruneError(
+        raise UnsupportedModelError(
             f"what {type(part.experts).__name__} gives is not the weighted sum of its experts, so "
             "that their loss is unknown; take criterion=reap, frequency or random"
         )

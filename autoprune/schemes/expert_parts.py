@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import UnsupportedModelError
 from autoprune.models.structure import expert_parameters, find_blocks, text_config
 from autoprune.schemes.plan import Kept
 from autoprune.schemes.surgery import require_reopens
@@ -60,14 +60,14 @@ def expert_parts(model: PreTrainedModel) -> list[ExpertPart | None]:
     """The experts of each block; None for a block that has none.
 
     Raises:
-        AutopruneError: If no block has experts that are stored as one tensor next to a router, or
-            blocks differ in their numbers of them.
+        UnsupportedModelError: If no block has experts that are stored as one tensor next to a
+            router, or blocks differ in their numbers of them.
     """
     found = [_part(number, block) for number, block in enumerate(find_blocks(model))]
     shapes = {(part.count, part.top_k, part.groups) for part in found if part is not None}
     if len(shapes) != 1:
         name, seen = type(model).__name__, f"differ: {sorted(shapes)}" if shapes else "has none"
-        raise AutopruneError(
+        raise UnsupportedModelError(
             f"experts can go from blocks that all have as many, stored as one tensor beside a "
             f"router, and {name} {seen}; remove whole blocks instead: --scheme depth"
         )
@@ -121,7 +121,8 @@ def slice_experts(model: PreTrainedModel, kept: Kept) -> None:
         kept: Numbers of the kept experts by block, ascending; empty if the block has none.
 
     Raises:
-        AutopruneError: If stock transformers would build another model from the configuration.
+        UnsupportedModelError: If stock transformers would build another model from the
+            configuration.
     """
     if not any(kept):
         return

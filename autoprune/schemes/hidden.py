@@ -20,7 +20,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import UnsupportedModelError
 from autoprune.models.structure import find_blocks, text_config
 from autoprune.precision import in_float64, where_float64_is
 from autoprune.schemes.surgery import require_reopens, written
@@ -85,11 +85,11 @@ def hidden_parts(model: PreTrainedModel) -> HiddenParts:
     """Find the modules that write and read hidden states.
 
     Raises:
-        AutopruneError: If the family is not one of :data:`FAMILIES`.
+        UnsupportedModelError: If the family is not one of :data:`FAMILIES`.
     """
     config = text_config(model)
     if config.model_type not in FAMILIES:
-        raise AutopruneError(
+        raise UnsupportedModelError(
             f"hidden states of {type(model).__name__} ({config.model_type}) cannot be rotated: the "
             f"families whose readers, writers and norms are known are {', '.join(FAMILIES)}; "
             "remove neurons or whole blocks instead: --scheme width or --scheme depth"
@@ -172,7 +172,8 @@ def slice_hidden(model: PreTrainedModel, directions: Tensor | None) -> None:
         directions: Orthonormal columns, float64 [d, k]; None changes nothing.
 
     Raises:
-        AutopruneError: If stock transformers would build another model from the configuration.
+        UnsupportedModelError: If stock transformers would build another model from the
+            configuration.
     """
     if directions is None:
         return

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from autoprune.allocation import project
-from autoprune.errors import AutopruneError
+from autoprune.errors import UnsupportedModelError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import find_blocks
 from autoprune.precision import in_float64
@@ -83,7 +83,7 @@ class Router(Scheme):
         """Train the routers, then find their thresholds from block to block.
 
         Raises:
-            AutopruneError: If a block is more than the sum of its input, attention and MLP.
+            UnsupportedModelError: If a block is more than the sum of its input, attention and MLP.
         """
         steps: tuple[Step, ...] = ()
         facts: dict[str, Any] = {}
@@ -393,8 +393,8 @@ def _require_sums(model: PreTrainedModel, windows: Tensor) -> None:
         stream.advance()
 
 
-def _unsuited(block: nn.Module) -> AutopruneError:
-    return AutopruneError(
+def _unsuited(block: nn.Module) -> UnsupportedModelError:
+    return UnsupportedModelError(
         f"{type(block).__name__} is more than the sum of its input, an attention and an MLP, so "
         "that no router can skip these; take another scheme"
     )

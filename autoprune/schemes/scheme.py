@@ -83,7 +83,7 @@ class Scheme(TextForm, ABC):
 
         Raises:
             UsageError: If the target cannot be reached.
-            AutopruneError: If the family lacks the units that the scheme removes.
+            UnsupportedModelError: If the family lacks the units that the scheme removes.
         """
 
     @contextmanager
@@ -101,8 +101,8 @@ class Scheme(TextForm, ABC):
         """Make the tensors smaller in place, in a form that stock transformers opens.
 
         Raises:
-            AutopruneError: If stock transformers would build another model from the configuration;
-                no weight of that step is changed then.
+            UnsupportedModelError: If stock transformers would build another model from the
+                configuration; no weight of that step is changed then.
         """
         for step in plan.steps:
             require_removable(model, step.blocks)

@@ -85,7 +85,7 @@ def shrink(
 
     Raises:
         UsageError: If the target is out of reach or the scheme needs text and there is none.
-        AutopruneError: If the family cannot be made smaller in this way.
+        UnsupportedModelError: If the family cannot be made smaller in this way.
     """
     started = time.perf_counter() + seconds_spared()
     require_share(target)

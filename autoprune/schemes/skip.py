@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import UnsupportedModelError, UsageError
 from autoprune.models.capture import BlockStream
 from autoprune.precision import in_float64
 from autoprune.progress import Progress, Report, silent
@@ -217,7 +217,7 @@ def _lightening(beta: float, found: Skipped) -> Any:
 def _noting(seen: list[Tensor]) -> Any:
     def note(router: nn.Module, _: Any, given: Any) -> None:
         if not isinstance(given, tuple) or len(given) < 3 or given[1].shape != given[2].shape:
-            raise AutopruneError(
+            raise UnsupportedModelError(
                 f"{type(router).__name__} does not give logits, weights and numbers of the experts "
                 "that a token takes, so that none can be skipped; take another scheme"
             )

@@ -10,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from autoprune.errors import AutopruneError, UsageError, reason_of
+from autoprune.errors import UnsupportedModelError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.structure import find_blocks, text_config
 from autoprune.models.widths import WIDTHS, narrow_blocks
@@ -36,8 +36,8 @@ def remove_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> None:
 
     Raises:
         UsageError: If no block would stay, or a number does not exist.
-        AutopruneError: If stock transformers would build another model from the configuration; the
-            model is then left unchanged.
+        UnsupportedModelError: If stock transformers would build another model from the
+            configuration; the model is then left unchanged.
     """
     undo = _take_out(model, numbers)
     try:
@@ -100,21 +100,21 @@ def require_reopens(model: PreTrainedModel) -> None:
     Compared are the shapes of all tensors, and the numbers that modules hold besides.
 
     Raises:
-        AutopruneError: If not; names the first tensor or number that differs.
+        UnsupportedModelError: If not; names the first tensor or number that differs.
     """
     config = copy.deepcopy(model.config)
     try:
         config.validate()
         twin = on_meta(model)
     except (StrictDataclassError, ValueError) as error:
-        raise AutopruneError(
+        raise UnsupportedModelError(
             f"{type(config).__name__} refuses this shape: {reason_of(error)}; take another share"
         ) from error
     built = {name: tuple(value.shape) for name, value in twin.state_dict().items()}
     have = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for name in sorted(built.keys() | have.keys()):
         if built.get(name) != have.get(name):
-            raise AutopruneError(
+            raise UnsupportedModelError(
                 f"the configuration of {type(model).__name__} cannot say this shape: {name} is "
                 f"{have.get(name, 'absent')} here and {built.get(name, 'absent')} where stock "
                 "transformers opens it; this family cannot be made smaller so"
@@ -138,7 +138,7 @@ def _require_constants(model: PreTrainedModel, twin: PreTrainedModel) -> None:
         for name, here in vars(module).items():
             there = built.get(name)
             if isinstance(here, float) and isinstance(there, float) and here != there:
-                raise AutopruneError(
+                raise UnsupportedModelError(
                     f"{path}.{name} of {type(model).__name__} is {here:g} here and {there:g} where "
                     "stock transformers opens it: it is computed from the number of its block, so "
                     "that blocks of this model cannot be removed"

@@ -16,7 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import UnsupportedModelError
 from autoprune.models.structure import find_blocks, text_config
 from autoprune.models.widths import MLP, WIDTHS, widths_of
 from autoprune.schemes.plan import Kept
@@ -100,13 +100,13 @@ def unit_layout(model: PreTrainedModel, *, attention: bool = True) -> UnitLayout
         attention: Whether to find groups in addition to neurons.
 
     Raises:
-        AutopruneError: If a block has another structure, or blocks differ.
+        UnsupportedModelError: If a block has another structure, or blocks differ.
     """
     names = {id(module): name for name, module in model.named_modules()}
     blocks = find_blocks(model)
     found = tuple(_units(model, names[id(block)], block, attention) for block in blocks)
     if len({_shape(entry) for entry in found}) > 1:
-        raise AutopruneError(
+        raise UnsupportedModelError(
             f"the blocks of {type(model).__name__} differ in shape, and width is cut where they "
             "are alike; remove whole blocks instead: --scheme depth"
         )
@@ -140,7 +140,7 @@ def slice_units(model: PreTrainedModel, neurons: Kept, groups: Kept) -> None:
         groups: Groups to keep in each block; empty for all.
 
     Raises:
-        AutopruneError: If another model would be built from the configuration.
+        UnsupportedModelError: If another model would be built from the configuration.
     """
     if not neurons and not groups:
         return
@@ -208,7 +208,7 @@ def _holder(
         if all(isinstance(getattr(module, part, None), nn.Linear) for part in parts)
     ]
     if len(holders) != 1:
-        raise AutopruneError(
+        raise UnsupportedModelError(
             f"block {prefix} of {type(model).__name__} has {len(holders)} parts with "
             f"{', '.join(parts)}, and width is cut where there is one; remove whole blocks "
             "instead: --scheme depth"
@@ -226,7 +226,7 @@ def _require_stated(model: PreTrainedModel, entry: BlockUnits) -> None:
     # Where the configuration states widths by block, those that stay may be equal.
     if others or (width != stated and not widths_of(model.config)):
         what = f"stands next to {others} other tensors" if others else f"has {width} neurons"
-        raise AutopruneError(
+        raise UnsupportedModelError(
             f"{entry.prefix}.{entry.mlp_path} of {type(model).__name__} {what}, and width is cut "
             f"from an MLP whose width the configuration's intermediate_size ({stated}) states; "
             "remove whole blocks instead: --scheme depth"
@@ -251,7 +251,7 @@ def _require_separable(
     rows = projections[0].weight.shape[0]
     if odd or rows != heads * head_dim:
         what = ", ".join(odd) or f"{rows} query rows for {heads} heads of {head_dim}"
-        raise AutopruneError(
+        raise UnsupportedModelError(
             f"attention of {type(model).__name__} has {what}, so that no head can go alone; cut "
             "neurons only: --scheme width:parts=mlp"
         )

@@ -20,7 +20,7 @@ from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.budget import Budget
 from autoprune.candidate import Candidate
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import AutopruneError, UnsupportedModelError, UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.structure import find_blocks
@@ -154,6 +154,27 @@ def test_a_store_that_fails_is_no_fault_of_the_scheme(
         with pytest.raises(AutopruneError, match="no space left") as caught:
             call()
         assert not isinstance(caught.value, UsageError)
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [(AutopruneError("no space left"), AutopruneError), (UnsupportedModelError("no"), UsageError)],
+)
+def test_only_a_model_that_is_not_supported_is_a_verdict_on_the_recipe(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: AutopruneError, seen: type[Exception]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(depth.Depth, "plan", fails)
+    with pytest.raises(AutopruneError) as caught:
+        bench.measure(recipe("depth:criterion=random"), 0.5)
+    assert type(caught.value) is seen
+    if seen is UsageError:
+        assert bench.validate(recipe("depth:criterion=random"), 0.5).code == "invalid"
+    else:
+        with pytest.raises(AutopruneError, match="no space left"):
+            bench.validate(recipe("depth:criterion=random"), 0.5)
 
 
 def test_a_budget_in_bytes_or_speed_is_a_share_found_from_shapes(
