@@ -35,6 +35,7 @@ CATALOGUE = {
     "seen_items": "accuracy on dated items that a recovery has seen, and on fresh ones: the slope",
     "throughput": "candidates per hour against the plain loop, and whether both choose alike",
     "selection_precision": "what bfloat16 products change where a search measures, and their speed",
+    "study": "depth, width and skipping, and three calibration texts: two claims on a record",
     "found_recipe": "a search's recipe against the hand-made catalogue, and on a second model",
     "programs": "how well the error of three blocks foretells a program's loss, over 48 programs",
     "sandbox_cost": "what the container costs: start, validation, scoring a whole model",
