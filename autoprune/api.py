@@ -21,6 +21,7 @@ from autoprune.models.saving import SavedModel, require_space
 from autoprune.models.target import check_target
 from autoprune.models.widths import opened_by
 from autoprune.names import UNSTRUCTURED, require_saved
+from autoprune.precision import type_name
 from autoprune.program_files import PROGRAM_PREFIX
 from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
@@ -279,7 +280,7 @@ def _smaller(
 
 def _text_for(loaded: LoadedModel, corpus: str, tokens: int, seed: int, report: Report) -> Corpus:
     """Calibration text in the seed's order; the model writes self-generated text itself."""
-    dtype = str(loaded.model.dtype).removeprefix("torch.")
+    dtype = type_name(loaded.model.dtype)
     author = Author(lambda: loaded, loaded.source.digest, tokens, report, loaded.tokenizer, dtype)
     found = load_corpus(corpus, author=author, tokenizer=loaded.tokenizer)
     return found.for_calibration(seed)

@@ -1,8 +1,17 @@
-"""Float64 on every device: Apple's ``mps`` lacks it, so such work is done on the CPU."""
+"""Names of number types, and float64 on every device.
 
+Apple's ``mps`` lacks float64, so such work is done on the CPU.
+"""
+
+import torch
 from torch import Tensor
 
 WITHOUT_FLOAT64 = frozenset({"mps"})
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """A type as records and options call it, for example ``bfloat16``."""
+    return str(dtype).removeprefix("torch.")
 
 
 def where_float64_is(x: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import LoadedModel
 from autoprune.models.reference import ModelSource
+from autoprune.precision import type_name
 from autoprune.pruning import PruningPlan
 from autoprune.pruning.products import products_type
 from autoprune.recipe import Recipe
@@ -134,7 +135,7 @@ def machine() -> str:
     model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
     capability = torch.backends.cpu.get_cpu_capability()
     # Processors of one name differ in this: some have no instructions for bfloat16.
-    tuned = str(products_type(torch.device("cpu"), torch.float32)).removeprefix("torch.")
+    tuned = type_name(products_type(torch.device("cpu"), torch.float32))
     return ", ".join([platform.machine(), model, torch.__version__, capability, tuned])
 
 

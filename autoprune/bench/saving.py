@@ -12,6 +12,7 @@ from autoprune.models.gguf_reading import quantisation
 from autoprune.models.loading import LoadedModel
 from autoprune.models.saved_type import changes_as, checkpoint_type
 from autoprune.models.saving import SavedModel, save_model
+from autoprune.precision import type_name
 from autoprune.text.seen_text import FILE as SEEN_FILE
 from autoprune.text.seen_text import SeenText
 
@@ -49,12 +50,12 @@ def rounding_note(bench: ModelBench, dtype: str) -> str:
         dtype: As for :func:`saved_type`.
     """
     quantised = quantisation(bench.loaded.source)
-    if dtype != AUTO or not quantised:
+    kind = saved_type(bench, dtype)
+    if dtype != AUTO or not quantised or kind is None:
         return ""
-    kind = str(saved_type(bench, dtype)).removeprefix("torch.")
     return (
         f"the source is quantised to {quantised}; what is computed from it in {bench.dtype} is "
-        f"saved in {kind}, in half the bytes; --dtype {bench.dtype} saves every bit"
+        f"saved in {type_name(kind)}, in half the bytes; --dtype {bench.dtype} saves every bit"
     )
 
 

@@ -9,6 +9,7 @@ from autoprune.comparison.measuring import plan_of, reads_text
 from autoprune.comparison.peer import peer_version
 from autoprune.digest import windows_digest
 from autoprune.numerics import computed_by, hardware
+from autoprune.precision import type_name
 from autoprune.pruning.products import products_type
 from autoprune.schemes import parts_of
 
@@ -26,7 +27,7 @@ def products_of(bench: "ComparisonBench") -> str:
     """Type of the matrix products of block tuning on this machine."""
     model = bench.loaded.model
     found = products_type(model.device, model.dtype, bench.precision)
-    return str(found).removeprefix("torch.")
+    return type_name(found)
 
 
 def cell_key(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:

@@ -19,6 +19,7 @@ from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear
 from autoprune.names import UNSTRUCTURED
+from autoprune.precision import type_name
 from autoprune.pruning import PruneOutcome
 from autoprune.storage import write_json
 
@@ -74,7 +75,7 @@ class PeerModel:
         self.folder = Path(self._holder.name)
         loaded.model.save_pretrained(self.folder / "model")
         loaded.tokenizer.save_pretrained(self.folder / "model")
-        self.dtype = str(loaded.model.dtype).removeprefix("torch.")
+        self.dtype = type_name(loaded.model.dtype)
 
     def close(self) -> None:
         """Remove the copy."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from autoprune.models.loading import LoadedModel
 from autoprune.models.saved_type import checkpoint_type, weights_as
+from autoprune.precision import type_name
 
 # Integer views of the same bits, so a negative zero counts as a value, as in the encoding.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -33,7 +34,7 @@ def saved_bytes(loaded: LoadedModel) -> dict[str, Any]:
             dense += tensor.nbytes
             compact += _compact_bytes(tensor)
     saved = kind or loaded.model.dtype
-    return {"dense": dense, "compact": compact, "type": str(saved).removeprefix("torch.")}
+    return {"dense": dense, "compact": compact, "type": type_name(saved)}
 
 
 def _compact_bytes(tensor: Tensor) -> int:

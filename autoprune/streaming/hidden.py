@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import DamagedFileError
+from autoprune.precision import type_name
 from autoprune.streaming.shards import raw_bytes, read_all, write_all
 
 
@@ -109,7 +110,7 @@ class HiddenFile(MutableSequence[Tensor]):
         raw = raw_bytes(value.detach().cpu().contiguous())
         self._file.seek(start + side * size)
         write_all(self._file, raw)
-        name = str(value.dtype).removeprefix("torch.")
+        name = type_name(value.dtype)
         return TensorPlaces(
             start, size, side, list(value.shape), name, hashlib.sha256(raw).hexdigest()
         )

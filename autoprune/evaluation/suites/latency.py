@@ -18,6 +18,7 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.positions import position_limit
 from autoprune.models.saved_type import weight_bytes
 from autoprune.models.structure import text_config
+from autoprune.precision import type_name
 from autoprune.text.sampling import without_checkpoint_settings
 
 # Defaults of the suite ``cost``.
@@ -168,7 +169,7 @@ def peaks_alone(
             f"{free / 1e9:.2f} GB of memory are free"
         )
     job = {
-        "folder": str(folder), "dtype": str(like.dtype).removeprefix("torch."),
+        "folder": str(folder), "dtype": type_name(like.dtype),
         "device": str(like.device), "threads": torch.get_num_threads(), "batches": list(batches),
         "prompt": prompt, "new": new, "seed": seed,
     }  # fmt: skip

@@ -8,6 +8,7 @@ import autoprune
 from autoprune.digest import digest_json
 from autoprune.models.loading import LoadedModel
 from autoprune.numerics import package_version
+from autoprune.precision import type_name
 from autoprune.text.beginning import beginning_rule
 from autoprune.text.windows import backend_rules
 
@@ -26,7 +27,7 @@ def model_protocol(loaded: LoadedModel) -> dict[str, Any]:
     return {
         "tokenizer": tokenizer_digest(loaded.tokenizer),
         "beginning_token": beginning_rule(loaded.tokenizer),
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "dtype": type_name(loaded.model.dtype),
     }
 
 
