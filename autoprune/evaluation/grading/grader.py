@@ -10,7 +10,9 @@ from autoprune.evaluation.grading.symbolic import DEFAULT_TIMEOUT, SymbolicCheck
 from autoprune.evaluation.grading.syntax import AnswerNode, UnreadableAnswerError, rational_value
 
 # 2: mixed numbers may be negative; a fraction in brackets next to a number is a factor.
-GRADER_VERSION = "4"
+# 5: a chain of inequalities equals the same one turned around.
+GRADER_VERSION = "5"
+MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "="}
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,9 @@ class Grader:
         return self._same_expression(a, b)
 
     def _turned(self, a: AnswerNode, b: AnswerNode) -> tuple[bool, str]:
-        mirrored = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-        if a.kind == b.kind == "relation" and mirrored.get(a.value) == b.value:
-            return self._all_same(a.parts, b.parts[::-1])
+        (terms, signs), (others, theirs) = _chain(a), _chain(b)
+        if signs and [MIRRORED.get(sign) for sign in signs] == theirs[::-1]:
+            return self._all_same(tuple(terms), tuple(others[::-1]))
         return False, "different"
 
     def _equations(self, a: AnswerNode, b: AnswerNode) -> tuple[bool, str]:
@@ -187,3 +189,11 @@ class Grader:
         return any(
             abs(x * scale - y) <= tolerance * max(abs(x * scale), abs(y)) for scale in scales
         )
+
+
+def _chain(node: AnswerNode) -> tuple[list[AnswerNode], list[str]]:
+    """The terms of a chain such as ``1 < x <= 2``, and the signs between them."""
+    if node.kind != "relation":
+        return [node], []
+    terms, signs = _chain(node.parts[0])
+    return [*terms, node.parts[1]], [*signs, node.value]
