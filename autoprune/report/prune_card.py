@@ -53,9 +53,14 @@ def prune_card(record: Mapping[str, Any], licence: str, size: str = "") -> str:
 
 
 def _metric(record: Mapping[str, Any]) -> str:
-    """The formula or name; of a file its name alone, since its folder is of one machine."""
+    """The formula or name; of a file its name, since its folder is of one machine, and its code."""
     metric: str = record["metric"]
-    return Path(metric).name if in_file(metric) else metric
+    if not in_file(metric):
+        return metric
+    name = Path(metric).name
+    # Earlier versions did not keep it.
+    code = record.get("metric_code")
+    return name if code is None else f"# {name}, SHA-256 {code['digest']}\n{code['source']}"
 
 
 def _worth(record: Mapping[str, Any]) -> str:

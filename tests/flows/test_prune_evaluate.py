@@ -235,7 +235,11 @@ def test_a_metric_in_a_file_runs_in_the_container(
     code, marker = tmp_path / "metric.py", tmp_path / "escaped"
     code.write_text('def score(W, stats, params):\n    return W.abs() * stats["x_norm"]\n')
     by_name = pruned(metric="wanda", statistics="dense")
-    assert pruned(metric=str(code))["mask_digest"] == by_name["mask_digest"]
+    made = pruned(metric=str(code), out=str(tmp_path / "kept"))
+    assert made["mask_digest"] == by_name["mask_digest"]
+    kept = json.loads((tmp_path / "kept" / "autoprune.json").read_text())
+    assert kept["metric"] == "metric.py" and kept["metric_code"]["source"] == code.read_text()
+    assert code.read_text() in (tmp_path / "kept" / "README.md").read_text()
     # One that is rejected prunes nothing.
     code.write_text(f"open({str(marker)!r}, 'w').write('x')\n{code.read_text()}")
     line = f"{PRUNE} --metric {code} --seqlen 16 --out {tmp_path / 'out'}"

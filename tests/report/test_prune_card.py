@@ -37,6 +37,9 @@ def test_what_how_and_what_is_not_known() -> None:
     assert "no text was read" in prune_card(without, "")
     by_file = prune_card(MADE | {"metric": "private/deep/mine.py"}, "")
     assert "mine.py" in by_file and "private" not in by_file
+    code = {"digest": "0" * 64, "source": "def score(W, stats, params):\n    return W.abs()\n"}
+    by_code = prune_card(MADE | {"metric": "mine.py", "metric_code": code}, "")
+    assert f"```\n# mine.py, SHA-256 {'0' * 64}\n{code['source']}" in by_code
 
 
 def test_what_was_measured_is_in_the_card() -> None:
