@@ -13,7 +13,6 @@ from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
-from autoprune.models.licence import base_licence
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.record import source_record, text_record
 from autoprune.models.saved_type import checkpoint_type
@@ -29,8 +28,8 @@ from autoprune.pruning import PruneOutcome, PruningPlan
 from autoprune.pruning import prune as prune_in_place
 from autoprune.recipe import Recipe
 from autoprune.renamed import renamed
+from autoprune.report.folder_card import write_folder_card
 from autoprune.schemes import Scheme, Shrunk, require_share
-from autoprune.schemes.card import scheme_card
 from autoprune.search_settings import USUAL_SPARSITY
 from autoprune.spelling import split_outside
 from autoprune.text.corpora import Author, load_corpus
@@ -232,8 +231,9 @@ def prune(
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:
         return made
-    record = _of_source(loaded, seed) | _record(made, plan, text, used)
+    record = _of_source(loaded, seed) | _record(made, line, plan, text, used)
     saved = save_seen(loaded, _seen(loaded), Path(out), record, made.zeros, plan.saved)
+    write_folder_card(saved, loaded.source)
     return replace(made, saved=saved)
 
 
@@ -273,8 +273,8 @@ def _smaller(
     record = _of_source(loaded, seed) | shrunk.to_json()
     record |= {"scheme": how.text, "notes": list(notes)}
     record |= _of_text(text, tokens) | opened_by(loaded.model.config)
-    card = scheme_card(record, base_licence(loaded.source.folder, loaded.source.gguf_file))
-    saved = save_seen(loaded, _seen(loaded), Path(out), record, dtype=dtype, card=card)
+    saved = save_seen(loaded, _seen(loaded), Path(out), record, dtype=dtype)
+    write_folder_card(saved, loaded.source)
     return replace(made, saved=saved)
 
 
@@ -325,7 +325,7 @@ def _budget(sparsity: float | Budget | None, pattern: str | None) -> Budget:
 
 
 def _record(
-    made: Pruned, plan: PruningPlan, text: Corpus | None, tokens: Tensor | None
+    made: Pruned, line: str, plan: PruningPlan, text: Corpus | None, tokens: Tensor | None
 ) -> dict[str, Any]:
     """How the model was made, under the names that `autoprune prune` writes."""
     recipe = made.recipe
@@ -341,7 +341,8 @@ def _record(
         "notes": list(made.notes),
     }
     if recipe.metric.kind == "program":
-        program = {**recipe.metric.to_json(), "digest": recipe.metric.digest}
+        name = Path(split_outside(line, "+")[0].strip().removeprefix(PROGRAM_PREFIX)).name
+        program = {**recipe.metric.to_json(), "name": name, "digest": recipe.metric.digest}
         record |= made.outcome.by_program(program)
     return record | _of_text(text, tokens)
 

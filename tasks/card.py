@@ -4,17 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autoprune.models.gguf_reading import quantisation
 from autoprune.models.licence import base_licence
 from autoprune.models.reference import CARD_FILE, resolve
-from autoprune.models.saved_type import saved_size, weight_bytes
 from autoprune.models.saving import SavedModel
-from autoprune.report.benefit import Outcome, sizes, what_it_writes
+from autoprune.report import folder_card
 from autoprune.report.card import found_parts, model_card
 from autoprune.report.data import RunReport
 from autoprune.report.measured_card import with_sections
-from autoprune.report.program_card import SOURCE_FILE, program_card
-from autoprune.report.prune_card import prune_card
 from autoprune.schemes.card import scheme_card
 from autoprune.storage import write_text
 from tasks.recorded import task_run
@@ -40,32 +36,8 @@ def write_card(folder: Path, record: Mapping[str, Any], report: RunReport) -> No
 
 @task_run("model card", "card of {saved.folder}")
 def write_folder_card(saved: SavedModel) -> str:
-    """Write the README.md of a model that was made once; its record decides which card it gets.
-
-    A scheme's card says what was removed; a program's how to run it again, with the source next
-    to it; any other card how many weights are zero.
-
-    Args:
-        saved: The saved model.
-
-    Returns:
-        Sizes and types of the weights before and after, in words.
-    """
-    record, folder = saved.record, saved.folder
-    source = resolve(record["model"])
-    licence = base_licence(Path(source.folder), source.gguf_file)
-    before = weight_bytes(source.folder, source.gguf_file)
-    size = sizes(Outcome(before, **saved_size(folder)), quantisation(source))
-    if "program" in record:
-        write_text(folder / SOURCE_FILE, record["program"]["source"])
-        text = program_card({**record, **record["checkpoint"]}, licence, size)
-    elif "scheme" in record:
-        more = [f"{size}.", what_it_writes(record)]
-        text = scheme_card(record, licence, [part for part in more if part])
-    else:
-        text = prune_card(record, licence, size)
-    write_text(folder / CARD_FILE, text)
-    return size
+    """See :func:`autoprune.report.folder_card.write_folder_card`."""
+    return folder_card.write_folder_card(saved, resolve(saved.record["model"]))
 
 
 @task_run("model card", "figures into the card of {folder}")

@@ -139,6 +139,8 @@ def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
     assert made.saved is not None and record["checkpoint"]["zeros"] == made.saved.zeros.zeros
     assert record["solver"] == "dsnot+mrp+ebft:epochs=1" and record["samples"] == 4
     assert record["mask_digest"] == made.mask_digest
+    card = (out / "README.md").read_text()
+    assert f"{made.saved.zeros.zeros:,} of" in card and "dsnot+mrp+ebft:epochs=1" in card
     with pytest.raises(UsageError, match="is the source itself"):
         autoprune.prune(out, "magnitude", 0.6, out=out, overwrite=True)
     for how in ({"recipe": "wanda+recover"}, {"scheme": "depth"}):
@@ -159,6 +161,18 @@ def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
     read = other.tokenizer.decode(windows[0], skip_special_tokens=True)
     assert seen.shared([read], 8)[0][0] > 0
     assert again.notes == again.outcome.notes
+
+
+def test_a_programs_folder_holds_its_source_and_the_command(
+    model: Path, text: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(program_source("mrp"))
+    out = tmp_path / "out"
+    size = {"calibration_windows": 4, "seqlen": 32, "runner": GivenRunner()}
+    autoprune.prune(model, f"program:{tmp_path}/mine.py", 0.5, corpus=text, out=out, **size)  # type: ignore[call-overload]
+    card = (out / "README.md").read_text()
+    assert "layer program `mine.py`" in card and "--program program.py" in card
+    assert (out / "program.py").read_text() == program_source("mrp")
 
 
 @pytest.mark.parametrize("then", [{"recipe": "magnitude"}, {"scheme": "width:score=magnitude"}])

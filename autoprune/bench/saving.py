@@ -88,7 +88,6 @@ def save_seen(
     record: Mapping[str, Any],
     pruned: int | None = None,
     dtype: torch.dtype | None = None,
-    card: str = "",
 ) -> SavedModel:
     """Save a model together with the fingerprint of its text.
 
@@ -99,6 +98,5 @@ def save_seen(
     """
     more = {} if seen is None else {SEEN_FILE: seen.save}
     return save_model(
-        loaded.model, loaded.tokenizer, folder, record, dtype=dtype, pruned=pruned, card=card,
-        more=more,
-    )  # fmt: skip
+        loaded.model, loaded.tokenizer, folder, record, dtype=dtype, pruned=pruned, more=more
+    )

@@ -15,7 +15,6 @@ from autoprune.errors import AutopruneError
 from autoprune.models.loading import make_savable
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.record import RECORD_FILE
-from autoprune.models.reference import CARD_FILE
 from autoprune.models.saved_type import weight_files, weights_as
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.models.widths import open_causal, opened_by
@@ -24,7 +23,6 @@ from autoprune.storage import (
     nearest_folder,
     remove_leftovers,
     write_json,
-    write_text,
 )
 
 
@@ -104,7 +102,6 @@ def save_model(
     *,
     dtype: torch.dtype | None = None,
     pruned: int | None = None,
-    card: str = "",
     more: Mapping[str, Callable[[Path], None]] = {},
 ) -> SavedModel:
     """Save model, tokenizer and record; the folder appears complete or not at all.
@@ -116,7 +113,6 @@ def save_model(
         record: How the model was made; written to ``autoprune.json`` with the recounted zeros.
         dtype: Type of the weights in the files; None: as in memory.
         pruned: Weights that the masks removed, to be compared with the recount.
-        card: Model card, written to ``README.md``; empty: none.
         more: Further files by name, each with the function that writes it to a path.
 
     Raises:
@@ -143,8 +139,6 @@ def save_model(
         saved = SavedModel(folder, zeros, files, pruned)
         made = {**record, **opened_by(model.config), "checkpoint": saved.to_json()}
         write_json(temporary / RECORD_FILE, made)
-        if card:
-            write_text(temporary / CARD_FILE, card)
         for name, write in more.items():
             write(temporary / name)
     return replace(saved, record=made)
