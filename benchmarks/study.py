@@ -10,20 +10,24 @@ texts, this prints by measure:
   texts;
 - each text less the first, over all schemes, and its deviation over draws by that of the first.
 
-Intervals are those of ``autoprune compare``; p is after Holm's correction over a table.
+Intervals are those of ``autoprune compare``, of perplexities in nats per token; p is after Holm's
+correction over a table.
 """
 
 import argparse
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autoprune.comparison.formatting import p_value
+from autoprune.comparison.measures import columns_of, figures_of, items_of
+from autoprune.digest import digest_json
 from autoprune.evaluation.contrasts import Contrast, contrast, holm
 from benchmarks.evidence.records import DENSE, EvidenceError, Record, Windows, read_record
 from benchmarks.table import publish
@@ -40,9 +44,9 @@ class Cell:
     Args:
         scheme: Its text.
         share: The budget as the record names it.
-        text: Name of the calibration text; empty if the scheme reads none.
+        text: Name of the calibration text; empty if the record names none.
         values: By measure: the loss of each sealed window, in nats per token, or what each item of
-            a suite counts.
+            a suite counts; of a perplexity, nats per token.
     """
 
     scheme: str
@@ -57,40 +61,45 @@ class Cell:
 
 
 def cells_of(record: Record) -> list[Cell]:
-    """All cells but the dense model's.
+    """All cells but the dense model's: each scheme at each share and text, with the same draws.
 
     Raises:
-        EvidenceError: If a cell lacks items that another one has.
+        EvidenceError: If a cell, a draw or a measure is missing that another one has, or a measure
+            was made by different protocols.
     """
-    found = []
+    found: dict[tuple[str, str, str], Cell] = {}
+    draws: set[tuple[int, ...]] = set()
+    protocols: dict[str, set[str]] = {}
     for (method, share), losses in record.losses.items():
         if method == DENSE:
             continue
         scheme, _, text = method.partition("@")
-        draws = sorted(losses)
-        values = {LOSS: np.array([losses[draw] for draw in draws]).T}
-        by_draw = record.cells.get((method, share), {})
-        items = [_items(by_draw[draw]) for draw in draws if draw in by_draw]
-        for name in items[0] if items else ():
-            values[name] = np.array([one[name] for one in items]).T
-        found.append(Cell(scheme, share, text, values))
-    measures = {name for cell in found for name in cell.values}
-    for cell in found:
-        if missing := measures - cell.values.keys():
+        numbers = tuple(sorted(losses))
+        values = {LOSS: np.array([losses[draw] for draw in numbers]).T}
+        records = [record.cells[method, share][draw] for draw in numbers]
+        for column in columns_of(records):
+            items = [items_of(one, column) for one in records]
+            if min(map(len, items)) > 1:
+                values[column] = np.array(items).T
+                known = protocols.setdefault(column, set())
+                known |= {digest_json(figures_of(one)[column]["protocol"]) for one in records}
+        draws.add(numbers)
+        found[scheme, share, text] = Cell(scheme, share, text, values)
+    name = record.folder.name
+    axes = (dict.fromkeys(place[axis] for place in found) for axis in range(3))
+    if missing := [place for place in itertools.product(*axes) if place not in found]:
+        scheme, share, text = missing[0]
+        raise EvidenceError(f"{name} lacks {scheme}@{text} at {share}, so nothing is balanced")
+    if len(draws) > 1:
+        raise EvidenceError(f"{name}: cells have different draws, {sorted(draws)}")
+    measures = {measure for cell in found.values() for measure in cell.values}
+    for cell in found.values():
+        if lacking := measures - cell.values.keys():
             where = f"{cell.scheme}@{cell.text} at {cell.share}"
-            raise EvidenceError(f"{record.folder.name}: {where} lacks {', '.join(sorted(missing))}")
-    return found
-
-
-def _items(cell: Mapping[str, Any]) -> dict[str, list[float]]:
-    """What each item counts, by suite, metric and row; a suite's row of all items stands alone."""
-    found: dict[str, list[float]] = {}
-    for suite, made in cell.get("suites", {}).items():
-        rows = [row for row in made["rows"] if len(row["items"] or ()) > 1]
-        whole = [row for row in rows if row["name"] == "all"]
-        for row in whole or rows:
-            found[f"{suite} {row['metric']} {row['name']}"] = [float(v) for v in row["items"]]
-    return found
+            raise EvidenceError(f"{name}: {where} lacks {', '.join(sorted(lacking))}")
+    if unlike := [column for column, known in protocols.items() if len(known) > 1]:
+        raise EvidenceError(f"{name}: {unlike[0]} was measured by different protocols")
+    return list(found.values())
 
 
 def described(cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -106,7 +115,11 @@ def described(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def _by_draw(measure: str, values: Windows) -> list[float]:
     means = values.mean(axis=0).tolist()
-    return [math.exp(mean) for mean in means] if measure == LOSS else means
+    return [math.exp(mean) for mean in means] if _in_nats(measure) else means
+
+
+def _in_nats(measure: str) -> bool:
+    return measure == LOSS or "perplexity" in measure.split()
 
 
 def _column(measure: str) -> str:
@@ -119,27 +132,20 @@ def _with_deviation(draws: Sequence[float]) -> str:
 
 
 def depth_less_width(cells: Sequence[Cell]) -> dict[tuple[str, str], Contrast]:
-    """By measure and share: depth schemes less width schemes, over the texts that both have."""
+    """By measure and share: the mean of depth schemes less that of width schemes."""
     found = {}
     for share in dict.fromkeys(cell.share for cell in cells):
         here = [cell for cell in cells if cell.share == share]
-        texts = [{c.text for c in here if c.family == kind} for kind in ("depth", "width")]
-        common = set.intersection(*texts)
-        for measure in here[0].values:
-            sides = [
-                np.mean(
-                    [c.values[measure] for c in here if c.family == kind and c.text in common], 0
-                )
-                for kind in ("depth", "width")
-                if common
-            ]
-            if sides and (one := contrast(sides[0] - sides[1])):
+        sides = [[c for c in here if c.family == kind] for kind in ("depth", "width")]
+        for measure in here[0].values if all(sides) else ():
+            depth, width = (np.mean([c.values[measure] for c in side], 0) for side in sides)
+            if one := contrast(depth - width):
                 found[measure, share] = one
     return found
 
 
 def texts_less_first(cells: Sequence[Cell]) -> dict[tuple[str, str], tuple[Contrast, float | None]]:
-    """By measure and text: the text less the first, over all schemes and shares that have both.
+    """By measure and text: the text less the first, over all schemes and shares.
 
     Returns:
         The contrast, and the root of the mean variance over draws by that of the first text; None
@@ -152,7 +158,7 @@ def texts_less_first(cells: Sequence[Cell]) -> dict[tuple[str, str], tuple[Contr
         pairs = [
             (cell, by_place[cell.scheme, cell.share, texts[0]])
             for cell in cells
-            if cell.text == text and (cell.scheme, cell.share, texts[0]) in by_place
+            if cell.text == text
         ]
         for measure in pairs[0][0].values if pairs else ():
             gaps = [own.values[measure] - first.values[measure] for own, first in pairs]
@@ -173,10 +179,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("record", type=Path, help="folder that `compare --record` made")
+    parser.add_argument("--measures", help="Holm's correction and contrasts of these, with commas")
     args = parser.parse_args()
     cells = cells_of(read_record(args.record))
-    families = depth_less_width(cells)
-    texts = texts_less_first(cells)
+    known = list(cells[0].values)
+    wanted = known if args.measures is None else list(map(str.strip, args.measures.split(",")))
+    if unknown := [measure for measure in wanted if measure not in known]:
+        parser.error(f"the record has no measure {unknown[0]!r}; it has {', '.join(known)}")
+    judged = [replace(c, values={m: c.values[m] for m in wanted}) for c in cells]
+    families = depth_less_width(judged)
+    texts = texts_less_first(judged)
     publish("study", f"Schemes and calibration texts of {args.record.name}", described(cells))
     if families:
         publish("study_families", "Depth less width, over all texts", _printed("share", families))

@@ -53,7 +53,7 @@ class FurtherFigure:
 
 def columns_of(records: Sequence[Record]) -> list[str]:
     """Return all columns of the suites in the records, in order of appearance."""
-    return list(dict.fromkeys(name for record in records for name in _figures(record)))
+    return list(dict.fromkeys(name for record in records for name in figures_of(record)))
 
 
 def measures_of(
@@ -69,7 +69,7 @@ def measures_of(
     made: list[FurtherFigure] = []
     found: list[Contrast | None] = []
     for entry in measured:
-        rows = [_figures(record).get(column) for record in entry.records]
+        rows = [figures_of(record).get(column) for record in entry.records]
         values = [row["value"] for row in rows if row is not None and row["value"] is not None]
         if not entry.complete or len(values) < len(rows):
             reasons = [row["reason"] for row in rows if row is not None and row["value"] is None]
@@ -105,12 +105,12 @@ def _paired(column: str, entry: Measured, baseline: Measured | Record | None) ->
     if isinstance(baseline, Measured):
         common = set(entry.seeds) & set(baseline.seeds)
         own, other = (
-            [_items(record, column) for record in one.over(common).records]
+            [items_of(record, column) for record in one.over(common).records]
             for one in (entry, baseline)
         )
     else:
-        own = [_items(record, column) for record in entry.records]
-        other = [_items(baseline, column)]
+        own = [items_of(record, column) for record in entry.records]
+        other = [items_of(baseline, column)]
     sizes = {len(items) for items in (*own, *other)}
     baseline_records = baseline.records if isinstance(baseline, Measured) else [baseline]
     # Figures of another protocol do not pair, as in an evaluation against another model.
@@ -122,13 +122,13 @@ def _paired(column: str, entry: Measured, baseline: Measured | Record | None) ->
 
 def _protocols(records: Sequence[Record], column: str) -> set[str]:
     """The different protocols by which records have this column."""
-    rows = (_figures(record).get(column) for record in records)
+    rows = (figures_of(record).get(column) for record in records)
     return {digest_json(row.get("protocol", {})) for row in rows if row is not None}
 
 
-def _items(record: Record, column: str) -> Sequence[float]:
+def items_of(record: Record, column: str) -> Sequence[float]:
     """Numbers to pair, whose mean is the value; none where items are not the same for all."""
-    row = _figures(record).get(column)
+    row = figures_of(record).get(column)
     details = {} if row is None else row.get("details", {})
     # Runs of one model have no partner among those of another.
     if row is None or details.get(RUNS):
@@ -140,7 +140,7 @@ def _items(record: Record, column: str) -> Sequence[float]:
     return [weight * item for weight, item in zip(weights, items, strict=True)]
 
 
-def _figures(record: Record) -> dict[str, Mapping[str, Any]]:
+def figures_of(record: Record) -> dict[str, Mapping[str, Any]]:
     """Rows by column."""
     made: dict[str, Mapping[str, Any]] = {}
     for suite, found in record.get("suites", {}).items():

@@ -21,6 +21,7 @@ from autoprune.report.canvas import (
     new_canvas,
     plain,
 )
+from autoprune.schemes import SCHEMES
 from autoprune.spelling import split_text
 
 if TYPE_CHECKING:
@@ -169,9 +170,18 @@ def _label_axes(
     axes.tick_params(axis="y", which="both", length=0)
     axes.set_xticks(sorted({round(100 * row.sparsity, 4) for row in shown}))
     axes.set_ylabel("sealed perplexity" + (", logarithmic" if logarithmic else ""))
-    axes.set_xlabel(f"zeros, % of the prunable weights (hollow: N:M){_named(above)}")
+    axes.set_xlabel(f"{_removed(shown)}{_named(above)}")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def _removed(rows: list[MethodRow]) -> str:
+    """What the budgets are shares of: weights that are zero, or parameters that are gone."""
+    smaller = [split_text(row.method)[0].partition(":")[0] in SCHEMES for row in rows]
+    zeros, gone = "zeros, % of the prunable weights (hollow: N:M)", "removed, % of the blocks"
+    if not any(smaller):
+        return zeros
+    return gone if all(smaller) else f"{zeros}; schemes: {gone}"
 
 
 def _highest(rows: list[MethodRow]) -> float:

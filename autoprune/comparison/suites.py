@@ -14,6 +14,7 @@ from autoprune.evaluation.suites import (
     build_suite,
     check_suite,
     computed_with,
+    given_settings,
 )
 from autoprune.evaluation.suites.cleaning import Resources
 from autoprune.evaluation.suites.cost import CostSuite
@@ -33,9 +34,11 @@ NO_COST = "what skips while it runs is saved whole, and its hooks cost time"
 
 
 def suite_defaults(
-    model: str, corpus: str, windows: int, seqlen: int, split: int
+    model: str, corpus: str, windows: int, seqlen: int, split: int, asked: str = ""
 ) -> dict[str, dict[str, Any]]:
     """Settings by suite for those that the command omits: the comparison's own sealed text.
+
+    A suite that names another text measures all of it, as `autoprune evaluate` does.
 
     Args:
         model: Reference of the dense model, to which ``lm`` measures the distance.
@@ -43,6 +46,7 @@ def suite_defaults(
         windows: Sealed windows.
         seqlen: Tokens in a window.
         split: Number of the text's split.
+        asked: The suites as the command names them.
     """
     own: dict[str, Any] = {
         "corpora": [corpus],
@@ -60,6 +64,11 @@ def suite_defaults(
         if "part" in fields:
             found[name] = {key: value for key, value in own.items() if key in fields}
     found.setdefault(DISTANCE, {}).update({"windows": windows, "dense": model})
+    for name, given in given_settings(asked).items():
+        texts = given.get("corpora", given.get("corpus", corpus)).split("+")
+        if corpus not in texts and name in found:
+            for key in ("part", "text_split"):
+                found[name].pop(key, None)
     return found
 
 

@@ -55,9 +55,9 @@ def _compared(params: CompareParams) -> dict[str, Any]:
         list(params.texts()), params.units(),
     )  # fmt: skip
     number = split_number(params.text_split)
-    defaults = suite_defaults(
-        params.model, params.corpus, params.sealed_windows, params.seqlen, number
-    )
+    size = params.sealed_windows, params.seqlen, number
+    named = params.suite or ""
+    defaults = suite_defaults(params.model, params.corpus, *size, named)
     bench = CompareBench(
         params.model,
         state,
@@ -71,8 +71,8 @@ def _compared(params: CompareParams) -> dict[str, Any]:
         asked=f"comparison {params.folder_name()}",
         peers=params.peers(),
         dtype=params.dtype,
-        suites=check_suites(params.suite, defaults, None) if params.suite else [],
-        own_distance=own_distance(defaults),
+        suites=check_suites(named, defaults, None) if named else [],
+        own_distance=own_distance(suite_defaults(params.model, params.corpus, *size)),
         precision=params.precision,
         record=Path(params.record).expanduser().absolute() if params.record else None,
         texts=params.texts(),

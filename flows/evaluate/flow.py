@@ -71,7 +71,7 @@ def _evaluated(params: EvaluateParams) -> dict[str, Any]:
         "splits": _splits(rows),
         "sealed_touches": found["looks"],
         "sealed_sets": found["sealed_sets"],
-        "notes": _notes(rows, params.model),
+        "notes": _notes(rows, _whose(params)),
         **_headline(rows),
     }
     record["refusal"] = compared.get("refusal") or _refusal(record["comparison"])
@@ -179,7 +179,15 @@ def _refusal(comparison: list[dict[str, Any]]) -> str:
     return f"{names}: {refused[0]['refused']}" if refused else ""
 
 
-def _notes(rows: list[dict[str, Any]], model: str) -> list[str]:
+def _whose(params: EvaluateParams) -> str:
+    """Whose text is kept from being measured on, as a clause for notes."""
+    from_file = params.against is not None and params.against.endswith(RECORD_SUFFIX)
+    alone = params.against is None or from_file
+    made = f"{params.model if alone else 'one of the two models'} was calibrated on"
+    return f"{made} or a reference holds" if params.references else made
+
+
+def _notes(rows: list[dict[str, Any]], whose: str) -> list[str]:
     """Collect what a reader must know before trusting the figures."""
     notes = []
     for row in rows:
@@ -188,7 +196,7 @@ def _notes(rows: list[dict[str, Any]], model: str) -> list[str]:
             done = "left out" if found["dropped"] else "measured on all the same"
             notes.append(
                 f"{row['suite']} {row['name']}: {found['contaminated']} of {found['checked']} "
-                f"parts are text that {model} was calibrated on: {done}"
+                f"parts are text that {whose}: {done}"
             )
         if row["suite"] == "live" and "age_days" in row["details"]:
             known = row["details"]

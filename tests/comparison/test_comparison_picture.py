@@ -50,6 +50,23 @@ def test_several_budgets_are_lines_over_sparsity(drawn: list[Any]) -> None:
     assert list(axes.get_xticks()) == [50.0, 75.0]
 
 
+@pytest.mark.parametrize(
+    ("names", "label"),
+    [
+        (("depth:criterion=influence@own", "width"), "removed, % of the blocks"),
+        (("wanda", "depth"), "zeros, % of the prunable weights (hollow: N:M); schemes: removed, %"),
+    ],
+)
+def test_the_axis_says_what_is_removed(
+    drawn: list[Any], names: tuple[str, ...], label: str
+) -> None:
+    other = {"sparsity": 0.75, "pattern": "unstructured"}
+    cells = [cell(names[0], record(BASE, 1.0)), cell(names[1], record(BASE, 1.0), target=other)]
+    picture.pareto_png(gather(body(*cells)))
+    (axes,) = drawn
+    assert axes.get_xlabel().startswith(label)
+
+
 def test_no_two_of_many_methods_look_alike() -> None:
     # Of hollow points only colour and marker are seen, no dashes.
     looks = [tuple(picture.look_of(number).values()) for number in range(40)]

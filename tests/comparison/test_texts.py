@@ -25,7 +25,7 @@ def test_suites_leave_out_what_any_of_the_texts_holds_for_all_cells_alike(
     compared: Comparisons, text_file: Path, other: Path
 ) -> None:
     # The third text is measured on by a suite, and calibrates one of two methods.
-    suite = f"lm:corpora={other},windows=4,seqlen=32"
+    suite = f"lm:corpora={other},part=sealed,windows=4,seqlen=32"
     small = {"suite": suite, "draws": 1, "seqlen": 128, "calibration_windows": 8}
     texts = {"one": str(text_file), "two": str(other)}
     second = {"two": str(other)}
@@ -51,7 +51,7 @@ def test_a_suite_on_another_text_leaves_out_what_may_calibrate(
     calibration = split(load_corpus(str(text_file))).calibration.text
     copied = other.with_name("copied.jsonl")
     copied.write_text(other.read_text() + "\n" + json.dumps({"text": calibration}))
-    suite = f"lm:corpora={copied},part=all,windows=6,seqlen=32"
+    suite = f"lm:corpora={copied},windows=6,seqlen=32"
     found = compared(suite=suite, draws=1, seqlen=128, calibration_windows=8)
     assert found["failed"] == 0
     kept = [json.loads(file.read_text()) for file in compared.kept]

@@ -189,7 +189,9 @@ def test_the_headline_is_of_the_windows_that_were_measured(cli: CommandLine) -> 
     assert (record["windows"], record["seqlen"]) == (2, 16)
 
 
-def test_what_the_model_has_seen(cli: CommandLine, pruned: Path, tmp_path: Path) -> None:
+def test_what_the_model_has_seen(
+    cli: CommandLine, pruned: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
     cli.places["MODEL"] = pruned
     row = cli.record(f"{EVALUATE} --overlap report")["rows"][0]
     assert row["details"]["overlap"]["contaminated"] > 0
@@ -202,6 +204,9 @@ def test_what_the_model_has_seen(cli: CommandLine, pruned: Path, tmp_path: Path)
     text.write_text("\n\n".join(f"seen words number {n} and {n} more of them" for n in range(9)))
     (row,) = cli.record(f"evaluate MODEL --corpus {text} --references {text} --seqlen 16")["rows"]
     assert row["status"] == "unavailable" and "says nothing" in row["reason"]
+    # Neither model's text is measured on, so that nobody is blamed for the other's.
+    (note, *_) = cli.record(f"{EVALUATE} --against {tiny_folder}")["notes"]
+    assert "parts are text that one of the two models was calibrated on: left out" in note
 
     # What is pruned again has seen both texts.
     before, again = SeenText.load(pruned / FILE), tmp_path / "again"

@@ -47,7 +47,8 @@ class Comparisons:
     ) -> ComparisonBench:  # fmt: skip
         """The bench of one comparison; nothing is loaded yet."""
         model, corpus = str(self.model), str(self.text)
-        defaults = suite_defaults(model, corpus, sealed_windows, seqlen, 0)
+        size = sealed_windows, seqlen, 0
+        defaults = suite_defaults(model, corpus, *size, suite)
         counts = {SELECTION: selection_windows, SEALED: sealed_windows}
         return ComparisonBench(
             model,
@@ -57,7 +58,7 @@ class Comparisons:
             looks=self.looks,
             calibration_windows=calibration_windows,
             suites=suite_requests(suite, defaults) if suite else [],
-            own_distance=own_distance(defaults),
+            own_distance=own_distance(suite_defaults(model, corpus, *size)),
             **changes,
         )
 

@@ -18,6 +18,7 @@ from autoprune.evaluation.suites.suite import (
     build_suites,
     check_suite,
     computed_with,
+    given_settings,
     suite_requests,
 )
 
@@ -32,5 +33,6 @@ __all__ = [
     "build_suites",
     "check_suite",
     "computed_with",
+    "given_settings",
     "suite_requests",
 ]

@@ -16,6 +16,7 @@ from autoprune.evaluation.suites.rows import RUNS, Row
 if TYPE_CHECKING:
     from autoprune.evaluation.suites.rows import RowKey
 
+_SLOPES = "the ratio of two slopes says nothing, and they have no items to pair"
 _ALL_ITEMS = "a figure of all items together; there are none to pair"
 
 
@@ -79,4 +80,6 @@ def _compared(other: Row, row: Row) -> dict[str, Any]:
         return found | {"runs": compare_runs(other, row).to_json()}
     if row.items and len(row.items) == len(other.items):
         return found | {"paired": compare_rows(other, row).to_json()}
+    if metric.endswith("_per_year"):
+        return found | {"reason": _SLOPES}
     return found | {"reason": _ALL_ITEMS if suite == "tasks" else ""}

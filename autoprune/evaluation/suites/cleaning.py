@@ -124,8 +124,8 @@ def clean(
         raise ContaminationError(
             f"{len(touched)} of {len(texts)} parts of {what} share "
             f"{ITEM_WORDS if items else TEXT_WORDS} words or more, or all they have, with the text "
-            "the model was calibrated on; measure on other text, or use --overlap drop to leave "
-            "them out"
+            "a model was calibrated on or a reference holds; measure on other text, or use "
+            "--overlap drop to leave them out"
         )
     if resources.overlap != "drop":
         return Cleaned(everything, report)
@@ -136,8 +136,9 @@ def clean(
         )
     if texts and len(seen) == len(texts):
         raise ContaminationError(
-            f"all {len(texts)} parts of {what} are text the model was calibrated on, so a figure "
-            "on them says nothing; measure on other text, or use --overlap report to see it anyway"
+            f"all {len(texts)} parts of {what} are text that a model was calibrated on or a "
+            "reference holds, so a figure on them says nothing; measure on other text, or use "
+            "--overlap report to see it anyway"
         )
     return Cleaned(tuple(number for number in everything if number not in seen), report)
 

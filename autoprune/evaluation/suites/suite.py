@@ -109,6 +109,23 @@ def build_suites(text: str, defaults: Mapping[str, Mapping[str, Any]] | None = N
     Raises:
         UsageError: As :func:`build_suite`, and for an empty list.
     """
+    parts = _parts(text)
+    if not parts:
+        raise UsageError(f"no suite in {text!r}; name at least one, for example lm,tasks")
+    built = []
+    for part in parts:
+        name, given = _given(part)
+        wanted = (defaults or {}).get(name, {})
+        built.append(build_suite(part, **{k: v for k, v in wanted.items() if k not in given}))
+    return built
+
+
+def given_settings(text: str) -> dict[str, dict[str, str]]:
+    """What a list, as for :func:`build_suites`, gives each of its suites, unread."""
+    return dict(map(_given, _parts(text)))
+
+
+def _parts(text: str) -> list[str]:
     parts: list[str] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         setting = "=" in part and ":" not in part.partition("=")[0]
@@ -116,15 +133,13 @@ def build_suites(text: str, defaults: Mapping[str, Mapping[str, Any]] | None = N
             parts[-1] += ("," if ":" in parts[-1] else ":") + part
         else:
             parts.append(part)
-    if not parts:
-        raise UsageError(f"no suite in {text!r}; name at least one, for example lm,tasks")
-    built = []
-    for part in parts:
-        name, _, rest = part.partition(":")
-        given = {piece.partition("=")[0].strip() for piece in rest.split(",")}
-        wanted = (defaults or {}).get(name.strip(), {})
-        built.append(build_suite(part, **{k: v for k, v in wanted.items() if k not in given}))
-    return built
+    return parts
+
+
+def _given(part: str) -> tuple[str, dict[str, str]]:
+    name, _, rest = part.partition(":")
+    pieces = (piece.partition("=") for piece in rest.split(","))
+    return name.strip(), {key.strip(): value.strip() for key, _, value in pieces if key.strip()}
 
 
 def suite_requests(text: str, defaults: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -63,3 +63,11 @@ def test_runs_and_figures_of_all_items_are_not_paired() -> None:
     whole = CONTEXT.figure("squad", "f1", 0.4)
     (entry,) = compared([whole], [dataclasses.replace(whole, value=0.5)])
     assert "none to pair" in entry["reason"] and entry["other"] == pytest.approx(0.5)
+
+
+def test_slopes_have_no_ratio() -> None:
+    live = RowContext("live", {}, {})
+    up, down = (live.figure("slope", "accuracy_per_year", v, unit="per year") for v in (0.1, -0.04))
+    (entry,) = compared([up], [down])
+    assert (entry["value"], entry["other"], entry["paired"]) == (0.1, -0.04, None)
+    assert "two slopes" in entry["reason"]
