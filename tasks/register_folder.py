@@ -32,7 +32,8 @@ def register_folder(state: State, folder: str, name: str | None) -> "Registered"
     Raises:
         UsageError: If the folder holds no record of how it was made.
     """
-    place = Path(folder).expanduser()
+    # MLflow names what it stores after the last part, which "." does not have.
+    place = Path(folder).expanduser().resolve()
     record = made_record(folder)
     share: Any = record.get("parameters_target", record.get("target"))
     if share_is_of(record.get("scheme", "")):
@@ -63,6 +64,8 @@ def register_folder(state: State, folder: str, name: str | None) -> "Registered"
         masks=digest,
         tags=tags,
         may_lead=False,
+        # The user may write into it, which would change what is registered.
+        shared=False,
         name=name or own(model, share),
     )
 

@@ -15,6 +15,18 @@ from huggingface_hub.utils.tqdm import (
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reason_of
 from autoprune.plain_text import shell_line
 
+# What another model in the repository left: readers would take its one file before an index of
+# several, or its text for this model's. What is sent is never deleted.
+_OF_ONE_MODEL = [
+    "model*.safetensors",
+    "model*.safetensors.index.json",
+    "pytorch_model*",
+    "seen_text.npz",
+    "compact.json",
+    "README.dense.md",
+    "program.py",
+]
+
 
 def check_push(repo: str, *, endpoint: str | None = None) -> None:
     """Check with the hub that a push can work, before anything is computed for it.
@@ -33,6 +45,9 @@ def check_push(repo: str, *, endpoint: str | None = None) -> None:
         raise UsageError(
             f"{repo!r} is not a repository's name ({reason_of(error)}); write OWNER/NAME"
         ) from error
+    if "/" not in repo:
+        # The hub would make it under the token's owner and then upload to another one.
+        raise UsageError(f"{repo!r} does not say whose repository it is; write OWNER/NAME")
     if is_offline_mode():
         raise PrerequisiteError(
             "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so nothing can be sent; unset it"
@@ -61,6 +76,9 @@ def check_push(repo: str, *, endpoint: str | None = None) -> None:
 def push_to_hub(repo: str, what: Path, *, private: bool = True, endpoint: str | None = None) -> str:
     """Send one file, or a folder with all of its files, including the model card.
 
+    A folder takes the place of the model that is in the repository; other files, such as GGUF
+    files, stay.
+
     Args:
         repo: ``OWNER/NAME``; created if it does not exist.
         what: A saved model's folder, or a file.
@@ -83,7 +101,12 @@ def push_to_hub(repo: str, what: Path, *, private: bool = True, endpoint: str | 
         api.create_repo(repo, private=private, exist_ok=True)
         message = f"Add {what.name}"
         if what.is_dir():
-            made = api.upload_folder(repo_id=repo, folder_path=what, commit_message=message)
+            made = api.upload_folder(
+                repo_id=repo,
+                folder_path=what,
+                commit_message=message,
+                delete_patterns=_OF_ONE_MODEL,
+            )
         else:
             made = api.upload_file(
                 repo_id=repo, path_or_fileobj=what, path_in_repo=what.name, commit_message=message

@@ -27,6 +27,7 @@ def check_target(
     Raises:
         UsageError: See :func:`autoprune.targets.check_folder`.
     """
+    texts = tuple(texts)
     # A column of rows is named as FILE#COLUMN, a program as program:FILE.
     named = [
         part
@@ -35,7 +36,12 @@ def check_target(
         if "\0" not in part and 0 < len(part) < 4096
     ]
     files = (Path(part).expanduser() for part in named)
-    sources = [read_from(model), *(path for path in files if _is_file(path))]
+    # Of a text that another model writes, `self-generated:model=REF`.
+    settings = (
+        piece.partition("=") for text in texts for piece in text[:4096].split(":", 1)[-1].split(",")
+    )
+    writers = [value.strip() for key, _, value in settings if key.strip() == "model" and value]
+    sources = [*map(read_from, [model, *writers]), *(path for path in files if _is_file(path))]
     check_folder(Path(out), sources=sources, overwrite=overwrite, allow=allow)
 
 

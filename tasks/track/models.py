@@ -84,6 +84,7 @@ def register_checkpoint(
     masks: str,
     tags: Mapping[str, str],
     may_lead: bool = True,
+    shared: bool = True,
     description: str = "",
     name: str | None = None,
     goal: str = "",
@@ -103,6 +104,7 @@ def register_checkpoint(
         masks: Digest of the masks, or of the weight files if there are none.
         tags: More tags of the version.
         may_lead: False: a challenger even as the first, since something counts against it.
+        shared: Whether MLflow's copy may share the folder's files on disk: nobody writes into them.
         description: Description of the version, markdown.
         name: Registered model; None: that of the model and its share of zeros.
         goal: A budget in bytes or speed in words, which the name stands for; empty: a share.
@@ -111,7 +113,7 @@ def register_checkpoint(
     client = tracker.client
     known = _known_version(tracker, name, parent_id, {**tags, MASKS_TAG: masks})
     if known is None:
-        model_id = _log_model(tracker, parent_id, folder, tags)
+        model_id = _log_model(tracker, parent_id, folder, tags, shared)
         try:
             client.create_registered_model(name)
         except MlflowException as error:
@@ -153,7 +155,9 @@ def registered_models(tracker: Tracker) -> list[dict[str, Any]]:
     ]
 
 
-def _log_model(tracker: Tracker, parent_id: str, folder: Path, tags: Mapping[str, str]) -> str:
+def _log_model(
+    tracker: Tracker, parent_id: str, folder: Path, tags: Mapping[str, str], shared: bool
+) -> str:
     client = tracker.client
     experiment = client.get_run(parent_id).info.experiment_id
     logged = client.create_logged_model(
@@ -174,7 +178,7 @@ def _log_model(tracker: Tracker, parent_id: str, folder: Path, tags: Mapping[str
             )
         if target is None:
             client.log_model_artifacts(logged.model_id, str(place))
-        else:
+        elif shared:
             _keep_once(folder, place)
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")

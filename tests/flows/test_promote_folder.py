@@ -40,8 +40,9 @@ def made(tiny: Path, out: Path, target: float, text: Path | None = None) -> Path
 
 
 def test_a_schemes_folder_is_registered_judged_and_rolled_back(
-    tiny_folder: Path, text_file: Path, cli: CommandLine, tmp_path: Path
-) -> None:
+    tiny_folder: Path, text_file: Path, cli: CommandLine, home: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     half = made(tiny_folder, tmp_path / "half", 0.5)
     taught = made(tiny_folder, tmp_path / "taught", 0.5, text_file)
     whole = made(tiny_folder, tmp_path / "whole", 0.0, text_file)
@@ -51,7 +52,12 @@ def test_a_schemes_folder_is_registered_judged_and_rolled_back(
         record = promote.fn(PromoteParams.model_validate(asked))
         return record, {check["name"]: check for check in record["checks"]}
 
-    first, checks = judged(half)
+    with monkeypatch.context() as inside:
+        inside.chdir(half)
+        first, checks = judged(Path())
+    (kept,) = home.rglob("artifacts/half/model.safetensors")
+    assert kept.read_bytes() == (half / "model.safetensors").read_bytes()
+    assert not kept.samefile(half / "model.safetensors")
     assert first["moved"] and first["name"] == "autoprune.tiny.p50" and first["champion"] is None
     assert list(checks) == ["perplexity", "parameters", "reload", "size"]
     # Experts compete by their parameters too, whatever their target was a share of.

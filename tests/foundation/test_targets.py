@@ -38,6 +38,14 @@ def test_rows_and_programs_are_sources_by_their_files(tmp_path: Path, model: Pat
             check_target(str(model), str(tmp_path / "other"), [text], overwrite=True)
 
 
+def test_the_model_that_writes_the_text_is_a_source(tmp_path: Path, model: Path) -> None:
+    for settings in (f"model={model}", f"prompts=chains,model={model}"):
+        with pytest.raises(UsageError, match="is the source itself"):
+            check_target(
+                str(model), str(tmp_path / "other"), [f"self-generated:{settings}"], overwrite=True
+            )
+
+
 def test_a_model_is_given_up_by_a_word_only(tmp_path: Path, model: Path) -> None:
     with pytest.raises(UsageError, match=r"holds a saved model.*--overwrite"):
         check_folder(model)

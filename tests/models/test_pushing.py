@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from autoprune.models.pushing import check_push, push_to_hub
-from tests.support.fake_hub import CALLS, fake_hub
+from tests.support.fake_hub import CALLS, FILES, fake_hub
 
 
 @pytest.fixture
@@ -33,6 +33,17 @@ def test_a_folder_or_a_file_is_sent(hub: str, tmp_path: Path, whole: bool) -> No
     sent = {line["path"]: base64.b64decode(line["content"]) for line in lines if "path" in line}
     expected = {"config.json": b"{}"} if whole else {}
     assert sent == expected | {"model.gguf": b"GGUF of this test"}
+
+
+def test_a_folder_takes_the_place_of_the_model_before(hub: str, tmp_path: Path) -> None:
+    old = ["model.safetensors", "seen_text.npz", "program.py", "config.json"]
+    FILES.extend([*old, "small-q4.gguf", "adapter/model.safetensors", ".gitattributes"])
+    for name in ("model-00001-of-00002.safetensors", "config.json", "program.py"):
+        (tmp_path / name).write_text("{}")
+    push_to_hub("me/small", tmp_path, endpoint=hub)
+    lines = [json.loads(line) for line in CALLS[-1][2].splitlines()]
+    gone = {line["value"]["path"] for line in lines if line["key"] == "deletedFile"}
+    assert gone == {"model.safetensors", "seen_text.npz"}
 
 
 @pytest.mark.parametrize("private", [True, False])

@@ -10,6 +10,8 @@ import pytest
 
 # Path, login and body of what was sent since the hub was opened.
 CALLS: list[tuple[str, str | None, bytes]] = []
+# Files that its only repository holds.
+FILES: list[str] = []
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -36,7 +38,9 @@ class Hub(BaseHTTPRequestHandler):
         token = self.headers.get("Authorization")
         role = "read" if token == "Bearer hf_that_reads" else "write"
         known = {"name": "me", "auth": {"accessToken": {"role": role}}}
-        data = json.dumps(known if "whoami" in self.path else {}).encode()
+        files = [{"type": "file", "path": path, "size": 1, "oid": "0" * 40} for path in FILES]
+        answer = known if "whoami" in self.path else files if "/tree/" in self.path else {}
+        data = json.dumps(answer).encode()
         self.send_response(200 if token else 401)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -51,6 +55,7 @@ class Hub(BaseHTTPRequestHandler):
 def fake_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Its address, with a token of this test on the machine."""
     CALLS.clear()
+    FILES.clear()
     monkeypatch.setattr("autoprune.models.pushing.get_token", lambda: "hf_of_this_test")
     monkeypatch.setenv("HF_TOKEN", "hf_of_this_test")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
