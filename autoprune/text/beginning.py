@@ -44,3 +44,9 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     """
     ids, beginning = text_ids(tokenizer, prompt), beginning_ids(tokenizer)
     return ids if ids[: len(beginning)] == beginning else beginning + ids
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Tokens that stand for no text, such as the marks between the turns of a conversation."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return {*tokenizer.all_special_ids, *(n for n, token in added.items() if token.special)}

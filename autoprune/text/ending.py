@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from autoprune.models.loading import LoadedModel
-from autoprune.text.beginning import text_ids
+from autoprune.text.beginning import special_ids, text_ids
 
 # No template changes this text, and no tokenizer merges it with what follows.
 _ANSWER = "answer."
@@ -22,7 +22,7 @@ def ending_ids(loaded: LoadedModel) -> list[int]:
     named = getattr(loaded.model.generation_config, "eos_token_id", None)
     known = [loaded.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
     behind = text_ids(loaded.tokenizer, behind_answers(loaded.tokenizer))[:1]
-    known += [token for token in behind if token in _special_ids(loaded.tokenizer)]
+    known += [token for token in behind if token in special_ids(loaded.tokenizer)]
     return sorted({token for token in known if token is not None})
 
 
@@ -45,8 +45,3 @@ def until_ending(row: Sequence[int], ends: Collection[int]) -> list[int]:
     """The tokens before the first ending; only padding follows it."""
     place = next((n for n, token in enumerate(row) if token in ends), len(row))
     return list(row[:place])
-
-
-def _special_ids(tokenizer: Any) -> set[int]:
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    return {*tokenizer.all_special_ids, *(n for n, token in added.items() if token.special)}

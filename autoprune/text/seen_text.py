@@ -9,8 +9,9 @@ import functools
 import hashlib
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -25,6 +26,7 @@ from autoprune.models.record import RECORD_FILE
 from autoprune.models.reference import ModelSource, model_folder
 from autoprune.storage import atomic_file
 from autoprune.store import Store
+from autoprune.text.beginning import special_ids
 from autoprune.text.corpora import load_corpus
 from autoprune.text.hygiene import LEAST_WORDS, SIZES, words
 
@@ -162,9 +164,23 @@ def seen_in(windows: "Iterable[Tensor]", tokenizer: Any) -> SeenText | None:
         windows: Token ids, int64 [n, s] each.
         tokenizer: Turns them into text.
     """
-    ids = (part.flatten().tolist() for part in windows)
+    ids = [part.flatten().tolist() for part in windows]
     texts = [tokenizer.decode(part, skip_special_tokens=True) for part in ids]
-    return SeenText.of(texts) if texts else None
+    marks = special_ids(tokenizer) if ids else set()
+    turns = [turn for part in ids for turn in _turns(part, tokenizer, marks)]
+    return SeenText.of([*texts, *turns]) if texts else None
+
+
+def _turns(ids: list[int], tokenizer: Any, marks: set[int]) -> Iterator[str]:
+    """What stands between special tokens, and each without its first line, which may name a role.
+
+    Decoded as one text, a short question would stand in one paragraph with what is around it.
+    """
+    pieces = [list(piece) for mark, piece in groupby(ids, marks.__contains__) if not mark]
+    for piece in pieces if len(pieces) > 1 else ():
+        text = tokenizer.decode(piece, skip_special_tokens=True).strip()
+        yield text
+        yield text.partition("\n")[2].strip()
 
 
 def united(parts: Iterable[SeenText | None]) -> SeenText | None:

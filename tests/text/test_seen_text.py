@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from autoprune.errors import DamagedFileError
 from autoprune.evaluation.suites.cleaning import Resources, clean
 from autoprune.models.reference import ModelSource
 from autoprune.text.hygiene import ContaminationError, overlap
-from autoprune.text.seen_text import FILE, SeenText, seen_before
+from autoprune.text.seen_text import FILE, SeenText, seen_before, seen_in
 
 WORDS = [f"w{i}" for i in range(40)]
 documents = st.lists(st.lists(st.sampled_from(WORDS[:6]), max_size=18).map(" ".join), max_size=5)
@@ -53,6 +54,38 @@ def test_a_text_shorter_than_an_n_gram_is_seen_as_a_whole() -> None:
     with pytest.raises(ContaminationError, match=r"1 of 2 parts .* or all they have"):
         clean([nine, " ".join(WORDS[10:19])], resources, what="the text")
     assert clean([nine, inside], Resources(seen=seen), what="the text").kept == (1,)
+
+
+class _Marked:
+    """Characters by their numbers; 0 is a mark between turns."""
+
+    all_special_ids = (0,)
+
+    def decode(self, ids: list[int], **_: bool) -> str:
+        return "".join(chr(number) for number in ids if number)
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        "\0user\nwhat is the capital of France?\0\n\0assistant\nIt is Paris on the Seine.\0\n",
+        "\0user\0\n\nwhat is the capital of France\0\0assistant\0\n\nIt is Paris on the Seine.\0",
+    ],
+)
+def test_a_short_question_of_a_conversation_is_seen(talk: str) -> None:
+    found = seen_in([torch.tensor([[ord(letter) for letter in talk]])], _Marked())
+    assert found is not None
+    short = ["What is the capital of France?", "it is paris on the seine", "the capital of France"]
+    assert found.shared(short, 8) == found.shared(short, 10) == [(1, 1), (1, 1), (0, 1)]
+    # Text without marks has the fingerprint that it had.
+    plain = found_in("what is the capital\n\nof France and of Spain")
+    assert plain.digest == SeenText.of(["what is the capital\n\nof France and of Spain"]).digest
+
+
+def found_in(text: str) -> SeenText:
+    found = seen_in([torch.tensor([[0, *map(ord, text)]])], _Marked())
+    assert found is not None
+    return found
 
 
 def test_hashes_do_not_depend_on_the_process() -> None:
