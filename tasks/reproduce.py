@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.saving import AUTO, save_bench, saved_type
+from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
+from autoprune.models.record import source_record, text_record
 from autoprune.models.target import check_target
 from autoprune.progress import silent
 from autoprune.recipe import Recipe
+from autoprune.report.folder_card import write_folder_card
 from autoprune.search.spec import SearchSpec
 from tasks import track
 from tasks.recorded import task_run
@@ -117,14 +120,49 @@ def reproduce(
             if outcome.mask_digest != recorded["mask_digest"]:
                 raise MasksDifferError(mlflow_run, outcome.mask_digest, recorded["mask_digest"])
             if out is not None:
-                made = {**recorded, "mlflow_run": mlflow_run}
-                save_bench(bench, Path(out), made, outcome.zeros, saved_type(bench, dtype))
+                made = {**_made(bench, recipe, share, text), "notes": [*outcome.notes]}
+                made |= {**recorded, "mlflow_run": mlflow_run}
+                zeros: int | None = outcome.zeros
+                code = {**recipe.metric.to_json(), "digest": recipe.metric.digest}
+                name = f"{recorded['candidate']}.py"
+                if recipe.metric.kind == "python":
+                    made |= {"metric": name, "metric_code": code}
+                if recipe.metric.kind == "program":
+                    made |= outcome.by_program({"name": name, **code})
+                if isinstance(outcome, SmallerOutcome):
+                    made |= outcome.shrunk.to_json() | {"scheme": outcome.scheme}
+                    zeros = None
+                saved = save_bench(bench, Path(out), made, zeros, saved_type(bench, dtype))
+                write_folder_card(saved, bench.loaded.source)
     return {
         "mlflow_run": mlflow_run,
         "candidate": recorded["candidate"],
         "mask_digest": recorded["mask_digest"],
         "out": out,
         **({"asked": str(spec.target), **recorded["budget"]} if "budget" in recorded else {}),
+    }
+
+
+def _made(bench: SearchBench, recipe: Recipe, share: float, text: str) -> dict[str, Any]:
+    """How the model is made, under the names that `autoprune prune` writes.
+
+    Args:
+        bench: The bench.
+        recipe: The recipe.
+        share: Share of zeros, or of the parameters that go.
+        text: Digest of the calibration text.
+    """
+    spec = bench.spec
+    return {
+        **source_record(spec.model, bench.loaded.source.digest, spec.seed),
+        **text_record(spec.corpus, text, spec.calibration_windows, spec.seqlen),
+        "target": share,
+        "pattern": spec.pattern,
+        "text_split": spec.text_split,
+        "metric": recipe.metric.text,
+        "group": recipe.group,
+        "allocation": recipe.allocation,
+        "solver": recipe.repair,
     }
 
 

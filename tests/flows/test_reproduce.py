@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.saved_type import matrix_types
 from flows.search import search
+from tasks.register_folder import register_folder
 from tasks.reproduce import reproduce
 from tasks.state import State
 from tasks.track import Tracker
@@ -81,7 +82,7 @@ def test_masks_come_back_bit_by_bit(runs: dict[str, Any], home: Path, tmp_path: 
 
 
 def test_the_command_says_match_and_saves(
-    runs: dict[str, Any], cli: CommandLine, tmp_path: Path
+    runs: dict[str, Any], cli: CommandLine, home: Path, tmp_path: Path
 ) -> None:
     again = "reproduce gone C1 --out"
     out, tags = tmp_path / "again", runs["C1"].data.tags
@@ -89,7 +90,15 @@ def test_the_command_says_match_and_saves(
     assert record["match"] and record["mask_digest"] == tags[MASKS_TAG]
     assert record["mlflow_run"] == runs["C1"].info.run_id
     saved = out / "autoprune.json"
-    assert json.loads(saved.read_text())["mask_digest"] == tags[MASKS_TAG]
+    kept_record = json.loads(saved.read_text())
+    assert kept_record["mask_digest"] == tags[MASKS_TAG]
+    # What other commands read of a folder: its source, its share, its card.
+    assert kept_record["model"] == kept_record["spec"]["model"]
+    assert kept_record["seed"] == kept_record["spec"]["seed"]
+    assert kept_record["target"] == kept_record["spec"]["sparsity"]
+    assert "recounted in the saved files" in " ".join((out / "README.md").read_text().split())
+    registered = register_folder(State.open(home), str(out), None)
+    assert registered.version == "2"
     assert matrix_types(out) == {"BF16"}
     cli(f"{again} {tmp_path / 'wide'} --dtype float32 -q")
     assert matrix_types(tmp_path / "wide") == {"F32"}
