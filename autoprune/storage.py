@@ -21,28 +21,53 @@ _RENAME_EXCHANGE = 2
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, large: bool = False) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it into place on success.
+
+    Args:
+        path: The file.
+        large: Remove first what killed processes left that were writing it.
 
     Raises:
         AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if large:
+            _remove_left_files(path)
         # Keep the suffix, because some writers choose their format by it.
-        handle, name = tempfile.mkstemp(path.suffix, f".{path.stem}-", path.parent)
-        os.close(handle)
+        handle, name = tempfile.mkstemp(path.suffix, _file_prefix(path), path.parent)
         temporary = Path(name)
         try:
+            # Some network file systems have no locks; leftovers then stay.
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield temporary
             with temporary.open("rb") as stream:
                 os.fsync(stream.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
         finally:
+            os.close(handle)
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
+
+
+def _file_prefix(path: Path) -> str:
+    return f".{path.stem}.saving-"
+
+
+def _remove_left_files(path: Path) -> None:
+    """Remove the temporary files of killed processes; a writer holds a lock on its own."""
+    # mkstemp adds eight characters.
+    pattern = f"{glob.escape(_file_prefix(path))}{'?' * 8}{glob.escape(path.suffix)}"
+    for left in path.parent.glob(pattern):
+        with suppress(OSError), left.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # An empty one may be new and not locked yet.
+            if left.stat().st_size:
+                left.unlink()
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def export_gguf(
     allow = f"{OPTION} (in Python overwrite=True)"
     check_file(out, sources=[read_from(str(model))], overwrite=overwrite, allow=allow)
     checkpoint = open_checkpoint(str(model))
-    with atomic_file(out) as temporary:
+    with atomic_file(out, large=True) as temporary:
         _write(checkpoint, kinds, temporary, report)
         counts = _read_back(checkpoint, temporary, report)
         agreement = None

@@ -197,6 +197,25 @@ def test_only_what_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {target.name, *others}
 
 
+def test_a_large_file_clears_what_a_killed_writer_left(tmp_path: Path) -> None:
+    path = tmp_path / "x[1].gguf"
+    left, others = tmp_path / ".x[1].saving-abcdefgh.gguf", (".x1.saving-abcdefgh.gguf", "x[1].txt")
+    for name in (left.name, *others):
+        (tmp_path / name).write_text("half")
+    with atomic_file(path) as temporary:
+        temporary.write_text("whole")
+    assert left.exists()
+    with atomic_file(path, large=True) as first:
+        assert not left.exists()
+        first.write_text("being written")
+        # The other one is being written and holds its lock.
+        with atomic_file(path, large=True) as second:
+            second.write_text("another")
+        assert first.read_text() == "being written"
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, path.name])
+    assert path.read_text() == "being written"
+
+
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     disk, link = tmp_path / "disk", tmp_path / "model"
     with atomic_folder(disk) as temporary:
