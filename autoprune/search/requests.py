@@ -115,7 +115,8 @@ class Requests:
         shown = blank.shown if blank else ""
         base = self.form(plan).base
         hint, place = _fitting_hint(plan, base), ""
-        if plan.operator == PROPOSE and not self.hints and self.spec.slots > 1:
+        alike = plan.operator == PROPOSE or bool(self.spec.schemes)
+        if alike and not self.hints and self.spec.slots > 1:
             # Ideas tell the questions of a generation apart; without them, all would be one.
             place = f"question {plan.slot + 1} of {self.spec.slots} that are asked at once"
         focus = Focus(plan.parents, hint, plan.part, shown, planned, place=place)

@@ -233,6 +233,18 @@ def asked(search: Search, operator: str) -> str:
     return preview.request.messages[-1].content
 
 
+def test_no_two_questions_of_a_generation_are_one(tmp_path: Path) -> None:
+    spec = make_spec(
+        schemes=("width:rates=ramp",), arm="list", slots=3, budget=SearchBudget(candidates=9)
+    )
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Shapes(designer=ScriptedDesigner(rated)))
+        steps = [h["step"] for h in search.history() if h["step"]["kind"] == "Propose"]
+        first = [s for s in steps if len(s["request"]["messages"]) == 2]
+    questions = [s["request"]["messages"][-1]["content"] for s in first]
+    assert len(questions) > 3 and len(set(questions)) == len(questions)
+
+
 def test_a_scheme_that_does_not_fit_the_model_is_asked_for_again(tmp_path: Path) -> None:
     words = "3 rates were given; this model takes 30"
 
