@@ -34,14 +34,12 @@ def atomic_file(path: Path, *, large: bool = False) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if large:
-            _remove_left_files(path)
+            _remove_unlocked(path, path.stem, path.suffix)
         # Keep the suffix, because some writers choose their format by it.
-        handle, name = tempfile.mkstemp(path.suffix, _file_prefix(path), path.parent)
+        handle, name = tempfile.mkstemp(path.suffix, _prefix(path.stem), path.parent)
         temporary = Path(name)
         try:
-            # Some network file systems have no locks; leftovers then stay.
-            with suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            _lock(handle)
             yield temporary
             with temporary.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -52,22 +50,6 @@ def atomic_file(path: Path, *, large: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
-
-
-def _file_prefix(path: Path) -> str:
-    return f".{path.stem}.saving-"
-
-
-def _remove_left_files(path: Path) -> None:
-    """Remove the temporary files of killed processes; a writer holds a lock on its own."""
-    # mkstemp adds eight characters.
-    pattern = f"{glob.escape(_file_prefix(path))}{'?' * 8}{glob.escape(path.suffix)}"
-    for left in path.parent.glob(pattern):
-        with suppress(OSError), left.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # An empty one may be new and not locked yet.
-            if left.stat().st_size:
-                left.unlink()
 
 
 @contextmanager
@@ -86,12 +68,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path)))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path.name)))
         handle = os.open(temporary, os.O_RDONLY)
         try:
-            # Some network file systems have no locks; leftovers then stay.
-            with suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            _lock(handle)
             yield temporary
             swap_folder(temporary, path)
         finally:
@@ -107,21 +87,34 @@ def remove_leftovers(path: Path) -> None:
     A process that is still writing holds a lock on its own.
     """
     path = path.resolve() if path.is_symlink() else path
-    # mkdtemp adds eight characters.
-    for left in path.parent.glob(f"{glob.escape(_prefix(path))}{'?' * 8}"):
+    _remove_unlocked(path, path.name)
+
+
+def _remove_unlocked(path: Path, name: str, suffix: str = "") -> None:
+    """Remove what was written next to ``path`` under a temporary name and has no lock."""
+    # tempfile adds eight characters.
+    for left in path.parent.glob(f"{glob.escape(_prefix(name))}{'?' * 8}{glob.escape(suffix)}"):
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # An empty one may be new and not locked yet.
-                if any(left.iterdir()):
+                if left.is_file() and left.stat().st_size:
+                    left.unlink()
+                elif left.is_dir() and any(left.iterdir()):
                     shutil.rmtree(left, ignore_errors=True)
             finally:
                 os.close(handle)
 
 
-def _prefix(path: Path) -> str:
-    return f".{path.name}.saving-"
+def _lock(handle: int) -> None:
+    # Some network file systems have no locks; leftovers then stay.
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _prefix(name: str) -> str:
+    return f".{name}.saving-"
 
 
 def swap_folder(new: Path, path: Path) -> None:
@@ -281,3 +274,11 @@ def write_error(path: Path, error: OSError) -> AutopruneError:
         f"could not write {path} ({error.strerror or error}); nothing was changed there; "
         "free some space or choose another folder, then run the command again"
     )
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; words that are too long for a file's name are none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

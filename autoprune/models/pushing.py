@@ -12,6 +12,8 @@ from huggingface_hub.utils.tqdm import (
     enable_progress_bars,
 )
 
+from autoprune.checkpoint.card import DENSE_CARD
+from autoprune.checkpoint.compact import RECORD
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reason_of
 from autoprune.plain_text import shell_line
 
@@ -22,8 +24,8 @@ _OF_ONE_MODEL = [
     "model*.safetensors.index.json",
     "pytorch_model*",
     "seen_text.npz",
-    "compact.json",
-    "README.dense.md",
+    RECORD,
+    DENSE_CARD,
     "program.py",
 ]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from autoprune.models.reference import read_from
+from autoprune.storage import is_file
 from autoprune.targets import OPTION, check_folder
 
 
@@ -36,18 +37,8 @@ def check_target(
         if "\0" not in part and 0 < len(part) < 4096
     ]
     files = (Path(part).expanduser() for part in named)
-    # Of a text that another model writes, `self-generated:model=REF`.
-    settings = (
-        piece.partition("=") for text in texts for piece in text[:4096].split(":", 1)[-1].split(",")
-    )
-    writers = [value.strip() for key, _, value in settings if key.strip() == "model" and value]
-    sources = [*map(read_from, [model, *writers]), *(path for path in files if _is_file(path))]
+    # A text that another model writes is `self-generated:model=REF`.
+    pairs = (one.partition("=") for text in texts for one in text.partition(":")[2].split(","))
+    writers = [value.strip() for key, _, value in pairs if key.strip() == "model" and value]
+    sources = [*map(read_from, [model, *writers]), *filter(is_file, files)]
     check_folder(Path(out), sources=sources, overwrite=overwrite, allow=allow)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        # A formula may be longer than a file name can be.
-        return False

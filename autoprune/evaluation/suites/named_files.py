@@ -9,6 +9,7 @@ from typing import Any
 from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
 from autoprune.models.reference import resolve
+from autoprune.storage import is_file
 
 TASK_SUFFIXES = frozenset({".yaml", ".yml"})
 # Read as words, since tags such as ``!function`` are lm-eval's own.
@@ -33,9 +34,7 @@ def digests_of_files(settings: Mapping[str, Any], known: Collection[str] = ()) -
             if isinstance(name, str) and name and name not in known:
                 path = Path(name.partition("#")[0]).expanduser()
                 files += sorted(path.rglob("*")) if path.is_dir() else [path]
-    files = [
-        file.resolve() for file in files if file.is_file() and file.suffix not in WEIGHT_SUFFIXES
-    ]
+    files = [file.resolve() for file in files if _counts(file)]
     for file in files:
         # Grows while it is walked: a task file may include another one.
         files += sorted(_named_in(file) - set(files)) if file.suffix in TASK_SUFFIXES else []
@@ -52,10 +51,8 @@ def _named_in(task: Path) -> set[Path]:
     """Files that a task file names, from the working directory or from its own folder."""
     words = set(_WORD.findall(task.read_text(encoding="utf-8", errors="replace")))
     places = {base / word for word in words for base in (Path(), task.parent)}
-    found = set()
-    for place in places:
-        # A word may be too long for the name of a file.
-        with suppress(OSError, ValueError):
-            if place.is_file() and place.suffix not in WEIGHT_SUFFIXES:
-                found.add(place.resolve())
-    return found
+    return {place.resolve() for place in places if _counts(place)}
+
+
+def _counts(path: Path) -> bool:
+    return path.suffix not in WEIGHT_SUFFIXES and is_file(path)
