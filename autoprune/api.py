@@ -198,12 +198,13 @@ def prune(
         size = (str(corpus), calibration_windows, seqlen)
         assert sparsity is not None
         return _smaller(model, chosen, sparsity, size, seed, out, overwrite, report)
-    read = [str(corpus)]
     if isinstance(recipe, str):
-        read.append(split_outside(recipe, "+")[0].strip().removeprefix(PROGRAM_PREFIX))
         line, recipe = recipe, Recipe.parse(recipe)
     else:
         line = "+".join((recipe.metric.text, recipe.group, recipe.allocation, recipe.repair))
+    # A program's file, or a name that is none.
+    file = split_outside(line, "+")[0].strip().removeprefix(PROGRAM_PREFIX)
+    read = [str(corpus), file]
     budget = _budget(sparsity, pattern)
     by = by_candidate(recipe.metric, runner)
     plan = PruningPlan.of_recipe(
@@ -231,7 +232,7 @@ def prune(
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:
         return made
-    record = _of_source(loaded, seed) | _record(made, line, plan, text, used)
+    record = _of_source(loaded, seed) | _record(made, file, plan, text, used)
     saved = save_seen(loaded, _seen(loaded), Path(out), record, made.zeros, plan.saved)
     write_folder_card(saved, loaded.source)
     return replace(made, saved=saved)
@@ -325,7 +326,7 @@ def _budget(sparsity: float | Budget | None, pattern: str | None) -> Budget:
 
 
 def _record(
-    made: Pruned, line: str, plan: PruningPlan, text: Corpus | None, tokens: Tensor | None
+    made: Pruned, file: str, plan: PruningPlan, text: Corpus | None, tokens: Tensor | None
 ) -> dict[str, Any]:
     """How the model was made, under the names that `autoprune prune` writes."""
     recipe = made.recipe
@@ -340,10 +341,7 @@ def _record(
         **made.outcome.to_json(),
         "notes": list(made.notes),
     }
-    if recipe.metric.kind == "program":
-        name = Path(split_outside(line, "+")[0].strip().removeprefix(PROGRAM_PREFIX)).name
-        program = {**recipe.metric.to_json(), "name": name, "digest": recipe.metric.digest}
-        record |= made.outcome.by_program(program)
+    record |= made.outcome.by_code(recipe.metric, Path(file).name)
     return record | _of_text(text, tokens)
 
 

@@ -96,10 +96,8 @@ def prune_model(
     }
     if candidate.kind == "program":
         record |= outcome.by_program(program_record(candidate, metric, _limits(bench, candidate)))
-    elif candidate.kind == "python":
-        # The file may change or go, and its folder is of one machine.
-        name, code = Path(metric).name, {"digest": candidate.digest, "source": candidate.source}
-        record |= {"metric": name, "metric_code": code}
+    else:
+        record |= outcome.by_code(candidate, Path(metric).name)
     return record
 
 

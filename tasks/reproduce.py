@@ -6,9 +6,10 @@ from typing import Any
 from autoprune.bench.saving import AUTO, save_bench, saved_type
 from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
-from autoprune.models.record import source_record, text_record
+from autoprune.models.record import text_record
 from autoprune.models.target import check_target
 from autoprune.progress import silent
+from autoprune.pruning import PruneOutcome
 from autoprune.recipe import Recipe
 from autoprune.report.folder_card import write_folder_card
 from autoprune.search.spec import SearchSpec
@@ -120,20 +121,14 @@ def reproduce(
             if outcome.mask_digest != recorded["mask_digest"]:
                 raise MasksDifferError(mlflow_run, outcome.mask_digest, recorded["mask_digest"])
             if out is not None:
-                made = {**_made(bench, recipe, share, text), "notes": [*outcome.notes]}
-                made |= {**recorded, "mlflow_run": mlflow_run}
-                zeros: int | None = outcome.zeros
-                code = {**recipe.metric.to_json(), "digest": recipe.metric.digest}
-                name = f"{recorded['candidate']}.py"
-                if recipe.metric.kind == "python":
-                    made |= {"metric": name, "metric_code": code}
-                if recipe.metric.kind == "program":
-                    made |= outcome.by_program({"name": name, **code})
-                if isinstance(outcome, SmallerOutcome):
-                    made |= outcome.shrunk.to_json() | {"scheme": outcome.scheme}
-                    zeros = None
-                saved = save_bench(bench, Path(out), made, zeros, saved_type(bench, dtype))
-                write_folder_card(saved, bench.loaded.source)
+                made = {
+                    **bench.origin(share),
+                    **text_record(spec.corpus, text, spec.calibration_windows, spec.seqlen),
+                    "notes": [*outcome.notes],
+                    **recorded,
+                    "mlflow_run": mlflow_run,
+                }
+                _save(bench, recipe, outcome, Path(out), made, dtype)
     return {
         "mlflow_run": mlflow_run,
         "candidate": recorded["candidate"],
@@ -143,27 +138,23 @@ def reproduce(
     }
 
 
-def _made(bench: SearchBench, recipe: Recipe, share: float, text: str) -> dict[str, Any]:
-    """How the model is made, under the names that `autoprune prune` writes.
-
-    Args:
-        bench: The bench.
-        recipe: The recipe.
-        share: Share of zeros, or of the parameters that go.
-        text: Digest of the calibration text.
-    """
-    spec = bench.spec
-    return {
-        **source_record(spec.model, bench.loaded.source.digest, spec.seed),
-        **text_record(spec.corpus, text, spec.calibration_windows, spec.seqlen),
-        "target": share,
-        "pattern": spec.pattern,
-        "text_split": spec.text_split,
-        "metric": recipe.metric.text,
-        "group": recipe.group,
-        "allocation": recipe.allocation,
-        "solver": recipe.repair,
-    }
+def _save(
+    bench: SearchBench,
+    recipe: Recipe,
+    outcome: PruneOutcome,
+    out: Path,
+    record: dict[str, Any],
+    dtype: str,
+) -> None:
+    """Save the pruned model of a bench with its card, under the names that other commands read."""
+    kind = saved_type(bench, dtype)
+    if isinstance(outcome, SmallerOutcome):
+        saved = save_bench(bench, out, record | outcome.record, dtype=kind)
+    else:
+        made = {**recipe.to_json(), "metric": recipe.metric.text, **record}
+        made |= outcome.by_code(recipe.metric, f"{record['candidate']}.py")
+        saved = save_bench(bench, out, made, outcome.zeros, kind)
+    write_folder_card(saved, bench.loaded.source)
 
 
 def _require(found: str, wanted: str, what: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -13,6 +13,7 @@ from autoprune.bench.program_limits import ProgramLimits, limits_of
 from autoprune.bench.scoring import HostScorer
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.budget import Budget
+from autoprune.models.record import source_record
 from autoprune.progress import Report, silent
 from autoprune.repair import Repair
 from autoprune.search.spec import SearchSpec
@@ -86,6 +87,19 @@ class SearchBench(Workbench):
         self.log_id = log_id
         self.designs_in = designs_in
         self.judge_verifier = judge_verifier or spec.judge_verifier
+
+    def origin(self, share: float) -> dict[str, Any]:
+        """What the record of a model that this bench saves says of its source, budget and text.
+
+        Args:
+            share: Share of zeros, or of the parameters that go.
+        """
+        return {
+            **source_record(self.model_ref, self.loaded.source.digest, self.seed),
+            "target": share,
+            "pattern": self.spec.pattern,
+            "text_split": self.spec.text_split,
+        }
 
     def _largest(self) -> ProgramLimits:
         """Limits of programs: three blocks are pruned in one call when a program is validated."""

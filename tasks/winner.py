@@ -11,7 +11,7 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.saving import AUTO
 from autoprune.budget import Budget
 from autoprune.errors import AutopruneError, reason_of
-from autoprune.models.record import read_record, source_record
+from autoprune.models.record import read_record
 from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.data import RunReport
@@ -66,14 +66,10 @@ def keep_winner(
     """
     share: float = found.get("share", bench.spec.sparsity)
     folder = RunFiles.of(bench.state, bench.run_id).winner
-    record = source_record(bench.model_ref, bench.loaded.source.digest, bench.seed)
-    record |= {
+    record = bench.origin(share) | {
         "run": bench.run_id,
         "candidate": alias,
         "recipe": winner.to_json(),
-        "target": share,
-        "pattern": bench.spec.pattern,
-        "text_split": bench.spec.text_split,
         "mask_digest": masks,
         "search_seconds": seconds,
     }

@@ -71,7 +71,7 @@ def save_measured(
         made = {**record, "outcome": worth, "notes": [*outcome.notes]}
         if not isinstance(outcome, SmallerOutcome):
             return save_bench(bench, folder, made, outcome.zeros, kind)
-        made |= outcome.shrunk.to_json() | {"scheme": outcome.scheme}
+        made |= outcome.record
         if found:
             made["budget"] = {**found, **target.reached(bench.loaded.model, dense_bytes)}
         if "faster" in found:

@@ -43,6 +43,11 @@ class SmallerOutcome(PruneOutcome):
     shrunk: Shrunk
     scheme: str
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the record of a saved model says of it."""
+        return self.shrunk.to_json() | {"scheme": self.scheme}
+
 
 def shrinking_of(recipe: Recipe) -> Shrinking:
     """The shrinking that a recipe describes.

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from autoprune.candidate import Candidate
 from autoprune.masking import masks_digest
 
 
@@ -74,6 +75,18 @@ class PruneOutcome(PruneFigures):
         errors = {"block_errors": list(self.block_errors)} if self.block_errors else {}
         known = {**program, "seconds": self.seconds, **errors}
         return {"program": known, "weights_digest": self.weights_digest}
+
+    def by_code(self, metric: Candidate, name: str) -> dict[str, Any]:
+        """What the record says of designed code that pruned the model; nothing if none did.
+
+        Args:
+            metric: What scored or changed the weights.
+            name: Name of its file, without the folder, which is of one machine.
+        """
+        code = {"name": name, **metric.to_json(), "digest": metric.digest}
+        if metric.kind == "program":
+            return self.by_program(code)
+        return {"metric": name, "metric_code": code} if metric.kind == "python" else {}
 
     @classmethod
     def of_masks(
