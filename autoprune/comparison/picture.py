@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.comparison.formatting import figure
 from autoprune.comparison.measured import OK
@@ -21,7 +22,6 @@ from autoprune.report.canvas import (
     new_canvas,
     plain,
 )
-from autoprune.schemes import SCHEMES
 from autoprune.spelling import split_text
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _label_axes(
 
 def _removed(rows: list[MethodRow]) -> str:
     """What the budgets are shares of: weights that are zero, or parameters that are gone."""
-    smaller = [split_text(row.method)[0].partition(":")[0] in SCHEMES for row in rows]
+    smaller = [Shrinking.names(split_text(row.method)[0]) for row in rows]
     zeros, gone = "zeros, % of the prunable weights (hollow: N:M)", "removed, % of the blocks"
     if not any(smaller):
         return zeros

@@ -54,6 +54,7 @@ def test_several_budgets_are_lines_over_sparsity(drawn: list[Any]) -> None:
     ("names", "label"),
     [
         (("depth:criterion=influence@own", "width"), "removed, % of the blocks"),
+        (("depth+recover:steps=10@own", "depth+width"), "removed, % of the blocks"),
         (("wanda", "depth"), "zeros, % of the prunable weights (hollow: N:M); schemes: removed, %"),
     ],
 )
