@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.comparison.formatting import p_value
-from autoprune.comparison.measures import columns_of, figures_of, items_of
-from autoprune.digest import digest_json
+from autoprune.comparison.measures import columns_of, items_of, protocols_of
 from autoprune.evaluation.contrasts import Contrast, contrast, holm
 from benchmarks.evidence.records import DENSE, EvidenceError, Record, Windows, read_record
 from benchmarks.table import publish
@@ -81,8 +80,7 @@ def cells_of(record: Record) -> list[Cell]:
             items = [items_of(one, column) for one in records]
             if min(map(len, items)) > 1:
                 values[column] = np.array(items).T
-                known = protocols.setdefault(column, set())
-                known |= {digest_json(figures_of(one)[column]["protocol"]) for one in records}
+                protocols.setdefault(column, set()).update(protocols_of(records, column))
         draws.add(numbers)
         found[scheme, share, text] = Cell(scheme, share, text, values)
     name = record.folder.name

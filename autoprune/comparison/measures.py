@@ -53,7 +53,7 @@ class FurtherFigure:
 
 def columns_of(records: Sequence[Record]) -> list[str]:
     """Return all columns of the suites in the records, in order of appearance."""
-    return list(dict.fromkeys(name for record in records for name in figures_of(record)))
+    return list(dict.fromkeys(name for record in records for name in _figures(record)))
 
 
 def measures_of(
@@ -69,14 +69,14 @@ def measures_of(
     made: list[FurtherFigure] = []
     found: list[Contrast | None] = []
     for entry in measured:
-        rows = [figures_of(record).get(column) for record in entry.records]
+        rows = [_figures(record).get(column) for record in entry.records]
         values = [row["value"] for row in rows if row is not None and row["value"] is not None]
         if not entry.complete or len(values) < len(rows):
             reasons = [row["reason"] for row in rows if row is not None and row["value"] is None]
             made.append(FurtherFigure(column, reason=next(filter(None, reasons), None)))
             found.append(None)
             continue
-        if len(_protocols(entry.records, column)) > 1:
+        if len(protocols_of(entry.records, column)) > 1:
             made.append(FurtherFigure(column, reason="draws were measured by different protocols"))
             found.append(None)
             continue
@@ -114,21 +114,21 @@ def _paired(column: str, entry: Measured, baseline: Measured | Record | None) ->
     sizes = {len(items) for items in (*own, *other)}
     baseline_records = baseline.records if isinstance(baseline, Measured) else [baseline]
     # Figures of another protocol do not pair, as in an evaluation against another model.
-    alike = len(_protocols([*entry.records, *baseline_records], column)) == 1
+    alike = len(protocols_of([*entry.records, *baseline_records], column)) == 1
     if not own or not other or len(sizes) > 1 or 0 in sizes or not alike:
         return None
     return contrast(np.array(own, np.float64).T - np.array(other, np.float64).T)
 
 
-def _protocols(records: Sequence[Record], column: str) -> set[str]:
+def protocols_of(records: Sequence[Record], column: str) -> set[str]:
     """The different protocols by which records have this column."""
-    rows = (figures_of(record).get(column) for record in records)
+    rows = (_figures(record).get(column) for record in records)
     return {digest_json(row.get("protocol", {})) for row in rows if row is not None}
 
 
 def items_of(record: Record, column: str) -> Sequence[float]:
     """Numbers to pair, whose mean is the value; none where items are not the same for all."""
-    row = figures_of(record).get(column)
+    row = _figures(record).get(column)
     details = {} if row is None else row.get("details", {})
     # Runs of one model have no partner among those of another.
     if row is None or details.get(RUNS):
@@ -140,7 +140,7 @@ def items_of(record: Record, column: str) -> Sequence[float]:
     return [weight * item for weight, item in zip(weights, items, strict=True)]
 
 
-def figures_of(record: Record) -> dict[str, Mapping[str, Any]]:
+def _figures(record: Record) -> dict[str, Mapping[str, Any]]:
     """Rows by column."""
     made: dict[str, Mapping[str, Any]] = {}
     for suite, found in record.get("suites", {}).items():

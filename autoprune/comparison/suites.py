@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.text import SEALED
@@ -34,11 +34,9 @@ NO_COST = "what skips while it runs is saved whole, and its hooks cost time"
 
 
 def suite_defaults(
-    model: str, corpus: str, windows: int, seqlen: int, split: int, asked: str = ""
+    model: str, corpus: str, windows: int, seqlen: int, split: int
 ) -> dict[str, dict[str, Any]]:
     """Settings by suite for those that the command omits: the comparison's own sealed text.
-
-    A suite that names another text measures all of it, as `autoprune evaluate` does.
 
     Args:
         model: Reference of the dense model, to which ``lm`` measures the distance.
@@ -46,7 +44,6 @@ def suite_defaults(
         windows: Sealed windows.
         seqlen: Tokens in a window.
         split: Number of the text's split.
-        asked: The suites as the command names them.
     """
     own: dict[str, Any] = {
         "corpora": [corpus],
@@ -64,12 +61,25 @@ def suite_defaults(
         if "part" in fields:
             found[name] = {key: value for key, value in own.items() if key in fields}
     found.setdefault(DISTANCE, {}).update({"windows": windows, "dense": model})
-    for name, given in given_settings(asked).items():
-        texts = given.get("corpora", given.get("corpus", corpus)).split("+")
-        if corpus not in texts and name in found:
-            for key in ("part", "text_split"):
-                found[name].pop(key, None)
     return found
+
+
+def defaults_for(asked: str, defaults: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The defaults, without part and split for a suite that names another text.
+
+    It measures all of it, as `autoprune evaluate` does.
+
+    Args:
+        asked: The suites as the command names them.
+        defaults: Of :func:`suite_defaults`.
+    """
+    left = dict(defaults)
+    for name, given in given_settings(asked).items():
+        own = left.get(name, {})
+        texts = set(given.get("corpora", "").split("+"))
+        if "corpora" in given and texts.isdisjoint(own.get("corpora", ())):
+            left[name] = {k: v for k, v in own.items() if k not in ("part", "text_split")}
+    return left
 
 
 def own_distance(defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from prefect import flow
 
 from autoprune.bench.text import SEALED, SELECTION
 from autoprune.comparison.draws import too_common
-from autoprune.comparison.suites import own_distance, suite_defaults
+from autoprune.comparison.suites import defaults_for, own_distance, suite_defaults
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
 from flows.compare.params import CompareParams
@@ -55,9 +55,10 @@ def _compared(params: CompareParams) -> dict[str, Any]:
         list(params.texts()), params.units(),
     )  # fmt: skip
     number = split_number(params.text_split)
-    size = params.sealed_windows, params.seqlen, number
+    defaults = suite_defaults(
+        params.model, params.corpus, params.sealed_windows, params.seqlen, number
+    )
     named = params.suite or ""
-    defaults = suite_defaults(params.model, params.corpus, *size, named)
     bench = CompareBench(
         params.model,
         state,
@@ -71,8 +72,8 @@ def _compared(params: CompareParams) -> dict[str, Any]:
         asked=f"comparison {params.folder_name()}",
         peers=params.peers(),
         dtype=params.dtype,
-        suites=check_suites(named, defaults, None) if named else [],
-        own_distance=own_distance(suite_defaults(params.model, params.corpus, *size)),
+        suites=check_suites(named, defaults_for(named, defaults), None) if named else [],
+        own_distance=own_distance(defaults),
         precision=params.precision,
         record=Path(params.record).expanduser().absolute() if params.record else None,
         texts=params.texts(),

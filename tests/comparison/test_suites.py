@@ -13,7 +13,7 @@ from autoprune.checkpoint.compact import write_compact
 from autoprune.comparison.bench import ComparisonBench
 from autoprune.comparison.recorded_tables import tables_of_record
 from autoprune.comparison.sizes import saved_bytes
-from autoprune.comparison.suites import suite_defaults, suite_keys
+from autoprune.comparison.suites import defaults_for, suite_defaults, suite_keys
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.evaluation.suites import build_suite, computed_with, cost, suite_requests
 from autoprune.evaluation.suites.cost import CostSuite
@@ -243,7 +243,7 @@ def test_a_suite_is_another_when_a_file_that_it_names_has_changed(
 
 def test_another_text_is_measured_whole_and_the_own_one_sealed() -> None:
     asked = "lm:corpora=other.txt,windows=2,lastword:corpora=own.txt,degenerate"
-    found = suite_defaults("model", "own.txt", 4, 32, 7, asked)
+    found = defaults_for(asked, suite_defaults("model", "own.txt", 4, 32, 7))
     made = {one["name"]: one["settings"] for one in suite_requests(asked, found)}
     assert (made["lm"]["part"], made["lm"]["text_split"], made["lm"]["windows"]) == ("all", 0, 2)
     for name in ("lastword", "degenerate"):

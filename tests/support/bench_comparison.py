@@ -15,7 +15,7 @@ from autoprune.comparison.record import body_of
 from autoprune.comparison.request import parse_request
 from autoprune.comparison.result import gather
 from autoprune.comparison.run import ComparisonRun
-from autoprune.comparison.suites import own_distance, suite_defaults
+from autoprune.comparison.suites import defaults_for, own_distance, suite_defaults
 from autoprune.comparison.writing import summary
 from autoprune.evaluation.suites import suite_requests
 from autoprune.spelling import split_list
@@ -47,8 +47,7 @@ class Comparisons:
     ) -> ComparisonBench:  # fmt: skip
         """The bench of one comparison; nothing is loaded yet."""
         model, corpus = str(self.model), str(self.text)
-        size = sealed_windows, seqlen, 0
-        defaults = suite_defaults(model, corpus, *size, suite)
+        defaults = suite_defaults(model, corpus, sealed_windows, seqlen, 0)
         counts = {SELECTION: selection_windows, SEALED: sealed_windows}
         return ComparisonBench(
             model,
@@ -57,8 +56,8 @@ class Comparisons:
             cells=CellStore(self.folder, record),
             looks=self.looks,
             calibration_windows=calibration_windows,
-            suites=suite_requests(suite, defaults) if suite else [],
-            own_distance=own_distance(suite_defaults(model, corpus, *size)),
+            suites=suite_requests(suite, defaults_for(suite, defaults)) if suite else [],
+            own_distance=own_distance(defaults),
             **changes,
         )
 
