@@ -71,7 +71,7 @@ def _evaluated(params: EvaluateParams) -> dict[str, Any]:
         "splits": _splits(rows),
         "sealed_touches": found["looks"],
         "sealed_sets": found["sealed_sets"],
-        "notes": _notes(rows, _whose(params)),
+        "notes": _notes(rows, _whose(models, params.references)),
         **_headline(rows),
     }
     record["refusal"] = compared.get("refusal") or _refusal(record["comparison"])
@@ -179,12 +179,10 @@ def _refusal(comparison: list[dict[str, Any]]) -> str:
     return f"{names}: {refused[0]['refused']}" if refused else ""
 
 
-def _whose(params: EvaluateParams) -> str:
+def _whose(models: list[str], references: str | None) -> str:
     """Whose text is kept from being measured on, as a clause for notes."""
-    from_file = params.against is not None and params.against.endswith(RECORD_SUFFIX)
-    alone = params.against is None or from_file
-    made = f"{params.model if alone else 'one of the two models'} was calibrated on"
-    return f"{made} or a reference holds" if params.references else made
+    made = f"{'one of the two models' if len(models) > 1 else models[0]} was calibrated on"
+    return f"{made} or a reference holds" if references else made
 
 
 def _notes(rows: list[dict[str, Any]], whose: str) -> list[str]:
