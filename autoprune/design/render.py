@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autoprune.allocation import Given
+from autoprune.allocation import Given, Ramp
 from autoprune.allocation.formula import DESCRIPTORS, KINDS
 from autoprune.design import detail, sections
 from autoprune.design.chat import Message
@@ -277,6 +277,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
         composed=scene.composed,
         schemes=scene.schemes,
         rates=[(w, DESCRIPTORS[w]) for w in BLOCK_WORDS if w in scene.words and rated],
+        half_width=Ramp.half_width,
     )
 
 

@@ -18,6 +18,7 @@ from autoprune.design.scheme_moves import (
     genes_of,
     mutated_scheme,
     random_scheme,
+    scheme_from,
     values_of,
 )
 from autoprune.design.transports import ScriptedDesigner
@@ -198,6 +199,21 @@ def test_rates_are_a_family_of_their_own_that_moves_stay_in() -> None:
     assert values_of(build_scheme(both.source))["width", "rates"][:4] in ("sdsa", "give")
     texts = [found.source for found in all_schemes(["width:rates"])]
     assert texts[0] == "width:rates=ramp" and len(texts) == len(set(texts)) == 20 * len(SPREADS)
+
+
+def test_the_prompt_is_right_about_usual_values_of_schemes(tmp_path: Path) -> None:
+    for family in ("depth", "width:rates", "experts"):
+        usual = values_of(scheme_from(family, {}))
+        assert [known[0] for known in genes_of(family).values()] == list(usual.values())
+    spec = make_spec(schemes=("width:rates=ramp",), arm="list")
+    with Search.open(tmp_path / "list", spec) as search:
+        drive(search, Shapes(designer=ScriptedDesigner(lambda _: "no idea")))
+        step = next(h["step"] for h in search.history() if h["step"]["kind"] == "Propose")
+    system = step["request"]["messages"][0]["content"]
+    # A plain ramp is this one, and of a list only the differences count.
+    assert build_scheme("width:rates=ramp:half_width=0.1").text == "width:rates=ramp"
+    assert "half_width above it, 0.1 unless set" in system
+    assert "raised or lowered by the same number so that the mean is right" in system
 
 
 def rated(request: ChatRequest) -> str:
