@@ -213,7 +213,7 @@ def test_the_prompt_is_right_about_usual_values_of_schemes(tmp_path: Path) -> No
     # A plain ramp is this one, and of a list only the differences count.
     assert build_scheme("width:rates=ramp:half_width=0.1").text == "width:rates=ramp"
     assert "half_width above it, 0.1 unless set" in system
-    assert "raised or lowered by the same number so that the mean is right" in system
+    assert "raised or lowered by the same number so that the mean is right, none below 0" in system
 
 
 def rated(request: ChatRequest) -> str:
