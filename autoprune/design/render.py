@@ -236,6 +236,12 @@ def render_prompt(
     rows = [detail.mechanism(graph, alias, scene.ranges) for alias in order]
     table = fit(rows, left - used, count, most="line", overhead=1)
     shown = {name: list(found.values()) for name, found in fitted.items()}
+    named = {
+        str(graph.nodes[order[place]].body["formula"])
+        for place, text in table.items()
+        if text == rows[place].line
+    }
+    shown["known"] = [formula for formula in shown["known"] if formula not in named]
     shown |= {"table": list(table.values())[::-1], "steps": shown["steps"][::-1]}
     user = prompts.render("user", **values, **shown, instruction=instruction)
     messages = (Message("system", system), Message("user", user))

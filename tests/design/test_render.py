@@ -183,10 +183,13 @@ def test_formulas_of_worse_recipes_are_those_that_no_better_recipe_has() -> None
         result = {"status": "measured", "rung": 1, "change": 0.9 + number, "seconds": 1.0}
         graph.add(f"D{number}.r1", "result", result)
         graph.link(f"D{number}.r1", "tests", f"D{number}")
-    prompt = written("propose", graph, scene(6000))
+    prompt = written("propose", graph, scene(600))
     line = next(one for one in prompt.splitlines() if one.startswith("Measured too, in worse"))
     # Wanda's metric is worse with D1's budgets, and the best recipes have it.
     assert line == "Measured too, in worse recipes: sqrt(abs(W)); W * x_max"
+    # What the table shows is not listed again.
+    prompt = written("propose", graph, scene(6000))
+    assert "Measured too" not in prompt and "D0: sqrt(abs(W))" in prompt
 
 
 def test_an_exploit_is_shown_what_is_known_of_its_part() -> None:
