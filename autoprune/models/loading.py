@@ -62,7 +62,7 @@ def load_model(
         UsageError: If the reference is unknown, or the model has no weights, is quantised or has no
             tokenizer.
         PrerequisiteError: If a Python package is missing, or the hub refuses or cannot be reached.
-        DamagedFileError: If a file differs from what was recorded, or cannot be read.
+        DamagedFileError: If a file differs from what was recorded, cannot be read or lacks weights.
         AutopruneError: If the architecture has no causal language model in transformers, or the
             model does not fit into the memory.
     """
@@ -75,6 +75,8 @@ def load_model(
     with quiet_transformers(), shared_gguf_parsing():
         try:
             model = open_causal(str(source.folder), dtype=dtype, **_options(source))
+        except DamagedFileError:
+            raise
         except Exception as error:
             raise _load_error(source, error) from error
         # In the same block, so that a GGUF file is parsed once for both.

@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from autoprune.errors import DamagedFileError
 from autoprune.models.structure import find_blocks
 
 # Has "layer" in its name: lists of this kind are cut where blocks are removed.
@@ -53,12 +54,15 @@ def narrow_blocks(model: PreTrainedModel) -> None:
 
 
 def open_causal(folder: Path | str, **options: Any) -> PreTrainedModel:
-    """``AutoModelForCausalLM.from_pretrained``, also of a folder that states widths."""
+    """``AutoModelForCausalLM.from_pretrained``, also of a folder that states widths.
+
+    Raises:
+        DamagedFileError: If the checkpoint lacks weights, which would be random numbers.
+    """
     path = Path(folder) / "config.json"
     stated = path.is_file() and WIDTHS in path.read_text(encoding="utf-8")
     if not stated or "gguf_file" in options:
-        found: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, **options)
-        return found
+        return _complete(AutoModelForCausalLM, folder, options)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     stock: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
@@ -69,6 +73,20 @@ def open_causal(folder: Path | str, **options: Any) -> PreTrainedModel:
     # For the time of loading; under its own name, since transformers looks at name and module.
     names = {"__init__": build, "__module__": stock.__module__}
     narrow: Any = type(stock.__name__, (stock,), names)
-    model: PreTrainedModel = narrow.from_pretrained(folder, **options)
+    model = _complete(narrow, folder, options)
     model.__class__ = stock
+    return model
+
+
+def _complete(kind: Any, folder: Path | str, options: dict[str, Any]) -> PreTrainedModel:
+    """Open a checkpoint that holds every weight; transformers fills in the others at random."""
+    model: PreTrainedModel
+    model, found = kind.from_pretrained(folder, output_loading_info=True, **options)
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DamagedFileError(
+            f"{folder} lacks weights of the model that its config.json describes ({missing[0]}"
+            f"{more}), and random numbers would take their place; get the checkpoint again, or "
+            "correct config.json"
+        )
     return model
