@@ -181,7 +181,9 @@ def _router_ids(block: nn.Module) -> set[int]:
     routers: set[int] = set()
     for module in block.modules():
         children = list(module.children())
-        counts = {_expert_count(child) for child in children} - {None}
+        # A router of its own class knows how many experts it chooses from.
+        known = [getattr(module, "num_experts", None), *map(_expert_count, children)]
+        counts = {count for count in known if isinstance(count, int)}
         in_router = "router" in type(module).__name__.lower()
         for child in children:
             if not isinstance(child, nn.Linear):

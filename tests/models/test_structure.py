@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -9,6 +10,14 @@ from autoprune.errors import AutopruneError
 from autoprune.models.structure import find_blocks, prunable_linears
 from tests.support.tiny_models import EXPECTED, FAMILIES, FUSED_EXPERTS, tiny_model
 
+SMALL = {
+    "vocab_size": 96,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_finds_what_a_reader_of_the_source_would_list(family: str) -> None:
@@ -109,6 +118,35 @@ def test_routers_known_by_outputs_and_shared_matrices_once() -> None:
     assert sum("many" in name for name in names) == 10
     assert sum("shared" in name for name in names) == 1
     assert not any("chooser" in name or "scale" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("config", "router", "pruned"),
+    [
+        (
+            transformers.HunYuanMoEV1Config(
+                **SMALL, num_experts=4, moe_topk=2, moe_intermediate_size=[8, 8], head_dim=8
+            ),
+            "gate.wg",
+            {"q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"}
+            | {"gate_proj", "up_proj"},
+        ),
+        (
+            transformers.JetMoeConfig(**SMALL, num_local_experts=4, kv_channels=8),
+            "router.layer",
+            {"kv_proj", "weight"},
+        ),
+    ],
+    ids=["hunyuan_v1_moe", "jetmoe"],
+)
+def test_routers_that_lie_beside_the_experts_are_left_alone(
+    config: transformers.PretrainedConfig, router: str, pruned: set[str]
+) -> None:
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    names = [linear.name for linear in prunable_linears(model)]
+    assert sum(name.endswith(router) for name, _ in model.named_modules()) >= 2
+    assert not any(router in name for name in names)
+    assert {linear.projection for linear in prunable_linears(model)} == pruned
 
 
 def test_a_model_without_blocks_is_refused() -> None:
