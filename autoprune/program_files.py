@@ -14,6 +14,8 @@ CODE_SUFFIX = ".py"
 LARGEST_SOURCE = 64 << 10
 CATALOGUE = Path(__file__).parent / "programs" / "catalogue"
 CONSTANTS = "PARAMS"
+# Larger ones, times four while they are tuned, would soon leave the range of numbers.
+MAX_CONSTANT = 1e12
 # Raised if the declaration is not a mapping of names to numbers.
 _NO_NUMBERS = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 # A program defines one of these functions, with these argument names.
@@ -70,7 +72,7 @@ def declared_constants(source: str) -> dict[str, float]:
     """Read ``PARAMS = {"name": number, ...}`` at the top of a program, without running it.
 
     Raises:
-        UsageError: If it is anything other than finite numbers by name.
+        UsageError: If it is anything other than finite numbers by name, or one is too large.
     """
     value = _declaration(source)
     if value is None:
@@ -80,10 +82,12 @@ def declared_constants(source: str) -> dict[str, float]:
         constants = {str(name): float(number) for name, number in found.items()}
     except _NO_NUMBERS:
         constants = {CONSTANTS: math.nan}
-    if not all(map(math.isfinite, constants.values())):
+    # A lone surrogate is text that no file or log can hold.
+    written = all(name.isprintable() for name in constants)
+    if not written or not all(abs(number) <= MAX_CONSTANT for number in constants.values()):
         raise UsageError(
-            f"line {value.lineno}: {CONSTANTS} must be finite numbers by name, for example "
-            f'{CONSTANTS} = {{"damp": 0.01}}'
+            f"line {value.lineno}: {CONSTANTS} must be finite numbers by name, at most "
+            f'{MAX_CONSTANT:g} in size, for example {CONSTANTS} = {{"damp": 0.01}}'
         )
     return constants
 

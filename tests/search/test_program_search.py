@@ -72,6 +72,7 @@ def test_an_answer_may_be_a_block_program() -> None:
         (code("def score(W, stats, params):\n    return W\n"), "exactly one function prune_layer"),
         (code("def prune_layer(W, stats, params):\n    return W\n"), "exactly the arguments"),
         (code(PROGRAM.format(power="1 / 0")), "finite numbers by name"),
+        (code(PROGRAM.format(power="1e308")), "at most 1e+12 in size"),
         (code(PROGRAM.format(power=1), "repair: mrp\n"), "repair is none or ebft"),
         (code(PROGRAM.format(power=1), "group: global\n"), "group is row or matrix"),
     ],
