@@ -1,8 +1,9 @@
 """Questions and answers as files, for a designer that is a person, a batch service or an agent.
 
 Each open question has two files, ``ID.json`` and its readable twin ``ID.md``. The answer goes next
-to them as ``ID.answer.txt`` or ``ID.answer.json``. ID is the step and the beginning of the
-request's digest, so an answer is never taken for that to another question. Answered and recorded
+to them as ``ID.answer.txt`` or ``ID.answer.json``. ID is the step and the beginning of a digest of
+the search's name and the request, so an answer is never taken for that to another question, also
+where two searches of the same settings share the folder. Answered and recorded
 questions move to ``answered/ID.json``. The answering side is not trusted: links are not followed,
 large files are not read, and an invalid answer leaves the question open, with the reason in
 ``ID.problem.txt``.
@@ -27,6 +28,7 @@ from autoprune.design.answer_files import (
     read_json,
 )
 from autoprune.design.chat import ChatRequest, Reply, Usage
+from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, PrerequisiteError
 from autoprune.storage import probe_folder, write_json, write_text
 
@@ -34,7 +36,7 @@ FORMAT = 1
 # Time without a change after which a text counts as finished; JSON does when it is complete.
 SETTLE_SECONDS = 3.0
 ANSWERED = "answered"
-# `Propose.step_id` followed by the part that :func:`question_id` adds.
+# `Propose.step_id` followed by the part that :attr:`Question.id` adds.
 ID = re.compile(r"[a-z0-9][a-z0-9.]{0,39}-[0-9a-f]{8}")
 
 
@@ -60,7 +62,7 @@ class Question:
     @property
     def id(self) -> str:
         """Base name of its files."""
-        return f"{self.step}-{self.request.digest[:8]}"
+        return f"{self.step}-{digest_json([self.run, self.request.digest])[:8]}"
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``ID.json``."""

@@ -12,6 +12,7 @@ import pytest
 from autoprune.design.answer_files import LARGEST_BYTES
 from autoprune.design.chat import ChatRequest, Message, Reply, Usage
 from autoprune.design.mailbox import ANSWERED, Mailbox, Question
+from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError
 from tests.support.damaged_answers import damaged
 
@@ -42,7 +43,8 @@ def looked(box: Mailbox, name: str) -> Reply | None:
 
 def test_a_question_is_a_file_and_a_readable_twin(box: Mailbox, asked: Question) -> None:
     body = json.loads((box.folder / f"{asked.id}.json").read_text())
-    assert asked.id == f"g1.s0.a0-{REQUEST.digest[:8]}" and box.open_ids() == [asked.id]
+    own = digest_json(["night", REQUEST.digest])[:8]
+    assert asked.id == f"g1.s0.a0-{own}" and box.open_ids() == [asked.id]
     assert (
         body["left"] == LEFT and body["grammar"] == "root ::= x" and body["operator"] == "explore"
     )
@@ -53,6 +55,17 @@ def test_a_question_is_a_file_and_a_readable_twin(box: Mailbox, asked: Question)
     # Another request under the same step is another question, and another run's is not ours.
     assert Question("night", "g1.s0.a0", "x", ChatRequest((), 9, 0.0, 1), LEFT).id != asked.id
     assert Mailbox(box.folder, "other").open_ids() == []
+
+
+def test_two_searches_may_ask_the_same_in_one_folder(box: Mailbox, asked: Question) -> None:
+    other = Mailbox(box.folder, "other", settle=box.settle)
+    same = Question("other", asked.step, asked.operator, asked.request, LEFT)
+    other.post(same)
+    assert (box.open_ids(), other.open_ids()) == ([asked.id], [same.id]) and same.id != asked.id
+    other.answer(same.id, "metric: W")
+    assert looked(other, same.id) is not None and looked(box, asked.id) is None
+    other.remove(same.id)
+    assert box.open_ids() == [asked.id] and other.open_ids() == []
 
 
 def test_text_is_read_when_it_is_left_alone_and_json_when_it_is_whole(
