@@ -89,7 +89,8 @@ class SearchLoop:
         yield from self.evaluator.draw_again()
         if (yield from self.sentinels.check("end")):
             return self._drifted()
-        if (yield from self.sentinels.repeat(self.archive.winner() or self.archive.best())):
+        yield from self._repeat()
+        if self.sentinels.drift:
             return self._drifted()
         yield from self._seal()
         return reason
@@ -231,6 +232,14 @@ class SearchLoop:
             lesson.harmful += bool(judged) and not helped
 
     # The ends
+
+    def _repeat(self) -> StepGenerator:
+        """Prune once more by the recipe to be sealed; where it gives other masks, by the next."""
+        while (wanted := self.archive.winner() or self.archive.best()) is not None:
+            fault = yield from self.sentinels.repeat(wanted)
+            if fault is None:
+                return
+            self.evaluator.accept(wanted, 2, fault)
 
     def _seal(self) -> StepGenerator:
         """Measure the winner, the best entries and the baselines on the sealed split, once."""

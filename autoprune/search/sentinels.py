@@ -61,6 +61,7 @@ class Sentinel:
         quick: It takes only a moment.
         checks: How often it was measured again.
         largest: Largest difference of a window since then, nats per token.
+        masks: Digest of the masks that it won with; empty: unknown.
     """
 
     name: str
@@ -69,6 +70,11 @@ class Sentinel:
     quick: bool = False
     checks: int = 0
     largest: float = 0.0
+    masks: str = ""
+
+    def moved(self, again: Measurement) -> float:
+        """Largest difference of a window to its first loss, nats per token."""
+        return max(abs(now - first) for now, first in zip(again.nll, self.first, strict=True))
 
 
 class Sentinels:
@@ -144,28 +150,35 @@ class Sentinels:
             self._judge(sentinel, outcome, allowed_drift(sentinel.recipe))
         return bool(self.drift)
 
-    def repeat(self, entry: Entry | None) -> Generator[Batch, Outcomes, bool]:
+    def repeat(self, entry: Entry | None) -> Generator[Batch, Outcomes, Failed | None]:
         """Prune once more by the recipe to be sealed, including its repair, and measure it again.
+
+        Figures that differ from those that it won with are drift, since :meth:`check` has just
+        passed; other masks, and other figures of designed code, are the recipe's own fault.
 
         Args:
             entry: The winner, or the best; if it is one of the sentinels, nothing is done.
 
         Returns:
-            Whether its figures differ from those that it won with.
+            Why the recipe must be rejected; None: it can be sealed, or there is :attr:`drift`.
         """
         if not self.spec.sentinel_every or entry is None or entry.recipe is None:
-            return False
+            return None
         decisive = entry.results.get(2)
         if decisive is None or entry.recipe in [sentinel.recipe for sentinel in self.known]:
-            return False
-        again = Sentinel(entry.alias, entry.recipe, decisive.nll[:WINDOWS])
+            return None
+        won = decisive.nll[:WINDOWS]
+        again = Sentinel(entry.alias, entry.recipe, won, masks=decisive.mask_digest)
         step = replace(self._step("repeat", entry.alias, entry.recipe), role="repeat")
         outcomes = yield [step]
         self.state.charge(outcomes.values())
-        self.known.append(again)
+        outcome = outcomes[step.step_id]
         allowed = allowed_drift(entry.recipe, self.spec.precision)
-        self._judge(again, outcomes[step.step_id], allowed)
-        return bool(self.drift)
+        if isinstance(outcome, Measurement) and (fault := own_fault(again, outcome, allowed)):
+            return Failed("nondeterministic", fault)
+        self.known.append(again)
+        self._judge(again, outcome, allowed)
+        return None
 
     def _time(self, outcomes: Outcomes) -> None:
         """Note what checking took, and what it shows of passes in float32."""
@@ -180,8 +193,7 @@ class Sentinels:
         """Compare with the first figure and note drift of more nats than allowed."""
         sentinel.checks += 1
         if isinstance(outcome, Measurement):
-            pairs = zip(outcome.nll, sentinel.first, strict=True)
-            moved = max(abs(now - first) for now, first in pairs)
+            moved = sentinel.moved(outcome)
             sentinel.largest = max(sentinel.largest, moved)
             drifted = moved > allowed
             fault = f"differs by {moved:.2g} nats per token" if drifted else ""
@@ -205,6 +217,16 @@ class Sentinels:
             sparsity=0.0 if recipe is None else self.state.share_of(alias),
             role="sentinel",
         )
+
+
+def own_fault(winner: Sentinel, again: Measurement, allowed: float) -> str:
+    """How a recipe differs from itself where the machine is not the cause; empty: it does not."""
+    assert winner.recipe is not None
+    if again.mask_digest != winner.masks:
+        return "pruned once more, it gave other masks"
+    if winner.recipe.metric.kind in ("python", "program") and winner.moved(again) > allowed:
+        return f"pruned once more, it differs by {winner.moved(again):.2g} nats per token"
+    return ""
 
 
 def allowed_drift(recipe: Recipe | None, precision: Precision = "float32") -> float:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.saving import rounding_note
+from autoprune.errors import AutopruneError
 from autoprune.report.leaderboard import leaderboard
 from autoprune.report.origin import authorship, given
 from autoprune.report.run_report import next_command
@@ -30,16 +31,21 @@ def keep(driver: Driver, dtype: str) -> None:
     driver.write_record()
     best = found.best
     if best is not None and best.recipe is not None and best.measurement is not None:
-        record, kept = keep_winner(
-            driver.bench,
-            best.alias,
-            best.recipe,
-            best.measurement.mask_digest,
-            found.spent.seconds,
-            best.unsealed,
-            dtype,
-            found.budget_of(best.alias),
-        )
+        try:
+            record, kept = keep_winner(
+                driver.bench,
+                best.alias,
+                best.recipe,
+                best.measurement.mask_digest,
+                found.spent.seconds,
+                best.unsealed,
+                dtype,
+                found.budget_of(best.alias),
+            )
+        except AutopruneError:
+            # What was measured is worth reading without a checkpoint, too.
+            write_report(files, driver.record.report)
+            raise
         what = f"{kept['zeros']:,} of {kept['prunable']:,} weights are zero"
         if found.spec.schemes:
             what = f"{kept['total']:,} parameters"

@@ -19,6 +19,7 @@ SMALL = {
     "num_key_value_heads": 2,
 }
 
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_finds_what_a_reader_of_the_source_would_list(family: str) -> None:
     model = tiny_model(family)

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from autoprune.candidate import Candidate
+from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.costs import ExactPass
+from autoprune.search.sentinels import Sentinel, own_fault
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Outcome, Step
 from tests.support.synthetic import REPAIRS, Synthetic, drive, make_spec
 
@@ -84,6 +87,41 @@ def repeated(
             search.record(step, outcome)
         (only,) = again
         return step, search, only
+
+
+def test_a_winner_that_gives_other_masks_is_rejected_and_the_next_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    spec = make_spec(designer=DesignerSpec(kind="genetic"))
+    with Search.open(tmp_path, spec) as search:
+        driver, again = Synthetic(), []
+        while not isinstance(step := search.next_step(), Done):
+            outcome = driver.answer(step)
+            if isinstance(step, Measure) and step.role == "repeat":
+                assert isinstance(outcome, Measurement)
+                again.append(step.recipe_id)
+                if len(again) == 1:
+                    outcome = replace(outcome, mask_digest="other")
+            search.record(step, outcome)
+        first, second = again
+        assert search.looks == 1 and search.drift == "" and search.best is not None
+        assert search.best.alias == second and search.best.sealed is not None
+        fault = search.archive[first]
+        assert (fault.status, fault.code, fault.sealed) == ("rejected", "nondeterministic", None)
+        assert first not in [s.name for s in search.sentinels]
+        left = [entry.alias for entry in search.entries if entry.status == "measured"]
+    with Search.open(tmp_path, spec) as search:
+        assert search.best is not None and search.best.alias == second
+        assert [entry.alias for entry in search.entries if entry.status == "measured"] == left
+
+
+@pytest.mark.parametrize(("kind", "own"), [("program", True), ("python", True), ("builtin", False)])
+def test_other_figures_are_the_fault_of_designed_code_alone(kind: str, own: bool) -> None:
+    again = Measurement((1.0,), 10, 2.7, mask_digest="m")
+    won = Sentinel("C1", Recipe(Candidate(kind, "wanda")), (1.01,), masks="m")  # type: ignore
+    assert own_fault(won, again, 0.02) == ""
+    shown = "pruned once more, it differs by 0.01 nats per token" if own else ""
+    assert own_fault(won, again, 0.001) == shown
 
 
 def moved(by: float) -> Callable[[Measurement], Outcome]:
