@@ -244,7 +244,7 @@ def settle(
 def roll_back(state: State, name: str | None, dry_run: bool) -> dict[str, Any]:
     """Make ``previous`` champion again; the champion becomes ``previous``.
 
-    A champion that was set by hand gives way to the one that the gate made.
+    A champion that was set by hand gives way to the one that the gate made, and keeps no alias.
 
     Raises:
         UsageError: If there is no previous version.
@@ -264,7 +264,7 @@ def roll_back(state: State, name: str | None, dry_run: bool) -> dict[str, Any]:
             )
         track.registry.version_record(tracker, chosen, back, track.registry.PREVIOUS)
         if not dry_run:
-            track.registry.move_champion(tracker, chosen, back, now)
+            track.registry.move_champion(tracker, chosen, back, now, by_hand=moved is not None)
             stamp = datetime.now(UTC).isoformat(timespec="seconds")
             reason = f"rolled back from version {now} at {stamp}"
             track.registry.write_tags(tracker, chosen, back, {DECISION: "restored", REASON: reason})

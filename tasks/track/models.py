@@ -25,6 +25,7 @@ from tasks.track.registry import (
     PREVIOUS,
     aliases_of,
     note_champion,
+    our_models,
     registry_lock,
 )
 from tasks.track.runs import MASKS_TAG, Tracker, local_path
@@ -151,7 +152,7 @@ def registered_models(tracker: Tracker) -> list[dict[str, Any]]:
     """Our registered models with their aliases."""
     return [
         {"name": found.name, "aliases": {name: str(n) for name, n in found.aliases.items()}}
-        for found in tracker.client.search_registered_models("name LIKE 'autoprune.%'")
+        for found in our_models(tracker)
     ]
 
 

@@ -64,9 +64,7 @@ def choose_model(tracker: Tracker, name: str | None, alias: str = CHALLENGER) ->
     Raises:
         UsageError: If it does not exist, or if several could be meant.
     """
-    found: list[RegisteredModel] = list(
-        tracker.client.search_registered_models("name LIKE 'autoprune.%'")
-    )
+    found = our_models(tracker)
     names = sorted(model.name for model in found)
     if name is not None:
         if name in names:
@@ -87,6 +85,17 @@ def choose_model(tracker: Tracker, name: str | None, alias: str = CHALLENGER) ->
             "choose one with --name"
         )
     return str(waiting[0])
+
+
+def our_models(tracker: Tracker) -> list[RegisteredModel]:
+    """All registered models of AutoPrune in the store, however many pages of them there are."""
+    found: list[RegisteredModel] = []
+    token: str | None = None
+    while token != "":
+        page = tracker.client.search_registered_models("name LIKE 'autoprune.%'", page_token=token)
+        found += page
+        token = page.token or ""
+    return found
 
 
 def aliases_of(tracker: Tracker, name: str) -> dict[str, str]:
@@ -227,7 +236,9 @@ def aliases_restored(tracker: Tracker, name: str) -> Iterator[None]:
         raise
 
 
-def move_champion(tracker: Tracker, name: str, number: str, expected: str | None) -> None:
+def move_champion(
+    tracker: Tracker, name: str, number: str, expected: str | None, *, by_hand: bool = False
+) -> None:
     """Make ``number`` the champion and the former champion ``previous``, or change nothing.
 
     Args:
@@ -235,6 +246,8 @@ def move_champion(tracker: Tracker, name: str, number: str, expected: str | None
         name: Registered model.
         number: The new champion.
         expected: Champion that was measured against; None: there was none.
+        by_hand: The former champion was set by hand and not measured: it does not become
+            ``previous``, which a later rollback would install.
 
     Raises:
         AutopruneError: If the champion was moved in the meantime.
@@ -248,8 +261,10 @@ def move_champion(tracker: Tracker, name: str, number: str, expected: str | None
             "type the same command again to measure against the new one"
         )
     with aliases_restored(tracker, name):
-        if expected is not None:
+        if expected is not None and not by_hand:
             tracker.client.set_registered_model_alias(name, PREVIOUS, expected)
+        elif aliases.get(PREVIOUS) == number:
+            tracker.client.delete_registered_model_alias(name, PREVIOUS)
         tracker.client.set_registered_model_alias(name, CHAMPION, number)
         if aliases.get(CHALLENGER) == number:
             tracker.client.delete_registered_model_alias(name, CHALLENGER)

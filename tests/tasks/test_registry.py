@@ -79,12 +79,35 @@ def test_a_champion_moved_by_hand_gives_way_to_the_one_that_the_gate_made(
     # Only looked at, `previous` is still the champion before version 3.
     assert aliases_of(tracker, NAME)["previous"] == first
     assert promotion.roll_back(state, NAME, False)["champion"] == third
+    # The version set by hand is not what another rollback installs.
+    assert aliases_of(tracker, NAME)["previous"] == first
     # A version that was deleted is nothing to go back to, and stops no promotion.
-    tracker.client.set_registered_model_alias(NAME, "champion", first)
+    tracker.client.set_registered_model_alias(NAME, "champion", second)
     tracker.client.delete_model_version(NAME, third)
-    note = promotion.find_contenders(state, NAME, second).note
+    note = promotion.find_contenders(state, NAME, first).note
     assert note.endswith("version 3 has been deleted") and "--rollback" not in note
-    assert promotion.roll_back(state, NAME, True)["champion"] == second
+    assert promotion.roll_back(state, NAME, True)["champion"] == first
+
+
+def test_a_rollback_twice_never_installs_a_version_set_by_hand(
+    versions: list[str], tracker: Tracker, state: State
+) -> None:
+    first, second, _ = versions
+    tracker.client.set_registered_model_alias(NAME, "champion", second)
+    promotion.find_contenders(state, NAME, "3")
+    assert aliases_of(tracker, NAME)["previous"] == first
+    assert promotion.roll_back(state, NAME, False)["champion"] == first
+    assert "previous" not in aliases_of(tracker, NAME)
+    with pytest.raises(UsageError, match="no previous champion"):
+        promotion.roll_back(state, NAME, False)
+
+
+def test_models_beyond_the_first_page_are_found(tracker: Tracker) -> None:
+    names = [f"autoprune.m{number:03}.s60" for number in range(101)]
+    for name in names:
+        tracker.client.create_registered_model(name)
+    assert [model.name for model in registry.our_models(tracker)] == names
+    assert registry.choose_model(tracker, names[-1]) == names[-1]
 
 
 def test_versions_whose_records_differ_are_no_rivals(
