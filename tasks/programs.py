@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 LIFETIME_S = 3600.0
 PROCESSORS = os.cpu_count() or 1
+# Threads count against a container's limit of processes, which leaves room for this many.
+MOST_THREADS = 32
 
 
 @dataclass
@@ -139,7 +141,7 @@ class SandboxPrograms:
                 layers.append(block_input(path, task, budgets, dict(task.position)))
                 shapes = [(w.shape[0], w.shape[1]) for w in task.weights.values()]
                 seconds += ProgramLimits.of(shapes, task.inputs[..., 0].numel()).seconds
-            threads = PROCESSORS if len(tasks) == 1 and tasks[0].quick else 1
+            threads = min(PROCESSORS, MOST_THREADS) if len(tasks) == 1 and tasks[0].quick else 1
             rows = self._prune(program, layers, seconds, threads)
         pairs = zip(rows, tasks, strict=True)
         return [matrices(_tensor(row), task.weights) for row, task in pairs]

@@ -85,6 +85,10 @@ def test_a_first_figure_takes_all_threads_and_stays_near(
         assert 0 < float((weight - plain[name]).norm() / plain[name].norm()) < 0.1, name
 
 
+def test_threads_leave_room_in_the_limit_of_processes() -> None:
+    assert 2 * programs.MOST_THREADS <= Limits().pids
+
+
 def test_a_family_is_refused_before_anything_runs(tmp_path: Path) -> None:
     task = tiny_task(0)
     off = replace(task, form={**task.form, "scale": 1.01 * task.form["scale"]})

@@ -5,7 +5,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, UnsupportedModelError
 from autoprune.models.structure import find_blocks
 from autoprune.schemes import build_scheme, shrink, surgery
 from tests.support.logits import logits
@@ -20,6 +20,20 @@ def odd_model(name: str, monkeypatch: pytest.MonkeyPatch, **changes: object) -> 
     given = SHAPE | {"max_position_embeddings": 64} | changes
     monkeypatch.setitem(FAMILIES, name, lambda: getattr(transformers, name)(**given))
     return tiny_model(name)
+
+
+def test_blocks_with_settings_of_their_own_are_not_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    changes = {"layer_types": kinds, "head_dim": 4, "hidden_size_per_layer_input": 0}
+    apart = odd_model("Gemma4TextConfig", monkeypatch, **changes, global_head_dim=8)
+    with pytest.raises(UnsupportedModelError, match=r"settings of single blocks \(head_dim\)"):
+        shrink(apart, build_scheme("depth"), 0.34, WINDOWS)
+    assert len(find_blocks(apart)) == 3
+    alike = odd_model("Gemma4TextConfig", monkeypatch, **changes, global_head_dim=4)
+    shrink(alike, build_scheme("depth"), 0.34, WINDOWS)
+    assert len(find_blocks(alike)) == 2
 
 
 # As published models have it, one number for both widths, and as they may.
