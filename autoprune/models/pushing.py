@@ -15,10 +15,11 @@ from huggingface_hub.utils.tqdm import (
 from autoprune.checkpoint.card import DENSE_CARD
 from autoprune.checkpoint.compact import RECORD
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reason_of
+from autoprune.models.record import RECORD_FILE
 from autoprune.plain_text import shell_line
 
 # What another model in the repository left: readers would take its one file before an index of
-# several, or its text for this model's. What is sent is never deleted.
+# several, its text for this model's, or its chat template and words. What is sent is never deleted.
 _OF_ONE_MODEL = [
     "model*.safetensors",
     "model*.safetensors.index.json",
@@ -27,6 +28,17 @@ _OF_ONE_MODEL = [
     RECORD,
     DENSE_CARD,
     "program.py",
+    RECORD_FILE,
+    "generation_config.json",
+    "chat_template*",
+    "additional_chat_templates/*",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "tekken.json",
+    "*processor_config.json",
 ]
 
 

@@ -38,12 +38,16 @@ def test_a_folder_or_a_file_is_sent(hub: str, tmp_path: Path, whole: bool) -> No
 def test_a_folder_takes_the_place_of_the_model_before(hub: str, tmp_path: Path) -> None:
     old = ["model.safetensors", "seen_text.npz", "program.py", "config.json"]
     FILES.extend([*old, "small-q4.gguf", "adapter/model.safetensors", ".gitattributes"])
+    # A chat template and words of another tokenizer would be taken for this model's.
+    words = ["chat_template.jinja", "vocab.json", "tokenizer.model", "autoprune.json"]
+    FILES.extend([*words, "tokenizer.json", "README.md"])
+    (tmp_path / "tokenizer.json").write_text("{}")
     for name in ("model-00001-of-00002.safetensors", "config.json", "program.py"):
         (tmp_path / name).write_text("{}")
     push_to_hub("me/small", tmp_path, endpoint=hub)
     lines = [json.loads(line) for line in CALLS[-1][2].splitlines()]
     gone = {line["value"]["path"] for line in lines if line["key"] == "deletedFile"}
-    assert gone == {"model.safetensors", "seen_text.npz"}
+    assert gone == {"model.safetensors", "seen_text.npz", *words}
 
 
 @pytest.mark.parametrize("private", [True, False])
