@@ -3,10 +3,9 @@
 Each open question has two files, ``ID.json`` and its readable twin ``ID.md``. The answer goes next
 to them as ``ID.answer.txt`` or ``ID.answer.json``. ID is the step and the beginning of a digest of
 the search's name and the request, so an answer is never taken for that to another question, also
-where two searches of the same settings share the folder. Answered and recorded
-questions move to ``answered/ID.json``. The answering side is not trusted: links are not followed,
-large files are not read, and an invalid answer leaves the question open, with the reason in
-``ID.problem.txt``.
+where two searches of the same settings share the folder. Answered and recorded questions move to
+``answered/ID.json``. The answering side is not trusted: links are not followed, large files are not
+read, and an invalid answer leaves the question open, with the reason in ``ID.problem.txt``.
 """
 
 import json

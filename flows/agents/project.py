@@ -149,6 +149,42 @@ class Project:
                 "when it has ended"
             )
 
+    def require_unsealed(self, corpus: str) -> str:
+        """Refuse to measure text while a run that an agent designs keeps a part of it for its end.
+
+        Args:
+            corpus: As :meth:`corpus` gives it.
+
+        Returns:
+            The same.
+
+        Raises:
+            UsageError: If such a run has not ended; names it.
+        """
+        wanted = self._texts(corpus)
+        for name in self.runs():
+            files = self.run(name)
+            if self.ended(files):
+                continue
+            try:
+                params = saved_params(self.state, name)
+            except AutopruneError:
+                # Its settings are gone, or another version's: nothing here goes on with it.
+                continue
+            designed_here = params.mailbox(name, files) is not None
+            if designed_here and (shared := wanted & self._texts(params.corpus)):
+                raise UsageError(
+                    f"the run {name!r} has not ended and keeps a part of "
+                    f"{', '.join(sorted(shared))} sealed until then, which figures on this text "
+                    "would show its designer; ask again when it has ended, or name another text"
+                )
+        return corpus
+
+    def _texts(self, corpus: str) -> set[str]:
+        """The texts that a reference names; files by their whole path."""
+        paths = {part: (self.root / part).resolve() for part in split_list(corpus)}
+        return {str(path) if path.exists() else part for part, path in paths.items()}
+
     def shown(self, job: str, reply: Mapping[str, Any]) -> dict[str, Any]:
         """A job's reply, without results in the log of a search whose questions show fewer.
 

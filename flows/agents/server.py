@@ -263,6 +263,8 @@ class _Tools:
     ) -> Reply:
         """Compare pruning methods on one model: same tokens, same budgets, paired intervals.
 
+        Refused for a text of which a run that you design keeps a part sealed, until it has ended.
+
         Args:
             model: As of start_search.
             methods: Such as wanda, wanda+ramp+mrp, sparsegpt.
@@ -276,7 +278,7 @@ class _Tools:
             "model": self.project.model(model),
             "methods": self.project.methods(methods),
             "sparsity": sparsity,
-            "corpus": self.project.corpus(corpus),
+            "corpus": self.project.require_unsealed(self.project.corpus(corpus)),
             "draws": draws,
             "sealed_windows": sealed_windows,
         }
@@ -293,6 +295,8 @@ class _Tools:
     ) -> Reply:
         """Measure a model by suites, alone or against another, pair by pair.
 
+        As compare, refused for a text of which an open run keeps a part sealed.
+
         Args:
             model: As of start_search, or the winner's folder.
             suites: Of lm, lastword, degenerate, reasoning, cost.
@@ -306,7 +310,7 @@ class _Tools:
             "suite": self.project.suites(suites),
         }
         if {"lm", "lastword", "degenerate"} & set(suites):
-            values["corpus"] = self.project.corpus(corpus)
+            values["corpus"] = self.project.require_unsealed(self.project.corpus(corpus))
         elif corpus != DEMO_CORPUS:
             raise UsageError(
                 f"corpus {corpus}: none of the suites {', '.join(suites)} reads a text; add lm, "

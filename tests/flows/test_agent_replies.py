@@ -196,6 +196,32 @@ def test_a_pattern_needs_no_sparsity_and_suites_get_the_text_that_they_read(
     assert "none of the suites reasoning reads a text" in refused
 
 
+def test_text_that_an_open_run_seals_is_not_measured(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Jobs, "start_next", lambda *_: "1")
+    monkeypatch.setattr(Jobs, "wait", lambda _jobs, name, _seconds: {"job": name})
+    for name in ("mine.txt", "other.txt"):
+        (project.root / name).write_text("some words\n\nand more of them")
+    text = str(project.root / "mine.txt")
+    save_params(
+        project.state, "night", SearchParams(model="m", designer="files", run="night", corpus=text)
+    )
+    files = RunFiles.of(project.state, "night")
+    (files.folder / "search.db").touch()
+    calls = [
+        ("compare", {"model": DEMO_MODEL, "methods": ["wanda"], "corpus": "./mine.txt"}),
+        ("evaluate", {"model": DEMO_MODEL, "suites": ["lm"], "corpus": "mine.txt"}),
+    ]
+    for refused in call(project, *calls):
+        assert "'night' has not ended and keeps a part of" in str(refused)
+    elsewhere = [(name, {**asked, "corpus": "other.txt"}) for name, asked in calls]
+    unread = ("evaluate", {"model": DEMO_MODEL, "suites": ["reasoning"]})
+    assert call(project, *elsewhere, unread) == [{"job": "1"}] * 3
+    monkeypatch.setattr(Project, "ended", lambda *_: True)
+    assert call(project, *calls) == [{"job": "1"}] * 2
+
+
 def test_a_search_at_work_elsewhere_is_not_called_stopped(project: Project) -> None:
     save_params(project.state, "night", SearchParams(model="m", designer="files", run="night"))
     files = RunFiles.of(project.state, "night")
