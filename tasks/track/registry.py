@@ -23,6 +23,7 @@ from autoprune.models.quiet import quiet_transformers
 from autoprune.models.record import RECORD_FILE
 from autoprune.names import CHAMPION as CHAMPION
 from autoprune.storage import atomic_folder
+from tasks.track.pages import all_pages
 from tasks.track.runs import LONGEST_TAG, Tracker, local_path
 
 log = logging.getLogger(__name__)
@@ -89,13 +90,8 @@ def choose_model(tracker: Tracker, name: str | None, alias: str = CHALLENGER) ->
 
 def our_models(tracker: Tracker) -> list[RegisteredModel]:
     """All registered models of AutoPrune in the store, however many pages of them there are."""
-    found: list[RegisteredModel] = []
-    token: str | None = None
-    while token != "":
-        page = tracker.client.search_registered_models("name LIKE 'autoprune.%'", page_token=token)
-        found += page
-        token = page.token or ""
-    return found
+    search = tracker.client.search_registered_models
+    return all_pages(lambda token: search("name LIKE 'autoprune.%'", page_token=token))
 
 
 def aliases_of(tracker: Tracker, name: str) -> dict[str, str]:

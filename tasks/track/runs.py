@@ -28,6 +28,7 @@ from autoprune.report.data import ReportEntry
 from tasks.open_runs import note_closed, note_open
 from tasks.state import State, folder_tag, model_slug
 from tasks.track.belonging import belonging
+from tasks.track.pages import all_pages
 
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
@@ -239,34 +240,21 @@ class Tracker:
 
     def _all_runs(self, query: str) -> list[Run]:
         places = [one.experiment_id for one in self.client.search_experiments()]
-        found: list[Run] = []
-        token = None
-        while places:
-            page = self.client.search_runs(places, query, max_results=500, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                break
-        return found
+        return self._runs_in(places, query) if places else []
+
+    def _runs_in(self, places: list[str], query: str) -> list[Run]:
+        search = self.client.search_runs
+        return all_pages(lambda token: search(places, query, max_results=500, page_token=token))
 
     def child_runs(self, parent_id: str) -> dict[str, Run]:
         """The child runs of a parent by the value of :data:`ENTRY_TAG`; cached in memory."""
         if parent_id not in self._children:
             experiment = self.client.get_run(parent_id).info.experiment_id
             query = f"tags.`{PARENT}` = '{parent_id}' and tags.`{ENTRY_TAG}` LIKE '%'"
-            found: dict[str, Run] = {}
-            token = None
-            while True:
-                page = self.client.search_runs(
-                    [experiment], query, max_results=500, page_token=token
-                )
-                found |= {
-                    run.data.tags[ENTRY_TAG]: run for run in page if ENTRY_TAG in run.data.tags
-                }
-                token = page.token
-                if not token:
-                    break
-            self._children[parent_id] = found
+            found = self._runs_in([experiment], query)
+            self._children[parent_id] = {
+                run.data.tags[ENTRY_TAG]: run for run in found if ENTRY_TAG in run.data.tags
+            }
         return self._children[parent_id]
 
     def _write_child(
