@@ -39,6 +39,11 @@ class Candidate:
     params: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def is_code(self) -> bool:
+        """Whether it is Python, which runs in the sandbox alone."""
+        return self.kind in ("python", "program")
+
+    @property
     def digest(self) -> str:
         """SHA-256 of kind, source and parameters."""
         return digest_json(self.to_json())

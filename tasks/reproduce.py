@@ -109,7 +109,7 @@ def reproduce(
         spec=spec,
         run_id=f"reproduce-{mlflow_run[:8]}",
         # Formulas give the same scores in the container and in the language's own evaluator.
-        designs_in="docker" if recipe.metric.kind in ("python", "program") else "off",
+        designs_in="docker" if recipe.metric.is_code else "off",
     )
     with opened(bench):
         _require(bench.loaded.source.digest, recorded["model_digest"], f"the model {spec.model}")

@@ -66,7 +66,7 @@ def differs_elsewhere(recipe: Recipe) -> bool:
     """
     if recipe.group in ("block", "global"):
         return True
-    if recipe.metric.kind in ("python", "program"):
+    if recipe.metric.is_code:
         return any(map(_may_limit, ast.walk(ast.parse(recipe.metric.source))))
     expression = expression_of(recipe.metric)
     nodes = walk(expression.tree) if expression else ()

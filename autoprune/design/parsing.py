@@ -232,7 +232,7 @@ def normalised(candidate: Candidate) -> str:
     """Return text that is equal for candidates that differ only in names, comments and layout."""
     if candidate.kind == "expression":
         return parse(candidate.source).digest
-    if candidate.kind in ("python", "program"):
+    if candidate.is_code:
         found = without_names(candidate.source)
         # Constants of a program are in its source, but tuning may have changed them since.
         tuned = candidate.kind == "program" and sorted(candidate.params.items())

@@ -62,7 +62,7 @@ def note_proposal(state: SearchState, entry: Entry) -> None:
         body["program"] = True
     if entry.model is not None:
         body["model"] = entry.model
-    if recipe.metric.kind in ("python", "program"):
+    if recipe.metric.is_code:
         body["source"] = recipe.metric.shown
     graph.add(alias, "mechanism", body)
     if f"{alias}.h" in graph.nodes:
@@ -71,7 +71,7 @@ def note_proposal(state: SearchState, entry: Entry) -> None:
         graph.link(alias, "combines" if entry.operator == "combine" else "derives_from", parent)
     if entry.repaired and entry.repaired in graph.nodes:
         graph.link(alias, "repairs", entry.repaired)
-    if recipe.metric.kind in ("python", "program"):
+    if recipe.metric.is_code:
         source = {"source": recipe.metric.shown, "digest": recipe.metric.digest}
         graph.add(f"{alias}.code", "code", source)
         graph.link(f"{alias}.code", "implements", alias)

@@ -11,7 +11,7 @@ seal (role ``repeat``): most of a figure comes from the repair. This costs no ex
 sealed measurement uses the resulting weights, and the time for a repair is reserved for it.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 from autoprune.candidate import Candidate
@@ -61,7 +61,6 @@ class Sentinel:
         quick: It takes only a moment.
         checks: How often it was measured again.
         largest: Largest difference of a window since then, nats per token.
-        masks: Digest of the masks that it won with; empty: unknown.
     """
 
     name: str
@@ -70,11 +69,6 @@ class Sentinel:
     quick: bool = False
     checks: int = 0
     largest: float = 0.0
-    masks: str = ""
-
-    def moved(self, again: Measurement) -> float:
-        """Largest difference of a window to its first loss, nats per token."""
-        return max(abs(now - first) for now, first in zip(again.nll, self.first, strict=True))
 
 
 class Sentinels:
@@ -167,15 +161,16 @@ class Sentinels:
         decisive = entry.results.get(2)
         if decisive is None or entry.recipe in [sentinel.recipe for sentinel in self.known]:
             return None
-        won = decisive.nll[:WINDOWS]
-        again = Sentinel(entry.alias, entry.recipe, won, masks=decisive.mask_digest)
+        again = Sentinel(entry.alias, entry.recipe, decisive.nll[:WINDOWS])
         step = replace(self._step("repeat", entry.alias, entry.recipe), role="repeat")
         outcomes = yield [step]
         self.state.charge(outcomes.values())
         outcome = outcomes[step.step_id]
         allowed = allowed_drift(entry.recipe, self.spec.precision)
-        if isinstance(outcome, Measurement) and (fault := own_fault(again, outcome, allowed)):
-            return Failed("nondeterministic", fault)
+        if isinstance(outcome, Measurement):
+            fault = own_fault(entry.recipe, decisive, outcome, allowed)
+            if fault:
+                return Failed("nondeterministic", f"pruned once more, it {fault}")
         self.known.append(again)
         self._judge(again, outcome, allowed)
         return None
@@ -193,7 +188,7 @@ class Sentinels:
         """Compare with the first figure and note drift of more nats than allowed."""
         sentinel.checks += 1
         if isinstance(outcome, Measurement):
-            moved = sentinel.moved(outcome)
+            moved = _moved(sentinel.first, outcome.nll)
             sentinel.largest = max(sentinel.largest, moved)
             drifted = moved > allowed
             fault = f"differs by {moved:.2g} nats per token" if drifted else ""
@@ -219,14 +214,26 @@ class Sentinels:
         )
 
 
-def own_fault(winner: Sentinel, again: Measurement, allowed: float) -> str:
-    """How a recipe differs from itself where the machine is not the cause; empty: it does not."""
-    assert winner.recipe is not None
-    if again.mask_digest != winner.masks:
-        return "pruned once more, it gave other masks"
-    if winner.recipe.metric.kind in ("python", "program") and winner.moved(again) > allowed:
-        return f"pruned once more, it differs by {winner.moved(again):.2g} nats per token"
+def own_fault(recipe: Recipe, won: Measurement, again: Measurement, allowed: float) -> str:
+    """How a recipe differs from itself where the machine is not the cause; empty: it does not.
+
+    Args:
+        recipe: The winner.
+        won: What it won with, on all windows.
+        again: The same recipe once more, on the first windows.
+        allowed: Nats per token that a window may move.
+    """
+    if again.mask_digest != won.mask_digest:
+        return "gave other masks"
+    moved = _moved(won.nll[: len(again.nll)], again.nll)
+    if recipe.metric.is_code and moved > allowed:
+        return f"differs by {moved:.2g} nats per token"
     return ""
+
+
+def _moved(first: Sequence[float], now: Sequence[float]) -> float:
+    """Largest difference of a window to its first loss, nats per token."""
+    return max(abs(later - before) for later, before in zip(now, first, strict=True))
 
 
 def allowed_drift(recipe: Recipe | None, precision: Precision = "float32") -> float:

@@ -54,7 +54,7 @@ def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
 def recipe_line(recipe: dict[str, Any]) -> str:
     """Format a recipe as ``METRIC+PART+...``; empty for code, which no line can hold."""
     found = Recipe.from_json(recipe)
-    if found.metric.kind in ("python", "program") or found.scoring != "dense":
+    if found.metric.is_code or found.scoring != "dense":
         return ""
     metric = found.metric.source
     if found.metric.kind == "scheme":

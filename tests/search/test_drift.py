@@ -10,7 +10,7 @@ from autoprune.candidate import Candidate
 from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.costs import ExactPass
-from autoprune.search.sentinels import Sentinel, own_fault
+from autoprune.search.sentinels import own_fault
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Outcome, Step
 from tests.support.synthetic import REPAIRS, Synthetic, drive, make_spec
 
@@ -77,16 +77,24 @@ def repeated(
     """A search whose winner gives something else when it is pruned once more."""
     spec = make_spec(designer=DesignerSpec(kind="genetic"), repair_choices=repairs)
     with Search.open(folder, spec) as search:
-        driver, again = Synthetic(), []
-        while not isinstance(step := search.next_step(), Done):
-            outcome = driver.answer(step)
-            if isinstance(step, Measure) and step.role == "repeat":
-                assert isinstance(outcome, Measurement)
-                again.append(step)
-                outcome = change(outcome)
-            search.record(step, outcome)
-        (only,) = again
-        return step, search, only
+        end, (only,) = with_repeats(search, [change])
+        return end, search, only
+
+
+def with_repeats(
+    search: Search, changes: list[Callable[[Measurement], Outcome]]
+) -> tuple[Done, list[Measure]]:
+    """Drive a search whose first repetitions give something else; return all of these steps."""
+    driver, again = Synthetic(), []
+    while not isinstance(step := search.next_step(), Done):
+        outcome = driver.answer(step)
+        if isinstance(step, Measure) and step.role == "repeat":
+            assert isinstance(outcome, Measurement)
+            again.append(step)
+            if len(again) <= len(changes):
+                outcome = changes[len(again) - 1](outcome)
+        search.record(step, outcome)
+    return step, again
 
 
 def test_a_winner_that_gives_other_masks_is_rejected_and_the_next_takes_its_place(
@@ -94,16 +102,8 @@ def test_a_winner_that_gives_other_masks_is_rejected_and_the_next_takes_its_plac
 ) -> None:
     spec = make_spec(designer=DesignerSpec(kind="genetic"))
     with Search.open(tmp_path, spec) as search:
-        driver, again = Synthetic(), []
-        while not isinstance(step := search.next_step(), Done):
-            outcome = driver.answer(step)
-            if isinstance(step, Measure) and step.role == "repeat":
-                assert isinstance(outcome, Measurement)
-                again.append(step.recipe_id)
-                if len(again) == 1:
-                    outcome = replace(outcome, mask_digest="other")
-            search.record(step, outcome)
-        first, second = again
+        _, again = with_repeats(search, [lambda found: replace(found, mask_digest="other")])
+        first, second = (step.recipe_id for step in again)
         assert search.looks == 1 and search.drift == "" and search.best is not None
         assert search.best.alias == second and search.best.sealed is not None
         fault = search.archive[first]
@@ -118,10 +118,11 @@ def test_a_winner_that_gives_other_masks_is_rejected_and_the_next_takes_its_plac
 @pytest.mark.parametrize(("kind", "own"), [("program", True), ("python", True), ("builtin", False)])
 def test_other_figures_are_the_fault_of_designed_code_alone(kind: str, own: bool) -> None:
     again = Measurement((1.0,), 10, 2.7, mask_digest="m")
-    won = Sentinel("C1", Recipe(Candidate(kind, "wanda")), (1.01,), masks="m")  # type: ignore
-    assert own_fault(won, again, 0.02) == ""
-    shown = "pruned once more, it differs by 0.01 nats per token" if own else ""
-    assert own_fault(won, again, 0.001) == shown
+    won = Measurement((1.01, 9.0), 20, 2.7, mask_digest="m")
+    recipe = Recipe(Candidate(kind, "wanda"))  # type: ignore
+    assert own_fault(recipe, won, again, 0.02) == ""
+    shown = "differs by 0.01 nats per token" if own else ""
+    assert own_fault(recipe, won, again, 0.001) == shown
 
 
 def moved(by: float) -> Callable[[Measurement], Outcome]:
