@@ -163,7 +163,7 @@ class Project:
         """
         wanted = self._texts(corpus)
         for name in self.runs():
-            files = self.run(name)
+            files = RunFiles.of(self.state, name)
             if self.ended(files):
                 continue
             try:
@@ -181,9 +181,13 @@ class Project:
         return corpus
 
     def _texts(self, corpus: str) -> set[str]:
-        """The texts that a reference names; files by their whole path."""
-        paths = {part: (self.root / part).resolve() for part in split_list(corpus)}
-        return {str(path) if path.exists() else part for part, path in paths.items()}
+        """The texts that a reference names; files by their whole path, whatever the column."""
+        found = set()
+        for part in split_list(corpus):
+            files = [name for name in (part, part.rpartition("#")[0]) if name]
+            paths = [path for name in files if (path := (self.root / name).resolve()).exists()]
+            found.add(str(paths[0]) if paths else part)
+        return found
 
     def shown(self, job: str, reply: Mapping[str, Any]) -> dict[str, Any]:
         """A job's reply, without results in the log of a search whose questions show fewer.

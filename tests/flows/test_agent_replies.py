@@ -213,13 +213,14 @@ def test_text_that_an_open_run_seals_is_not_measured(
         ("compare", {"model": DEMO_MODEL, "methods": ["wanda"], "corpus": "./mine.txt"}),
         ("evaluate", {"model": DEMO_MODEL, "suites": ["lm"], "corpus": "mine.txt"}),
     ]
+    calls.append(("evaluate", {**calls[1][1], "corpus": "mine.txt#column"}))
     for refused in call(project, *calls):
         assert "'night' has not ended and keeps a part of" in str(refused)
     elsewhere = [(name, {**asked, "corpus": "other.txt"}) for name, asked in calls]
     unread = ("evaluate", {"model": DEMO_MODEL, "suites": ["reasoning"]})
-    assert call(project, *elsewhere, unread) == [{"job": "1"}] * 3
+    assert call(project, *elsewhere, unread) == [{"job": "1"}] * 4
     monkeypatch.setattr(Project, "ended", lambda *_: True)
-    assert call(project, *calls) == [{"job": "1"}] * 2
+    assert call(project, *calls) == [{"job": "1"}] * 3
 
 
 def test_a_search_at_work_elsewhere_is_not_called_stopped(project: Project) -> None:
