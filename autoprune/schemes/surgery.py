@@ -159,9 +159,9 @@ def _take_out(model: PreTrainedModel, numbers: Sequence[int]) -> Any:
     if own := getattr(config, "per_layer_attributes", None):
         # Its settings are kept by the numbers of blocks, and transformers cannot move them.
         raise UnsupportedModelError(
-            f"{type(model).__name__} has settings of single blocks "
-            f"({', '.join(sorted(own))}), so that its blocks cannot be "
-            "removed; set weights to zero instead, by --sparsity without --scheme"
+            f"{type(model).__name__} has settings of single blocks ({', '.join(sorted(own))}), so "
+            "that its blocks cannot be removed; set weights to zero instead, by --sparsity without "
+            "--scheme"
         )
     after = _shorter(config, kept, len(everything))
     before = {name: getattr(config, name) for name in after}
