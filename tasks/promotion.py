@@ -52,8 +52,8 @@ class Contenders:
     @property
     def by_role(self) -> "dict[str, Place]":
         """The champion, if there is one, then the challenger."""
-        champion = {} if self.champion is None else {track.registry.CHAMPION: self.champion}
-        return champion | {track.registry.CHALLENGER: self.challenger}
+        champion = {} if self.champion is None else {track.aliases.CHAMPION: self.champion}
+        return champion | {track.aliases.CHALLENGER: self.challenger}
 
 
 @task_run("find contenders", "find champion and challenger")
@@ -66,7 +66,8 @@ def find_contenders(
         state: The state folder.
         name: Registered model; None: the only one with a challenger.
         version: Challenger's version; None: the alias ``challenger``.
-        dry_run: Write nothing, whatever was moved by hand.
+        dry_run: Write nothing, whatever was moved by hand; only a promotion that was killed
+            is undone.
 
     Raises:
         UsageError: If no challenger is set, it is the champion already, or the two were made from
@@ -75,14 +76,15 @@ def find_contenders(
     """
     tracker = track.Tracker(state)
     chosen = track.registry.choose_model(tracker, name)
-    note = _by_hand(tracker, chosen, dry_run)
+    with track.aliases.registry_lock(tracker, chosen):
+        note = _by_hand(tracker, chosen, dry_run)
     also = f"; {note}" if note else ""
-    aliases = track.registry.aliases_of(tracker, chosen)
-    number = version or aliases.get(track.registry.CHALLENGER)
-    champion = aliases.get(track.registry.CHAMPION)
+    aliases = track.aliases.aliases_of(tracker, chosen)
+    number = version or aliases.get(track.aliases.CHALLENGER)
+    champion = aliases.get(track.aliases.CHAMPION)
     if number is None:
         raise UsageError(
-            f"{chosen} has no alias {track.registry.CHALLENGER!r} (champion: "
+            f"{chosen} has no alias {track.aliases.CHALLENGER!r} (champion: "
             f"{champion or 'none'}); a search that finds a new winner sets it; or name a version "
             f"with --version{also}"
         )
@@ -91,7 +93,7 @@ def find_contenders(
             f"version {number} of {chosen} is the champion already; name another with "
             f"--version{also}"
         )
-    numbers = {track.registry.CHALLENGER: number, track.registry.CHAMPION: champion}
+    numbers = {track.aliases.CHALLENGER: number, track.aliases.CHAMPION: champion}
     found = {role: at for role, at in numbers.items() if at is not None}
     records = {
         at: track.registry.version_record(tracker, chosen, at, role) for role, at in found.items()
@@ -100,26 +102,25 @@ def find_contenders(
     places = {
         role: track.registry.find_version(tracker, chosen, at, role) for role, at in found.items()
     }
-    leads, follows = (places.get(track.registry.CHAMPION), places[track.registry.CHALLENGER])
+    leads, follows = (places.get(track.aliases.CHAMPION), places[track.aliases.CHALLENGER])
     return Contenders(chosen, note, leads, follows)
 
 
 def _by_hand(tracker: Any, name: str, dry_run: bool) -> str:
     """Note on a champion that no promotion made; ``previous`` becomes the one before it."""
-    moved = track.registry.moved_by_hand(tracker, name)
+    moved = track.aliases.moved_by_hand(tracker, name)
     if moved is None:
         return ""
     made, now = moved
     note = (
-        f"the alias {track.registry.CHAMPION!r} was moved by hand from version {made} to version "
+        f"the alias {track.aliases.CHAMPION!r} was moved by hand from version {made} to version "
         f"{now}, past the gate"
     )
     if not track.registry.has_version(tracker, name, made):
         return f"{note}; version {made} has been deleted"
-    with track.registry.registry_lock(tracker, name):
-        # A rollback returns to the version that last passed the gate.
-        if not dry_run:
-            tracker.client.set_registered_model_alias(name, track.registry.PREVIOUS, made)
+    # A rollback returns to the version that last passed the gate.
+    if not dry_run:
+        tracker.client.set_registered_model_alias(name, track.aliases.PREVIOUS, made)
     return f"{note}; `autoprune promote --name {name} --rollback` goes back"
 
 
@@ -218,21 +219,19 @@ def settle(
     tracker = track.Tracker(state)
     tags = {f"gate.{check.name}": "pass" if check.ok else "fail" for check in verdict.checks}
     tags |= {
-        DECISION: "promoted" if verdict.passed else "refused",
         REASON: verdict.reason,
         "autoprune.decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "autoprune.compared_with": champion or "none",
     }
     tags |= {f"gate.text.{key}": str(value) for key, value in text.items() if value is not None}
-    with track.registry.registry_lock(tracker, name):
+    # Last, so that a version whose promotion is killed does not say that it was promoted.
+    tags[DECISION] = "promoted" if verdict.passed else "refused"
+    with track.aliases.registry_lock(tracker, name):
         if not verdict.passed:
-            track.registry.write_tags(tracker, name, version, tags)
+            track.aliases.write_tags(tracker, name, version, tags)
             return False
         try:
-            # The outer restore also covers a version whose reason cannot be written.
-            with track.registry.aliases_restored(tracker, name):
-                track.registry.move_champion(tracker, name, version, champion)
-                track.registry.write_tags(tracker, name, version, tags)
+            track.aliases.move_champion(tracker, name, version, champion, tags)
         except Exception as error:
             reason = f"rolled back: {reason_of(error)}"
             _try_tags(state, name, version, {DECISION: "rolled back", REASON: reason})
@@ -250,11 +249,11 @@ def roll_back(state: State, name: str | None, dry_run: bool) -> dict[str, Any]:
         UsageError: If there is no previous version.
     """
     tracker = track.Tracker(state)
-    chosen = track.registry.choose_model(tracker, name, track.registry.PREVIOUS)
-    with track.registry.registry_lock(tracker, chosen):
-        aliases = track.registry.aliases_of(tracker, chosen)
-        back, now = aliases.get(track.registry.PREVIOUS), aliases.get(track.registry.CHAMPION)
-        moved = track.registry.moved_by_hand(tracker, chosen)
+    chosen = track.registry.choose_model(tracker, name, track.aliases.PREVIOUS)
+    with track.aliases.registry_lock(tracker, chosen):
+        aliases = track.aliases.aliases_of(tracker, chosen)
+        back, now = aliases.get(track.aliases.PREVIOUS), aliases.get(track.aliases.CHAMPION)
+        moved = track.aliases.moved_by_hand(tracker, chosen)
         if moved is not None and track.registry.has_version(tracker, chosen, moved[0]):
             back = moved[0]
         if back is None or back == now:
@@ -262,18 +261,19 @@ def roll_back(state: State, name: str | None, dry_run: bool) -> dict[str, Any]:
                 f"{chosen} has no previous champion to go back to (champion: {now or 'none'}); "
                 "name a version with --version and promote it instead"
             )
-        track.registry.version_record(tracker, chosen, back, track.registry.PREVIOUS)
+        track.registry.version_record(tracker, chosen, back, track.aliases.PREVIOUS)
         if not dry_run:
-            track.registry.move_champion(tracker, chosen, back, now, by_hand=moved is not None)
             stamp = datetime.now(UTC).isoformat(timespec="seconds")
             reason = f"rolled back from version {now} at {stamp}"
-            track.registry.write_tags(tracker, chosen, back, {DECISION: "restored", REASON: reason})
+            tags = {REASON: reason, DECISION: "restored"}
+            by_hand = moved is not None
+            track.aliases.move_champion(tracker, chosen, back, now, tags, by_hand=by_hand)
     return {"name": chosen, "champion": back, "previous": now, "moved": not dry_run}
 
 
 def _try_tags(state: State, name: str, version: str, tags: dict[str, str]) -> None:
     try:
-        track.registry.write_tags(track.Tracker(state), name, version, tags)
+        track.aliases.write_tags(track.Tracker(state), name, version, tags)
     except Exception:
         # The store is failing, which is why this is called; the first failure is raised.
         log.warning("the reason could not be written on %s version %s", name, version)

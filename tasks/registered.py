@@ -15,5 +15,5 @@ def require_model(state: State, name: str | None, *, rollback: bool) -> None:
     Raises:
         UsageError: If it does not exist, or if several could be meant.
     """
-    alias = track.registry.PREVIOUS if rollback else track.registry.CHALLENGER
+    alias = track.aliases.PREVIOUS if rollback else track.aliases.CHALLENGER
     track.registry.choose_model(track.Tracker(state), name, alias)

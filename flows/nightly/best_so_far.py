@@ -16,7 +16,7 @@ from flows.terminal import console
 from tasks import track
 from tasks.run_files import RunFiles
 from tasks.state import State
-from tasks.track import registry
+from tasks.track import aliases, registry
 from tasks.track.models import budget_name
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
     try:
         tracker = track.Tracker(state)
         name = budget_name(params.model, params.budget, smaller=bool(params.schemes))
-        number = registry.aliases_of(tracker, name)[registry.CHAMPION]
-        record = registry.version_record(tracker, name, number, registry.CHAMPION)
+        number = aliases.aliases_of(tracker, name)[aliases.CHAMPION]
+        record = registry.version_record(tracker, name, number, aliases.CHAMPION)
     except Exception:
         # No registry, no champion, or its files are gone: look at earlier runs instead.
         log.info("no champion to start from", exc_info=True)

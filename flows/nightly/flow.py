@@ -26,7 +26,7 @@ from tasks import track
 from tasks.results import show_night
 from tasks.state import State, model_slug
 from tasks.text_split import check_independent
-from tasks.track.registry import CHAMPION, aliases_of
+from tasks.track.aliases import CHAMPION, aliases_of
 
 # Day 0; numbers of nights stay clear of the low ones that people and `fresh` take.
 EPOCH = date(2000, 1, 1)

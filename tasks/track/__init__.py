@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from autoprune.lazy import lazily
 
 if TYPE_CHECKING:
-    from tasks.track import killed, mask_records, models, registry, runs, stages, traces
+    from tasks.track import aliases, killed, mask_records, models, registry, runs, stages, traces
     from tasks.track.models import register_checkpoint
     from tasks.track.runs import Tracker
 
 __all__ = [
     "Tracker",
+    "aliases",
     "killed",
     "mask_records",
     "models",
@@ -27,6 +28,7 @@ __all__ = [
 
 _PLACES = {
     "Tracker": "tasks.track.runs",
+    "aliases": "tasks.track.aliases",
     "killed": "tasks.track.killed",
     "models": "tasks.track.models",
     "register_checkpoint": "tasks.track.models",

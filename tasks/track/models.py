@@ -19,15 +19,15 @@ from autoprune.models.quiet import quiet_transformers
 from autoprune.plain_text import in_code
 from autoprune.storage import share_file
 from tasks.state import model_slug
-from tasks.track.registry import (
+from tasks.track.aliases import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
     aliases_of,
     note_champion,
-    our_models,
     registry_lock,
 )
+from tasks.track.registry import our_models
 from tasks.track.runs import MASKS_TAG, Tracker, local_path
 from tasks.track.traces import CANDIDATE_TAG
 

@@ -1,18 +1,15 @@
-"""Aliases of the registry: champion and challenger, and how to move them all or none.
+"""Versions of the registry: find one, its files, its record.
 
-There is one registered model per base model and sparsity; its aliases are ``champion``,
-``challenger`` and ``previous``.
+There is one registered model per base model and sparsity; its aliases are in
+:mod:`tasks.track.aliases`.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from filelock import FileLock
-from filelock import Timeout as LockTimeout
 from mlflow.artifacts import download_artifacts, list_artifacts, load_dict
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
@@ -21,18 +18,10 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.record import RECORD_FILE
-from autoprune.names import CHAMPION as CHAMPION
 from autoprune.storage import atomic_folder
+from tasks.track.aliases import CHALLENGER
 from tasks.track.pages import all_pages
-from tasks.track.runs import LONGEST_TAG, Tracker, local_path
-
-log = logging.getLogger(__name__)
-
-CHALLENGER = "challenger"
-PREVIOUS = "previous"
-# Tag of the registered model: the champion that a search or a promotion made.
-MADE_CHAMPION = "autoprune.champion"
-LOCK_SECONDS = 60.0
+from tasks.track.runs import Tracker, local_path
 
 
 @dataclass(frozen=True)
@@ -92,31 +81,6 @@ def our_models(tracker: Tracker) -> list[RegisteredModel]:
     """All registered models of AutoPrune in the store, however many pages of them there are."""
     search = tracker.client.search_registered_models
     return all_pages(lambda token: search("name LIKE 'autoprune.%'", page_token=token))
-
-
-def aliases_of(tracker: Tracker, name: str) -> dict[str, str]:
-    """Version numbers by alias."""
-    model = tracker.client.get_registered_model(name)
-    return {alias: str(number) for alias, number in dict(model.aliases).items()}
-
-
-def moved_by_hand(tracker: Tracker, name: str) -> tuple[str, str] | None:
-    """The champion that a promotion made, and the one put in its place by other means.
-
-    None if both are the same, or nothing is on record.
-    """
-    made, now = _made_champion(tracker, name), aliases_of(tracker, name).get(CHAMPION)
-    return None if made is None or now is None or now == made else (made, now)
-
-
-def _made_champion(tracker: Tracker, name: str) -> str | None:
-    tags: dict[str, str] = dict(tracker.client.get_registered_model(name).tags or {})
-    return tags.get(MADE_CHAMPION)
-
-
-def note_champion(tracker: Tracker, name: str, number: str) -> None:
-    """Record which version this program made champion."""
-    tracker.client.set_registered_model_tag(name, MADE_CHAMPION, number)
 
 
 def has_version(tracker: Tracker, name: str, number: str) -> bool:
@@ -191,104 +155,6 @@ def continue_text(
         model = mlflow.pyfunc.load_model(str(_model_folder(tracker, found)))
         answer = model.predict([text], params={"max_new_tokens": tokens}).iloc[0]
     return float(answer["nll"]), str(answer["continuation"])
-
-
-def write_tags(tracker: Tracker, name: str, number: str, tags: Mapping[str, str]) -> None:
-    """Set tags of a version."""
-    for key, value in tags.items():
-        tracker.client.set_model_version_tag(name, number, key, value[:LONGEST_TAG])
-
-
-@contextmanager
-def registry_lock(tracker: Tracker, name: str) -> Iterator[None]:
-    """Keep other promotions of this model on this machine out.
-
-    Raises:
-        AutopruneError: If another promotion holds the lock for too long.
-    """
-    folder = tracker.state.root / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(str(folder / f"promote-{name}.lock"))
-    try:
-        with lock.acquire(timeout=LOCK_SECONDS):
-            yield
-    except LockTimeout as error:
-        raise AutopruneError(
-            f"another promotion of {name} holds {lock.lock_file} for more than "
-            f"{LOCK_SECONDS:.0f} s; wait for it, then type the same command again"
-        ) from error
-
-
-@contextmanager
-def aliases_restored(tracker: Tracker, name: str) -> Iterator[None]:
-    """Restore the aliases and who made the champion if the body fails, then re-raise."""
-    before, made = aliases_of(tracker, name), _made_champion(tracker, name)
-    try:
-        yield
-    except BaseException:
-        _restore(tracker, name, before)
-        if made is not None and _made_champion(tracker, name) != made:
-            note_champion(tracker, name, made)
-        raise
-
-
-def move_champion(
-    tracker: Tracker, name: str, number: str, expected: str | None, *, by_hand: bool = False
-) -> None:
-    """Make ``number`` the champion and the former champion ``previous``, or change nothing.
-
-    Args:
-        tracker: The store.
-        name: Registered model.
-        number: The new champion.
-        expected: Champion that was measured against; None: there was none.
-        by_hand: The former champion was set by hand and not measured: it does not become
-            ``previous``, which a later rollback would install.
-
-    Raises:
-        AutopruneError: If the champion was moved in the meantime.
-    """
-    aliases = aliases_of(tracker, name)
-    if aliases.get(CHAMPION) != expected:
-        now = aliases.get(CHAMPION)
-        raise AutopruneError(
-            f"the champion of {name} changed while it was measured (was "
-            f"{_version(expected)}, is {_version(now)}); nothing was moved; "
-            "type the same command again to measure against the new one"
-        )
-    with aliases_restored(tracker, name):
-        if expected is not None and not by_hand:
-            tracker.client.set_registered_model_alias(name, PREVIOUS, expected)
-        elif aliases.get(PREVIOUS) == number:
-            tracker.client.delete_registered_model_alias(name, PREVIOUS)
-        tracker.client.set_registered_model_alias(name, CHAMPION, number)
-        if aliases.get(CHALLENGER) == number:
-            tracker.client.delete_registered_model_alias(name, CHALLENGER)
-        note_champion(tracker, name, number)
-        after = aliases_of(tracker, name)
-        if after.get(CHAMPION) != number:
-            raise AutopruneError(
-                f"{tracker.state.tracking_place} says that the champion of {name} is "
-                f"{_version(after.get(CHAMPION))} right after it was set to version {number}; "
-                "the aliases were put back; see who else writes there, then try again"
-            )
-
-
-def _version(number: str | None) -> str:
-    return "none" if number is None else f"version {number}"
-
-
-def _restore(tracker: Tracker, name: str, before: Mapping[str, str]) -> None:
-    now = aliases_of(tracker, name)
-    for alias in (CHAMPION, CHALLENGER, PREVIOUS):
-        wanted = before.get(alias)
-        if now.get(alias) == wanted:
-            continue
-        if wanted is None:
-            tracker.client.delete_registered_model_alias(name, alias)
-        else:
-            tracker.client.set_registered_model_alias(name, alias, wanted)
-    log.warning("the aliases of %s were put back: %s", name, dict(before))
 
 
 def _existing(tracker: Tracker, name: str, number: str, role: str) -> ModelVersion:

@@ -25,7 +25,7 @@ from tasks.ledger_file import Ledger, ledger_path
 from tasks.publish import Publisher
 from tasks.state import State, folder_tag
 from tasks.track import Tracker, register_checkpoint
-from tasks.track.registry import aliases_of
+from tasks.track.aliases import aliases_of
 from tests.support.command_line import CommandLine
 from tests.support.tiny_subject import teach, tiny_subject
 

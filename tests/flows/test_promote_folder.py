@@ -20,7 +20,7 @@ from flows.promote.params import PromoteParams
 from tasks.register_folder import register_folder
 from tasks.state import State
 from tasks.track import Tracker
-from tasks.track.registry import aliases_of
+from tasks.track.aliases import aliases_of
 from tests.support.command_line import CommandLine
 from tests.support.tiny_subject import teach
 

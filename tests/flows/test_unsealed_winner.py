@@ -12,7 +12,7 @@ from tasks import steps
 from tasks.run_files import RunFiles
 from tasks.state import State
 from tasks.track import Tracker
-from tasks.track.registry import aliases_of
+from tasks.track.aliases import aliases_of
 from tests.support.command_line import CommandLine
 from tests.support.small_search import LINE
 

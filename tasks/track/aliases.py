@@ -1,0 +1,228 @@
+"""Aliases of a registered model: champion, challenger, previous; they move all or none.
+
+A move that is under way stands in a tag of the registered model. What ``kill -9`` leaves half done
+is undone by whoever locks the registered model next, from any state folder.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from uuid import uuid4
+
+from filelock import FileLock
+from filelock import Timeout as LockTimeout
+
+from autoprune.errors import AutopruneError
+from autoprune.names import CHAMPION as CHAMPION
+from tasks.state import folder_tag
+from tasks.track.runs import LONGEST_TAG, Tracker
+
+log = logging.getLogger(__name__)
+
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+# Tags of the registered model: the champion that a search or a promotion made, and a move that
+# has begun and not ended.
+MADE_CHAMPION = "autoprune.champion"
+MOVE = "autoprune.move"
+LOCK_SECONDS = 60.0
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Move:
+    """Aliases that change together.
+
+    Args:
+        before: Version numbers by alias as they were.
+        after: As they shall be.
+        made: Version that this program had made champion; None: none.
+        by: The state folder whose process moves them.
+        number: What no other move has.
+    """
+
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    made: str | None
+    by: str
+    number: str
+
+
+def aliases_of(tracker: Tracker, name: str) -> dict[str, str]:
+    """Version numbers by alias."""
+    model = tracker.client.get_registered_model(name)
+    return {alias: str(number) for alias, number in dict(model.aliases).items()}
+
+
+def moved_by_hand(tracker: Tracker, name: str) -> tuple[str, str] | None:
+    """The champion that a promotion made, and the one put in its place by other means.
+
+    None if both are the same, or nothing is on record.
+    """
+    made, now = _tag(tracker, name, MADE_CHAMPION), aliases_of(tracker, name).get(CHAMPION)
+    return None if made is None or now is None or now == made else (made, now)
+
+
+def note_champion(tracker: Tracker, name: str, number: str) -> None:
+    """Record which version this program made champion."""
+    tracker.client.set_registered_model_tag(name, MADE_CHAMPION, number)
+
+
+def write_tags(tracker: Tracker, name: str, number: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a version."""
+    for key, value in tags.items():
+        tracker.client.set_model_version_tag(name, number, key, value[:LONGEST_TAG])
+
+
+@contextmanager
+def registry_lock(tracker: Tracker, name: str) -> Iterator[None]:
+    """Keep other promotions of this model out, and undo one that was killed.
+
+    Raises:
+        AutopruneError: If another promotion holds the lock for too long.
+    """
+    folder = tracker.state.root / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(folder / f"promote-{name}.lock"))
+    try:
+        with lock.acquire(timeout=LOCK_SECONDS):
+            _undo_killed(tracker, name)
+            yield
+    except LockTimeout as error:
+        raise AutopruneError(
+            f"another promotion of {name} holds {lock.lock_file} for more than "
+            f"{LOCK_SECONDS:.0f} s; wait for it, then type the same command again"
+        ) from error
+
+
+def move_champion(
+    tracker: Tracker,
+    name: str,
+    number: str,
+    expected: str | None,
+    tags: Mapping[str, str],
+    *,
+    by_hand: bool = False,
+) -> None:
+    """Make ``number`` the champion and the former champion ``previous``, or change nothing.
+
+    Args:
+        tracker: The store.
+        name: Registered model, locked by :func:`registry_lock`.
+        number: The new champion.
+        expected: Champion that was measured against; None: there was none.
+        tags: Why; set on the new champion, and aliases move back if they cannot be.
+        by_hand: The former champion was set by hand and not measured: it does not become
+            ``previous``, which a later rollback would install.
+
+    Raises:
+        AutopruneError: If the champion was moved in the meantime.
+    """
+    before = aliases_of(tracker, name)
+    if before.get(CHAMPION) != expected:
+        now = before.get(CHAMPION)
+        raise AutopruneError(
+            f"the champion of {name} changed while it was measured (was "
+            f"{_version(expected)}, is {_version(now)}); nothing was moved; "
+            "type the same command again to measure against the new one"
+        )
+    after = {alias: at for alias, at in before.items() if at != number}
+    if expected is not None and not by_hand:
+        after[PREVIOUS] = expected
+    after[CHAMPION] = number
+    with _recorded(tracker, name, before, after):
+        _set_aliases(tracker, name, before, after)
+        note_champion(tracker, name, number)
+        found = aliases_of(tracker, name).get(CHAMPION)
+        if found != number:
+            raise AutopruneError(
+                f"{tracker.state.tracking_place} says that the champion of {name} is "
+                f"{_version(found)} right after it was set to version {number}; the other "
+                "aliases were put back; see who else writes there, then try again"
+            )
+        write_tags(tracker, name, number, tags)
+
+
+@contextmanager
+def _recorded(
+    tracker: Tracker, name: str, before: Mapping[str, str], after: Mapping[str, str]
+) -> Iterator[None]:
+    """Record a move while the body makes it; undo it if the body fails."""
+    made = _tag(tracker, name, MADE_CHAMPION)
+    move = Move(before, after, made, folder_tag(tracker.state), uuid4().hex)
+    tracker.client.set_registered_model_tag(name, MOVE, json.dumps(asdict(move)))
+    # Two state folders may have seen no move and begun one each.
+    if _unfinished(tracker, name) != move:
+        raise AutopruneError(
+            f"another promotion of {name} began at the same time; nothing was moved; type the "
+            "same command again"
+        )
+    try:
+        yield
+    except BaseException:
+        _undo(tracker, name, move)
+        raise
+    tracker.client.delete_registered_model_tag(name, MOVE)
+
+
+def _undo_killed(tracker: Tracker, name: str) -> None:
+    """Undo a move whose process was killed; a living one is given time to end."""
+    waited = 0.0
+    while (move := _unfinished(tracker, name)) is not None:
+        # The file lock is ours, so nobody else in this state folder is moving anything.
+        if move.by == folder_tag(tracker.state) or waited >= LOCK_SECONDS:
+            log.warning("a promotion of %s was killed before it ended", name)
+            _undo(tracker, name, move)
+            return
+        time.sleep(POLL_SECONDS)
+        waited += POLL_SECONDS
+
+
+def _unfinished(tracker: Tracker, name: str) -> Move | None:
+    text = _tag(tracker, name, MOVE)
+    return None if text is None else Move(**json.loads(text))
+
+
+def _undo(tracker: Tracker, name: str, move: Move) -> None:
+    now = aliases_of(tracker, name)
+    # What somebody set by hand since then stays.
+    ours = {alias for alias in _ALIASES if now.get(alias) == move.after.get(alias)}
+    wanted = {a: n for a, n in now.items() if a not in ours}
+    wanted |= {a: n for a, n in move.before.items() if a in ours}
+    _set_aliases(tracker, name, now, wanted)
+    made = _tag(tracker, name, MADE_CHAMPION)
+    if made != move.made and made == move.after.get(CHAMPION):
+        if move.made is None:
+            tracker.client.delete_registered_model_tag(name, MADE_CHAMPION)
+        else:
+            note_champion(tracker, name, move.made)
+    tracker.client.delete_registered_model_tag(name, MOVE)
+    log.warning("the aliases of %s were put back: %s", name, wanted)
+
+
+_ALIASES = (PREVIOUS, CHAMPION, CHALLENGER)
+
+
+def _set_aliases(
+    tracker: Tracker, name: str, now: Mapping[str, str], wanted: Mapping[str, str]
+) -> None:
+    for alias in _ALIASES:
+        number = wanted.get(alias)
+        if number == now.get(alias):
+            continue
+        if number is None:
+            tracker.client.delete_registered_model_alias(name, alias)
+        else:
+            tracker.client.set_registered_model_alias(name, alias, number)
+
+
+def _tag(tracker: Tracker, name: str, key: str) -> str | None:
+    tags: dict[str, str] = dict(tracker.client.get_registered_model(name).tags or {})
+    return tags.get(key)
+
+
+def _version(number: str | None) -> str:
+    return "none" if number is None else f"version {number}"
