@@ -1,5 +1,7 @@
 """Public API: load a model, prune it by a recipe and save it; exported by ``autoprune``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -226,8 +228,8 @@ def prune(
     used, fresh = None, None
     if tokens is not None:
         used, fresh = tokens[:calibration_windows], tokens[calibration_windows:]
-    before = _change(loaded, f"{line} at {budget}", tokens)
-    outcome = prune_in_place(loaded.model, by, plan, windows=used, fresh=fresh, report=report)
+    with _changing(loaded, f"{line} at {budget}", tokens) as before:
+        outcome = prune_in_place(loaded.model, by, plan, windows=used, fresh=fresh, report=report)
     notes = (*_notes_on(text, used, calibration_windows), *before, *outcome.notes)
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:
@@ -265,8 +267,8 @@ def _smaller(
         require_space(loaded.model, Path(out), dtype, target.most_removed)
     asked = SchemeBudget(target, dtype)
     # What recovery trains on has been seen too.
-    before = _change(loaded, f"{how.text} at {target}", whole)
-    shrunk = how.apply(loaded.model, asked, tokens, fresh=fresh, seed=seed, report=report)
+    with _changing(loaded, f"{how.text} at {target}", whole) as before:
+        shrunk = how.apply(loaded.model, asked, tokens, fresh=fresh, seed=seed, report=report)
     notes = (*_notes_on(text, tokens, windows), *before, *shrunk.notes)
     made = Smaller(loaded, shrunk, notes)
     if out is None:
@@ -345,14 +347,26 @@ def _record(
     return record | _of_text(text, tokens)
 
 
-def _change(loaded: LoadedModel, what: str, read: Tensor | None) -> tuple[str, ...]:
-    """Enter a change of the weights that is about to be made; return a note on those before it."""
-    earlier = [change for change, _ in loaded.changes]
+@contextmanager
+def _changing(loaded: LoadedModel, what: str, read: Tensor | None) -> Iterator[tuple[str, ...]]:
+    """Record a change of the weights that the body makes; give a note on those before it.
+
+    A body that fails before it has written anything leaves no record.
+    """
+    by = ", then ".join(change for change, _ in loaded.changes)
+    source, before = loaded.source.ref, _versions(loaded)
     loaded.changes.append((what, read))
-    if not earlier:
-        return ()
-    by = ", then ".join(earlier)
-    return (f"the weights were not those of {loaded.source.ref}: changed before by {by}",)
+    try:
+        yield (f"the weights were not those of {source}: changed before by {by}",) if by else ()
+    except BaseException:
+        if _versions(loaded) == before:
+            loaded.changes.pop()
+        raise
+
+
+def _versions(loaded: LoadedModel) -> list[tuple[int, int]]:
+    """What differs once a parameter was replaced or written to."""
+    return [(value.data_ptr(), value._version) for value in loaded.model.parameters()]
 
 
 def _seen(loaded: LoadedModel) -> SeenText | None:

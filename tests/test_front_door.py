@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -193,6 +194,38 @@ def test_a_loaded_model_s_record_names_earlier_changes_and_their_text(
     read = loaded.tokenizer.decode(windows[0], skip_special_tokens=True)
     seen = SeenText.load(tmp_path / "out" / "seen_text.npz")
     assert seen.shared([read], 8)[0][0] > 0
+
+
+@pytest.mark.parametrize(("writes", "recorded"), [(False, []), (True, ["wanda at 50 %"])])
+def test_a_failure_is_recorded_as_a_change_once_a_weight_was_written(
+    model: Path,
+    text: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    writes: bool,
+    recorded: list[str],
+) -> None:
+    loaded = autoprune.load(str(model))
+    prune = autoprune.api.prune_in_place
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        if writes:
+            prune(*args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(autoprune.api, "prune_in_place", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        autoprune.prune(loaded, "wanda", 0.5, corpus=text, calibration_windows=4, seqlen=32)
+    assert [what for what, _ in loaded.changes] == recorded
+
+
+@pytest.mark.parametrize("asked", [{"recipe": "magnitude"}, {"scheme": "width:score=magnitude"}])
+def test_a_processors_settings_are_saved_with_the_model(
+    model: Path, tmp_path: Path, asked: dict[str, str]
+) -> None:
+    source = shutil.copytree(model, tmp_path / "source")
+    (source / "preprocessor_config.json").write_text('{"size": 28}')
+    made = autoprune.prune(source, sparsity=0.5, out=tmp_path / "out", **asked)  # type: ignore[call-overload]
+    assert (made.saved.folder / "preprocessor_config.json").read_text() == '{"size": 28}'
 
 
 @pytest.mark.parametrize("asked", [{}, {"scheme": "width", "sparsity": 0.2}])

@@ -1,10 +1,13 @@
 """Save a model as it stands, with the text that it has seen."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME, VIDEO_PROCESSOR_NAME
 
 from autoprune.bench.model import ModelBench
 from autoprune.bench.seen import seen_by
@@ -17,6 +20,8 @@ from autoprune.text.seen_text import FILE as SEEN_FILE
 from autoprune.text.seen_text import SeenText
 
 AUTO = "auto"
+# What models that read images or sound need beside a tokenizer.
+_PROCESSOR_FILES = (IMAGE_PROCESSOR_NAME, VIDEO_PROCESSOR_NAME, PROCESSOR_NAME)
 
 
 def saved_type(bench: ModelBench, dtype: str) -> torch.dtype | None:
@@ -89,14 +94,18 @@ def save_seen(
     pruned: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> SavedModel:
-    """Save a model together with the fingerprint of its text.
+    """Save a model with its processor's settings and the fingerprint of its text.
 
     Args:
         loaded: The model as it stands.
         seen: All text that it has seen; None: none is known.
         folder: As for :func:`autoprune.models.saving.save_model`, like what follows.
     """
-    more = {} if seen is None else {SEEN_FILE: seen.save}
+    more: dict[str, Callable[[Path], object]] = {} if seen is None else {SEEN_FILE: seen.save}
+    # A GGUF file may lie beside another model's files.
+    if loaded.source.gguf_file is None:
+        files = [loaded.source.folder / name for name in _PROCESSOR_FILES]
+        more |= {file.name: partial(shutil.copyfile, file) for file in files if file.is_file()}
     return save_model(
         loaded.model, loaded.tokenizer, folder, record, dtype=dtype, pruned=pruned, more=more
     )

@@ -102,7 +102,7 @@ def save_model(
     *,
     dtype: torch.dtype | None = None,
     pruned: int | None = None,
-    more: Mapping[str, Callable[[Path], None]] = {},
+    more: Mapping[str, Callable[[Path], object]] = {},
 ) -> SavedModel:
     """Save model, tokenizer and record; the folder appears complete or not at all.
 
