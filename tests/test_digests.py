@@ -56,6 +56,7 @@ from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.stream import prune_stream
 from tasks.workbench import Workbench, opened
+from tests.support.own_state import use_state
 from tests.support.tiny_models import random_windows, tiny_model
 from tests.support.tiny_subject import byte_tokenizer, save_subject, tiny_place, tiny_subject
 
@@ -334,8 +335,7 @@ def command_codes(folder: Path) -> dict[str, Any]:
     names = {"MODEL": folder / "tiny", "TEXT": folder / "text.txt", "OUT": folder / "out"}
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUTOPRUNE_HOME", str(folder / "state"))
-        patch.setenv("AUTOPRUNE_PREFECT", "off")
+        use_state(folder / "state", patch)
         for command in COMMANDS:
             line = [str(names.get(word, word)) for word in command.split()]
             out, err = io.StringIO(), io.StringIO()

@@ -26,7 +26,7 @@ from autoprune.digest import digest_json
 from autoprune.plain_text import in_markdown
 from autoprune.report.data import ReportEntry
 from tasks.open_runs import note_closed, note_open
-from tasks.state import State, folder_tag, model_slug
+from tasks.state import TRACKING_VARIABLE, State, folder_tag, model_slug
 from tasks.track.belonging import belonging
 from tasks.track.pages import all_pages
 
@@ -78,7 +78,11 @@ class Tracker:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         # A server's client prints a link for every run that ends; stdout is for the result only.
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        named = TRACKING_VARIABLE in os.environ
         mlflow.set_tracking_uri(self.tracking_uri)
+        if not named:
+            # MLflow sets it too, and this process's next state folder would use the same store.
+            os.environ.pop(TRACKING_VARIABLE, None)
         mlflow.set_registry_uri(self.tracking_uri)
         with self._lock:
             client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)

@@ -301,3 +301,10 @@ def test_a_server_of_mlflow_prints_nothing_among_the_results(
     monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
     tracker.end(parent, "FINISHED")
     assert "View run" in capsys.readouterr().out
+
+
+def test_the_next_state_folder_of_a_process_has_a_store_of_its_own(
+    tracker: Tracker, tmp_path: Path
+) -> None:
+    assert tracker.client.search_experiments()
+    assert State.open(tmp_path / "next").tracking_uri == f"sqlite:///{tmp_path}/next/mlflow.db"
