@@ -1,6 +1,7 @@
 """Tasks of a promotion: find both versions, measure both the same way, judge, move the alias."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from autoprune.comparison.contenders import (
     require_rivals,
 )
 from autoprune.comparison.gate import GateVerdict, judge
-from autoprune.errors import UsageError, reason_of
+from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.record import read_record, verify_files
 from tasks import track
 from tasks.recorded import task_run
@@ -116,7 +117,7 @@ def _by_hand(tracker: Any, name: str, dry_run: bool) -> str:
         f"the alias {track.aliases.CHAMPION!r} was moved by hand from version {made} to version "
         f"{now}, past the gate"
     )
-    if not track.registry.has_version(tracker, name, made):
+    if not track.aliases.has_version(tracker, name, made):
         return f"{note}; version {made} has been deleted"
     # A rollback returns to the version that last passed the gate.
     if not dry_run:
@@ -224,9 +225,10 @@ def settle(
         "autoprune.compared_with": champion or "none",
     }
     tags |= {f"gate.text.{key}": str(value) for key, value in text.items() if value is not None}
-    # Last, so that a version whose promotion is killed does not say that it was promoted.
     tags[DECISION] = "promoted" if verdict.passed else "refused"
     with track.aliases.registry_lock(tracker, name):
+        # Another promotion may have settled this version, whose tags say why it leads.
+        track.aliases.require_champion(tracker, name, champion)
         if not verdict.passed:
             track.aliases.write_tags(tracker, name, version, tags)
             return False
@@ -240,13 +242,22 @@ def settle(
 
 
 @task_run("roll back", "roll back the champion")
-def roll_back(state: State, name: str | None, dry_run: bool) -> dict[str, Any]:
+def roll_back(
+    state: State, name: str | None, dry_run: bool, shown: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Make ``previous`` champion again; the champion becomes ``previous``.
 
     A champion that was set by hand gives way to the one that the gate made, and keeps no alias.
 
+    Args:
+        state: The state folder.
+        name: Registered model; None: the only one with a ``previous``.
+        dry_run: Move nothing.
+        shown: What a dry run returned and somebody agreed to.
+
     Raises:
         UsageError: If there is no previous version.
+        AutopruneError: If another version would be installed, or replaced, than was shown.
     """
     tracker = track.Tracker(state)
     chosen = track.registry.choose_model(tracker, name, track.aliases.PREVIOUS)
@@ -254,12 +265,18 @@ def roll_back(state: State, name: str | None, dry_run: bool) -> dict[str, Any]:
         aliases = track.aliases.aliases_of(tracker, chosen)
         back, now = aliases.get(track.aliases.PREVIOUS), aliases.get(track.aliases.CHAMPION)
         moved = track.aliases.moved_by_hand(tracker, chosen)
-        if moved is not None and track.registry.has_version(tracker, chosen, moved[0]):
+        if moved is not None and track.aliases.has_version(tracker, chosen, moved[0]):
             back = moved[0]
         if back is None or back == now:
             raise UsageError(
                 f"{chosen} has no previous champion to go back to (champion: {now or 'none'}); "
                 "name a version with --version and promote it instead"
+            )
+        if shown is not None and (back, now) != (shown["champion"], shown["previous"]):
+            raise AutopruneError(
+                f"the aliases of {chosen} changed since version {shown['champion']} was to replace "
+                f"version {shown['previous']}: now version {back} would replace version {now}; "
+                "nothing was moved; type the same command again"
             )
         track.registry.version_record(tracker, chosen, back, track.aliases.PREVIOUS)
         if not dry_run:

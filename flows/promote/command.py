@@ -51,7 +51,7 @@ def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, 
     if not agreed:
         return record
     if rollback:
-        done = promote.roll_back(state, record["name"], False)
+        done = promote.roll_back(state, record["name"], False, shown=record)
     else:
         asked = record["name"], record["challenger"], record["champion"]
         verdict = GateVerdict.from_json(record)

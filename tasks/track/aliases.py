@@ -7,13 +7,14 @@ is undone by whoever locks the registered model next, from any state folder.
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from uuid import uuid4
 
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
+from mlflow.exceptions import MlflowException
 
 from autoprune.errors import AutopruneError
 from autoprune.names import CHAMPION as CHAMPION
@@ -24,9 +25,9 @@ log = logging.getLogger(__name__)
 
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
-# Tags of the registered model: the champion that a search or a promotion made, and a move that
-# has begun and not ended.
+# Tag of the registered model: the champion that a search or a promotion made.
 MADE_CHAMPION = "autoprune.champion"
+# Tag of the registered model while a move is under way, and of a version once its move is complete.
 MOVE = "autoprune.move"
 LOCK_SECONDS = 60.0
 POLL_SECONDS = 0.5
@@ -39,6 +40,7 @@ class Move:
     Args:
         before: Version numbers by alias as they were.
         after: As they shall be.
+        tags: Names of the tags that say why, on the new champion.
         made: Version that this program had made champion; None: none.
         by: The state folder whose process moves them.
         number: What no other move has.
@@ -46,6 +48,7 @@ class Move:
 
     before: Mapping[str, str]
     after: Mapping[str, str]
+    tags: Sequence[str]
     made: str | None
     by: str
     number: str
@@ -64,6 +67,17 @@ def moved_by_hand(tracker: Tracker, name: str) -> tuple[str, str] | None:
     """
     made, now = _tag(tracker, name, MADE_CHAMPION), aliases_of(tracker, name).get(CHAMPION)
     return None if made is None or now is None or now == made else (made, now)
+
+
+def has_version(tracker: Tracker, name: str, number: str) -> bool:
+    """Whether a registered model has a version of this number; it may have been deleted."""
+    try:
+        tracker.client.get_model_version(name, number)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
 
 
 def note_champion(tracker: Tracker, name: str, number: str) -> None:
@@ -98,6 +112,23 @@ def registry_lock(tracker: Tracker, name: str) -> Iterator[None]:
         ) from error
 
 
+def require_champion(tracker: Tracker, name: str, expected: str | None) -> dict[str, str]:
+    """The aliases, with the champion that was measured against.
+
+    Raises:
+        AutopruneError: If the champion was moved in the meantime.
+    """
+    found = aliases_of(tracker, name)
+    now = found.get(CHAMPION)
+    if now != expected:
+        raise AutopruneError(
+            f"the champion of {name} changed while it was measured (was "
+            f"{_version(expected)}, is {_version(now)}); nothing was moved; "
+            "type the same command again to measure against the new one"
+        )
+    return found
+
+
 def move_champion(
     tracker: Tracker,
     name: str,
@@ -109,6 +140,9 @@ def move_champion(
 ) -> None:
     """Make ``number`` the champion and the former champion ``previous``, or change nothing.
 
+    The file lock holds within one state folder. MLflow offers nothing that would rule out every
+    race between two folders, so a move of another one is looked for before, amid and after.
+
     Args:
         tracker: The store.
         name: Registered model, locked by :func:`registry_lock`.
@@ -119,21 +153,16 @@ def move_champion(
             ``previous``, which a later rollback would install.
 
     Raises:
-        AutopruneError: If the champion was moved in the meantime.
+        AutopruneError: If the champion was moved in the meantime, or another folder moves it.
     """
-    before = aliases_of(tracker, name)
-    if before.get(CHAMPION) != expected:
-        now = before.get(CHAMPION)
-        raise AutopruneError(
-            f"the champion of {name} changed while it was measured (was "
-            f"{_version(expected)}, is {_version(now)}); nothing was moved; "
-            "type the same command again to measure against the new one"
-        )
+    before = require_champion(tracker, name, expected)
     after = {alias: at for alias, at in before.items() if at != number}
     if expected is not None and not by_hand:
         after[PREVIOUS] = expected
     after[CHAMPION] = number
-    with _recorded(tracker, name, before, after):
+    made, folder = _tag(tracker, name, MADE_CHAMPION), folder_tag(tracker.state)
+    move = Move(before, after, list(tags), made, folder, uuid4().hex)
+    with _recorded(tracker, name, move):
         _set_aliases(tracker, name, before, after)
         note_champion(tracker, name, number)
         found = aliases_of(tracker, name).get(CHAMPION)
@@ -143,39 +172,53 @@ def move_champion(
                 f"{_version(found)} right after it was set to version {number}; the other "
                 "aliases were put back; see who else writes there, then try again"
             )
-        write_tags(tracker, name, number, tags)
+        if _unfinished(tracker, name) != move:
+            raise AutopruneError(_AT_ONCE.format(name=name))
+        write_tags(tracker, name, number, {**tags, MOVE: move.number})
 
 
 @contextmanager
-def _recorded(
-    tracker: Tracker, name: str, before: Mapping[str, str], after: Mapping[str, str]
-) -> Iterator[None]:
+def _recorded(tracker: Tracker, name: str, move: Move) -> Iterator[None]:
     """Record a move while the body makes it; undo it if the body fails."""
-    made = _tag(tracker, name, MADE_CHAMPION)
-    move = Move(before, after, made, folder_tag(tracker.state), uuid4().hex)
+    if _tag(tracker, name, MOVE) is not None:
+        raise AutopruneError(_AT_ONCE.format(name=name))
     tracker.client.set_registered_model_tag(name, MOVE, json.dumps(asdict(move)))
-    # Two state folders may have seen no move and begun one each.
-    if _unfinished(tracker, name) != move:
-        raise AutopruneError(
-            f"another promotion of {name} began at the same time; nothing was moved; type the "
-            "same command again"
-        )
+    # Another folder may have seen no move either, or have ended its own just now.
+    if _unfinished(tracker, name) != move or aliases_of(tracker, name) != move.before:
+        _forget(tracker, name, move)
+        raise AutopruneError(_AT_ONCE.format(name=name))
     try:
         yield
     except BaseException:
         _undo(tracker, name, move)
         raise
-    tracker.client.delete_registered_model_tag(name, MOVE)
+    try:
+        _forget(tracker, name, move)
+    except MlflowException as error:
+        # It is complete, which whoever locks the registered model next sees.
+        log.warning("the tag %s of %s could not be removed: %s", MOVE, name, error)
+
+
+_AT_ONCE = (
+    "another promotion of {name} began at the same time; nothing was moved; type the same "
+    "command again"
+)
 
 
 def _undo_killed(tracker: Tracker, name: str) -> None:
     """Undo a move whose process was killed; a living one is given time to end."""
     waited = 0.0
     while (move := _unfinished(tracker, name)) is not None:
+        champion = move.after[CHAMPION]
+        if _version_tags(tracker, name, champion).get(MOVE) == move.number:
+            _forget(tracker, name, move)
+            return
         # The file lock is ours, so nobody else in this state folder is moving anything.
         if move.by == folder_tag(tracker.state) or waited >= LOCK_SECONDS:
             log.warning("a promotion of %s was killed before it ended", name)
             _undo(tracker, name, move)
+            for key in _version_tags(tracker, name, champion).keys() & set(move.tags):
+                tracker.client.delete_model_version_tag(name, champion, key)
             return
         time.sleep(POLL_SECONDS)
         waited += POLL_SECONDS
@@ -183,15 +226,24 @@ def _undo_killed(tracker: Tracker, name: str) -> None:
 
 def _unfinished(tracker: Tracker, name: str) -> Move | None:
     text = _tag(tracker, name, MOVE)
-    return None if text is None else Move(**json.loads(text))
+    if text is None:
+        return None
+    try:
+        return Move(**json.loads(text))
+    except (TypeError, ValueError):
+        log.warning("%s has a tag %s that cannot be read, and loses it: %s", name, MOVE, text)
+        tracker.client.delete_registered_model_tag(name, MOVE)
+        return None
 
 
 def _undo(tracker: Tracker, name: str, move: Move) -> None:
     now = aliases_of(tracker, name)
-    # What somebody set by hand since then stays.
+    # What somebody set by hand since then stays, and a version that was deleted leads nothing.
     ours = {alias for alias in _ALIASES if now.get(alias) == move.after.get(alias)}
-    wanted = {a: n for a, n in now.items() if a not in ours}
-    wanted |= {a: n for a, n in move.before.items() if a in ours}
+    wanted = {alias: at for alias, at in now.items() if alias not in ours}
+    for alias, number in move.before.items():
+        if alias in ours and has_version(tracker, name, number):
+            wanted[alias] = number
     _set_aliases(tracker, name, now, wanted)
     made = _tag(tracker, name, MADE_CHAMPION)
     if made != move.made and made == move.after.get(CHAMPION):
@@ -199,8 +251,15 @@ def _undo(tracker: Tracker, name: str, move: Move) -> None:
             tracker.client.delete_registered_model_tag(name, MADE_CHAMPION)
         else:
             note_champion(tracker, name, move.made)
-    tracker.client.delete_registered_model_tag(name, MOVE)
-    log.warning("the aliases of %s were put back: %s", name, wanted)
+    _forget(tracker, name, move)
+    if wanted != now:
+        log.warning("the aliases of %s were put back: %s", name, wanted)
+
+
+def _forget(tracker: Tracker, name: str, move: Move) -> None:
+    """Remove the record of a move, and of no other."""
+    if _unfinished(tracker, name) == move:
+        tracker.client.delete_registered_model_tag(name, MOVE)
 
 
 _ALIASES = (PREVIOUS, CHAMPION, CHALLENGER)
@@ -222,6 +281,13 @@ def _set_aliases(
 def _tag(tracker: Tracker, name: str, key: str) -> str | None:
     tags: dict[str, str] = dict(tracker.client.get_registered_model(name).tags or {})
     return tags.get(key)
+
+
+def _version_tags(tracker: Tracker, name: str, number: str) -> dict[str, str]:
+    """Tags of a version; empty if it was deleted."""
+    if not has_version(tracker, name, number):
+        return {}
+    return dict(tracker.client.get_model_version(name, number).tags or {})
 
 
 def _version(number: str | None) -> str:

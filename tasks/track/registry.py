@@ -83,17 +83,6 @@ def our_models(tracker: Tracker) -> list[RegisteredModel]:
     return all_pages(lambda token: search("name LIKE 'autoprune.%'", page_token=token))
 
 
-def has_version(tracker: Tracker, name: str, number: str) -> bool:
-    """Whether a registered model has a version of this number; it may have been deleted."""
-    try:
-        tracker.client.get_model_version(name, number)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
-    return True
-
-
 def find_version(tracker: Tracker, name: str, number: str, role: str) -> Place:
     """Find a version and the folder that it serves.
 

@@ -3,13 +3,14 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autoprune.search.spec import SearchSpec
 from tasks.search_bench import SearchBench
 from tasks.state import State
-from tasks.track import Tracker
+from tasks.track import Tracker, register_checkpoint
 from tasks.workbench import opened
 from tests.support.sketched import sketched as sketched
 from tests.support.tiny_subject import tiny_place
@@ -46,3 +47,22 @@ def tracker(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) 
     state = State.open(tmp_path / "state")
     shutil.copy(empty_store, state.tracking_database)
     return Tracker(state)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State.open(tmp_path / "state")
+
+
+@pytest.fixture
+def versions(tracker: Tracker, tiny_folder: Path) -> list[str]:
+    """Three versions of a model, of which the first leads."""
+    parent = tracker.parent("tiny", "one", {"model": "tiny"}, {})
+    known: dict[str, Any] = {"model": "tiny", "sparsity": 0.6, "description": "what it is"}
+    tags = {"autoprune.perplexity.sealed": "44.7"}
+    made = [
+        register_checkpoint(tracker, parent, tiny_folder, masks=masks, tags=tags, **known)
+        for masks in ("a", "b", "c")
+    ]
+    assert {one.name for one in made} == {"autoprune.tiny.s60"}
+    return [one.version for one in made]

@@ -19,25 +19,6 @@ NAME = "autoprune.tiny.s60"
 BETTER = GateVerdict(True, "better", ())
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> State:
-    return State.open(tmp_path / "state")
-
-
-@pytest.fixture
-def versions(tracker: Tracker, tiny_folder: Path) -> list[str]:
-    """Three versions of a model, of which the first leads."""
-    parent = tracker.parent("tiny", "one", {"model": "tiny"}, {})
-    known: dict[str, Any] = {"model": "tiny", "sparsity": 0.6, "description": "what it is"}
-    tags = {"autoprune.perplexity.sealed": "44.7"}
-    made = [
-        register_checkpoint(tracker, parent, tiny_folder, masks=masks, tags=tags, **known)
-        for masks in ("a", "b", "c")
-    ]
-    assert {one.name for one in made} == {NAME}
-    return [one.version for one in made]
-
-
 def test_a_winner_is_kept_once_described_and_a_moved_alias_is_noticed(
     versions: list[str], tracker: Tracker, tiny_folder: Path, state: State
 ) -> None:
@@ -228,81 +209,4 @@ def test_moving_to_a_version_that_is_not_there_moves_nothing(
     before = aliases_of(tracker, NAME)
     with pytest.raises(Exception, match="99"):
         move_champion(tracker, NAME, "99", versions[0], {})
-    assert aliases_of(tracker, NAME) == before
-
-
-@pytest.fixture
-def killed(
-    versions: list[str], tracker: Tracker, state: State, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, str]:
-    """A promotion killed after the champion moved; gives the aliases before it."""
-    before = aliases_of(tracker, NAME)
-
-    def kill(*_args: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(track, "Tracker", lambda _: tracker)
-        patch.setattr(tracker.client, "delete_registered_model_alias", kill)
-        patch.setattr(aliases, "_undo", lambda *_: None)
-        with pytest.raises(KeyboardInterrupt):
-            promotion.settle(state, NAME, versions[2], versions[0], BETTER, {})
-    assert aliases_of(tracker, NAME) == before | {"champion": versions[2], "previous": versions[0]}
-    return before
-
-
-def test_a_promotion_that_was_killed_is_undone_by_the_next_one(
-    killed: dict[str, str], versions: list[str], tracker: Tracker, state: State
-) -> None:
-    found = promotion.find_contenders(state, NAME, None, dry_run=True)
-    assert aliases_of(tracker, NAME) == killed and found.note == ""
-    assert found.challenger.version == versions[2]
-    assert aliases.MOVE not in tracker.client.get_registered_model(NAME).tags
-    assert "autoprune.decision" not in tracker.client.get_model_version(NAME, versions[2]).tags
-    assert promotion.settle(state, NAME, versions[2], versions[0], BETTER, {})
-    assert aliases_of(tracker, NAME) == {"champion": versions[2], "previous": versions[0]}
-    assert aliases.MOVE not in tracker.client.get_registered_model(NAME).tags
-
-
-def test_another_folder_gives_a_promotion_time_before_it_undoes_it(
-    killed: dict[str, str], tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = aliases_of(tracker, NAME)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.tracking_uri)
-    other = Tracker(State.open(tmp_path / "other"))
-    waited: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        assert aliases_of(tracker, NAME) == now
-        waited.append(seconds)
-
-    monkeypatch.setattr(aliases.time, "sleep", sleep)
-    with aliases.registry_lock(other, NAME):
-        assert sum(waited) >= aliases.LOCK_SECONDS
-        assert aliases_of(tracker, NAME) == killed
-
-
-def test_what_was_set_by_hand_after_a_kill_stays(
-    killed: dict[str, str], versions: list[str], tracker: Tracker
-) -> None:
-    tracker.client.set_registered_model_alias(NAME, "champion", versions[1])
-    with aliases.registry_lock(tracker, NAME):
-        assert aliases_of(tracker, NAME) == killed | {"champion": versions[1]}
-    assert aliases.moved_by_hand(tracker, NAME) == (versions[0], versions[1])
-
-
-def test_two_promotions_that_begin_at_once_do_not_both_go_on(
-    versions: list[str], tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = aliases_of(tracker, NAME)
-    real = tracker.client.set_registered_model_tag
-
-    def overwritten(name: str, key: str, value: str) -> None:
-        real(name, key, value)
-        if key == aliases.MOVE:
-            real(name, key, value.replace('"by": "', '"by": "other'))
-
-    monkeypatch.setattr(tracker.client, "set_registered_model_tag", overwritten)
-    with pytest.raises(AutopruneError, match="began at the same time; nothing was moved"):
-        move_champion(tracker, NAME, versions[1], versions[0], {})
     assert aliases_of(tracker, NAME) == before
