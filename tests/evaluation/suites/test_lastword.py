@@ -88,6 +88,10 @@ def test_a_part_is_looked_at_and_its_documents_alone_are_asked(text_file: str) -
     assert len(row.items) == len(sealed.documents)
     assert sum(row.items) == sum(f" {KNOWN} " in text for text in sealed.documents)
     assert (row.details["split"]["part"], row.details["split"]["seed"]) == ("sealed", 3)
+    # What is sealed stands in no record; other parts may be read there.
+    assert all(sample.keys() == {"right"} for sample in row.details["samples"])
+    (row,) = LastWordSuite((text_file,), part="all").run(knowing())
+    assert all(sample.keys() == {"right", "context", "word"} for sample in row.details["samples"])
 
 
 def test_two_models_pair_item_by_item(text_file: str) -> None:
