@@ -1,7 +1,7 @@
 """What an agent may name: runs of one state folder, and files inside the project's folder."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from autoprune.program_files import in_file, is_program
 from autoprune.search.arms import CONTROLS
 from autoprune.spelling import split_list, split_outside
 from autoprune.storage import read_object
+from flows.search.params import SearchParams
 from flows.search.runs import find_run, saved_params
 from tasks.run_files import RunFiles
 from tasks.state import State
@@ -162,6 +163,37 @@ class Project:
             UsageError: If such a run has not ended; names it.
         """
         wanted = self._texts(corpus)
+        for name, params in self._designed_here():
+            if shared := wanted & self._texts(params.corpus):
+                raise UsageError(
+                    f"the run {name!r} has not ended and keeps a part of "
+                    f"{', '.join(sorted(shared))} sealed until then, which figures on this text "
+                    "would show its designer; ask again when it has ended, or name another text"
+                )
+        return corpus
+
+    def require_own_split(self, run: str, asked: SearchParams) -> None:
+        """Refuse a search whose end shows figures on what another open run keeps sealed.
+
+        Args:
+            run: Its name.
+            asked: Its settings.
+
+        Raises:
+            UsageError: If another run that an agent designs has the same text and split.
+        """
+        wanted = self._texts(asked.corpus)
+        for name, params in self._designed_here():
+            same = params.text_split == asked.text_split and wanted & self._texts(params.corpus)
+            if same and name != run:
+                raise UsageError(
+                    f"the run {name!r} has not ended and keeps the sealed part of split "
+                    f"{asked.text_split} of {', '.join(sorted(same))} sealed until then, which the "
+                    "end of this search would show its designer; give another text_split, or fresh"
+                )
+
+    def _designed_here(self) -> Iterator[tuple[str, SearchParams]]:
+        """Runs that agents design and that have not ended, with their settings."""
         for name in self.runs():
             files = RunFiles.of(self.state, name)
             if self.ended(files):
@@ -171,14 +203,8 @@ class Project:
             except AutopruneError:
                 # Its settings are gone, or another version's: nothing here goes on with it.
                 continue
-            designed_here = params.mailbox(name, files) is not None
-            if designed_here and (shared := wanted & self._texts(params.corpus)):
-                raise UsageError(
-                    f"the run {name!r} has not ended and keeps a part of "
-                    f"{', '.join(sorted(shared))} sealed until then, which figures on this text "
-                    "would show its designer; ask again when it has ended, or name another text"
-                )
-        return corpus
+            if params.mailbox(name, files) is not None:
+                yield name, params
 
     def _texts(self, corpus: str) -> set[str]:
         """The texts that a reference names; files by their whole path, whatever the column."""

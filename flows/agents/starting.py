@@ -27,7 +27,8 @@ def begin_search(project: Project, jobs: Jobs, values: Mapping[str, Any]) -> dic
         values: Its parameters, as :class:`SearchParams` takes them.
 
     Raises:
-        UsageError: If a value is outside what its field allows, or a name is unknown.
+        UsageError: If a value is outside what its field allows, a name is unknown, or another run
+            keeps the same part of the text sealed.
     """
     taken = settled(SearchParams, values)
     name = taken.run_id()
@@ -37,6 +38,7 @@ def begin_search(project: Project, jobs: Jobs, values: Mapping[str, Any]) -> dic
         values = {**values, "run": name}
     # The search creates its folder; a wrong name is refused here.
     project.state.run(name)
+    project.require_own_split(name, taken)
     job = start_job(jobs, name, ["search", *options(values)])
     split = taken.text_split
     return {

@@ -201,6 +201,7 @@ def test_text_that_an_open_run_seals_is_not_measured(
 ) -> None:
     monkeypatch.setattr(Jobs, "start_next", lambda *_: "1")
     monkeypatch.setattr(Jobs, "wait", lambda _jobs, name, _seconds: {"job": name})
+    monkeypatch.chdir(project.root)
     for name in ("mine.txt", "other.txt"):
         (project.root / name).write_text("some words\n\nand more of them")
     text = str(project.root / "mine.txt")
@@ -214,11 +215,17 @@ def test_text_that_an_open_run_seals_is_not_measured(
         ("evaluate", {"model": DEMO_MODEL, "suites": ["lm"], "corpus": "mine.txt"}),
     ]
     calls.append(("evaluate", {**calls[1][1], "corpus": "mine.txt#column"}))
+    calls.append(("start_search", {"model": DEMO_MODEL, "corpus": "mine.txt", "run": "second"}))
     for refused in call(project, *calls):
-        assert "'night' has not ended and keeps a part of" in str(refused)
+        assert "'night' has not ended and keeps" in str(refused)
+    search = calls.pop()
     elsewhere = [(name, {**asked, "corpus": "other.txt"}) for name, asked in calls]
     unread = ("evaluate", {"model": DEMO_MODEL, "suites": ["reasoning"]})
     assert call(project, *elsewhere, unread) == [{"job": "1"}] * 4
+    # Another split keeps other text sealed, and the run itself goes on.
+    for own in ({"text_split": 3}, {"run": "night"}):
+        (begun,) = call(project, (search[0], search[1] | own))
+        assert begun["status"] == "working"
     monkeypatch.setattr(Project, "ended", lambda *_: True)
     assert call(project, *calls) == [{"job": "1"}] * 3
 
