@@ -27,7 +27,7 @@ from flows.platform.serve import PREFECT_AUTH_VARIABLE
 from flows.platform.services import LEASE_STORAGE
 from flows.terminal.output import tell
 from tasks.addresses import basic, request_to
-from tasks.state import State
+from tasks.state import State, without_login
 from tasks.switches import RECORD_VARIABLE, switched_on
 
 log = logging.getLogger(__name__)
@@ -212,15 +212,16 @@ def running_api(state: State) -> str:
     url = own or (known.url if known is not None else "")
     if not url:
         return ""
+    shown = without_login(url)
     if not switched_on(RECORD_VARIABLE):
-        tell(f"{RECORD_VARIABLE} is off, so the record in Prefect at {url} stays as it is")
+        tell(f"{RECORD_VARIABLE} is off, so the record in Prefect at {shown} stays as it is")
         return ""
     if not answers(url):
         return ""
     if own and refuses(own):
         tell(
-            f"the Prefect API at {own} refuses the login, so the record there stays as it is; set "
-            f"{AUTH_VARIABLE} to its name:password"
+            f"the Prefect API at {shown} refuses the login, so the record there stays as it is; "
+            f"set {AUTH_VARIABLE} to its name:password"
         )
         return ""
     return url

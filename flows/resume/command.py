@@ -14,7 +14,7 @@ from flows.resume.stale_search_runs import (
 from flows.search.command import search_with
 from flows.search.runs import going_on
 from flows.terminal.output import emit, tell
-from tasks.state import State
+from tasks.state import State, without_login
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -63,7 +63,7 @@ def _submit(
             "without --submit"
         )
     name, number = return_to_worker(state, api, known)
-    page = f"{api.removesuffix('/api')}/v2/runs/flow-run/{number}"
+    page = f"{without_login(api).removesuffix('/api')}/v2/runs/flow-run/{number}"
     emit(
         args,
         {"run": run_id, "flow_run": number, "page": page},

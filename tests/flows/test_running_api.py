@@ -55,11 +55,12 @@ def test_a_team_server_is_left_alone_without_a_login_or_with_recording_off(
     monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
     assert running_api(State(tmp_path)) == ""
     assert "refuses the login" in capsys.readouterr().err
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
+    monkeypatch.setenv("PREFECT_API_URL", team_server.replace("://", "://me:secret@"))
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
     monkeypatch.setattr(api_server, "answers", lambda _: pytest.fail("the server was asked"))
     assert running_api(State(tmp_path)) == ""
-    assert "AUTOPRUNE_PREFECT is off" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "AUTOPRUNE_PREFECT is off" in shown and f"at {team_server} stays" in shown
 
 
 def test_a_server_gets_no_port_that_a_connection_may_have_by_then() -> None:
