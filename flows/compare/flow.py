@@ -102,8 +102,10 @@ def _compared(params: CompareParams) -> dict[str, Any]:
                 raise
             result = table.write()
     counts = {"measured": run.measured, "cached": run.cached, "failed": run.failed}
-    forget_split(asked)
     mirrored = table.mirror("FINISHED")
+    if not mirrored["error"]:
+        # Until then, the same command records what was measured on this set.
+        forget_split(asked)
     record = result | counts | {"mlflow_run": mirrored["mlflow_run"]}
     show_comparison(state, record, params.folder_name(), mirrored["place"])
     console.screen().outcome(rendered(record).splitlines())

@@ -132,6 +132,8 @@ def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr("flows.compare.run.TABLE_SECONDS", 0.0)
     line = f"{LINE} --methods wanda --sparsity 0.5 --draws 1 --out {tmp_path / 'out'}"
+    # A fresh split stays that of the command until MLflow has its record.
+    line += " --text-split fresh"
     shown = cli(line.replace(" -q", "")).err
     assert PAGE_VARIABLE not in os.environ, "left behind by the command"
     assert shown.count("MLflow has no record") == 1
