@@ -170,8 +170,8 @@ def in_store(state: State, facts: Mapping[str, Any]) -> tuple[bool, dict[str, An
         facts: The search's facts, with ``mirrored`` (MLflow id of its run) and ``registered``.
 
     Returns:
-        Whether the run is there, and ``registered`` if that version is there too, else None. A
-        store that does not answer holds nothing.
+        Whether the run is there and finished, and ``registered`` if that version is there too, else
+        None. A store that does not answer holds nothing.
     """
     parent: Any = facts.get("mirrored")
     version: Any = facts.get("registered")
@@ -180,7 +180,9 @@ def in_store(state: State, facts: Mapping[str, Any]) -> tuple[bool, dict[str, An
         return False, None
 
     def run() -> bool:
-        return bool(track.Tracker(state).client.get_run(parent).info.lifecycle_stage == "active")
+        info = track.Tracker(state).client.get_run(parent).info
+        # Killed while its outcome was shown once more, it would stay so.
+        return bool(info.lifecycle_stage == "active" and info.status == "FINISHED")
 
     def registered() -> bool:
         place = version["name"], str(version["version"])

@@ -11,7 +11,7 @@ import pytest
 
 from autoprune.digest import digest_json
 from autoprune.report.data import ReportEntry
-from tasks.mirror import curves, end_killed
+from tasks.mirror import curves, end_killed, in_store
 from tasks.open_runs import left_open, process_mark
 from tasks.state import State
 from tasks.track import Tracker
@@ -308,3 +308,10 @@ def test_the_next_state_folder_of_a_process_has_a_store_of_its_own(
 ) -> None:
     assert tracker.client.search_experiments()
     assert State.open(tmp_path / "next").tracking_uri == f"sqlite:///{tmp_path}/next/mlflow.db"
+
+
+def test_only_a_run_that_says_it_is_finished_is_up_to_date(tracker: Tracker) -> None:
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    for status, done in (("RUNNING", False), ("FINISHED", True), ("KILLED", False)):
+        tracker.end(parent, status)
+        assert in_store(tracker.state, {"mirrored": parent}) == (done, None)
