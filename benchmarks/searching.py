@@ -53,7 +53,7 @@ def read_search(folder: Path) -> dict[str, Any]:
         UsageError: If there is none, or another version planned it.
         PrerequisiteError: If another process has it open.
     """
-    with Search.open(folder) as search:
+    with Search.open(folder, wait=0.0) as search:
         return _summary(search)
 
 
@@ -62,7 +62,7 @@ def is_finished(folder: Path) -> bool:
     if not (folder / LOG_FILE).exists():
         return False
     try:
-        with Search.open(folder) as search:
+        with Search.open(folder, wait=0.0) as search:
             return search.finished is not None
     except PrerequisiteError:
         return False

@@ -66,7 +66,7 @@ def current_report(files: RunFiles, run_id: str) -> RunReport:
             "without a name shows the latest"
         )
     try:
-        with Search.open(files.folder) as search:
+        with Search.open(files.folder, wait=0.0) as search:
             data.write_report(build_report(search, run_id, files.read_facts()), files.report)
     except (PrerequisiteError, UsageError):
         # It is running, or was made by another version: the last written record still holds.

@@ -53,18 +53,19 @@ class EventLog:
 
     Args:
         path: The SQLite file; its folder is created if missing.
+        wait: Seconds to wait for the lock, which readers hold for a moment.
 
     Raises:
         PrerequisiteError: If another process has the log open.
         DamagedFileError: If the file is not a log or is damaged; names the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait: float = 5.0) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(f"{path}.lock")
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=wait)
         except Timeout:
             raise PrerequisiteError(
                 f"the search in {path.parent} is running in another process; "

@@ -81,6 +81,7 @@ class Search:
         *,
         prompts: Path | None = None,
         overlapping: bool = False,
+        wait: float = 5.0,
     ) -> "Search":
         """Start a search in ``folder``, or resume the one that is there.
 
@@ -92,6 +93,7 @@ class Search:
             overlapping: Whether proposals and measurements may be open together. A model on the
                 same cores would slow both down many times over; the same outcomes, including their
                 seconds, lead to the same decisions either way.
+            wait: Seconds to wait for another process that has the search open.
 
         Raises:
             UsageError: If there is nothing to resume, the specification or the prompts differ from
@@ -104,7 +106,7 @@ class Search:
             raise UsageError(f"{folder} holds no search; start one there, or name another folder")
         kept = folder / PROMPTS_FOLDER
         own = None if prompts is None else Prompts(prompts)
-        log = EventLog(path)
+        log = EventLog(path, wait)
         try:
             events = list(log)
             # A start that was killed before its first event does not count: copy again.

@@ -15,6 +15,9 @@ from tasks.facts import Facts
 from tasks.run_files import RunFiles
 from tasks.state import State
 
+# Readers hold a log for a moment; whoever works on it holds it until the end.
+PROBE_SECONDS = 0.1
+
 
 def find_run(state: State, name: str | None) -> str:
     """Return the named run, or the latest.
@@ -37,10 +40,10 @@ def find_run(state: State, name: str | None) -> str:
 
 
 def at_work(state: State, run_id: str) -> bool:
-    """Return whether some process holds the search's log right now."""
+    """Return whether some process holds the search's log, for longer than a reader does."""
     lock = FileLock(f"{RunFiles.of(state, run_id).log}.lock")
     try:
-        with lock.acquire(timeout=0):
+        with lock.acquire(timeout=PROBE_SECONDS):
             return False
     except Timeout:
         return True

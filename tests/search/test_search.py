@@ -1,10 +1,12 @@
 """Searches run to their end against a cheap evaluator: resume, budgets, honesty."""
 
 import sqlite3
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.detail import change_of
@@ -345,9 +347,19 @@ def test_one_writer(tmp_path: Path) -> None:
         Search.open(tmp_path, make_spec()),
         pytest.raises(PrerequisiteError, match="another process") as caught,
     ):
-        Search.open(tmp_path)
+        Search.open(tmp_path, wait=0.0)
     # `resume` meets this too, and has no such option.
     assert "`autoprune search --run NAME`" in str(caught.value)
+
+
+def test_a_reader_of_the_log_refuses_no_writer(tmp_path: Path) -> None:
+    Search.open(tmp_path, make_spec()).close()
+    reader = FileLock(tmp_path / "search.db.lock", thread_local=False)
+    reader.acquire()
+    ended = threading.Timer(0.3, reader.release)
+    ended.start()
+    Search.open(tmp_path).close()
+    ended.join()
 
 
 def test_damaged_log_names_the_file(tmp_path: Path) -> None:
