@@ -5,7 +5,7 @@ key rows, and the factors of Llama 3's positions, are those of its ``convert_hf_
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,9 +164,17 @@ def add_metadata(writer: gguf.GGUFWriter, config: PretrainedConfig, family: Fami
 def rope_factors(config: PretrainedConfig) -> Floats | None:
     """Llama 3's frequency factors, float32 ``[head / 2]``; None if there are none."""
     rope = _rope(config)
-    if rope["rope_type"] != "llama3":
-        return None
-    size = head_size(config)
+    return llama3_factors(rope, head_size(config)) if rope["rope_type"] == "llama3" else None
+
+
+def llama3_factors(rope: Mapping[str, Any], size: int) -> Floats:
+    """Llama 3's frequency factors, float32 ``[head / 2]``.
+
+    Args:
+        rope: ``rope_theta``, ``factor``, ``low_freq_factor``, ``high_freq_factor`` and
+            ``original_max_position_embeddings``, as in a configuration.
+        size: Width of an attention head.
+    """
     low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
     context, factor = rope["original_max_position_embeddings"], float(rope["factor"])
     found = []
@@ -192,18 +200,18 @@ def _rope(config: PretrainedConfig) -> dict[str, Any]:
     return rope
 
 
-def tensor_names(names: Iterable[str], config: PretrainedConfig, family: Family) -> dict[str, str]:
+def tensor_names(names: Iterable[str], blocks: int, family: Family, tied: bool) -> dict[str, str]:
     """Map the GGUF name to the checkpoint's name, for every tensor that the file needs.
 
     Args:
         names: Names in the checkpoint.
-        config: Its configuration.
+        blocks: Number of its transformer blocks.
         family: Its family.
+        tied: Whether the embedding table is also the head.
 
     Raises:
         AutopruneError: If the checkpoint lacks a tensor, or has one that is not in the family.
     """
-    blocks, tied = config.num_hidden_layers, bool(config.tie_word_embeddings)
     table = gguf.get_tensor_name_map(family.arch, blocks)
     found: dict[str, str] = {}
     for name in names:

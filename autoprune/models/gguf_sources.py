@@ -1,6 +1,7 @@
 """Checkpoints in the form a GGUF file needs: named tensors in float32, and metadata."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from autoprune.models.gguf_family import (
     tensor_names,
     to_gguf,
 )
+from autoprune.models.gguf_reading import ROPE as _ROPE
 from autoprune.models.gguf_tokenizer import add_tokenizer, copy_fields
 from autoprune.models.gguf_types import Floats, dequantise
 from autoprune.models.loading import load_model, load_tokenizer
@@ -30,7 +32,7 @@ from autoprune.models.record import read_record
 from autoprune.models.reference import ModelSource, local_path, resolve
 from autoprune.models.saved_type import weight_files
 
-_ROPE = "rope_freqs.weight"
+_HEAD = "lm_head.weight"
 # Fields that a new file sets itself, or that belong only to the old one.
 _OWN = ("general.architecture", "general.file_type", "general.quantization_version")
 _RECORDS = 8
@@ -94,10 +96,10 @@ class _Folder:
         self._config = config
         self.tokenizer = load_tokenizer(source)
         self.blocks = int(config.num_hidden_layers)
-        self.tied = bool(config.tie_word_embeddings)
         self.notes: list[str] = []
         self._places, found = _index(source.folder)
-        self._names = tensor_names(found, config, self.family)
+        self.tied = bool(config.tie_word_embeddings) and not _own_head(self._places)
+        self._names = tensor_names(found, self.blocks, self.family, self.tied)
         self.shapes = {name: found[theirs] for name, theirs in sorted(self._names.items())}
         self._rope = rope_factors(config)
         if self._rope is not None:
@@ -158,11 +160,6 @@ class _File:
                 f"{path} is not a readable GGUF file ({type(error).__name__}: {error}); get "
                 "it again"
             ) from error
-        if "split.count" in self._reader.fields:
-            raise UsageError(
-                f"{path.name} is one part of a model in several files; join them with "
-                "`llama-gguf-split --merge` and export the result"
-            )
         self.tokenizer = load_tokenizer(source)
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.shapes = {
@@ -226,6 +223,18 @@ def _index(folder: Path) -> tuple[dict[str, Path], dict[str, tuple[int, ...]]]:
         except SafetensorError as error:
             raise DamagedFileError(f"{file} is damaged ({error}); get it again") from error
     return places, shapes
+
+
+def _own_head(places: Mapping[str, Path]) -> bool:
+    """Whether a checkpoint has a head of its own, whatever its configuration says."""
+    table = next((name for name in places if name.endswith("embed_tokens.weight")), None)
+    if _HEAD not in places or table is None:
+        return False
+    weights = []
+    for name in (_HEAD, table):
+        with safe_open(places[name], framework="pt") as tensors:
+            weights.append(tensors.get_tensor(name))
+    return not torch.equal(*weights)
 
 
 def _recorded_gguf(folder: Path, tokenizer: Any) -> Path | None:

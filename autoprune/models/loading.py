@@ -18,7 +18,7 @@ from autoprune.errors import (
     reason_of,
 )
 from autoprune.models.device import default_device
-from autoprune.models.gguf_reading import shared_gguf_parsing
+from autoprune.models.gguf_reading import options_of, require_all_read, shared_gguf_parsing
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import ModelSource, resolve
 from autoprune.models.widths import open_causal
@@ -75,7 +75,9 @@ def load_model(
     with quiet_transformers(), shared_gguf_parsing():
         try:
             model = open_causal(str(source.folder), dtype=dtype, **_options(source))
-        except DamagedFileError:
+            if source.gguf_file is not None:
+                require_all_read(source, model)
+        except (DamagedFileError, UsageError):
             raise
         except Exception as error:
             raise _load_error(source, error) from error
@@ -143,7 +145,7 @@ def _options(source: ModelSource) -> dict[str, Any]:
     Without them, transformers asks on the terminal and runs that code if the answer is yes.
     """
     options: dict[str, Any] = {"trust_remote_code": False}
-    return options if source.gguf_file is None else options | {"gguf_file": source.gguf_file}
+    return options if source.gguf_file is None else options | options_of(source)
 
 
 def make_savable(model: PreTrainedModel) -> None:
