@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autoprune.bench.cut_text import notes_on
 from autoprune.bench.programs import ByProgram, by_candidate
-from autoprune.bench.saving import save_seen
+from autoprune.bench.saving import require_savable, save_seen
 from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
@@ -18,7 +18,7 @@ from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.record import source_record, text_record
 from autoprune.models.saved_type import checkpoint_type
-from autoprune.models.saving import SavedModel, require_space
+from autoprune.models.saving import SavedModel
 from autoprune.models.target import check_target
 from autoprune.models.widths import opened_by
 from autoprune.names import UNSTRUCTURED, require_saved
@@ -224,7 +224,7 @@ def prune(
     if out is not None:
         plan = replace(plan, saved=checkpoint_type(loaded.source))
         # Zeros make nothing smaller, and a full disk would cost all of the work.
-        require_space(loaded.model, Path(out), plan.saved)
+        require_savable(loaded, Path(out), plan.saved)
     used, fresh = None, None
     if tokens is not None:
         used, fresh = tokens[:calibration_windows], tokens[calibration_windows:]
@@ -264,7 +264,7 @@ def _smaller(
         tokens, fresh = whole[:windows], whole[windows:]
     dtype = checkpoint_type(loaded.source)
     if out is not None:
-        require_space(loaded.model, Path(out), dtype, target.most_removed)
+        require_savable(loaded, Path(out), dtype, target.most_removed)
     asked = SchemeBudget(target, dtype)
     # What recovery trains on has been seen too.
     with _changing(loaded, f"{how.text} at {target}", whole) as before:

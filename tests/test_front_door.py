@@ -228,6 +228,21 @@ def test_a_processors_settings_are_saved_with_the_model(
     assert (made.saved.folder / "preprocessor_config.json").read_text() == '{"size": 28}'
 
 
+@pytest.mark.parametrize("asked", [{"recipe": "wanda"}, {"scheme": "width"}])
+def test_a_model_opened_in_part_is_not_saved(
+    model: Path, text: Path, tmp_path: Path, asked: dict[str, str]
+) -> None:
+    source = shutil.copytree(model, tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"vision_config": {"depth": 2}}))
+    loaded = autoprune.load(str(source))
+    # As transformers opens those families of which it has a class for text alone.
+    vars(loaded.model.config).pop("vision_config", None)
+    with pytest.raises(UsageError, match=r"reads more than text \(vision_config .* --stream"):
+        autoprune.prune(loaded, sparsity=0.5, corpus=text, out=tmp_path / "out", **asked)  # type: ignore[call-overload]
+    assert not (tmp_path / "out").exists() and loaded.changes == []
+
+
 @pytest.mark.parametrize("asked", [{}, {"scheme": "width", "sparsity": 0.2}])
 def test_what_is_read_is_never_replaced(
     model: Path, text: Path, tmp_path: Path, asked: dict[str, Any]

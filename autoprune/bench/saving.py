@@ -11,15 +11,19 @@ from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME, VIDEO_PROCE
 
 from autoprune.bench.model import ModelBench
 from autoprune.bench.seen import seen_by
+from autoprune.errors import UsageError
 from autoprune.models.gguf_reading import quantisation
 from autoprune.models.loading import LoadedModel
 from autoprune.models.saved_type import changes_as, checkpoint_type
-from autoprune.models.saving import SavedModel, save_model
+from autoprune.models.saving import SavedModel, require_space, save_model
 from autoprune.precision import type_name
+from autoprune.storage import read_object
 from autoprune.text.seen_text import FILE as SEEN_FILE
 from autoprune.text.seen_text import SeenText
 
 AUTO = "auto"
+# Of a configuration: what models have that read images or sound.
+_OTHER_PARTS = ("vision_config", "audio_config")
 # What models that read images or sound need beside a tokenizer.
 _PROCESSOR_FILES = (IMAGE_PROCESSOR_NAME, VIDEO_PROCESSOR_NAME, PROCESSOR_NAME)
 
@@ -64,6 +68,23 @@ def rounding_note(bench: ModelBench, dtype: str) -> str:
     )
 
 
+def require_savable(
+    loaded: LoadedModel, folder: Path, dtype: torch.dtype | None = None, gone: float = 0.0
+) -> None:
+    """Refuse, before the work, what could not be saved whole.
+
+    Args:
+        loaded: The model.
+        folder: As for :func:`autoprune.models.saving.require_space`, like what follows.
+
+    Raises:
+        UsageError: If transformers opened a part of the model alone.
+        AutopruneError: If the disk is too small.
+    """
+    _require_whole(loaded)
+    require_space(loaded.model, folder, dtype, gone)
+
+
 def save_bench(
     bench: ModelBench,
     folder: Path,
@@ -100,7 +121,12 @@ def save_seen(
         loaded: The model as it stands.
         seen: All text that it has seen; None: none is known.
         folder: As for :func:`autoprune.models.saving.save_model`, like what follows.
+
+    Raises:
+        UsageError: If transformers opened a part of the model alone.
+        AutopruneError: If the disk is full or the folder cannot be written.
     """
+    _require_whole(loaded)
     more: dict[str, Callable[[Path], object]] = {} if seen is None else {SEEN_FILE: seen.save}
     # A GGUF file may lie beside another model's files.
     if loaded.source.gguf_file is None:
@@ -109,3 +135,16 @@ def save_seen(
     return save_model(
         loaded.model, loaded.tokenizer, folder, record, dtype=dtype, pruned=pruned, more=more
     )
+
+
+def _require_whole(loaded: LoadedModel) -> None:
+    config = loaded.source.folder / "config.json"
+    if loaded.source.gguf_file is None and config.is_file():
+        stated, opened = read_object(config), loaded.model.config
+        lost = [part for part in _OTHER_PARTS if stated.get(part) and not hasattr(opened, part)]
+        if lost:
+            raise UsageError(
+                f"{loaded.source.ref} reads more than text ({', '.join(lost)} in its config.json), "
+                "and transformers opens its language model alone, so that the rest would be lost; "
+                "prune it by a recipe with --stream, which keeps every other tensor"
+            )

@@ -12,7 +12,7 @@ from flows.naming import run_name
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
 from flows.prune.prepared import Prepared, prepare, request_of, workbench
-from flows.prune.saving import require_space_for, sampled, save
+from flows.prune.saving import require_savable_for, sampled, save
 from flows.prune.scheme import prune_by_scheme
 from flows.prune.text import pruning_text
 from flows.terminal import console
@@ -83,7 +83,7 @@ def _by_recipe(params: PruneParams) -> dict[str, Any]:
 def _in_memory(bench: Workbench, ready: Prepared) -> dict[str, Any]:
     """Prune the loaded model; return what was done, and what the model does and writes."""
     params, measured_on = ready.params, ready.measured_on
-    require_space_for(bench, params)
+    require_savable_for(bench, params)
     dense = evaluate_model(bench, measured_on).perplexity if measured_on else None
     work = bench, ready.record["metric"], ready.plan
     made: dict[str, Any] = {}

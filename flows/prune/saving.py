@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoprune.bench.saving import measured_in, rounding_note, saved_type
+from autoprune.bench.saving import measured_in, require_savable, rounding_note, saved_type
 from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.evaluation.continuations import side_by_side
-from autoprune.models.saving import require_space
 from flows.prune.params import PruneParams
 from tasks.card import write_folder_card
 from tasks.prune import save_checkpoint, saved_record
@@ -35,8 +34,8 @@ def sampled(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> It
     record["writes"] = {"part": part, "samples": samples}
 
 
-def require_space_for(bench: Workbench, params: PruneParams, gone: float = 0.0) -> None:
-    """Refuse a disk that is too full for the model, which zeros do not make smaller.
+def require_savable_for(bench: Workbench, params: PruneParams, gone: float = 0.0) -> None:
+    """Refuse what could not be saved whole; see :func:`require_savable`.
 
     Args:
         bench: An open workbench.
@@ -44,11 +43,12 @@ def require_space_for(bench: Workbench, params: PruneParams, gone: float = 0.0) 
         gone: At most this share of the parameters will be removed before.
 
     Raises:
-        AutopruneError: If it is.
+        UsageError: If transformers opened a part of the model alone.
+        AutopruneError: If the disk is too small.
     """
     if params.out is not None:
         kind = saved_type(bench, params.dtype)
-        require_space(bench.loaded.model, Path(params.out), kind, gone)
+        require_savable(bench.loaded, Path(params.out), kind, gone)
 
 
 def save(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> None:

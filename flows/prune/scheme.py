@@ -7,7 +7,7 @@ from autoprune.errors import UsageError
 from flows.params.fields import listed
 from flows.prune.params import PruneParams
 from flows.prune.prepared import first_record, workbench
-from flows.prune.saving import require_space_for, sampled, save
+from flows.prune.saving import require_savable_for, sampled, save
 from tasks.calibrate import cut_windows, load_model
 from tasks.scheme import check_scheme, shrink_model
 from tasks.workbench import opened
@@ -33,7 +33,7 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
         source = load_model(bench, params.model)
         record = first_record(params, source.digest) | {"notes": []}
         # A full disk would cost all of the work.
-        require_space_for(bench, params, budget.most_removed)
+        require_savable_for(bench, params, budget.most_removed)
         if scheme.reads_text:
             size = params.windows, params.seqlen
             known = listed(params.held_out)
