@@ -1,7 +1,7 @@
 """Write a pruned model as a folder that opens again, and count its zeros there."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -128,13 +128,13 @@ def save_model(
             model.config.use_cache = True
             with weights_as(model, dtype):
                 model.save_pretrained(temporary)
+                zeros = count_zeros(temporary, linears, model)
             if tokenizer is not None:
                 tokenizer.save_pretrained(temporary)
         except SafetensorError as error:
             raise OSError(str(error)) from error
         finally:
             model.config.use_cache = use_cache
-        zeros = count_zeros(temporary, linears)
         files = {p.name: digest_file(p) for p in sorted(temporary.glob("*.safetensors"))}
         saved = SavedModel(folder, zeros, files, pruned)
         made = {**record, **opened_by(model.config), "checkpoint": saved.to_json()}
@@ -156,14 +156,22 @@ def weights_in_memory(model: PreTrainedModel, linears: Iterable[PrunableLinear])
     return ZeroCount(sum(map(_zeros, weights)), sum(w.numel() for w in weights), total)
 
 
-def count_zeros(folder: Path, linears: Iterable[PrunableLinear] | None = None) -> ZeroCount:
+def count_zeros(
+    folder: Path,
+    linears: Sequence[PrunableLinear] | None = None,
+    model: PreTrainedModel | None = None,
+) -> ZeroCount:
     """Count zeros in the safetensors files of a folder.
+
+    In some families the files have another layout than the modules (fused experts). There, the
+    matrices of the model that was saved are counted if the files hold as many zeros as it does in
+    all, since a second copy may not fit into memory; else the folder is opened.
 
     Args:
         folder: A saved model.
         linears: The prunable matrices of the model that was saved; ``None`` opens the folder to
-            find them. Families whose checkpoint layout differs from the module layout (fused
-            experts) are opened with stock transformers and counted there.
+            find them.
+        model: That model, in the type of the files.
 
     Raises:
         AutopruneError: If the folder holds no safetensors file.
@@ -173,18 +181,24 @@ def count_zeros(folder: Path, linears: Iterable[PrunableLinear] | None = None) -
         raise AutopruneError(f"{folder} holds no safetensors file, so nothing can be counted there")
     wanted = {linear.parameter: linear for linear in linears or ()}
     numbers: dict[str, int] = {}
-    total = 0
+    total = zeros = 0
     for file in files:
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 (not a mapping)
                 tensor = tensors.get_tensor(name)
                 total += tensor.numel()
+                found = _zeros(tensor)
+                zeros += found
                 if name in wanted:
-                    numbers[name] = _zeros(tensor)
-    if linears is None or len(numbers) < len(wanted):
-        return _count_by_opening(folder, total)
-    prunable = sum(linear.numel for linear in linears)
-    return ZeroCount(sum(numbers.values()), prunable, total)
+                    numbers[name] = found
+    if linears is not None and len(numbers) == len(wanted):
+        prunable = sum(linear.numel for linear in linears)
+        return ZeroCount(sum(numbers.values()), prunable, total)
+    if model is not None and linears is not None:
+        memory = weights_in_memory(model, linears)
+        if (memory.total, sum(map(_zeros, model.parameters()))) == (total, zeros):
+            return memory
+    return _count_by_opening(folder, total)
 
 
 def _count_by_opening(folder: Path, total: int) -> ZeroCount:

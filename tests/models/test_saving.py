@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from autoprune.errors import AutopruneError
+from autoprune.models import saving
 from autoprune.models.record import RECORD_FILE
 from autoprune.models.reference import resolve
 from autoprune.models.saved_type import checkpoint_type, weight_bytes
@@ -137,3 +138,16 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path: Path) -> No
 def test_counting_needs_safetensors(tmp_path: Path) -> None:
     with pytest.raises(AutopruneError, match="holds no safetensors"):
         count_zeros(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
+def test_a_model_of_experts_is_counted_without_a_second_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    model = tiny_model(family)
+    for linear in prunable_linears(model):
+        linear.write(linear.read() * (linear.read() > 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "open_causal", lambda *_args, **_: pytest.fail("a second copy"))
+        saved = save_model(model, None, tmp_path / "model", {}, dtype=torch.bfloat16)
+    assert saved.zeros == count_zeros(tmp_path / "model") and saved.zeros.sparsity > 0.4
