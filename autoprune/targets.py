@@ -34,15 +34,23 @@ def check_folder(
         what: What that is, in words.
 
     Raises:
-        UsageError: If ``target`` is a file, overlaps a source, holds a model and ``overwrite`` is
-            off, holds anything else, or cannot be written.
+        UsageError: If ``target`` is a file, a mount point or the current folder, overlaps a
+            source, holds a model and ``overwrite`` is off, holds anything else, or cannot be
+            written.
     """
     check_apart(target, sources)
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; name a folder for the model")
+    place = target.resolve()
+    if place == Path.cwd() or os.path.ismount(place):
+        what_it_is = "the current folder" if place == Path.cwd() else "a mount point"
+        raise UsageError(
+            f"{target} is {what_it_is}, which cannot be replaced as a whole; name a folder inside "
+            f"it, such as {target / 'model'}"
+        )
     try:
         # It appears by a rename, next to what may be there.
-        probe_folder(target.resolve().parent)
+        probe_folder(place.parent)
     except OSError as error:
         raise UsageError(
             f"the folder {target} cannot be written ({error.strerror}); name another one"

@@ -28,7 +28,7 @@ from autoprune.names import DEMO_MODEL as DEMO_MODEL
 
 CARD_FILE = "README.md"
 
-# File name to SHA-256; a file of this name with different content is damaged.
+# File name to SHA-256; a file of a package with this name and different content is damaged.
 KNOWN_DIGESTS = {
     "SmolLM2-135M-Instruct.Q4_1.gguf": (
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -206,7 +206,8 @@ def known_models() -> dict[str, str]:
 
 
 def _gguf_source(ref: str, path: Path) -> ModelSource:
-    expected = KNOWN_DIGESTS.get(path.name)
+    # Elsewhere, another quantisation may have the same name.
+    expected = KNOWN_DIGESTS.get(path.name) if ref.startswith(_PACKAGE) else None
     if expected is None:
         return ModelSource(ref, path.parent, path.name, digest_file(path))
     verify_file(path, expected)

@@ -112,3 +112,15 @@ def test_files_may_be_added_above_a_source(tmp_path: Path, model: Path) -> None:
     check_apart(tmp_path, [model, tmp_path / "absent"], may_hold=True)
     with pytest.raises(UsageError, match="holds the source"):
         check_apart(tmp_path, [model])
+
+
+def test_what_no_rename_can_replace_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"is the current folder.* name a folder inside it"):
+        check_folder(Path())
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "out")
+    with pytest.raises(UsageError, match="is a mount point, which cannot be replaced"):
+        check_folder(tmp_path / "out")
+    check_folder(tmp_path / "out" / "model")

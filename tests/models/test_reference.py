@@ -160,11 +160,14 @@ def test_a_hub_model_brings_what_it_has_seen(
     assert reference.model_folder(str(tmp_path / "model.gguf")) is None
 
 
-def test_a_damaged_known_file_is_named(tmp_path: Path) -> None:
-    damaged = tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf"
+def test_a_damaged_known_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = tmp_path / "some_models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    damaged.parent.mkdir()
+    (damaged.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
     damaged.write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(DamagedFileError, match=str(damaged)):
-        resolve(str(damaged))
+        resolve(f"package:some_models/{damaged.name}")
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
