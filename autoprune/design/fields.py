@@ -13,13 +13,26 @@ FIELD = re.compile(
     rf"({'|'.join(NAMES)})[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$",
     re.IGNORECASE,
 )
-FENCE = re.compile(r"```[\w+-]*[ \t]*\r?\n(.*?)```", re.DOTALL)
+# The end of the last one may be missing.
+FENCE = re.compile(r"(`{3,}|~{3,})[^\n`]*\n(.*?)(?:\1|\Z)", re.DOTALL)
+# Blocks without a definition may hold the lines that were asked for.
+DEFINES = re.compile(r"^[ \t]*def\s+(?:score|prune_)", re.MULTILINE)
 THOUGHTS_END = "</think>"
 
 
 def without_thoughts(text: str) -> str:
     """Return what follows a reasoning model's thoughts, which may hold drafts of the answer."""
     return text.rpartition(THOUGHTS_END)[2]
+
+
+def blocks_of(text: str) -> list[str]:
+    """The blocks between fences."""
+    return [found[2] for found in FENCE.finditer(text)]
+
+
+def without_code(text: str) -> str:
+    """Return what stands around code, whose variables and comments are no fields."""
+    return FENCE.sub(lambda found: "\n" if DEFINES.search(found[2]) else found[0], text)
 
 
 def fields_of(text: str) -> dict[str, str]:
@@ -36,7 +49,7 @@ def fields_of(text: str) -> dict[str, str]:
 
 def _json_fields(text: str) -> dict[str, str]:
     """Read the fields of an answer that is one JSON object, bare or in a block."""
-    for part in (text, *FENCE.findall(text)):
+    for part in (text, *blocks_of(text)):
         if not part.lstrip().startswith("{"):
             continue
         try:

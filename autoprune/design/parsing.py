@@ -8,7 +8,13 @@ from typing import Literal, cast
 
 from autoprune.candidate import Candidate, Group
 from autoprune.design.chat import Reply
-from autoprune.design.fields import FENCE, fields_of, without_thoughts
+from autoprune.design.fields import (
+    DEFINES,
+    blocks_of,
+    fields_of,
+    without_code,
+    without_thoughts,
+)
 from autoprune.design.hiding import DETAIL, NOTHING, Hidden
 from autoprune.design.parts import (
     Ranges,
@@ -31,22 +37,28 @@ LONGEST_NAME = 40
 LONGEST_LESSON = 160
 LONGEST_ALLOCATION = 400
 
+_BETTER = r"better|lower|less|improv\w*|reduc\w*|decreas\w*|drop\w*|fall\w*"
+_WORSE = r"worse|higher|more|increas\w*|rise\w*|rising|degrad\w*"
 EXPECTATION = re.compile(r"(better|lower|worse|higher)\s+than\s+(\S+)", re.IGNORECASE)
-DIRECTION = re.compile(r"\b(better|lower|worse|higher)\b", re.IGNORECASE)
+DIRECTION = re.compile(rf"\b(?:({_BETTER})|({_WORSE}))\b", re.IGNORECASE)
 WORSE = frozenset({"worse", "higher"})
 # Accepts the minus signs that people and models type, and decimal commas.
 FORECAST = re.compile(
     # A hyphen behind a digit is that of a range: of 5-10 %, the 10 counts.
     r"((?:(?<!\d)[-+\u2010\u2011\u2013\u2212\uff0d])?)\s*(?<![\d.,])(\d{1,4}(?:[.,]\d+)?)\s*%"
-    r"(?:[\s*_]*(?:better|lower|worse|higher))?(?:\s*perplexity)?"
-    r"(?:[\s*_(]*(?:against|than|vs\.?)[\s*_(]+(\S+))?",
+    rf"(?:[\s*_]*(?:{_BETTER}|{_WORSE}))?(?:\s*perplexity)?"
+    r"(?:[\s*_(]*(?:against|than|vs\.?|relative\s+to|compared\s+(?:to|with)|over)"
+    r"[\s*_(]+(\S+))?",
     re.IGNORECASE,
+)
+# A range of which both numbers have the sign of the first.
+RANGE = re.compile(
+    r"([-+\u2010\u2011\u2013\u2212\uff0d])\s*\d{1,4}(?:[.,]\d+)?[\s%]*"
+    r"[-\u2010\u2011\u2013\u2212]\s*$"
 )
 # Punctuation around a name, and words that replace it: "against the best line", a copied form.
 ENDS = ".,;`*"
 NO_NAMES = frozenset({"the", "name"})
-# Blocks without a definition may hold the lines that were asked for.
-DEFINES = re.compile(r"^[ \t]*def\s+(?:score|prune_)", re.MULTILINE)
 
 Language = Literal["expression", "python", "both", "program", "scheme"]
 
@@ -159,7 +171,8 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
         detail = f"the answer has more than {LONGEST_ANSWER} characters; write a short one"
         return Unreadable("too_long", detail)
     text = without_thoughts(reply.text)
-    fields = fields_of(text)
+    blocks = blocks_of(text) if form.language in ("python", "both", "program") else []
+    fields = fields_of(without_code(text) if blocks else text)
     because = form.hidden.blanked(one_line(fields.get("because", "")))
     if reply.finish_reason == "length":
         return Unreadable("truncated", "the answer was cut off; write a shorter one", because)
@@ -167,9 +180,9 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
         code = "refused" if reply.finish_reason == "error" else "empty"
         return Unreadable(code, "the answer is empty; write the lines asked for")
     parts = [value for name, value in fields.items() if name not in ("because", "expect")]
-    if form.hidden.finds(*parts, *(FENCE.findall(text) if form.language != "expression" else ())):
+    if form.hidden.finds(*parts, *blocks):
         return Unreadable("hidden", DETAIL, because)
-    found = _recipe(text, fields, form)
+    found = _recipe(blocks, fields, form)
     if isinstance(found, Unreadable):
         return Unreadable(found.code, one_line(found.detail, LONGEST_DETAIL), because)
     prediction = _prediction(form.hidden.blanked(fields.get("expect", "")), form.aliases)
@@ -240,13 +253,13 @@ def normalised(candidate: Candidate) -> str:
     return candidate.source
 
 
-def _recipe(text: str, fields: dict[str, str], form: AnswerForm) -> Recipe | Unreadable:
+def _recipe(blocks: list[str], fields: dict[str, str], form: AnswerForm) -> Recipe | Unreadable:
     base = form.base
     metric: Candidate | Unreadable
     if base is not None and form.part not in (None, "metric"):
         metric = base.metric
     else:
-        metric = _candidate(text, fields, form)
+        metric = _candidate(blocks, fields, form)
     group = _choice("group", fields, form, form.groups, base.group if base else None)
     allocation = _allocation(fields, form)
     repair = _repair(fields, form)
@@ -262,7 +275,9 @@ def _recipe(text: str, fields: dict[str, str], form: AnswerForm) -> Recipe | Unr
     )
 
 
-def _candidate(text: str, fields: dict[str, str], form: AnswerForm) -> Candidate | Unreadable:
+def _candidate(
+    blocks: list[str], fields: dict[str, str], form: AnswerForm
+) -> Candidate | Unreadable:
     if form.language == "scheme":
         if "scheme" not in fields:
             return Unreadable("no_metric", "the line 'scheme: TEXT' is missing")
@@ -270,7 +285,6 @@ def _candidate(text: str, fields: dict[str, str], form: AnswerForm) -> Candidate
             return read_scheme(fields["scheme"].rstrip("."), form.schemes)
         except UsageError as error:
             return Unreadable("bad_choice", str(error))
-    blocks = FENCE.findall(text) if form.language != "expression" else []
     defining = [block for block in blocks if DEFINES.search(block)]
     if defining or (form.language == "both" and "metric" in fields):
         blocks = defining
@@ -358,9 +372,11 @@ def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
         worse = match is not None and match[1].lower() in WORSE
         return Prediction("worse" if worse else "better", versus, stated=stated, unknown=unknown)
     versus, unknown = _named(number[3] or named, aliases)
-    minus = number[1] not in ("", "+")
-    if not number[1] and word is not None:
-        minus = word[1].lower() not in WORSE
+    begun = RANGE.search(text[: number.start(2)])
+    sign = number[1] or (begun[1] if begun else "")
+    minus = sign not in ("", "+")
+    if not sign and word is not None:
+        minus = word[1] is not None
     forecast = f"{'-' if minus else '+'}{float(number[2].replace(',', '.')):g} %"
     return Prediction("better" if minus else "worse", versus, forecast=forecast, unknown=unknown)
 

@@ -156,6 +156,28 @@ def test_python_block() -> None:
     assert read_answer(Reply(CODE), only).code == "no_metric"  # type: ignore[union-attr]
 
 
+PROGRAM = """def prune_layer(W, stats, budget, params):
+    # repair: none
+    # Group: matrix
+    group = W[:, 0:4]
+    allocation = group.abs()
+    return W
+"""
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [("```python\n", "```"), ("``` python\n", "```"), ("~~~python\n", "~~~"), ("```py3.11\n", "")],
+)
+def test_lines_of_code_are_no_fields_however_it_is_fenced(opened: str, closed: str) -> None:
+    form = AnswerForm("program", ("row", "matrix"), ("uniform",), repairs=("none", "ebft"))
+    text = f"because: simple\nrepair: ebft\n{opened}{PROGRAM}{closed}"
+    found = read_answer(Reply(text), form)
+    assert isinstance(found, Proposal), found
+    assert (found.group, found.repair) == ("row", "ebft")
+    assert found.candidate.source == PROGRAM
+
+
 def test_code_that_differs_in_names_and_comments_is_the_same() -> None:
     first = "def score(W, stats, params):\n    a = W.abs()\n    return a * 2\n"
     second = (
@@ -188,6 +210,9 @@ def test_every_proposal_predicts_and_what_is_left_out_is_marked() -> None:
         ("better than C3 by 2 %", Prediction("better", "C3", forecast="-2 %")),
         ("2 % worse than C3", Prediction("worse", "C3", forecast="+2 %")),
         ("higher than C3", Prediction("worse", "C3")),
+        ("3 % improvement relative to C3", Prediction("better", "C3", forecast="-3 %")),
+        ("-3 % compared to C3", Prediction("better", "C3", forecast="-3 %")),
+        ("-3 % over C3", Prediction("better", "C3", forecast="-3 %")),
         ("2 % against C3", Prediction("worse", "C3", forecast="+2 %")),
     ]:
         found = read(f"expect: {text}\nmetric: abs(W)")
@@ -343,6 +368,14 @@ def test_ten_thousand_broken_answers() -> None:
         ("2\u20134 % worse than wanda", "+4 %", "worse"),
         ("-3 % against wanda", "-3 %", "better"),
         ("\u2212 2.5 % against wanda", "-2.5 %", "better"),
+        ("-3\u20135 % against wanda", "-5 %", "better"),
+        ("-3-5 %", "-5 %", "better"),
+        ("+3-5 %", "+5 %", "worse"),
+        ("3 % improvement against wanda", "-3 %", "better"),
+        ("reduce perplexity by 3 %", "-3 %", "better"),
+        ("drop of 2% vs wanda", "-2 %", "better"),
+        ("rises by 2 %", "+2 %", "worse"),
+        ("an increase of 2 %", "+2 %", "worse"),
     ],
 )
 def test_the_hyphen_of_a_range_is_no_minus(text: str, change: str, direction: str) -> None:
