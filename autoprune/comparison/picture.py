@@ -49,8 +49,7 @@ def pareto_png(result: Comparison) -> bytes:
     shown = [row for row in shown if row not in above]
     if len({row.target for row in shown}) == 1:
         return _ranking_png(result, shown, above)
-    # Budgets in bytes or speed do not fit on an axis of zeros.
-    shown = [row for row in shown if row.pattern not in Budget.OF_SCHEMES]
+    shown, others = _on_one_axis(shown)
     with new_canvas("wide", max(4.2, 1.6 + 0.21 * len(result.methods))) as canvas:
         axes = canvas.axes()
         for number, method in enumerate(result.methods):
@@ -61,8 +60,25 @@ def pareto_png(result: Comparison) -> bytes:
             axes.annotate(
                 "dense", (0.005, result.dense), xycoords=place, color=MUTED, va="bottom", fontsize=9
             )
-        _label_axes(axes, result, shown, above)
+        _label_axes(axes, result, shown, above, others)
         return canvas.png()
+
+
+def _on_one_axis(rows: list[MethodRow]) -> tuple[list[MethodRow], list[MethodRow]]:
+    """Budgets that one axis can show: shares if there are any, else one unit; and the others."""
+    units = dict.fromkeys(_unit(row) for row in rows)
+    shown = "" if "" in units else next(iter(units), "")
+    return [r for r in rows if _unit(r) == shown], [r for r in rows if _unit(r) != shown]
+
+
+def _unit(row: MethodRow) -> str:
+    """The unit of a scheme's budget in bytes or speed; empty for a share of zeros or parameters."""
+    return row.pattern if row.pattern in Budget.OF_SCHEMES else ""
+
+
+def _amount(row: MethodRow) -> float:
+    """Place of a budget on its axis: percent, or how many times as fast."""
+    return row.sparsity if _unit(row) == "faster" else 100 * row.sparsity
 
 
 def _ranking_png(result: Comparison, shown: list[MethodRow], above: list[MethodRow]) -> bytes:
@@ -122,13 +138,14 @@ def look_of(number: int) -> dict[str, Any]:
 
 
 def _draw_method(axes: "Axes", number: int, method: str, rows: list[MethodRow]) -> None:
-    line = sorted((r for r in rows if r.pattern == UNSTRUCTURED), key=lambda r: r.sparsity)
-    dots = [row for row in rows if row.pattern != UNSTRUCTURED]
+    whole = [row for row in rows if row.pattern == UNSTRUCTURED or _unit(row)]
+    line = sorted(whole, key=_amount)
+    dots = [row for row in rows if row not in whole]
     look = look_of(number)
     name = _name(method)
     if line:
         axes.errorbar(
-            [100 * row.sparsity for row in line],
+            [_amount(row) for row in line],
             [row.perplexity or math.nan for row in line],
             yerr=[row.deviation or 0.0 for row in line],
             linestyle=DASHES[number // len(COLOURS) % len(DASHES)],
@@ -140,7 +157,7 @@ def _draw_method(axes: "Axes", number: int, method: str, rows: list[MethodRow]) 
         )
     if dots:
         axes.plot(
-            [100 * row.sparsity for row in dots],
+            [_amount(row) for row in dots],
             [row.perplexity or math.nan for row in dots],
             linestyle="none",
             markersize=7,
@@ -151,7 +168,11 @@ def _draw_method(axes: "Axes", number: int, method: str, rows: list[MethodRow]) 
 
 
 def _label_axes(
-    axes: "Axes", result: Comparison, shown: list[MethodRow], above: list[MethodRow]
+    axes: "Axes",
+    result: Comparison,
+    shown: list[MethodRow],
+    above: list[MethodRow],
+    others: list[MethodRow],
 ) -> None:
     from matplotlib.ticker import NullFormatter
 
@@ -168,15 +189,20 @@ def _label_axes(
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.tick_params(axis="y", which="both", length=0)
-    axes.set_xticks(sorted({round(100 * row.sparsity, 4) for row in shown}))
+    axes.set_xticks(sorted({round(_amount(row), 4) for row in shown}))
     axes.set_ylabel("sealed perplexity" + (", logarithmic" if logarithmic else ""))
-    axes.set_xlabel(f"{_removed(shown)}{_named(above)}")
+    budgets = ", ".join(dict.fromkeys(row.target for row in others))
+    left_out = f"\nnot on this axis: {budgets}" if budgets else ""
+    axes.set_xlabel(f"{_removed(shown)}{left_out}{_named(above)}")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
 def _removed(rows: list[MethodRow]) -> str:
-    """What the budgets are shares of: weights that are zero, or parameters that are gone."""
+    """What the budgets are: shares of zeros or of parameters, bytes or speed."""
+    unit = _unit(rows[0]) if rows else ""
+    if unit:
+        return "fewer bytes than the dense model, %" if unit == "bytes" else "times as fast"
     smaller = [Shrinking.names(split_text(row.method)[0]) for row in rows]
     zeros, gone = "zeros, % of the prunable weights (hollow: N:M)", "removed, % of the blocks"
     if not any(smaller):

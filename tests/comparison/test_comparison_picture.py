@@ -51,6 +51,29 @@ def test_several_budgets_are_lines_over_sparsity(drawn: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("unit", "amounts", "ticks", "label"),
+    [
+        ("bytes", (0.1, 0.25), [10.0, 25.0], "fewer bytes than the dense model, %"),
+        ("faster", (1.2, 1.5), [1.2, 1.5], "times as fast"),
+    ],
+)
+def test_budgets_of_schemes_are_lines_over_their_unit(
+    drawn: list[Any], unit: str, amounts: tuple[float, ...], ticks: list[float], label: str
+) -> None:
+    targets = [{"sparsity": amount, "pattern": unit} for amount in amounts]
+    cells = [cell("width", record(BASE, 1.0), target=target) for target in targets]
+    picture.pareto_png(gather(body(*cells)))
+    (axes,) = drawn
+    assert list(axes.get_xticks()) == ticks and axes.get_xlabel() == label
+    assert [len(line.get_xdata()) for line in axes.containers[0][:1]] == [2]
+    # Beside shares they are named.
+    share = cell("width", record(BASE, 1.0), target={"sparsity": 0.5, "pattern": "unstructured"})
+    picture.pareto_png(gather(body(*cells, share)))
+    assert "not on this axis: " in drawn[-1].get_xlabel()
+    assert list(drawn[-1].get_xticks()) == [50.0]
+
+
+@pytest.mark.parametrize(
     ("names", "label"),
     [
         (("depth:criterion=influence@own", "width"), "removed, % of the blocks"),
