@@ -1,5 +1,6 @@
 """Whether an answer equals the reference: strict, symmetric, with every leniency off by default."""
 
+import re
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,7 +12,9 @@ from autoprune.evaluation.grading.syntax import AnswerNode, UnreadableAnswerErro
 
 # 2: mixed numbers may be negative; a fraction in brackets next to a number is a factor.
 # 5: a chain of inequalities equals the same one turned around.
-GRADER_VERSION = "5"
+# 6: thousands in LaTeX and within an expression; spaces in what cannot be read.
+GRADER_VERSION = "6"
+_SPACES = re.compile(r"(?<![A-Za-z0-9])\s+|\s+(?![A-Za-z0-9])")
 MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "="}
 
 
@@ -113,7 +116,9 @@ class Grader:
         try:
             trees = parse_answer(first), parse_answer(second)
         except UnreadableAnswerError:
-            return Grade(False, "unreadable", shown)
+            # Spaces mean nothing in mathematics, but between two words or numbers.
+            alike = _SPACES.sub("", first) == _SPACES.sub("", second)
+            return Grade(alike, "text" if alike else "unreadable", shown)
         correct, code = self._same(self._forgive(trees[0]), self._forgive(trees[1]))
         return Grade(correct, code, shown)
 

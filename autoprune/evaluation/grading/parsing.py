@@ -1,7 +1,7 @@
 r"""A small parser for answers in LaTeX or plain text: only listed characters and commands pass.
 
 Conventional readings: ``1\frac12`` and ``-1 1/2`` are mixed numbers, ``2(1/2)`` is a product,
-``x^12`` has the exponent 12, ``1,000`` alone is a thousand, ``(1,2)`` is a tuple.
+``x^12`` has the exponent 12, ``1,000`` outside brackets is a thousand, ``(1,2)`` is a tuple.
 """
 
 import re
@@ -21,7 +21,11 @@ _REPLACED = {
 _DROPPED = re.compile(
     r"\\(?:left|right|big|Big|displaystyle|quad|qquad)(?![a-zA-Z])|\\[,;:! ]|~|\\\(|\\\)|\\\[|\\\]"
 )
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+# LaTeX that keeps a comma, or a thin space, from looking like one between two numbers.
+_GROUPED = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,)(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+# What has other commas, or brackets in which they separate.
+_LIST = re.compile(r"[()\[\]|;]|\\\{|,(?!\d{3}(?!\d))|(?<!\d),")
 _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+(?![\d.]))?")
 # LaTeX takes one digit for an argument; the sign stands before a whole number.
 _ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?)")
@@ -44,7 +48,7 @@ _CONSTANTS = {"pi": "pi", "infty": "infinity"}
 
 def tidy(text: str) -> str:
     """``text`` without math mode, sizing commands, outer spaces and a final full stop."""
-    text = _ROOT.sub(r"\\sqrt{\1}", text)
+    text = _GROUPED.sub(",", _ROOT.sub(r"\\sqrt{\1}", text))
     for old, new in _REPLACED.items():
         text = text.replace(old, new)
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", _DROPPED.sub(" ", text))
@@ -72,8 +76,8 @@ def parse_answer(text: str) -> AnswerNode:
     if _WORDS.fullmatch(text) and text not in _FUNCTIONS:
         # Letters alone are a word, not a product: "no" must not equal "on".
         return AnswerNode("text", text)
-    if _THOUSANDS.fullmatch(text):
-        text = text.replace(",", "")
+    if not _LIST.search(text):
+        text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     parser = _AnswerParser(text)
     try:
         node = parser.items(closers="")
