@@ -21,7 +21,11 @@ _SYSTEM = "You turn threads of a mathematics forum into problems with worked sol
 _OPEN_THOUGHTS = re.compile(r"<think>.*\Z", re.S)
 _FLAG = re.compile(r"(?<![\d.])[01](?![\d.]*\d)")
 _CHOSEN = re.compile(r"(?:answers|^\W*answer)\W*:\W*(.*)", re.I | re.M)
-_PARTS = re.compile(r"question\s*:\**\s*(.+?)\n\W*solution\s*:\**\s*(.+)", re.I | re.S)
+# Each begins a line, as a heading, in bold or behind a number.
+_PARTS = re.compile(
+    r"^[\W\d_]*question[\s*_]*(?::|$)[\s*_:]*(.+?)\n[\W\d_]*solution[\s*_]*(?::|$)[\s*_:]*(.+)",
+    re.I | re.S | re.M,
+)
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,16 @@ def read_chosen(text: str, count: int) -> list[int] | None:
         text: The answer.
         count: How many replies there are.
     """
+    unknown = False
     for found in _CHOSEN.finditer(_spoken(text)):
         before, none, _ = found[1].lower().partition("none")
         numbers = [int(number) - 1 for number in re.findall(r"\d{1,9}", before)]
-        if numbers or none:
-            return [n for n in dict.fromkeys(numbers) if 0 <= n < min(count, MOST_REPLIES)]
-    return None
+        chosen = [n for n in dict.fromkeys(numbers) if 0 <= n < min(count, MOST_REPLIES)]
+        if chosen or (none and not numbers):
+            return chosen
+        # "Reply 1 answers: 42 is right" comes before the line that was asked for.
+        unknown |= bool(numbers)
+    return [] if unknown else None
 
 
 def rewrite(post: str, reply: str) -> tuple[Message, ...]:

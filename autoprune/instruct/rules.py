@@ -5,7 +5,7 @@ import re
 _LINK = re.compile(r"https?://|www\.|\[(?:img|attachment)\b|!\[|\\includegraphics", re.I)
 _PROOF = re.compile(r"\b(?:prove|proof|show that|disprove|q\.?\s?e\.?\s?d)\b", re.I)
 _FIGURE = re.compile(r"\b(?:figures?|diagrams?|pictured|shown below)\b", re.I)
-_SEVERAL = re.compile(r"\s*(?:1[.)]|\(?a\))")
+_SEVERAL = re.compile(r"\s*(?:1[.)](?!\d)|\(?a\))")
 MOST_QUESTION_MARKS = 2
 
 

@@ -304,12 +304,20 @@ def test_answers_are_read_and_texts_are_judged_strictly() -> None:
         "ANSWERS:\n1, 3",
         "Answer: the first.\nANSWERS: #1, #3",
         "Its final answer: 2.\nANSWERS: 1, 3",
+        "Reply 1 answers: 42 is right.\nANSWERS: 1, 3",
     ):
         assert questions.read_chosen(text, 3) == [0, 2], text
     assert questions.read_chosen("ANSWERS: There are none", 3) == []
     assert questions.read_chosen("ANSWERS: unclear", 3) is None
-    split = questions.read_rewritten("**Question:** What?\n\n**Solution:** So \\boxed{4}.")
-    assert split == questions.Rewritten("What?", "So \\boxed{4}.", "4")
+    for text in (
+        "**Question:** What?\n\n**Solution:** So \\boxed{4}.",
+        "**Question**: What?\n**Solution**: So \\boxed{4}.",
+        "### Question\nWhat?\n\n### Solution\nSo \\boxed{4}.",
+        "Here is the rewritten question:\n\nQuestion: What?\nSolution: So \\boxed{4}.",
+    ):
+        split = questions.read_rewritten(text)
+        assert split == questions.Rewritten("What?", "So \\boxed{4}.", "4"), text
+    assert untestable_reason("1.5 liters fill what share of 2 liters?") is None
     texts = ("Prove that 1 < 2.", "In the figure, find x.", "(a) Find x.", "x? y? z?", "Find x.")
     assert [untestable_reason(text) for text in texts] == [
         "proof", "figure", "several_questions", "several_questions", None,
