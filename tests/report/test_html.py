@@ -135,6 +135,7 @@ def test_hostile_text_in_every_field_stays_text(page: str) -> None:
     words = "".join(Page(text).words)
     assert "<script>document.title='pwned'</script>" in words, "shown, not dropped"
     assert "{{ 7 * 7 }}" in words
+    assert "\x1b" not in text and "\u202e" not in text
     assert len(packed(text)) == len(hostile.nodes)
     picture = ET.fromstring(graph_picture(hostile))
     tags = {element.tag.rpartition("}")[2] for element in picture.iter()}
