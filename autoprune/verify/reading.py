@@ -111,6 +111,7 @@ def _doubts(logits: Tensor, tokens: Tensor) -> Tensor:
     """
     logs = logits.log_softmax(-1)
     own = logs.gather(1, tokens[:, None])
-    entropy = -(logs.exp() * logs).sum(-1, keepdim=True)
+    # Tokens that a model rules out add nothing: 0 times minus infinity.
+    entropy = -(logs.exp() * logs).nan_to_num(nan=0.0).sum(-1, keepdim=True)
     rank = (logs > own).sum(-1, keepdim=True).float().log1p()
     return torch.cat([own, entropy, rank, logs.topk(TOP).values], dim=1)

@@ -19,6 +19,7 @@ from autoprune.verify import (
     UHead,
     draw_chains,
     open_verifier,
+    reading,
     train_verifier,
 )
 from autoprune.verify.auroc import auroc
@@ -210,3 +211,10 @@ def test_what_cannot_be_is_refused(reader: LoadedModel, tmp_path: Path) -> None:
         read_steps(tiny_subject(positions=64), [Chain("q", ("a" * 60,))])
     with pytest.raises(AutopruneError, match="NaN or infinite"):
         open_verifier("surprisal", broken_subject()).score("q", ["a"])
+
+
+def test_tokens_that_a_reader_rules_out_are_no_fault() -> None:
+    logits = torch.randn(2, 40, generator=torch.Generator().manual_seed(0))
+    ruled_out = torch.cat([logits, torch.full((2, 3), -torch.inf)], dim=1)
+    tokens = torch.tensor([3, 5])
+    assert torch.equal(reading._doubts(ruled_out, tokens), reading._doubts(logits, tokens))
