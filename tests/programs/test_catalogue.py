@@ -10,8 +10,8 @@ from autoprune.bench.programs import ByProgram
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
-from autoprune.program_files import CATALOGUE, catalogue, program_source
-from autoprune.programs import weights_digest
+from autoprune.program_files import CATALOGUE, catalogue, program_source, prunes_blocks
+from autoprune.programs import settle, weights_digest
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.recipe import Recipe
 from autoprune.search.export import read_events
@@ -19,7 +19,7 @@ from autoprune.streaming import StreamJob, prune_streamed
 from sandbox.screen import PROGRAM, entry_of, screen
 from sandbox.torch_names import TOOLBOX
 from sandbox.worker import toolbox
-from tests.support.given_runner import GivenRunner
+from tests.support.given_runner import GivenRunner, run_here, tiny_tasks
 from tests.support.kept_search import programs_search
 from tests.support.tiny_models import random_windows, tiny_model
 
@@ -202,3 +202,14 @@ def test_a_program_sees_the_inputs_that_its_layer_really_gets(name: str, has_gra
     assert ("gram" in task.stats) is has_gram
     if has_gram:
         torch.testing.assert_close(task.stats["gram"], gram)
+
+
+OF_LAYERS = sorted(name for name in catalogue() if not prunes_blocks(program_source(name)))
+
+
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_every_layer_program_meets_every_budget(name: str) -> None:
+    program = Candidate.parse(f"program:{name}")
+    for place, task in enumerate(tiny_tasks()):
+        made = run_here(program.source, task, dict(program.params))
+        settle(made, task.weight, task.budget, task.weight.dtype, f"layer {place}")

@@ -27,14 +27,14 @@ from sandbox.errors import SandboxBrokenError
 from sandbox.exchange import OWNER_FILE
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
-from sandbox.probe_programs import TINY, tiny_tensors
+from sandbox.probe_programs import TINY
 from sandbox.screen import PROGRAM, SCORE, entry_of, screen
 from tasks.programs import PROCESSORS, SandboxPrograms
 from tasks.state import State
 from tasks.validate import validate_file
 from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
 from tests.support.attacks.program_attacks import APART, TOGETHER
-from tests.support.given_runner import run_here
+from tests.support.given_runner import run_here, tiny_tasks
 from tests.support.jobs_in_containers import containers
 from tests.support.prefect_stack import until
 from tests.support.shared_container import SharedPool
@@ -42,15 +42,6 @@ from tests.support.tiny_models import tiny_model
 from tests.support.tiny_subject import tiny_place
 
 HONEST = Candidate.parse("program:wanda")
-
-
-def tiny_tasks() -> list[LayerTask]:
-    tasks = []
-    for index, (_, budget, _) in enumerate(TINY):
-        stats = {name: torch.from_numpy(value) for name, value in tiny_tensors(index).items()}
-        position = {"block": 0, "depth": 0.0, "kind": "q_proj"}
-        tasks.append(LayerTask(stats.pop("W"), stats, LayerBudget.from_json(budget), position))
-    return tasks
 
 
 @pytest.mark.docker

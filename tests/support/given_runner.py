@@ -10,6 +10,7 @@ from torch import Tensor
 from autoprune.candidate import Candidate
 from autoprune.program_files import handed_constants
 from autoprune.programs import BlockTask, LayerBudget, LayerTask, require_same
+from sandbox.probe_programs import TINY, tiny_tensors
 from sandbox.worker import toolbox
 from sandbox.worker.block import Block
 
@@ -81,3 +82,13 @@ def _budget(owed: LayerBudget, shape: tuple[int, int]) -> dict[str, Any]:
     if budget["group"] == "row":
         budget["rows"] = owed.quotas(shape)
     return budget
+
+
+def tiny_tasks() -> list[LayerTask]:
+    """The layers on which every program is tried first."""
+    tasks = []
+    for index, (_, budget, _) in enumerate(TINY):
+        stats = {name: torch.from_numpy(value) for name, value in tiny_tensors(index).items()}
+        position = {"block": 0, "depth": 0.0, "kind": "q_proj"}
+        tasks.append(LayerTask(stats.pop("W"), stats, LayerBudget.from_json(budget), position))
+    return tasks

@@ -1,21 +1,20 @@
 """ALPS (arXiv 2406.07831): mask and weights together by ADMM, then an exact fit on the support."""
 
 import torch
-from toolbox import damped, output_error, solve_rows, topk
+from toolbox import damped, not_worse, solve_rows, topk
 
 PARAMS = {"damp": 0.01, "iterations": 300}
 
 
 def prune_layer(W, stats, budget, params):
-    """A row keeps Wanda's mask where that one fits better."""
+    """A row keeps Wanda's mask where that one fits better, as far as the budget lets it."""
     gram = damped(stats["gram"], params["damp"])
     scale = gram.diagonal().sqrt()
     matrix, scaled = gram / scale / scale.unsqueeze(1), W * scale
     goal, given = scaled @ matrix, topk(W.abs() * stats["x_norm"], budget)
     found = support(scaled, goal, matrix, budget, int(params["iterations"]), given)
     ours, plain = solve_rows(goal, found, matrix) * found, solve_rows(goal, given, matrix) * given
-    better = output_error(scaled, ours, matrix) < output_error(scaled, plain, matrix)
-    return torch.where(better.unsqueeze(1), ours, plain) / scale
+    return not_worse(scaled, ours, plain, matrix) / scale
 
 
 def support(W, goal, matrix, budget, iterations, given):
