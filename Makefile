@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.installed
 DEMO := $(VENV)/.demo
-PROCESSES ?= 3
+PROCESSES ?= 4
 # Further options of pip's, such as --no-compile.
 PIP_OPTIONS ?=
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
@@ -59,10 +59,10 @@ lint: install ## Style, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-test: install docker ## Every check and every test, on real parts, in PROCESSES=3 processes
+test: install docker ## Every check and every test, on real parts, in PROCESSES=4 processes
 	@$(MAKE) --no-print-directory -j 2 lint tests
 
-# Much of the tests' time is waiting for servers and containers, so that three processes keep two cores busy:
+# Much of the tests' time is waiting for servers and containers, so that four processes keep two cores busy:
 # one thread of torch in each, which sleeps while it waits. Bytecode is kept, whatever the machine's
 # environment says: some of a hundred commands and every container would compile torch anew.
 # tests/conftest.py says which files go first.
