@@ -88,20 +88,29 @@ def block_type(source: "ModelSource") -> str:
 
 
 def options_of(source: "ModelSource") -> dict[str, Any]:
-    """Options of ``from_pretrained`` for a GGUF file: what transformers does not read there.
+    """Options for the model in a GGUF file: what transformers does not read there itself.
 
     Raises:
         UsageError: If it is one of several files, or has positions that transformers cannot have.
     """
     assert source.gguf_file is not None
     reader = gguf.GGUFReader(str(source.folder / source.gguf_file))
+    require_one_file(reader, source.gguf_file)
+    rope = _positions(reader, source.gguf_file)
+    return {} if rope is None else {"rope_parameters": rope}
+
+
+def require_one_file(reader: Any, name: str) -> None:
+    """Refuse a file that holds a part of a model.
+
+    Raises:
+        UsageError: If the others are needed, too.
+    """
     if _value(reader, "split.count", 1) > 1:
         raise UsageError(
-            f"{source.gguf_file} is one part of a model in several files; join them with "
+            f"{name} is one part of a model in several files; join them with "
             "`llama-gguf-split --merge` and name the result"
         )
-    rope = _positions(reader, source.gguf_file)
-    return {"gguf_file": source.gguf_file} | ({} if rope is None else {"rope_parameters": rope})
 
 
 def require_all_read(source: "ModelSource", model: nn.Module) -> None:

@@ -25,6 +25,7 @@ from autoprune.models.gguf_family import (
     to_gguf,
 )
 from autoprune.models.gguf_reading import ROPE as _ROPE
+from autoprune.models.gguf_reading import require_one_file
 from autoprune.models.gguf_tokenizer import add_tokenizer, copy_fields
 from autoprune.models.gguf_types import Floats, dequantise
 from autoprune.models.loading import load_model, load_tokenizer
@@ -160,6 +161,7 @@ class _File:
                 f"{path} is not a readable GGUF file ({type(error).__name__}: {error}); get "
                 "it again"
             ) from error
+        require_one_file(self._reader, path.name)
         self.tokenizer = load_tokenizer(source)
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.shapes = {

@@ -74,7 +74,8 @@ def load_model(
         )
     with quiet_transformers(), shared_gguf_parsing():
         try:
-            model = open_causal(str(source.folder), dtype=dtype, **_options(source))
+            more = {} if source.gguf_file is None else options_of(source)
+            model = open_causal(str(source.folder), dtype=dtype, **_options(source), **more)
             if source.gguf_file is not None:
                 require_all_read(source, model)
         except (DamagedFileError, UsageError):
@@ -145,7 +146,7 @@ def _options(source: ModelSource) -> dict[str, Any]:
     Without them, transformers asks on the terminal and runs that code if the answer is yes.
     """
     options: dict[str, Any] = {"trust_remote_code": False}
-    return options if source.gguf_file is None else options | options_of(source)
+    return options if source.gguf_file is None else options | {"gguf_file": source.gguf_file}
 
 
 def make_savable(model: PreTrainedModel) -> None:

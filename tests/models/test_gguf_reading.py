@@ -42,6 +42,7 @@ def test_scaled_positions_are_read_and_kept(tmp_path: Path, rope: dict[str, Any]
     file = exported(folder)
     torch.testing.assert_close(logits(file), logits(str(folder)))
     autoprune.prune(file, "magnitude", 0.01, out=tmp_path / "pruned")
+    assert "rope" not in (tmp_path / "pruned" / "tokenizer_config.json").read_text()
     kept = autoprune.load(str(tmp_path / "pruned")).model.config.rope_parameters
     assert {name: kept[name] for name in rope} == pytest.approx(rope)
 
@@ -63,8 +64,9 @@ def test_one_part_of_several_files_is_refused_by_its_name(
 ) -> None:
     file = exported(saved(tmp_path / "model"))
     with_field(monkeypatch, "split.count", 2)
-    with pytest.raises(UsageError, match=r"model\.gguf is one part .*llama-gguf-split --merge"):
-        autoprune.load(file)
+    for opened in (autoprune.load, lambda ref: export_gguf(ref, tmp_path / "again.gguf", "f32")):
+        with pytest.raises(UsageError, match=r"model\.gguf is one part .*llama-gguf-split --merge"):
+            opened(file)
 
 
 def test_biases_that_transformers_drops_are_refused(tmp_path: Path) -> None:
