@@ -117,7 +117,7 @@ def _by_hand(tracker: Any, name: str, dry_run: bool) -> str:
         f"the alias {track.aliases.CHAMPION!r} was moved by hand from version {made} to version "
         f"{now}, past the gate"
     )
-    if not track.aliases.has_version(tracker, name, made):
+    if track.aliases.version_of(tracker, name, made) is None:
         return f"{note}; version {made} has been deleted"
     # A rollback returns to the version that last passed the gate.
     if not dry_run:
@@ -265,7 +265,7 @@ def roll_back(
         aliases = track.aliases.aliases_of(tracker, chosen)
         back, now = aliases.get(track.aliases.PREVIOUS), aliases.get(track.aliases.CHAMPION)
         moved = track.aliases.moved_by_hand(tracker, chosen)
-        if moved is not None and track.aliases.has_version(tracker, chosen, moved[0]):
+        if moved is not None and track.aliases.version_of(tracker, chosen, moved[0]) is not None:
             back = moved[0]
         if back is None or back == now:
             raise UsageError(

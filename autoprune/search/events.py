@@ -48,6 +48,10 @@ class Event:
     body: dict[str, Any]
 
 
+# Readers hold the lock of a log for a moment.
+WAIT_SECONDS = 5.0
+
+
 class EventLog:
     """An open log; holds the writer's lock until closed.
 
@@ -60,7 +64,7 @@ class EventLog:
         DamagedFileError: If the file is not a log or is damaged; names the file.
     """
 
-    def __init__(self, path: Path, wait: float = 5.0) -> None:
+    def __init__(self, path: Path, wait: float = WAIT_SECONDS) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(f"{path}.lock")

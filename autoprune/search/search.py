@@ -11,7 +11,7 @@ from autoprune.errors import UsageError
 from autoprune.search.archive import Archive, Entry, Lead
 from autoprune.search.checking import checked
 from autoprune.search.deadline import allowance
-from autoprune.search.events import Event, EventLog
+from autoprune.search.events import WAIT_SECONDS, Event, EventLog
 from autoprune.search.forecasts import Forecasts, graded_forecasts
 from autoprune.search.identity import (
     log_id,
@@ -81,7 +81,7 @@ class Search:
         *,
         prompts: Path | None = None,
         overlapping: bool = False,
-        wait: float = 5.0,
+        wait: float = WAIT_SECONDS,
     ) -> "Search":
         """Start a search in ``folder``, or resume the one that is there.
 

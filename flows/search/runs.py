@@ -15,7 +15,7 @@ from tasks.facts import Facts
 from tasks.run_files import RunFiles
 from tasks.state import State
 
-# Readers hold a log for a moment; whoever works on it holds it until the end.
+# A reader holds a log for a moment, a process that works on it until the end.
 PROBE_SECONDS = 0.1
 
 

@@ -1,7 +1,7 @@
 """Aliases of a registered model: champion, challenger, previous; they move all or none.
 
 A move that is under way stands in a tag of the registered model. What ``kill -9`` leaves half done
-is undone by whoever locks the registered model next, from any state folder.
+is undone when the registered model is locked next, from any state folder.
 """
 
 import json
@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from autoprune.errors import AutopruneError
@@ -25,12 +26,17 @@ log = logging.getLogger(__name__)
 
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
+_ALIASES = (PREVIOUS, CHAMPION, CHALLENGER)
 # Tag of the registered model: the champion that a search or a promotion made.
 MADE_CHAMPION = "autoprune.champion"
 # Tag of the registered model while a move is under way, and of a version once its move is complete.
 MOVE = "autoprune.move"
 LOCK_SECONDS = 60.0
 POLL_SECONDS = 0.5
+_AT_ONCE = (
+    "another promotion of {name} began at the same time; nothing was moved; type the same "
+    "command again"
+)
 
 
 @dataclass(frozen=True)
@@ -69,15 +75,14 @@ def moved_by_hand(tracker: Tracker, name: str) -> tuple[str, str] | None:
     return None if made is None or now is None or now == made else (made, now)
 
 
-def has_version(tracker: Tracker, name: str, number: str) -> bool:
-    """Whether a registered model has a version of this number; it may have been deleted."""
+def version_of(tracker: Tracker, name: str, number: str) -> ModelVersion | None:
+    """A version of a registered model; None if it was deleted or never was."""
     try:
-        tracker.client.get_model_version(name, number)
+        return tracker.client.get_model_version(name, number)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return False
-    return True
+        return None
 
 
 def note_champion(tracker: Tracker, name: str, number: str) -> None:
@@ -195,14 +200,8 @@ def _recorded(tracker: Tracker, name: str, move: Move) -> Iterator[None]:
     try:
         _forget(tracker, name, move)
     except MlflowException as error:
-        # It is complete, which whoever locks the registered model next sees.
+        # It is complete, which shows when the registered model is locked next.
         log.warning("the tag %s of %s could not be removed: %s", MOVE, name, error)
-
-
-_AT_ONCE = (
-    "another promotion of {name} began at the same time; nothing was moved; type the same "
-    "command again"
-)
 
 
 def _undo_killed(tracker: Tracker, name: str) -> None:
@@ -242,7 +241,7 @@ def _undo(tracker: Tracker, name: str, move: Move) -> None:
     ours = {alias for alias in _ALIASES if now.get(alias) == move.after.get(alias)}
     wanted = {alias: at for alias, at in now.items() if alias not in ours}
     for alias, number in move.before.items():
-        if alias in ours and has_version(tracker, name, number):
+        if alias in ours and version_of(tracker, name, number) is not None:
             wanted[alias] = number
     _set_aliases(tracker, name, now, wanted)
     made = _tag(tracker, name, MADE_CHAMPION)
@@ -260,9 +259,6 @@ def _forget(tracker: Tracker, name: str, move: Move) -> None:
     """Remove the record of a move, and of no other."""
     if _unfinished(tracker, name) == move:
         tracker.client.delete_registered_model_tag(name, MOVE)
-
-
-_ALIASES = (PREVIOUS, CHAMPION, CHALLENGER)
 
 
 def _set_aliases(
@@ -285,9 +281,8 @@ def _tag(tracker: Tracker, name: str, key: str) -> str | None:
 
 def _version_tags(tracker: Tracker, name: str, number: str) -> dict[str, str]:
     """Tags of a version; empty if it was deleted."""
-    if not has_version(tracker, name, number):
-        return {}
-    return dict(tracker.client.get_model_version(name, number).tags or {})
+    found = version_of(tracker, name, number)
+    return {} if found is None else dict(found.tags or {})
 
 
 def _version(number: str | None) -> str:

@@ -19,7 +19,7 @@ from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.record import RECORD_FILE
 from autoprune.storage import atomic_folder
-from tasks.track.aliases import CHALLENGER
+from tasks.track.aliases import CHALLENGER, version_of
 from tasks.track.pages import all_pages
 from tasks.track.runs import Tracker, local_path
 
@@ -147,11 +147,8 @@ def continue_text(
 
 
 def _existing(tracker: Tracker, name: str, number: str, role: str) -> ModelVersion:
-    try:
-        return tracker.client.get_model_version(name, number)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+    found = version_of(tracker, name, number)
+    if found is None:
         known = sorted(
             int(version.version)
             for version in tracker.client.search_model_versions(f"name = '{name}'")
@@ -160,7 +157,8 @@ def _existing(tracker: Tracker, name: str, number: str, role: str) -> ModelVersi
         raise UsageError(
             f"{name} has no version {number!r}, which is wanted as {role}; there are: {there}; set "
             f"the alias {role!r} to one of them in the MLflow UI, or name one with --version"
-        ) from error
+        )
+    return found
 
 
 @contextmanager

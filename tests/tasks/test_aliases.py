@@ -1,4 +1,4 @@
-"""Aliases move all or none, whatever kills the move and whoever moves them beside it."""
+"""Aliases move all or none, whether a move is killed or two begin at once."""
 
 from contextlib import nullcontext
 from pathlib import Path
