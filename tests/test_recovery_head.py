@@ -105,5 +105,31 @@ def test_slopes_of_the_distance_are_those_of_its_derivative(kept: int, sharp: fl
     torch.testing.assert_close(slopes, automatic.grad, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("certain", [8.0, 14.0, 20.0])
+def test_a_model_more_certain_than_the_dense_one_is_no_further_than_it_is(certain: float) -> None:
+    """What it leaves to the rest is then far below the rounding of a sum close to one."""
+    generator = torch.Generator().manual_seed(3)
+    first = torch.arange(4096) == 0
+    dense = torch.log_softmax(torch.randn(5, 4096, generator=generator) + 16.0 * first, -1)
+    logits = torch.randn(5, 4096, generator=generator) + (16.0 + certain) * first
+    kept = dense.topk(16)
+    pruned = torch.log_softmax(logits.double(), -1)
+    whole = (dense.double().exp() * (dense.double() - pruned)).sum(-1)
+    exact = logits.double().requires_grad_()
+    known, found = kept.values.double(), torch.log_softmax(exact, -1)
+    left = found.scatter(-1, kept.indices, -torch.inf).logsumexp(-1)
+    rest = 1 - known.exp().sum(-1)
+    lumped = (known.exp() * (known - found.gather(-1, kept.indices))).sum(-1)
+    lumped = lumped + rest * (rest.log() - left)
+    lumped.sum().backward()
+    assert exact.grad is not None
+    distance, slopes = divergences_and_slopes(logits.clone(), kept.indices, kept.values)
+    plain = divergences(logits, kept.indices, kept.values)
+    for value in (distance, plain):
+        torch.testing.assert_close(value, lumped.detach(), rtol=1e-3, atol=2e-6)
+        assert (value <= whole + 2e-6).all()
+    torch.testing.assert_close(slopes.double(), exact.grad, rtol=1e-2, atol=1e-9)
+
+
 def test_a_model_that_caps_its_logits_is_run_whole() -> None:
     assert Head(tiny_model("gemma2"), USED)._head is None

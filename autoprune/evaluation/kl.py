@@ -12,10 +12,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.errors import UsageError
-from autoprune.precision import where_float64_is
+from autoprune.precision import in_float64, where_float64_is
 from autoprune.progress import Progress, Report, silent
 
 DEFAULT_TOP = 256
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,11 @@ def divergences(logits: Tensor, ids: Tensor, dense: Tensor) -> Tensor:
     Returns:
         float64 ``[t]``, in main memory if the device of the logits has no float64.
     """
-    logits = logits.float()
-    pruned = logits.gather(-1, ids.long()) - logits.logsumexp(-1, keepdim=True)
-    return _distances(pruned, dense)[0]
+    logits, kept = logits.float(), ids.long()
+    logits = logits - logits.logsumexp(-1, keepdim=True)
+    # A sum of the others: one minus the kept ones would be rounding where the model is certain.
+    left = in_float64(logits.exp().scatter(-1, kept, 0.0).sum(-1))
+    return _distances(logits.gather(-1, kept), dense, left)[0]
 
 
 def divergences_and_slopes(logits: Tensor, ids: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,38 +179,37 @@ def divergences_and_slopes(logits: Tensor, ids: Tensor, dense: Tensor) -> tuple[
     kept = ids.long()
     logits.sub_(logits.logsumexp(-1, keepdim=True))
     pruned = logits.gather(-1, kept)
-    probability = dense.exp()
-    found, known, rest, left = _distances(pruned, dense)
-    tiny = torch.finfo(torch.float32).tiny
+    slopes = logits.exp_().scatter_(-1, kept, 0.0)
+    left = in_float64(slopes.sum(-1))
+    found, known, rest = _distances(pruned, dense, left)
     # Where the model leaves nothing to the rest, the distance is clamped and has no slope.
-    moved = torch.where(left >= tiny, rest, 0.0)
+    moved = torch.where(left >= _TINY, rest, 0.0)
     inside = (known + moved).to(logits).unsqueeze(-1)
-    outside = inside - (moved / left.clamp(min=tiny)).to(logits).unsqueeze(-1)
-    slopes = logits.exp_()
-    at_kept = slopes.gather(-1, kept) * inside - probability
+    outside = inside - (moved / left.clamp(min=_TINY)).to(logits).unsqueeze(-1)
+    at_kept = pruned.exp() * inside - dense.exp()
     return found, slopes.mul_(outside).scatter_(-1, kept, at_kept)
 
 
-def _distances(pruned: Tensor, dense: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _distances(pruned: Tensor, dense: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Distances of tokens, and the shares behind them, each float64 ``[t]``.
 
     Args:
         pruned: Log-probabilities of the kept predictions under the pruned model, ``[t, k]``.
         dense: The same under the dense model.
+        left: What the pruned model leaves to the rest, float64 ``[t]``.
 
     Returns:
         Distance; what the dense model gives to the kept predictions, and to the rest, 0 where that
-        is too little to count; what the pruned model leaves to the rest.
+        is too little to count.
     """
     probability = dense.exp()
     kept = where_float64_is((probability * (dense - pruned)).sum(-1))
     known = where_float64_is(probability).double().sum(-1)
     rest = (1 - known).clamp(min=0)
-    left = 1 - where_float64_is(pruned).double().exp().sum(-1)
-    ratio = rest.clamp(min=1e-30) / left.clamp(min=torch.finfo(torch.float32).tiny)
+    ratio = rest.clamp(min=1e-30) / left.clamp(min=_TINY)
     counts = rest > 1e-6
     tail = torch.where(counts, rest * ratio.log(), 0.0)
-    return kept.double() + tail, known, torch.where(counts, rest, 0.0), left
+    return kept.double() + tail, known, torch.where(counts, rest, 0.0)
 
 
 def _logits(model: PreTrainedModel, ids: Tensor, autocast: torch.dtype | None) -> Tensor:

@@ -42,7 +42,7 @@ LOSSES = {
     "wanda+sparsegpt:select=own+ebft+sequential": 6.177087505017558,
 }
 # The number that they are kept under, and the version of torch that computed them.
-NUMBER = 4
+NUMBER = 5
 TORCH = "2.13"
 # Not to the bit, since processors add in different orders: AVX2 against AVX-512 moves these figures
 # by 2e-8. Products in bfloat16 move those of tuned blocks by 2e-5 and more, so
