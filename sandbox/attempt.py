@@ -55,7 +55,7 @@ def attempt(containers: Containers, order: Order, distinct: int) -> Attempt:
     Args:
         containers: Where the containers come from.
         order: What to do.
-        distinct: Distinct scores required per layer.
+        distinct: Distinct scores required per layer of the probe.
 
     Raises:
         SandboxBrokenError: If the inputs cannot be handed over or the daemon is gone.

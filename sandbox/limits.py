@@ -27,7 +27,7 @@ class Limits(BaseModel):
     output_bytes: int = Field(default=MIB, ge=4096, description="Printed bytes, then ended.")
     warm: int = Field(default=3, ge=0, description="Kept ready; 0: made when asked for.")
     jobs_at_once: int = Field(default=0, ge=0, description="0 means cores - 1, at least 1.")
-    distinct_scores: int = Field(default=16, ge=2, description="Distinct scores per layer.")
+    distinct_scores: int = Field(default=16, ge=2, description="Distinct scores, per probe layer.")
     syscall_filter: bool = Field(default=True, description="Inner filter of the child.")
     runtime: str | None = Field(default=None, description="OCI runtime, for example runsc.")
     gpus: tuple[str, ...] = Field(default=(), description="GPU ids handed in, for example 0.")

@@ -21,7 +21,7 @@ class Readout:
     Args:
         order: The job.
         raw: What each run wrote, all layers in one row.
-        distinct: Distinct scores required per layer.
+        distinct: Distinct scores required per layer of the probe.
     """
 
     def __init__(self, order: Order, raw: Sequence[Scores], distinct: int) -> None:
@@ -59,7 +59,8 @@ class Readout:
         if self._order.entry != "score":
             yield from map(judge_weights, layers, range(len(layers)))
             return
-        arguments = (layers, range(len(layers)), [self._distinct] * len(layers))
+        distinct = self._distinct if self._order.contract else None
+        arguments = (layers, range(len(layers)), [distinct] * len(layers))
         if sum(scores.nbytes for scores in layers) < _LARGE:
             yield from map(judge_scores, *arguments)
             return

@@ -16,13 +16,14 @@ def clean_text(text: str, limit: int = 400) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def judge_scores(scores: Scores, index: int, distinct: int) -> tuple[Code, str] | None:
+def judge_scores(scores: Scores, index: int, distinct: int | None) -> tuple[Code, str] | None:
     """Check one layer's scores.
 
     Args:
         scores: [out, in].
         index: Position in the job, for the message.
-        distinct: Distinct values required (fewer for tiny layers).
+        distinct: Distinct values required (fewer for tiny layers). None for layers of a model:
+            a dead one, whose weights or inputs are all zero, has nothing to rank.
 
     Returns:
         Code and detail of the first failure, None when all is well.
@@ -35,6 +36,8 @@ def judge_scores(scores: Scores, index: int, distinct: int) -> tuple[Code, str] 
             f"layer {index}: {bad} of {scores.size} scores are NaN or infinite; guard divisions "
             "and logarithms (add a small constant, clamp)"
         )
+    if distinct is None:
+        return None
     wanted = min(distinct, scores.size)
     if low == high or _count_distinct(scores, wanted) < wanted:
         seen = np.unique(scores).size

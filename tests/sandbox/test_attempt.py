@@ -1,5 +1,6 @@
 """Runs follow one another, each in its own container; the first is gone before the next."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from sandbox.attempt import attempt
 from sandbox.codes import Code
 from sandbox.container import ContainerLostError, Ended, LayerInput, Order
 from sandbox.engine import ContainerState
+from sandbox.readout import Readout
 from sandbox.verdicts import Scores
 
 RAMP = np.arange(600, dtype=np.float32)
@@ -71,6 +73,15 @@ def test_one_run_needs_one_container() -> None:
     cells = Cells()
     assert attempt(cells, order(1), 16).failure is None  # type: ignore[arg-type]
     assert cells.events == ["take 1", "run 0 in 1", "discard 1"]
+
+
+@pytest.mark.parametrize("contract", [True, False])
+def test_only_the_probe_must_be_ranked(contract: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead layer of a model has nothing to rank, and any metric is constant there."""
+    monkeypatch.setattr("sandbox.readout.SHAPES", ((20, 30),))
+    asked = replace(order(1), contract=contract)
+    found = Readout(asked, [np.zeros(600, np.float32)], 16).failure()
+    assert (found and found[0]) == (Code.CONSTANT_SCORES if contract else None)
 
 
 @pytest.mark.parametrize("what", ["oom", "lost"])

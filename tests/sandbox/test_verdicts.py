@@ -49,6 +49,12 @@ def test_few_distinct_values_are_found_and_counted() -> None:
     assert "5 distinct scores among 600" in verdict[1]
 
 
+def test_scores_of_a_model_need_only_be_finite() -> None:
+    assert judge_scores(ramp() * 0, 0, None) is None
+    verdict = judge_scores(ramp() * np.float32(np.nan), 0, None)
+    assert verdict is not None and verdict[0] is Code.NAN_SCORES
+
+
 def test_distinct_values_outside_the_sample_count() -> None:
     scores = np.zeros((1000, 1000), np.float32)
     scores[3, :20] = np.arange(20)
