@@ -107,8 +107,11 @@ class Run(ComparisonRun):
             self._spent.setdefault(job.name, []).append(found["seconds"])
         done = self.cached + self.measured + self.failed
         left = self._seconds_left()
-        figure = found["sealed"] if job.cell.sealed else found["selection"]
-        outcome = found["reason"] if figure is None else f"perplexity {figure:.2f}"
+        # No sealed figure before the table: seen on the way, it could change what is compared.
+        figure = found["selection"]
+        outcome = found["reason"] or "measured"
+        if figure is not None:
+            outcome = f"selection perplexity {figure:.2f}"
         how = "found" if found["cached"] else f"{found['seconds']:.1f} s"
         screen = console.screen()
         clock = f", about {console.clock(left)} left" if left and done < self.total else ""

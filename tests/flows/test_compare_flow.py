@@ -66,6 +66,19 @@ def test_another_type_has_a_folder_of_its_own_and_common_draws_are_warned_of(
     assert shown in "".join(heard) and shown in dict(crowded["protocol_lines"])["draws"]
 
 
+def test_lines_on_the_way_show_no_sealed_figure(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
+    rows = compared(draws=1, methods="wanda,ria+ramp")["rows"]
+    assert len(rows) == 2
+    for found in rows:
+        (line,) = [line for line in heard if f"] {found['method']} at 50 %, seed 0: " in line]
+        assert f": selection perplexity {found['selection']:.2f} (" in line
+        assert f" {found['perplexity']:.2f}" not in line
+
+
 def test_all_commands_count_looks_in_one_ledger(compared: Compared, cli: CommandLine) -> None:
     def evaluated(words: str = "--part sealed --measured-windows 3") -> list[int]:
         line = f"evaluate MODEL --corpus TEXT --seqlen 32 {words}"
