@@ -131,5 +131,22 @@ def test_a_model_more_certain_than_the_dense_one_is_no_further_than_it_is(certai
     torch.testing.assert_close(slopes.double(), exact.grad, rtol=1e-2, atol=1e-9)
 
 
+def test_a_window_is_compared_in_pieces_of_a_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    predictions = dense_predictions(model, USED, top=9)
+    prune(model, MetricScore(build_metric("magnitude")), PruningPlan.build(0.5), windows=USED)
+    whole = kl_to_dense(model, predictions)
+    sizes: list[int] = []
+
+    def noted(logits: Tensor, ids: Tensor, dense: Tensor) -> Tensor:
+        sizes.append(len(logits))
+        return divergences(logits, ids, dense)
+
+    monkeypatch.setattr("autoprune.evaluation.kl._TOKENS", 7)
+    monkeypatch.setattr("autoprune.evaluation.kl.divergences", noted)
+    assert kl_to_dense(model, predictions) == whole
+    assert sizes == [7, 7, 7, 3] * len(USED)
+
+
 def test_a_model_that_caps_its_logits_is_run_whole() -> None:
     assert Head(tiny_model("gemma2"), USED)._head is None

@@ -17,6 +17,8 @@ from autoprune.progress import Progress, Report, silent
 
 DEFAULT_TOP = 256
 _TINY = torch.finfo(torch.float32).tiny
+# Tokens compared at once: several copies of their logits are in memory.
+_TOKENS = 128
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class DensePredictions:
             window: Number of the window.
             logits: The model's logits on that window, ``[s, vocabulary]``.
         """
-        ids, dense = self.ids[window].to(logits.device), self.log_probability[window]
-        value = float(divergences(logits, ids, dense.to(logits.device)).mean())
+        ids, dense = (x[window].to(logits.device) for x in (self.ids, self.log_probability))
+        pieces = zip(*(torch.split(x, _TOKENS) for x in (logits, ids, dense)), strict=True)
+        value = float(torch.cat([divergences(*piece) for piece in pieces]).mean())
         return math.inf if math.isnan(value) else value
 
 
