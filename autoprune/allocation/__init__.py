@@ -4,6 +4,7 @@ from autoprune.allocation.allocator import ALLOCATORS, Allocator, allocate, buil
 from autoprune.allocation.context import AllocationContext, ModelContext, Unit
 from autoprune.allocation.controls import MatchedRamp, Reversed, Shuffled
 from autoprune.allocation.formula import Formula
+from autoprune.allocation.middle import Middle
 from autoprune.allocation.outlier import Dlp, Owl
 from autoprune.allocation.projection import project
 from autoprune.allocation.ramp import Ramp
@@ -23,6 +24,7 @@ __all__ = [
     "Formula",
     "Given",
     "MatchedRamp",
+    "Middle",
     "ModelContext",
     "Owl",
     "Ramp",

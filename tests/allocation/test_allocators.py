@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autoprune.allocation import ALLOCATORS, ModelContext, allocate, build_allocator
 from autoprune.allocation.formula import with_numbers
+from autoprune.allocation.middle import FOUND, curve
 from autoprune.allocation.selection import auto_grid
 from autoprune.allocation.spectral import relative_to_kind
 from autoprune.errors import UnknownNameError, UsageError
@@ -76,6 +77,7 @@ EVERY = [
     "dlp:central=mean,level=projection",
     "ramp",
     "ramp:beta=0.05,relax_last=0.5",
+    "middle:strength=0.7",
     "reversed:sdsa:strength=0.3",
     "shuffled:owl",
     "matched-ramp:alpha",
@@ -321,6 +323,23 @@ def test_formula_has_words_for_kinds_of_matrices() -> None:
     assert found == pytest.approx([0.53, 0.55, 0.6, 0.7], abs=1e-12)
     relative = relative_to_kind({"b.down_proj[0]": 1.0, "b.down_proj[1]": 3.0, "b.up_proj": 5.0})
     assert list(relative.values()) == [0.5, 1.5, 1.0]
+
+
+def test_middle_is_the_curve_found_at_any_number_of_blocks() -> None:
+    layers = [Matrix(f"b.{n}.up", n, torch.ones(20, 20)) for n in range(30)]
+    deep = ModelContext(layers, Norms(layers))
+    found = build_allocator("given:" + "/".join(map(str, FOUND)))
+    for target in (0.1, 0.2, 0.3):
+        rates = allocate(build_allocator("middle"), deep, target)
+        assert rates == pytest.approx(allocate(found, deep, target), abs=1e-12)
+    # Blocks 0, 7.25, 14.5, 21.75 and 29 of the thirty.
+    five = [0.0, 0.2275, 0.34, 0.2275, 0.0]
+    assert curve(5) == pytest.approx(five, abs=1e-12) and curve(1) == [0.34]
+    halved = block_rates(build_allocator("middle:strength=0.5").rates(make_context(), 0.4))
+    wanted = [0.4 + 0.5 * (share - math.fsum(five) / 5) for share in five]
+    assert halved == pytest.approx(wanted, abs=1e-12)
+    with pytest.raises(UsageError, match="strength"):
+        build_allocator("middle:strength=3")
 
 
 @pytest.mark.parametrize(
