@@ -36,18 +36,22 @@ def cell_key(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:
     Raises:
         AutopruneError: If the cell cannot be measured at all.
     """
-    draw = seed = peer = None
+    draw = seed = peer = fresh = None
     # How much a scheme removes to reach a speed is timed, and is another share elsewhere.
     timed = {"machine": hardware()} if cell.target is not None and cell.target.timed else {}
     if cell.method is not None and cell.target is not None:
+        count = 0
         if cell.method.scheme:
             _ = cell.target.budget
+            count = Shrinking.parse(cell.method.scheme).fresh_windows
         elif cell.method.peer is None:
-            plan_of(cell.method, cell.target, bench.chance(cell))
+            plan = plan_of(cell.method, cell.target, bench.chance(cell))
+            count = plan.repair.fresh_windows
         else:
             peer = peer_version(bench.peers.get(cell.method.peer))
         if reads_text(cell.method):
             draw = windows_digest(bench.drawn_windows(bench.draw_of(cell)))
+        fresh = bench.fresh_windows(count, bench.draw_of(cell))
         seed = bench.chance(cell) if cell.method.stochastic else None
     return {
         "kind": "comparison cell",
@@ -64,6 +68,8 @@ def cell_key(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:
         # For tuning only: nothing else is rounded, whatever the processor supports.
         "products": products_of(bench) if cell.method is not None and cell.method.tunes else None,
         "draw": draw,
+        # Only where a recovery reads them, so that other cells keep their keys.
+        **({} if fresh is None else {"fresh": windows_digest(fresh)}),
         "seed": seed,
         "selection": bench.digest(SELECTION),
         "sealed": bench.digest(SEALED) if cell.sealed else None,

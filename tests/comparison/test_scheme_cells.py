@@ -18,7 +18,9 @@ from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import Cell, Target
 from autoprune.comparison.scheme_cells import UNITS, same_removed, shrunk
 from autoprune.comparison.suites import NO_COST, measure_suites
+from autoprune.digest import windows_digest
 from autoprune.errors import UsageError
+from autoprune.repair import Repair
 from benchmarks.upcycled import upcycled
 from tests.support.bench_comparison import Comparisons
 from tests.support.tiny_subject import save_subject, tiny_place, tiny_subject
@@ -38,6 +40,22 @@ def test_only_schemes_whose_figures_changed_have_a_version_in_their_keys() -> No
     for text in ("skip", "rotate+recover", "experts", "wanda+mrp"):
         assert scheme_versions(parse_method(text)) == {}, text
     assert scheme_versions(None) == {}
+
+
+def test_the_text_of_a_recovery_beyond_its_draw_stands_in_the_key(tmp_path: Path) -> None:
+    with bench_of(tmp_path, tiny_subject().model) as bench:
+        recovery = "recover:steps=2,batch=1"
+        count = Repair.parse(recovery).fresh_windows
+        for text in (f"depth+{recovery}", f"wanda+{recovery}"):
+            cell = Cell(parse_method(text), Target(0.5))
+            before = cell_key(bench, cell)
+            fresh = bench.fresh_windows(count)
+            assert fresh is not None and before["fresh"] == windows_digest(fresh)
+            fresh[-1, -1] += 1
+            after = cell_key(bench, cell)
+            assert after["fresh"] != before["fresh"] and after["draw"] == before["draw"]
+        for text in ("depth", "wanda", "wanda+ebft"):
+            assert "fresh" not in cell_key(bench, Cell(parse_method(text), Target(0.5)))
 
 
 def test_what_was_skipped_while_it_was_measured_stands_in_the_cell(tmp_path: Path) -> None:
