@@ -248,7 +248,7 @@ class Sandbox:
             layers: Files of layers or blocks in the inputs folder, with budgets and positions.
             params: Constants handed to it.
             wall_s: Time limit for all of them, seconds.
-            cpu_s: Limit of each on the processor's time, seconds; None: ``wall_s``.
+            cpu_s: Limit of each on the processor's time, seconds; None: ``wall_s`` for each thread.
             threads: Threads of torch, at most ``limits.cpus``; another number may change last bits.
 
         Raises:

@@ -60,7 +60,7 @@ class Order:
         wall_s: Time limit of a run, seconds.
         contract: The layers are those of the probe with their variants; judge the variants too.
         entry: Function of the source to call.
-        cpu_s: Processor seconds of one process; None: as many as ``wall_s``.
+        cpu_s: Processor seconds of one process; None: as many as its threads use in ``wall_s``.
         threads: Threads of torch in each process.
         keep: The container stays for the next job of the same program.
     """

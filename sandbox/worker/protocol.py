@@ -166,7 +166,7 @@ class Job:
         entry: Function of the source that is called: ``score``, or ``prune_layer`` or
             ``prune_block``, each call of which has a process of its own, so that nothing is kept.
         cpu_s: Processor seconds of one process, which other work does not use up; None: as many
-            as ``wall_s``.
+            as ``threads`` use in ``wall_s``.
         threads: Threads of torch.
     """
 
@@ -197,7 +197,8 @@ class Job:
     @property
     def processor_s(self) -> int:
         """Whole seconds of the processor that one process may use."""
-        return int(self.wall_s) + 1 if self.cpu_s is None else math.ceil(self.cpu_s)
+        spent = self.wall_s * self.threads
+        return int(spent) + 1 if self.cpu_s is None else math.ceil(self.cpu_s)
 
     @property
     def result_bytes(self) -> int:

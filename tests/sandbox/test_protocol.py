@@ -4,6 +4,7 @@ import json
 import random
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -242,6 +243,13 @@ def test_job_round_trip_keeps_floats_exactly() -> None:
 def test_job_refuses_constants_that_are_not_finite() -> None:
     with pytest.raises(ProtocolError, match="finite"):
         Job("", {"a": float("nan")}, (), (), False, 1.0, 9, 9)
+
+
+def test_threads_may_all_use_the_processor_until_the_job_ends() -> None:
+    job = Job("", {}, (), (), False, 10.5, 9, 9)
+    assert job.processor_s == 11
+    assert replace(job, threads=4).processor_s == 43
+    assert replace(job, threads=4, cpu_s=6.2).processor_s == 7
 
 
 def layer(index: int) -> bytes:
