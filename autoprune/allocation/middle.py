@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from autoprune.allocation.allocator import ALLOCATORS, Allocator
 from autoprune.allocation.context import AllocationContext, assign, unit_groups
 
@@ -47,10 +49,7 @@ class Middle(Allocator):
 def curve(count: int) -> list[float]:
     """:data:`FOUND` at ``count`` evenly spaced depths, on straight lines between its numbers."""
     if count == 1:
-        return [FOUND[len(FOUND) // 2]]
-    shares = []
-    for index in range(count):
-        place = index * (len(FOUND) - 1) / (count - 1)
-        low = min(int(place), len(FOUND) - 2)
-        shares.append(FOUND[low] + (place - low) * (FOUND[low + 1] - FOUND[low]))
-    return shares
+        return [max(FOUND)]
+    last = len(FOUND) - 1
+    shares = np.interp(np.linspace(0, last, count), range(len(FOUND)), FOUND)
+    return [float(share) for share in shares]
