@@ -1,20 +1,15 @@
 """The house rules that a machine can check: short files, speaking names, no machine paths."""
 
 import ast
-import itertools
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
-LONGEST_SUBJECT = 72
-# The commit that states the limit; some before it are longer.
-SUBJECTS_SINCE = "a4bf1c8a0665e88786afb415d3ced17452c14069"
 OURS = {"autoprune", "flows", "sandbox", "tasks"}
 PYTHONS = sys.stdlib_module_names
 # What a function may import from our own packages and the standard library, and why. All else
@@ -112,53 +107,6 @@ def test_tests_share_code_by_a_package_alone() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in SOURCES if "tests" in path.parts}
     assert len(texts) > 50
     assert [str(path) for path, text in texts.items() if pattern.search(text)] == []
-
-
-def test_subjects_of_commits_are_short() -> None:
-    log = ["git", "log", "--format=%s", f"{SUBJECTS_SINCE}..HEAD"]
-    done = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"the history since {SUBJECTS_SINCE} is not here")
-    assert [one for one in done.stdout.splitlines() if len(one) > LONGEST_SUBJECT] == []
-
-
-def test_the_map_names_every_subpackage_and_only_files_that_exist() -> None:
-    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    table = text.partition("| subpackage of `autoprune` |")[2].partition("##")[0]
-    named = {name for name in re.findall(r"`(\w+)`", table) if name.islower()}
-    folders = {path.parent.name for path in (ROOT / "autoprune").glob("*/__init__.py")}
-    assert folders - named == set()
-    files = re.findall(r"`([\w/]+\.py)`", text)
-    places = [ROOT, ROOT / "autoprune", ROOT / "autoprune" / "evaluation", ROOT / "flows"]
-    assert [f for f in files if not any((place / f).is_file() for place in places)] == []
-
-
-def test_the_map_lists_subpackages_from_the_top_of_their_contract_down() -> None:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    contracts = {one["name"]: one for one in settings["tool"]["importlinter"]["contracts"]}
-    lines = [line.split(" | ") for line in contracts["the library's subpackages"]["layers"]]
-    order = {name: number for number, line in enumerate(lines) for name in line}
-    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    table = text.partition("| subpackage of `autoprune` |")[2].partition("##")[0]
-    first = [row.split(" | ")[0] for row in table.splitlines() if row.startswith("| `")]
-    rows = [re.findall(r"`(\w+)(?:\.py)?`", cell) for cell in first]
-    assert {name for row in rows for name in row} == set(order)
-    places = [[order[name] for name in row] for row in rows]
-    for upper, lower in itertools.pairwise(places):
-        assert max(upper) <= min(lower), lines[max(upper)]
-
-
-def test_the_map_names_every_file_of_flows_that_is_in_no_folder() -> None:
-    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    rows = [
-        row
-        for row in text.splitlines()
-        if row.startswith(("| `flows`", "| other files of `flows`"))
-    ]
-    named = set(re.findall(r"`(\w+)`", " ".join(rows)))
-    files = {path.stem for path in (ROOT / "flows").glob("[!_]*.py")}
-    folders = {path.parent.name for path in (ROOT / "flows").glob("*/__init__.py")}
-    assert files | folders == named - {"flows"}
 
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
