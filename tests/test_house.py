@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
 OURS = {"autoprune", "flows", "sandbox", "tasks"}
