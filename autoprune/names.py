@@ -37,7 +37,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
         "autoprune.solvers",
         ("alps", "dsnot", "ebft", "mrp", "none", "recover", "sparsegpt", "sparseswaps", "walk"),
     ),
-    "scheme": ("autoprune.schemes", ("depth", "experts", "rotate", "router", "skip", "width")),
+    "scheme": ("autoprune.schemes", ("depth", "experts", "skip", "width")),
     "suite": (
         "autoprune.suites",
         ("code", "cost", "degenerate", "lastword", "live", "lm", "reasoning", "steps", "tasks"),
@@ -70,10 +70,6 @@ SERVED_BY: dict[str, str] = {
     "selfpruner": "width:score=wanda,fit=false,rates=ramp",
     "bypass": "width:search=policy",
     "minitron": "depth+width",
-    "slicegpt": "rotate",
-    "skipgpt": "router",
-    "d-llm": "router",
-    "mod": "router",
     "naee": "experts:criterion=exhaustive",
     "reap": "experts:criterion=reap",
 }
@@ -83,16 +79,12 @@ _NEAR: dict[str, str] = {
     "linearpatch": "folded into the last matrix before the seam, so that it costs nothing",
     "self-pruner": _EVOLVED,
     "selfpruner": _EVOLVED,
-    "skipgpt": "with linear routers, and no training of the model itself",
-    "d-llm": "with a router for attention and MLP each, and no training of the model itself",
-    "mod": "after SkipGPT: a token is judged by itself, and the model itself is not trained",
     "minitron": "its distillation is not part of it",
-    "slicegpt": "with one rotation for all blocks, so that stock transformers opens it",
 }
 
 
 # Schemes that act while a model runs, which a saved folder cannot express.
-MEASURED = ("router", "skip")
+MEASURED = ("skip",)
 
 
 def require_saved(scheme: str) -> None:
@@ -114,9 +106,6 @@ def served_by(name: str) -> str:
     if scheme is None:
         return ""
     near = f", {_NEAR[name.lower()]}" if name.lower() in _NEAR else ""
-    if scheme in MEASURED:
-        measured = f"autoprune compare MODEL --methods {scheme} --sparsity 0.25"
-        return f"{name} skips parts while a model runs, which is only measured: {measured}{near}"
     return f"{name} makes models smaller: autoprune prune MODEL --scheme {scheme}{near}"
 
 

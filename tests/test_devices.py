@@ -27,7 +27,6 @@ from autoprune.pruning import MetricScore, PruningPlan, repair_layer
 from autoprune.pruning import prune as prune_model
 from autoprune.repair import REPAIRS, LayerRepair, Repair
 from autoprune.repair.alps import Alps
-from autoprune.schemes.hidden import _turned
 from autoprune.schemes.seam import _Sums
 from autoprune.schemes.skip import ratios
 from autoprune.statistics.statistics import ALL, collect_statistics
@@ -120,10 +119,6 @@ def seam(weight: Tensor) -> Tensor:
     return _Sums.of(weight, weight, weight).solve(0.1)
 
 
-def turned(weight: Tensor) -> Tensor:
-    return _turned(weight, right=torch.empty(SHAPE[1], SHAPE[1], dtype=torch.float64))
-
-
 def allocation(text: str) -> Callable[[Tensor], Any]:
     return lambda _: build_allocator(text).rates(ModelContext([matrix("mps")], Norms()), 0.5)
 
@@ -138,7 +133,6 @@ def allocation(text: str) -> Callable[[Tensor], Any]:
         loss,
         distance,
         seam,
-        turned,
         ratios,
         allocation("owl"),
         allocation("formula:score"),

@@ -103,11 +103,9 @@ class SchemeBudget:
         share = asked / held
         if share >= 1.0 or reach.plan(share) is None:
             most = reach.most
-            # A scheme that also narrows the embedding might take more than is ever tried.
-            limit = "the most that it takes" if most + 1 < STEPS else "the most to ask it for"
             raise UsageError(
                 f"{text!r} cannot take {asked:.1%} of the bytes: the blocks hold "
-                f"{held:.1%} of them, and {limit} is about "
+                f"{held:.1%} of them, and the most that it takes is about "
                 f"{most * held / STEPS:.1%}; ask for less, or for another scheme"
             )
         return share

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
 
 # Parameters that decide how the remaining weights change; all others choose what is removed.
-MOVES = ("fit", "patch", "directions")
+MOVES = ("fit", "patch")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,19 +70,10 @@ class Shrinking:
                 f"none; what may follow a scheme is {EBFT}, which tunes each block, and "
                 f"{RECOVER}, which trains the model: {self.scheme.text}+{EBFT}+{RECOVER}"
             )
-        if repair.block is None:
-            return
-        if repair.block.regrow:
+        if repair.block is not None and repair.block.regrow:
             raise UsageError(
                 f"{self.text!r}: regrow exchanges weights for zeros, and a scheme leaves none; "
                 "leave out regrow"
-            )
-        turning = [part.NAME for part in parts if not part.KEEPS_STATES]
-        if turning:
-            raise UsageError(
-                f"{self.text!r}: {turning[0]} changes the size of hidden states, so that no block "
-                f"can be tuned towards the dense model's; {RECOVER} serves it: "
-                f"{self.scheme.text}+{RECOVER}"
             )
 
     @classmethod

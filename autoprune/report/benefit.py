@@ -31,7 +31,6 @@ AS_MANY_EXPERTS = "It is no faster: a token passes through as many experts as be
 # Rates in tokens per second, and in words what they are of.
 _RATE = "tokens_per_second"
 _RATES = {"prefill": "reads", "decode": "writes"}
-_NARROWER = frozenset({"width", "rotate"})
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def _rates(outcome: Outcome) -> str:
 def _of_scheme(scheme: str) -> tuple[str, str, str]:
     """Who gains speed, in one sentence, as a figure and as a note."""
     names = {part.partition(":")[0] for part in scheme.split("+")}
-    if names & _NARROWER:
+    if "width" in names:
         return NARROWER, "depends", "on the runtime: narrower matrices"
     if "depth" in names:
         return FEWER_BLOCKS, "faster", "fewer blocks"

@@ -1,10 +1,8 @@
-"""Schemes make a model smaller: fewer or narrower blocks, a smaller hidden size, fewer experts."""
+"""Schemes make a model smaller: fewer or narrower blocks, fewer experts."""
 
 from autoprune.schemes.depth import Depth
 from autoprune.schemes.experts import Experts
-from autoprune.schemes.plan import Gate, SchemePlan, Step
-from autoprune.schemes.rotate import Rotate
-from autoprune.schemes.router import Router
+from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.scans import BlockScans, remembering
 from autoprune.schemes.scheme import SCHEMES, Scheme, SchemeChain, build_scheme, parts_of
 from autoprune.schemes.shrink import Shrunk, require_share, shrink
@@ -16,9 +14,6 @@ __all__ = [
     "BlockScans",
     "Depth",
     "Experts",
-    "Gate",
-    "Rotate",
-    "Router",
     "Scheme",
     "SchemeChain",
     "SchemePlan",

@@ -13,7 +13,6 @@ from autoprune.spelling import split_outside
 _OF_OTHERS = {
     "experts": " of the experts",
     "skip": " of the expert computations",
-    "router": " of the computations of attentions and MLPs",
 }
 
 # Figures of two models measured side by side: their names and formats.
@@ -79,10 +78,7 @@ def _beside_dense(record: Mapping[str, Any]) -> list[str]:
 
 
 def _share_removed(record: Mapping[str, Any]) -> str:
-    share = f"{record['share_removed']:.1%} of its blocks'"
-    # The hidden size also shrinks embedding and head; all removals are relative to the blocks.
-    outside = record.get("parameters_removed_outside")
-    return f"parameters worth {share}" if outside else f"{share} parameters"
+    return f"{record['share_removed']:.1%} of its blocks' parameters"
 
 
 def _gain(record: Mapping[str, Any]) -> str:
@@ -94,7 +90,7 @@ def _gain(record: Mapping[str, Any]) -> str:
     steps = record["steps"]
     if any(step.get("blocks_removed") for step in steps):
         return ", so that there is less to compute for every token"
-    narrower = ("neurons_kept", "groups_kept", "hidden_kept")
+    narrower = ("neurons_kept", "groups_kept")
     if any(step.get(key) for step in steps for key in narrower):
         return "; whether it is faster depends on the runtime's kernels for these sizes"
     return ""
@@ -116,18 +112,14 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     before, after = record["facts"].get("experts", {}).get("experts", (0, 0))
     if before != after:
         rows.append(("experts of a block", f"{after:,} of {before:,}"))
-    before, after = record["facts"].get("rotate", {}).get("hidden", (0, 0))
-    if before != after:
-        rows.append(("hidden size", f"{after:,} of {before:,}"))
     before, after = record["parameters_before"], record["parameters"]
     of_experts = share_is_of(record["scheme"])
     budget = record.get("budget")
     asked = f", {record['parameters_target']:.2%}{of_experts} asked" if budget is None else ""
-    of = "as a share of" if record.get("parameters_removed_outside") else "of"
     rows.append(
         (
             "parameters",
-            f"{after:,} of {before:,}; {of} those in blocks {record['share_removed']:.2%} removed"
+            f"{after:,} of {before:,}; of those in blocks {record['share_removed']:.2%} removed"
             f"{asked}",
         )
     )

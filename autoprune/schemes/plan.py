@@ -17,19 +17,6 @@ def alike(counts: Sequence[int]) -> int | list[int]:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """When a part of a block runs for a token.
-
-    Args:
-        weights: Weights and bias of its router, float32 [hidden + 1].
-        threshold: Lowest score that runs; infinite: none does.
-    """
-
-    weights: Tensor
-    threshold: float
-
-
-@dataclass(frozen=True)
 class Step:
     """One change of a model's shape; numbers refer to the model before the step.
 
@@ -42,11 +29,8 @@ class Step:
         weights: New values of parameters, by name, in the shapes before the step. In the matrices
             that read removed neurons and groups, their columns are zero, so writing the weights
             alone gives the same function.
-        directions: Orthonormal directions of hidden states to keep, as columns, float64 [d, k];
-            None for all.
         skip_below: Ratio of weights below which a block's tokens skip experts, None for a block
             without; empty to skip none.
-        gates: Gates of each block's attention and MLP; empty to run both always.
     """
 
     blocks: tuple[int, ...] = ()
@@ -54,9 +38,7 @@ class Step:
     groups: Kept = ()
     experts: Kept = ()
     weights: Mapping[str, Tensor] = field(default_factory=dict)
-    directions: Tensor | None = None
     skip_below: tuple[float | None, ...] = ()
-    gates: tuple[tuple[Gate, Gate], ...] = ()
 
     def without_weights(self) -> "Step":
         """The step after it was applied: the names of its weights without the values."""
@@ -71,13 +53,8 @@ class Step:
             record["groups_kept"] = len(self.groups[0])
         if self.experts:
             record["experts_kept"] = [list(numbers) for numbers in self.experts]
-        if self.directions is not None:
-            record["hidden_kept"] = self.directions.shape[1]
         if self.skip_below:
             record["experts_skipped_below"] = list(self.skip_below)
-        if self.gates:
-            # As text, since JSON holds no infinite number.
-            record["gates_at"] = [[f"{one.threshold:.6g}" for one in pair] for pair in self.gates]
         return record | ({"weights_changed": sorted(self.weights)} if self.weights else {})
 
 
@@ -93,7 +70,6 @@ class SchemePlan:
         after: Block parameters afterwards, in closed form.
         facts: Figures behind the choice, such as scores by block.
         notes: What readers of the result must know.
-        outside: Parameters removed from embedding, head and last norm; negative if added.
     """
 
     scheme: str
@@ -103,12 +79,11 @@ class SchemePlan:
     after: int
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    outside: int = 0
 
     @property
     def share(self) -> float:
         """What the model loses, as a share of the block parameters."""
-        return 1.0 - (self.after - self.outside) / self.before
+        return 1.0 - self.after / self.before
 
     @property
     def units(self) -> list[list[Any]]:
@@ -118,11 +93,9 @@ class SchemePlan:
         """
         found: list[list[Any]] = []
         for step in self.steps:
-            hidden = step.to_json().get("hidden_kept")
-            found.append([step.blocks, step.neurons, step.groups, step.experts, hidden])
+            found.append([step.blocks, step.neurons, step.groups, step.experts])
             skips = [f"{beta:.3g}" for beta in step.skip_below if beta is not None]
-            gates = [f"{gate.threshold:.3g}" for pair in step.gates for gate in pair]
-            found[-1] += [skips, gates] if skips or gates else []
+            found[-1] += [skips] if skips else []
         return found
 
     def kept_blocks(self, count: int) -> list[int]:
@@ -144,7 +117,6 @@ class SchemePlan:
             "block_parameters_before": self.before,
             "block_parameters_after": self.after,
             "share_removed": self.share,
-            **({"parameters_removed_outside": self.outside} if self.outside else {}),
             "steps": [step.to_json() for step in self.steps],
             "facts": dict(self.facts),
         }

@@ -14,7 +14,6 @@ from autoprune.names import MEASURED
 from autoprune.progress import Report, silent
 from autoprune.registry import Registry
 from autoprune.schemes.expert_parts import only_experts, slice_experts
-from autoprune.schemes.hidden import projected, slice_hidden
 from autoprune.schemes.plan import SchemePlan
 from autoprune.schemes.surgery import (
     on_meta,
@@ -36,8 +35,6 @@ class Scheme(TextForm, ABC):
     KIND: ClassVar[str] = "scheme"
     # Whether it changes the shape of blocks; such a scheme comes last in a chain.
     NARROWS: ClassVar[bool] = False
-    # Whether hidden states keep their size and directions, so that the dense model's can be goals.
-    KEEPS_STATES: ClassVar[bool] = True
     # Increased when a change alters what the scheme gives, so that its kept figures are made again,
     # and those of others stay; what alters all figures raises autoprune.numerics.NUMERICS.
     VERSION: ClassVar[int] = 0
@@ -94,7 +91,6 @@ class Scheme(TextForm, ABC):
                 stack.enter_context(written(model, step.weights))
                 stack.enter_context(without_blocks(model, step.blocks))
                 stack.enter_context(only_experts(model, step.experts))
-                stack.enter_context(projected(model, step.directions))
             yield
 
     def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
@@ -114,7 +110,6 @@ class Scheme(TextForm, ABC):
             replace_weights(model, step.weights)
             slice_units(model, step.neurons, step.groups)
             slice_experts(model, step.experts)
-            slice_hidden(model, step.directions)
             if step.blocks:
                 remove_blocks(model, step.blocks)
 
@@ -186,7 +181,6 @@ def _joined(first: SchemePlan, then: SchemePlan) -> SchemePlan:
         first,
         steps=first.steps + then.steps,
         after=then.after,
-        outside=first.outside + then.outside,
         facts={**first.facts, **then.facts},
         notes=first.notes + then.notes,
     )

@@ -111,7 +111,7 @@ def shrink(
     # The new weights are in the model: a recovery must not hold a second set of them.
     plan = replace(plan, steps=tuple(step.without_weights() for step in plan.steps))
     counted, whole = sum(block_parameters(model)), model.num_parameters()
-    planned = before - (plan.before - plan.after) - plan.outside
+    planned = before - (plan.before - plan.after)
     if (counted, whole) != (plan.after, planned):
         raise AutopruneError(
             f"the smaller model holds {whole:,} parameters, {counted:,} of them in blocks, and "

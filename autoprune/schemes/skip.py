@@ -113,46 +113,27 @@ class Skip(Scheme):
 
     def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
         """Skip experts from now on; :func:`skipped_computations` counts them."""
-        _attached(model, plan, count_skipped(model, "expert"))
+        counts = model.__dict__[_COUNTS] = Skipped()
+        _attached(model, plan, counts)
 
 
 @dataclass
 class Skipped:
-    """How many computations of tokens there were to do, and how many of them were skipped.
+    """How many expert computations of tokens there were to do, and how many were skipped."""
 
-    Args:
-        what: What computes: ``expert`` or ``block part``.
-        multiplied: Weights of all computations, where these are not alike.
-        spared: Weights of the skipped ones.
-    """
-
-    what: str = "expert"
     taken: int = 0
     skipped: int = 0
-    multiplied: int = 0
-    spared: int = 0
 
-    def add(self, taken: int, skipped: int, weights: int = 0) -> None:
-        """Count computations, with the number of weights of each."""
+    def add(self, taken: int, skipped: int) -> None:
+        """Count computations."""
         self.taken += taken
         self.skipped += skipped
-        self.multiplied += weights * taken
-        self.spared += weights * skipped
 
     @property
     def text(self) -> str:
         """The share, in words."""
         share = self.skipped / self.taken if self.taken else 0.0
-        done = f"{self.taken:,} {self.what} computations"
-        of = self.spared / self.multiplied if self.multiplied else 0.0
-        weights = f", with {of:.2%} of their weights," if self.multiplied else ""
-        return f"{share:.2%} of {done}{weights} skipped while it was measured"
-
-
-def count_skipped(model: PreTrainedModel, what: str) -> Skipped:
-    """Let a model that skips while it runs carry its counts, from zero."""
-    counts = model.__dict__[_COUNTS] = Skipped(what)
-    return counts
+        return f"{share:.2%} of {self.taken:,} expert computations skipped while it was measured"
 
 
 def skipped_computations(model: PreTrainedModel) -> Skipped | None:

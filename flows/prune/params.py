@@ -89,7 +89,7 @@ class PruneParams(Params):
     )
     scheme: str | None = setting(
         None,
-        "Smaller dense model instead of zeros: depth, width, rotate, depth+width, or experts of a "
+        "Smaller dense model instead of zeros: depth, width, depth+width, or experts of a "
         "mixture (`autoprune ls schemes`), with parameters as depth:criterion=influence; with "
         "depth+ebft+recover:steps=100 the dense model teaches it, block by block and as a whole; "
         "--sparsity is then the share of the blocks' parameters, or of each block's experts, to "

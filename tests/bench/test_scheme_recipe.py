@@ -49,16 +49,9 @@ def test_a_scheme_is_measured_in_its_real_shapes(bench: Bench) -> None:
         assert evaluate_windows(bench.loaded.model, windows).nll == found.nll
     # The same blocks by another criterion are one candidate; another patch is another.
     by_name = {}
-    others = (
-        "width",
-        "width:fit=false",
-        "rotate",
-        "rotate:directions=random",
-        "rotate:multiple=20",
-    )
-    for text in ("depth:criterion=greedy", "depth:patch=none", *others):
+    for text in ("depth:criterion=greedy", "depth:patch=none", "width", "width:fit=false"):
         by_name[text] = bench.measure(recipe(text), 0.5)
-    assert len({m.mask_digest for m in by_name.values()}) == 7
+    assert len({m.mask_digest for m in by_name.values()}) == 4
     taught = bench.measure(recipe("depth:criterion=influence", "recover:steps=2,batch=1"), 0.5)
     tuned = bench.measure(recipe("depth:criterion=influence", "ebft:epochs=1"), 0.5)
     assert taught.mask_digest == found.mask_digest == tuned.mask_digest

@@ -61,7 +61,6 @@ def test_a_line_that_makes_no_sense_is_named() -> None:
         ("recover:steps=3", "names no scheme"),
         ("depth+recover:steps=0", "steps"),
         ("recover+depth", "scheme"),
-        ("router+recover", "router acts while .* stands alone"),
         ("skip+recover:steps=3", "skip acts while .* stands alone"),
     ):
         with pytest.raises(UsageError, match=says):

@@ -35,9 +35,8 @@ def bench_of(folder: Path, model: PreTrainedModel) -> ComparisonBench:
 
 
 def test_only_schemes_whose_figures_changed_have_a_version_in_their_keys() -> None:
-    assert scheme_versions(parse_method("router:steps=0")) == {"schemes": {"router": 2}}
     assert scheme_versions(parse_method("depth+width")) == {"schemes": {"depth": 2, "width": 1}}
-    for text in ("skip", "rotate+recover", "experts", "wanda+mrp"):
+    for text in ("skip", "experts", "wanda+mrp"):
         assert scheme_versions(parse_method(text)) == {}, text
     assert scheme_versions(None) == {}
 
@@ -66,8 +65,6 @@ def test_what_was_skipped_while_it_was_measured_stands_in_the_cell(tmp_path: Pat
         # Two blocks, two experts of a token, two windows of each part.
         found = re.match(r"([0-9.]+)% of 512 expert computations skipped", record["notes"][0])
         assert "schemes" not in cell_key(bench, skip)
-        router = cell_key(bench, replace(skip, method=parse_method("router")))
-        assert router["schemes"] == {"router": 2}
         assert not known and found is not None and 5.0 < float(found[1]) < 45.0
         dense, _ = found_or_measured(bench, Cell(None, None))
         losses = [cell["sealed"]["nll"] for cell in (dense, record)]

@@ -144,10 +144,6 @@ def test_a_small_space_ends_the_search_and_is_seen_whole(tmp_path: Path) -> None
         assert drive(search, Shapes()) == Done("exhausted")
         texts = {e.recipe.metric.source for e in search.entries if e.recipe}
     assert texts == {found.source for found in all_schemes(["experts"])} and len(texts) == 6
-    assert [found.source for found in all_schemes(["rotate"])] == [
-        "rotate",
-        "rotate:directions=random",
-    ]
 
 
 def test_changes_stay_in_the_space_and_crossing_takes_from_both() -> None:
@@ -356,7 +352,6 @@ def test_schemes_are_not_mixed_with_what_leaves_zeros() -> None:
     for repair, says in (
         ("mrp", "mrp works around zeros"),
         ("ebft:regrow=0.1", "leave out regrow"),
-        ("ebft", r"rotate\+recover"),
     ):
         with pytest.raises(UsageError, match=says):
-            make_spec(schemes=("depth", "rotate"), repair_choices=("none", repair))
+            make_spec(schemes=("depth",), repair_choices=("none", repair))

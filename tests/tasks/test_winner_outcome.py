@@ -117,7 +117,6 @@ def test_a_smaller_model_is_not_described_by_its_zeros() -> None:
         ("depth+width", "gains speed only where a runtime has kernels", "depends"),
         # Odd widths were slower and larger than the dense model in llama.cpp.
         ("width:multiple=1+recover", "gains speed only where a runtime has kernels", "depends"),
-        ("rotate", "gains speed only where a runtime has kernels", "depends"),
         ("experts", "no faster: a token passes through as many experts", "as before"),
     )
     for scheme, sentence, figure in cases:
