@@ -1,1 +1,1 @@
-"""The figures that the README quotes, each by one command: ``python -m benchmarks NAME``."""
+"""Benchmarks, each by one command: ``python -m benchmarks NAME``."""

@@ -3,7 +3,6 @@
 Standard library only, because the process of another environment imports it as well.
 """
 
-import hashlib
 import json
 import os
 import resource
@@ -11,7 +10,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,71 +49,23 @@ def run_fresh(module: str, *arguments: str, python: str = sys.executable) -> dic
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     cpu = _children() - own
     others = max(0.0, (_busy() - before) - cpu) / (wall * (os.cpu_count() or 1))
-    return {**figures, "process_s": wall, "cpu_s": cpu, "others": others}
+    return {**figures, "process_s": wall, "others": others}
 
 
 class Rounds:
-    """Interleaved runs of several subjects, each reported when it ends and kept in a file.
+    """Interleaved runs of several subjects, each reported when it ends."""
 
-    A benchmark that was cut off goes on with ``resume``: rounds of the same options, and where our
-    code was the same to the letter, are read from the file instead of measured again.
-
-    Args:
-        name: Of the benchmark; the file is ``benchmarks/out/NAME.runs.jsonl``.
-        options: What else a run depends on.
-        resume: Whether to use runs that are already in the file.
-    """
-
-    def __init__(self, name: str, options: Sequence[str] = (), *, resume: bool = False) -> None:
-        self._path = OUT / f"{name}.runs.jsonl"
-        self._options = list(options)
-        self._commit = code_digest()
+    def __init__(self) -> None:
         self.runs: dict[str, list[dict[str, Any]]] = {}
-        self._known: dict[str, list[dict[str, Any]]] = {}
-        OUT.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            self._path.unlink(missing_ok=True)
-        else:
-            for entry in read_lines(self._path):
-                own = entry["commit"] in ("", self._commit)
-                if own and entry["options"] == self._options:
-                    self._known.setdefault(entry["subject"], []).append(entry["figures"])
 
-    def run(
-        self,
-        subject: str,
-        seconds: str,
-        module: str,
-        *arguments: str,
-        python: str = sys.executable,
-        foreign: bool = False,
-    ) -> None:
-        """One run of one subject; its round is the number of its runs so far.
-
-        Args:
-            subject: Its name.
-            seconds: The figure to tell a waiting person.
-            module: See :func:`run_fresh`, also for the arguments and ``python``.
-            foreign: Whether what is measured does not depend on our commit.
-        """
+    def run(self, subject: str, module: str, *arguments: str, python: str = sys.executable) -> None:
+        """One run of one subject; see :func:`run_fresh`."""
+        figures = run_fresh(module, *arguments, python=python)
         runs = self.runs.setdefault(subject, [])
-        known = self._known.get(subject, [])
-        if len(runs) < len(known):
-            figures = known[len(runs)]
-        else:
-            figures = run_fresh(module, *arguments, python=python)
-            entry = {
-                "commit": "" if foreign else self._commit,
-                "options": self._options,
-                "subject": subject,
-                "figures": figures,
-            }
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
         runs.append(figures)
         print(
-            f"{subject}, round {len(runs)}: {figures[seconds]:.2f} s, {figures['peak_mb']:.0f} MB, "
-            f"others used {figures['others']:.0%}",
+            f"{subject}, round {len(runs)}: {figures['prune_s']:.2f} s, "
+            f"{figures['peak_mb']:.0f} MB, others used {figures['others']:.0%}",
             file=sys.stderr,
             flush=True,
         )
@@ -130,33 +80,10 @@ class Rounds:
         return statistics.median(float(run[figure]) / float(other[figure]) for run, other in pairs)
 
 
-def read_lines(path: Path) -> list[Any]:
-    """JSON lines of a file that is appended to; what a kill left of a last line is taken off."""
-    whole, _, cut = (path.read_text(encoding="utf-8") if path.exists() else "").rpartition("\n")
-    if cut:
-        path.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-def commit(written: Path | None = None) -> str:
-    """Short hash of the checkout, with a plus where tracked files differ from it.
-
-    Args:
-        written: Folder whose files do not count: what is being written changes no result.
-    """
-    others = ["."]
-    if written is not None and written.resolve().is_relative_to(ROOT.resolve()):
-        others.append(f":!{written.resolve().relative_to(ROOT.resolve())}")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *others)
+def commit() -> str:
+    """Short hash of the checkout, with a plus where tracked files differ from it."""
+    changed = _git("status", "--porcelain", "--untracked-files=no")
     return (_git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
-
-
-def code_digest() -> str:
-    """The commit, and where tracked files differ from it a digest of how."""
-    difference = _git("diff", "HEAD")
-    if not difference:
-        return commit()
-    return f"{commit()}{hashlib.sha256(difference.encode()).hexdigest()[:12]}"
 
 
 def _git(*words: str) -> str:

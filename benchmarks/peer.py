@@ -4,19 +4,15 @@ llm-compressor lives in an environment of its own, made here with pip when it is
 from loaded model to pruned model; the streamed runs also read and write the checkpoint. Within a
 round every run of ours follows the peer's at once; ratios are taken within a round, and the median
 over ``--rounds`` counts. On a machine that others use, compare processor seconds with ``--threads
-1``: threads that wait for each other spin, and that counts. A run that was cut off goes on with
-``--resume``.
+1``: threads that wait for each other spin, and that counts.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence.records import COUNTS
-from benchmarks.evidence.writing import write_record
 from benchmarks.measured import ROOT, Rounds
 from benchmarks.subject import SAMPLES, SEQLEN, prepare
 from benchmarks.table import Goal, publish
@@ -36,35 +32,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="runs of each, the median counts")
     parser.add_argument("--only", choices=sorted(OURS), help="one method instead of both")
     parser.add_argument("--calibration-windows", type=int, default=SAMPLES, help="of 512 tokens")
-    parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")
     parser.add_argument("--threads", type=int, help="of every process; all cores by default")
-    parser.add_argument("--record", type=Path, help="folder to keep the figures in, as evidence")
     args = parser.parse_args()
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
     model, tokens = prepare()
     python = peer_python()
     methods = [args.only] if args.only else list(OURS)
-    options = [SHARE, f"threads={args.threads}", f"samples={args.calibration_windows}"]
-    rounds = Rounds("peer", options, resume=args.resume)
+    rounds = Rounds()
     arguments = (str(model), str(tokens), SHARE, str(args.calibration_windows))
     for _ in range(args.rounds):
         for method in methods:
             peer = ("benchmarks.peer_llmcompressor", method, *arguments)
-            rounds.run(_theirs(method), "prune_s", *peer, python=python, foreign=True)
+            rounds.run(_theirs(method), *peer, python=python)
             for own in OURS[method]:
-                rounds.run(_ours(own), "prune_s", "benchmarks.peer_autoprune", own, *arguments)
+                rounds.run(_ours(own), "benchmarks.peer_autoprune", own, *arguments)
     title = (
         f"Pruning SmolLM2-135M to 60 %, {args.calibration_windows} x {SEQLEN} calibration tokens, "
         f"float32; median of {args.rounds} interleaved rounds"
     )
-    counts = _publish(rounds, methods, title)
-    if args.record:
-        command = "python -m benchmarks peer --record evidence/peer"
-        write_record(args.record, COUNTS, command, ("counts.json", counts))
+    _publish(rounds, methods, title)
 
 
-def _publish(rounds: Rounds, methods: list[str], title: str) -> dict[str, Any]:
+def _publish(rounds: Rounds, methods: list[str], title: str) -> None:
     rows: list[dict[str, Any]] = []
     for method in methods:
         subjects = (_theirs(method), *map(_ours, OURS[method]))
@@ -91,7 +81,6 @@ def _publish(rounds: Rounds, methods: list[str], title: str) -> dict[str, Any]:
     versions = rounds.runs[_theirs(methods[0])][0]["versions"]
     named = {f"{package} (peer)": number for package, number in versions.items()}
     publish("peer", title, rows, goals, versions=named, runs=rounds.runs)
-    return {"rows": by_run, "versions": named, "runs": rounds.runs}
 
 
 def _theirs(method: str) -> str:

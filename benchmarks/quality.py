@@ -46,16 +46,7 @@ def measured(
     preset: Preset,
     source: str,
 ) -> Preset:
-    """One preset with its figures; the model is dense before and after.
-
-    Args:
-        loaded: The model.
-        text: Calibration text.
-        unseen: Windows that perplexity is of.
-        known: Share of zeros, tokens of a window.
-        preset: The preset.
-        source: Which text that is.
-    """
+    """One preset with its figures; the model is dense before and after."""
     scoring = cast(Scoring, preset.statistics)
     plan = PruningPlan.build(known.sparsity, repair=preset.repair, scoring=scoring)
     count = preset.windows + plan.repair.fresh_windows

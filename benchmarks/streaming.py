@@ -2,9 +2,7 @@
 
 Three fresh processes: make the shards (bfloat16, about 6 GB), estimate, prune. Everything is
 deleted at the end, also when the run is stopped. Needs 14 GB of disk; ``--size tenth`` is a
-trial of a minute with 0.4 billion parameters, ``--size 8b`` needs 36 GB. With ``--dry-run``, and
-for ``70b`` always, there is an estimate alone, from sparse files that hold only what it reads: 4 GB
-for ``70b``.
+trial of a minute with 0.4 billion parameters, ``--size 8b`` needs 36 GB.
 """
 
 import argparse
@@ -14,7 +12,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,6 @@ from transformers import LlamaConfig
 from autoprune.metrics import build_metric
 from autoprune.pruning import PruningPlan
 from autoprune.streaming import StreamJob, estimate, prune_streamed
-from autoprune.streaming.shards import raw_bytes
 from benchmarks.measured import OUT, report, run_fresh
 from benchmarks.table import Goal, publish
 
@@ -33,13 +29,9 @@ _UNTIED = {"num_key_value_heads": 8, "tie_word_embeddings": False}
 SIZES: dict[str, dict[str, int]] = {
     "3b": {"hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28},
     "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, **_UNTIED},
-    "70b": {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, **_UNTIED},
     "tenth": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 16},
 }
-ESTIMATED = ("70b",)
 VOCABULARY = 128256
-# What an estimate reads.
-_READ = ("model.embed_tokens.", "model.layers.0.")
 BLOCKS_PER_SHARD = 7
 SHARE = 0.6
 LIMIT_MB = {"8b": 6000.0}
@@ -55,13 +47,11 @@ def main() -> None:
     parser.add_argument("--seqlen", type=int, default=128, help="tokens in a window")
     parser.add_argument("--allocation", default="uniform")
     parser.add_argument("--repair", default="none")
-    parser.add_argument("--dry-run", action="store_true", help="the estimate alone")
     parser.add_argument("--step", choices=("make", "estimate", "prune"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    args.dry_run = args.dry_run or args.size in ESTIMATED
     if args.step == "make":
-        report(**make(args.folder / "dense", args.size, sparse=args.dry_run))
+        report(**make(args.folder / "dense", args.size))
     elif args.step == "estimate":
         report(**forecast(job_of(args), args.folder))
     elif args.step == "prune":
@@ -79,18 +69,12 @@ def measure(args: argparse.Namespace) -> None:
         common = ["--folder", folder, *_options(args)]
         made = _step("make", common)
         guess = _step("estimate", common)
-        pruned = {} if args.dry_run else _step("prune", common)
+        pruned = _step("prune", common)
     what = (
         f"random llama of {made['parameters'] / 1e9:.2f} billion parameters in bfloat16, "
         f"{args.calibration_windows} x {args.seqlen} tokens, allocation {args.allocation}, repair "
         f"{args.repair}"
     )
-    if not pruned:
-        figures = {"peak memory, MB": "memory_mb", "disk, MB": "disk_mb", "seconds": "seconds"}
-        rows = [{"what": name, "estimate": guess[key]} for name, key in figures.items()]
-        title = f"Estimate of streaming Wanda at 60 %: {what}; nothing was pruned"
-        publish("streaming", title, rows, runs={"estimate": guess})
-        return
     rows = [
         _row("peak memory, MB", guess["memory_mb"], pruned["peak_mb"]),
         _row("disk, MB", guess["disk_mb"], pruned["disk_mb"]),
@@ -130,8 +114,7 @@ def _row(what: str, guess: float, found: float) -> dict[str, Any]:
 def _options(args: argparse.Namespace) -> list[str]:
     """The options of the whole benchmark for one of its processes."""
     names = ("size", "calibration_windows", "seqlen", "allocation", "repair")
-    named = [(f"--{name.replace('_', '-')}", str(getattr(args, name))) for name in names]
-    return [*(text for pair in named for text in pair), *(["--dry-run"] if args.dry_run else [])]
+    return [text for n in names for text in (f"--{n.replace('_', '-')}", str(getattr(args, n)))]
 
 
 def config_of(size: str) -> LlamaConfig:
@@ -152,15 +135,8 @@ def config_of(size: str) -> LlamaConfig:
     )
 
 
-def make(folder: Path, size: str, *, sparse: bool = False) -> dict[str, int]:
-    """Write shards of normally distributed weights, a few blocks at a time.
-
-    Args:
-        folder: Where; made.
-        size: One of :data:`SIZES`.
-        sparse: Write only the embedding and the first block, which an estimate reads; the rest is
-            a hole in the files.
-    """
+def make(folder: Path, size: str) -> dict[str, int]:
+    """Write shards of normally distributed weights, a few blocks at a time."""
     config = config_of(size)
     folder.mkdir(parents=True)
     config.save_pretrained(folder)
@@ -176,38 +152,13 @@ def make(folder: Path, size: str, *, sparse: bool = False) -> dict[str, int]:
     places: dict[str, str] = {}
     for number, shapes in enumerate(parts, 1):
         file = f"model-{number:05}-of-{len(parts):05}.safetensors"
-        if sparse:
-            _write_sparse(folder / file, shapes, generator)
-        else:
-            tensors = {name: _random(shape, generator) for name, shape in shapes.items()}
-            save_file(tensors, folder / file, metadata={"format": "pt"})
+        tensors = {name: _random(shape, generator) for name, shape in shapes.items()}
+        save_file(tensors, folder / file, metadata={"format": "pt"})
         places.update(dict.fromkeys(shapes, file))
     numel = sum(math.prod(shape) for shapes in parts for shape in shapes.values())
     index = {"metadata": {"total_size": 2 * numel}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return {"parameters": numel}
-
-
-def _write_sparse(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], generator: torch.Generator
-) -> None:
-    """Write a shard in which only what an estimate reads takes space."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 2 * math.prod(shape)
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    # The format has tensors begin at a multiple of eight bytes.
-    packed = text.ljust(-(-len(text) // 8) * 8)
-    with path.open("wb") as file:
-        file.write(len(packed).to_bytes(8, "little") + packed)
-        first = file.tell()
-        for name, shape in shapes.items():
-            if name.startswith(_READ):
-                file.seek(first + header[name]["data_offsets"][0])
-                file.write(raw_bytes(_random(shape, generator)))
-        file.truncate(first + end)
 
 
 def _shapes(config: LlamaConfig, index: int) -> list[tuple[str, tuple[int, ...]]]:

@@ -1,7 +1,6 @@
 """A benchmark's result: a Markdown table with what it was measured on, and the same as JSON."""
 
 import json
-import math
 import platform
 import shlex
 import sys
@@ -11,40 +10,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from autoprune.comparison.formatting import p_value
-from autoprune.evaluation.contrasts import holm
 from autoprune.numerics import environment, processor
-from autoprune.search.paired import Difference
 from benchmarks.measured import OUT, commit
-
-
-def corrected_changes(found: Sequence[Difference]) -> list[str]:
-    """Changes of perplexity with their intervals, and p after Holm's correction over all."""
-    adjusted = holm([entry.p for entry in found])
-    return [
-        f"{change_text(entry)} {p_value(p)}" if entry.windows > 1 else change_text(entry)
-        for entry, p in zip(found, adjusted, strict=True)
-    ]
-
-
-def change_text(found: Difference) -> str:
-    """Change of perplexity with its interval, in percent; a single pair has none."""
-    centre = f"{100 * found.perplexity_change:+.1f} %"
-    if found.windows < 2:
-        return centre
-    low, high = (100 * math.expm1(min(v, 50.0)) for v in (found.low, found.high))
-    return f"{centre} [{low:+.1f}, {high:+.1f}]"
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure and the bound it has to keep.
-
-    Args:
-        what: What is bounded.
-        value: What was measured.
-        limit: At most this much.
-    """
+    """A figure and the bound, an upper one, that it has to keep."""
 
     what: str
     value: float
@@ -65,16 +37,7 @@ def publish(
     versions: Mapping[str, str] | None = None,
     **details: Any,
 ) -> None:
-    """Print a result as Markdown; write it to ``benchmarks/out/NAME.md`` and ``NAME.json``.
-
-    Args:
-        name: Of the benchmark.
-        title: What was measured.
-        rows: The table.
-        goals: Bounds that figures have to keep.
-        versions: Of packages beyond our own environment's.
-        **details: Further parts of the JSON record, such as all single runs.
-    """
+    """Print a result as Markdown; write it to ``benchmarks/out/NAME.md`` and ``NAME.json``."""
     command = f"python -m benchmarks {name} {shlex.join(sys.argv[1:])}".strip()
     where = {
         "machine": machine(),

@@ -1,6 +1,5 @@
 """A bench with a runner: programs are validated on three real blocks, measured and remembered."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,7 @@ from autoprune.candidate import CandidateRejectedError
 from autoprune.errors import InfiniteActivationError, UsageError
 from autoprune.pruning import PruningPlan, prune
 from autoprune.recipe import Candidate
-from benchmarks.programs import FIRST, agreement, measured, recipes, searched
-from sandbox.screen import entry_of, screen
 from tests.support.given_runner import GivenRunner
-from tests.support.kept_search import programs_search
 
 HEAD = "from toolbox import topk\n\ndef prune_layer(W, stats, budget, params):\n"
 MAGNITUDE = """
@@ -159,49 +155,3 @@ def test_three_real_blocks_tell_block_programs_apart(bench: Bench, runner: Given
     for layer, weight in zip(bench.layers, before, strict=True):
         assert torch.equal(layer.read(), weight)
     assert bench.measure(tuned, 0.5).mask_digest != bench.measure("program:wanda", 0.5).mask_digest
-
-
-def test_the_benchmark_of_the_rungs_has_thirty_programs_and_ranks_them(
-    bench: Bench, runner: GivenRunner
-) -> None:
-    known = dict(recipes())
-    assert len({recipe.metric.digest + recipe.group for recipe in known.values()}) >= 30
-    assert all(screen(r.metric.source, entry_of(r.metric.source)) is None for r in known.values())
-    names = ["wanda row", "mrp row", "ria row exponent=1", "ebft row epochs=1"]
-    rows = measured(bench, 0.5, [(name, known[name]) for name in names])
-    assert [row["form"] for row in rows] == ["layer", "layer", "layer", "block"]
-    found = agreement(rows)
-    assert found.keys() <= {f"{of}{rung}" for of in ("all", "layer") for rung in ("", FIRST)}
-    assert found["all" + FIRST] > 0.0 and "all" in found
-    worse = [row | {"loss": -row["three blocks"]} for row in rows]
-    assert agreement(worse)["all"] == -1.0
-
-
-def test_the_kept_search_gives_the_figures_that_are_quoted_of_it(tmp_path: Path) -> None:
-    rows = searched(programs_search(tmp_path).parent)
-    assert len(rows) == 58
-    assert {key: round(value, 2) for key, value in agreement(rows).items()} == {
-        "all": 0.03,
-        "block": -0.02,
-    }
-    own = [row for row in rows if not row["program"].startswith("program:")]
-    best = min(own, key=lambda row: row["loss"])
-    assert (best["program"], round(math.exp(best["loss"]), 2)) == ("C63", 49.35)
-    ebft = next(row["loss"] for row in rows if row["program"] == "program:ebft")
-    assert round(math.exp(ebft), 2) == 55.41 and sum(row["loss"] < ebft for row in own) == 45
-    marked = [row["loss"] for row in rows if row["new best"]]
-    assert marked == sorted(marked, reverse=True) and marked[-1] == best["loss"]
-
-
-def test_the_search_with_block_tuning_hidden_gives_the_figures_that_are_quoted_of_it(
-    tmp_path: Path,
-) -> None:
-    rows = searched(programs_search(tmp_path, "hidden").parent)
-    assert len(rows) == 17 and round(agreement(rows)["all"], 2) == 0.98
-    best = [(row["program"], round(math.exp(row["loss"]), 2)) for row in rows if row["new best"]]
-    assert best == [
-        ("program:sparsegpt", 90.08), ("C10", 73.28), ("C11", 65.24), ("C12", 63.78),
-        ("C13", 60.13),
-    ]  # fmt: skip
-    worst = max(row["loss"] for row in rows)
-    assert round(math.exp(worst)) == 4178 and 69 < math.exp(worst) / 60.13 < 70

@@ -21,9 +21,9 @@ from autoprune.comparison.suites import NO_COST, measure_suites
 from autoprune.digest import windows_digest
 from autoprune.errors import UsageError
 from autoprune.repair import Repair
-from benchmarks.upcycled import upcycled
 from tests.support.bench_comparison import Comparisons
 from tests.support.tiny_subject import save_subject, tiny_place, tiny_subject
+from tests.support.upcycled import upcycled
 
 SMALL = {"generators": ["digits"], "items": 2, "shots": 0, "new_tokens": 2}
 

@@ -12,7 +12,6 @@ from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.mailbox import Mailbox
 from autoprune.instruct import Answer, Ask
 from autoprune.search.spec import DesignerSpec
-from benchmarks.forum import BENCHMARK, PLANTED, model_of_forum, write_forum
 from flows.cli import main
 from flows.evaluate.params import EvaluateParams
 from flows.instruct import instructing
@@ -21,6 +20,7 @@ from tasks.design import DesignerSession
 from tasks.state import State
 from tests.support.chat_server import Answer as Served
 from tests.support.chat_server import completion, obedient, serving
+from tests.support.forum import BENCHMARK, PLANTED, model_of_forum, write_forum
 
 
 @pytest.fixture

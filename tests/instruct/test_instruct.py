@@ -29,8 +29,8 @@ from autoprune.instruct import (
 from autoprune.instruct.building import _same
 from autoprune.instruct.rules import untestable_reason
 from autoprune.text.hygiene import words
-from benchmarks.forum import BENCHMARK, PLANTED, Counting, write_forum
 from flows.evaluate.flow import _notes
+from tests.support.forum import BENCHMARK, PLANTED, Counting, write_forum
 from tests.support.tiny_subject import tiny_subject
 
 TRAIN = Wanted("train", until=date(2023, 12, 15))

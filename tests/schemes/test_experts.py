@@ -14,9 +14,9 @@ from autoprune.models.saving import save_model
 from autoprune.models.structure import find_blocks
 from autoprune.schemes import Experts, build_scheme, shrink
 from autoprune.schemes.expert_parts import expert_parts, slice_experts
-from benchmarks.upcycled import upcycled
 from tests.support.logits import TEXT, logits
 from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
+from tests.support.upcycled import upcycled
 
 WINDOWS = random_windows(4, 12)
 SMALL = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 12}

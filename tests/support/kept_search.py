@@ -4,7 +4,8 @@ import gzip
 from pathlib import Path
 
 from autoprune.search.search import LOG_FILE
-from benchmarks.measured import ROOT
+
+ROOT = Path(__file__).parents[2]
 
 
 def programs_search(folder: Path, name: str = "programs-2") -> Path:
