@@ -47,7 +47,7 @@ docker: ## Make sure that a Docker daemon answers (as root it installs docker.io
 	@sh sandbox/docker.sh
 
 demo: install docker ## Run the main job: search, prune, evaluate, register, report
-	@$(BIN)/autoprune sandbox build
+	@$(BIN)/autoprune doctor --build
 	@$(BIN)/autoprune demo
 
 up: install ## Start Prefect, MLflow and a worker, and deploy the flows

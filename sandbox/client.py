@@ -99,7 +99,7 @@ class Sandbox:
                 raise
             raise SandboxUnavailableError(
                 f"could not open the sandbox ({str(error)[:300]}); run the same command again, or: "
-                "autoprune sandbox check"
+                "autoprune doctor"
             ) from error
         longest = max(self._limits.probe_s, self._limits.score_s)
         self._pool = Pool(self._make_container, self._limits.warm, longest)
@@ -366,13 +366,13 @@ class Sandbox:
             reason = tried.lost or (tried.ended and f"{tried.ended.code} {tried.ended.detail}")
             raise SandboxBrokenError(
                 f"a known-good job failed in a fresh container ({clean_text(str(reason), 200)}) "
-                f"after: {seen[:200]}; run: autoprune sandbox check"
+                f"after: {seen[:200]}; run: autoprune doctor"
             )
         expected = [np.abs(probe_tensors(index)["W"]) for index in range(len(layers))]
         if not all(map(np.array_equal, tried.runs.scores[0], expected)):
             raise SandboxBrokenError(
                 f"a known-good job gave other numbers than it must after: {seen[:200]}; "
-                "run: autoprune sandbox check"
+                "run: autoprune doctor"
             )
 
 

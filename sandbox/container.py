@@ -218,7 +218,7 @@ class Container:
         """
         if not self._end() and not self._engine.remove(self.id):
             raise SandboxBrokenError(
-                "the Docker Engine could not end a container; run: autoprune sandbox check"
+                "the Docker Engine could not end a container; run: autoprune doctor"
             )
 
     def _end(self) -> bool:
@@ -273,17 +273,17 @@ class Container:
             diagnostics = self._channel.diagnostics if self._channel else ""
             raise SandboxUnavailableError(
                 f"the container ended before it was ready ({diagnostics or error}); "
-                "run: autoprune sandbox check"
+                "run: autoprune doctor"
             ) from error
         except (DeadlinePassedError, ProtocolError) as error:
             raise SandboxUnavailableError(
                 f"the container was not ready after {self._limits.start_s:g} s ({error}); "
-                "run: autoprune sandbox check"
+                "run: autoprune doctor"
             ) from error
         except ENGINE_ERRORS as error:
             raise SandboxBrokenError(
                 f"the Docker Engine could not start a container ({str(error)[:300]}); "
-                "run: autoprune sandbox check"
+                "run: autoprune doctor"
             ) from error
         if kind != "ready":
             text = reply.payload.decode("utf-8", "replace")[:300]
@@ -305,7 +305,7 @@ class Container:
                 if self.state().running:
                     raise SandboxBrokenError(
                         f"the Docker Engine could not give a container {memory >> 20} MiB "
-                        f"({str(error)[:300]}); run: autoprune sandbox check"
+                        f"({str(error)[:300]}); run: autoprune doctor"
                     ) from error
                 raise ContainerLostError("ended", str(error)[:300]) from error
             self._memory = memory

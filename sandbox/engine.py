@@ -162,7 +162,7 @@ class ContainerEngine:
             )
         except ImageNotFound as error:
             raise SandboxUnavailableError(
-                f"image {image.tag} is missing; run: autoprune sandbox build"
+                f"image {image.tag} is missing; run: autoprune doctor --build"
             ) from error
         warnings = [text for text in created.get("Warnings") or [] if text]
         if warnings:

@@ -122,7 +122,7 @@ def _make(engine: ContainerEngine, kind: str, base: str | None, wheels: Path | N
     except ENGINE_ERRORS as error:
         raise SandboxUnavailableError(
             f"could not make the {kind} image: {str(error)[:300]}; free some disk or choose "
-            "another kind (autoprune sandbox build --image interpreter needs no registry)"
+            "another kind (autoprune doctor --build interpreter needs no registry)"
         ) from error
     found = _find(engine, kind)
     if found is None:
@@ -208,7 +208,7 @@ def _build(
             raise SandboxUnavailableError(
                 f"building sandbox/Dockerfile failed: {reason}; name a base image that is here "
                 "(--base) and a folder of wheels (--wheels), or make the image without a registry: "
-                "autoprune sandbox build --image interpreter"
+                "autoprune doctor --build interpreter"
             )
         last = str(line.get("stream", "")).strip() or last
 

@@ -164,7 +164,7 @@ def _steps(image: Kind, runtime: str | None) -> Iterator[SelfCheck]:
         try:
             made = ensure_image(image, engine=engine)
         except SandboxError as error:
-            yield SelfCheck("image", False, str(error), "autoprune sandbox build")
+            yield SelfCheck("image", False, str(error), "autoprune doctor --build")
             return
         yield SelfCheck("image", True, str(made))
     finally:

@@ -8,8 +8,6 @@ from autoprune.bench import cut_text
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
 from autoprune.models.reference import ModelSource
-from autoprune.plain_text import in_code
-from autoprune.statistics.statistics import stored_statistics
 from tasks.recorded import recorded, task_run
 from tasks.search_bench import SearchBench
 from tasks.workbench import Workbench
@@ -29,22 +27,6 @@ def load_model(bench: Workbench, model: str) -> ModelSource:
     """
     bench.layers  # noqa: B018 (finding them loads the model)
     return bench.loaded.source
-
-
-@task_run("collect statistics", f"statistics of {CALIBRATION}")
-def collect_statistics(bench: Workbench, needs: list[str]) -> dict[str, Any]:
-    """Collect the dense model's statistics on calibration text, or find them in the store."""
-    started = time.monotonic()
-    windows = bench.windows[CALIBRATION]
-    statistics = stored_statistics(
-        bench.store, bench.loaded, windows, needs=needs, report=bench.report
-    )
-    return {
-        "tokens": statistics.tokens,
-        "digest": statistics.digest,
-        "needs": sorted(needs),
-        "seconds": time.monotonic() - started,
-    }
 
 
 def calibrate(bench: SearchBench) -> dict[str, Any]:
@@ -96,25 +78,15 @@ def calibrate_again(bench: SearchBench) -> tuple[str, str, bool]:
 
 
 def calibration_markdown(facts: Mapping[str, Any]) -> str:
-    """Format as a table for Prefect's page which text was read, and what came of it.
-
-    Args:
-        facts: What :func:`calibrate` returns. The flow ``calibrate`` has no split text and does not
-            ask the store: it gives ``corpus`` in place of ``documents`` and ``cached``.
-    """
+    """Format what :func:`calibrate` returns as a table for Prefect's page."""
     rows = [
         ("windows", f"{facts['windows']} of {facts['seqlen']} tokens"),
         ("tokens", f"{facts['tokens']:,}"),
+        ("documents", f"{facts['documents']:,} in the {CALIBRATION} part"),
         ("statistics", ", ".join(facts["statistics"])),
         ("digest", f"`{facts['digest']}`"),
+        ("source", "cached: from the store" if facts["cached"] else "computed"),
         ("seconds", f"{facts['seconds']:.1f}"),
     ]
-    if "corpus" in facts:
-        rows.insert(0, ("text", in_code(facts["corpus"]).replace("|", "\\|")))
-    if "documents" in facts:
-        rows.insert(2, ("documents", f"{facts['documents']:,} in the {CALIBRATION} part"))
-    if "cached" in facts:
-        place = "cached: from the store" if facts["cached"] else "computed: one pass of the model"
-        rows.insert(-1, ("source", place))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return "\n\n".join([f"| calibration | |\n|---|---|\n{table}", *facts["notes"]])

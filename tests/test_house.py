@@ -17,6 +17,7 @@ LATE_IMPORTS = {
     "flows/contention.py: sandbox.processors": "docker may be missing",
     "flows/doctor/checks.py: flows.doctor.designer_ready": "openai may be missing",
     "flows/doctor/checks.py: sandbox.preflight": "docker may be missing",
+    "flows/doctor/command.py: sandbox.image": "docker may be missing",
     "flows/doctor/designer_ready.py: autoprune.search.spec": "torch, seldom needed there",
     "flows/doctor/designer_ready.py: tasks.design": "Prefect may be missing",
     "flows/ls/listings.py: tasks.mirror": "Prefect may be missing",
@@ -37,7 +38,6 @@ LATE_IMPORTS = {
 BY_NAME = {
     "lazily(__name__": {
         "autoprune/__init__.py",
-        "flows/calibrate/__init__.py",
         "flows/compare/__init__.py",
         "flows/demo/__init__.py",
         "flows/evaluate/__init__.py",

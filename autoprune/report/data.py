@@ -351,7 +351,7 @@ class RunReport(Part, Counted):
         if version != SCHEMA_VERSION:
             raise UsageError(
                 f"this report has format {version!r}, this program reads format {SCHEMA_VERSION}; "
-                "write it again with `autoprune report`"
+                "`autoprune ls candidates --run NAME` writes it again"
             )
         try:
             return _adapter().validate_python(value)
@@ -360,7 +360,7 @@ class RunReport(Part, Counted):
             place = ".".join(str(part) for part in first["loc"])
             raise UsageError(
                 f"not a run report: {place}: {first['msg']} ({error.error_count()} errors in all); "
-                "write it again with `autoprune report`"
+                "`autoprune ls candidates --run NAME` writes it again"
             ) from error
 
 
@@ -382,7 +382,7 @@ def read_report(path: Path) -> RunReport:
         raise UsageError(f"no report at {path}; name a run that has one") from error
     except ValueError as error:
         raise DamagedFileError(
-            f"{path} is not JSON ({error}); write it again with `autoprune report`"
+            f"{path} is not JSON ({error}); `autoprune ls candidates --run NAME` writes it again"
         ) from error
     if not isinstance(value, dict):
         raise UsageError(f"{path} holds no run report; name the JSON file of a run")

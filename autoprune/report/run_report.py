@@ -122,7 +122,7 @@ def next_command(search: Search, run_id: str, facts: Mapping[str, Any]) -> str:
     """What to type after a search: measure its winner again, or read why there is none."""
     checkpoint = facts.get("checkpoint")
     if checkpoint is None:
-        return shell_line("report", run_id)
+        return f"autoprune ls candidates --run {run_id}"
     return _measure_again(search, checkpoint)
 
 

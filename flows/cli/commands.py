@@ -10,7 +10,6 @@ COMMANDS = {
     "demo": "run the whole workflow on a small real model",
     "search": "let a designer LLM search for the best way to prune a model",
     "inspect": "show what a model's matrices look like and what pruning each one costs",
-    "calibrate": "collect a model's calibration statistics in the store",
     "prune": "prune a model once, by a recipe or the best preset for a time limit",
     "evaluate": "measure a model: perplexity, tasks, reasoning, dated questions, code, cost",
     "compare": "compare pruning methods on a model and recommend one",
@@ -21,43 +20,34 @@ COMMANDS = {
     "verify": "train a verifier of reasoning steps, or score solutions with one",
     "promote": "make a challenger the champion if it passes the gate",
     "reproduce": "make a candidate or a scheme's model again and compare bit by bit",
-    "report": "write the HTML report of a search",
-    "export-record": (
-        "write a search's events, losses per window, questions and answers to plain files"
-    ),
-    "design": "show the next prompts of a search",
-    "doctor": "check everything a run needs and show how to fix each fault",
+    "doctor": "check everything a run needs, show how to fix it, build the sandbox image",
     "up": "start or reuse the Prefect and MLflow servers and a worker; deploy all flows",
     "down": "stop the servers and the worker that `autoprune up` started",
     "resume": "continue an interrupted search",
     "stage": "run one stage of a search, or repeat it and compare with the record",
     "ls": "list runs, candidates, models, metrics, repairs, schemes and other names",
     "mcp": "serve the Model Context Protocol, so that an agent can run and design a search",
-    "rm": "delete searches with their log, report and winner",
-    "gc": "free disk space: copies of winners and, on request, caches",
-    "sandbox": "build or check the sandbox image",
+    "rm": "delete searches with their log, report and winner, or caches",
 }
 
 # Commands that draw at random by --seed.
-SEEDED = frozenset(
-    {"demo", "search", "calibrate", "prune", "evaluate", "compare", "instruct", "verify"}
-)
+SEEDED = frozenset({"demo", "search", "prune", "evaluate", "compare", "instruct", "verify"})
 # Commands that compute with torch, and those that start others which do.
-ON_DEVICE = frozenset(
-    {"demo", "search", "inspect", "calibrate", "prune", "evaluate", "compare", "verify"}
-) | {"promote", "reproduce", "resume", "stage", "up", "mcp"}
+ON_DEVICE = frozenset({"demo", "search", "inspect", "prune", "evaluate", "compare", "verify"}) | {
+    "promote",
+    "reproduce",
+    "resume",
+    "stage",
+    "up",
+    "mcp",
+}
 
 # Folders of the commands that have none of their own: `flows/NAME` has ``grammar`` and ``command``,
 # a shared folder has ``NAME_grammar`` and ``NAME_command``.
 SHARED = {
-    "design": "records",
     "down": "up",
-    "export-record": "records",
-    "gc": "housekeeping",
     "mcp": "agents",
-    "report": "records",
     "rm": "housekeeping",
-    "sandbox": "doctor",
 }
 
 

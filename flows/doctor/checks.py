@@ -24,18 +24,19 @@ PACKAGES = ("torch", "transformers", "prefect", "mlflow", "docker", "openai", "p
 FREE_BYTES = 5 * 10**9
 
 
-def all_checks(state: State, *, ask: bool = False) -> list[Line]:
+def all_checks(state: State, *, ask: bool = False, runtime: str | None = None) -> list[Line]:
     """Run every check, in the order in which a newcomer would fix them.
 
     Args:
         state: State folder whose stores are checked.
         ask: Start the local designer if it has never been started, to see what it enforces.
+        runtime: OCI runtime to check the sandbox with.
     """
     found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus()]
     found.append(_tried("designer", lambda: _answering(state, ask)))
     found += [_accelerator(), _processors(), _disk(state), _stores(state)]
     found += _platform(state)
-    found += _sandbox()
+    found += _sandbox(runtime)
     return found
 
 
@@ -168,7 +169,7 @@ def _platform(state: State) -> list[Finding]:
         return [Finding("prefect", False, words, "autoprune down, then autoprune up")]
 
 
-def _sandbox() -> Sequence[Line]:
+def _sandbox(runtime: str | None) -> Sequence[Line]:
     try:
         # Imports docker, which may not be installed.
         from sandbox.preflight import preflight
@@ -176,7 +177,7 @@ def _sandbox() -> Sequence[Line]:
         if lacking := _lacking("docker", error):
             return [lacking]
         raise
-    return preflight()
+    return preflight(runtime=runtime)
 
 
 def _lacking(name: str, error: Exception) -> Finding | None:

@@ -70,28 +70,21 @@ def remove_runs(state: State, names: list[str]) -> list[dict[str, Any]]:
     return gone
 
 
-def garbage(state: State, *, caches: bool) -> list[Room]:
-    """Find what can be deleted without loss and, with ``caches``, what can be recreated.
-
-    Args:
-        state: The state folder.
-        caches: Include the store of windows and statistics, the sandbox's layer files and copies
-            of the MLflow server's models.
-    """
+def garbage(state: State) -> list[Room]:
+    """Find what can be deleted: copies, what killed commands left, and caches."""
+    if caches_are_read(state) or any(at_work(state, run) for run in state.run_ids()):
+        raise UsageError("a run is at work and reads the caches; wait for it")
     found = [*_copies(state), *_left(state)]
-    if caches:
-        if caches_are_read(state) or any(at_work(state, run) for run in state.run_ids()):
-            raise UsageError("a run is at work and reads the caches; wait for it, or leave them")
-        names = {
-            state.store: "windows and statistics",
-            state.inputs: "layer files of the sandbox",
-            state.registry: "models of the MLflow server",
-            state.root / "shared": "local copies of a shared store",
-        }
-        for folder, what in names.items():
-            size = folder_bytes(folder)
-            if size:
-                found.append(Room(f"{what}, made again when needed", size, folder))
+    names = {
+        state.store: "windows and statistics",
+        state.inputs: "layer files of the sandbox",
+        state.registry: "models of the MLflow server",
+        state.root / "shared": "local copies of a shared store",
+    }
+    for folder, what in names.items():
+        size = folder_bytes(folder)
+        if size:
+            found.append(Room(f"{what}, made again when needed", size, folder))
     return found
 
 

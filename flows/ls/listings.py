@@ -229,7 +229,7 @@ def _candidates(state: State, run: str | None) -> Listing:
     files = RunFiles.of(state, run_id)
     report = current_report(files, run_id)
     found = leaderboard(report)
-    follow = f"next  autoprune report {run_id}"
+    follow = f"report  {files.page}"
     if report.ended.startswith("still running"):
         follow = f"not finished, the order may change\nnext  autoprune resume {run_id}"
         found = [
@@ -254,9 +254,9 @@ def _runs(state: State) -> Listing:
         what += [f"{item['candidates']} candidates", megabytes(item["bytes"])]
         lines.append((item["run"], "; ".join(part for part in what if part)))
     text = pairs(*lines) if lines else "no search was started in this folder"
-    # A run that has not begun has nothing to report.
+    # A run that has not begun has no candidates.
     begun = [item["run"] for item in found if item["status"] != NOT_BEGUN]
-    follow = f"autoprune report {begun[0]}" if begun else "autoprune search MODEL"
+    follow = f"autoprune ls candidates --run {begun[0]}" if begun else "autoprune search MODEL"
     return {"runs": found}, f"{text}\n\nnext  {follow}"
 
 

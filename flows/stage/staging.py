@@ -232,7 +232,7 @@ def _seal(stage: StageWork) -> StageResult:
         looks = driver.facts.known.get("sealed_looks", search.looks)
         raise UsageError(
             f"the search {driver.run_id!r} has its sealed figures, by look {looks} at that text, "
-            "and each further look spends it; read them by `autoprune report "
+            "and each further look spends it; read them by `autoprune ls candidates --run "
             f"{driver.run_id}`; to measure them again all the same, add --look-again, which the "
             "ledger counts"
         )
@@ -296,7 +296,7 @@ def _next(driver: Driver) -> str:
     _, registered = in_store(driver.state, driver.facts.known)
     if driver.search.best is not None and registered is None:
         return f"autoprune stage {driver.run_id} register"
-    return f"autoprune report {driver.run_id}"
+    return f"autoprune ls candidates --run {driver.run_id}"
 
 
 def verdict(record: dict[str, Any]) -> str:

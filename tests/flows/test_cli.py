@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from flows.calibrate.params import CalibrateParams
-from flows.calibrate.text import calibration_text
 from flows.cli import commands, loading
 from flows.cli.commands import COMMANDS
 from flows.cli.parser import parse
@@ -21,7 +19,6 @@ from flows.compact import command as compact
 from flows.evaluate import text as evaluation_text
 from flows.prune.params import PruneParams
 from flows.reproduce import command as reproduce
-from flows.terminal.options import given
 from flows.validate import command as validate
 from tests.support.command_line import PRUNE, CommandLine
 
@@ -109,13 +106,13 @@ def test_options_of_every_command_may_precede_it(words: str) -> None:
 def test_version_help_and_completion(cli: CommandLine) -> None:
     assert cli("--version").out.startswith("autoprune 0.")
     assert cli("version").out == cli("--version").out
-    assert "autoprune gc --dry-run" in cli("help gc").out
+    assert "autoprune rm evening" in cli("help rm").out
     cli("help")
     cli("help nothing", code=2)
     for action in ("train", "score"):
         assert f"example:\n  autoprune verify {action}" in cli(f"verify {action} --help").out
     script = cli("--print-completion bash").out
-    assert "--schedule" in script and "gc" in script and "--also-sparsities" in script
+    assert "--schedule" in script and "--also-sparsities" in script
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:
@@ -191,7 +188,6 @@ def test_prune_advises_to_look_at_no_sealed_set() -> None:
 
 
 ADVICE: list[tuple[str, Callable[[], str]]] = [
-    ("calibrate", lambda: calibration_text(CALIBRATED, CalibrateParams(model=PLACE, corpus=PLACE))),
     ("compact", lambda: compact._text(COMPACT)),
     ("compact back", lambda: compact._text(COMPACT | {"direction": "expand"})),
     ("evaluate", lambda: evaluation_text._next({"model": PLACE, "against": None})),
@@ -200,9 +196,6 @@ ADVICE: list[tuple[str, Callable[[], str]]] = [
     ("validate", lambda: str(validate._rejected(REJECTED)[-1][1])),
 ]
 PLACE = "my folder/model"
-CALIBRATED: dict[str, Any] = {
-    "statistics": [], "windows": 4, "seqlen": 64, "seconds": 1.0, "notes": []
-}  # fmt: skip
 COMPACT: dict[str, Any] = {
     "out": PLACE, "direction": "compact", "encoded": 1, "tensors": 1, "ratio": 0.5, "seconds": 1.0,
     "dense_bytes": 2, "compact_bytes": 1,
@@ -221,17 +214,6 @@ def test_a_place_with_a_space_is_one_word_of_the_advice(
 ) -> None:
     line = advised().splitlines()[-1]
     assert any(word.startswith(PLACE) for word in shlex.split(line)), (command, line)
-
-
-def test_the_advice_after_calibrate_names_the_same_text_and_sizes() -> None:
-    params = CalibrateParams(model="m", corpus="c", calibration_windows=4, seqlen=64)
-    line = calibration_text(CALIBRATED, params).splitlines()[-1].partition("autoprune ")[2]
-    typed = given(parse(shlex.split(line)), PruneParams)
-    assert typed == {
-        "model": "m", "corpus": "c", "calibration_windows": 4, "seqlen": 64, "statistics": "dense",
-    }  # fmt: skip
-    half = params.model_copy(update={"dtype": "bfloat16"})
-    assert calibration_text(CALIBRATED, half).endswith("--dtype bfloat16")
 
 
 def test_json_is_printed_for_wrong_use_and_for_an_interrupt(

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
-from flows.calibrate import calibrate
-from flows.calibrate.params import CalibrateParams
 from flows.compare import compare
 from flows.compare.params import CompareParams
 from flows.demo.flow import second_model
@@ -29,11 +27,11 @@ from flows.stage.params import StageParams
 from flows.terminal.settings_file import read_search
 from tasks.run_files import RunFiles
 from tasks.state import State
-from tasks.switches import DEVICE_VARIABLE, computing_on
+from tasks.switches import DEVICE_VARIABLE
 from tests.support.command_line import CommandLine
 
 ALL: list[type[Params]] = [
-    SearchParams, PruneParams, EvaluateParams, CompareParams, CalibrateParams, InspectParams,
+    SearchParams, PruneParams, EvaluateParams, CompareParams, InspectParams,
     PromoteParams, StageParams,
 ]  # fmt: skip
 
@@ -69,7 +67,6 @@ class BegunError(Exception):
         (prune, (PruneParams(device="cpu"),), "_pruned"),
         (evaluate, (EvaluateParams(device="cpu"),), "_evaluated"),
         (compare, (CompareParams(device="cpu"),), "_compared"),
-        (calibrate, (CalibrateParams(device="cpu"),), "opened"),
         (promote, (PromoteParams(device="cpu"),), "_promoted"),
         (second_model, (SearchParams(device="cpu"), "out"), "opened"),
     ],
@@ -86,26 +83,6 @@ def test_every_flow_computes_on_its_device(
         flow.fn(*given)
     assert DEVICE_VARIABLE not in os.environ
     assert "params" in flow.parameters.properties
-
-
-def test_the_field_of_a_form_decides_and_nothing_of_it_is_left(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(DEVICE_VARIABLE, "nonsense")
-    asked = {"model": str(tiny_folder), "corpus": str(text_file), "calibration_windows": 2}
-    digests = []
-    for dtype in ("float32", "bfloat16"):
-        params = CalibrateParams(**asked, seqlen=48, device="cpu", dtype=dtype)
-        record = calibrate.fn(params)
-        assert record["dtype"] == dtype
-        digests.append(record["statistics_digest"])
-    assert digests[0] != digests[1]
-    with pytest.raises(UsageError, match="the device 'nonsense' cannot be used"):
-        calibrate.fn(CalibrateParams(**asked, seqlen=48))
-    monkeypatch.delenv(DEVICE_VARIABLE)
-    with computing_on("cpu"):
-        pass
-    assert DEVICE_VARIABLE not in os.environ
 
 
 def test_a_settings_file_names_the_device(tmp_path: Path) -> None:

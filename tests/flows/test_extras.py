@@ -211,10 +211,9 @@ def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:
         f"compare {DEMO_MODEL}",
         "demo",
         "validate metric.py",
-        "report r",
         "reproduce r C1",
         "up",
-        "sandbox build",
+        "doctor --build",
         "ls candidates",
     ]
     for line, (code, _, errors) in zip(lines, answers(tmp_path, PLATFORM, lines), strict=True):

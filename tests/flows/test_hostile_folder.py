@@ -54,14 +54,10 @@ WORDS = {
     "validate": ["metric.py"],
     "promote": ["--dry-run"],
     "reproduce": ["demo", "C1"],
-    "report": [],
-    "export-record": ["demo", "--out", "out"],
     "export": ["./model", "--gguf", "q8_0", "--out", "model.gguf"],
     # Ends at the end of its input.
     "mcp": [],
     "rm": ["demo"],
-    "gc": [],
-    "design": ["render"],
     "doctor": [],
     # Refused once the ports are looked at, without servers that would have to be stopped.
     "up": ["--prefect-port", "{taken}", "--mlflow-port", "{taken}"],
@@ -69,11 +65,9 @@ WORDS = {
     "resume": ["demo"],
     "stage": ["demo", "measure"],
     "ls": ["metrics"],
-    "calibrate": ["./model"],
     "inspect": ["./model"],
     "instruct": ["bench", "threads.jsonl", "--from", "2025-01-01"],
     "verify": ["train", "./model", "--out", "verifier"],
-    "sandbox": ["check"],
 }
 
 

@@ -45,7 +45,7 @@ def test_a_run_that_has_not_begun_is_not_the_one_to_report(state: State) -> None
     write_json(RunFiles.of(state, "new").params, {})
     record, text = listing("runs", None)
     assert next(each["status"] for each in record["runs"]) == "not begun"
-    assert text.endswith(("next  autoprune report cut", "next  autoprune report done"))
+    assert text.endswith(("--run cut", "--run done"))
     remove_runs(state, ["cut", "done"])
     assert listing("runs", None)[1].endswith("next  autoprune search MODEL")
 
@@ -87,20 +87,18 @@ def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> 
     shared.parent.mkdir(parents=True)
     shared.write_bytes(b"1" * 5000)
     before = folder_bytes(state.root)
-    assert collect(garbage(state, caches=False)) == LEAST_BYTES
-    assert copy.samefile(mine) and not other.samefile(mine)
-    assert before - folder_bytes(state.root) >= LEAST_BYTES
-    assert garbage(state, caches=False) == [] and state.store.exists()
     with (
         FileLock(f"{RunFiles.of(state, 'cut').log}.lock"),
         pytest.raises(UsageError, match="at work"),
     ):
-        garbage(state, caches=True)
+        garbage(state)
     with reading_caches(state), pytest.raises(UsageError, match="a run is at work"):
-        garbage(state, caches=True)
+        garbage(state)
     # What a killed process left is no lock.
     (state.root / "in-use" / "1-left.lock").touch()
-    collect(garbage(state, caches=True))
+    assert collect(garbage(state)) >= LEAST_BYTES
+    assert copy.samefile(mine) and not other.samefile(mine)
+    assert before - folder_bytes(state.root) >= LEAST_BYTES
     assert not state.store.exists() and not state.registry.exists() and not shared.exists()
 
 
@@ -109,12 +107,12 @@ def test_models_that_killed_commands_left_go_after_a_day(state: State) -> None:
     for folder in left:
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(os.urandom(LEAST_BYTES))
-    assert garbage(state, caches=False) == []
+    assert garbage(state) == []
     old = time.time() - 25 * 3600
     for folder in left:
         os.utime(folder, (old, old))
-    assert {room.path for room in garbage(state, caches=False)} == set(left)
-    assert collect(garbage(state, caches=False)) >= 2 * LEAST_BYTES
+    assert {room.path for room in garbage(state)} == set(left)
+    assert collect(garbage(state)) >= 2 * LEAST_BYTES
     assert not any(folder.exists() for folder in left)
 
 

@@ -18,7 +18,6 @@ from autoprune.repair import REPAIRS
 from autoprune.schemes import SCHEMES
 from autoprune.text.corpora import CORPORA
 from autoprune.verify import VERIFIERS
-from flows.calibrate.params import CalibrateParams
 from flows.cli import main
 from flows.compare.params import CompareParams
 from flows.evaluate.params import EvaluateParams
@@ -151,7 +150,6 @@ def test_a_run_of_the_form_with_a_wrong_model_makes_no_folder(bare: Path, text_f
         CompareParams(methods="llm-compressor:wanda", suite="lm,tasks:names=boolq,limit=10"),
         CompareParams(metrics="wanda,ria", allocations="sdsa:strength=0.2", repairs="mrp,none"),
         EvaluateParams(suite="lm,live:chat=true,limit=4", corpus="wikitext2, c4"),
-        CalibrateParams(),
     ],
 )
 def test_what_is_right_passes(params: Params, tiny_folder: Path) -> None:

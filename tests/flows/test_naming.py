@@ -8,9 +8,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
 import tasks.recorded
-from flows.calibrate import calibrate
-from flows.calibrate.params import CalibrateParams
 from flows.compare import compare
+from flows.compare.params import CompareParams
 from flows.evaluate import evaluate
 from flows.nightly import nightly
 from flows.promote import promote
@@ -27,9 +26,8 @@ MODEL = "/some/where/Tiny_Model.Q4_1.gguf"
 @pytest.mark.parametrize(
     ("flow", "params", "name"),
     [
-        (calibrate, {"model": MODEL}, "calibrate-tiny-model"),
-        (calibrate, CalibrateParams(model=MODEL), "calibrate-tiny-model"),
         (compare, {"model": MODEL}, "compare-tiny-model"),
+        (compare, CompareParams(model=MODEL), "compare-tiny-model"),
         (evaluate, {"model": MODEL}, "evaluate-tiny-model"),
         (promote, {"name": "autoprune.tiny.s50"}, "promote-autoprune-tiny-s50"),
         (promote, {"folder": "/some/where/pruned"}, "promote-pruned"),

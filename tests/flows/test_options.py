@@ -7,10 +7,8 @@ import pytest
 
 from autoprune.search.spec import SearchSpec
 from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
-from flows.calibrate.params import CalibrateParams
 from flows.cli.parser import build_parser, parse
 from flows.compare.params import CompareParams
-from flows.doctor.sandbox_params import SandboxParams
 from flows.evaluate.params import EvaluateParams
 from flows.export.params import ExportParams
 from flows.instruct.params import InstructParams
@@ -18,7 +16,6 @@ from flows.nightly.params import NightlyParams
 from flows.params import Params, checked
 from flows.promote.params import PromoteParams
 from flows.prune.params import PruneParams
-from flows.records.design_params import DesignParams
 from flows.reproduce.params import ReproduceParams
 from flows.search.params import SearchParams
 from flows.terminal.options import given
@@ -28,7 +25,6 @@ from tests.support.command_line import CommandLine
 COMMANDS: dict[str, type[Params]] = {
     "search": SearchParams,
     "demo": SearchParams,
-    "calibrate": CalibrateParams,
     "compare": CompareParams,
     "prune": PruneParams,
     "evaluate": EvaluateParams,
@@ -67,9 +63,7 @@ def test_every_field_is_an_option_of_its_name_and_text(command: str) -> None:
         ("instruct bench raw.jsonl", InstructParams),
         ("export m", ExportParams),
         ("up", UpParams),
-        ("sandbox check", SandboxParams),
         ("reproduce r", ReproduceParams),
-        ("design render", DesignParams),
     ],
 )
 def test_commands_without_a_flow_are_made_from_their_fields_too(
@@ -202,7 +196,6 @@ def test_records_of_earlier_names_are_read_and_keep_the_names_of_runs() -> None:
     nightly = checked(NightlyParams, schedule)
     assert (nightly.promote.measured_windows, nightly.measured_windows) == (7, 9)
     assert nightly.search.calibration_windows == 4
-    assert checked(CalibrateParams, {"samples": 3}).calibration_windows == 3
     assert checked(PruneParams, {"solver": "mrp"}).repair == "mrp"
 
 

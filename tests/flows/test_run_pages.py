@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from flows.calibrate import calibrate
-from flows.calibrate.params import CalibrateParams
 from flows.evaluate import evaluate
 from flows.evaluate.params import EvaluateParams
 from flows.prune import prune
@@ -119,13 +117,3 @@ def test_a_comparison_shows_table_advice_and_picture(
     assert "data:image/png;base64" in page and "Files: `" in page and str(home) not in page
     assert shown["compare-mlflow-tiny"] in page and result["mlflow_run"] in page
     assert any(line.startswith("sealed perplexity") for line in caplog.messages)
-
-
-def test_a_calibration_shows_what_was_read(
-    shown: Shown, sizes: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    record = calibrate.fn(CalibrateParams.model_validate(sizes))
-    page = shown["calibrate-calibration-tiny"]
-    assert "| windows | 4 of 32 tokens |" in page and f"`{record['statistics_digest']}`" in page
-    assert sizes["corpus"] in page
-    assert caplog.messages[-1].startswith("next") and "--statistics dense" in caplog.messages[-1]

@@ -130,10 +130,10 @@ def test_no_events_go_in_without_the_login(live: Live, headers: dict[str, str]) 
 
 def test_who_starts_a_run_chooses_neither_program_nor_checks(live: Live) -> None:
     with live.client() as client:
-        calibrate = client.read_deployment_by_name("calibrate/manual")
+        pruning = client.read_deployment_by_name("prune/manual")
         template = client.read_work_pool(POOL).base_job_template
     assert "{{ command }}" not in str(template) and "env" not in template["job_configuration"]
-    url = f"{live.api}/deployments/{calibrate.id}/create_flow_run"
+    url = f"{live.api}/deployments/{pruning.id}/create_flow_run"
     known = {"Authorization": basic(live.login)}
     fine = {"parameters": {"params": {"model": "no-such-model"}}}
     assert ask(url, fine | {"enforce_parameter_schema": False}, **known) == 403
@@ -141,7 +141,7 @@ def test_who_starts_a_run_chooses_neither_program_nor_checks(live: Live) -> None
     for variables in ({"command": "id"}, {"env": {"PATH": "/x"}}, {"working_dir": "/"}):
         assert ask(url, fine | {"job_variables": variables}, **known) == 422
     with live.client() as client, pytest.raises(PrefectHTTPStatusError):
-        client.create_flow_run_from_deployment(calibrate.id, job_variables={"env.PATH": "/x"})
+        client.create_flow_run_from_deployment(pruning.id, job_variables={"env.PATH": "/x"})
 
 
 def test_servers_and_worker_get_only_what_they_need(live: Live) -> None:

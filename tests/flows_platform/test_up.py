@@ -150,10 +150,11 @@ def test_a_second_project_shares_the_server(
 
         shutil.copytree(tiny_folder, tmp_path / "only-here")
         here = {"model": "./only-here", "corpus": "./only-here/text.txt", "calibration_windows": 2}
-        calibrate = deployment(live, "calibrate/manual-second")
+        pruning = deployment(live, "prune/manual-second")
         with live.client() as client:
             run = client.create_flow_run_from_deployment(
-                calibrate.id, parameters={"params": here | {"seqlen": 32}}
+                pruning.id,
+                parameters={"params": here | {"seqlen": 32, "metric": "wanda", "sparsity": 0.5}},
             )
         _until(lambda: state_of(live, run.id).is_final(), RARELY)
         assert state_of(live, run.id).is_completed(), state_of(live, run.id).message

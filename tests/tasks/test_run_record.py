@@ -131,7 +131,7 @@ def test_a_winner_is_measured_again_on_the_set_that_its_search_has_spent(
     with Search.open(tmp_path, spec) as search:
         line = next_command(search, "s2", facts)
         assert line in [found.text for found in build_report(search, "s2", facts).next_commands]
-        assert next_command(search, "s2", {}) == "autoprune report s2"
+        assert next_command(search, "s2", {}) == "autoprune ls candidates --run s2"
     # The whole text would be a look at the sealed part of every split.
     asked = grammar.read(parse(shlex.split(line)[1:]))
     assert (asked.model, asked.corpus, asked.part) == ("winner", "c", "sealed")

@@ -1,1 +1,0 @@
-"""What is on record of a search: its report, its log as plain files, its next prompts."""
