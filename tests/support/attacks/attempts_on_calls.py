@@ -14,6 +14,7 @@ PATH_TEXT = ctypes.create_string_buffer(b"/")
 NAME_TEXT = ctypes.create_string_buffer(b"/proc/self/fd/4")
 # Words in place of numbers: an empty buffer, this process, the broker, a folder, a file.
 HERE, SELF, BROKER, PATH, NAME = "here", "self", "broker", "path", "name"
+FLAGS = "flags"
 THREAD_FLAGS = 0x00010F00
 CALLS = [
     # Asynchronous and fast I/O, events.
@@ -88,11 +89,18 @@ CALLS = [
     ("fcntl", 4, 8, SELF), ("fcntl", 4, 10, 9), ("fcntl", 4, 15, HERE), ("fcntl", 4, 1024, 1),
     ("fcntl", 4, 1026, 1), ("fcntl", 3, 1031, 1 << 20), ("fcntl", 3, 1032), ("fcntl", 4, 1033, 1),
     ("fcntl", 4, 5, HERE), ("fcntl", 4, 1036, HERE), ("ioctl", 4, 0x5412, HERE),
-    ("ioctl", 4, 0x5413, HERE), ("ioctl", 3, 0x541B, HERE), ("ioctl", 4, 0x40086602, HERE),
+    ("ioctl", 4, 0x5413, HERE), ("ioctl", 3, 0x541B, HERE), ("ioctl", 4, 0x40086602, FLAGS),
     ("madvise", HERE, 4096, 9), ("madvise", HERE, 4096, 12), ("madvise", HERE, 4096, 21),
     ("madvise", HERE, 4096, 100), ("mmap", 0, 1 << 21, 3, 0x40022, -1, 0),
     ("prlimit64", 0, 4, HERE, 0), ("arch_prctl", 0x1001, 0), ("arch_prctl", 0x1012, 0),
 ]  # fmt: skip
+
+
+def _flags_of_a_file():
+    """Those an ext4 file has: some kernels refuse to clear them, as a wall would."""
+    address = (ctypes.addressof(BUFFER) + 4095) & ~4095
+    ctypes.c_long.from_address(address).value = 0x80000
+    return address
 
 
 def resolved(argument):
@@ -103,6 +111,7 @@ def resolved(argument):
         SELF: os.getpid,
         BROKER: lambda: 1,
         NAME: lambda: ctypes.addressof(NAME_TEXT),
+        FLAGS: _flags_of_a_file,
     }
     return words[argument]() if isinstance(argument, str) else argument
 
