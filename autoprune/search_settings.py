@@ -175,24 +175,6 @@ class SearchSettings(BaseModel):
         ),
         json_schema_extra={"group": "what", "metavar": "NAME", "repeat": True},
     )
-    judge: Literal["off", "on"] = Field(
-        default="off",
-        description=(
-            "Skip recipes that are unlikely to come near the best, by forecasts of the designer "
-            "and from the search's own results, each used only while it beats the base rate; "
-            "measure one in ten of the skipped anyway"
-        ),
-        json_schema_extra={"group": "budget"},
-    )
-    judge_verifier: str | None = Field(
-        default=None,
-        description=(
-            "With --judge on: let a verifier of steps judge the designer's reasons, read by the "
-            "model that is pruned; programmatic, surprisal, or the folder of a head that "
-            "`autoprune verify train` made for this model"
-        ),
-        json_schema_extra={"group": "budget", "metavar": "NAME|DIR"},
-    )
     program_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -243,20 +225,6 @@ class SearchSettings(BaseModel):
             raise ValueError(
                 "also_sparsities are other shares of what sparsity counts, and a budget in bytes "
                 "or speed is not such a share; leave them out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_judge(self) -> Self:
-        if self.judge_verifier is not None and self.judge == "off":
-            raise ValueError(
-                f"judge_verifier {self.judge_verifier} judges nothing while judge is off; add "
-                "--judge on, or leave it out"
-            )
-        if self.judge_verifier is not None and self.arm in SILENT_ARMS:
-            raise ValueError(
-                f"judge_verifier {self.judge_verifier} judges reasons, and the arm {self.arm} asks "
-                "no designer for any; leave it out, or choose another arm"
             )
         return self
 

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from autoprune.text.generated import is_generated as is_generated
     from autoprune.text.rows import HubRows as HubRows
     from autoprune.verify import VERIFIERS as VERIFIERS
-    from autoprune.verify import verifier_identity as verifier_identity
 
 _PLACES = {
     "ALLOCATORS": "autoprune.allocation",
@@ -83,7 +82,6 @@ _PLACES = {
     "require_hidable": "autoprune.design.hiding",
     "resolve_sparsity": "autoprune.masking.pattern",
     "settled_precision": "autoprune.pruning.products",
-    "verifier_identity": "autoprune.verify",
 }
 
 __getattr__ = lazily(__name__, _PLACES)

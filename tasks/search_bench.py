@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,7 +16,6 @@ from autoprune.models.record import source_record
 from autoprune.progress import Report, silent
 from autoprune.repair import Repair
 from autoprune.search.spec import SearchSpec
-from autoprune.verify import StepVerifier, open_verifier
 from tasks.programs import SandboxPrograms
 from tasks.sandbox_scorer import SandboxScorer
 from tasks.state import State
@@ -42,7 +40,6 @@ class SearchBench(Workbench):
         spec: The search's specification.
         run_id: Name of the search.
         designs_in: ``docker``, or ``off`` for formulas that the language itself evaluates.
-        judge_verifier: Name or folder of the specification's verifier, if it has one.
         log_id: What tells the search from a later one of its name; see
             :func:`autoprune.search.identity.log_id`.
     """
@@ -58,7 +55,6 @@ class SearchBench(Workbench):
         spec: SearchSpec,
         run_id: str,
         designs_in: Literal["docker", "off"] = "docker",
-        judge_verifier: str | None = None,
         log_id: str = "",
     ) -> None:
         counts: dict[str, int] = {
@@ -86,7 +82,6 @@ class SearchBench(Workbench):
         self.run_id = run_id
         self.log_id = log_id
         self.designs_in = designs_in
-        self.judge_verifier = judge_verifier or spec.judge_verifier
 
     def origin(self, share: float) -> dict[str, Any]:
         """What the record of a model that this bench saves says of its source, budget and text.
@@ -128,19 +123,3 @@ class SearchBench(Workbench):
             yield
         finally:
             self.products = usual
-
-    @cached_property
-    def verifier(self) -> StepVerifier:
-        """The verifier of reasons, opened on the dense model at first use.
-
-        Raises:
-            UsageError: If it was trained for another model.
-        """
-        assert self.judge_verifier is not None
-        self.dense.restore()
-        return open_verifier(self.judge_verifier, self.loaded)
-
-    def close(self) -> None:
-        """See :class:`tasks.workbench.Workbench`; the verifier, which holds the model, goes too."""
-        self.__dict__.pop("verifier", None)
-        super().close()

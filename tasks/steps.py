@@ -1,4 +1,4 @@
-"""Does a step of a search on its bench, in this process: validate, verify, measure, seal."""
+"""Does a step of a search on its bench, in this process: validate, measure, seal."""
 
 import math
 import time
@@ -14,7 +14,6 @@ from autoprune.bench.time_limit import limited
 from autoprune.budget import Budget
 from autoprune.errors import (
     LONGEST_DETAIL,
-    AutopruneError,
     DamagedStatisticsError,
     OutOfTimeError,
     UsageError,
@@ -30,18 +29,13 @@ from autoprune.search.steps import (
     Seal,
     Sealed,
     Validate,
-    Verified,
-    Verify,
 )
-from autoprune.verify import Chain
 from tasks.recorded import recorded
 from tasks.search_bench import SearchBench
 
 
-def do(
-    bench: SearchBench, step: Validate | Verify | Measure | Seal, seconds: float = math.inf
-) -> Outcome:
-    """Validate, verify, measure or seal.
+def do(bench: SearchBench, step: Validate | Measure | Seal, seconds: float = math.inf) -> Outcome:
+    """Validate, measure or seal.
 
     Args:
         bench: The search's.
@@ -64,24 +58,6 @@ def validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) -
     """
     known = wanted.share
     return bench.validate(wanted.recipe, bench.budget if known is None else bench.budget_of(known))
-
-
-def verified(bench: SearchBench, wanted: Verify, seconds: float = math.inf) -> Verified | Failed:
-    """Score the steps of a reason; one that the reader cannot process has failed.
-
-    Args:
-        bench: The search's bench; its model is dense meanwhile.
-        wanted: The step.
-        seconds: Unused, since this takes less time than a measurement's first window.
-    """
-    started = time.monotonic()
-    verifier = bench.verifier
-    bench.dense.restore()
-    try:
-        (scores,) = verifier.score_chains([Chain(wanted.question, wanted.reason)])
-    except AutopruneError as error:
-        return Failed("unread", reason_of(error, LONGEST_DETAIL), time.monotonic() - started)
-    return Verified(tuple(scores), time.monotonic() - started)
 
 
 def measured(
@@ -179,7 +155,6 @@ def _tried(
 # Functions that do a step, by the kind that groups task runs.
 WORK: dict[str, Callable[[SearchBench, Any, float], Outcome]] = {
     "validate": validated,
-    "verify": verified,
     "measure": measured,
     "seal": sealed,
 }

@@ -212,7 +212,7 @@ def _failure(graph: Graph, node: GraphNode) -> tuple[str, str, str] | None:
     if node.kind == "observation" and "code" in node.body:
         return str(node.body["code"]), str(node.body["detail"]), ""
     newest = graph.newest_result(node.alias) if node.kind == "mechanism" else None
-    if newest is None or newest.body["status"] not in ("rejected", "duplicate", "skipped"):
+    if newest is None or newest.body["status"] not in ("rejected", "duplicate"):
         return None
     body, formula = newest.body, str(node.body["formula"])
     if "source" in node.body:

@@ -149,9 +149,6 @@ def _renamed(node: GraphNode, holder: Mapping[str, str]) -> dict[str, Any]:
     owner = node.alias.removesuffix(ELSEWHERE)
     if owner != node.alias and owner in holder:
         body["text"] = f"{holder[owner]}:{str(body['text']).partition(':')[2]}"
-    if body.get("status") == "skipped":
-        # It names the best recipe of the true figures.
-        body["detail"] = ""
     return body
 
 

@@ -272,8 +272,6 @@ class RunReport(Part, Counted):
         quantised: Type that the model's file is quantised to, such as ``Q4_1``; empty if it is not.
         outcome: What was saved of the winner; None before that, and in earlier records.
         forecasts: How good the designer's forecasts were, on one line; empty without any.
-        judging: What was skipped unmeasured and how good the judges are, on one line; empty without
-            judges.
         goal: A budget in bytes or speed, in words such as ``25 % fewer bytes``; empty: a share.
         schema_version: Version of this format.
     """
@@ -312,7 +310,6 @@ class RunReport(Part, Counted):
     quantised: str = ""
     outcome: Outcome | None = None
     forecasts: str = ""
-    judging: str = ""
     goal: str = ""
     schema_version: int = SCHEMA_VERSION
 

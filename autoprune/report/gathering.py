@@ -58,7 +58,6 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
         layer_correlation=layers,
         layer_pairs=masks,
         forecasts="" if search.forecasts is None else search.forecasts.text,
-        judging="" if search.judging is None else search.judging.text,
         checks=tuple(DriftCheck(s.name, s.checks, s.largest) for s in search.sentinels),
         spec=search.spec.to_json(),
         nodes=tuple(_node(n, known, talks, lessons) for n in graph.nodes.values()),

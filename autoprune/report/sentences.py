@@ -95,18 +95,14 @@ def trust(report: RunReport) -> list[str]:
             f"correlation of {report.rung_correlation:.2f}, recipes of one repair among each other."
         )
     if report.layer_correlation is not None:
-        judged = report.spec.get("judge", "off") != "off"
-        decides = "" if judged else "; it decides nothing"
         ranked = "programs" if report.spec.get("language") == "program" else "masks"
         sentences.append(
             f"The error on a few real layers ranked {report.layer_pairs} {ranked} as the whole "
             f"model did with a rank correlation of {report.layer_correlation:.2f}, those of one "
-            f"allocation among each other{decides}."
+            f"allocation among each other; it decides nothing."
         )
     if report.forecasts:
         sentences.append(f"Forecasts: {plain(report.forecasts, 300)}.")
-    if report.judging:
-        sentences.append(f"Judged before measuring: {plain(report.judging, 600)}.")
     sentences += [
         f"{plain(entry.alias, 40)} has no sealed figure ({plain(entry.sealed_failure, 300)})."
         for entry in report.entries

@@ -13,7 +13,7 @@ from autoprune.search.steps import Measurement, Validation
 from autoprune.search_settings import Verdict
 
 Fitness = Literal["perplexity", "kl", "both"]
-Status = Literal["proposed", "valid", "measured", "duplicate", "skipped", "rejected"]
+Status = Literal["proposed", "valid", "measured", "duplicate", "rejected"]
 
 
 @dataclass
@@ -46,8 +46,6 @@ class Entry:
         unfinished: Time was too short to measure it further, and it is not tried again.
         whole_seconds: The part of ``seconds`` that the last rung took.
         ranked: Paired difference to the reference in the ranking fitness; None: ``change`` ranks.
-        trust: Score of the weakest step of its reason, 0 to 1, from the search's verifier;
-            None: it has no reason, or there is no verifier.
         model: Model that was asked for it, if there are several; None: the only one, or none.
     """
 
@@ -83,7 +81,6 @@ class Entry:
     seconds: float = 0.0
     whole_seconds: float = 0.0
     tokens: int = 0
-    trust: float | None = None
     model: str | None = None
 
     @property

@@ -14,8 +14,6 @@ from autoprune.search.steps import (
     Sealed,
     Validate,
     Validation,
-    Verified,
-    Verify,
     WorkStep,
     is_finite,
 )
@@ -23,7 +21,6 @@ from autoprune.search.steps import (
 ALLOWED: dict[type[WorkStep], type[Outcome]] = {
     Propose: Reply,
     Validate: Validation,
-    Verify: Verified,
     Measure: Measurement,
     Seal: Sealed,
 }
@@ -50,13 +47,6 @@ def checked(step: WorkStep, outcome: Outcome) -> Outcome:
                 f"step {step.step_id} asks for {step.windows - step.known} windows, "
                 f"not {len(outcome.nll)}"
             )
-    if isinstance(outcome, Verified) and isinstance(step, Verify):
-        if len(outcome.scores) != len(step.reason):
-            raise UsageError(
-                f"step {step.step_id} asks for {len(step.reason)} scores, not {len(outcome.scores)}"
-            )
-        if not all(0.0 <= score <= 1.0 for score in outcome.scores):
-            return Failed("bad_scores", "a score is not from 0 to 1", outcome.seconds)
     if isinstance(outcome, Sealed):
         finite = {a: m for a, m in outcome.measurements.items() if is_finite(m)}
         broken = outcome.measurements.keys() - finite.keys()

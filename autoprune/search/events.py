@@ -37,7 +37,7 @@ class Event:
 
     Args:
         seq: Position in the log, strictly increasing.
-        kind: What happened: ``opened``, ``outcome``, ``judgement``, ``seal_touched``.
+        kind: What happened: ``opened``, ``outcome``, ``seal_touched``.
         key: Unique within the kind, for example the step's id.
         body: JSON content.
     """

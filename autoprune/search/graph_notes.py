@@ -101,11 +101,6 @@ def note_unfinished(state: SearchState, entry: Entry, outcome: Failed) -> None:
         state.graph.link(node, "derives_from", entry.alias)
 
 
-def note_skipped(state: SearchState, entry: Entry) -> None:
-    """Note why an entry is not measured."""
-    _add_result(state, entry, "x", {"status": "skipped", "code": "skipped", "detail": entry.detail})
-
-
 def note_duplicate(state: SearchState, entry: Entry) -> None:
     """Note that an entry shares an older one's result."""
     assert entry.duplicate_of is not None

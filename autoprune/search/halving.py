@@ -13,11 +13,9 @@ from autoprune.search import graph_notes
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import TimeBudget, answer_seconds, evaluations_left, seconds_left
 from autoprune.search.evaluator import Evaluator, first_calibration
-from autoprune.search.judging import JudgePanel
 from autoprune.search.moves import mask_key
 from autoprune.search.promotion import select_promoted
 from autoprune.search.proposer import Round
-from autoprune.search.reasons import verify_reasons
 from autoprune.search.steps import (
     Batch,
     Measure,
@@ -41,7 +39,6 @@ class SuccessiveHalving:
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
         self.state = evaluator.state
-        self.panel = JudgePanel(evaluator.state)
 
     def begin(self, entries: Sequence[Entry], opened: Round) -> StepGenerator:
         """Measure the entries that are known before the designer has answered.
@@ -57,9 +54,8 @@ class SuccessiveHalving:
         answers = answer_seconds(self.state, len(opened.steps)) + len(opened.slots) * cheap
         left = seconds_left(self.state) - answers
         open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
-        valid = yield from self._admitted(open_now)
-        direct, kept = self._direct(valid, left - len(valid) * cheap)
-        others = [e for e in valid if e.alias not in direct]
+        direct, kept = self._direct(open_now, left - len(open_now) * cheap)
+        others = [e for e in open_now if e.alias not in direct]
         if not others or left <= kept or self._counted:
             others = []
         yield from together(self._cheap_rung(others), self._full_rung(list(direct.values())))
@@ -73,8 +69,7 @@ class SuccessiveHalving:
             entries: The generation's entries; the valid, and those that :meth:`begin` measured.
             generation: Seeds the random part of promotion.
         """
-        open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
-        fresh = yield from self._admitted(open_now)
+        fresh = [e for e in entries if e.status == "valid" and not e.unfinished]
         skipping = fresh
         if not self._counted:
             skipping = [entry for entry in fresh if self._differs_in_repair(entry)]
@@ -93,16 +88,10 @@ class SuccessiveHalving:
         mandatory = [e for e in overlooked(self.state) if not e.unfinished]
         for entry in mandatory:
             entry.direct = True
-        mandatory += [e for e in self.panel.audits() if not e.unfinished]
         left = seconds_left(self.state)
         chosen = select_promoted(self.state, on_few_windows, generation, left, mandatory)
         remaining = yield from self._middle_rung(chosen)
         yield from self._full_rung(remaining)
-
-    def _admitted(self, entries: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
-        """Return the entries worth measuring, after verifying their reasons if configured."""
-        yield from verify_reasons(self.state, self.panel.unjudged(entries))
-        return self.panel.admitted(entries)
 
     def _differs_in_repair(self, entry: Entry) -> bool:
         """Whether few windows cannot judge what a lone designer proposes: its masks are known.

@@ -20,7 +20,6 @@ from autoprune.search.identity import (
     recorded_spec,
     require_same,
 )
-from autoprune.search.judging import Judging
 from autoprune.search.loop import Preview, SearchLoop
 from autoprune.search.sentinels import Sentinel
 from autoprune.search.spec import SearchSpec
@@ -66,8 +65,6 @@ class Search:
         self._generator: Generator[Batch, Outcomes, DoneReason] = self._loop.run()
         self._batch: Batch = ()
         self._outcomes: dict[str, Outcome] = {}
-        self._judgements: dict[str, dict[str, Any]] = {}
-        self._judged = 0
         self._reason: DoneReason | None = None
         self._looks = 0
         self._has_looked = False
@@ -300,11 +297,6 @@ class Search:
         return graded_forecasts(self._loop.archive, self.graph)
 
     @property
-    def judging(self) -> Judging | None:
-        """How much was skipped unmeasured, and how good the judges are; None if judging is off."""
-        return self._loop.halving.panel.account
-
-    @property
     def margins(self) -> list[Lead]:
         """How the winner compares with the runner-up and the reference; empty without a winner."""
         return self._loop.archive.margins()
@@ -342,14 +334,11 @@ class Search:
 
     def _replay(self, events: list[Event]) -> None:
         recorded = {e.key: e.body for e in events if e.kind == "outcome"}
-        self._judgements = {e.key: e.body for e in events if e.kind == "judgement"}
         self._looks = sum(1 for e in events if e.kind == "seal_touched")
         self._made_by = made_by(events)
         self._batch = next(self._generator)
         self._advance(recorded)
-        judged = self._loop.halving.panel.known
-        others = [f"{alias}.judgement" for alias in self._judgements if alias not in judged]
-        for first in (*recorded, *others):
+        for first in recorded:
             raise planned_otherwise(self._made_by, self._log.path.parent, first)
 
     def _advance(self, recorded: dict[str, dict[str, Any]] | None = None) -> None:
@@ -367,20 +356,6 @@ class Search:
                 self._batch = self._generator.send(outcomes)
             except StopIteration as stop:
                 self._batch, self._reason = (), stop.value
-            self._keep_judgements()
-
-    def _keep_judgements(self) -> None:
-        """Record new judgements once; those already on record must be the same."""
-        made = list(self._loop.halving.panel.known.items())
-        for alias, judgement in made[self._judged :]:
-            self._judged += 1
-            body = judgement.to_json()
-            known = self._judgements.setdefault(alias, body)
-            if known is body:
-                self._log.append("judgement", alias, body)
-            elif known["decision"] != body["decision"]:
-                folder = self._log.path.parent
-                raise planned_otherwise(self._made_by, folder, f"{alias}.judgement")
 
     def _note_look(self) -> None:
         """Record that the sealed split is about to be read; once per opening of the search."""

@@ -369,8 +369,6 @@ class SearchSpec(Recorded, SearchSettings):
         unset: dict[str, Any] = {
             "values": [],
             "starts": [],
-            "judge": "off",
-            "judge_verifier": None,
             "program_seconds": None,
             "bytes": None,
             "faster": None,

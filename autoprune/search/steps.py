@@ -116,33 +116,14 @@ class Seal:
 
 
 @dataclass(frozen=True)
-class Verify:
-    """Score a designer's reason step by step; answer with :class:`Verified`.
-
-    Issued only if the specification names a verifier, before the recipe is measured.
-
-    Args:
-        question: What the reason answers.
-        reason: Its steps: why, which recipe, what is expected.
-    """
-
-    step_id: str
-    generation: int
-    slot: int
-    recipe_id: str
-    question: str
-    reason: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Done:
     """Nothing is left to do."""
 
     reason: DoneReason
 
 
-Step = Propose | Validate | Verify | Measure | Seal | Done
-WorkStep = Propose | Validate | Verify | Measure | Seal
+Step = Propose | Validate | Measure | Seal | Done
+WorkStep = Propose | Validate | Measure | Seal
 
 
 @dataclass(frozen=True)
@@ -160,18 +141,6 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Verified:
-    """A verifier's scores for a reason.
-
-    Args:
-        scores: Confidence that each step is right, from 0 to 1.
-    """
-
-    scores: tuple[float, ...]
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
 class Sealed:
     """Sealed measurements by recipe id.
 
@@ -184,7 +153,7 @@ class Sealed:
     failures: Mapping[str, Failed] = field(default_factory=dict)
 
 
-Outcome = Reply | Validation | Verified | Measurement | Sealed | Failed
+Outcome = Reply | Validation | Measurement | Sealed | Failed
 
 Batch = Sequence[WorkStep]
 Outcomes = Mapping[str, Outcome]
@@ -240,8 +209,6 @@ def outcome_from_json(value: Mapping[str, Any]) -> Outcome:
             return Reply(**{**body, "usage": Usage(**body["usage"])})
         case "Validation":
             return Validation(**body)
-        case "Verified":
-            return Verified(tuple(body["scores"]), body["seconds"])
         case "Measurement":
             return _measurement(body)
         case "Sealed":
@@ -268,9 +235,6 @@ def step_to_json(step: WorkStep) -> dict[str, Any]:
             body |= {"operator": step.operator, "request": step.request.to_json()}
         case Validate():
             body |= {"recipe_id": step.recipe_id, "recipe": step.recipe.to_json()}
-        case Verify():
-            body |= {"recipe_id": step.recipe_id}
-            body |= {"question": step.question, "reason": list(step.reason)}
         case Measure():
             recipe = step.recipe.to_json() if step.recipe is not None else None
             body |= {"recipe_id": step.recipe_id, "recipe": recipe}

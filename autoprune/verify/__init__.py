@@ -11,7 +11,6 @@ from autoprune.verify.verifier import (
     find_verifier,
     open_verifier,
     ready_verifier,
-    verifier_identity,
 )
 
 # Importing a module registers its verifier.
@@ -31,5 +30,4 @@ __all__ = [
     "read_chains",
     "ready_verifier",
     "train_verifier",
-    "verifier_identity",
 ]

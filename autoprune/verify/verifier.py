@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from autoprune.digest import digest_json
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
@@ -112,12 +111,6 @@ def find_verifier(text: str) -> tuple[type[StepVerifier], Path | None]:
             f"{', '.join(name for name, _ in VERIFIERS.items())}"
         )
     return VERIFIERS.get(text), None
-
-
-def verifier_identity(text: str) -> str:
-    """Identity of a verifier, independent of its location: its name, or its kind and digest."""
-    kind, folder = ready_verifier(text)
-    return kind.NAME if folder is None else f"{kind.NAME}:{digest_json(read_verifier(folder))}"
 
 
 def read_verifier(folder: Path) -> dict[str, Any]:

@@ -74,18 +74,6 @@ def check_corpora(*refs: str, files: bool = True) -> None:
             _check_corpus_name(ref)
 
 
-def check_verifier(text: str) -> None:
-    """Check that a verifier is a known name or the folder of a trained one.
-
-    Raises:
-        UsageError: If it is neither, or has to be trained first.
-    """
-    folder = Path(text).expanduser()
-    if not folder.is_dir() and len(folder.parts) == 1:
-        known("verifier", text)
-    library.verifier_identity(text)
-
-
 def check_device(name: str | None = None) -> None:
     """Check that the device to compute on exists.
 

@@ -25,7 +25,6 @@ from autoprune.search.steps import (
     Seal,
     Sealed,
     Validate,
-    Verify,
     WorkStep,
     outcome_from_json,
 )
@@ -181,7 +180,7 @@ class Driver:
 
     def _worked(self, todo: Sequence[WorkStep]) -> Iterator[WorkStep]:
         """Do steps here in sequence, or all at once if there are workers that can."""
-        if self.workers is None or any(isinstance(s, Propose | Verify | Seal) for s in todo):
+        if self.workers is None or any(isinstance(s, Propose | Seal) for s in todo):
             for step in todo:
                 began = time.monotonic()
                 outcome = self._execute(step)
@@ -280,8 +279,6 @@ class Driver:
                 return self._ask(step)
             case Validate():
                 console.report(self._progress(f"{step.recipe_id}: in the sandbox"))
-            case Verify():
-                console.report(self._progress(f"{step.recipe_id}: its reason is verified"))
             case Measure():
                 console.report(self._progress(f"{step.recipe_id}: {step.windows} windows"))
             case Seal():
@@ -369,8 +366,6 @@ def describe(entry: Entry, reference: str = "Wanda") -> str:
         return f"{what}: rejected, {entry.code} ({entry.detail})"
     if entry.status == "duplicate":
         return f"{what}: same as {entry.duplicate_of}"
-    if entry.status == "skipped":
-        return f"{what}: {entry.detail}"
     found = entry.measurement
     if found is None:
         return ""

@@ -82,7 +82,6 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
             spec=found.spec,
             run_id=run_id,
             designs_in=params.designs_in,
-            judge_verifier=params.judge_verifier,
             log_id=found.log_id,
         )
         driver = Driver(found, state, run_id, bench, session)
@@ -207,8 +206,6 @@ def _prepare(driver: Driver, session: DesignerSession) -> None:
     # A record of an earlier version has no number; torch's own choice then stands.
     kept.add(threads=keep_threads(known.get("threads"), console.screen().event))
     facts = prepare(bench)
-    if driver.search.spec.judge_verifier is not None and driver.search.finished is None:
-        bench.verifier  # noqa: B018 (trained for another model, it is refused now)
     require_same_windows(driver.run_id, known, facts)
     require_same_sources(driver.run_id, known, facts)
     for line in about_windows(driver.search.spec, facts):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, field_validator, model_validator
+from pydantic import BaseModel, model_validator
 
 from autoprune.design.kinds import DesignerKind, require_key
 from autoprune.design.mailbox import Mailbox
@@ -51,7 +51,6 @@ from flows.params.named import (
     check_pattern,
     check_repairs,
     check_searched_scheme,
-    check_verifier,
 )
 from flows.search.beginning import given_facts, require_beginning
 from flows.search.prices import PRICES, Price, dearest, prices_by_model
@@ -220,13 +219,6 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     runner_address: RunnerAddress = None
     shared_store: SharedStore = None
 
-    @field_validator("judge_verifier")
-    @classmethod
-    def _locate_verifier(cls, value: str | None) -> str | None:
-        """Replace a trained verifier's folder by a path that is valid from any folder."""
-        folder = None if value is None else Path(value).expanduser()
-        return str(folder.absolute()) if folder is not None and folder.is_dir() else value
-
     @model_validator(mode="before")
     @classmethod
     def _settle_arm(cls, values: Any) -> Any:
@@ -261,8 +253,6 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         if self.repairs != "auto":
             check_repairs(split_list(self.repairs))
         check_methods(self.starts, "dense")
-        if self.judge_verifier is not None:
-            check_verifier(self.judge_verifier)
         for scheme in split_list(self.schemes or ""):
             check_searched_scheme(scheme)
         given_facts(self)
@@ -345,8 +335,6 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         if self.starts:
             menu["starts"] = tuple(map(library.given_start, self.starts))
         settings = self._of(SearchSettings)
-        if self.judge_verifier is not None:
-            settings["judge_verifier"] = library.verifier_identity(self.judge_verifier)
         menu["facts"] = tuple(given_facts(self))
         return library.SearchSpec(
             model=self.model,
@@ -374,8 +362,6 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     def command(self) -> str:
         """Return the shell line for the same search, without places on this machine."""
         changes: dict[str, Any] = {"designer": self.designer_kind}
-        if self.judge_verifier is not None:
-            changes["judge_verifier"] = Path(self.judge_verifier).name
         asked = self.model_copy(update=changes)
         line = asked.command_line("search", PLACES)
         # With evaluations, omitted candidates mean another number than the default.

@@ -139,7 +139,7 @@ def _progress(search: Search) -> dict[str, Any]:
     ready = search.measured_now
     measured = sum(
         entry.alias in ready
-        or entry.status in ("rejected", "duplicate", "skipped")
+        or entry.status in ("rejected", "duplicate")
         or (bool(entry.results) and entry.alias not in open_now)
         for entry in entries
     )

@@ -162,7 +162,6 @@ def _closing(
         "layer_correlation": shown.layer_correlation,
         "layer_pairs": shown.layer_pairs,
         "forecasts": None if (graded := driver.search.forecasts) is None else graded.to_json(),
-        "judging": None if (judging := driver.search.judging) is None else judging.to_json(),
         "checks": [check.to_json() for check in shown.checks],
         "report": str(files.page),
         "checkpoint": saved,

@@ -24,7 +24,7 @@ from autoprune.search.repeated import (
     sealed_again,
     validation_again,
 )
-from autoprune.search.steps import Measure, Propose, Seal, Validate, Verify, WorkStep
+from autoprune.search.steps import Measure, Propose, Seal, Validate, WorkStep
 from flows.search.driver import Driver
 from flows.search.opening import note_calibration, opened_search, working
 from flows.search.params import SearchParams
@@ -48,7 +48,6 @@ from tasks.workbench import opened
 STAGES: dict[type[WorkStep], StageName] = {
     Propose: "design",
     Validate: "validate",
-    Verify: "validate",
     Measure: "measure",
     Seal: "seal",
 }
@@ -179,9 +178,8 @@ def _design(stage: StageWork) -> StageResult:
 
 
 def _validate(stage: StageWork) -> StageResult:
-    for kind in (Validate, Verify):
-        if stage.asked.candidate is None and stage.is_open(kind):
-            return stage.go_on(kind)
+    if stage.asked.candidate is None and stage.is_open(Validate):
+        return stage.go_on(Validate)
     search, entry = stage.driver.search, _entry(stage)
     step, recorded = validation_again(search, entry)
     with working(stage.driver, stage.session, stage.settings, asks=False):

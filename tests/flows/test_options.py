@@ -162,7 +162,7 @@ def test_settings_of_a_search_have_one_name_in_options_form_and_record() -> None
             assert (default, flat[name]) == ("auto", "whole")
             continue
         # Left out while off, so that digests on record stay what they are.
-        unset = {"judge", "judge_verifier", "program_seconds", "rung_calibration_windows", "values"}
+        unset = {"program_seconds", "rung_calibration_windows", "values"}
         if name in unset | {"bytes", "faster"}:
             assert name not in flat
             continue

@@ -87,11 +87,9 @@ def test_a_search_asks_elsewhere_while_it_measures(
         return nullcontext() if inline is None else inline.started(*place)
 
     monkeypatch.setattr(searching, "workers", workers)
-    # Reasons are read in the run's own process, whoever measures.
-    judged = "" if inline is None else "--judge on --judge-verifier surprisal"
     began = time.monotonic()
     with watched(monkeypatch, 0.2) as (url, watch):
-        record = cli.record(f"{ASKED} --base-url {url} {judged}")
+        record = cli.record(f"{ASKED} --base-url {url}")
     passed = time.monotonic() - began
     assert record["spent"]["candidates"] == 8
     assert watch.overlaps() >= 1
@@ -103,8 +101,6 @@ def test_a_search_asks_elsewhere_while_it_measures(
             for event in search.history()
             if event["step"]["kind"] == "Propose"
         ]
-        read = [e["outcome"] for e in search.history() if e["step"]["kind"] == "Verify"]
-    assert bool(read) == (inline is not None) and all(len(one["scores"]) > 1 for one in read)
     # Not each was waited for in full, and what was not is not charged.
     assert sum(waits) < 0.9 * sum(call["seconds"] for call in calls)
     assert inline is None or any(step.startswith("C") for step in inline.done)

@@ -20,7 +20,6 @@ LIGHT = [
     ("search MODEL --designer scripted --script nope", 2, "a file of answers; nope is not one"),
     ("search MODEL --designer files:/proc/nope", 4, "/proc/nope cannot be used"),
     ("search MODEL --facts nope.json", 2, "nope.json is not an inspection"),
-    ("search MODEL --judge on --judge-verifier nope", 2, "unknown verifier 'nope'"),
     ("demo --device gpu", 2, "unknown device 'gpu'"),
     ("compare MODEL --methods wanda --baseline ria", 2, "'ria' is not compared; allowed are dense"),
     ("compare --from nope", 2, "holds no record.json"),

@@ -134,13 +134,6 @@ def test_a_program_that_was_given_is_not_called_hand_made() -> None:
     )
 
 
-def test_the_error_on_real_layers_decides_something_where_judges_skip() -> None:
-    found = report(layer_correlation=0.5, layer_pairs=9)
-    assert any("9 masks" in line and "it decides nothing" in line for line in trust(found))
-    judged = replace(found, spec=found.spec | {"judge": "on", "language": "program"})
-    assert any("9 programs" in line and "decides" not in line for line in trust(judged))
-
-
 def test_parts_that_were_given_are_named() -> None:
     found = report()
     plain = entry("C9", 60.0, formula="abs(W) * x_norm", solver="mrp")

@@ -4,8 +4,6 @@ import math
 from dataclasses import replace
 from random import Random
 from statistics import fmean
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -14,7 +12,7 @@ from autoprune.candidate import Candidate
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.detail import observation
 from autoprune.recipe import Recipe
-from autoprune.search import SearchBudget, graph_notes, judges
+from autoprune.search import SearchBudget, graph_notes
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import TimeBudget, reason_to_stop, reserve_seconds
 from autoprune.search.evaluator import Evaluator
@@ -219,18 +217,3 @@ def test_an_improvement_on_few_windows_falls_with_all_of_them() -> None:
     graph_notes.note_result(state, child, 2, whole)
     assert state.graph.nodes["C2.r2"].body["against"] == {"C1": "unclear"}
     assert state.graph.improved("C2") == [] and state.graph.wins("C1") == 0
-
-
-def test_a_rejected_program_is_no_measure_of_the_others() -> None:
-    def program(error: float | None) -> Any:
-        return SimpleNamespace(
-            is_program=True, validation=SimpleNamespace(reconstruction_error=error)
-        )
-
-    class Programs(list[Any]):
-        def reference_entry(self) -> None:
-            return None
-
-    found: Any = Programs([program(None), program(0.5), program(0.4)])
-    assert judges._relative_error(found, found[2]) == pytest.approx(0.8)
-    assert judges._relative_error(found, found[0]) is None

@@ -1,37 +1,24 @@
 """Programs as parts of recipes: numbers shown as tuned, moves, judges, limits in time, repairs."""
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest
 from autoprune.design.formulas import reduced
 from autoprune.design.transports import ScriptedDesigner
-from autoprune.program_files import program_source
 from autoprune.recipe import Recipe
-from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchBudget, SearchSpec
-from autoprune.search.deadline import UNFINISHED
-from autoprune.search.features import features_of
-from autoprune.search.judges import outcome_of
+from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchSpec
 from autoprune.search.moves import crossed_recipe, mutated_metric, recombined
-from autoprune.search.sentinels import DRIFT, ROUNDED_DRIFT, allowed_drift
 from autoprune.search.starts import given_start
 from autoprune.search.steps import (
-    Done,
-    Failed,
-    Measure,
-    Measurement,
     Outcome,
-    Seal,
-    Sealed,
     Step,
     Validate,
     Validation,
 )
-from tests.support.synthetic import OneSignature, drive, make_spec
+from tests.support.synthetic import drive, make_spec
 from tests.support.synthetic_programs import PROGRAM, Programs
 
 LAYER = Candidate("program", PROGRAM.format(power=0.5), {"power": 0.5})
@@ -146,104 +133,3 @@ def test_a_failed_program_comes_back_whole(tmp_path: Path) -> None:
         drive(search, Broken(ScriptedDesigner(write)))
     again = [r for r in asked if len(r.messages) > 2 and "NameError" in r.messages[-1].content]
     assert again and all(end in request.messages[-2].content for request in again)
-
-
-def test_recipes_far_ahead_are_distinguished(tmp_path: Path) -> None:
-    @dataclass
-    class Strong(Programs):
-        def answer(self, step: Step) -> Outcome:
-            found = super().answer(step)
-            recipe = getattr(step, "recipe", None)
-            is_program = recipe is not None and recipe.metric.kind == "program"
-            if isinstance(step, Measure) and isinstance(found, Measurement) and is_program:
-                return replace(found, nll=tuple(value - 1.5 for value in found.nll))
-            return found
-
-    with Search.open(tmp_path, program_spec(judge="on")) as search:
-        drive(search, Strong(ScriptedDesigner(written)))
-        whole = [
-            e for e in search.entries if e.is_program and 2 in e.results and not e.duplicate_of
-        ]
-        outcomes = [outcome_of(search.archive, entry) for entry in whole]
-    assert len(whole) > 2 and outcomes == [entry.score for entry in whole]
-    assert all(value is not None and value < -1.0 for value in outcomes)
-    assert len(set(outcomes)) > 1
-
-
-def test_errors_of_programs_and_of_masks_are_features_of_their_own() -> None:
-    assert "error of blocks" in features_of(Recipe(LAYER), 0.9)
-    assert "error" in features_of(Recipe(WANDA), 0.9)
-    assert "error of blocks" not in features_of(Recipe(WANDA), 0.9)
-
-
-def test_a_block_program_may_move_as_far_as_block_tuning() -> None:
-    assert allowed_drift(Recipe(BLOCK)) == ROUNDED_DRIFT
-    assert allowed_drift(Recipe(LAYER)) == DRIFT == allowed_drift(None)
-    rounded = [allowed_drift(made, "bfloat16") for made in (None, Recipe(LAYER))]
-    assert rounded == [ROUNDED_DRIFT] * 2
-    assert allowed_drift(Recipe(BLOCK), "bfloat16") == ROUNDED_DRIFT
-
-
-def test_a_program_that_reads_its_position_is_judged_on_the_whole_model(tmp_path: Path) -> None:
-    source = PROGRAM.format(power=0.5).replace(
-        "    return", "    score = score + stats['position']['depth']\n    return"
-    )
-
-    class Alike(OneSignature, Programs):
-        """Programs, of which a few layers tell none apart."""
-
-    file = tmp_path / "early.py"
-    file.write_text(source)
-    starts = (given_start("program:ria"), given_start(f"program:{file}"))
-    spec = program_spec(baselines=(RecipeSpec(metric="wanda"), *starts))
-    with Search.open(tmp_path / "run", spec) as search:
-        drive(search, Alike(ScriptedDesigner(lambda request: "nothing")))
-        programs = [e for e in search.entries if e.is_program and e.is_baseline]
-    assert len(programs) == 2 and all(2 in e.results and not e.duplicate_of for e in programs)
-
-
-@pytest.mark.parametrize("limit", [700.0, 1000.0, 1300.0, 1600.0])
-def test_a_program_that_cannot_end_in_time_does_not_begin(tmp_path: Path, limit: float) -> None:
-    cost = 120.0
-
-    class Timed(Programs):
-        def within(self, step: Step, seconds: float) -> Outcome:
-            found = self.answer(step)
-            recipe = getattr(step, "recipe", None)
-            if isinstance(step, Measure) and recipe is not None:
-                took = 1.5 * (step.windows - step.known)
-                share = (step.calibration or 16) / 16
-                took += share * cost if recipe.metric.kind == "program" else 0.0
-                if took > seconds:
-                    return Failed(UNFINISHED, "stopped", seconds)
-                assert isinstance(found, Measurement)
-                return replace(found, seconds=took)
-            if isinstance(step, Seal):
-                assert isinstance(found, Sealed)
-                # The winner, which comes first, was pruned again just before.
-                others = [recipe for _, recipe in step.recipes[1:]]
-                programs = sum(recipe.metric.kind == "program" for recipe in others)
-                return replace(found, seconds=6.0 + cost * programs)
-            if isinstance(step, Validate) and isinstance(found, Validation):
-                return replace(found, seconds=1.0)
-            return found
-
-    budget = SearchBudget(candidates=200, seconds=limit)
-    spec = program_spec(budget=budget, draws=1)
-    stopped = []
-    with Search.open(tmp_path, spec) as search:
-        while not isinstance(step := search.next_step(), Done):
-            found = Timed(ScriptedDesigner(written)).within(step, search.seconds_for(step))
-            if isinstance(found, Failed) and found.code == UNFINISHED and found.seconds > 0.0:
-                stopped.append(step.step_id)
-            search.record(step, found)
-        assert search.finished == "seconds"
-        assert search.spent.seconds <= 1.06 * limit
-    assert stopped == []
-
-
-def test_the_catalogue_declares_what_it_is_shown_with() -> None:
-    for name in ("ebft", "sparsegpt", "alps"):
-        program = Candidate.parse(f"program:{name}")
-        assert program.shown == program_source(name)
-        assert Candidate.program(program.shown) == program
