@@ -26,7 +26,6 @@ from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from autoprune.schemes import build_scheme
 from autoprune.search import DesignerSpec, RecipeSpec, Search, SearchBudget, SearchSpec
-from autoprune.search.reasons import question_of
 from autoprune.search.repeated import validation_again
 from autoprune.search.starts import given_start
 from autoprune.search.steps import Done, Validation, outcome_from_json
@@ -118,7 +117,7 @@ def test_a_budget_of_schemes_is_on_record_and_no_share_beside_it() -> None:
         spec = scheme_spec(**{unit: value})
         body = spec.to_json()
         assert body[unit] == value and "sparsity" not in body and spec.size == {unit: value}
-        assert SearchSpec.recorded(body) == spec and goal in question_of(spec)
+        assert SearchSpec.recorded(body) == spec and goal in spec.target.goal
         with pytest.raises(ValueError, match="zeros bring neither"):
             make_spec(**{unit: value})
         with pytest.raises(ValueError, match="not such a share"):
@@ -131,11 +130,6 @@ def test_a_budget_of_schemes_is_on_record_and_no_share_beside_it() -> None:
 def test_a_scheme_that_is_only_measured_is_refused_before_a_search() -> None:
     with pytest.raises(UsageError, match="'skip' acts while a model runs"):
         make_spec(schemes=("depth", "skip"))
-
-
-def test_a_verifier_is_asked_for_a_smaller_model_not_for_zeros() -> None:
-    assert "30 % smaller" in question_of(scheme_spec(sparsity=0.3))
-    assert "60 % zeros" in question_of(make_spec(sparsity=0.6))
 
 
 def test_a_small_space_ends_the_search_and_is_seen_whole(tmp_path: Path) -> None:
