@@ -14,9 +14,6 @@ def keep_freed_memory() -> bool:
 
     Otherwise every step of a training maps its gradients anew, and the system clears and counts
     each page: a tenth of the processor's time on a virtual machine.
-
-    Returns:
-        Whether it is in force; without glibc nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return False

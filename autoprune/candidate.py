@@ -50,16 +50,7 @@ class Candidate:
 
     @classmethod
     def parse(cls, text: str, source: str = "") -> "Candidate":
-        """Read a registry name, ``expr:FORMULA``, ``program:FILE`` or ``scheme:SCHEME``.
-
-        Args:
-            text: One of these.
-            source: A program's own source, as it was when its file was given; empty: it is read
-                from the file now, or the text is no program's.
-
-        Raises:
-            UsageError: If a program's file cannot be read.
-        """
+        """Read a registry name, ``expr:FORMULA``, ``program:FILE`` or ``scheme:SCHEME``."""
         if source:
             return cls.program(source)
         ref = text.removeprefix(PROGRAM_PREFIX)
@@ -72,11 +63,7 @@ class Candidate:
 
     @classmethod
     def program(cls, source: str) -> "Candidate":
-        """Make a candidate of a program, with the constants that it declares.
-
-        Raises:
-            UsageError: If these are not finite numbers by name.
-        """
+        """Make a candidate of a program, with the constants that it declares."""
         return cls("program", source, declared_constants(source))
 
     @property

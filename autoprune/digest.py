@@ -41,11 +41,7 @@ def digest_file(path: Path) -> str:
 
 
 def verify_file(path: Path, expected: str) -> None:
-    """Check a file against its recorded digest.
-
-    Raises:
-        DamagedFileError: If the content differs; names the file and both digests.
-    """
+    """Check a file against its recorded digest."""
     found = digest_file(path)
     if found != expected:
         raise DamagedFileError(

@@ -19,15 +19,7 @@ class AutopruneError(Exception):
 def reason_of(
     error: BaseException, limit: int | None = 200, *, named: bool = False, first_line: bool = False
 ) -> str:
-    """An error's message on one line; the name of its type if there is no message.
-
-    Args:
-        error: What was raised.
-        limit: Longest message; None: all of it.
-        named: Whether the name of its type stands before the message.
-        first_line: Whether the message ends with its first line. Below it, torch and transformers
-            write what their own developers need.
-    """
+    """An error's message on one line; the name of its type if there is no message."""
     text = str(error).strip()
     message = " ".join((text.partition("\n")[0] if first_line else text).split())[:limit]
     name = type(error).__name__

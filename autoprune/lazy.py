@@ -25,15 +25,7 @@ def uncollected() -> Iterator[None]:
 
 
 def lazily(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
-    """Build a module's ``__getattr__``, so that importing the module loads none of its names.
-
-    Args:
-        module: The module's own name.
-        places: Defining module by name; for a submodule, the submodule itself.
-
-    Returns:
-        A function that resolves a name and caches the result in the module.
-    """
+    """Build a module's ``__getattr__``, so that importing the module loads none of its names."""
 
     def find(name: str) -> Any:
         if name not in places:
@@ -48,11 +40,7 @@ def lazily(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def require(*modules: str) -> None:
-    """Check that packages that are imported later, or by other processes, are installed.
-
-    Raises:
-        ModuleNotFoundError: If one is not installed.
-    """
+    """Check that packages that are imported later, or by other processes, are installed."""
     for module in modules:
         if find_spec(module) is None:
             raise ModuleNotFoundError(f"No module named {module!r}", name=module)

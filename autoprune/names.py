@@ -88,11 +88,7 @@ MEASURED = ("skip",)
 
 
 def require_saved(scheme: str) -> None:
-    """Refuse a scheme whose result cannot be saved.
-
-    Raises:
-        UsageError: If it acts while a model runs.
-    """
+    """Refuse a scheme whose result cannot be saved."""
     if scheme in MEASURED:
         raise UsageError(
             f"the scheme {scheme!r} acts while a model runs, so that there is no smaller model to "
@@ -110,18 +106,7 @@ def served_by(name: str) -> str:
 
 
 def known(kind: str, name: str) -> bool:
-    """Whether a name is built in.
-
-    Args:
-        kind: A key of :data:`BUILT_IN`.
-        name: Without parameters.
-
-    Returns:
-        False if only a plug-in can define it; then look it up in the registry.
-
-    Raises:
-        UnknownNameError: If nothing has the name; suggests the nearest.
-    """
+    """Whether a name is built in."""
     names = BUILT_IN[kind][1]
     if name in names:
         return True

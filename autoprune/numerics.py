@@ -29,12 +29,7 @@ def computed_by() -> dict[str, str]:
 
 
 def package_version(package: str, missing: str = "none") -> str:
-    """Version of an installed package.
-
-    Args:
-        package: Its name.
-        missing: What stands for the version if it is not installed.
-    """
+    """Version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -32,12 +32,7 @@ def one_line(text: str, limit: int | None = None) -> str:
 
 
 def in_markdown(text: str, limit: int | None = None) -> str:
-    """One line that markdown shows literally: no link, image, tag, code or cell starts in it.
-
-    Args:
-        text: Any text.
-        limit: Maximum length before escaping; None: no limit.
-    """
+    """One line that markdown shows literally: no link, image, tag, code or cell starts in it."""
     quiet = one_line(text, limit).replace("<", "‹").replace("`", "'")
     return _MARKDOWN.sub(r"\\\g<0>", quiet)
 

@@ -42,14 +42,7 @@ def catalogue() -> list[str]:
 
 
 def program_source(ref: str) -> str:
-    """Source of a program.
-
-    Args:
-        ref: Path of a ``.py`` file, or a name of :func:`catalogue`.
-
-    Raises:
-        UsageError: If the file cannot be read, or no program has this name.
-    """
+    """Source of a program."""
     path = Path(ref).expanduser()
     if not ref.endswith(CODE_SUFFIX):
         if ref not in catalogue():
@@ -69,11 +62,7 @@ def prunes_blocks(source: str) -> bool:
 
 
 def declared_constants(source: str) -> dict[str, float]:
-    """Read ``PARAMS = {"name": number, ...}`` at the top of a program, without running it.
-
-    Raises:
-        UsageError: If it is anything other than finite numbers by name, or one is too large.
-    """
+    """Read ``PARAMS = {"name": number, ...}`` at the top of a program, without running it."""
     value = _declaration(source)
     if value is None:
         return {}
@@ -103,12 +92,7 @@ def whole_constants(source: str) -> frozenset[str]:
 
 
 def with_constants(source: str, constants: Mapping[str, float]) -> str:
-    """Source of a program that declares these numbers, such as tuned ones, and not its own.
-
-    Args:
-        source: The program.
-        constants: Its numbers by name.
-    """
+    """Source of a program that declares these numbers, such as tuned ones, and not its own."""
     value = _declaration(source)
     if value is None or dict(constants) == declared_constants(source):
         return source
@@ -124,12 +108,7 @@ def with_constants(source: str, constants: Mapping[str, float]) -> str:
 
 
 def handed_constants(source: str, constants: Mapping[str, float]) -> dict[str, float]:
-    """Constants as a program gets them: whole where it declares whole numbers, for ``range()``.
-
-    Args:
-        source: The program.
-        constants: Its numbers by name, as declared or tuned.
-    """
+    """Constants as a program gets them: whole where it declares whole numbers, for ``range()``."""
     whole = {name for name in whole_constants(source) if constants.get(name, 0.5) % 1 == 0}
     return {name: int(value) if name in whole else value for name, value in constants.items()}
 
@@ -149,16 +128,7 @@ def _declaration(source: str) -> ast.expr | None:
 
 
 def read_code(path: Path, kind: str, content: str) -> str:
-    """Text of a file of designed code.
-
-    Args:
-        path: The file; it is read, never imported.
-        kind: What the file should be, for messages: ``metric`` or ``program``.
-        content: What the file should hold, for messages.
-
-    Raises:
-        UsageError: If it does not exist, is too large or is not UTF-8 text.
-    """
+    """Text of a file of designed code."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -141,12 +141,7 @@ class PresetChoice:
 
 @lru_cache(maxsize=8)
 def presets(products: str | None = None) -> tuple[PresetConditions, tuple[Preset, ...]]:
-    """The committed data of a class of machines, from the fastest preset to the best.
-
-    Args:
-        products: The class, see :func:`autoprune.pruning.products_class`; one without data, or
-            None, takes the first.
-    """
+    """The committed data of a class of machines, from the fastest preset to the best."""
     classes = json.loads(DATA.read_text(encoding="utf-8"))["classes"]
     own = next((known for known in classes if known["products"] == products), classes[0])
     return PresetConditions(**own["measured"]), tuple(Preset(**entry) for entry in own["presets"])
@@ -162,20 +157,7 @@ def choose(
     minutes: float | None = None,
     windows: int | None = None,
 ) -> PresetChoice:
-    """Choose the preset of a quality, or the best that fits a time, or the fastest if none does.
-
-    Args:
-        parameters: Number of the model's parameters.
-        seqlen: Tokens per window.
-        gflops: Speed of this machine; see :func:`speed`.
-        products: Its class; see :func:`autoprune.pruning.products_class`.
-        quality: Name of the preset.
-        minutes: Time for pruning, used if no quality is named.
-        windows: Number of calibration windows, overriding the preset's.
-
-    Raises:
-        UsageError: If no preset has the name.
-    """
+    """Choose the preset of a quality, or the best that fits a time, or the fastest if none does."""
     measured, known = presets(products)
     expected = {p.name: expect(p, measured, parameters, seqlen, gflops, windows) for p in known}
     by_name = {preset.name: preset for preset in known}
@@ -205,16 +187,7 @@ def expect(
     gflops: float,
     windows: int | None = None,
 ) -> float:
-    """Expected seconds: the measured time scaled by parameters, tokens and the machine's speed.
-
-    Args:
-        preset: The preset.
-        measured: Its conditions.
-        parameters: Number of the model's parameters.
-        seqlen: Tokens per window.
-        gflops: Speed of this machine.
-        windows: Number of calibration windows, overriding the preset's.
-    """
+    """Expected seconds: the measured time scaled by parameters, tokens and the machine's speed."""
     own = preset.seconds - preset.recovery_seconds
     scaled = own * (windows or preset.windows) / preset.windows + preset.recovery_seconds
     size = parameters / measured.parameters * seqlen / measured.seqlen
@@ -222,12 +195,7 @@ def expect(
 
 
 def speed(device: str = "cpu", seconds: float = 0.2) -> float:
-    """Measure GFLOP/s of float32 matrix products as large as a small block's.
-
-    Args:
-        device: Device of the model.
-        seconds: How long to measure.
-    """
+    """Measure GFLOP/s of float32 matrix products as large as a small block's."""
     import torch
 
     left = torch.full((512, 576), 0.5, device=device)

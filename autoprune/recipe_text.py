@@ -62,16 +62,7 @@ class RecipeText:
 
 
 def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
-    """Parse a recipe line.
-
-    Args:
-        text: The line; see the module docstring.
-        statistics: Default if the text says neither ``dense`` nor ``sequential``.
-
-    Raises:
-        UnknownNameError: If a part is unknown; suggests the nearest.
-        UsageError: If a part occurs twice, has a wrong parameter or does not go with a program.
-    """
+    """Parse a recipe line."""
     head, *parts = split_outside(text, "+")
     by_program = is_program(head)
     found: dict[str, list[str]] = {"group": [], "statistics": [], "allocation": [], "repair": []}

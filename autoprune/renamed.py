@@ -11,11 +11,7 @@ R = TypeVar("R")
 
 
 def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a function so that keywords of version 0.2 are answered with those of today.
-
-    Args:
-        names: Today's keyword by the earlier one.
-    """
+    """Decorate a function so that keywords of version 0.2 are answered with those of today."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)

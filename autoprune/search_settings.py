@@ -297,15 +297,7 @@ class BudgetSettings(BaseModel):
 
 
 def settle_arm(arm: WishedArm, kind: str) -> tuple[Arm, str]:
-    """Resolve arm and kind of designer; one may imply both: ``--designer none`` is the arm none.
-
-    Args:
-        arm: As given; ``auto`` by default.
-        kind: Kind of designer, as given; ``auto`` by default.
-
-    Raises:
-        ValueError: If they contradict each other.
-    """
+    """Resolve arm and kind of designer; one may imply both: ``--designer none`` is the arm none."""
     silent = kind in SILENT_KINDS
     # Records of earlier versions say whole where nobody is asked.
     if silent and arm in ("auto", "whole"):
@@ -326,11 +318,7 @@ def settle_arm(arm: WishedArm, kind: str) -> tuple[Arm, str]:
 
 
 def require_no_login(address: str) -> str:
-    """Return the address; refuse one with a login, since records, forms and reports keep it.
-
-    Raises:
-        ValueError: If a user name or password precedes the host.
-    """
+    """Return the address; refuse one with a login, since records, forms and reports keep it."""
     if re.match(r"(?:[^/?#]*:)?(?://)?[^/?#]*@", address):
         raise ValueError(
             "an address with a name or password would be kept in records; take them out and set "

@@ -22,15 +22,7 @@ _RENAME_EXCHANGE = 2
 
 @contextmanager
 def atomic_file(path: Path, *, large: bool = False) -> Iterator[Path]:
-    """Yield a temporary path next to ``path``; rename it into place on success.
-
-    Args:
-        path: The file.
-        large: Remove first what killed processes left that were writing it.
-
-    Raises:
-        AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
-    """
+    """Yield a temporary path next to ``path``; rename it into place on success."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if large:
@@ -60,9 +52,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     so neither a kill nor a power cut leaves an empty file under ``path``. If the swap fails, the
     old folder is restored. If ``path`` is a link, the link stays and its target is replaced. What
     killed processes left next to ``path`` is removed first.
-
-    Raises:
-        AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
     """
     path = path.resolve() if path.is_symlink() else path
     try:
@@ -118,11 +107,7 @@ def _prefix(name: str) -> str:
 
 
 def swap_folder(new: Path, path: Path) -> None:
-    """Move a folder next to ``path`` to ``path``; see :func:`atomic_folder`.
-
-    Raises:
-        OSError: If the system refuses; the old folder stays.
-    """
+    """Move a folder next to ``path`` to ``path``; see :func:`atomic_folder`."""
     path = path.resolve() if path.is_symlink() else path
     new.chmod(0o755)
     _flush_tree(new)
@@ -207,15 +192,7 @@ def share_file(one: Path, other: Path) -> None:
 
 
 def plain_name(name: object, record: Path) -> str:
-    """Return a recorded file name, checked not to lead outside the record's folder.
-
-    Args:
-        name: The recorded name.
-        record: The file that holds it, for the message.
-
-    Raises:
-        DamagedFileError: If it is anything but the name of a file next to the record.
-    """
+    """Return a recorded file name, checked not to lead outside the record's folder."""
     if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
         raise DamagedFileError(
             f"{name!r} in {record} is not a plain file name; a file next to it was expected, so "
@@ -236,11 +213,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        DamagedFileError: If the content is something else; names the file.
-    """
+    """A JSON object from a file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -260,9 +233,6 @@ def probe_folder(folder: Path) -> None:
     """Write into a folder, or the nearest one above it that exists, and leave nothing there.
 
     Permissions alone say too much to the superuser, and in ``/proc``.
-
-    Raises:
-        OSError: If it cannot be written.
     """
     with tempfile.TemporaryDirectory(dir=nearest_folder(folder)):
         pass

@@ -45,21 +45,7 @@ class Store:
     def file(
         self, key: Mapping[str, Any], suffix: str, write: Callable[[Path], Any]
     ) -> tuple[Path, dict[str, Any]]:
-        """Return the file for ``key``, written by ``write`` if it does not exist yet.
-
-        Args:
-            key: JSON values that determine the content.
-            suffix: File name suffix, with the dot.
-            write: Writes the file at the given path; its return value (a JSON object or ``None``)
-                is kept in the sidecar.
-
-        Returns:
-            Path of the file, and what ``write`` returned when it ran.
-
-        Raises:
-            DamagedFileError: If the file does not match its recorded digest.
-            AutopruneError: If the disk is full.
-        """
+        """Return the file for ``key``, written by ``write`` if it does not exist yet."""
         path = self.path(key, suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(path.suffix + ".lock")):
@@ -85,11 +71,7 @@ class Store:
     def recorded(
         self, key: Mapping[str, Any], suffix: str = ".safetensors"
     ) -> dict[str, Any] | None:
-        """The sidecar's metadata for ``key``, without reading the file; None without a sidecar.
-
-        Raises:
-            DamagedFileError: If the sidecar cannot be read.
-        """
+        """The sidecar's metadata for ``key``, without reading the file; None without a sidecar."""
         sidecar = sidecar_of(self.path(key, suffix))
         return dict(read_sidecar(sidecar)["meta"]) if sidecar.exists() else None
 
@@ -103,12 +85,7 @@ class Store:
         return True
 
     def texts(self, key: Mapping[str, Any], make: Callable[[], Iterable[str]]) -> list[str]:
-        """The texts for ``key``, one per line; made by ``make`` if they do not exist yet.
-
-        Raises:
-            DamagedFileError: If the stored file does not match its recorded digest.
-            AutopruneError: If the disk is full.
-        """
+        """The texts for ``key``, one per line; made by ``make`` if they do not exist yet."""
 
         def write(path: Path) -> None:
             lines = (json.dumps(text, ensure_ascii=False) + "\n" for text in make())
@@ -120,12 +97,7 @@ class Store:
             return [json.loads(line) for line in lines]
 
     def get_or_make(self, key: Mapping[str, Any], make: Callable[[], Stored]) -> Stored:
-        """The tensors for ``key``, computed by ``make`` if they do not exist yet.
-
-        Raises:
-            DamagedFileError: If the stored file does not match its recorded digest.
-            AutopruneError: If the disk is full.
-        """
+        """The tensors for ``key``, computed by ``make`` if they do not exist yet."""
 
         def write(path: Path) -> dict[str, Any]:
             made = make()
@@ -142,11 +114,7 @@ def sidecar_of(path: Path) -> Path:
 
 
 def read_sidecar(sidecar: Path) -> dict[str, Any]:
-    """The record of a stored file: its key, SHA-256 and metadata.
-
-    Raises:
-        DamagedFileError: If it cannot be read.
-    """
+    """The record of a stored file: its key, SHA-256 and metadata."""
     try:
         record = json.loads(sidecar.read_text(encoding="utf-8"))
         digest, meta = record["sha256"], record["meta"]

@@ -22,22 +22,7 @@ def check_folder(
     marker: str = _MODEL_FILE,
     what: str = "saved model",
 ) -> None:
-    """Refuse a folder that is not free, before anything is computed for it.
-
-    Args:
-        target: Folder to write; it will be replaced as a whole.
-        sources: Files and folders that are read; ``target`` may not be, contain or lie in one of
-            them, under whatever name.
-        overwrite: Allow replacing a saved model there, together with all other files in it.
-        allow: How the caller's user switches ``overwrite`` on; None: the caller has no such option.
-        marker: File by which what may be replaced is known.
-        what: What that is, in words.
-
-    Raises:
-        UsageError: If ``target`` is a file, a mount point or the current folder, overlaps a
-            source, holds a model and ``overwrite`` is off, holds anything else, or cannot be
-            written.
-    """
+    """Refuse a folder that is not free, before anything is computed for it."""
     check_apart(target, sources)
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; name a folder for the model")
@@ -74,12 +59,7 @@ def check_file(
     overwrite: bool = False,
     allow: str = OPTION,
 ) -> None:
-    """Refuse a file that is not free; see :func:`check_folder`.
-
-    Raises:
-        UsageError: If ``target`` is a folder, overlaps a source, or exists and ``overwrite`` is
-            off.
-    """
+    """Refuse a file that is not free; see :func:`check_folder`."""
     check_apart(target, sources)
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file in it")
@@ -88,16 +68,7 @@ def check_file(
 
 
 def check_apart(target: Path, sources: Iterable[Path], *, may_hold: bool = False) -> None:
-    """Refuse a target that is, lies in or contains a source, comparing paths and inodes.
-
-    Args:
-        target: What will be written.
-        sources: What is read; missing ones are skipped.
-        may_hold: Files are only added to ``target``, so it may be a parent folder of a source.
-
-    Raises:
-        UsageError: If they overlap.
-    """
+    """Refuse a target that is, lies in or contains a source, comparing paths and inodes."""
     ours = _lineage(target)
     for source in sources:
         if not source.exists():

@@ -68,11 +68,7 @@ class TextForm:
 
     @classmethod
     def from_text(cls, rest: str) -> Self:
-        """Build from the text after ``name:``; empty for defaults.
-
-        Raises:
-            UsageError: If a parameter is unknown or its value is invalid.
-        """
+        """Build from the text after ``name:``; empty for defaults."""
         return cls(**read_settings(f"{cls.KIND} {cls.NAME!r}", rest, parameters(cls)))
 
     def _require(self, key: str, holds: bool, allowed: str) -> None:
@@ -94,16 +90,7 @@ def parameters(kind: Any) -> dict[str, Any]:
 
 
 def read_settings(title: str, text: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse ``key=value,key=value``; a tuple is written ``a+b``, a value with commas in brackets.
-
-    Args:
-        title: What the settings belong to, for messages.
-        text: The list; empty for none.
-        allowed: Type of each setting by name.
-
-    Raises:
-        UsageError: If a name is unknown or a value is invalid.
-    """
+    """Parse ``key=value,key=value``; a tuple is ``a+b``, a value with commas is in brackets."""
     values: dict[str, Any] = {}
     for item in filter(None, split_outside(text, ",")):
         key, equals, value = (part.strip() for part in item.partition("="))

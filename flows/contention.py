@@ -36,13 +36,7 @@ def wait_passively() -> None:
 
 
 def crowding(own: float, others: float, processors: int) -> str:
-    """Describe how crowded the processors are; empty if nothing is in the way.
-
-    Args:
-        own: Processors used by this run and its children.
-        others: Processors used by everything else.
-        processors: Number of processors.
-    """
+    """Describe how crowded the processors are; empty if nothing is in the way."""
     wanting = own >= 0.2 * processors
     if not wanting or others < LEAST_OTHERS or own + others < FULL * processors:
         return ""
@@ -125,13 +119,6 @@ def keep_threads(known: int | None, say: Callable[[str], None]) -> int:
 
     Another number adds sums in another order, so a resumed run would not reproduce its own
     figures.
-
-    Args:
-        known: Recorded number of threads; None: a new run, which uses torch's own choice.
-        say: Called with a line if this process would use another number.
-
-    Returns:
-        Number of threads in use.
     """
     import torch
 
@@ -143,11 +130,7 @@ def keep_threads(known: int | None, say: Callable[[str], None]) -> int:
 
 
 def free_processors(seconds: float = 0.5) -> tuple[float, int, float]:
-    """Measure the free processors; also return their total and the load of the last minute.
-
-    Args:
-        seconds: How long to watch them.
-    """
+    """Measure the free processors; also return their total and the load of the last minute."""
     import psutil
 
     count = os.cpu_count() or 1
@@ -157,12 +140,7 @@ def free_processors(seconds: float = 0.5) -> tuple[float, int, float]:
 
 @contextmanager
 def watched(say: Callable[[str], None], begun: Callable[[], bool]) -> Iterator[None]:
-    """Report, while the body runs, when others are in its way.
-
-    Args:
-        say: Called with a line.
-        begun: Whether there is work; until then a command starts up, and may still be refused.
-    """
+    """Report, while the body runs, when others are in its way."""
     global _watching
     ended = threading.Event()
 

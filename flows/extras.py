@@ -47,15 +47,7 @@ def missing_extra(error: BaseException) -> Missing | None:
 
 
 def with_extra(error: Exception, command: str) -> Exception:
-    """Turn a missing-package error into one that names its extra; return others unchanged.
-
-    Args:
-        error: What a command raised.
-        command: The command's name.
-
-    Returns:
-        A :class:`~autoprune.errors.PrerequisiteError`, exit code 4, with the line that installs it.
-    """
+    """Turn a missing-package error into one that names its extra; return others unchanged."""
     missing = missing_extra(error)
     if missing is None:
         return error

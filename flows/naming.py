@@ -10,13 +10,7 @@ Params = TypeVar("Params", bound=BaseModel)
 
 
 def run_name(flow: str, kind: type[Params], tail: Callable[[Params], str]) -> Callable[[], str]:
-    """Return the callable by which Prefect names runs of a flow with one parameter ``params``.
-
-    Args:
-        flow: First word of the name.
-        kind: Class of the parameters; a run started from a form passes plain values.
-        tail: The rest of the name.
-    """
+    """Return the callable by which Prefect names runs of a flow with one parameter ``params``."""
 
     def name() -> str:
         given = flow_run.parameters["params"]

@@ -41,14 +41,7 @@ class Workers:
         self._title = title
 
     def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Answers:
-        """Run independent jobs and yield each as it finishes.
-
-        Args:
-            jobs: The caller's key for the job, the call, the step's id, its arguments.
-
-        Raises:
-            AutopruneError: If a worker died or could not do its work.
-        """
+        """Run independent jobs and yield each as it finishes."""
         names: dict[Any, Any] = {}
         try:
             for name, call, step, arguments in jobs:
@@ -86,19 +79,7 @@ class Workers:
 def workers(
     kind: str, count: int, address: str | None, bench: Mapping[str, Any]
 ) -> Iterator[Workers | None]:
-    """Start the chosen task runner; None for ``thread``, which runs everything here in turn.
-
-    Args:
-        kind: ``thread``, ``dask`` or ``ray``.
-        count: Workers of a cluster on this machine.
-        address: Address of an existing cluster; a login in it as ``$VARIABLE``.
-        bench: What workers open.
-
-    Raises:
-        PrerequisiteError: If its package is missing, the run is not recorded by Prefect, or there
-            is no cluster.
-        UsageError: If a variable that the address names is not set.
-    """
+    """Start the chosen task runner; None for ``thread``, which runs everything here in turn."""
     if kind == "thread":
         yield None
         return

@@ -30,17 +30,6 @@ def settled(params: Chosen, model: str, *corpora: str, first: int = 0, of: str =
 
     The number is kept for this command until :func:`forget_split`; other commands of the state
     folder take other sets, since a search looks at its set only at its end.
-
-    Args:
-        params: Parameters of a flow that works on split text.
-        model: Model reference; its chat template renders conversations.
-        corpora: References of the texts to split.
-        first: The lowest number that may be taken.
-        of: What the parameters leave open and figures are for, such as versions by alias: of
-            others, the set has been looked at.
-
-    Raises:
-        UsageError: If a text can be split in only one way and that split was looked at.
     """
     if getattr(params, "text_split", None) != FRESH:
         return params
@@ -70,13 +59,7 @@ def settled(params: Chosen, model: str, *corpora: str, first: int = 0, of: str =
 
 
 def forget_split(params: Params, run: str | None = None, of: str = "") -> None:
-    """Let the same command take another fresh split next time, since it is complete.
-
-    Args:
-        params: As they were given to :func:`settled`.
-        run: Name of the search, which another command, with a number, may have completed.
-        of: As it was given to :func:`settled`.
-    """
+    """Let the same command take another fresh split next time, since it is complete."""
     state = State.open()
     with locked_splits(state):
         for file, known in kept_splits(state).items():

@@ -51,14 +51,6 @@ def attempt(containers: Containers, order: Order, distinct: int) -> Attempt:
     The runs are sequential, and each container is gone before the next one gets its job: equal
     results mean something only if the runs cannot communicate, neither through a file nor through
     counters of a shared container.
-
-    Args:
-        containers: Where the containers come from.
-        order: What to do.
-        distinct: Distinct scores required per layer of the probe.
-
-    Raises:
-        SandboxBrokenError: If the inputs cannot be handed over or the daemon is gone.
     """
     tried = Attempt()
     for run in range(len(order.runs)):

@@ -38,11 +38,7 @@ class Demultiplexer:
         self._left = 0
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Add received bytes; return complete frames.
-
-        Raises:
-            ProtocolError: If they exceed the budget or are not what a broker sends.
-        """
+        """Add received bytes; return complete frames."""
         self.budget -= len(data)
         if self.budget < 0:
             raise ProtocolError("the container sent more bytes than a reply can have")
@@ -88,12 +84,7 @@ class Channel:
         return lines[-1][:300] if lines else ""
 
     def send(self, data: bytes, deadline: float, reply_budget: int) -> None:
-        """Send one frame; up to ``reply_budget`` bytes may come back for it.
-
-        Raises:
-            StreamEndedError: If the container is gone.
-            DeadlinePassedError: If it does not read in time.
-        """
+        """Send one frame; up to ``reply_budget`` bytes may come back for it."""
         self._splitter.budget = reply_budget
         try:
             self._stream.settimeout(_left(deadline))
@@ -104,13 +95,7 @@ class Channel:
             raise StreamEndedError(str(error)) from error
 
     def frames(self, deadline: float) -> Iterator[Frame]:
-        """Yield frames as they arrive.
-
-        Raises:
-            StreamEndedError: At the end of the stream.
-            DeadlinePassedError: At the deadline.
-            ProtocolError: On bytes that a broker never sends.
-        """
+        """Yield frames as they arrive."""
         while True:
             try:
                 self._stream.settimeout(_left(deadline))

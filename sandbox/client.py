@@ -137,13 +137,6 @@ class Sandbox:
         """Check the contract on small synthetic layers and variants of them, twice.
 
         The second run uses another container and the reverse order.
-
-        Args:
-            source: Python source that defines ``score(W, stats, params)``.
-            params: Constants passed to it.
-
-        Raises:
-            SandboxBrokenError: If the sandbox itself fails.
         """
         layers = self._probe_layers
         order = tuple(range(len(layers)))
@@ -168,19 +161,7 @@ class Sandbox:
         repeat: bool = False,
         check_inputs: bool = False,
     ) -> Accepted | Rejected:
-        """Score real layers.
-
-        Args:
-            source: Python source that defines ``score(W, stats, params)``.
-            layers: Layer files in the inputs folder.
-            params: Constants handed to it.
-            repeat: Score all layers again in a second container, in reverse order, and compare.
-            check_inputs: Reject code that changes its inputs in place (each call gets fresh ones
-                in any case).
-
-        Raises:
-            SandboxBrokenError: If the sandbox itself fails.
-        """
+        """Score real layers."""
         order = tuple(range(len(layers)))
         return self._try(
             Order(
@@ -196,21 +177,7 @@ class Sandbox:
     def probe_program(
         self, source: str, params: Mapping[str, float] | None = None
     ) -> Accepted | Rejected:
-        """Run a program on tiny layers or blocks, twice, in two containers and in two orders.
-
-        Args:
-            source: Python source that defines ``prune_layer(W, stats, budget, params)`` or
-                ``prune_block(block, inputs, targets, budget, params)``.
-            params: Constants handed to it.
-
-        Returns:
-            The new weights of :data:`sandbox.probe_programs.TINY`, or of
-            :func:`sandbox.probe_blocks.tiny_block`, when they are finite; the caller counts their
-            zeros.
-
-        Raises:
-            SandboxBrokenError: If the sandbox itself fails.
-        """
+        """Run a program on tiny layers or blocks, twice, in two containers and in two orders."""
         entry = entry_of(source, PROGRAM)
         with self._writing:
             if entry not in self._tiny:
@@ -242,17 +209,6 @@ class Sandbox:
         """Have a program prune real layers or blocks, each in its own process.
 
         The container waits for the next call with the same program; see :meth:`let_go`.
-
-        Args:
-            source: Python source of a program; see :meth:`probe_program`.
-            layers: Files of layers or blocks in the inputs folder, with budgets and positions.
-            params: Constants handed to it.
-            wall_s: Time limit for all of them, seconds.
-            cpu_s: Limit of each on the processor's time, seconds; None: ``wall_s`` for each thread.
-            threads: Threads of torch, at most ``limits.cpus``; another number may change last bits.
-
-        Raises:
-            SandboxBrokenError: If the sandbox itself fails.
         """
         return self._try(
             Order(
@@ -352,11 +308,7 @@ class Sandbox:
         return Accepted(tuple(tried.runs.layers), tried.seconds, self.image.tag)
 
     def _require_control(self, seen: str) -> None:
-        """After an anomaly, check that a fresh container still gives the known answer.
-
-        Raises:
-            SandboxBrokenError: If it does not.
-        """
+        """After an anomaly, check that a fresh container still gives the known answer."""
         layers = self._probe_layers[: len(SHAPES)]
         order = Order(
             _CONTROL, {}, layers, (tuple(range(len(layers))),), False, self._limits.probe_s

@@ -145,16 +145,7 @@ class Container:
             raise
 
     def run(self, order: Order, run: int) -> Ended:
-        """Execute one run of an order; the container must be closed or renewed afterwards.
-
-        Args:
-            order: What to do.
-            run: Index of the run.
-
-        Raises:
-            ContainerLostError: If the container ended, was late, or sent anything but replies.
-            SandboxBrokenError: If the inputs cannot be handed over.
-        """
+        """Execute one run of an order; the container must be closed or renewed afterwards."""
         self._served = False
         job = self._prepare(order, run)
         assert self._channel is not None
@@ -185,13 +176,6 @@ class Container:
 
         Large results are not copied: the caller gets the pages that the candidate wrote. That is
         safe only once nothing can write to or truncate them, so the container is ended first.
-
-        Args:
-            count: How many there are.
-            keep: Copy them in any case, so that the container can be renewed.
-
-        Raises:
-            ContainerLostError: If the result file is shorter than when it was created.
         """
         mapped = not keep and 4 * count >= MAPPED_BYTES and self._end()
         take = self._exchange.map_result if mapped else self._exchange.read_result
@@ -202,20 +186,11 @@ class Container:
         return scores
 
     def renew(self) -> bool:
-        """Make the container ready for another job of its program.
-
-        Returns:
-            False if it cannot be: it was not asked to keep its container, its job did not end well,
-            or what the job left cannot be taken away.
-        """
+        """Make the container ready for another job of its program."""
         return self._served and self.is_usable and self._exchange.renew()
 
     def end(self) -> None:
-        """Make sure that no process of the container is left.
-
-        Raises:
-            SandboxBrokenError: If the container cannot be ended.
-        """
+        """Make sure that no process of the container is left."""
         if not self._end() and not self._engine.remove(self.id):
             raise SandboxBrokenError(
                 "the Docker Engine could not end a container; run: autoprune doctor"

@@ -76,11 +76,7 @@ class Contents:
 
 
 def find_contents() -> Contents:
-    """Look at the running interpreter; takes a second or two, for it imports torch.
-
-    Raises:
-        SandboxUnavailableError: If torch, numpy or safetensors cannot be imported.
-    """
+    """Look at the running interpreter; takes a second or two, for it imports torch."""
     # Isolated: neither the current folder nor PYTHONPATH may decide what runs here as this user.
     # Package folders that isolation leaves out (a user's own) come last, where they hide nothing.
     command = [sys.executable, "-I", "-c", _PROBE, *map(str, sorted(_sites()))]

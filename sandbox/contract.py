@@ -94,16 +94,7 @@ def uses_position(source: str) -> bool:
 def judge_contract(
     scores: Sequence[Scores], *, positional: bool, distinct: int
 ) -> tuple[Code, str] | None:
-    """Check the scores of the probe's layers and of their variants.
-
-    Args:
-        scores: One array per layer, then one per entry of ``VARIANTS``.
-        positional: The source declares that it uses position.
-        distinct: Distinct scores required per layer.
-
-    Returns:
-        Code and detail of the first violation, None if there is none.
-    """
+    """Check the scores of the probe's layers and of their variants."""
     for variant, changed in zip(VARIANTS, scores[len(SHAPES) :], strict=True):
         if variant.rows is not None or variant.columns is not None:
             failure = None if positional else _judge_order(variant, scores[variant.base], changed)

@@ -127,19 +127,7 @@ class ContainerEngine:
         inputs: str,
         result: str,
     ) -> str:
-        """Create a locked container without starting it, and return its id.
-
-        Args:
-            image: What it runs.
-            limits: Its limits.
-            memory: Memory limit, bytes.
-            labels: Labels besides the sandbox's own.
-            inputs: Host folder seen as ``/in``, read-only.
-            result: Host file seen as ``/out/scores``, writable.
-
-        Raises:
-            SandboxUnavailableError: If the image is missing or a limit does not hold here.
-        """
+        """Create a locked container without starting it, and return its id."""
         host = self._host_config(image, limits, memory, inputs, result)
         command = [f"{HOME}/python/bin/python3", "-s", "-S", "-P", "-B", "-c", ENTRY]
         try:
@@ -208,11 +196,7 @@ class ContainerEngine:
         return host
 
     def require_runtime(self, name: str | None) -> None:
-        """Fail early if the daemon does not know an OCI runtime; None is its default.
-
-        Raises:
-            SandboxUnavailableError: Says what to do; no weaker runtime is used instead.
-        """
+        """Fail early if the daemon does not know an OCI runtime; None is its default."""
         if name is None:
             return
         known = sorted(self.api.info().get("Runtimes") or {})
@@ -239,11 +223,7 @@ class ContainerEngine:
         self.api.update_container(container, mem_limit=memory, memswap_limit=memory)
 
     def state(self, container: str) -> ContainerState:
-        """Ask the daemon for the container's state.
-
-        Raises:
-            SandboxBrokenError: If the daemon does not answer.
-        """
+        """Ask the daemon for the container's state."""
         try:
             info = self.api.inspect_container(container)["State"]
         except NotFound:

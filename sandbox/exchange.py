@@ -85,18 +85,7 @@ class Exchange:
         self._file.lock()
 
     def prepare(self, files: Sequence[Path], result_bytes: int) -> list[str]:
-        """Expose the job's files and make room for its result.
-
-        Args:
-            files: Layer files; the same file may appear twice.
-            result_bytes: Exact size of the scores.
-
-        Returns:
-            Their names inside the container's input folder.
-
-        Raises:
-            SandboxBrokenError: If there is no room, or a file cannot be read.
-        """
+        """Expose the job's files and make room for its result."""
         names: dict[Path, str] = {}
         try:
             for file in files:
@@ -149,9 +138,6 @@ def job_folder(inputs: Path) -> Iterator[Path]:
     """Provide a folder for the input files of one job.
 
     If this process is killed meanwhile, :func:`remove_abandoned` removes the folder.
-
-    Args:
-        inputs: Folder to make it in; it is made if it does not exist.
     """
     inputs.mkdir(parents=True, exist_ok=True)
     folder = _make_folder(inputs, this_process())

@@ -39,13 +39,7 @@ class Explanation:
 
 
 def explain(refusal: Rejected, source: str) -> Explanation:
-    """Break a refusal down into its parts.
-
-    Args:
-        refusal: The sandbox's verdict on ``source``.
-        source: The candidate; read, never run. If the refusal is about the returned value, its
-            line is that of the last ``return`` of ``score`` or ``prune_layer``.
-    """
+    """Break a refusal down into its parts."""
     found = _LINE.match(refusal.detail)
     line = int(found.group(1)) if found else None
     if line is None and refusal.code in _ABOUT_RESULT:

@@ -44,15 +44,6 @@ def ensure_image(
     """Return the image of this interpreter and worker, making it if it does not exist yet.
 
     With ``base`` or ``wheels`` it is made in any case.
-
-    Args:
-        kind: ``auto`` takes an existing interpreter or Dockerfile image, else ``bind``.
-        engine: Connection to use; a new one otherwise.
-        base: Base image of ``dockerfile``; the Dockerfile's default otherwise.
-        wheels: Folder of wheels for ``dockerfile``; the build then runs without a network.
-
-    Raises:
-        SandboxUnavailableError: If there is no daemon, or the build fails.
     """
     connection = engine or ContainerEngine()
     try:

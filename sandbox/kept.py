@@ -25,19 +25,11 @@ class KeptContainers:
         self._lock = threading.Lock()
 
     def of(self, program: str) -> "ProgramContainers":
-        """The containers of one program, in place of the pool.
-
-        Args:
-            program: Digest of its source and constants.
-        """
+        """The containers of one program, in place of the pool."""
         return ProgramContainers(self, program)
 
     def take(self, program: str) -> Container:
-        """One that has served this program and nothing else, or a new one.
-
-        Raises:
-            SandboxError: If none could be made.
-        """
+        """One that has served this program and nothing else, or a new one."""
         while True:
             with self._lock:
                 waiting = self._waiting.get(program)

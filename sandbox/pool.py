@@ -39,11 +39,7 @@ class Pool:
         self._closer.start()
 
     def take(self) -> Container:
-        """Wait for a ready container; the caller passes it to :meth:`discard` afterwards.
-
-        Raises:
-            SandboxError: If a container could not be made.
-        """
+        """Wait for a ready container; the caller passes it to :meth:`discard` afterwards."""
         with self._changed:
             self._wanted += 1
             self._error = None

@@ -132,15 +132,7 @@ class SelfCheck:
 
 
 def preflight(image: Kind = "auto", *, runtime: str | None = None) -> list[SelfCheck]:
-    """Try the daemon, the image and every barrier of the container; takes about ten seconds.
-
-    Args:
-        image: Kind of image to check.
-        runtime: OCI runtime to check instead of Docker's default.
-
-    Returns:
-        Checks in order; a failed check of the daemon or the image is the last one.
-    """
+    """Try the daemon, the image and every barrier of the container; takes about ten seconds."""
     checks: list[SelfCheck] = []
     for check in _steps(image, runtime):
         checks.append(check)

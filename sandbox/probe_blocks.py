@@ -49,12 +49,7 @@ class _Recorder(Block):
 
 @torch.no_grad()
 def tiny_block(index: int) -> TinyBlock:
-    """One of the two tiny blocks.
-
-    Args:
-        index: 0: biases, budgets by row and by matrix; 1: norms of queries and keys, 2:4, inputs
-            32 times smaller.
-    """
+    """One of the two tiny blocks."""
     random = np.random.Generator(np.random.PCG64(3000 + index))
 
     def drawn(*shape: int, scale: float = 1.0, around: float = 0.0) -> Tensor:
@@ -109,14 +104,7 @@ def block_input(
     budgets: Mapping[str, Mapping[str, Any]],
     position: Mapping[str, Any],
 ) -> LayerInput:
-    """Write a block's file and return what a job needs to know about it.
-
-    Args:
-        path: The file.
-        task: Has ``form``, ``weights``, ``rest``, ``stats``, ``inputs`` and ``targets``.
-        budgets: Budget of each matrix.
-        position: Where the block is in the model.
-    """
+    """Write a block's file and return what a job needs to know about it."""
     tensors, places = packed(task.weights, task.rest, task.stats, task.inputs, task.targets)
     save_file(tensors, path)
     path.chmod(0o444)

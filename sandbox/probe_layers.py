@@ -15,14 +15,7 @@ STATISTICS = ("x_norm", "x_mean", "x_var", "x_max", "hessian_diag", "grad_norm")
 
 
 def probe_tensors(index: int) -> dict[str, NDArray[np.float32]]:
-    """Tensors of one probe layer, the same on every machine.
-
-    Args:
-        index: 0 to ``len(SHAPES) - 1``.
-
-    Returns:
-        ``W`` [out, in] and every statistic that a metric may ask for.
-    """
+    """Tensors of one probe layer, the same on every machine."""
     rows, columns = SHAPES[index]
     random = np.random.Generator(np.random.PCG64(1000 + index))
     weight = random.standard_t(4, size=(rows, columns)) * 0.05

@@ -20,11 +20,7 @@ TINY: tuple[tuple[tuple[int, int], dict[str, str | int], float], ...] = (
 
 
 def tiny_tensors(index: int) -> dict[str, NDArray[np.float32]]:
-    """``W`` and the statistics of one layer of the tiny block, the same on every machine.
-
-    Args:
-        index: Place in :data:`TINY`.
-    """
+    """``W`` and the statistics of one layer of the tiny block, the same on every machine."""
     (rows, columns), _, factor = TINY[index]
     random = np.random.Generator(np.random.PCG64(2000 + index))
     scale = np.exp(random.normal(0.0, 0.8, size=columns))

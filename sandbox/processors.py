@@ -22,14 +22,7 @@ class ContainerTime:
         self._seconds: dict[str, float] = {}
 
     def look(self, owners: Collection[int]) -> float:
-        """Return the processor seconds that all containers of these processes used so far.
-
-        Args:
-            owners: Process ids.
-
-        Returns:
-            Seconds; 0 where no Docker Engine answers. Never falls from one call to the next.
-        """
+        """Return the processor seconds that all containers of these processes used so far."""
         try:
             self._engine = self._engine or ContainerEngine()
             for info in self._engine.list():

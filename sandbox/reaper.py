@@ -9,15 +9,7 @@ from sandbox.ownership import LABEL_BOX, is_orphan, owner_is_gone
 
 
 def reap_orphans(engine: ContainerEngine, inputs: Path | None = None) -> int:
-    """Remove containers past their deadline or without an owner, and abandoned folders.
-
-    Args:
-        engine: Connection to use.
-        inputs: Folder of layer files, searched for abandoned folders besides the usual places.
-
-    Returns:
-        How many containers were removed.
-    """
+    """Remove containers past their deadline or without an owner, and abandoned folders."""
     removed = 0
     for info in engine.list():
         if is_orphan(info.get("Labels") or {}):

@@ -51,11 +51,7 @@ class ResultFile:
         os.fchmod(self._fd, 0o600)
 
     def make_room(self, size: int) -> None:
-        """Allocate ``size`` bytes.
-
-        Raises:
-            OSError: If there is not enough memory.
-        """
+        """Allocate ``size`` bytes."""
         now = os.fstat(self._fd)
         missing = size - now.st_blocks * 512
         # Blocks may remain past a truncated end, and the length would tell the next user of it.

@@ -86,15 +86,7 @@ def _parameters(function: ast.FunctionDef) -> list[str]:
 
 
 def screen(source: str, entry: str = SCORE) -> Rejected | None:
-    """Screen a candidate's source without running it.
-
-    Args:
-        source: Python source that should define one of :data:`PARAMETERS`.
-        entry: Which of them.
-
-    Returns:
-        None when it passes, else the first reason against it, with the line.
-    """
+    """Screen a candidate's source without running it."""
     modules = _MODULES
     if entry != SCORE:
         linalg = _MODULES["torch.linalg"] | {"cholesky_ex"}
@@ -112,14 +104,7 @@ def screen(source: str, entry: str = SCORE) -> Rejected | None:
 
 
 def screen_params(params: Mapping[str, float]) -> Rejected | None:
-    """Screen the constants of a candidate.
-
-    Args:
-        params: What ``score`` would get; values are converted to float64.
-
-    Returns:
-        None when all are finite numbers, else the first that is not.
-    """
+    """Screen the constants of a candidate."""
     for name, value in params.items():
         try:
             finite = math.isfinite(float(value))

@@ -20,11 +20,7 @@ GPU_NAMES = (
 
 
 def profile(*, gpus: bool = False) -> str:
-    """JSON text for the security option ``seccomp=``.
-
-    Args:
-        gpus: Also allow what a GPU's driver needs.
-    """
+    """JSON text for the security option ``seccomp=``."""
     extra: Mapping[str, Rules] = dict.fromkeys(GPU_NAMES, ((),)) if gpus else {}
     always: list[str] = []
     syscalls: list[dict[str, Any]] = []

@@ -17,17 +17,7 @@ def clean_text(text: str, limit: int = 400) -> str:
 
 
 def judge_scores(scores: Scores, index: int, distinct: int | None) -> tuple[Code, str] | None:
-    """Check one layer's scores.
-
-    Args:
-        scores: [out, in].
-        index: Position in the job, for the message.
-        distinct: Distinct values required (fewer for tiny layers). None for layers of a model:
-            a dead one, whose weights or inputs are all zero, has nothing to rank.
-
-    Returns:
-        Code and detail of the first failure, None when all is well.
-    """
+    """Check one layer's scores."""
     # Minimum and maximum propagate NaN: two passes without a temporary of the same size.
     low, high = float(scores.min()), float(scores.max())
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -49,12 +39,7 @@ def judge_scores(scores: Scores, index: int, distinct: int | None) -> tuple[Code
 
 
 def judge_weights(weights: Scores, index: int) -> tuple[Code, str] | None:
-    """Check one layer's new weights, [out, in]; the library counts their zeros.
-
-    Args:
-        weights: [out, in].
-        index: Position in the job, for the message.
-    """
+    """Check one layer's new weights, [out, in]; the library counts their zeros."""
     if np.isfinite(weights.min()) and np.isfinite(weights.max()):
         return None
     bad = int(weights.size - np.isfinite(weights).sum())

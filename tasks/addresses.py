@@ -35,15 +35,7 @@ CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 def require_no_login(address: str, pattern: str) -> None:
-    """Refuse a login that is written out.
-
-    Args:
-        address: The address as given.
-        pattern: :data:`STORE_PATTERN` or :data:`CLUSTER_PATTERN`.
-
-    Raises:
-        ValueError: If there is one; says how to name it instead.
-    """
+    """Refuse a login that is written out."""
     if not re.match(pattern, address, re.DOTALL):
         raise ValueError(
             "a name or password in an address would be kept in records and shown by Prefect; set "
@@ -102,11 +94,7 @@ def _is_ours(family: int, place: Any) -> bool:
 
 
 def opened_address(address: str) -> str:
-    """The address with the values of the variables that stand for its login.
-
-    Raises:
-        UsageError: If one of them is not set on this machine.
-    """
+    """The address with the values of the variables that stand for its login."""
 
     def value(match: re.Match[str]) -> str:
         name = match.group().strip("${}")
@@ -124,14 +112,7 @@ def opened_address(address: str) -> str:
 
 @contextmanager
 def keeping_quiet(address: str) -> Iterator[None]:
-    """Keep the login of an address out of all that is raised or logged while it is used.
-
-    Args:
-        address: The address as opened.
-
-    Raises:
-        AutopruneError: In place of an error whose text, or whose cause's text, holds the login.
-    """
+    """Keep the login of an address out of all that is raised or logged while it is used."""
     secrets = _secrets(address)
     if not secrets:
         yield

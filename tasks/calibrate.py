@@ -19,26 +19,13 @@ cut_windows = task_run("cut windows", "cut {count} x {seqlen} tokens of {corpus}
 
 @task_run("load model", "load {model}")
 def load_model(bench: Workbench, model: str) -> ModelSource:
-    """Load the workbench's model, and refuse one without layers to prune.
-
-    Args:
-        bench: An open workbench.
-        model: Its reference, for the task's name.
-    """
+    """Load the workbench's model, and refuse one without layers to prune."""
     bench.layers  # noqa: B018 (finding them loads the model)
     return bench.loaded.source
 
 
 def calibrate(bench: SearchBench) -> dict[str, Any]:
-    """Collect the statistics of a search, or take them from the store by their digest.
-
-    Args:
-        bench: The search's; its model is loaded and dense.
-
-    Returns:
-        ``windows``, ``seqlen``, ``tokens`` and ``documents`` that were read, the names of the
-        ``statistics``, their ``digest``, ``cached``: whether the store had them, and ``seconds``.
-    """
+    """Collect the statistics of a search, or take them from the store by their digest."""
 
     def work() -> dict[str, Any]:
         started = time.monotonic()
@@ -60,14 +47,7 @@ def calibrate(bench: SearchBench) -> dict[str, Any]:
 
 
 def calibrate_again(bench: SearchBench) -> tuple[str, str, bool]:
-    """Collect the statistics of a search once more and compare; a damaged file is replaced.
-
-    Args:
-        bench: The search's; its model is loaded and dense.
-
-    Returns:
-        As :func:`autoprune.statistics.statistics.collect_anew`.
-    """
+    """Collect the statistics of a search once more and compare; a damaged file is replaced."""
 
     def work() -> tuple[str, str, bool]:
         kept = bench.statistics_of(0)

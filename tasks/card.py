@@ -18,13 +18,7 @@ from tasks.recorded import task_run
 
 @task_run("model card", "card of {report.run_id}")
 def write_card(folder: Path, record: Mapping[str, Any], report: RunReport) -> None:
-    """Write the README.md of a run's winner from the run's record.
-
-    Args:
-        folder: The winner's.
-        record: How it was made.
-        report: The run's record.
-    """
+    """Write the README.md of a run's winner from the run's record."""
     source = resolve(report.model)
     licence = base_licence(Path(source.folder), source.gguf_file)
     if "scheme" in record:
@@ -42,12 +36,7 @@ def write_folder_card(saved: SavedModel) -> str:
 
 @task_run("model card", "figures into the card of {folder}")
 def write_figures(folder: str, sections: dict[str, str]) -> Path:
-    """Write figures of an evaluation into the README.md of the model's folder.
-
-    Args:
-        folder: Folder of the saved model.
-        sections: Markdown by name of the suite; replaces earlier figures of these suites.
-    """
+    """Write figures of an evaluation into the README.md of the model's folder."""
     path = Path(folder).expanduser() / CARD_FILE
     card = path.read_text(encoding="utf-8") if path.is_file() else ""
     write_text(path, with_sections(card, sections))

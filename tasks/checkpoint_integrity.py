@@ -9,11 +9,7 @@ from tasks.recorded import task_run
 
 @task_run("check champion", "files of {name} version {version}")
 def check_champion_files(name: str, version: str, folder: Path) -> None:
-    """Refuse to judge by a champion whose files are not those that were registered.
-
-    Raises:
-        AutopruneError: If a file is missing or differs.
-    """
+    """Refuse to judge by a champion whose files are not those that were registered."""
     try:
         verify_files(folder)
     except AutopruneError as error:

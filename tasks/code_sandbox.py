@@ -57,11 +57,7 @@ class DockerCode:
     run_id: str = "code"
 
     def require(self) -> None:
-        """Check that a Docker Engine answers.
-
-        Raises:
-            SandboxUnavailableError: If none does; exit code 4.
-        """
+        """Check that a Docker Engine answers."""
         ContainerEngine().close()
 
     @contextmanager
@@ -94,9 +90,6 @@ class ContainerCode:
         """See :class:`autoprune.evaluation.suites.code_running.CodeRunner`.
 
         Each call has its own process; all calls of a completion share its own container.
-
-        Raises:
-            SandboxBrokenError: If the sandbox itself fails.
         """
         from safetensors.numpy import save_file
 

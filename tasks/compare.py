@@ -20,16 +20,7 @@ check_comparison = task_run("check comparison", "check methods")(parse_request)
 
 
 def check_output(folder: str, model: str, *, overwrite: bool = False) -> None:
-    """Refuse a folder whose files would be lost, before anything is loaded.
-
-    Args:
-        folder: Where the tables will go; other files in it stay.
-        model: Reference of the model. Tables of the same model are updated.
-        overwrite: Tables of another comparison may be replaced.
-
-    Raises:
-        UsageError: If the folder is the model's, or holds tables from elsewhere.
-    """
+    """Refuse a folder whose files would be lost, before anything is loaded."""
     place = Path(folder)
     check_apart(place, [read_from(model)], may_hold=True)
     require_replaceable(place, model, overwrite=overwrite)
@@ -48,16 +39,7 @@ def measure_cell(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
 
 
 def write_comparison(bench: CompareBench, folder: str, outline: dict[str, Any]) -> dict[str, Any]:
-    """Turn records into rows and advice, and write all forms of the table.
-
-    Args:
-        bench: The comparison's bench.
-        folder: Where the files go.
-        outline: Model, protocol, and the ids of the records by cell.
-
-    Returns:
-        The comparison's JSON form with the names of the files.
-    """
+    """Turn records into rows and advice, and write all forms of the table."""
     return recorded("write comparison", f"write {folder}", _written)(bench, folder, outline)
 
 

@@ -43,17 +43,7 @@ SIZES = (
 
 
 def mirror_comparison(bench: CompareBench, settings: dict[str, Any], status: str) -> dict[str, Any]:
-    """Write a comparison's table into MLflow; the same comparison writes the same run again.
-
-    Args:
-        bench: The comparison's bench, with the table as last written.
-        settings: The settings as given, without paths of this machine.
-        status: ``FINISHED``; ``RUNNING`` while in progress; ``KILLED`` or ``FAILED`` if it ended
-            early.
-
-    Returns:
-        As :func:`tasks.mirror.log_stage`.
-    """
+    """Write a comparison's table into MLflow; the same comparison writes the same run again."""
     title = f"mirror comparison of {bench.model_ref}"
     return recorded("mirror comparison", title, mirrored_comparison)(bench, settings, status)
 

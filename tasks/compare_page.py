@@ -14,14 +14,7 @@ TITLE = "Perplexity against sparsity"
 
 
 def show_comparison(state: State, record: Mapping[str, Any], name: str, place: str) -> None:
-    """Show a comparison's table, recommendation and picture, and where its files are.
-
-    Args:
-        state: The state folder.
-        record: What the compare flow returns.
-        name: Name of the comparison.
-        place: Where MLflow shows it, as markdown; empty if it has no record.
-    """
+    """Show a comparison's table, recommendation and picture, and where its files are."""
     shown = Publisher(record["model"], None, "compare")
     targets = [entry["target"] for entry in record["recommendation"]]
     heads = [one_line(head, CELL) for head in ("method", *targets)]

@@ -25,12 +25,7 @@ COMPARISON = "comparison"
 
 
 def comparison_config(bench: CompareBench, shared: str | None) -> dict[str, Any]:
-    """What another process needs to open the same workbench, as plain JSON.
-
-    Args:
-        bench: The comparison's own workbench, prepared.
-        shared: Folder or URL of the shared store; None: the store in the state folder.
-    """
+    """What another process needs to open the same workbench, as plain JSON."""
     return common_config(bench, shared) | {
         "kind": COMPARISON,
         "bench": {
@@ -65,11 +60,7 @@ def text_draws(bench: CompareBench) -> dict[str, list[str]]:
 
 
 def require_same_work(bench: Bench, config: Mapping[str, Any]) -> None:
-    """Check that a worker uses the same versions and windows as the comparison or search.
-
-    Raises:
-        AutopruneError: If a version or the text on this machine differs.
-    """
+    """Check that a worker uses the same versions and windows as the comparison or search."""
     here, run = computed_by(), config.get("kind", "search")
     for name, wanted in config["computed_by"].items():
         if here[name] != wanted:
@@ -93,12 +84,7 @@ def require_same_work(bench: Bench, config: Mapping[str, Any]) -> None:
 
 
 def remote_cell(bench: CompareBench, title: str, cell: dict[str, Any]) -> dict[str, Any]:
-    """Measure a cell on a worker.
-
-    Returns:
-        What :func:`~autoprune.comparison.measure_cells.cell_measured` returns, plus the whole
-        ``record`` and, of a cell that was measured, its ``key`` here.
-    """
+    """Measure a cell on a worker."""
     asked = Cell.from_json(cell)
     found = cell_measured(bench, asked)
     record = bench.records.pop(found["id"])
@@ -110,10 +96,6 @@ def waiting(bench: CompareBench, cells: Sequence[Cell]) -> list[str | None]:
     """Digest of each cell's key if the cell must still be measured, else None.
 
     A cell that would fail at once with a reason also gives None, so that it fails here.
-
-    Args:
-        bench: The comparison's bench.
-        cells: Any of its cells.
     """
     found: list[str | None] = []
     for cell in cells:
@@ -126,19 +108,7 @@ def waiting(bench: CompareBench, cells: Sequence[Cell]) -> list[str | None]:
 
 
 def take_cell(bench: CompareBench, cell: Cell, answer: dict[str, Any]) -> dict[str, Any]:
-    """Take what a worker measured; keep and note what it wrote in a state folder elsewhere.
-
-    Args:
-        bench: The comparison's bench.
-        cell: The cell that was measured.
-        answer: What :func:`remote_cell` returned.
-
-    Returns:
-        What :func:`autoprune.comparison.measure_cells.cell_measured` returns.
-
-    Raises:
-        AutopruneError: If the worker's figures depend on something else than ours would.
-    """
+    """Take what a worker measured; keep and note what it wrote in a state folder elsewhere."""
     found = dict(answer)
     record, theirs = found.pop("record"), found.pop("key")
     if record["status"] == "ok":

@@ -89,9 +89,6 @@ class DesignerSession:
         """Whether it runs on another machine, so that this one can measure meanwhile.
 
         ``AUTOPRUNE_OVERLAP`` decides where the address does not tell.
-
-        Raises:
-            UsageError: If that variable is neither on nor off.
         """
         named = chosen(OVERLAP_VARIABLE)
         if self.kind == "files":
@@ -108,15 +105,7 @@ class DesignerSession:
         return self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
 
     def designer(self, model: str | None = None) -> "Designer":
-        """A designer, started when needed.
-
-        Args:
-            model: Which of several; None: the first or only one.
-
-        Raises:
-            PrerequisiteError: If it cannot be reached or made; says what to install or set.
-            UsageError: If this kind asks no designer, or has only one model.
-        """
+        """A designer, started when needed."""
         key = None if model == self.spec.model else model
         if key not in self._designers:
             self._designers[key] = self._open(key)
@@ -131,12 +120,7 @@ class DesignerSession:
         return f"{self.kind}: {', '.join(names)}" if names else self.kind
 
     def check(self) -> None:
-        """Check early that the designer is available; a local server is not started yet.
-
-        Raises:
-            PrerequisiteError: If an endpoint does not answer, or packages are missing.
-            UsageError: If a script is missing, or this kind asks no designer.
-        """
+        """Check early that the designer is available; a local server is not started yet."""
         if self.spec.also_models and self.kind in ON_THIS_MACHINE:
             raise UsageError(
                 f"the designer {self.kind} serves one model, not also "
@@ -160,12 +144,7 @@ class DesignerSession:
                 self.designer(model)
 
     def answer(self, request: ChatRequest) -> "Outcome":
-        """Ask one question; a request refused on its own account is a verdict, recorded for good.
-
-        Raises:
-            PrerequisiteError: If the designer is down or refuses the key; nothing is recorded,
-                so the search asks again when it resumes.
-        """
+        """Ask one question; a request that is itself refused is a verdict, recorded for good."""
         designer, started = self.designer(request.model), time.monotonic()
         try:
             return cut_reply(designer.complete(request))
@@ -207,11 +186,7 @@ class DesignerSession:
                 )
 
     def named_file(self) -> Path:
-        """The file that the designer ``local`` serves, where one is named.
-
-        Raises:
-            UsageError: If it does not exist.
-        """
+        """The file that the designer ``local`` serves, where one is named."""
         path = Path(self.spec.model or "").expanduser()
         if not path.is_file():
             raise UsageError(
@@ -242,14 +217,7 @@ class DesignerSession:
 def propose(
     session: DesignerSession, step_id: str, operator: str, request: ChatRequest
 ) -> "Outcome":
-    """Ask the designer one question.
-
-    Args:
-        session: The designer.
-        step_id: Which step asks, for the task's name.
-        operator: What kind of change is asked for.
-        request: The question.
-    """
+    """Ask the designer one question."""
     # The answer is computed on this machine, so the designers of runs take turns. The holder of
     # this slot waits for no other slot, so it cannot block a run that holds the machine's.
     with turn(session.state, DESIGNER_LIMIT) if session.kind in ON_THIS_MACHINE else nullcontext():

@@ -46,16 +46,7 @@ def keep_evaluation(
     record: dict[str, Any],
     complete: bool,
 ) -> KeptEvaluation:
-    """Write ``record.json`` and ``rows.parquet``, and mirror them into MLflow.
-
-    Args:
-        state: The state folder.
-        run: Name of the run.
-        model: Reference of the model.
-        params: Settings of the run.
-        record: The results, with their rows.
-        complete: Whether nothing is left to measure, so that the finished parts may go.
-    """
+    """Write ``record.json`` and ``rows.parquet``, and mirror them into MLflow."""
     base = base_model(model)
     folder = state.root / "evaluations" / run
     folder.mkdir(parents=True, exist_ok=True)

@@ -28,11 +28,7 @@ Line = dict[str, Any]
 
 
 def ledger_path() -> Path:
-    """``$AUTOPRUNE_LEDGER``, else a file below ``$XDG_STATE_HOME``, else ``~/.local/state``.
-
-    Raises:
-        UsageError: If the path is a folder, or its folder cannot be made.
-    """
+    """``$AUTOPRUNE_LEDGER``, else a file below ``$XDG_STATE_HOME``, else ``~/.local/state``."""
     named = os.environ.get(VARIABLE)
     if named:
         path = Path(named).expanduser().absolute()
@@ -58,15 +54,7 @@ def ledger_path() -> Path:
 
 @contextmanager
 def locked_ledger(state_folder: Path) -> Iterator["Ledger"]:
-    """Open the ledger while no other process can write to it.
-
-    Args:
-        state_folder: Entries that an earlier version kept there are migrated first, once.
-
-    Raises:
-        UsageError: If there is no place for it.
-        DamagedFileError: If a line before the last is not an entry.
-    """
+    """Open the ledger while no other process can write to it."""
     path = ledger_path()
     with _locked(path):
         ledger = Ledger(path)

@@ -21,13 +21,7 @@ def call_of(step: Validate | Measure, seconds: float = math.inf) -> tuple[str, s
 
 
 def validate(bench: SearchBench, step_id: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    """:meth:`autoprune.bench.bench.Bench.validate`, with plain JSON in and out.
-
-    Args:
-        bench: An open search bench.
-        step_id: Id of the step that asks.
-        recipe: JSON form of the recipe.
-    """
+    """:meth:`autoprune.bench.bench.Bench.validate`, with plain JSON in and out."""
     return outcome_to_json(bench.validate(Recipe.from_json(recipe), bench.budget))
 
 
@@ -44,21 +38,7 @@ def measure(
     seconds: float | None = None,
     calibration: int | None = None,
 ) -> dict[str, Any]:
-    """:func:`tasks.steps.measured`, with plain JSON in and out.
-
-    Args:
-        bench: An open search bench.
-        step_id: Which step asks.
-        recipe: JSON form of the recipe; None: the dense model.
-        windows: Number of selection windows to use, from the first.
-        sparsity: Share of zeros.
-        draw: Which draw of calibration text the statistics come from.
-        kl: Also measure the distance to the dense model.
-        known: Number of these windows to leave out, from the first.
-        role: See :class:`autoprune.search.steps.Measure`.
-        seconds: As for :func:`tasks.steps.measured`; None: no limit.
-        calibration: Prune with this many of the first calibration windows; None: with all.
-    """
+    """:func:`tasks.steps.measured`, with plain JSON in and out."""
     read = None if recipe is None else Recipe.from_json(recipe)
     made = Measure(
         step_id, 0, 0, "", read, 1, windows, sparsity, role, draw, kl, known, calibration

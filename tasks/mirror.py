@@ -65,15 +65,6 @@ class SearchMirror:
         """Write a run's record into MLflow: a parent with curves, and one child per candidate.
 
         This is a task run only for the last time: a search mirrors while it works, too.
-
-        Args:
-            record: The run as it stands.
-            status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
-            settled: Number of the last candidate whose generation is finished; curves end there.
-
-        Returns:
-            The parent's MLflow id and where to see it, as markdown; or why there is none. The next
-            call makes up for what is missing.
         """
         last, work = status in FINAL_STATUSES, self.mirrored
         if last:
@@ -125,18 +116,7 @@ def log_stage(
     patient: bool = True,
     tracker: "Tracker | None" = None,
 ) -> dict[str, Any]:
-    """Write a stage other than a search into MLflow; see :func:`tasks.track.stages.log_stage`.
-
-    Args:
-        state: The state folder.
-        content: Gives the arguments of that function; called once the store answers.
-        called: Name of the run, as it is shown.
-        patient: As for :func:`require_answer`.
-        tracker: The store, where it remembers what an earlier call wrote.
-
-    Returns:
-        MLflow's run id and where to see it, as markdown; or why there is none.
-    """
+    """Write a stage other than a search into MLflow; see :func:`tasks.track.stages.log_stage`."""
 
     def work() -> tuple[str, str]:
         store = tracker or track.Tracker(state)
@@ -149,11 +129,7 @@ def log_stage(
 
 
 def end_killed(state: State) -> list[str]:
-    """End the runs in MLflow that this folder's killed processes left RUNNING.
-
-    Returns:
-        Their names; nothing from a store that does not answer, which a later call asks again.
-    """
+    """End the runs in MLflow that this folder's killed processes left RUNNING."""
     left = left_open(state)
 
     def work() -> list[str]:
@@ -163,16 +139,7 @@ def end_killed(state: State) -> list[str]:
 
 
 def in_store(state: State, facts: Mapping[str, Any]) -> tuple[bool, dict[str, Any] | None]:
-    """What the store that is used now holds of a search; it may be another than before, or new.
-
-    Args:
-        state: The state folder.
-        facts: The search's facts, with ``mirrored`` (MLflow id of its run) and ``registered``.
-
-    Returns:
-        Whether the run is there and finished, and ``registered`` if that version is there too, else
-        None. A store that does not answer holds nothing.
-    """
+    """What the store that is used now holds of a search; it may be another than before, or new."""
     parent: Any = facts.get("mirrored")
     version: Any = facts.get("registered")
     # Earlier versions kept True, which names no store.
@@ -194,13 +161,7 @@ def in_store(state: State, facts: Mapping[str, Any]) -> tuple[bool, dict[str, An
 
 
 def update_within(seconds: float, update: Callable[..., object], *arguments: object) -> None:
-    """Give a last update of MLflow some time, in a thread that the process does not wait for.
-
-    Args:
-        seconds: How long; files have all, whatever the store has taken by then.
-        update: Makes the update, and creates no task run.
-        arguments: Its arguments.
-    """
+    """Give a last update of MLflow some time, in a thread that the process does not wait for."""
     last = threading.Thread(target=update, args=arguments, daemon=True)
     last.start()
     last.join(seconds)
@@ -220,11 +181,7 @@ def tried(state: State, work: Callable[[], Done], *, patient: bool) -> tuple[Don
 
 
 def require_answer(address: str, *, patient: bool) -> None:
-    """Ask a server whether it is there; files need no asking.
-
-    Raises:
-        PrerequisiteError: If it does not answer, or did not a moment ago.
-    """
+    """Ask a server whether it is there; files need no asking."""
     if not address.startswith(("http://", "https://")):
         return
     gone = PrerequisiteError(f"no MLflow server answers at {without_login(address)}")

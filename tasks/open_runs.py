@@ -34,12 +34,7 @@ def process_is_gone(mark: str) -> bool:
 
 
 def note_open(state: State, run: str) -> None:
-    """Note that this process writes a run.
-
-    Args:
-        state: The state folder.
-        run: MLflow's id of it.
-    """
+    """Note that this process writes a run."""
     _folder(state).mkdir(parents=True, exist_ok=True)
     write_json(_file(state, run), {"process": process_mark(), "store": state.tracking_place})
 

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def prepare(bench: SearchBench) -> dict[str, Any]:
-    """Load the model and split the text; :func:`tasks.calibrate.calibrate` comes next.
-
-    Returns:
-        What the record says about the model and the text.
-    """
+    """Load the model and split the text; :func:`tasks.calibrate.calibrate` comes next."""
     return recorded("prepare", f"prepare {bench.run_id}", _prepared)(bench)
 
 
@@ -49,16 +45,7 @@ def _prepared(bench: SearchBench) -> dict[str, Any]:
 
 
 def note_look(bench: SearchBench, again: str = "") -> dict[str, Any]:
-    """Note the search's one look at the sealed text, before anything is measured there.
-
-    Args:
-        bench: The search's bench.
-        again: When a further look was requested, which counts separately; empty: the first look.
-
-    Returns:
-        ``sealed_looks``: looks of all runs so far, this one included; ``sealed_set``: what was
-        known about the set before it.
-    """
+    """Note the search's one look at the sealed text, before anything is measured there."""
 
     def noted() -> dict[str, Any]:
         splits, look = bench.splits, _look_of(bench) + (f", again {again}" if again else "")

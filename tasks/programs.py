@@ -77,11 +77,7 @@ class SandboxPrograms:
         return Sandbox(inputs=self.inputs, limits=limits, run_id=self.run_id).__enter__()
 
     def require(self, program: Candidate) -> None:
-        """Try a program on the tiny block.
-
-        Raises:
-            CandidateRejectedError: If it is rejected.
-        """
+        """Try a program on the tiny block."""
         made = self._accepted(self.probe(program))
         self.recount(made, blocks=prunes_blocks(program.source))
 
@@ -91,15 +87,7 @@ class SandboxPrograms:
 
     @staticmethod
     def recount(made: Accepted, *, blocks: bool = False) -> None:
-        """Count the zeros of what :meth:`probe` gave.
-
-        Args:
-            made: New weights of the tiny layers.
-            blocks: They are those of the tiny blocks instead.
-
-        Raises:
-            CandidateRejectedError: If the budget is missed.
-        """
+        """Count the zeros of what :meth:`probe` gave."""
         if blocks:
             _recount_blocks(made)
             return
@@ -208,15 +196,7 @@ class SandboxPrograms:
 
 
 def shared_out(work: Sequence[float], count: int) -> list[list[int]]:
-    """Share jobs out, the largest first, each to whom has least.
-
-    Args:
-        work: Size of each job.
-        count: How many shares there may be; no share is empty.
-
-    Returns:
-        Numbers of the jobs of each share, in order.
-    """
+    """Share jobs out, the largest first, each to whom has least."""
     shares: list[list[int]] = [[] for _ in range(min(count, len(work)))]
     for job in sorted(range(len(work)), key=lambda number: -work[number]):
         min(shares, key=lambda share: sum(work[number] for number in share)).append(job)
@@ -230,13 +210,7 @@ def _work(layer: LayerInput) -> float:
 
 
 def program_record(program: Candidate, metric: str, limits: ProgramLimits) -> dict[str, Any]:
-    """Record of a program kept with a pruned model.
-
-    Args:
-        program: Of kind ``program``.
-        metric: Where it came from, ``program:FILE.py``.
-        limits: Its limits.
-    """
+    """Record of a program kept with a pruned model."""
     name = Path(metric.removeprefix(PROGRAM_PREFIX)).name
     return {
         "name": name,

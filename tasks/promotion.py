@@ -61,20 +61,7 @@ class Contenders:
 def find_contenders(
     state: State, name: str | None, version: str | None, dry_run: bool = False
 ) -> Contenders:
-    """Look up the champion and the challenger.
-
-    Args:
-        state: The state folder.
-        name: Registered model; None: the only one with a challenger.
-        version: Challenger's version; None: the alias ``challenger``.
-        dry_run: Write nothing, whatever was moved by hand; only a promotion that was killed
-            is undone.
-
-    Raises:
-        UsageError: If no challenger is set, it is the champion already, or the two were made from
-            different base models or with different patterns.
-        AutopruneError: If the registry names something that is gone.
-    """
+    """Look up the champion and the challenger."""
     tracker = track.Tracker(state)
     chosen = track.registry.choose_model(tracker, name)
     with track.aliases.registry_lock(tracker, chosen):
@@ -140,15 +127,7 @@ def find_split(folder: Path) -> int | None:
     "cut part", "cut {wanted.count} x {wanted.seqlen} tokens of {wanted.corpus} ({wanted.part})"
 )
 def cut_part(bench: Workbench, name: str, wanted: JudgedPart, asked: str, role: str) -> JudgedText:
-    """Cut a contender's windows and note the look; see :func:`judged_text`.
-
-    Args:
-        bench: An open workbench.
-        name: Name by which later tasks find these windows.
-        wanted: What is cut.
-        asked: Name of the promotion; the looks of its models are one use of the text.
-        role: Which of them this is: ``champion`` or ``challenger``.
-    """
+    """Cut a contender's windows and note the look; see :func:`judged_text`."""
     looks = Looks(bench.state, f"{asked}: {role}", "promote", asked)
     text = judged_text(bench, name, wanted, looks.note)
     counted, known = looks.counts.get(text.digest), looks.sets.get(text.digest)
@@ -201,22 +180,7 @@ def settle(
     verdict: GateVerdict,
     text: dict[str, Any],
 ) -> bool:
-    """Write the reason on the version and, if the gate passed, move the champion.
-
-    Args:
-        state: The state folder.
-        name: Registered model.
-        version: The challenger.
-        champion: Version it was measured against; None: none.
-        verdict: What :func:`judge_contenders` gave.
-        text: What both were measured on: corpus, part, and the seed and digest of its split.
-
-    Returns:
-        Whether the challenger is champion now.
-
-    Raises:
-        AutopruneError: If the champion changed in the meantime; nothing is moved then.
-    """
+    """Write the reason on the version and, if the gate passed, move the champion."""
     tracker = track.Tracker(state)
     tags = {f"gate.{check.name}": "pass" if check.ok else "fail" for check in verdict.checks}
     tags |= {
@@ -248,16 +212,6 @@ def roll_back(
     """Make ``previous`` champion again; the champion becomes ``previous``.
 
     A champion that was set by hand gives way to the one that the gate made, and keeps no alias.
-
-    Args:
-        state: The state folder.
-        name: Registered model; None: the only one with a ``previous``.
-        dry_run: Move nothing.
-        shown: What a dry run returned and somebody agreed to.
-
-    Raises:
-        UsageError: If there is no previous version.
-        AutopruneError: If another version would be installed, or replaced, than was shown.
     """
     tracker = track.Tracker(state)
     chosen = track.registry.choose_model(tracker, name, track.aliases.PREVIOUS)

@@ -38,12 +38,7 @@ def check_request(
     statistics: str,
     streams: bool = False,
 ) -> PruneRequest:
-    """Check every name of a request, and have a program pass the sandbox's static screen.
-
-    Raises:
-        UsageError: If a part is unknown or parts contradict each other.
-        NothingPassedError: If the sandbox rejects a program.
-    """
+    """Check every name of a request, and have a program pass the sandbox's static screen."""
     asked = group, sparsity, pattern, allocation, repair, statistics
     request = PruneRequest.build(metric, *asked, streams=streams)
     if is_program(metric):
@@ -62,19 +57,7 @@ def prune_model(
     plan: PruningPlan,
     dtype: str = AUTO,
 ) -> dict[str, Any]:
-    """Prune the workbench's model in place; return what its record says of that.
-
-    Args:
-        bench: An open workbench, which holds the calibration windows if something reads text.
-        metric: Built-in name, ``expr:`` and a formula, a path to a Python file, or ``program:`` and
-            a file or a name.
-        plan: How to prune.
-        dtype: As for :func:`save_checkpoint`: in the type that the weights will be saved in, no
-            repaired row is worse than plain zeroing.
-
-    Raises:
-        NothingPassedError: If the sandbox rejects the metric.
-    """
+    """Prune the workbench's model in place; return what its record says of that."""
     built = replace(plan, saved=saved_type(bench, dtype))
     if in_file(metric):
         metric = str(Path(metric))
@@ -103,11 +86,7 @@ def prune_model(
 
 @contextmanager
 def _container(bench: Workbench, candidate: Candidate, plan: PruningPlan) -> Iterator[None]:
-    """Give the bench the containers in which designed code runs until the context ends.
-
-    Raises:
-        CandidateRejectedError: If the code does not pass its probe.
-    """
+    """Give the bench the containers in which designed code runs until the context ends."""
     inputs = bench.state.inputs
     with ExitStack() as stack:
         if candidate.kind == "python":
@@ -132,35 +111,14 @@ def _limits(bench: Workbench, program: Candidate) -> ProgramLimits:
 
 @task_run("save", "save to {out}")
 def save_checkpoint(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> "SavedModel":
-    """Save the workbench's model with its record, and count the zeros in the written files.
-
-    Args:
-        bench: An open workbench.
-        out: Target folder, replaced when it exists; see
-            :func:`autoprune.models.target.check_target`.
-        record: What made the model, with ``pruned`` if zeros were made.
-        dtype: ``auto`` saves weights in the type of the checkpoint they came from, anything else
-            in the workbench's.
-
-    Raises:
-        AutopruneError: If the disk is full or the folder is not writable.
-    """
+    """Save the workbench's model with its record, and count the zeros in the written files."""
     kind = saved_type(bench, dtype)
     return save_bench(bench, Path(out), record, record.get("pruned"), kind)
 
 
 @task_run("send", "send {folder} to {repo}")
 def send_folder(folder: str, repo: str, private: bool) -> str:
-    """Send a saved model with its card and record; see :func:`push_to_hub`.
-
-    Args:
-        folder: Folder of the saved model.
-        repo: ``OWNER/NAME``.
-        private: Whether a newly created repository is private.
-
-    Returns:
-        Address of the commit.
-    """
+    """Send a saved model with its card and record; see :func:`push_to_hub`."""
     return push_to_hub(repo, Path(folder), private=private)
 
 

@@ -74,25 +74,13 @@ class Publisher:
         return f"{self._kind}-{what}-{self._subject}"
 
     def progress(self, done: float, total: float, note: str) -> bool:
-        """Show the progress of the search, which never goes back.
-
-        Args:
-            done: Seconds (or units) done.
-            total: Seconds (or units) in total, as far as known.
-            note: One line next to the bar.
-        """
+        """Show the progress of the search, which never goes back."""
         share = 100.0 * done / total if total > 0 else 0.0
         self._highest = max(self._highest, min(100.0, round(share, 1)))
         return self._put(PROGRESS, self._highest, note)
 
     def leaderboard(self, rows: "Sequence[LeaderboardRow]", reference: str, note: str) -> bool:
-        """Show the leaderboard as a table of strings, best first.
-
-        Args:
-            rows: Its rows.
-            reference: Name of the recipe that changes are counted from.
-            note: One line below the title.
-        """
+        """Show the leaderboard as a table of strings, best first."""
         table = [table_row(row, reference) for row in rows]
         return self._put(LEADERBOARD, json.dumps(table), note)
 
@@ -113,11 +101,7 @@ class Publisher:
         return self._put(MLFLOW, markdown, "The same run in MLflow, candidate by candidate")
 
     def stages(self, run_id: str) -> bool:
-        """Show from the beginning how a stage is done again, also if the search breaks.
-
-        Args:
-            run_id: The search.
-        """
+        """Show from the beginning how a stage is done again, also if the search breaks."""
         words = stages_markdown(run_id, _deployment_page(STAGE))
         return self._put(STAGES, words, "How to go on with one stage, or repeat it")
 
@@ -176,12 +160,7 @@ class Publisher:
 
 
 def stages_markdown(run_id: str, page: str) -> str:
-    """Say how one stage of a search is done.
-
-    Args:
-        run_id: The search.
-        page: Address of the deployment's page; empty if there is none.
-    """
+    """Say how one stage of a search is done."""
     name = f"[{STAGE}]({page})" if page else f"`{STAGE}`"
     line = shell_line("stage", run_id, "measure")
     return (

@@ -15,16 +15,7 @@ def choose_preset(
     minutes: float | None,
     windows: int | None,
 ) -> PresetChoice:
-    """Choose the preset for the workbench's model on this machine, as it is now.
-
-    Args:
-        bench: An open workbench.
-        model: Its reference, for the task's name.
-        seqlen: Tokens in a window.
-        quality: Name of the preset; None: the best that fits.
-        minutes: Time for pruning, if no quality is named.
-        windows: Calibration windows in place of the preset's.
-    """
+    """Choose the preset for the workbench's model on this machine, as it is now."""
     loaded = bench.loaded.model
     device = loaded.device.type
     return choose(

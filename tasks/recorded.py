@@ -22,14 +22,6 @@ def recorded(kind: str, title: str, work: Callable[P, R]) -> Callable[P, R]:
     The task wraps a closure, so Prefect sees neither arguments to hash nor a result to persist:
     models, tensors and objects with locks may go in and come out. Prefect does hold results in
     memory until the flow run ends, so return figures rather than tensors.
-
-    Args:
-        kind: Name of the task as the UI groups it, for example ``measure``.
-        title: Name of the run; of paths in it only the last part is shown, of logins nothing.
-        work: What is done.
-
-    Returns:
-        Takes and returns what ``work`` does; its exceptions propagate.
     """
     if FlowRunContext.get() is None:
         return work
@@ -53,12 +45,7 @@ def recorded(kind: str, title: str, work: Callable[P, R]) -> Callable[P, R]:
 
 
 def task_run(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a function so that every call is :func:`recorded`.
-
-    Args:
-        name: Name of the task as the UI groups it.
-        run_name: Template of the run's name, with the function's parameters; None: ``name``.
-    """
+    """Decorate a function so that every call is :func:`recorded`."""
 
     def decorate(fn: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(fn)

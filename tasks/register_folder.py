@@ -23,14 +23,6 @@ def register_folder(state: State, folder: str, name: str | None) -> "Registered"
     """Log a folder that ``autoprune prune`` wrote to MLflow, and make it the challenger.
 
     The same files under the same name are registered once.
-
-    Args:
-        state: The state folder.
-        folder: A saved model with its record.
-        name: Registered model in which it competes; None: that of its base model and share.
-
-    Raises:
-        UsageError: If the folder holds no record of how it was made.
     """
     # MLflow names what it stores after the last part, which "." does not have.
     place = Path(folder).expanduser().resolve()

@@ -5,15 +5,6 @@ from tasks.state import State
 
 
 def require_model(state: State, name: str | None, *, rollback: bool) -> None:
-    """Check that the registry has the model of a promotion or a rollback.
-
-    Args:
-        state: The state folder.
-        name: Registered model; None: the only one with a challenger, or a previous champion.
-        rollback: Whether the previous champion is wanted.
-
-    Raises:
-        UsageError: If it does not exist, or if several could be meant.
-    """
+    """Check that the registry has the model of a promotion or a rollback."""
     alias = track.aliases.PREVIOUS if rollback else track.aliases.CHALLENGER
     track.registry.choose_model(track.Tracker(state), name, alias)

@@ -47,16 +47,7 @@ def remote_step(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
-    """Validate or measure, one job at a time per process, since all prune the same model.
-
-    Args:
-        job: ``call`` (a name in :data:`tasks.measure.TASKS`, or ``cell`` of a comparison), ``step``
-            and further ``arguments`` of that task, and ``bench``: what :func:`bench_config` or
-            :func:`tasks.compare_remote.comparison_config` gave.
-
-    Returns:
-        JSON form of the outcome.
-    """
+    """Validate or measure, one job at a time per process, since all prune the same model."""
     with _lock:
         bench = _opened(job["bench"])
         if job["call"] == CELL:
@@ -65,12 +56,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def bench_config(bench: Any, shared: str | None) -> dict[str, Any]:
-    """What another process needs to open the same workbench.
-
-    Args:
-        bench: The search's own :class:`tasks.search_bench.SearchBench`.
-        shared: Folder or URL of the shared store; None: the store in the state folder.
-    """
+    """What another process needs to open the same workbench."""
     return common_config(bench, shared) | {
         "run": bench.run_id,
         "spec": bench.spec.to_json(),

@@ -17,13 +17,7 @@ from tasks.run_files import RunFiles
 
 @task_run("report", "report {report.run_id}")
 def write_report(files: RunFiles, report: RunReport, out: str | None = None) -> dict[str, Any]:
-    """Write the HTML report and the pictures of a run.
-
-    Args:
-        files: The run's files.
-        report: Its record.
-        out: Where the page goes; None: into the run's folder.
-    """
+    """Write the HTML report and the pictures of a run."""
     page = Path(out) if out is not None else files.page
     inspection = _inspection(files)
     html.write_html(report, page, inspection)
@@ -55,11 +49,7 @@ def _inspection(files: RunFiles) -> Inspection | None:
 
 
 def current_report(files: RunFiles, run_id: str) -> RunReport:
-    """Return a run's record, updated from its log; a running search keeps it up to date itself.
-
-    Raises:
-        UsageError: If there is no such run.
-    """
+    """Return a run's record, updated from its log; a running search keeps it up to date itself."""
     if not files.log.exists():
         raise UsageError(
             f"there is no run {run_id!r} in {files.folder.parent}; `autoprune ls candidates` "

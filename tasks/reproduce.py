@@ -39,16 +39,7 @@ class MasksDifferError(AutopruneError):
 
 
 def find_candidate(state: State, run: str, candidate: str) -> str:
-    """MLflow id of a candidate of a search, from MLflow's record alone.
-
-    Args:
-        state: The state folder.
-        run: Name of the search.
-        candidate: Its name in tables, such as ``C7``, or its id.
-
-    Raises:
-        UnknownNameError: If MLflow knows no such search, or no such candidate with masks in it.
-    """
+    """MLflow id of a candidate of a search, from MLflow's record alone."""
     tracker = track.Tracker(state)
     known = tracker.searches()
     if run not in known:
@@ -83,19 +74,7 @@ def reproduce(
     overwrite: bool = False,
     dtype: str = AUTO,
 ) -> dict[str, Any]:
-    """Prune as recorded in a candidate's run, and compare the digest of the masks.
-
-    Args:
-        state: The state folder.
-        mlflow_run: Id of the candidate's run in MLflow.
-        out: Folder for the pruned model; None: only the digest is compared.
-        overwrite: A saved model that is already there may be replaced.
-        dtype: Type of its weights in the files; ``auto``: that of the checkpoint they came from.
-
-    Raises:
-        UsageError: If the run records no masks, or ``out`` is not free.
-        AutopruneError: If the model, the text or the masks differ from the record.
-    """
+    """Prune as recorded in a candidate's run, and compare the digest of the masks."""
     recorded = track.mask_records.read_mask_record(track.Tracker(state), mlflow_run)
     spec = SearchSpec.recorded(recorded["spec"])
     recipe = Recipe.from_json(recorded["recipe"])

@@ -21,13 +21,7 @@ ROWS = 200
 
 
 def show_pruning(state: State, record: Mapping[str, Any], measured_by: str) -> None:
-    """Show what a pruning run gave, where it is saved, and how the zeros spread over the blocks.
-
-    Args:
-        state: The state folder.
-        record: What the prune flow returns.
-        measured_by: Options of `autoprune evaluate` that measure it, with a space in front.
-    """
+    """Show what a pruning run gave, where it is saved, and how the zeros spread over the blocks."""
     # The share that a scheme removes follows from the model; its runs share one key.
     shown = Publisher(record["model"], record.get("target"), "prune")
     scheme = "scheme" in record
@@ -50,11 +44,7 @@ def show_pruning(state: State, record: Mapping[str, Any], measured_by: str) -> N
 
 
 def show_estimate(record: Mapping[str, Any]) -> None:
-    """Show what a streamed run would need.
-
-    Args:
-        record: What the prune flow returns for a dry run.
-    """
+    """Show what a streamed run would need."""
     cost = record["estimate"]
     facts = [
         ("memory", f"{cost['memory_mb']:,.0f} MB"),
@@ -67,14 +57,7 @@ def show_estimate(record: Mapping[str, Any]) -> None:
 
 
 def show_evaluation(state: State, record: Mapping[str, Any], where: str, base: str) -> None:
-    """Show the figures of an evaluation, what they are compared with, and where they are saved.
-
-    Args:
-        state: The state folder.
-        record: What the evaluation flow returns.
-        where: Where the run is in MLflow, as markdown; empty if it is not there.
-        base: The model that the measured one was made from, which names the artifacts.
-    """
+    """Show the figures of an evaluation, what they are compared with, and where they are saved."""
     where = without_machine_paths(where, state.root)
     shown = Publisher(base, None, "evaluate")
     rows = [_figure(row) for row in record["rows"][:ROWS]]
@@ -97,15 +80,7 @@ def show_evaluation(state: State, record: Mapping[str, Any], where: str, base: s
 def show_night(
     state: State, model: str, budget: Budget, record: Mapping[str, Any], outcome: Sequence[str]
 ) -> None:
-    """Show on a night's own page what its search found and what the gate decided.
-
-    Args:
-        state: The state folder.
-        model: Reference of the night's model.
-        budget: What its search prunes to.
-        record: What the nightly flow returns.
-        outcome: The outcome in lines, the gate's verdict last.
-    """
+    """Show on a night's own page what its search found and what the gate decided."""
     shown = Publisher(model, budget, "nightly")
     night = record["night"]
     facts = [

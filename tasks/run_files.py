@@ -90,11 +90,7 @@ class RunFiles:
         return self.folder / "smaller"
 
     def read_facts(self) -> Facts:
-        """The facts so far; empty at the start.
-
-        Raises:
-            DamagedFileError: If the file is not a JSON object.
-        """
+        """The facts so far; empty at the start."""
         known: Any = read_object(self.facts) if self.facts.exists() else {}
         return cast(Facts, known)
 

@@ -31,16 +31,7 @@ PICTURES = {
 
 
 def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str:
-    """Write the page.
-
-    Args:
-        report: The run's record.
-        files: Where its pictures are.
-        mlflow_place: Where the run is in MLflow, as markdown; empty if it is not there.
-
-    Returns:
-        Markdown without raw HTML or this machine's paths, under 500,000 bytes.
-    """
+    """Write the page."""
     sentences, doubts = (map(in_markdown, words) for words in (summary(report), trust(report)))
     parts = [f"# {in_markdown(report.run_id, 80)}", *sentences, _table(report), *doubts]
     winner = report.winner

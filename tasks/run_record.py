@@ -36,14 +36,7 @@ class RunRecord:
     def of(
         cls, search: Search, facts: Facts, run_id: str, calls: Iterable[Mapping[str, Any]] = ()
     ) -> "RunRecord":
-        """The record of an open search.
-
-        Args:
-            search: Its state.
-            facts: What was measured alongside it.
-            run_id: Its name.
-            calls: Those of the record before, which say when each ended.
-        """
+        """The record of an open search."""
         return cls(
             run_id,
             build_report(search, run_id, facts).to_json(),
@@ -58,12 +51,7 @@ class RunRecord:
         return RunReport.from_json(self.body)
 
     def write(self, files: RunFiles, before: "RunRecord | None" = None) -> None:
-        """Write all of it, each file atomically.
-
-        Args:
-            files: Where to.
-            before: The record that this process wrote there last; what it shares stays as it is.
-        """
+        """Write all of it, each file atomically."""
         if before is None or self.body != before.body:
             write_json(files.report, self.body)
         if before is None or self.mask_records != before.mask_records:

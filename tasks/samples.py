@@ -7,10 +7,5 @@ from tasks.workbench import Workbench
 
 @task_run("sample text", "continue {windows}")
 def sample_text(bench: Workbench, windows: str) -> list[tuple[str, str]]:
-    """Prompts from the beginnings of windows, with their greedy continuations.
-
-    Args:
-        bench: An open workbench.
-        windows: Name of the windows.
-    """
+    """Prompts from the beginnings of windows, with their greedy continuations."""
     return continuations(bench.loaded, bench.windows[windows])

@@ -50,11 +50,7 @@ class SandboxScores:
         return frozenset()
 
     def __call__(self, layer: "PrunableLinear", stats: "Mapping[str, Tensor]") -> "Tensor":
-        """Scores of one layer, float32 [out, in].
-
-        Raises:
-            CandidateRejectedError: If the sandbox rejects the code.
-        """
+        """Scores of one layer, float32 [out, in]."""
         if layer.name not in self._scores:
             self._fetch(layer.name)
         return self._scores.pop(layer.name)

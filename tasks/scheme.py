@@ -13,11 +13,7 @@ from tasks.workbench import Workbench
 
 @task_run("check scheme", "check {scheme}")
 def check_scheme(scheme: str) -> Shrinking:
-    """Parse a scheme before anything expensive happens.
-
-    Raises:
-        UsageError: If a part is unknown, or there is nothing to save.
-    """
+    """Parse a scheme before anything expensive happens."""
     built = Shrinking.parse(scheme)
     require_saved(built.scheme.NAME)
     return built
@@ -25,14 +21,7 @@ def check_scheme(scheme: str) -> Shrinking:
 
 @task_run("shrink", "remove {budget} by {scheme.text}")
 def shrink_model(bench: Workbench, scheme: Shrinking, budget: Budget, dtype: str = AUTO) -> Shrunk:
-    """Make the workbench's model smaller in place.
-
-    Args:
-        bench: An open workbench, with calibration windows if the scheme reads text.
-        scheme: How, recovery included.
-        budget: How much to remove; a share refers to the parameters of the blocks.
-        dtype: Type of the weights in the saved folder, since a budget may be in bytes.
-    """
+    """Make the workbench's model smaller in place."""
     return scheme.apply(
         bench.loaded.model,
         SchemeBudget(budget, saved_type(bench, dtype)),

@@ -28,21 +28,6 @@ def record_look(
     in all state folders of this installation. Models are not distinguished: a text that chose one
     pruned model is no longer new when the next is chosen. Measuring on a whole corpus reads what
     any split of it seals, so it counts for each of its sealed parts.
-
-    Args:
-        state: The state folder, whose ledger of an earlier version is migrated.
-        text: Digest of the sealed text, or of a whole corpus.
-        run: Name of the run.
-        whole: Digest of the corpus that the sealed text is a part of; None for a whole corpus.
-        kind: ``search``, ``compare``, ``evaluate``, ``promote`` or another use.
-        splits: The split of the sealed text, whose number and documents are recorded.
-        command: What the run is a part of, such as a comparison of many cells; None: the run.
-
-    Returns:
-        Number of looks at this text so far, this one included.
-
-    Raises:
-        DamagedFileError: If a line before the last is not an entry.
     """
     with locked_ledger(state.root) as ledger:
         look: Line = {"text": text, "run": run}
@@ -60,33 +45,13 @@ def record_look(
 def count_looks(
     state: State, text: str, whole: str | None = None, number: int | None = None
 ) -> int:
-    """Count the measurements on a sealed text so far; see :func:`record_look`.
-
-    Args:
-        state: The state folder.
-        text: Digest of the sealed text.
-        whole: Digest of the corpus that it is a part of.
-        number: Number of the split.
-
-    Raises:
-        DamagedFileError: If a line before the last is not an entry.
-    """
+    """Count the measurements on a sealed text so far; see :func:`record_look`."""
     with locked_ledger(state.root) as ledger:
         return len(_runs(ledger.lines, text, whole, number))
 
 
 def earlier_looks(state: State, splits: "Splits", command: str | None = None) -> SealedSet:
-    """Earlier looks at the sealed part of a split.
-
-    Args:
-        state: The state folder.
-        splits: The split.
-        command: A run, or what several runs are parts of; its own looks and all looks after its
-            first one do not count.
-
-    Raises:
-        DamagedFileError: If a line before the last is not an entry.
-    """
+    """Earlier looks at the sealed part of a split."""
     with locked_ledger(state.root) as ledger:
         lines = ledger.lines
     text, whole, number = splits.sealed.digest, splits.whole, splits.number
@@ -167,13 +132,7 @@ class Looks:
         self.sets: dict[str, SealedSet] = {}
 
     def note(self, text: str, whole: str, splits: "Splits | None" = None) -> None:
-        """Note a look, and count all so far; looks at a whole corpus only if it was split.
-
-        Args:
-            text: Digest of the text that will be measured on, sealed or a whole corpus.
-            whole: Digest of the corpus that it is, or is a part of.
-            splits: The split that a sealed text belongs to.
-        """
+        """Note a look, and count all so far; looks at a whole corpus only if it was split."""
         part_of = whole if text != whole else None
         if splits is not None and part_of:
             self.sets[text] = earlier_looks(self._state, splits, self._command)

@@ -84,11 +84,7 @@ class SearchBench(Workbench):
         self.designs_in = designs_in
 
     def origin(self, share: float) -> dict[str, Any]:
-        """What the record of a model that this bench saves says of its source, budget and text.
-
-        Args:
-            share: Share of zeros, or of the parameters that go.
-        """
+        """What the record of a model that this bench saves says of its source, budget and text."""
         return {
             **source_record(self.model_ref, self.loaded.source.digest, self.seed),
             "target": share,

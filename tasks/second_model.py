@@ -20,17 +20,6 @@ def make_second_model(
     """Save a smaller copy of the bench's model with figures of both, and its card.
 
     A folder that holds such a model already is read, not made again.
-
-    Args:
-        bench: An open workbench that holds the dense model.
-        model: The model's reference, for the task's name.
-        scheme: How it is made smaller, recovery included.
-        share: Share of the parameters of the blocks to remove.
-        text: Of the bench's windows.
-        out: Where it goes.
-
-    Returns:
-        The record; see :func:`autoprune.bench.keeping.save_smaller`.
     """
     folder = Path(out)
     if is_finished(folder):

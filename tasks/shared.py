@@ -100,12 +100,7 @@ class SharedStore(Store):
 
 
 def open_store(state: State, shared: str | None) -> Store:
-    """The store of a run.
-
-    Args:
-        state: Its own folder, for local copies.
-        shared: A folder, used as it is; an fsspec URL; or None: the store in the state folder.
-    """
+    """The store of a run."""
     if shared is None:
         return Store(state.store)
     if "://" not in shared:
@@ -114,12 +109,7 @@ def open_store(state: State, shared: str | None) -> Store:
 
 
 def common_config(bench: "Workbench | CompareBench", shared: str | None) -> dict[str, Any]:
-    """What other processes need to open a workbench like this one, as plain JSON.
-
-    Args:
-        bench: The run's own, with its model loaded.
-        shared: Folder or URL of the shared store; None: the store in the state folder.
-    """
+    """What other processes need to open a workbench like this one, as plain JSON."""
     import torch
 
     return {

@@ -6,15 +6,7 @@ SAME_START_SECONDS = 1.0
 
 
 def find_process(pid: int, created: float) -> psutil.Process | None:
-    """Find a process of this machine; None if it has ended.
-
-    Args:
-        pid: Its id.
-        created: When it started, seconds since 1970.
-
-    Raises:
-        psutil.Error: If the system does not tell.
-    """
+    """Find a process of this machine; None if it has ended."""
     try:
         found = psutil.Process(pid)
         same = abs(found.create_time() - created) < SAME_START_SECONDS

@@ -32,11 +32,7 @@ class State:
 
     @classmethod
     def open(cls, root: Path | None = None) -> "State":
-        """State under ``root``, else ``$AUTOPRUNE_HOME``, else ``./.autoprune``.
-
-        Raises:
-            UsageError: If the path is a file or cannot be created.
-        """
+        """State under ``root``, else ``$AUTOPRUNE_HOME``, else ``./.autoprune``."""
         state = cls.at(root)
         try:
             state.root.mkdir(parents=True, exist_ok=True)
@@ -129,11 +125,7 @@ class State:
         return self.root / "autoprune.log"
 
     def run(self, run_id: str) -> Path:
-        """Folder of a search.
-
-        Raises:
-            UsageError: If the name could leave the runs folder or is not a plain name.
-        """
+        """Folder of a search."""
         if not RUN_NAME.fullmatch(run_id):
             raise UsageError(
                 f"run name {run_id!r} is not allowed; use lower-case letters, digits, dots, dashes "
@@ -157,13 +149,7 @@ def _opened_at(folder: Path) -> float:
 
 
 def without_machine_paths(text: str, root: Path) -> str:
-    """Rewrite text for records that others read: paths as a shell takes them in the parent folder.
-
-    Args:
-        text: Text with paths in it.
-        root: The state folder; its path becomes its name, or ``$AUTOPRUNE_HOME`` if that is set.
-            Paths below a user's home begin with ``~``.
-    """
+    """Rewrite paths in text for records that others read, relative to the parent folder."""
     named = os.environ.get(HOME_VARIABLE)
     # A worker has the variable, but the reader's shell may not.
     shown = {str(root): f"${{{HOME_VARIABLE}:-{root.name}}}" if named else root.name}

@@ -35,13 +35,7 @@ from tasks.search_bench import SearchBench
 
 
 def do(bench: SearchBench, step: Validate | Measure | Seal, seconds: float = math.inf) -> Outcome:
-    """Validate, measure or seal.
-
-    Args:
-        bench: The search's.
-        step: What the search wants.
-        seconds: Time limit, if it can be stopped; 0 or less: it does not start.
-    """
+    """Validate, measure or seal."""
     kind = type(step).__name__.lower()
     if seconds <= 0.0 and not isinstance(step, Seal):
         return no_time()
@@ -49,13 +43,7 @@ def do(bench: SearchBench, step: Validate | Measure | Seal, seconds: float = mat
 
 
 def validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) -> Validation:
-    """Probe a recipe's designed code and score a few real layers.
-
-    Args:
-        bench: The search's bench.
-        wanted: The step.
-        seconds: Unused, since the sandbox has limits of its own.
-    """
+    """Probe a recipe's designed code and score a few real layers."""
     known = wanted.share
     return bench.validate(wanted.recipe, bench.budget if known is None else bench.budget_of(known))
 
@@ -68,12 +56,6 @@ def measured(
     Sentinels, and recipes to be sealed next, compute masks and repair again, whatever is remembered
     of the recipe. This reveals drift in scores, budgets and repairs; statistics that differ from
     those in the store are then a failure.
-
-    Args:
-        bench: The search's bench.
-        wanted: The step. A recipe of None stands for the dense model. It is not restored first, so
-            that a model which a recipe left pruned is detected.
-        seconds: Time limit; past it, the step is stopped and fails as unfinished.
     """
     # No pattern has the dense model's share.
     budget = Budget(0.0) if wanted.recipe is None else bench.budget_of(wanted.sparsity)
@@ -105,11 +87,6 @@ def sealed(bench: SearchBench, wanted: Seal, seconds: float = math.inf) -> Seale
 
     A recipe that cannot be measured is left out with the reason: an error would end the search, and
     each time it resumed the others would read the sealed text once more.
-
-    Args:
-        bench: The search's bench.
-        wanted: The step.
-        seconds: Time limit; past it, all recipes but the first and the reference are left out.
     """
     started = time.monotonic()
     found: dict[str, Measurement] = {}

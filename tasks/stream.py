@@ -32,14 +32,7 @@ def estimate_stream(
     plan: PruningPlan,
     out: str | None,
 ) -> dict[str, Any]:
-    """Estimate memory, disk and time of a streamed run; see :func:`autoprune.streaming.estimate`.
-
-    Args:
-        bench: An open workbench with calibration windows.
-        metric: Built-in name, formula or program.
-        plan: How to prune.
-        out: Target folder, whose disk is measured; None: the temporary folder's disk.
-    """
+    """Estimate memory, disk and time of a streamed run."""
     base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
     with _ready(bench, metric, plan) as (job, _):
         cost = estimate(job, nearest_folder(base))
@@ -59,18 +52,7 @@ def prune_stream(
     out: str,
     record: dict[str, Any],
 ) -> tuple[SavedModel, dict[str, Any]]:
-    """Prune from shards to shards; see :func:`autoprune.streaming.prune_streamed`.
-
-    Args:
-        bench: An open workbench with calibration windows.
-        metric: Built-in name, formula or program.
-        plan: How to prune.
-        out: Target folder, replaced when it exists; call ``check_target`` first.
-        record: What makes the model.
-
-    Returns:
-        The saved model, and what was done.
-    """
+    """Prune from shards to shards; see :func:`autoprune.streaming.prune_streamed`."""
     seen = seen_by(bench)
     with _ready(bench, metric, plan) as (job, more):
         known = record | more

@@ -19,20 +19,12 @@ ANSWER_PRICE = "AUTOPRUNE_PRICE_ANSWER"
 
 
 def switched_on(variable: str) -> bool:
-    """Whether a switch is on, which is the default when unset.
-
-    Raises:
-        UsageError: If its value is neither on nor off.
-    """
+    """Whether a switch is on, which is the default when unset."""
     return chosen(variable) is not False
 
 
 def chosen(variable: str) -> bool | None:
-    """On or off, None when unset.
-
-    Raises:
-        UsageError: If its value is neither on nor off.
-    """
+    """On or off, None when unset."""
     text = os.environ.get(variable, "").strip().lower()
     if not text:
         return None
@@ -45,11 +37,7 @@ def chosen(variable: str) -> bool | None:
 
 
 def price(variable: str) -> float | None:
-    """Dollars per million tokens; None when unset.
-
-    Raises:
-        UsageError: If the value is not a number of at least zero.
-    """
+    """Dollars per million tokens; None when unset."""
     text = os.environ.get(variable, "").strip()
     if not text:
         return None
@@ -71,11 +59,7 @@ def tracing_wanted() -> bool:
 
 
 def prices() -> tuple[float | None, float | None]:
-    """Dollars per million tokens of questions and of answers; None where unset.
-
-    Raises:
-        UsageError: If one is not a price.
-    """
+    """Dollars per million tokens of questions and of answers; None where unset."""
     return price(PROMPT_PRICE), price(ANSWER_PRICE)
 
 

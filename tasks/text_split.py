@@ -45,19 +45,6 @@ def fresh_split(
     """Find the lowest number whose sealed sets no run has looked at.
 
     Looks at a whole text use up no single set: they count as earlier looks at each.
-
-    Args:
-        state: The state folder.
-        corpora: References of the texts.
-        model: Reference of the model whose chat template renders conversations; None for plain
-            text.
-        first: The lowest number that may be taken.
-        held: Digests of sealed sets that other commands have taken and not yet looked at; they
-            are skipped, unless the text has only one.
-
-    Raises:
-        UsageError: If there is none: a text of consecutive documents has only one split, a text of
-            a handful of documents only a few.
     """
     texts = _texts(state, corpora, model)
     with locked_ledger(state.root) as ledger:
@@ -74,16 +61,7 @@ def fresh_split(
 
 @task_run("check text", "documents of {corpus}")
 def check_independent(state: State, corpus: str, model: str) -> None:
-    """Refuse a text that has only one sealed set, before a night is spent on it.
-
-    Args:
-        state: The state folder.
-        corpus: Reference of the text.
-        model: Reference of the model, whose tokenizer renders conversations.
-
-    Raises:
-        UsageError: If its documents are consecutive, so that every split is the same.
-    """
+    """Refuse a text that has only one sealed set, before a night is spent on it."""
     try:
         (text,) = _texts(state, [corpus], None)
     except UsageError:
@@ -104,16 +82,7 @@ def check_independent(state: State, corpus: str, model: str) -> None:
 def known_looks(
     state: State, corpora: list[str], number: int, command: str, model: str | None = None
 ) -> list[SealedSet]:
-    """Earlier looks at the sealed parts of a split.
-
-    Args:
-        state: The state folder.
-        corpora: References of the texts.
-        number: Number of the split.
-        command: The command whose own looks do not count.
-        model: Reference of the model whose chat template renders conversations; None for plain
-            text.
-    """
+    """Earlier looks at the sealed parts of a split."""
     texts = _texts(state, corpora, model)
     return [earlier_looks(state, split(text, number), command) for text in texts]
 

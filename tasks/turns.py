@@ -94,9 +94,6 @@ def free_unheld(state: State, client: "SyncPrefectClient", name: str) -> int:
 
     They remain when a lease is lost with the server that kept it. Only the server of this state
     folder's own database is corrected: the holders at another server are not known here.
-
-    Returns:
-        Number of slots freed.
     """
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 

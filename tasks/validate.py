@@ -23,23 +23,7 @@ from tasks.state import State
 
 @task_run("validate file", "validate {path}")
 def validate_file(state: State, path: str, statistics: list[str] | None = None) -> dict[str, Any]:
-    """Return the sandbox's verdict on a metric or a program in a file.
-
-    Args:
-        state: The state folder.
-        path: The file; it is read, never imported.
-        statistics: What the layers carry besides ``W``; None: the same as in a search. Programs
-            always get the same.
-
-    Returns:
-        ``ok``, ``kind`` (``metric`` or ``program``), ``code``, ``detail``, ``file``, ``seconds``,
-        ``statistics`` and those of them that are ``beyond_a_search``; if rejected also
-        ``property``, ``line``, ``text``, ``expected``, ``got``, ``remedy`` and the end of what it
-        ``printed``.
-
-    Raises:
-        UsageError: If the file cannot be read or is not text, or there is no such statistic.
-    """
+    """Return the sandbox's verdict on a metric or a program in a file."""
     source = metric_source(Path(path))
     if entry_of(source) != SCORE:
         return _validate_program(state, path, source, statistics)

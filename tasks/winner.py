@@ -47,22 +47,6 @@ def keep_winner(
     A checkpoint of the same masks that was saved with the same ``dtype`` stays as it is. A designed
     metric is scored again, in a fresh container: masks remembered from the measurement do not
     count. The winner is kept only if the same masks come out.
-
-    Args:
-        bench: The search's bench.
-        alias: The winner's name in the search.
-        winner: Its recipe.
-        masks: Digest of the masks that were measured; the saved ones must be the same.
-        seconds: Duration of the search so far, for the record.
-        unsealed: Why it has no sealed figure; the promotion gate then refuses it. Empty: it has.
-        dtype: Type of the weights in the files; ``auto``: that of the checkpoint they came from.
-        found: How it reaches a budget in bytes or speed, with its ``share``; empty for others.
-
-    Returns:
-        Its record, and what the search's facts hold of it: counts, place and outcome.
-
-    Raises:
-        AutopruneError: If the masks differ from those measured, or the disk is full.
     """
     share: float = found.get("share", bench.spec.sparsity)
     folder = RunFiles.of(bench.state, bench.run_id).winner
@@ -150,16 +134,7 @@ def _description(report: RunReport, record: Mapping[str, Any]) -> str:
 def register_winner(
     state: State, report: RunReport, parent: str | None
 ) -> "tuple[Registered | None, str]":
-    """Log the winner's checkpoint to MLflow, register it, and set the alias.
-
-    Args:
-        state: The state folder.
-        report: The search, as it stands.
-        parent: MLflow id of its parent run; None when the store is down.
-
-    Returns:
-        The version in the registry, or None and why there is none.
-    """
+    """Log the winner's checkpoint to MLflow, register it, and set the alias."""
     if parent is None:
         return None, "the run is not in MLflow yet"
 

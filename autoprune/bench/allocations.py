@@ -28,17 +28,6 @@ def choose_allocation(
     seconds, while a repair may take minutes. The best allocator for masks alone need not be the
     best under a repair. If the plan has one, uniform and the best other allocator are therefore
     repaired block by block and measured again, and the lower loss decides.
-
-    Args:
-        bench: Scores by the metric; dense before and after.
-        metric: Built-in name or formula.
-        plan: Budget, group, seed and repair; its allocation is not used.
-        grid: Allocators to compare; uniform always competes.
-
-    Raises:
-        UsageError: If an N:M pattern or the group ``global`` leaves nothing to choose, or a
-            candidate is invalid; raised before anything is measured.
-        NothingPassedError: If no allocator gives a finite loss.
     """
     started, scores = time.monotonic(), Candidate.parse(metric)
     plans = [replace(plan, allocation=build_allocator(text), scoring="dense") for text in grid]

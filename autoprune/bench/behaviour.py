@@ -22,15 +22,6 @@ def behaviour(
 
     The error is ``sum ||dW x||^2 / sum ||W x||^2``. Inputs are treated as uncorrelated, so only
     their norms are needed.
-
-    Args:
-        bench: A bench whose weights are dense.
-        recipe: Recipe to try; its allocation is ignored, since a few layers share no budget.
-        budget: Share of zeros in each of these layers.
-
-    Raises:
-        CandidateRejectedError: If the scorer rejects the metric.
-        UsageError: If the scores are invalid.
     """
     layers = bench.probes
     plan = PruningPlan.build(

@@ -75,16 +75,6 @@ class BlockProbe:
         """Digest of the new weights of the three blocks, and their error on unseen windows.
 
         The error is the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the dense block's output.
-
-        Args:
-            bench: A bench whose weights are dense, and are dense again afterwards.
-            recipe: Recipe of a program; its allocation is ignored.
-            budget: Share of zeros in each layer.
-
-        Raises:
-            CandidateRejectedError: If the program is rejected, or its error is not finite.
-            UsageError: If the recipe is not for a program, there is no runner, or N:M does not
-                divide a layer.
         """
         plan = PruningPlan.of_recipe(recipe, budget.share, pattern=budget.pattern or "unstructured")
         members = [layer for block in self.blocks for layer in block.members]

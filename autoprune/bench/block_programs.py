@@ -53,13 +53,7 @@ class ProgramBlocks(AppliedProgram):
         blocks: Sequence[SeenBlock],
         stats_of: Callable[[PrunableLinear], Mapping[str, Tensor]],
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """Prune dense blocks in place.
-
-        Raises:
-            CandidateRejectedError: If the runner rejects the program, or its result breaks the
-                contract; blocks of earlier calls stay pruned.
-            UsageError: If programs do not support this kind of block.
-        """
+        """Prune dense blocks in place."""
         names = [names_in_block(block.replay.block, block.members) for block in blocks]
         tasks = [self._task(block, own, stats_of) for block, own in zip(blocks, names, strict=True)]
         made = self.runner.run_blocks(self.program, tasks)
@@ -114,11 +108,7 @@ class ProgramBlocks(AppliedProgram):
 
 
 def mean_error(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Mean over all tokens of ``||y' - y||^2 / ||y||^2``.
-
-    Args:
-        pairs: Outputs y' and y of each batch, [b, s, d].
-    """
+    """Mean over all tokens of ``||y' - y||^2 / ||y||^2``."""
     known = [(float(relative_error(output, goal)), len(goal)) for output, goal in pairs]
     largest = max(size for _, size in known)
     # Batches of one size weigh exactly 1, so that no product is rounded.

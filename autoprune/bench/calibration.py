@@ -38,11 +38,7 @@ class DrawStatistics(Protocol):
         ...
 
     def verify(self) -> None:
-        """Check the statistics in memory against those on record, if there are any.
-
-        Raises:
-            DamagedStatisticsError: If they differ.
-        """
+        """Check the statistics in memory against those on record, if there are any."""
         ...
 
 

@@ -82,20 +82,7 @@ def cut_windows(
     held_out: Sequence[str] | None = None,
     fresh: int = 0,
 ) -> CutText:
-    """Cut calibration windows that are spread over all documents of a text.
-
-    Args:
-        bench: An open bench.
-        corpus: Reference of the text.
-        count: Number of windows.
-        seqlen: Tokens in a window.
-        held_out: Texts that figures will be measured on; their documents are left out.
-        fresh: Further windows after these, as many as there are, for ``bench.fresh_windows``.
-
-    Raises:
-        UsageError: If the text does not exist or is too short.
-        ContaminationError: If nothing is left.
-    """
+    """Cut calibration windows that are spread over all documents of a text."""
     author = bench.author((count + fresh) * seqlen)
     text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
     text, overlap = without_text(text, held_out or [], bench.store, bench.tokenizer)
@@ -113,19 +100,7 @@ def split_windows(
     seed: int,
     fresh: int = 0,
 ) -> SplitText:
-    """Cut windows of the calibration and the selection part, without touching the sealed part.
-
-    Args:
-        bench: An open bench.
-        corpus: Reference of a real text.
-        calibration_windows: Windows of the calibration part.
-        seqlen: Tokens in a window.
-        seed: Seed of the split.
-        fresh: Further windows of the calibration part; see :func:`cut_windows`.
-
-    Raises:
-        UsageError: If the text is too short, or was written by the model.
-    """
+    """Cut windows of the calibration and the selection part, without touching the sealed part."""
     counts: dict[str, int] = {CALIBRATION: calibration_windows, SELECTION: SELECTION_WINDOWS}
     bench.text = BenchText(corpus, seqlen, counts, seed)
     parts = bench.splits
@@ -137,15 +112,7 @@ def split_windows(
 
 
 def notes_on(text: Corpus, what: str, asked: int, found: int, seqlen: int) -> tuple[str, ...]:
-    """What users of a model calibrated on a text must know.
-
-    Args:
-        text: The text.
-        what: What it is called, for example ``the text c4``.
-        asked: Windows asked for.
-        found: Windows that it has.
-        seqlen: Tokens in a window.
-    """
+    """What users of a model calibrated on a text must know."""
     fewer = fewer_than_asked(what, found, asked, seqlen)
     return (*text.calibration_notes(), *([fewer] if fewer else []))
 

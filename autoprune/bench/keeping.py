@@ -37,22 +37,7 @@ def save_measured(
     dtype: str = AUTO,
     found: Mapping[str, Any] = {},
 ) -> SavedModel:
-    """Prune by a measured recipe once more, and save the model with its ``outcome``.
-
-    Args:
-        bench: An open bench; its model is dense before and after.
-        name: Name of the recipe.
-        recipe: What to prune by.
-        budget: What to prune to.
-        masks: Digest of the masks that were measured; the saved ones must be the same.
-        folder: Target folder, replaced when it exists.
-        record: What made the model.
-        dtype: As for :func:`autoprune.bench.saving.saved_type`.
-        found: For a budget in bytes or speed, what was ``asked`` and how it is reached.
-
-    Raises:
-        AutopruneError: If the masks differ from those measured, or the disk is full.
-    """
+    """Prune by a measured recipe once more, and save the model with its ``outcome``."""
     source, kind = bench.loaded.source, saved_type(bench, dtype)
     dense, target = continuations(bench.loaded, bench.part(SELECTION)), SchemeBudget(budget, kind)
     dense_bytes = target.bytes_of(bench.loaded.model)
@@ -97,19 +82,7 @@ def outcome_of(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None
 def save_smaller(
     bench: "Bench", how: Shrinking, share: float, text: SplitText, folder: Path
 ) -> SavedModel:
-    """Save a smaller copy of the dense model, with both models' figures on the selection windows.
-
-    Args:
-        bench: An open bench; its model is dense before and after.
-        how: How to make it smaller.
-        share: Share of the parameters of the blocks to remove.
-        text: Of the bench's windows.
-        folder: Target folder, replaced when it exists.
-
-    Raises:
-        UsageError: If the share is out of reach, or the model has too few positions to be timed.
-        AutopruneError: If the disk is full or the folder is not writable.
-    """
+    """Save a smaller copy of the dense model with both models' figures on selection windows."""
     kind, known = saved_type(bench, AUTO), text.calibration
     with shrunken(bench, how, share, seed=bench.seed) as made:
         record = {

@@ -52,14 +52,7 @@ class MaskMemory:
         repaired: "Sequence[PrunableLinear] | None" = None,
         vectors: "Mapping[str, nn.Parameter] | None" = None,
     ) -> None:
-        """Remember the result of a recipe.
-
-        Args:
-            key: Identifies recipe and conditions.
-            outcome: Its masks.
-            repaired: The pruned layers, if their weights do not follow from the masks.
-            vectors: Norms and biases by name, if they differ from the dense model's.
-        """
+        """Remember the result of a recipe."""
         packed = {name: pack_mask(mask) for name, mask in outcome.keep.items()}
         values = None
         if repaired is not None:
@@ -83,13 +76,7 @@ class MaskMemory:
         layers: "Sequence[PrunableLinear]",
         vectors: "Mapping[str, nn.Parameter]",
     ) -> "PruneOutcome | None":
-        """Prune dense layers as remembered; None when the recipe is not known.
-
-        Args:
-            key: Identifies recipe and conditions.
-            layers: The dense layers.
-            vectors: The dense model's norms and biases by name.
-        """
+        """Prune dense layers as remembered; None when the recipe is not known."""
         import torch
 
         outcome = self.outcome(key)

@@ -124,11 +124,7 @@ class ModelBench:
 
     @cached_property
     def dense(self) -> DenseWeights:
-        """Copy of what recipes change, taken on first use, to restore after a recipe.
-
-        Raises:
-            RuntimeError: If the model was pruned for good.
-        """
+        """Copy of what recipes change, taken on first use, to restore after a recipe."""
         self._require_dense()
         return self.copy()
 
@@ -173,11 +169,7 @@ class ModelBench:
 
     @cached_property
     def splits(self) -> Splits:
-        """Calibration, selection and sealed text, disjoint by document.
-
-        Raises:
-            UsageError: If the text is written by a model.
-        """
+        """Calibration, selection and sealed text, disjoint by document."""
         corpus = self.text.corpus
         if is_generated(corpus):
             raise UsageError(
@@ -188,11 +180,7 @@ class ModelBench:
         return split(text, seed=self.text.split)
 
     def part(self, name: str) -> Tensor:
-        """Token windows of one part of the text, int64 [windows, seqlen].
-
-        Raises:
-            UsageError: If a part other than the sealed one is too short for its windows.
-        """
+        """Token windows of one part of the text, int64 [windows, seqlen]."""
         if name not in self.windows:
             count, seqlen = self.text.counts[name], self.text.seqlen
             corpus = getattr(self.splits, name)
@@ -219,12 +207,7 @@ class ModelBench:
         return self.windows[name]
 
     def fresh_windows(self, count: int, draw: int = 0) -> Tensor | None:
-        """Up to ``count`` windows of the calibration part that are not in this draw.
-
-        Args:
-            count: Windows wanted; for 0, None is returned.
-            draw: Draw of calibration text.
-        """
+        """Up to ``count`` windows of the calibration part that are not in this draw."""
         if count == 0:
             return None
         name = fresh_name(count, draw)
@@ -236,9 +219,6 @@ class ModelBench:
         """Statistics of the dense model on one draw, with at least ``needs``.
 
         If they had to be collected, the model is dense afterwards.
-
-        Raises:
-            RuntimeError: If the model was pruned for good.
         """
         self._require_dense()
         statistics = self.statistics_of(draw)
@@ -267,11 +247,7 @@ class ModelBench:
         return known
 
     def author(self, tokens: int) -> Author:
-        """The model as the author of its own calibration text.
-
-        Args:
-            tokens: Number of tokens that will be read.
-        """
+        """The model as the author of its own calibration text."""
         in_memory = "loaded" in vars(self)
 
         def load() -> LoadedModel:

@@ -16,13 +16,6 @@ def probe_layers(
     Layers that read the same tensor (q, k and v; gate and up) are of one kind. With all kinds and
     shapes covered, a metric that treats one of them differently is not mistaken for another
     metric. Kinds come from different depths, so neither early nor late blocks decide alone.
-
-    Args:
-        layers: All prunable layers of the model.
-        statistics: Tells which layers share their input.
-
-    Returns:
-        For a llama, four layers: the smallest of q, k and v; o; one of gate and up; down.
     """
     readers: dict[int, set[str]] = {}
     for layer in layers:

@@ -45,14 +45,7 @@ class ProgramLimits:
         tokens: int = 0,
         inputs: Sequence[int] | None = None,
     ) -> "ProgramLimits":
-        """Limits for what is pruned in one call.
-
-        Args:
-            shapes: ``(o, i)`` of the layers.
-            tokens: Calibration tokens that a block program gets; 0: a layer program.
-            inputs: ``i`` of each of a block's inputs, which matrices may share; None: one for each
-                matrix.
-        """
+        """Limits for what is pruned in one call."""
         shapes, seconds = list(shapes), BASE_S
         for rows, columns in shapes:
             # A pass and its gradients are three products of each weight with each token.
@@ -84,14 +77,7 @@ def limits_of(
     seqlen: int = 0,
     source: str | None = None,
 ) -> ProgramLimits:
-    """Limits of the model's largest block.
-
-    Args:
-        layers: The prunable ones.
-        windows: Calibration windows of a draw; block programs get those that are not held out.
-        seqlen: Their length in tokens.
-        source: The program; None: the limits hold for any.
-    """
+    """Limits of the model's largest block."""
     tokens = held_out(windows)[0] * seqlen
     tokens = tokens if source is None or prunes_blocks(source) else 0
     blocks: dict[int, list[PrunableLinear]] = {}

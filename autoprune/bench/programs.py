@@ -18,13 +18,7 @@ from autoprune.pruning import MetricScore, NewBlocks, NewWeights, PruneOutcome, 
 
 
 def check_plan(plan: PruningPlan, program: Candidate) -> None:
-    """Refuse a plan that a program cannot follow.
-
-    Raises:
-        UsageError: If weights of several layers compete, if a layer repair would change the new
-            weights, if layers would see the inputs of the dense model, or if a block program, which
-            prunes a whole block at once, is to prune it in steps.
-    """
+    """Refuse a plan that a program cannot follow."""
     if plan.pattern is None and plan.group not in ("row", "matrix"):
         raise UsageError(
             f"a program has a budget for each matrix, and in the comparison group "
@@ -64,11 +58,7 @@ class ByProgram:
     needs: frozenset[str] = frozenset()
 
     def check(self, plan: PruningPlan) -> None:
-        """See :func:`check_plan`.
-
-        Raises:
-            UsageError: Also if there is no runner.
-        """
+        """See :func:`check_plan`."""
         if self.runner is None:
             raise UsageError(
                 "a program runs only in the sandbox, and none was handed in; take `autoprune prune "
@@ -92,18 +82,7 @@ class ByProgram:
     def making(
         self, quotas: Mapping[str, int], plan: PruningPlan, blocks: int
     ) -> Iterator[ProgramWeights | ProgramBlocks]:
-        """Provide the program's weights, and let go afterwards of what it ran in.
-
-        Args:
-            quotas: Zeros per layer.
-            plan: Group, pattern and type of the saved weights.
-            blocks: Number of blocks of the model.
-
-        Raises:
-            CandidateRejectedError: If the program is rejected, or its new weights make an
-                activation infinite; earlier blocks are pruned by then.
-            UsageError: See :meth:`check`.
-        """
+        """Provide the program's weights, and let go afterwards of what it ran in."""
         make = self.maker(quotas, plan, blocks)
         try:
             with rejecting_overflow(make):
@@ -122,16 +101,7 @@ class ByProgram:
 
 @contextmanager
 def rejecting_overflow(make: NewWeights | NewBlocks, pruned: int = 0) -> Iterator[None]:
-    """Reject a program whose new weights make an activation infinite.
-
-    Args:
-        make: Provider of new weights; what scores prune by moves none, and is left alone.
-        pruned: Blocks that the same program pruned in an earlier run.
-
-    Raises:
-        CandidateRejectedError: Instead of ``InfiniteActivationError``, unless the dense model
-            itself overflows.
-    """
+    """Reject a program whose new weights make an activation infinite."""
     try:
         yield
     except InfiniteActivationError as error:
@@ -146,15 +116,7 @@ def rejecting_overflow(make: NewWeights | NewBlocks, pruned: int = 0) -> Iterato
 
 
 def by_candidate(metric: Candidate, runner: ProgramRunner | None = None) -> Score | ByProgram:
-    """What prunes by a candidate without a sandbox for metrics.
-
-    Args:
-        metric: Names or computes scores, or is a program.
-        runner: Runs a program.
-
-    Raises:
-        UsageError: If the metric is Python source, which only a sandbox may run.
-    """
+    """What prunes by a candidate without a sandbox for metrics."""
     if metric.kind == "program":
         return ByProgram(metric, runner)
     return MetricScore(candidate_metric(metric))

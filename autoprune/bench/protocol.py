@@ -10,11 +10,7 @@ from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 
 
 def protocol(bench: ModelBench) -> dict[str, Any]:
-    """The part of a record that searches and comparisons share.
-
-    Args:
-        bench: The model is loaded, and its text split and cut, where they are not yet.
-    """
+    """The part of a record that searches and comparisons share."""
     what, asked = f"the sealed part of {bench.text.corpus}", bench.text.counts[SEALED]
     return {
         "model_digest": bench.loaded.source.digest,

@@ -36,21 +36,7 @@ class PruneRequest:
         cls, metric: str, group: str, sparsity: float | None, pattern: str, allocation: str,
         repair: str, statistics: str, *, streams: bool = False,
     ) -> "PruneRequest":  # fmt: skip
-        """Check every name of a request, and resolve what is ``auto``.
-
-        Args:
-            metric: As the field.
-            group: Weights that compete; ``auto``: those of the metric's papers.
-            sparsity: Share of zeros; None with a pattern.
-            pattern: ``unstructured`` or ``N:M``.
-            allocation: One allocation, or several to compare.
-            repair: Repair of the remaining weights.
-            statistics: What the scores come from, or ``auto``.
-            streams: Whether the model is pruned from shards to shards, one block at a time.
-
-        Raises:
-            UsageError: If a part is unknown or parts contradict each other.
-        """
+        """Check every name of a request, and resolve what is ``auto``."""
         by_program, by_file = is_program(metric), in_file(metric)
         grid = auto_grid(allocation)
         if grid is not None and by_program:
@@ -96,14 +82,7 @@ class PruneRequest:
 
 
 def _scoring(metric: str, plan: PruningPlan, *, streams: bool, splits: bool) -> Scoring:
-    """What the scores come from if nothing was asked for.
-
-    Args:
-        metric: As in :class:`PruneRequest`.
-        plan: The rest of the request.
-        streams: As for :meth:`PruneRequest.build`.
-        splits: Whether the text is split to compare allocations, so that there is some.
-    """
+    """What the scores come from if nothing was asked for."""
     if is_program(metric) or streams:
         return "sequential"
     if in_file(metric) or plan.group == "global":

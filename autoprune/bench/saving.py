@@ -29,12 +29,7 @@ _PROCESSOR_FILES = (IMAGE_PROCESSOR_NAME, VIDEO_PROCESSOR_NAME, PROCESSOR_NAME)
 
 
 def saved_type(bench: ModelBench, dtype: str) -> torch.dtype | None:
-    """Return the type of a bench's weights in files; None: as in memory.
-
-    Args:
-        bench: An open bench.
-        dtype: ``auto``: that of the checkpoint they came from; else torch's name of a type.
-    """
+    """Return the type of a bench's weights in files; None: as in memory."""
     if dtype != AUTO:
         found: torch.dtype = getattr(torch, dtype)
         return None if dtype == bench.dtype else found
@@ -42,22 +37,12 @@ def saved_type(bench: ModelBench, dtype: str) -> torch.dtype | None:
 
 
 def measured_in(bench: ModelBench, kind: torch.dtype | None) -> str:
-    """The type of the weights that figures are of; empty if files of this type hold every bit.
-
-    Args:
-        bench: An open bench, its model as it was measured.
-        kind: See :func:`saved_type`.
-    """
+    """The type of the weights that figures are of; empty if files of this type hold every bit."""
     return bench.dtype if changes_as(bench.loaded.model, kind) else ""
 
 
 def rounding_note(bench: ModelBench, dtype: str) -> str:
-    """Say that dequantised weights are rounded on saving; empty if they are not.
-
-    Args:
-        bench: An open bench.
-        dtype: As for :func:`saved_type`.
-    """
+    """Say that dequantised weights are rounded on saving; empty if they are not."""
     quantised = quantisation(bench.loaded.source)
     kind = saved_type(bench, dtype)
     if dtype != AUTO or not quantised or kind is None:
@@ -71,16 +56,7 @@ def rounding_note(bench: ModelBench, dtype: str) -> str:
 def require_savable(
     loaded: LoadedModel, folder: Path, dtype: torch.dtype | None = None, gone: float = 0.0
 ) -> None:
-    """Refuse, before the work, what could not be saved whole.
-
-    Args:
-        loaded: The model.
-        folder: As for :func:`autoprune.models.saving.require_space`, like what follows.
-
-    Raises:
-        UsageError: If transformers opened a part of the model alone.
-        AutopruneError: If the disk is too small.
-    """
+    """Refuse, before the work, what could not be saved whole."""
     _require_whole(loaded)
     require_space(loaded.model, folder, dtype, gone)
 
@@ -92,18 +68,7 @@ def save_bench(
     pruned: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> SavedModel:
-    """Save a bench's model as it stands; see :func:`save_seen`.
-
-    Args:
-        bench: An open bench.
-        folder: Target folder, replaced when it exists.
-        record: What made the model.
-        pruned: Number of weights that the masks removed, to compare with the recount.
-        dtype: Type of the weights in the files; None: as in memory.
-
-    Raises:
-        AutopruneError: If the disk is full or the folder is not writable.
-    """
+    """Save a bench's model as it stands; see :func:`save_seen`."""
     return save_seen(bench.loaded, seen_by(bench), folder, record, pruned, dtype)
 
 
@@ -115,17 +80,7 @@ def save_seen(
     pruned: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> SavedModel:
-    """Save a model with its processor's settings and the fingerprint of its text.
-
-    Args:
-        loaded: The model as it stands.
-        seen: All text that it has seen; None: none is known.
-        folder: As for :func:`autoprune.models.saving.save_model`, like what follows.
-
-    Raises:
-        UsageError: If transformers opened a part of the model alone.
-        AutopruneError: If the disk is full or the folder cannot be written.
-    """
+    """Save a model with its processor's settings and the fingerprint of its text."""
     _require_whole(loaded)
     more: dict[str, Callable[[Path], object]] = {} if seen is None else {SEEN_FILE: seen.save}
     # A GGUF file may lie beside another model's files.

@@ -46,17 +46,7 @@ class SchemeBudget:
         *,
         report: Report = silent,
     ) -> tuple[float, dict[str, Any]]:
-        """Find the share for the scheme's plan, and a record of how it was found.
-
-        Args:
-            model: The dense model; left unchanged.
-            scheme: The scheme to plan.
-            windows: Calibration token ids, for schemes whose shapes depend on them.
-            report: Callback, called with progress.
-
-        Raises:
-            UsageError: If the scheme cannot make the model that small or fast; names its limit.
-        """
+        """Find the share for the scheme's plan, and a record of how it was found."""
         if self.budget.unit == "sparsity":
             return self.budget.share, {}
         share, found = self.of_parameters(model, scheme, windows, report=report)
@@ -84,12 +74,7 @@ class SchemeBudget:
         return self._by_speed(reach, self.budget.faster, scheme.text, report)
 
     def reached(self, model: PreTrainedModel, before: int) -> dict[str, Any]:
-        """Bytes of the smaller model and of the dense one.
-
-        Args:
-            model: The smaller model.
-            before: Result of :meth:`bytes_of` for the dense model.
-        """
+        """Bytes of the smaller model and of the dense one."""
         after = self.bytes_of(model)
         return {"bytes_before": before, "bytes": after, "bytes_removed": 1.0 - after / before}
 

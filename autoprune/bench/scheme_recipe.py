@@ -50,25 +50,13 @@ class SmallerOutcome(PruneOutcome):
 
 
 def shrinking_of(recipe: Recipe) -> Shrinking:
-    """The shrinking that a recipe describes.
-
-    Raises:
-        UsageError: If it names no scheme.
-    """
+    """The shrinking that a recipe describes."""
     scheme = build_scheme(recipe.metric.source)
     return Shrinking(scheme, Repair.parse(recipe.repair))
 
 
 def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> dict[str, Any]:
-    """Check that a scheme supports the model, without planning the actual removal.
-
-    Returns:
-        For a budget in bytes or speed, the ``share`` of the blocks' parameters that it takes, and
-        what was timed to find it; else nothing.
-
-    Raises:
-        UsageError: If it does not, removes nothing at this share, or cannot reach the budget.
-    """
+    """Check that a scheme supports the model, without planning the actual removal."""
     model, scheme = bench.loaded.model, shrinking_of(recipe).scheme
     shapes = scheme.shapes_only()
     # Errors should name the requested scheme, not its stand-in.
@@ -89,11 +77,7 @@ def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> dict[str, An
 def smaller_by(
     bench: "Bench", recipe: Recipe, budget: Budget, draw: int
 ) -> Iterator[SmallerOutcome]:
-    """Shrink the bench's model by a recipe's scheme for the body of a ``with`` statement.
-
-    Raises:
-        UsageError: If the scheme does not support the model.
-    """
+    """Shrink the bench's model by a recipe's scheme for the body of a ``with`` statement."""
     how = shrinking_of(recipe)
     # An earlier recipe may have left its weights behind.
     bench.dense.restore()

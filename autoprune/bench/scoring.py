@@ -23,27 +23,13 @@ class Scorer(Protocol):
     """The only entry point for designed code: the library never runs any itself."""
 
     def probe(self, candidate: Candidate) -> None:
-        """Try a candidate before it is scored.
-
-        Raises:
-            CandidateRejectedError: If it is rejected.
-        """
+        """Try a candidate before it is scored."""
         ...
 
     def score(
         self, bench: "Bench", candidate: Candidate, layers: "Sequence[PrunableLinear]", draw: int
     ) -> "Score":
-        """Score the dense model's layers.
-
-        Args:
-            bench: Provides statistics to scorers that fetch their own; its weights are dense.
-            candidate: Metric to score by.
-            layers: The layers that will be scored, in order.
-            draw: Draw of calibration text behind these statistics.
-
-        Raises:
-            CandidateRejectedError: If the candidate is rejected, here or when scores are computed.
-        """
+        """Score the dense model's layers."""
         ...
 
     def close(self) -> None:
@@ -80,15 +66,7 @@ class HostScorer:
 
 
 def require_offered(candidate: Candidate, offered: Collection[str] = OFFERED) -> None:
-    """Refuse a formula that reads statistics not offered to designed metrics.
-
-    Args:
-        candidate: Only a formula is checked.
-        offered: Statistics that it may read.
-
-    Raises:
-        CandidateRejectedError: If it reads any; names them.
-    """
+    """Refuse a formula that reads statistics not offered to designed metrics."""
     if candidate.kind != "expression":
         return
 

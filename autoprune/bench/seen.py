@@ -10,12 +10,7 @@ _DECIDING = (CALIBRATION, SELECTION)
 
 
 def seen_by(bench: ModelBench) -> SeenText | None:
-    """Return the text that decided about a bench's model, and that its original had seen.
-
-    Returns:
-        What :data:`autoprune.text.seen_text.FILE` holds in the model's folder; None if no text is
-        known.
-    """
+    """Return the text that decided about a bench's model, and that its original had seen."""
     known = bench.windows.items()
     windows = [ids for name, ids in known if name.partition(" ")[0] in _DECIDING]
     return united([seen_before(bench.source), seen_in(windows, bench.tokenizer)])

@@ -24,23 +24,7 @@ PROMPT, NEW = 64, 16
 def beside_dense(
     bench: ModelBench, windows: Tensor, kind: torch.dtype | None
 ) -> dict[str, dict[str, Any]]:
-    """Measure the bench's dense model and the smaller one that stands in its place.
-
-    Args:
-        bench: Its seed decides the prompts.
-        windows: Token ids that the perplexity is of, int64 [n, s].
-        kind: Type of the weights in files; None: as in memory.
-
-    Returns:
-        For the record, under :data:`autoprune.models.record.DENSE_COMPARISON`: the number of
-        ``windows``, and of each model its parameters, bytes of its saved weights, perplexity, the
-        continuation of a text, and medians over turns in tokens per second: ``tokens_per_second``
-        counts the prompt's time; ``decode``, without it, is left out where no generation took
-        longer than its prompt.
-
-    Raises:
-        UsageError: If the timed prompt and reply do not fit the models' positions.
-    """
+    """Measure the bench's dense model and the smaller one that stands in its place."""
     models = {"dense": bench.whole_model, "smaller": bench.loaded.model}
     for model in models.values():
         require_room(model, PROMPT, NEW)

@@ -78,13 +78,7 @@ class Shrinking:
 
     @classmethod
     def parse(cls, text: str) -> "Shrinking":
-        """Read ``SCHEME``, or ``SCHEME+REPAIR`` such as ``depth+ebft:epochs=2+recover``.
-
-        Raises:
-            UnknownNameError: If there is no such scheme.
-            UsageError: If a parameter is invalid, a scheme does not come before the repair, or the
-                two do not go together.
-        """
+        """Read ``SCHEME``, or ``SCHEME+REPAIR`` such as ``depth+ebft:epochs=2+recover``."""
         pieces = split_outside(text.strip(), "+")
         names = [piece.partition(":")[0].strip() for piece in pieces]
         repairs = [place for place, name in enumerate(names) if name in REPAIRS]
@@ -137,20 +131,7 @@ class Shrinking:
         precision: Precision = "auto",
         report: Report = silent,
     ) -> Shrunk:
-        """Make a model smaller in place; see :func:`autoprune.schemes.shrink`.
-
-        Args:
-            model: The dense model, in eval mode.
-            target: Share of the blocks' parameters to remove, or a budget.
-            windows: Calibration token ids, int64 [n, s]; None if nothing reads text.
-            fresh: Windows for a recovery that are not in ``windows``.
-            seed: Seed for random choices and for the repair's order.
-            precision: Precision of the repair's products.
-            report: Callback, called with progress.
-
-        Raises:
-            UsageError: If the target is out of reach, or text is needed and there is none.
-        """
+        """Make a model smaller in place; see :func:`autoprune.schemes.shrink`."""
         if windows is None and self.reads_text:
             raise UsageError(f"{self.text!r} reads calibration text and none is given")
         if isinstance(target, SchemeBudget):
@@ -220,16 +201,7 @@ def shrunken(
     seed: int = 0,
     precision: Precision = "auto",
 ) -> Iterator[Shrunk]:
-    """Replace the bench's model by a smaller copy for the body of a ``with`` statement.
-
-    Args:
-        bench: Its model is dense, and is the same object again afterwards.
-        how: How to make it smaller.
-        target: Share to remove, or a budget.
-        draw: Draw of calibration text.
-        seed: Seed for random choices.
-        precision: Precision of the repair's products.
-    """
+    """Replace the bench's model by a smaller copy for the body of a ``with`` statement."""
     windows = bench.drawn_windows(draw) if how.reads_text else None
     fresh = bench.fresh_windows(how.fresh_windows, draw)
     smaller = copy.deepcopy(bench.loaded.model)

@@ -42,11 +42,7 @@ class Parts(Protocol):
     """Keeps finished parts of an evaluation, so that an interrupted one goes on with the rest."""
 
     def read(self, what: list[Any]) -> dict[str, Any] | None:
-        """Return a part, or None.
-
-        Args:
-            what: Everything that determines its figures, plain JSON.
-        """
+        """Return a part, or None."""
         ...
 
     def write(self, what: list[Any], part: dict[str, Any]) -> None:
@@ -75,15 +71,6 @@ def check_suites(
     """Have every suite check its request before the first one measures.
 
     Nothing is measured, so no look at sealed text is counted.
-
-    Args:
-        bench: An open bench.
-        suites: Name and all settings of each suite.
-        hygiene: Text that must not be measured on.
-        code: Where model-written code may run; None: nowhere.
-
-    Raises:
-        AutopruneError: If a suite refuses, for example a task that does not exist.
     """
     resources = Resources(bench.store, hygiene.seen(bench), hygiene.overlap, code=code)
     for suite in suites:
@@ -99,20 +86,7 @@ def measure_suite(
     looks: Looks,
     code: CodeSandbox | None = None,
 ) -> dict[str, Any]:
-    """Measure the bench's model with one suite, unless its figures are kept.
-
-    Args:
-        bench: An open bench.
-        name: The suite.
-        settings: All of its settings.
-        hygiene: Text that must not be measured on.
-        parts: What is kept, of this suite and others.
-        looks: Notes looks at sealed text before they are taken.
-        code: Where model-written code may run; None: nowhere.
-
-    Returns:
-        JSON form of the ``rows``, with what ``looks`` gave.
-    """
+    """Measure the bench's model with one suite, unless its figures are kept."""
     seen = hygiene.seen(bench)
     suite = build_suite(name, **settings)
     what = [

@@ -21,13 +21,6 @@ def limited(bench: Bench, seconds: float) -> Iterator[None]:
 
     All long work on a bench reports its progress there, after each window, layer or block; that is
     where it is stopped, and the holder of the dense weights restores them.
-
-    Args:
-        bench: The bench whose progress is watched.
-        seconds: Time limit from now on; infinite: no limit.
-
-    Raises:
-        OutOfTimeError: From the body.
     """
     if math.isinf(seconds):
         yield

@@ -40,15 +40,7 @@ What the model is, how it was made and its licence: [{DENSE_CARD}]({DENSE_CARD})
 
 
 def replace_card(folder: Path, encoding: str) -> bool:
-    """Set the dense folder's card aside and write one that says how to open this folder.
-
-    Args:
-        folder: A compact folder that is being written.
-        encoding: How its weights are stored.
-
-    Returns:
-        Whether that was done; False if a file of the model already has the second name.
-    """
+    """Set the dense folder's card aside and write one that says how to open this folder."""
     card, dense = folder / CARD, folder / DENSE_CARD
     if dense.exists():
         return False

@@ -79,21 +79,7 @@ def write_compact(
     overwrite: bool = False,
     report: Report = silent,
 ) -> CompactSize:
-    """Encode a model folder; atomic, one shard in memory at a time.
-
-    Args:
-        source: Folder with safetensors files, as ``save_pretrained`` writes it.
-        target: Folder to write, absent or empty.
-        encoding: ``bitmask`` or ``csr``.
-        overwrite: Allow replacing a saved model in ``target``.
-        report: Progress, one step per shard.
-
-    Raises:
-        UsageError: If ``source`` holds no dense safetensors file, or ``target`` is not free.
-        UnknownNameError: If there is no such encoding.
-        DamagedFileError: If a shard cannot be read.
-        AutopruneError: If the disk is full or the folder is not writable.
-    """
+    """Encode a model folder; atomic, one shard in memory at a time."""
     chosen = ENCODINGS.get(encoding)
     shards = _dense_shards(source)
     check_folder(target, sources=[source], overwrite=overwrite, allow=ALLOW)
@@ -120,19 +106,7 @@ def write_compact(
 
 
 def require_equal(dense: Path, compact: Path) -> int:
-    """Check that a compact checkpoint gives back every tensor of a dense folder, bit for bit.
-
-    Args:
-        dense: Folder with the safetensors files that were encoded.
-        compact: The compact checkpoint.
-
-    Returns:
-        Number of tensors that were compared.
-
-    Raises:
-        AutopruneError: If a tensor is missing or differs in one bit.
-        DamagedFileError: If a file differs from its digest or cannot be decoded.
-    """
+    """Check that a compact checkpoint gives back every tensor of a dense folder, bit for bit."""
     compared = 0
     for shard in _dense_shards(dense):
         written = compact / shard.name.replace(_DENSE_SUFFIX, _SUFFIX)
@@ -159,17 +133,6 @@ def expand_compact(
     """Restore the stock model folder that any ``from_pretrained`` loads; atomic.
 
     Every file is as it was, byte for byte; of a folder written before 0.3.0, every tensor.
-
-    Args:
-        source: The compact checkpoint.
-        target: Folder to write, absent or empty.
-        overwrite: Allow replacing a saved model in ``target``.
-        report: Callback, called with progress.
-
-    Raises:
-        UsageError: If ``source`` is not a compact checkpoint, or ``target`` is not free.
-        DamagedFileError: If a file differs from its digest or cannot be decoded.
-        AutopruneError: If the disk is full or the folder is not writable.
     """
     check_folder(target, sources=[source], overwrite=overwrite, allow=ALLOW)
     record = _read_record(source)

@@ -30,11 +30,7 @@ class Encoding(Protocol):
         """Parts of ``tensor`` by suffix; their bytes are the size of the encoding."""
 
     def decode(self, parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
-        """The tensor, equal to the bit.
-
-        Raises:
-            DamagedFileError: If the parts do not fit the shape.
-        """
+        """The tensor, equal to the bit."""
 
 
 ENCODINGS: Registry[Encoding] = Registry("encoding", "autoprune.encodings")

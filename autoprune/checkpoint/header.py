@@ -24,16 +24,7 @@ def read_header(file: Path) -> str:
 
 
 def write_dense(file: Path, header: str, tensors: Mapping[str, Tensor]) -> None:
-    """Write the file that a header was read from.
-
-    Args:
-        file: File to write.
-        header: As :func:`read_header` gave it.
-        tensors: All tensors that the header names.
-
-    Raises:
-        DamagedFileError: If the header is of other tensors.
-    """
+    """Write the file that a header was read from."""
     described = {name: body for name, body in json.loads(header).items() if name != "__metadata__"}
     if described.keys() != tensors.keys():
         raise DamagedFileError(

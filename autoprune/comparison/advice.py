@@ -34,14 +34,7 @@ class Advice:
 def advise(
     rows: Sequence[MethodRow], measured: Sequence[Measured], baseline: str, dense: float | None
 ) -> tuple[Advice, ...]:
-    """Make one recommendation per budget.
-
-    Args:
-        rows: All rows.
-        measured: Their cells.
-        baseline: Baseline of the rows' changes.
-        dense: Sealed perplexity of the dense model.
-    """
+    """Make one recommendation per budget."""
     labels = list(dict.fromkeys(row.target for row in rows))
     cells = {(entry.method, entry.target["label"]): entry for entry in measured}
     return tuple(

@@ -31,11 +31,7 @@ def products_of(bench: "ComparisonBench") -> str:
 
 
 def cell_key(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:
-    """Everything that decides a cell's figures.
-
-    Raises:
-        AutopruneError: If the cell cannot be measured at all.
-    """
+    """Everything that decides a cell's figures."""
     draw = seed = peer = fresh = None
     # How much a scheme removes to reach a speed is timed, and is another share elsewhere.
     timed = {"machine": hardware()} if cell.target is not None and cell.target.timed else {}

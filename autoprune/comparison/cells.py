@@ -42,11 +42,7 @@ class CellStore:
         return any(cell_path(place, digest).exists() for place in self.places)
 
     def find(self, key: Mapping[str, Any]) -> Record | None:
-        """Return the cell's record; None if it has not been measured yet.
-
-        Raises:
-            DamagedFileError: If the file differs from what was written.
-        """
+        """Return the cell's record; None if it has not been measured yet."""
         digest = digest_json(dict(key))
         found: Record | None = None
         for place in self.places:
@@ -68,21 +64,12 @@ class CellStore:
 
 
 def cell_path(place: Path, digest: str) -> Path:
-    """Return the path of a cell's file.
-
-    Args:
-        place: Folder of a store or a record.
-        digest: Digest of the cell's key.
-    """
+    """Return the path of a cell's file."""
     return place / "cells" / digest[:2] / f"{digest}.json"
 
 
 def read_cell(place: Path, digest: str) -> Record | None:
-    """Read a cell's record by the digest of its key; None if there is none.
-
-    Raises:
-        DamagedFileError: If the file differs from what was written.
-    """
+    """Read a cell's record by the digest of its key; None if there is none."""
     path = cell_path(place, digest)
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))

@@ -90,16 +90,6 @@ def judged_text(
 
     Documents of a sealed part that one of the models has seen are left out for all models: they
     come from a search with another split or another text.
-
-    Args:
-        bench: An open bench.
-        name: Name under which the bench holds the windows.
-        wanted: What is cut.
-        look: As in :class:`autoprune.evaluation.suites.cleaning.Resources`.
-
-    Raises:
-        UsageError: If too little text is left.
-        ContaminationError: If none is left.
     """
     part, number = wanted.part, wanted.number
     text = load_corpus(wanted.corpus, cache=bench.store, tokenizer=bench.tokenizer).measures()
@@ -135,18 +125,7 @@ def judged_text(
 
 
 def checkpoint_figures(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Count zeros, parameters and bytes of the written files, and compare with their record.
-
-    Args:
-        folder: A saved model.
-        record: What its record says; empty: it has none.
-
-    Returns:
-        ``recount`` (zeros, prunable, total), ``recorded`` (zeros and prunable with target and
-        pattern; for a scheme its text, the total and the share of the blocks' parameters removed;
-        None without a record), ``bytes`` of the weight files, and ``unsealed``: why the search
-        that made it has no sealed figure for it, empty if it has one or no search made it.
-    """
+    """Count zeros, parameters and bytes of the written files, and compare with their record."""
     counted = count_zeros(folder)
     gc.collect()
     counts = {"zeros": counted.zeros, "prunable": counted.prunable, "total": counted.total}
@@ -171,15 +150,7 @@ def _recorded(record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def require_rivals(name: str, records: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse to compare versions whose records differ in :data:`UNLIKE`.
-
-    Args:
-        name: Registered model.
-        records: What the versions' records say, by number; empty without a record.
-
-    Raises:
-        UsageError: If base models or patterns differ.
-    """
+    """Refuse to compare versions whose records differ in :data:`UNLIKE`."""
     one_model = len({record.get("model") for record in records.values()}) == 1
     for key, what in UNLIKE.items():
         # One base model that was trained on, or got a new commit, is still the same product.

@@ -17,16 +17,7 @@ MOST_COMMON = 0.5
 
 
 def require_different(pool: int, count: int, seeds: int) -> None:
-    """Refuse several draws if each would be the whole pool: the same windows, reordered.
-
-    Args:
-        pool: Number of windows in the pool.
-        count: Windows per draw.
-        seeds: Number of draws.
-
-    Raises:
-        UsageError: If the draws would be equal; says how to get one draw, or draws that differ.
-    """
+    """Refuse several draws if each would be the whole pool: the same windows, reordered."""
     if seeds > 1 and pool == count:
         raise UsageError(
             f"the calibration part of the text holds {pool} windows, just those of one draw, so "
@@ -54,14 +45,6 @@ def draw_windows(pool: Tensor, count: int, seed: int) -> Tensor:
     """Draw ``count`` different windows of the pool in a seeded random order.
 
     Draws of different seeds are independent, so adding a seed changes none of the others.
-
-    Args:
-        pool: Token ids, int64 [windows, seqlen].
-        count: Windows per draw.
-        seed: Number of the draw.
-
-    Raises:
-        UsageError: If the pool is smaller than one draw.
     """
     if len(pool) < count:
         raise UsageError(

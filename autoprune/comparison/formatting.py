@@ -31,12 +31,7 @@ def figure(value: float | None) -> str:
 
 
 def with_deviation(row: MethodRow, draws: int) -> str:
-    """Format a perplexity as ``45.31 ± 0.42``, or ``unavailable`` without a figure.
-
-    Args:
-        row: The row.
-        draws: Number of calibration draws requested; a row that has fewer says so.
-    """
+    """Format a perplexity as ``45.31 ± 0.42``, or ``unavailable`` without a figure."""
     if row.status != OK:
         return "unavailable"
     spread = f" ± {figure(row.deviation)}" if row.deviation is not None else ""

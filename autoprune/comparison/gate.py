@@ -64,18 +64,7 @@ def judge(
     accept_tie: bool,
     larger_by: float,
 ) -> GateVerdict:
-    """Judge a challenger.
-
-    Args:
-        champion: Its measurement (``nll`` per window in nats per token, ``perplexity``, ``bytes``),
-            and ``recorded`` if it has a record; None if there is no champion yet.
-        challenger: Its measurement, with ``recount``, ``recorded``, ``reload`` and, if the search
-            that made it has no sealed figure for it, the reason as ``unsealed``. ``sealed_set`` is
-            what was known about the text that both were measured on, None if it is not sealed.
-        accept_tie: Let an interval that contains zero pass.
-        larger_by: Share by which its weight files may exceed the champion's, and its parameter
-            count too if a scheme made one of the two.
-    """
+    """Judge a challenger."""
     checks = (
         _perplexity(champion, challenger, accept_tie),
         *_made(champion, challenger, larger_by),

@@ -11,14 +11,7 @@ class SealedLooks(Protocol):
     """Counts the looks of one comparison at sealed text, each before it is taken."""
 
     def noting(self, run: str) -> Callable[..., None]:
-        """Return what notes the looks of a cell.
-
-        Args:
-            run: Name of the cell; however often it looks at a text, it counts once.
-
-        Returns:
-            As :attr:`autoprune.evaluation.suites.cleaning.Resources.look`.
-        """
+        """Return what notes the looks of a cell."""
         ...
 
     def earlier_looks(self, splits: Splits) -> SealedSet:

@@ -36,12 +36,7 @@ LONGEST_REASON = 300
 
 
 def cell_measured(bench: "ComparisonBench", cell: "Cell") -> dict[str, Any]:
-    """Measure one cell, or find it among those measured before; a failing cell never raises.
-
-    Returns:
-        The main figures, and the id under which :attr:`ComparisonBench.records` has the whole
-        record.
-    """
+    """Measure one cell, or find it among those measured before; a failing cell never raises."""
     started = time.monotonic()
     cached = False
     try:

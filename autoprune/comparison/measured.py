@@ -78,11 +78,6 @@ def pair(measured: Measured, other: Measured | Sequence[float]) -> Pair:
 
     An interrupted comparison leaves methods with different draws. Subtracting a mean over two draws
     from one over three would mix in the difference between the draws.
-
-    Args:
-        measured: Complete cells of the method.
-        other: Complete cells of the other method at the same budget, or the loss per window of the
-            dense model, which has no draws.
     """
     if isinstance(other, Measured):
         common = set(measured.seeds) & set(other.seeds)
@@ -136,12 +131,7 @@ class Against:
 
 
 def judged(baseline: str, pairs: Sequence[Pair]) -> list[Against]:
-    """Compute changes against one baseline at one budget, with Holm's correction over them.
-
-    Args:
-        baseline: Name of the baseline.
-        pairs: One per method.
-    """
+    """Compute changes against one baseline at one budget, with Holm's correction over them."""
     with_p = [entry.found.p for entry in pairs if entry.found is not None]
     adjusted = iter(holm(with_p))
     made = []

@@ -59,13 +59,7 @@ def columns_of(records: Sequence[Record]) -> list[str]:
 def measures_of(
     column: str, measured: Sequence[Measured], baseline: Measured | Record | None
 ) -> list[FurtherFigure]:
-    """Compute one column at one budget.
-
-    Args:
-        column: Name of the column.
-        measured: Cells by method; one without a perplexity has no other figure either.
-        baseline: Cells of the baseline method, or the record of the dense model.
-    """
+    """Compute one column at one budget."""
     made: list[FurtherFigure] = []
     found: list[Contrast | None] = []
     for entry in measured:

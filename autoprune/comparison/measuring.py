@@ -22,11 +22,7 @@ from autoprune.pruning import Precision, PruneOutcome, PruningPlan
 def plan_of(
     method: Method, target: Target, seed: int, precision: Precision = "auto"
 ) -> PruningPlan:
-    """Build the pruning plan of a cell.
-
-    Raises:
-        UsageError: If method and budget contradict each other.
-    """
+    """Build the pruning plan of a cell."""
     if target.pattern in Budget.OF_SCHEMES:
         _ = target.budget.share
     recipe = method.recipe(seed)
@@ -65,21 +61,7 @@ def prune_cell(
     draw: int = 0,
     precision: Precision = "auto",
 ) -> PruneOutcome:
-    """Prune the bench's dense model in place.
-
-    Args:
-        bench: Its scorer offers formulas all statistics.
-        method: The method, which decides masks and repair; not of a peer.
-        target: The budget.
-        seed: Number of the calibration draw of the method's text.
-        draw: Number of the same draw on the bench.
-        precision: See :class:`autoprune.pruning.PruningPlan`.
-
-    Raises:
-        UsageError: If method and budget contradict each other, or a program has no runner.
-        AutopruneError: If the sandbox rejects a program, or the weights do not have the promised
-            zeros afterwards.
-    """
+    """Prune the bench's dense model in place."""
     plan = plan_of(method, target, seed, precision)
     try:
         outcome = bench.prune_by(method.recipe(seed).metric, plan, draw)
@@ -93,12 +75,7 @@ def prune_cell(
 def check_zeros(
     layers: Sequence[PrunableLinear], keep: Mapping[str, Tensor], target: Target
 ) -> None:
-    """Check the weights themselves: the exact budget, and N:M in every group.
-
-    Raises:
-        AutopruneError: If a pruned weight is not zero, the number of pruned weights does not match
-            the budget, or the number of zeros in a group does not match the pattern.
-    """
+    """Check the weights themselves: the exact budget, and N:M in every group."""
     pattern = parse_pattern(target.pattern)
     zeros = 0
     for layer in layers:
@@ -121,11 +98,7 @@ def check_zeros(
 
 
 def require_divisible(layers: Sequence[PrunableLinear], targets: Sequence[Target]) -> None:
-    """Refuse N:M patterns that do not divide every layer, before anything is measured.
-
-    Raises:
-        UsageError: If a pattern does not divide a layer; names the first such layer.
-    """
+    """Refuse N:M patterns that do not divide every layer, before anything is measured."""
     for target in targets:
         scheme = target.pattern in Budget.OF_SCHEMES
         pattern = None if scheme else parse_pattern(target.pattern)

@@ -81,16 +81,7 @@ class Method(RecipeText):
 
 
 def parse_method(text: str, statistics: StatisticsOf = "dense") -> Method:
-    """Read one method.
-
-    Args:
-        text: See the module docstring.
-        statistics: Default if the text says neither ``dense`` nor ``sequential``.
-
-    Raises:
-        UnknownNameError: If a part is unknown; suggests the nearest.
-        UsageError: If a part occurs twice or has a wrong parameter.
-    """
+    """Read one method."""
     text, calibration = split_text(text)
     peer, _, rest = text.partition(":")
     if peer.strip() == PEER:
@@ -104,11 +95,7 @@ def parse_method(text: str, statistics: StatisticsOf = "dense") -> Method:
 def parse_methods(
     texts: str | Iterable[str], statistics: StatisticsOf = "dense"
 ) -> tuple[Method, ...]:
-    """Read a list of methods, dropping repeats and keeping the given order.
-
-    Raises:
-        UsageError: If one of them is wrong or none is given.
-    """
+    """Read a list of methods, dropping repeats and keeping the given order."""
     items = split_list(texts) if isinstance(texts, str) else list(texts)
     methods = tuple(dict.fromkeys(parse_method(item, statistics) for item in items))
     if not methods:
@@ -119,17 +106,7 @@ def parse_methods(
 def on_texts(
     methods: Sequence[Method], texts: Sequence[str], reads_text: Callable[[Method], bool]
 ) -> tuple[Method, ...]:
-    """Cross the methods with the calibration texts, grouped by text.
-
-    Args:
-        methods: The methods; one that names a text is calibrated on that text alone.
-        texts: Names of the texts; if empty, the methods are returned unchanged.
-        reads_text: Whether calibration text can change a method's result; if not, the method is
-            measured once.
-
-    Raises:
-        UsageError: If a method names an unknown text.
-    """
+    """Cross the methods with the calibration texts, grouped by text."""
     for method in methods:
         if method.calibration and method.calibration not in texts:
             raise UsageError(

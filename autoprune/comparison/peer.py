@@ -43,14 +43,7 @@ def interpreter_of(text: str) -> str:
 
 
 def peer_version(python: str | None) -> str:
-    """Return the versions of llm-compressor, torch and transformers in an environment as one text.
-
-    Args:
-        python: The environment's interpreter.
-
-    Raises:
-        PrerequisiteError: If there is no interpreter or no llm-compressor; says how to install it.
-    """
+    """Return an environment's versions of llm-compressor, torch and transformers as one text."""
     if not python:
         raise PrerequisiteError(f"{PEER} runs in an environment of its own; {INSTALL}")
     if not Path(python).is_file():
@@ -94,18 +87,6 @@ def prune_by_peer(
     """Let the peer prune its copy, and load its weights into our model.
 
     Zeros are counted in the peer's weights; the budget is subject to the peer's own rounding.
-
-    Args:
-        method: The peer's method.
-        target: The budget.
-        python: Interpreter of the peer's environment.
-        copy: The dense model on disk.
-        layers: Prunable layers of the model in memory.
-        windows: Calibration token ids, int64 [n, s].
-
-    Raises:
-        UsageError: If the model holds fused experts, which the peer does not prune.
-        AutopruneError: If the peer fails; the message ends with the last line of its errors.
     """
     fused = next((layer.name for layer in layers if layer.expert is not None), None)
     if fused is not None:

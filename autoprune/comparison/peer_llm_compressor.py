@@ -30,16 +30,7 @@ def prune(
     sparsity: float,
     pattern: str = UNSTRUCTURED,
 ) -> None:
-    """Prune in place as described in llm-compressor's manual.
-
-    Args:
-        model: A causal language model from transformers.
-        tokenizer: Its tokenizer.
-        method: One of ``MODIFIERS``.
-        tokens: int64 array ``[windows, seqlen]`` of calibration tokens.
-        sparsity: Share of zeros.
-        pattern: N:M, or ``0:0`` for none.
-    """
+    """Prune in place as described in llm-compressor's manual."""
     modifier = MODIFIERS[method](
         sparsity=sparsity,
         mask_structure=pattern,

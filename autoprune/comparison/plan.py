@@ -38,11 +38,7 @@ class Target:
 
     @property
     def budget(self) -> Budget:
-        """The budget as a scheme takes it.
-
-        Raises:
-            UsageError: If it is a pattern of zeros, which no scheme produces.
-        """
+        """The budget as a scheme takes it."""
         if self.pattern == UNSTRUCTURED:
             return Budget(self.sparsity)
         if self.pattern not in Budget.OF_SCHEMES:
@@ -103,11 +99,7 @@ class Cell:
 def parse_targets(
     sparsities: Sequence[float], patterns: Sequence[str], units: Mapping[str, Sequence[float]] = {}
 ) -> tuple[Target, ...]:
-    """Read the budgets of a comparison, unstructured ones first, without repeats.
-
-    Raises:
-        UsageError: If a share is outside [0, 1), a pattern is invalid or nothing is given.
-    """
+    """Read the budgets of a comparison, unstructured ones first, without repeats."""
     found = [Target(resolve_sparsity(float(share), None)) for share in sparsities]
     for text in patterns:
         pattern = parse_pattern(text.strip())

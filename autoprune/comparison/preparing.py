@@ -21,19 +21,7 @@ if TYPE_CHECKING:
 
 
 def prepare_comparison(bench: "ComparisonBench", request: Request) -> dict[str, Any]:
-    """Load the model, split the text, and refuse early what could not be measured later.
-
-    Args:
-        bench: The comparison's bench.
-        request: Methods and budgets.
-
-    Returns:
-        The protocol: everything that the figures depend on besides the methods.
-
-    Raises:
-        UsageError: If the model has no blocks, a pattern does not divide a layer, the text is too
-            short, or its draws would all be the same windows.
-    """
+    """Load the model, split the text, and refuse early what could not be measured later."""
     started = time.monotonic()
     loaded = bench.loaded
     try:

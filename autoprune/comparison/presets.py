@@ -111,11 +111,7 @@ PRESETS = {
 
 
 def preset(name: str) -> ComparisonDefaults:
-    """Return the preset of this name.
-
-    Raises:
-        UnknownNameError: If there is no such preset.
-    """
+    """Return the preset of this name."""
     if name not in PRESETS:
         raise UnknownNameError("preset", name, PRESETS)
     return PRESETS[name]

@@ -43,15 +43,7 @@ _PASSING = ("date", "seconds", "sealed_touches", "sealed_set", "machine", "commi
 
 
 def body_of(bench: "ComparisonBench", outline: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the tables are made of; a comparison with a record writes it first.
-
-    Args:
-        bench: The comparison's bench, which holds the records of its cells.
-        outline: See :meth:`autoprune.comparison.run.ComparisonRun.outline`.
-
-    Returns:
-        See :func:`autoprune.comparison.result.gather`.
-    """
+    """Return what the tables are made of; a comparison with a record writes it first."""
     looks = bench.looks.count(bench.splits)
     whole = {**outline, "protocol": outline["protocol"] | {"sealed_touches": looks}}
     if bench.record is not None:
@@ -65,14 +57,7 @@ def body_of(bench: "ComparisonBench", outline: Mapping[str, Any]) -> dict[str, A
 
 
 def write_record(folder: Path, outline: Mapping[str, Any]) -> None:
-    """Write the record of a comparison atomically, unless the same is recorded already.
-
-    Args:
-        folder: Already holds the cells, see :class:`autoprune.comparison.cells.CellStore`.
-        outline: ``model``, ``command``, ``tune``, ``planned``, ``baselines``, ``protocol``,
-            ``dense``, ``cells`` and ``trials``. Each cell has either ``kept``, digests by suite
-            with the cell's own under an empty name, or ``failed``, a record without a figure.
-    """
+    """Write the record of a comparison atomically, unless the same is recorded already."""
     new = {"format": FORMAT, "version": VERSION, **outline}
     path = folder / FILE
     if path.exists() and _lasting(_read(path)) == _lasting(json.loads(json.dumps(new))):
@@ -81,15 +66,7 @@ def write_record(folder: Path, outline: Mapping[str, Any]) -> None:
 
 
 def require_same(folder: Path, protocol: Mapping[str, Any]) -> None:
-    """Refuse a folder that holds the record of another comparison.
-
-    Args:
-        folder: Folder that may hold a record.
-        protocol: Protocol of the comparison to be continued there.
-
-    Raises:
-        UsageError: If the protocols differ; names the fields that differ, with both values.
-    """
+    """Refuse a folder that holds the record of another comparison."""
     path = folder / FILE
     if not path.exists():
         return
@@ -108,12 +85,7 @@ def require_same(folder: Path, protocol: Mapping[str, Any]) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read the input of :func:`autoprune.comparison.result.gather` from a folder.
-
-    Raises:
-        UsageError: If the folder holds no record.
-        DamagedFileError: If a file differs from what was written, or a cell is missing.
-    """
+    """Read the input of :func:`autoprune.comparison.result.gather` from a folder."""
     require_record(folder)
     found = _read(folder / FILE)
     return found | {
@@ -127,11 +99,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def require_record(folder: Path) -> None:
-    """Check that a folder holds a record, without reading it.
-
-    Raises:
-        UsageError: If it holds none.
-    """
+    """Check that a folder holds a record, without reading it."""
     if not (folder / FILE).exists():
         raise UsageError(
             f"{folder} holds no {FILE}; name a folder that `autoprune compare --record` wrote"

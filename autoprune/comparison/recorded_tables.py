@@ -11,22 +11,7 @@ from autoprune.comparison.writing import require_replaceable, summary, write_all
 def tables_of_record(
     folder: str, baselines: list[str] | None, output: str | None, *, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Make a recorded comparison's tables again; neither model nor text is read.
-
-    Args:
-        folder: The record.
-        baselines: What changes are relative to; None: as in the recorded comparison.
-        output: Where the files go; None: nowhere.
-        overwrite: Tables of another comparison may be replaced there.
-
-    Returns:
-        The comparison's JSON form.
-
-    Raises:
-        UsageError: If the folder holds no record, a baseline was not compared, or ``output`` holds
-            tables from elsewhere.
-        DamagedFileError: If a file differs from what was written.
-    """
+    """Make a recorded comparison's tables again; neither model nor text is read."""
     place = Path(folder).expanduser().absolute()
     body = read_record(place)
     if baselines:

@@ -34,20 +34,7 @@ def parse_request(
     texts: Sequence[str] = (),
     units: Mapping[str, Sequence[float]] = {},
 ) -> Request:
-    """Read every method, budget and baseline.
-
-    Args:
-        methods: Methods as typed.
-        statistics: See :func:`autoprune.comparison.methods.parse_method`.
-        sparsities: Shares of zeros.
-        patterns: ``N:M``.
-        baselines: What changes are relative to; none: Wanda, or else the dense model.
-        texts: Names of calibration texts; none: the text's own part.
-        units: Budgets in other units, by unit.
-
-    Raises:
-        UsageError: If a method or a budget is wrong, or a baseline is not among the methods.
-    """
+    """Read every method, budget and baseline."""
     found = on_texts(parse_methods(methods, statistics), texts, reads_text)
     names = [method.name for method in found]
     targets = parse_targets(sparsities, patterns, units)

@@ -128,17 +128,7 @@ class Comparison:
 
 
 def gather(body: Mapping[str, Any]) -> Comparison:
-    """Build a comparison from records.
-
-    Args:
-        body: ``model``, ``command``, ``protocol``, ``tune``, ``planned`` (number of cells in
-            total), ``dense`` (a record) and ``cells``: one object per method, budget and draw with
-            ``method``, ``measured_as``, ``target``, ``seed``, ``trials`` and ``record``. Optional:
-            ``baselines``, names of methods or ``dense``, to replace the default baseline.
-
-    Raises:
-        UsageError: If a baseline is not among the methods.
-    """
+    """Build a comparison from records."""
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for cell in body["cells"]:
         label = Target(**cell["target"]).label
@@ -186,15 +176,7 @@ def gather(body: Mapping[str, Any]) -> Comparison:
 
 
 def require_known(baselines: Sequence[str], methods: Sequence[str]) -> None:
-    """Refuse a baseline that is not among the compared methods.
-
-    Args:
-        baselines: Names of methods, or ``dense``.
-        methods: Names of the compared methods.
-
-    Raises:
-        UsageError: If a baseline is not compared; names it and the methods.
-    """
+    """Refuse a baseline that is not among the compared methods."""
     for name in baselines:
         if name not in (*methods, DENSE):
             raise UsageError(
@@ -206,17 +188,7 @@ def require_known(baselines: Sequence[str], methods: Sequence[str]) -> None:
 def named_baselines(
     texts: Sequence[str], methods: Sequence[str], statistics: StatisticsOf = "dense"
 ) -> list[str]:
-    """Return the canonical names of baselines, or the default one if none is given.
-
-    Args:
-        texts: Methods as typed, or ``dense``; one that names no calibration text means the method
-            on every text.
-        methods: Names of the compared methods.
-        statistics: See :func:`autoprune.comparison.methods.parse_method`.
-
-    Raises:
-        UsageError: If one cannot be read or is not among the methods.
-    """
+    """Return the canonical names of baselines, or the default one if none is given."""
     names: list[str] = []
     for text in texts:
         name = text if text == DENSE else parse_method(text, statistics).name

@@ -110,13 +110,7 @@ def baseline_of(methods: Sequence[str]) -> str:
 def make_rows(
     measured: Sequence[Measured], dense: Record, baselines: Sequence[str]
 ) -> tuple[MethodRow, ...]:
-    """Build all rows, with changes against every baseline at the same budget.
-
-    Args:
-        measured: Cells by method and budget.
-        dense: Record of the dense model.
-        baselines: Names of the baseline methods, or ``dense``.
-    """
+    """Build all rows, with changes against every baseline at the same budget."""
     found: dict[tuple[str, str], list[Against]] = {}
     further_figures: dict[tuple[str, str], list[FurtherFigure]] = {}
     columns = columns_of([*(record for entry in measured for record in entry.records), dense])

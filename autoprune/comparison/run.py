@@ -99,11 +99,7 @@ class ComparisonRun:
         return None if found is None else found["id"]
 
     def outline(self, command: str = "") -> dict[str, Any]:
-        """Return what :func:`autoprune.comparison.record.body_of` needs: all so far.
-
-        Args:
-            command: What measures the same again.
-        """
+        """Return what :func:`autoprune.comparison.record.body_of` needs: all so far."""
         return {
             "model": self.bench.model_ref,
             "command": command,

@@ -19,12 +19,7 @@ UNITS = "units_digest"
 
 
 def same_removed(record: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    """Whether masks, or what a scheme removed, are those of a kept cell.
-
-    Args:
-        record: What was pruned again.
-        known: The kept cell; one of an earlier version has no digest of units.
-    """
+    """Whether masks, or what a scheme removed, are those of a kept cell."""
     # Units say it alone: with them, the other digest holds the seed, also where it decides nothing.
     name = UNITS if UNITS in known else "mask_digest"
     return bool(record.get(name) == known[name])
@@ -32,11 +27,7 @@ def same_removed(record: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def shrunk(bench: "ComparisonBench", cell: "Cell") -> Iterator[dict[str, Any]]:
-    """Let the bench hold a smaller copy of its model, in its real shapes, inside the body.
-
-    Yields:
-        What a cell records about pruning: no zeros, digests of what was removed, notes.
-    """
+    """Let the bench hold a smaller copy of its model, in its real shapes, inside the body."""
     method, target = cell.method, cell.target
     assert method is not None and target is not None
     how = Shrinking.parse(method.scheme)

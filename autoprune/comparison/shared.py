@@ -130,24 +130,14 @@ class PoolDraws:
         return seed + MOST_DRAWS * (list(self.texts).index(text) + 1 if text else 0)
 
     def pool(self, bench: ModelBench, draw: int = 0) -> Tensor:
-        """Return the windows from which a draw is taken, int64 [windows, seqlen].
-
-        Raises:
-            AutopruneError: If its text is unavailable; the same at every call.
-        """
+        """Return the windows from which a draw is taken, int64 [windows, seqlen]."""
         found, _ = self._of(bench, draw)
         if isinstance(found, AutopruneError):
             raise found
         return found
 
     def text_facts(self, bench: ModelBench, name: str, seeds: int) -> dict[str, Any]:
-        """Describe a named text for the protocol; has ``reason`` if the text is unavailable.
-
-        Args:
-            bench: That of the comparison; its model must be dense.
-            name: Name of the text.
-            seeds: Number of calibration draws.
-        """
+        """Describe a named text for the protocol; has ``reason`` if the text is unavailable."""
         numbers = [self.number(name, seed) for seed in range(seeds)]
         try:
             digests = [windows_digest(bench.drawn_windows(number)) for number in numbers]

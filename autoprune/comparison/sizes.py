@@ -15,14 +15,7 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 @torch.no_grad()
 def saved_bytes(loaded: LoadedModel) -> dict[str, Any]:
-    """Compute what `autoprune prune` and `autoprune compact` would write, without file headers.
-
-    Args:
-        loaded: The model in its current state.
-
-    Returns:
-        ``dense`` and ``compact`` bytes, with tied tensors counted once, and the saved ``type``.
-    """
+    """Compute what `autoprune prune` and `autoprune compact` would write, without file headers."""
     kind = checkpoint_type(loaded.source)
     dense = compact = 0
     with weights_as(loaded.model, kind):

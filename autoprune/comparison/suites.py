@@ -36,15 +36,7 @@ NO_COST = "what skips while it runs is saved whole, and its hooks cost time"
 def suite_defaults(
     model: str, corpus: str, windows: int, seqlen: int, split: int
 ) -> dict[str, dict[str, Any]]:
-    """Settings by suite for those that the command omits: the comparison's own sealed text.
-
-    Args:
-        model: Reference of the dense model, to which ``lm`` measures the distance.
-        corpus: Reference of the text.
-        windows: Sealed windows.
-        seqlen: Tokens in a window.
-        split: Number of the text's split.
-    """
+    """Settings by suite for those that the command omits: the comparison's own sealed text."""
     own: dict[str, Any] = {
         "corpora": [corpus],
         "corpus": corpus,
@@ -68,10 +60,6 @@ def defaults_for(asked: str, defaults: Mapping[str, dict[str, Any]]) -> dict[str
     """The defaults, without part and split for a suite that names another text.
 
     It measures all of it, as `autoprune evaluate` does.
-
-    Args:
-        asked: The suites as the command names them.
-        defaults: Of :func:`suite_defaults`.
     """
     left = dict(defaults)
     for name, given in given_settings(asked).items():
@@ -107,11 +95,7 @@ def suite_keys(bench: "ComparisonBench", key: dict[str, Any]) -> dict[str, dict[
 
 
 def check_suite_requests(bench: "ComparisonBench") -> None:
-    """Have every suite check its request before anything is measured.
-
-    Raises:
-        AutopruneError: If a suite refuses, for example a task that does not exist.
-    """
+    """Have every suite check its request before anything is measured."""
     resources = Resources(bench.store, code=bench.code)
     for suite in bench.suites:
         made = build_suite(suite["name"], **suite["settings"])
@@ -136,15 +120,7 @@ def measure_suites(
     distance: tuple[float, ...],
     keep: Callable[[dict[str, Any]], None],
 ) -> dict[str, dict[str, Any]]:
-    """Rows of suites for the model as it is; a suite that fails does not affect the others.
-
-    Args:
-        bench: The comparison's bench.
-        names: Suites to run.
-        look: Name under which looks at sealed text are counted.
-        distance: To the dense model by window, nats per token, if already measured; else empty.
-        keep: Callback, called after each suite with what is measured so far.
-    """
+    """Rows of suites for the model as it is; a suite that fails does not affect the others."""
     made: dict[str, dict[str, Any]] = {}
     for suite in bench.suites:
         if suite["name"] in names:

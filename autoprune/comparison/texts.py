@@ -12,12 +12,7 @@ from autoprune.text.seen_text import SeenText
 
 
 def with_seed(ref: str, number: int) -> str:
-    """Give a generated text the seed of a draw; leave any other text unchanged.
-
-    Args:
-        ref: Reference of a text.
-        number: Number of the draw; each has its own text, so no more is generated than is read.
-    """
+    """Give a generated text the seed of a draw; leave any other text unchanged."""
     if not is_generated(ref):
         return ref
     asked = Generated.from_text(ref.partition(":")[2])
@@ -25,20 +20,7 @@ def with_seed(ref: str, number: int) -> str:
 
 
 def calibration_corpus(bench: ModelBench, ref: str, tokens: int) -> tuple[Corpus, dict[str, Any]]:
-    """Load a calibration text without what it shares with the evaluation parts.
-
-    Args:
-        bench: Holds the compared text; its model must be dense if it generates the text.
-        ref: Reference of the text; that of the compared text means its calibration part.
-        tokens: Number of tokens that will be read.
-
-    Returns:
-        The text, with windows ordered as in a part, and facts for the record: name, digest, what
-        was left out because the selection or sealed part shares it, notes.
-
-    Raises:
-        AutopruneError: If there is no such text, or nothing is left of it.
-    """
+    """Load a calibration text without what it shares with the evaluation parts."""
     if ref == bench.text.corpus:
         own = bench.splits.calibration
         return own, {"corpus": own.name, "digest": own.digest, "notes": own.calibration_notes()}

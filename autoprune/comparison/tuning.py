@@ -41,13 +41,7 @@ def variants(method: Method, target: Target, trials: int) -> tuple[Method, ...]:
 def best_variant(
     candidates: Sequence[Method], losses: Sequence[float | None], default: Method
 ) -> Method:
-    """Return the variant with the lowest selection loss, the first if several are equal.
-
-    Args:
-        candidates: The variants tried.
-        losses: Mean loss of each; None if it could not be measured.
-        default: Fallback if none has a finite loss.
-    """
+    """Return the variant with the lowest selection loss, the first if several are equal."""
     finite = [
         (loss, index)
         for index, loss in enumerate(losses)

@@ -47,16 +47,7 @@ def summary(result: Comparison) -> dict[str, Any]:
 
 
 def require_replaceable(folder: Path, model: str, *, overwrite: bool) -> None:
-    """Refuse a folder that holds tables which are not of a comparison of this model.
-
-    Args:
-        folder: Where the tables will go; other files in it do not matter.
-        model: Reference of the compared model. Tables of the same model are updated.
-        overwrite: Tables of another comparison may be replaced.
-
-    Raises:
-        UsageError: If it is a file, or holds files of these names from elsewhere.
-    """
+    """Refuse a folder that holds tables which are not of a comparison of this model."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the tables")
     there = [name for name in FILES if (folder / name).exists()]
@@ -75,15 +66,7 @@ def require_replaceable(folder: Path, model: str, *, overwrite: bool) -> None:
 
 
 def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Write table, picture and data.
-
-    Args:
-        folder: Created if missing.
-        body: See :func:`autoprune.comparison.result.gather`.
-
-    Returns:
-        The comparison as JSON, with the names of the files.
-    """
+    """Write table, picture and data."""
     result = gather(body)
     record = summary(result)
     write_text(folder / "comparison.md", markdown(result))

@@ -24,12 +24,7 @@ class Fault:
 
 
 def content_of(path: Path, most: int) -> bytes | Fault:
-    """Read the bytes of a plain file without blocking or following links.
-
-    Args:
-        path: The file.
-        most: Maximum size in bytes.
-    """
+    """Read the bytes of a plain file without blocking or following links."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         handle = os.open(path, flags)

@@ -95,26 +95,14 @@ class Bandit:
     largest: float = 0.0
 
     def choose(self, available: Sequence[str], planned: Mapping[str, int]) -> str:
-        """Choose the next arm.
-
-        Args:
-            available: Arms that can be used now, at least one.
-            planned: Pulls already planned in this generation, whose reward is not known yet.
-        """
+        """Choose the next arm."""
         order = [arm for arm in self.arms if arm in available] or list(available)
         return max(order, key=lambda arm: (self.index(arm, planned), -order.index(arm)))
 
     def update(
         self, arm: str, gain: float, seconds: float, *, whole: float = 0.0, tokens: float = 0.0
     ) -> None:
-        """Report the outcome of one pull.
-
-        Args:
-            gain: Nats per token gained over the best so far; losses count as 0.
-            seconds: Time until it could be judged: designer, sandbox and first rung.
-            whole: Seconds on all windows, if it got that far.
-            tokens: Tokens of the designer.
-        """
+        """Report the outcome of one pull."""
         for other in self.known.values():
             other.fade()
         self.largest = max(MEMORY * self.largest, gain)

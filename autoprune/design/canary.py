@@ -66,17 +66,7 @@ class Canary:
 
 
 def probe_server(designer: OpenAIDesigner, *, thorough: bool = True, tokens: int = SHORT) -> Canary:
-    """Ask a handful of tiny questions and set ``designer.enforcement`` to the step that works.
-
-    Args:
-        designer: The designer to probe; the answers determine its transport.
-        thorough: Test a JSON schema even if a grammar works.
-        tokens: Token limit of an answer, including reasoning.
-
-    Raises:
-        PrerequisiteError: If the server does not answer at all.
-        RequestRefusedError: If it refuses every question.
-    """
+    """Ask a handful of tiny questions and set ``designer.enforcement`` to the step that works."""
     started = time.monotonic()
     asking = _Asking(designer, max(tokens, SHORT))
     token = "q" + secrets.token_hex(4)

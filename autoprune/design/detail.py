@@ -51,15 +51,6 @@ def fit(
     """Return the texts of the items that fit, by place, shortening items before dropping them.
 
     Each item gets one line first, then more detail if tokens are left.
-
-    Args:
-        items: Most important first.
-        budget: Tokens of all texts together.
-        count: Counts tokens.
-        most: Highest level.
-        least: Lowest level.
-        overhead: Tokens of one item in addition to its text.
-        gaps: Continue after an item that does not fit at all.
     """
     chosen: dict[int, str] = {}
     lower: tuple[Level, ...] = ("line", "alias") if least == "alias" else ("line",)
@@ -152,13 +143,7 @@ def _cost_of(graph: Graph, alias: str) -> str:
 
 
 def step(graph: Graph, alias: str, before: str | None, ranges: Ranges = NO_RANGES) -> Detail:
-    """Describe a step of a path: its changes, prediction and measurement.
-
-    Args:
-        graph: The reasoning graph.
-        alias: The mechanism.
-        before: The mechanism that it was made from; None for the first step.
-    """
+    """Describe a step of a path: its changes, prediction and measurement."""
     change = change_of(graph, alias)
     if before is None:
         first = mechanism(graph, alias, ranges)

@@ -7,11 +7,7 @@ from autoprune.errors import UsageError
 
 
 def read_facts(path: Path) -> list[str]:
-    """Read the sentences from a saved inspection.
-
-    Raises:
-        UsageError: If the file does not exist or holds no inspection.
-    """
+    """Read the sentences from a saved inspection."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -25,11 +21,7 @@ def read_facts(path: Path) -> list[str]:
 
 
 def read_script(path: Path | None) -> list[str]:
-    """Answers of a scripted designer, one JSON string per line.
-
-    Raises:
-        UsageError: If there is no file or a line is not a JSON string.
-    """
+    """Answers of a scripted designer, one JSON string per line."""
     if path is None or not path.is_file():
         raise UsageError(f"the scripted designer needs a file of answers; {path} is not one")
     answers = []

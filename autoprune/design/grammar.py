@@ -24,16 +24,7 @@ def answer_grammar(
     blank: Blank | None = None,
     now: str = "",
 ) -> str:
-    """Grammar of an answer that :func:`autoprune.design.parsing.read_answer` can always read.
-
-    Args:
-        formula: GBNF grammar of a formula, with the start rule ``root``.
-        choices: Allowed values of the parts.
-        aliases: Entries that a forecast may be made against.
-        part: The only part that may be written; None: all of them.
-        blank: Place in a formula to fill instead of writing a whole formula.
-        now: Current value of ``part``, which is not offered again among listed choices.
-    """
+    """Grammar of an answer that :func:`autoprune.design.parsing.read_answer` can always read."""
     parts = asked_parts(choices, part)
     repairs = offered_repairs(choices, part, now)
     lines = "".join(f' "\\n{name}: " {RULES[name]}' for name in parts)
@@ -62,12 +53,7 @@ def answer_grammar(
 
 
 def asked_parts(choices: Choices, part: str | None) -> list[str]:
-    """Return the parts that an answer has lines for, omitting those without a choice.
-
-    Args:
-        choices: Allowed values of the parts.
-        part: The only part that may be written; None: all of them.
-    """
+    """Return the parts that an answer has lines for, omitting those without a choice."""
     offered = {
         # Of formulas there is no end.
         "metric": 2,
@@ -106,13 +92,7 @@ def _allocations(choices: Choices) -> str:
 
 
 def offered_repairs(choices: Choices, part: str | None, now: str) -> list[str]:
-    """Repairs that an answer may name.
-
-    Args:
-        choices: Allowed values of the parts.
-        part: The only part that may be written; None: all of them.
-        now: Its current value, which is not offered again.
-    """
+    """Repairs that an answer may name."""
     repairs = without(repair_forms(choices.all_repairs, choices.ranges), now)
     # Leaving out the repair does not improve it.
     return without(repairs, NONE) if part == "repair" else repairs

@@ -88,11 +88,7 @@ class Graph:
         return tuple(self._edges)
 
     def add(self, alias: str, kind: NodeKind, body: Mapping[str, Any]) -> GraphNode:
-        """Append a node.
-
-        Raises:
-            AutopruneError: If the alias is taken, or a claim holds a number.
-        """
+        """Append a node."""
         if alias in self._nodes:
             raise AutopruneError(f"the graph already has a node {alias}; aliases are unique")
         if kind not in MACHINE_KINDS and (number := _number_in(body)) is not None:
@@ -106,11 +102,7 @@ class Graph:
         return node
 
     def link(self, source: str, kind: EdgeKind, target: str) -> Edge:
-        """Append an edge, unless it exists already.
-
-        Raises:
-            AutopruneError: If an end is unknown or the edge does not point to an older node.
-        """
+        """Append an edge, unless it exists already."""
         for alias in (source, target):
             if alias not in self._nodes:
                 raise AutopruneError(f"the graph has no node {alias}")
@@ -223,12 +215,7 @@ class Graph:
         return found
 
     def credit(self, gains: Mapping[str, float] | None = None) -> dict[str, float]:
-        """Value of each node: the best gain it led to, decayed by 0.7 per edge.
-
-        Args:
-            gains: Gain in nats per token of measured mechanisms; losses count as zero. None: the
-                recorded ones.
-        """
+        """Value of each node: the best gain it led to, decayed by 0.7 per edge."""
         credit: dict[str, float] = {}
         for alias, gain in (self.gains() if gains is None else gains).items():
             worth = max(0.0, gain)
@@ -276,10 +263,6 @@ def parent_weights(graph: Graph, ranked: Sequence[str]) -> list[float]:
 
     The weight is one over the rank, times up to two for the largest credit (which ancestors of
     gains have), times Laplace's estimate of how often a child improves on it (1/2 if untried).
-
-    Args:
-        graph: The reasoning graph.
-        ranked: Aliases of mechanisms, best first.
     """
     credit = graph.credit()
     largest = max((credit.get(alias, 0.0) for alias in ranked), default=0.0) or 1.0

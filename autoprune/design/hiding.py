@@ -54,16 +54,7 @@ NOTHING = Hidden()
 
 
 def require_hidable(names: Sequence[str], reference: str) -> None:
-    """Refuse to hide components that do not exist or that every search needs.
-
-    Args:
-        names: Names to hide.
-        reference: Metric that changes are measured against.
-
-    Raises:
-        UnknownNameError: If a name is unknown; suggests the nearest.
-        UsageError: If a name is needed.
-    """
+    """Refuse to hide components that do not exist or that every search needs."""
     repairs, allocations = (name for name, _ in REPAIRS.items()), (n for n, _ in ALLOCATORS.items())
     known = [*repairs, *allocations, *TERMINALS, *FUNCTIONS, *DESCRIPTORS, "magnitude", "ria"]
     known += toolbox()

@@ -14,15 +14,7 @@ SILENT: tuple[DesignerKind, ...] = SILENT_KINDS
 
 
 def require_key(kind: str, address: str | None) -> None:
-    """Refuse the designer ``openai`` without a key where the endpoint is OpenAI's own.
-
-    Args:
-        kind: Of the designer.
-        address: Of the endpoint, if one is given; ``OPENAI_BASE_URL`` counts too.
-
-    Raises:
-        PrerequisiteError: If the key is missing.
-    """
+    """Refuse the designer ``openai`` without a key where the endpoint is OpenAI's own."""
     named = address or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY")
     if kind == "openai" and not named:
         raise PrerequisiteError(

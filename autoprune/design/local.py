@@ -34,11 +34,7 @@ ADDRESS = re.compile(rb'\{"address": "[^"]+"\}')
 
 
 def require_server() -> None:
-    """Check that the package which serves a model is installed.
-
-    Raises:
-        PrerequisiteError: If it is missing.
-    """
+    """Check that the package which serves a model is installed."""
     if importlib.util.find_spec("xllamacpp") is None:
         raise PrerequisiteError(
             "the local designer needs xllamacpp; run `pip install 'autoprune[demo]'`, "
@@ -47,11 +43,7 @@ def require_server() -> None:
 
 
 def find_parts() -> list[Path]:
-    """Find the files of the model's parts, in order.
-
-    Raises:
-        PrerequisiteError: If a package is missing; names the first one.
-    """
+    """Find the files of the model's parts, in order."""
     found = []
     for number in PARTS:
         package = PART_PACKAGE.format(number=number)
@@ -71,12 +63,7 @@ def find_parts() -> list[Path]:
 
 
 def join_model(cache: Path) -> Path:
-    """Join the model's parts into ``cache``; an existing file is verified and reused.
-
-    Raises:
-        PrerequisiteError: If a part's package is missing.
-        DamagedFileError: If the file or a part does not match its digest; names the file.
-    """
+    """Join the model's parts into ``cache``; an existing file is verified and reused."""
     path = cache / MODEL_FILE
     if path.exists():
         verify_file(path, MODEL_SHA256)
@@ -96,16 +83,7 @@ def join_model(cache: Path) -> Path:
 
 
 def target_file(ref: str) -> Path:
-    """Find the GGUF file of a target model that is its own designer: itself or in its folder.
-
-    Args:
-        ref: Reference of the model to prune.
-
-    Raises:
-        PrerequisiteError: If it has no GGUF file, or more than one; says how to make one.
-        UsageError: If a file that the reference names does not exist.
-        DamagedFileError: If the content of a known file differs from its record.
-    """
+    """Find the GGUF file of a target model that is its own designer: itself or in its folder."""
     if ref.startswith("package:") or ref.endswith(".gguf"):
         source = resolve(ref)
         assert source.gguf_file is not None
@@ -195,11 +173,7 @@ class LocalServer:
         self.stop()
 
     def start(self) -> None:
-        """Load the model; return when the server is listening.
-
-        Raises:
-            PrerequisiteError: If xllamacpp is missing or the model does not load.
-        """
+        """Load the model; return when the server is listening."""
         if self._child is not None:
             return
         require_server()

@@ -95,11 +95,7 @@ class Mailbox:
     _faults: dict[str, str] = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
-        """Check early whether the folder can be used.
-
-        Raises:
-            PrerequisiteError: If it cannot be created or written.
-        """
+        """Check early whether the folder can be used."""
         try:
             (self.folder / ANSWERED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -111,11 +107,7 @@ class Mailbox:
             )
 
     def probe(self) -> None:
-        """Check whether the folder can be used, and leave nothing there.
-
-        Raises:
-            PrerequisiteError: If it cannot be created or written.
-        """
+        """Check whether the folder can be used, and leave nothing there."""
         try:
             probe_folder(self.folder)
         except OSError as error:
@@ -223,13 +215,7 @@ class Mailbox:
         return any(path.exists() or path.is_symlink() for path in self._answer_files(name))
 
     def answer(self, name: str, text: str, usage: Usage = Usage()) -> None:  # noqa: B008 (frozen)
-        """Write an answer atomically.
-
-        Args:
-            name: The question.
-            text: The answer.
-            usage: Tokens used for it; 0: unknown.
-        """
+        """Write an answer atomically."""
         counted = {"prompt_tokens": usage.prompt_tokens}
         counted["completion_tokens"] = usage.completion_tokens
         body = {"text": clean(text)} | ({"usage": counted} if usage.total else {})

@@ -92,31 +92,19 @@ def family(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def canonical_allocation(text: str) -> str:
-    """Return the canonical text of an allocation.
-
-    Raises:
-        UsageError: If the text is not an allocation.
-    """
+    """Return the canonical text of an allocation."""
     return build_allocator(text).text
 
 
 @lru_cache(maxsize=1024)
 def repair_of(text: str) -> Repair:
-    """Read a repair once.
-
-    Raises:
-        UsageError: If the text is not a repair.
-    """
+    """Read a repair once."""
     return Repair.parse(text)
 
 
 @lru_cache(maxsize=1024)
 def canonical_repair(text: str) -> str:
-    """Return the canonical text of a repair.
-
-    Raises:
-        UsageError: If the text is not a repair.
-    """
+    """Return the canonical text of a repair."""
     return repair_of(text).text
 
 
@@ -212,12 +200,7 @@ def with_repair_numbers(text: str, values: Mapping[str, float]) -> str:
 
 
 def with_defaults(text: str, ranges: Ranges) -> str:
-    """Return an allocation or repair with its first tunable number written out.
-
-    Args:
-        text: Text of the allocation or repair.
-        ranges: Ranges of tunable numbers, by name, then parameter.
-    """
+    """Return an allocation or repair with its first tunable number written out."""
     walk, _, rest = text.rpartition(f"{WALK}:")
     parts = []
     for part in rest.split("+") if walk or family(text) != FORMULA else [text]:

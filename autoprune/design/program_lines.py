@@ -14,12 +14,6 @@ def without_a_line(source: str) -> list[tuple[str, str]]:
 
     Statements that alone define a name are kept: an assignment is removed only if its names are
     bound before it. A condition or a loop is removed as a whole.
-
-    Args:
-        source: Defines ``prune_layer``; it is never run here.
-
-    Returns:
-        First line of the removed statement, and the source without it.
     """
     lines = source.splitlines()
     found = []

@@ -180,16 +180,7 @@ def render_prompt(
     reasons: bool = True,
     count: TokenCounter = estimate_tokens,
 ) -> Rendered:
-    """Render the messages of one request.
-
-    Args:
-        operator: Name of a template in ``operators/``.
-        focus: Subject of the operator.
-        lessons: How often each lesson helped and hurt; others are not shown.
-        reasons: Show waiting recipes, all facts, reasons, lessons and steps in addition to the
-            results, to what failed, and to facts that were given or are results.
-        count: Counts tokens.
-    """
+    """Render the messages of one request."""
     system = render_system(prompts, scene)
     order = sections.ranked(graph)
     names, lessons_shown = sections.lessons(graph, lessons) if reasons else ([], [])

@@ -43,16 +43,7 @@ LONGEST_REPAIR = 200
 
 
 def read_repair(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
-    """Return the canonical text of an allowed repair.
-
-    Args:
-        text: Text written by a designer.
-        allowed: Repairs to choose from.
-        ranges: Ranges of numbers that may be changed, by repair, then parameter.
-
-    Raises:
-        UsageError: If it is none of them, or a number is out of bounds; the message is one line.
-    """
+    """Return the canonical text of an allowed repair."""
     choices = f"repair is one of: {', '.join(allowed)}"
     if len(text) > LONGEST_REPAIR:
         raise UsageError(

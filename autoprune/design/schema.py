@@ -12,13 +12,7 @@ from autoprune.design.parts import Choices
 
 
 def answer_schema(choices: Choices, *, part: str | None = None, now: str = "") -> dict[str, Any]:
-    """Schema of an answer that :func:`autoprune.design.parsing.read_answer` reads.
-
-    Args:
-        choices: Allowed values of the parts.
-        part: The only part that may be written; None: all of them.
-        now: Current value of ``part``, which is not offered again among listed choices.
-    """
+    """Schema of an answer that :func:`autoprune.design.parsing.read_answer` reads."""
     values: dict[str, list[str]] = {
         "group": without(choices.groups, now),
         "repair": offered_repairs(choices, part, now),

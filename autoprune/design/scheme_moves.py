@@ -71,13 +71,7 @@ def genes_of(family: str) -> Genes:
 
 
 def scheme_from(family: str, values: Mapping[tuple[str, str], str], like: str = "") -> Scheme:
-    """Make a scheme of a family.
-
-    Args:
-        family: Names of the parts.
-        values: Values of some parameters, by part and name.
-        like: Text of a scheme that provides the other values; parts that it lacks have defaults.
-    """
+    """Make a scheme of a family."""
     before = {part.NAME: part for part in parts_of(build_scheme(like))} if like else {}
     texts = []
     for named in family.split("+"):
@@ -161,11 +155,7 @@ def all_schemes(families: Sequence[str]) -> Iterator[Candidate]:
 
 
 def read_scheme(text: str, families: Sequence[str]) -> Candidate:
-    """Read a scheme written by a designer.
-
-    Raises:
-        UsageError: If its family is not in the search, or it changes a fixed parameter.
-    """
+    """Read a scheme written by a designer."""
     scheme = build_scheme(text)
     family = family_of(scheme)
     if family not in families:

@@ -38,12 +38,7 @@ def ranked(graph: Graph) -> list[str]:
 
 
 def bar(graph: Graph, reference: str) -> str:
-    """Return the best recipe on all windows, which new recipes must beat and are forecast against.
-
-    Args:
-        graph: The graph to show.
-        reference: Alias that changes are measured against; the fallback.
-    """
+    """Return the best recipe on all windows, which new recipes must beat."""
     for alias in ranked(graph):
         newest = graph.newest_result(alias)
         if newest is not None and newest.body.get("rung") == FULL_RUNG:
@@ -64,13 +59,7 @@ def noise(graph: Graph) -> float | None:
 
 
 def waiting(graph: Graph, ranges: Ranges, planned: Iterable[str]) -> list[Detail]:
-    """List the recipes that are proposed but not measured, newest first.
-
-    Args:
-        graph: The graph to show.
-        ranges: Numbers that are shown even at their default.
-        planned: Recipes of this generation that are not in the graph yet.
-    """
+    """List the recipes that are proposed but not measured, newest first."""
     found = [Detail(text, text, text.partition(" | ")[0]) for text in planned]
     for node in reversed(list(graph.of_kind("mechanism"))):
         if graph.newest_result(node.alias) is None:
@@ -109,12 +98,7 @@ def claims(graph: Graph) -> list[Detail]:
 
 
 def facts(graph: Graph, *, wide: bool = False) -> list[Detail]:
-    """List facts measured in addition to recipes, newest first.
-
-    Args:
-        graph: The graph to show.
-        wide: Also show where the best recipes lose most, by kind of matrix and block.
-    """
+    """List facts measured in addition to recipes, newest first."""
     lost = (detail.damage(graph, alias) for alias in ranked(graph)[: DAMAGED if wide else 0])
     given, learnt = _stated(graph)
     shown = [found for found in lost if found is not None]
@@ -160,12 +144,7 @@ def failures(graph: Graph) -> list[Detail]:
 
 
 def lessons(graph: Graph, tallies: Mapping[str, Tally]) -> tuple[list[str], list[Detail]]:
-    """Return the aliases and texts of lessons, the most helpful first, then the newest.
-
-    Args:
-        graph: The reasoning graph.
-        tallies: How often each lesson helped and hurt; others are not shown.
-    """
+    """Return the aliases and texts of lessons, the most helpful first, then the newest."""
     known = [node for node in graph.of_kind("lesson") if node.alias in tallies][::-1]
     known.sort(key=lambda node: tallies[node.alias][1] - tallies[node.alias][0])
     found = [
@@ -176,17 +155,7 @@ def lessons(graph: Graph, tallies: Mapping[str, Tally]) -> tuple[list[str], list
 
 
 def neighbours(graph: Graph, alias: str, part: str, ranges: Ranges = NO_RANGES) -> list[str]:
-    """List measured recipes that differ in one part only, with that part and the result.
-
-    Args:
-        graph: The reasoning graph.
-        alias: The recipe.
-        part: ``metric``, ``group``, ``allocation`` or ``repair``.
-        ranges: Numbers that are shown even at their default.
-
-    Returns:
-        At most six lines, best last; the recipe itself counts as one of its neighbours.
-    """
+    """List measured recipes that differ in one part only, with that part and the result."""
     key = PARTS[part]
     own = graph.nodes[alias].body
     found: list[tuple[float, str]] = []

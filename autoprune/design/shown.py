@@ -19,15 +19,6 @@ def dealt(
 
     A recipe gets those of its own generation or an earlier one. Were a shown result to move when
     more is measured, a reader of two prompts could tell which recipe it belongs to.
-
-    Args:
-        aliases: Recipes with results, in the order of design.
-        seed: Of the draw.
-        generations: Generation of each; None or left out: the first.
-
-    Returns:
-        For each recipe, whose results it gets: a permutation without fixed points, except that a
-        recipe with none new to choose from repeats another's, or keeps its own if it is alone.
     """
     known = generations or {}
     order = sorted(aliases, key=lambda alias: known.get(alias, 0))
@@ -60,12 +51,7 @@ def change_in(graph: Graph, alias: str) -> float | None:
 
 
 def without(graph: Graph, aliases: Collection[str]) -> Graph:
-    """Return the graph without some mechanisms and everything learnt from them.
-
-    Args:
-        graph: The whole graph.
-        aliases: Mechanisms to leave out, along with their duplicates.
-    """
+    """Return the graph without some mechanisms and everything learnt from them."""
     gone = set(aliases)
     for node in graph.of_kind("mechanism"):
         if any(n.alias in gone for n in graph.targets(node.alias, "duplicates")):
@@ -102,12 +88,6 @@ def permuted(
     Each recipe gets all results of another one, and everything that follows from results
     (judgements, improvements, worth of terms) is recomputed. Recipes, reasons, origins and
     rejections stay the same.
-
-    Args:
-        graph: The whole graph.
-        seed: Determines who gets which.
-        fixed: Mechanisms that keep their results, such as the reference of changes.
-        generations: Generation of each mechanism; None: all are of one. See :func:`dealt`.
     """
     measured = [
         node.alias

@@ -13,13 +13,7 @@ TOO_DEEP = f"the code is nested more than {DEEPEST_CODE} deep; split it into ste
 
 
 def signature_fault(source: str, name: str, parameters: list[str]) -> str:
-    """Return why a source does not define the required function; empty if it does.
-
-    Args:
-        source: Python source.
-        name: Name of the function that it must define exactly once.
-        parameters: Parameters of that function.
-    """
+    """Return why a source does not define the required function; empty if it does."""
     if len(source) > LONGEST_SOURCE:
         return (
             f"the code has {len(source)} characters; at most {LONGEST_SOURCE}, write a shorter one"

@@ -42,12 +42,7 @@ class Designer(Protocol):
         ...
 
     def complete(self, request: ChatRequest) -> Reply:
-        """Answer one request.
-
-        Raises:
-            RequestRefusedError: If this request is refused but the next may be accepted.
-            PrerequisiteError: If the designer cannot be reached.
-        """
+        """Answer one request."""
         ...
 
 
@@ -115,10 +110,6 @@ class OpenAIDesigner:
 
         Reasoning models want ``max_completion_tokens`` for ``max_tokens`` and no temperature; the
         endpoint's first refusal of a field is remembered.
-
-        Raises:
-            RequestRefusedError: If this request is refused.
-            PrerequisiteError: If the endpoint does not answer, or refuses the key.
         """
         learnt: list[str] = []
         while True:

@@ -22,15 +22,7 @@ def best_replies(
     by: Choice,
     report: Report = silent,
 ) -> list[int]:
-    """Index of the best reply to each question; the first of those with equal scores.
-
-    Args:
-        verifier: Judges the steps.
-        questions: What was asked.
-        replies: Replies to each question.
-        by: How step scores combine into a reply's score.
-        report: Callback, called with progress.
-    """
+    """Index of the best reply to each question; the first of those with equal scores."""
     chains = [
         Chain(question, reply_steps(reply))
         for question, some in zip(questions, replies, strict=True)

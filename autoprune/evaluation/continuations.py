@@ -16,12 +16,7 @@ NEW_TOKENS = 32
 
 
 def continuations(loaded: "LoadedModel", windows: "Tensor") -> list[tuple[str, str]]:
-    """Prompts from the first windows, with their greedy continuations.
-
-    Args:
-        loaded: The model as it stands.
-        windows: Token ids, ``[n, s]``; the first :data:`COUNT` of them give the prompts.
-    """
+    """Prompts from the first windows, with their greedy continuations."""
     prompts = windows[:COUNT, :GIVEN_TOKENS]
     new = greedy_continuations(loaded, prompts, new_tokens=NEW_TOKENS)
 
@@ -37,12 +32,7 @@ def continuations(loaded: "LoadedModel", windows: "Tensor") -> list[tuple[str, s
 def side_by_side(
     dense: Sequence[tuple[str, str]], pruned: Sequence[tuple[str, str]]
 ) -> list[dict[str, str]]:
-    """Join what two models made of the same prompts, as plain JSON.
-
-    Args:
-        dense: What :func:`continuations` returned before pruning.
-        pruned: The same after it.
-    """
+    """Join what two models made of the same prompts, as plain JSON."""
     return [
         {"prompt": prompt, "dense": one, "pruned": other}
         for (prompt, one), (_, other) in zip(dense, pruned, strict=True)

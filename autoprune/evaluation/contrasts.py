@@ -70,13 +70,7 @@ class Contrast:
         return min(1.0, 2 * math.exp(high))
 
     def detectable(self, family: int = 1, *, level: float = LEVEL, power: float = POWER) -> float:
-        """Smallest difference that would be detected with probability ``power``.
-
-        Args:
-            family: Number of contrasts tested together; the first of Holm's steps divides by it.
-            level: Coverage.
-            power: Probability of detecting it.
-        """
+        """Smallest difference that would be detected with probability ``power``."""
         tails = (1 - level) / 2 / max(family, 1), 1 - power
         return math.fsum(max(self._reach(tail)) for tail in tails)
 
@@ -100,11 +94,6 @@ def contrast(differences: ArrayLike) -> Contrast | None:
     Two-way random effects without replication, ``d[w, k] = mean + a[w] + b[k] + e[w, k]``; the
     variance of the mean is that of ``a`` by windows, ``b`` by draws and ``e`` by both.
 
-    Args:
-        differences: ``[windows, draws]``, or ``[windows]`` for one draw.
-
-    Returns:
-        The contrast; None for fewer than two windows, no draw, or values that are not finite.
 
     References:
         Skewness: Hall, Journal of the Royal Statistical Society B 54 (1992), page 221. Two
@@ -131,9 +120,6 @@ def contrast(differences: ArrayLike) -> Contrast | None:
 
 def holm(values: Sequence[float]) -> list[float]:
     """Adjusted p-value of each of several tests; controls the family-wise error rate.
-
-    Args:
-        values: Unadjusted p-value of each.
 
     References:
         Holm, Scandinavian Journal of Statistics 6 (1979).

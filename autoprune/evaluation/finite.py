@@ -23,12 +23,6 @@ def finite_logits(model: PreTrainedModel) -> Iterator[None]:
 
     A low-precision type may overflow on one prompt and on no other. The answer that follows from
     NaN looks like any other and would count as an ordinary wrong one.
-
-    Args:
-        model: A causal language model; its outputs have ``logits``.
-
-    Raises:
-        NotFiniteError: At the first pass whose logits are not all finite.
     """
     handle = model.register_forward_hook(_check)
     try:

@@ -30,23 +30,7 @@ def greedy_replies(
     batch: int = 8,
     report: Report = silent,
 ) -> list[str]:
-    """Continue every prompt with the most probable tokens, deterministically.
-
-    Args:
-        loaded: The model.
-        prompts: Texts to continue, including rendered chat templates; each gets what the tokenizer
-            puts first exactly once.
-        new_tokens: Longest reply in tokens.
-        stop: What ends a reply; the reply is cut before it.
-        batch: Prompts computed together, padded on the left.
-        report: Progress, one step per batch.
-
-    Returns:
-        One reply per prompt.
-
-    Raises:
-        UsageError: If a prompt and its reply do not fit the model's positions.
-    """
+    """Continue every prompt with the most probable tokens, deterministically."""
     ids = check_length(loaded, prompts, new_tokens)
     replies: list[str] = []
     for start in range(0, len(ids), batch):
@@ -66,25 +50,7 @@ def sampled_replies(
     stop: Sequence[str] = (),
     report: Report = silent,
 ) -> list[list[str]]:
-    """Sample several replies to every prompt from the model's probabilities.
-
-    Args:
-        loaded: The model.
-        prompts: As for :func:`greedy_replies`.
-        samples: Replies to each, computed together after the prompt was read once.
-        new_tokens: Longest reply in tokens.
-        temperature: Divides the logits; above 0.
-        seed: Together with a prompt's position, the seed of its replies; the global generator is
-            left as it was.
-        stop: Texts that end a reply.
-        report: Progress, one step per prompt.
-
-    Returns:
-        ``samples`` replies for each prompt.
-
-    Raises:
-        UsageError: As :func:`greedy_replies`.
-    """
+    """Sample several replies to every prompt from the model's probabilities."""
     replies = []
     rows = check_length(loaded, prompts, new_tokens)
     for place, row in enumerate(rows):
@@ -106,19 +72,7 @@ def greedy_continuations(
     batch: int = 8,
     report: Report = silent,
 ) -> Tensor:
-    """Continue windows with the most probable tokens; no text ends before ``new_tokens``.
-
-    Args:
-        loaded: The model.
-        prompts: Token ids, ``[n, s]``, as :func:`autoprune.text.windows.token_windows` cuts
-            them.
-        new_tokens: Tokens of every continuation.
-        batch: Prompts computed together.
-        report: Progress, one step per batch.
-
-    Returns:
-        Token ids, int64 ``[n, new_tokens]``.
-    """
+    """Continue windows with the most probable tokens; no text ends before ``new_tokens``."""
     found = []
     for part in torch.split(prompts, batch):
         new = _generate(loaded, part, torch.ones_like(part), new_tokens, least=new_tokens)
@@ -128,11 +82,7 @@ def greedy_continuations(
 
 
 def check_length(loaded: LoadedModel, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
-    """Token ids of the prompts, if the longest and its reply fit the model.
-
-    Raises:
-        UsageError: If they do not fit its positions.
-    """
+    """Token ids of the prompts, if the longest and its reply fit the model."""
     ids = [_token_ids(loaded.tokenizer, prompt) for prompt in prompts]
     length = max(map(len, ids), default=0) + new_tokens
     limit = position_limit(loaded.model)

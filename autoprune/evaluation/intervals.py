@@ -19,12 +19,7 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def wilson(hits: int, count: int) -> Interval:
-    """95 % interval of a share, by Wilson's score: not a point even where all items agree.
-
-    Args:
-        hits: Items that count.
-        count: Items, at least 1.
-    """
+    """95 % interval of a share, by Wilson's score: not a point even where all items agree."""
     share, square = hits / count, Z_95**2
     centre = (share + square / (2 * count)) / (1 + square / count)
     half = Z_95 * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
@@ -35,20 +30,7 @@ def wilson(hits: int, count: int) -> Interval:
 def bootstrap_mean(
     values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> tuple[float, Interval | None]:
-    """Mean of ``values`` with a percentile bootstrap interval.
-
-    Args:
-        values: One number per independent item (window, question).
-        seed: Seed of the resampling.
-        resamples: Number of resamples.
-        level: Coverage of the interval.
-
-    Returns:
-        The mean and the interval; None for fewer than two items or a mean that is not finite.
-
-    Raises:
-        ValueError: If there is no value.
-    """
+    """Mean of ``values`` with a percentile bootstrap interval."""
     if not len(values):
         raise ValueError("a mean needs at least one value")
     return _bootstrap(values, _mean, seed, resamples, level)
@@ -62,21 +44,7 @@ def bootstrap_strata(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> tuple[float, Interval | None]:
-    """Mean of the means of consecutive groups, each resampled independently.
-
-    Args:
-        values: One number per item, group after group.
-        sizes: Items of each group, at least 1.
-        seed: Seed of the resampling.
-        resamples: Number of resamples.
-        level: Coverage of the interval.
-
-    Returns:
-        The mean and the interval; None if no group has two items or the mean is not finite.
-
-    Raises:
-        ValueError: If there are no sizes, one is not above 0, or they do not add up to the values.
-    """
+    """Mean of the means of consecutive groups, each resampled independently."""
     data = np.asarray(values, np.float64)
     if not sizes or min(sizes) < 1 or sum(sizes) != data.size:
         raise ValueError(f"groups of {list(sizes)} items are not the {data.size} items given")
@@ -106,18 +74,7 @@ def bootstrap_ratio(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> tuple[float, Interval | None]:
-    """Median of ``second`` over that of ``first``; both are resampled, since they are unpaired.
-
-    Args:
-        first: Numbers above 0.
-        second: Numbers above 0, not necessarily as many.
-        seed: Seed of the resampling.
-        resamples: Number of resamples.
-        level: Coverage of the interval.
-
-    Returns:
-        The ratio and the interval; None if one of them has fewer than two numbers.
-    """
+    """Median of ``second`` over that of ``first``; both are resampled, since they are unpaired."""
     pair = [np.asarray(values, np.float64) for values in (first, second)]
     ratio = float(np.median(pair[1]) / np.median(pair[0]))
     if min(data.size for data in pair) < 2:
@@ -137,11 +94,7 @@ def bootstrap_slope(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> tuple[float, Interval | None]:
-    """Least-squares slope of ``y`` over ``x`` with a bootstrap interval over pairs.
-
-    Raises:
-        ValueError: If ``x`` holds fewer than two different values.
-    """
+    """Least-squares slope of ``y`` over ``x`` with a bootstrap interval over pairs."""
     pairs = np.column_stack([np.asarray(x, np.float64), np.asarray(y, np.float64)])
     if len(set(x)) < 2:
         raise ValueError("a slope needs at least two different dates")

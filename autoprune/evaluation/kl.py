@@ -42,12 +42,7 @@ class DensePredictions:
         )
 
     def distance(self, window: int, logits: Tensor) -> float:
-        """Mean KL(dense || model) on one window, nats per token; infinite if not a number.
-
-        Args:
-            window: Number of the window.
-            logits: The model's logits on that window, ``[s, vocabulary]``.
-        """
+        """Mean KL(dense || model) on one window, nats per token; infinite if not a number."""
         ids, dense = (x[window].to(logits.device) for x in (self.ids, self.log_probability))
         pieces = zip(*(torch.split(x, _TOKENS) for x in (logits, ids, dense)), strict=True)
         value = float(torch.cat([divergences(*piece) for piece in pieces]).mean())
@@ -68,14 +63,6 @@ def dense_predictions(
 
     256 of them take 2 KB per token, while all logits of a vocabulary of 49 152 would take 98 KB
     even in float16.
-
-    Args:
-        model: The dense model, in eval mode.
-        windows: Token ids, ``[n, s]``.
-        top: Predictions kept; the vocabulary's size makes the distance exact.
-        report: Callback, called after every batch.
-        batch: Windows per forward pass.
-        autocast: Type of the matrix products; None: that of the weights.
     """
     ids: list[Tensor] = []
     kept: list[Tensor] = []
@@ -89,12 +76,7 @@ def dense_predictions(
 
 
 def most_likely(logits: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """The ``top`` most likely tokens, int32 ``[t, k]``, and their log-probabilities, on the CPU.
-
-    Args:
-        logits: ``[t, vocabulary]``.
-        top: Tokens kept, at most.
-    """
+    """The ``top`` most likely tokens, int32 ``[t, k]``, and their log-probabilities, on the CPU."""
     logits = logits.float()
     best = logits.topk(min(top, logits.shape[-1]), dim=-1)
     known = best.values - logits.logsumexp(-1, keepdim=True)
@@ -116,21 +98,6 @@ def kl_to_dense(
 
     Predictions that were not kept count as one outcome. The result is thus a lower bound on the
     distance over the whole vocabulary, and equal to it if all were kept.
-
-    Args:
-        model: The pruned model, in eval mode.
-        dense: Predictions of the dense model.
-        windows: Number of windows to use, from the first; ``None`` takes all.
-        known: Number of these to skip, from the first.
-        report: Callback, called after every batch.
-        batch: Windows per forward pass.
-        autocast: Type of the matrix products; None: that of the weights.
-
-    Returns:
-        One value per window; infinite where the model's output is not a number.
-
-    Raises:
-        UsageError: If more windows are requested than were predicted.
     """
     count = len(dense.tokens) if windows is None else windows
     if not 0 < count <= len(dense.tokens):
@@ -146,16 +113,7 @@ def kl_to_dense(
 
 
 def divergences(logits: Tensor, ids: Tensor, dense: Tensor) -> Tensor:
-    """KL(dense || model) of each token, nats; what was not kept counts as one outcome.
-
-    Args:
-        logits: The model's logits, ``[t, vocabulary]``; gradients flow to them.
-        ids: Vocabulary ids of the predictions that were kept, ``[t, k]``.
-        dense: Their log-probabilities under the dense model, ``[t, k]``.
-
-    Returns:
-        float64 ``[t]``, in main memory if the device of the logits has no float64.
-    """
+    """KL(dense || model) of each token, nats; what was not kept counts as one outcome."""
     logits, kept = logits.float(), ids.long()
     logits = logits - logits.logsumexp(-1, keepdim=True)
     # A sum of the others: one minus the kept ones would be rounding where the model is certain.
@@ -169,14 +127,6 @@ def divergences_and_slopes(logits: Tensor, ids: Tensor, dense: Tensor) -> tuple[
     With q the model's probabilities, p the dense model's kept ones, r and s what both leave to the
     rest of the vocabulary, the slope is ``q (1 - r / s)``, and ``q - p`` where p was kept: a third
     of the passes over the vocabulary that automatic differentiation makes.
-
-    Args:
-        logits: As for :func:`divergences`, without gradients; float32 ones are overwritten.
-        ids: Likewise.
-        dense: Likewise.
-
-    Returns:
-        float64 ``[t]``, and float32 ``[t, vocabulary]``: the slope of each token's own divergence.
     """
     logits = logits.float()
     kept = ids.long()
@@ -194,17 +144,7 @@ def divergences_and_slopes(logits: Tensor, ids: Tensor, dense: Tensor) -> tuple[
 
 
 def _distances(pruned: Tensor, dense: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distances of tokens, and the shares behind them, each float64 ``[t]``.
-
-    Args:
-        pruned: Log-probabilities of the kept predictions under the pruned model, ``[t, k]``.
-        dense: The same under the dense model.
-        left: What the pruned model leaves to the rest, float64 ``[t]``.
-
-    Returns:
-        Distance; what the dense model gives to the kept predictions, and to the rest, 0 where that
-        is too little to count.
-    """
+    """Distances of tokens, and the shares behind them, each float64 ``[t]``."""
     probability = dense.exp()
     kept = where_float64_is((probability * (dense - pruned)).sum(-1))
     known = where_float64_is(probability).double().sum(-1)

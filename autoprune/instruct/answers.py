@@ -66,12 +66,7 @@ def one_by_one(designer: Designer) -> Asker:
 
 
 def answer_of(designer: Designer, request: ChatRequest) -> Answer:
-    """A designer's answer; a request that is refused for itself is an answer too.
-
-    Raises:
-        PrerequisiteError: If the designer cannot be reached; the question stays open.
-        AutopruneError: If the server reports an error in place of an answer.
-    """
+    """A designer's answer; a request that is refused for itself is an answer too."""
     try:
         reply = designer.complete(request)
     except RequestRefusedError as error:
@@ -130,15 +125,7 @@ class Answers:
             self._database.close()
 
     def all(self, stage: str, questions: Sequence[Ask]) -> list[Answer]:
-        """Answers to all questions, in order.
-
-        Args:
-            stage: For progress.
-            questions: Equal ones are asked once.
-
-        Raises:
-            PrerequisiteError: If the designer cannot be reached; what came is kept.
-        """
+        """Answers to all questions, in order."""
         keys = [digest_json([FORMAT, self._who, question.request.digest]) for question in questions]
         found = {key: answer for key in keys if (answer := self._read(key)) is not None}
         pending = dict(zip(keys, questions, strict=True))

@@ -125,18 +125,7 @@ def select(
     references: Sequence[str] = (),
     unusable: int = 0,
 ) -> Selection:
-    """Choose threads, have them rewritten, and keep those that pass every check.
-
-    Args:
-        threads: As :func:`autoprune.instruct.threads.read_threads` gives them.
-        wanted: What is made.
-        answers: Who rewrites.
-        references: Texts, such as benchmarks, that no item may share words with.
-        unusable: Rows of the file that are not threads, for the count.
-
-    Raises:
-        PrerequisiteError: If the designer cannot be reached; a later call pays for the rest.
-    """
+    """Choose threads, have them rewritten, and keep those that pass every check."""
     filtered = _Filtered(dict(enumerate(threads)))
     filtered.rejected["unusable_row"] += unusable
     older = _by_date(filtered, wanted)

@@ -70,12 +70,7 @@ def extract(post: str, replies: Sequence[str]) -> tuple[Message, ...]:
 
 
 def read_chosen(text: str, count: int) -> list[int] | None:
-    """Indices of the replies chosen by the answer to :func:`extract`; None: not readable.
-
-    Args:
-        text: The answer.
-        count: How many replies there are.
-    """
+    """Indices of the replies chosen by the answer to :func:`extract`; None: not readable."""
     unknown = False
     for found in _CHOSEN.finditer(_spoken(text)):
         before, none, _ = found[1].lower().partition("none")

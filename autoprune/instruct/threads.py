@@ -44,9 +44,6 @@ def read_threads(path: Path) -> tuple[list[Thread], int]:
     A row holds a date (in a column of :data:`autoprune.evaluation.suites.dated.DATE_COLUMNS`) and
     either ``posts`` (texts, or objects with ``text``, ``content`` or ``body``), the question first,
     or ``question`` and ``replies``.
-
-    Raises:
-        UsageError: If the file is missing, is not JSON, or holds no thread.
     """
     if not path.is_file():
         raise UsageError(f"{path} does not exist; pass a .jsonl file of threads, one object a line")

@@ -19,12 +19,7 @@ Format = Literal["jsonl", "parquet"]
 
 
 def check_set(folder: Path, *, sources: Iterable[Path] = (), overwrite: bool = False) -> None:
-    """Refuse a folder that is not free for a training set, before anybody is asked.
-
-    Raises:
-        UsageError: If it is a file, overlaps a source, or holds anything but a training set, or one
-            and ``overwrite`` is off.
-    """
+    """Refuse a folder that is not free for a training set, before anybody is asked."""
     check_apart(folder, sources)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the set")
@@ -47,15 +42,6 @@ def write_training_set(
 
     A row holds ``messages`` (question and solution), ``question``, ``answer``, ``date``,
     ``source``, ``id`` and ``votes``.
-
-    Args:
-        folder: Where; replaced when it exists.
-        items: The problems.
-        record: Counts and settings.
-        kind: Of the file.
-
-    Returns:
-        The file of rows.
     """
     name = f"instruct.{kind}"
     with atomic_folder(folder) as temporary:
@@ -67,15 +53,7 @@ def write_training_set(
 def write_window(
     folder: Path, items: Sequence[Item], since: date, until: date, kind: Format = "jsonl"
 ) -> Path:
-    """Write a dated test set, named by its first and last day, as the suite ``live`` finds it.
-
-    Args:
-        folder: That of all windows.
-        items: The problems; their solutions stay out of it.
-        since: First day of the window.
-        until: Its last day.
-        kind: Of the file.
-    """
+    """Write a dated test set, named by its first and last day, as the suite ``live`` finds it."""
     path = folder / window_name(since, until, kind)
     rows = [
         {

@@ -41,12 +41,7 @@ class BlockCall:
     named: bool
 
     def replay(self, block: nn.Module, hidden: Tensor) -> Tensor:
-        """Run ``block`` on ``hidden``, ``[b, s, d]``; returns its output hidden state.
-
-        Raises:
-            AutopruneError: If the block needs more from the previous block than its hidden state;
-                recorded arguments hold None in its place.
-        """
+        """Run ``block`` on ``hidden``, ``[b, s, d]``; returns its output hidden state."""
         try:
             if self.named:
                 result = block(*self.args, **{_HIDDEN: hidden}, **self.kwargs)
@@ -62,11 +57,7 @@ class BlockCall:
 
 
 def output_hidden(block: nn.Module, result: Any, hidden: Tensor) -> Tensor:
-    """The hidden state in a block's return value, a tensor or a tuple that starts with one.
-
-    Raises:
-        AutopruneError: If the block returned something else or changed the shape.
-    """
+    """The hidden state in a block's return value, a tensor or a tuple that starts with one."""
     output = result[0] if isinstance(result, tuple | list) else result
     if not isinstance(output, Tensor) or output.shape != hidden.shape:
         found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -154,12 +145,7 @@ class BlockStream:
             yield self.output(number)
 
     def output(self, number: int, hidden: Tensor | None = None) -> Tensor:
-        """Run the next block on one batch; gradients flow if they are enabled.
-
-        Args:
-            number: Number of the batch.
-            hidden: Hidden states to use in place of the stream's, ``[b, s, d]``.
-        """
+        """Run the next block on one batch; gradients flow if they are enabled."""
         block, call = self.blocks[self.position], self._calls[self.position][number]
         return call.replay(block, self.hidden[number] if hidden is None else hidden)
 
@@ -201,22 +187,7 @@ def capture_calls(
     hidden: MutableSequence[Tensor],
     lengths: Sequence[int] | None = None,
 ) -> list[list[BlockCall]]:
-    """First-block inputs and all blocks' other arguments, without running any block.
-
-    Args:
-        model: In eval mode.
-        blocks: Its blocks.
-        batches: Token ids, ``[b, s]`` each.
-        hidden: Filled with one hidden state per batch.
-        lengths: Length of the tuple each block returns, 0 for a bare tensor; found by running all
-            blocks on two tokens when missing.
-
-    Returns:
-        Calls per block and batch.
-
-    Raises:
-        UsageError: If the model has learned fewer positions than the windows have tokens.
-    """
+    """First-block inputs and all blocks' other arguments, without running any block."""
     require_positions(model, batches[0])
     tuples = _returns_tuples(model, blocks, batches[0][:1, :2]) if lengths is None else lengths
     calls: list[list[BlockCall]] = [[] for _ in blocks]
@@ -243,14 +214,7 @@ def capture_calls(
 def tuple_length(
     model: PreTrainedModel, blocks: nn.ModuleList, before: Sequence[int], probe: Tensor
 ) -> int:
-    """Length of the tuple that block number ``len(before)`` returns, 0 for a bare tensor.
-
-    Args:
-        model: In eval mode; of its blocks only this one needs weights.
-        blocks: Its blocks.
-        before: Lengths of the preceding blocks, which are not run.
-        probe: Token ids, ``[1, s]``.
-    """
+    """Length of the tuple that block number ``len(before)`` returns, 0 for a bare tensor."""
     block = blocks[len(before)]
     lengths: list[int] = []
     handle = block.register_forward_hook(lambda _, __, result: lengths.append(_length(result)))

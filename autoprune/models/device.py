@@ -10,11 +10,7 @@ DEVICE_VARIABLE = "AUTOPRUNE_DEVICE"
 
 
 def default_device() -> str:
-    """The device in ``AUTOPRUNE_DEVICE``, else the accelerator that torch finds, else the CPU.
-
-    Raises:
-        UsageError: If the variable does not name a device of this machine.
-    """
+    """The device in ``AUTOPRUNE_DEVICE``, else the accelerator that torch finds, else the CPU."""
     if named := os.environ.get(DEVICE_VARIABLE):
         require_device(named)
         return named
@@ -23,11 +19,7 @@ def default_device() -> str:
 
 
 def require_device(name: str) -> None:
-    """Check that torch can compute on the device of this name.
-
-    Raises:
-        UsageError: If it cannot.
-    """
+    """Check that torch can compute on the device of this name."""
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

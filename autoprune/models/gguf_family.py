@@ -67,11 +67,7 @@ _BY_BLOCK = Family(gguf.MODEL_ARCH.DECI, interleaved=True)
 
 
 def family_of(model_type: str) -> Family:
-    """The family of a configuration, or of the architecture that a GGUF file names.
-
-    Raises:
-        UsageError: If it is none of :data:`FAMILIES`.
-    """
+    """The family of a configuration, or of the architecture that a GGUF file names."""
     if model_type not in FAMILIES:
         raise UsageError(
             f"models of the family {model_type!r} are not written as GGUF here; known: "
@@ -86,14 +82,6 @@ def fitting(family: Family, config: PretrainedConfig, where: Path) -> Family:
 
     Blocks may have MLPs of different widths; and llama.cpp's qwen2 takes no attention that is
     narrower or wider than the hidden state.
-
-    Args:
-        family: One of :data:`FAMILIES`.
-        config: Of the model.
-        where: Folder of the model.
-
-    Raises:
-        UsageError: If llama.cpp has none.
     """
     across = config.num_attention_heads * head_size(config)
     square = family.arch != gguf.MODEL_ARCH.QWEN2 or across == config.hidden_size
@@ -115,11 +103,7 @@ def head_size(config: PretrainedConfig) -> int:
 
 
 def add_metadata(writer: gguf.GGUFWriter, config: PretrainedConfig, family: Family) -> None:
-    """Write the parts of the configuration that llama.cpp reads.
-
-    Raises:
-        UsageError: If the model computes something that llama.cpp does not.
-    """
+    """Write the parts of the configuration that llama.cpp reads."""
     if getattr(config, "use_sliding_window", False):
         raise UsageError(
             f"the model attends within a sliding window, which llama.cpp's {family.name} does not "
@@ -168,13 +152,7 @@ def rope_factors(config: PretrainedConfig) -> Floats | None:
 
 
 def llama3_factors(rope: Mapping[str, Any], size: int) -> Floats:
-    """Llama 3's frequency factors, float32 ``[head / 2]``.
-
-    Args:
-        rope: ``rope_theta``, ``factor``, ``low_freq_factor``, ``high_freq_factor`` and
-            ``original_max_position_embeddings``, as in a configuration.
-        size: Width of an attention head.
-    """
+    """Llama 3's frequency factors, float32 ``[head / 2]``."""
     low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
     context, factor = rope["original_max_position_embeddings"], float(rope["factor"])
     found = []
@@ -201,17 +179,7 @@ def _rope(config: PretrainedConfig) -> dict[str, Any]:
 
 
 def tensor_names(names: Iterable[str], blocks: int, family: Family, tied: bool) -> dict[str, str]:
-    """Map the GGUF name to the checkpoint's name, for every tensor that the file needs.
-
-    Args:
-        names: Names in the checkpoint.
-        blocks: Number of its transformer blocks.
-        family: Its family.
-        tied: Whether the embedding table is also the head.
-
-    Raises:
-        AutopruneError: If the checkpoint lacks a tensor, or has one that is not in the family.
-    """
+    """Map the GGUF name to the checkpoint's name, for every tensor that the file needs."""
     table = gguf.get_tensor_name_map(family.arch, blocks)
     found: dict[str, str] = {}
     for name in names:
@@ -236,14 +204,7 @@ def tensor_names(names: Iterable[str], blocks: int, family: Family, tied: bool) 
 def to_gguf(
     name: str, weight: NDArray[Any], config: PretrainedConfig, family: Family
 ) -> NDArray[Any]:
-    """Rows in llama.cpp's order: the halves of a head's query and key become pairs.
-
-    Args:
-        name: Name in the file.
-        weight: ``[out, in]``, or a bias ``[out]``.
-        config: Configuration of the model.
-        family: Family of the model.
-    """
+    """Rows in llama.cpp's order: the halves of a head's query and key become pairs."""
     return _reorder(name, weight, config, family, 2)
 
 

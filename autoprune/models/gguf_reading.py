@@ -59,9 +59,6 @@ def quantisation(source: "ModelSource") -> str:
 
     Empty for a file of plain floating-point weights and for a folder. Loaded weights are
     dequantised: they are on the grid that this type allows.
-
-    Args:
-        source: The model.
     """
     kind = block_type(source)
     return "" if kind in _PLAIN else kind
@@ -71,9 +68,6 @@ def block_type(source: "ModelSource") -> str:
     """Type that most weights of a GGUF file's blocks have, such as ``Q4_1`` or ``F16``.
 
     Empty for a folder, and for a file without blocks.
-
-    Args:
-        source: The model.
     """
     if source.gguf_file is None:
         return ""
@@ -88,11 +82,7 @@ def block_type(source: "ModelSource") -> str:
 
 
 def options_of(source: "ModelSource") -> dict[str, Any]:
-    """Options for the model in a GGUF file: what transformers does not read there itself.
-
-    Raises:
-        UsageError: If it is one of several files, or has positions that transformers cannot have.
-    """
+    """Options for the model in a GGUF file: what transformers does not read there itself."""
     assert source.gguf_file is not None
     reader = gguf.GGUFReader(str(source.folder / source.gguf_file))
     require_one_file(reader, source.gguf_file)
@@ -101,11 +91,7 @@ def options_of(source: "ModelSource") -> dict[str, Any]:
 
 
 def require_one_file(reader: Any, name: str) -> None:
-    """Refuse a file that holds a part of a model.
-
-    Raises:
-        UsageError: If the others are needed, too.
-    """
+    """Refuse a file that holds a part of a model."""
     if _value(reader, "split.count", 1) > 1:
         raise UsageError(
             f"{name} is one part of a model in several files; join them with "
@@ -114,11 +100,7 @@ def require_one_file(reader: Any, name: str) -> None:
 
 
 def require_all_read(source: "ModelSource", model: nn.Module) -> None:
-    """Refuse a model that lacks a bias of its GGUF file: transformers drops some in silence.
-
-    Raises:
-        UsageError: If the file has more biases than the model.
-    """
+    """Refuse a model that lacks a bias of its GGUF file: transformers drops some in silence."""
     assert source.gguf_file is not None
     reader = gguf.GGUFReader(str(source.folder / source.gguf_file))
     there = [tensor.name for tensor in reader.tensors if tensor.name.endswith(".bias")]

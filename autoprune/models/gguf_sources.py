@@ -73,12 +73,7 @@ class GgufSource(Protocol):
 
 
 def open_checkpoint(ref: str) -> GgufSource:
-    """The checkpoint that a reference names.
-
-    Raises:
-        UsageError: If there is none, or its family is unknown.
-        AutopruneError: If it is damaged or incomplete.
-    """
+    """The checkpoint that a reference names."""
     source = resolve(ref)
     return _Folder(source) if source.gguf_file is None else _File(source)
 

@@ -27,14 +27,7 @@ _CUTS: dict[tuple[str, ...], str] = {
 def copy_fields(
     writer: gguf.GGUFWriter, reader: Any, prefixes: tuple[str, ...], *, but: tuple[str, ...] = ()
 ) -> None:
-    """Copy metadata of another GGUF file unchanged.
-
-    Args:
-        writer: Writer of the new file.
-        reader: ``gguf.GGUFReader`` of the other.
-        prefixes: Prefixes of the field names to copy.
-        but: Names to leave out.
-    """
+    """Copy metadata of another GGUF file unchanged."""
     for name, field in reader.fields.items():
         if name.startswith(prefixes) and name not in but:
             kinds = field.types
@@ -44,16 +37,7 @@ def copy_fields(
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, size: int) -> None:
-    """Write vocabulary, merges, special tokens and chat template.
-
-    Args:
-        writer: Writer of the file.
-        tokenizer: Tokenizer of transformers, with a ``tokenizers`` backend.
-        size: Rows of the embedding table; rows that the tokenizer does not use are filled.
-
-    Raises:
-        UsageError: If llama.cpp has no equivalent tokenizer.
-    """
+    """Write vocabulary, merges, special tokens and chat template."""
     rules = _rules(tokenizer)
     model = rules["model"]
     tokens = _tokens(tokenizer, size)

@@ -50,14 +50,7 @@ class FileType:
         return self.base not in _PLAIN
 
     def kind(self, name: str, shape: tuple[int, ...], blocks: int, *, tied: bool) -> Kind:
-        """The type of one tensor.
-
-        Args:
-            name: Name in the file, such as ``blk.3.ffn_down.weight``.
-            shape: ``[out, in]`` for a matrix.
-            blocks: Transformer blocks of the model.
-            tied: Whether the embedding table is also the head.
-        """
+        """The type of one tensor."""
         if len(shape) < 2:
             return Kind.F32
         if not self.quantised:
@@ -122,12 +115,7 @@ FILE_TYPES = {
 
 
 def file_type(name: str) -> FileType:
-    """The file type of this name.
-
-    Raises:
-        UnknownNameError: If there is none; lists all names.
-        PrerequisiteError: If llama.cpp computes the type and is not installed.
-    """
+    """The file type of this name."""
     if name.lower() not in FILE_TYPES:
         raise UnknownNameError("GGUF type", name, FILE_TYPES)
     found = FILE_TYPES[name.lower()]
@@ -137,18 +125,7 @@ def file_type(name: str) -> FileType:
 
 
 def quantise(weight: Floats, kind: Kind) -> NDArray[Any]:
-    """The weights as a file holds them.
-
-    Args:
-        weight: float32, ``[..., in]``.
-        kind: A type whose blocks divide ``in``.
-
-    Returns:
-        Bytes, uint8 ``[..., bytes of a row]``; F32 and F16 as numbers.
-
-    Raises:
-        PrerequisiteError: If llama.cpp computes the type and is not installed.
-    """
+    """The weights as a file holds them."""
     if kind not in _CODED_BY_LLAMA_CPP:
         with np.errstate(over="ignore"):
             return np.asarray(gguf.quants.quantize(weight, kind))
@@ -184,17 +161,7 @@ _BOUNDS = {
 
 
 def check_bound(name: str, weight: Floats, back: Floats, kind: Kind) -> float:
-    """Largest error of a tensor, relative to what its type allows.
-
-    Args:
-        name: Name for the message.
-        weight: What was to be written.
-        back: What the file holds.
-        kind: Its type.
-
-    Raises:
-        AutopruneError: If the type cannot hold a weight, or the error is larger than it allows.
-    """
+    """Largest error of a tensor, relative to what its type allows."""
     share, least = _BOUNDS[kind]
     block = gguf.GGML_QUANT_SIZES[kind][0]
     worst = 0.0
@@ -217,11 +184,7 @@ def check_bound(name: str, weight: Floats, back: Floats, kind: Kind) -> float:
 
 @lru_cache(maxsize=1)
 def _llama_cpp() -> Callable[..., int]:
-    """``ggml_quantize_chunk(type, source, target, start, rows, columns, imatrix)``.
-
-    Raises:
-        PrerequisiteError: If it is unavailable.
-    """
+    """``ggml_quantize_chunk(type, source, target, start, rows, columns, imatrix)``."""
     simple = ", ".join(
         name for name, entry in FILE_TYPES.items() if entry.base not in _CODED_BY_LLAMA_CPP
     )

@@ -203,11 +203,7 @@ def _read_back(checkpoint: GgufSource, file: Path, report: Report) -> dict[str, 
 
 @torch.inference_mode()
 def _compare(checkpoint: GgufSource, file: Path, kinds: FileType) -> Agreement:
-    """Have llama.cpp and transformers continue the same prompts.
-
-    Raises:
-        AutopruneError: If their results differ too much, or they tokenise texts differently.
-    """
+    """Have llama.cpp and transformers continue the same prompts."""
     tokenizer = checkpoint.tokenizer
     bound = BOUNDS.get(kinds.name, QUANTISED_BOUND)
     begun, logs = _greedy(checkpoint.model_of(file), tokenizer)
@@ -241,11 +237,7 @@ def _compare(checkpoint: GgufSource, file: Path, kinds: FileType) -> Agreement:
 
 
 def _greedy(model: PreTrainedModel, tokenizer: Any) -> tuple[list[list[int]], list[Tensor]]:
-    """Greedy continuations of the prompts, token by token.
-
-    Returns:
-        Token ids before each new token, and the log-probabilities of that token, ``[vocabulary]``.
-    """
+    """Greedy continuations of the prompts, token by token."""
     begun: list[list[int]] = []
     logs: list[Tensor] = []
     for text in _PROMPTS:

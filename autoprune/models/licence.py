@@ -23,11 +23,7 @@ model, tokenizer = loaded.model, loaded.tokenizer
 
 
 def opener(record: Mapping[str, Any]) -> str:
-    """What opens a folder, in a sentence without its full stop.
-
-    Args:
-        record: Its ``autoprune.json``, as of :func:`how_to_open` and :func:`card_header`.
-    """
+    """What opens a folder, in a sentence without its full stop."""
     if "opened_by" in record:
         return "AutoPrune opens it; stock transformers refuses it, since its blocks differ in width"
     return "Stock transformers opens it"
@@ -39,12 +35,7 @@ def how_to_open(record: Mapping[str, Any]) -> str:
 
 
 def base_licence(folder: Path, gguf_file: str | None) -> str:
-    """Licence that the base model's own files state; empty when they state none.
-
-    Args:
-        folder: Folder of the base model.
-        gguf_file: Its file there; None for a transformers folder, whose card is read.
-    """
+    """Licence that the base model's own files state; empty when they state none."""
     if gguf_file is not None:
         from gguf import GGUFReader
 

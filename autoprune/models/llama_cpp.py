@@ -57,21 +57,7 @@ def installed() -> bool:
 def next_tokens(
     file: Path, prompts: Sequence[Sequence[int]], *, texts: Sequence[str] = ()
 ) -> tuple[list[NextToken | None], list[list[int]]]:
-    """The token that follows each prompt, and the tokens of texts.
-
-    Args:
-        file: A GGUF file.
-        prompts: Token ids.
-        texts: To be cut into tokens, without special ones.
-
-    Returns:
-        A step for each prompt, None where its token is a part of a character, of which llama.cpp's
-        server gives no probabilities; and the ids of each text.
-
-    Raises:
-        PrerequisiteError: If xllamacpp is not installed.
-        AutopruneError: If llama.cpp does not load the file or ends early.
-    """
+    """The token that follows each prompt, and the tokens of texts."""
     wishes = [
         {"prompt": list(prompt), "n_predict": 1, "temperature": 0.0, "n_probs": TOP,
          "cache_prompt": False}
@@ -84,19 +70,7 @@ def next_tokens(
 def measure_speed(
     file: Path, prompt: Sequence[int], new: int, *, repeats: int, threads: int
 ) -> Speed:
-    """Time prompt and generation, after one run that is not counted.
-
-    Args:
-        file: A GGUF file.
-        prompt: Token ids.
-        new: Tokens generated in each run; no end token ends it.
-        repeats: Counted runs.
-        threads: Threads of llama.cpp; nothing else of ours computes meanwhile.
-
-    Raises:
-        PrerequisiteError: If xllamacpp is not installed.
-        AutopruneError: If llama.cpp does not load the file or ends early.
-    """
+    """Time prompt and generation, after one run that is not counted."""
     wish = {"prompt": list(prompt), "n_predict": new, "temperature": 0.0, "cache_prompt": False,
             "ignore_eos": True}  # fmt: skip
     found = _run(file, [wish] * (repeats + 1), [], len(prompt) + new + 8, threads)

@@ -51,21 +51,7 @@ class LoadedModel:
 def load_model(
     ref: str, *, dtype: torch.dtype = torch.float32, device: str | None = None
 ) -> LoadedModel:
-    """Load the model and tokenizer that ``ref`` names.
-
-    Args:
-        ref: See :func:`autoprune.models.reference.resolve`.
-        dtype: Type of the weights in memory.
-        device: A torch device; ``None`` takes the accelerator if there is one.
-
-    Raises:
-        UsageError: If the reference is unknown, or the model has no weights, is quantised or has no
-            tokenizer.
-        PrerequisiteError: If a Python package is missing, or the hub refuses or cannot be reached.
-        DamagedFileError: If a file differs from what was recorded, cannot be read or lacks weights.
-        AutopruneError: If the architecture has no causal language model in transformers, or the
-            model does not fit into the memory.
-    """
+    """Load the model and tokenizer that ``ref`` names."""
     source = resolve(ref)
     if source.gguf_file is None and is_compact(source.folder):
         raise UsageError(
@@ -96,13 +82,7 @@ def load_model(
 
 
 def load_tokenizer(source: ModelSource) -> Any:
-    """The tokenizer alone, for a model whose weights are streamed.
-
-    Raises:
-        UsageError: If the folder has none: transformers may make an empty one.
-        PrerequisiteError: If a Python package that it needs is missing.
-        DamagedFileError: If it cannot be read.
-    """
+    """The tokenizer alone, for a model whose weights are streamed."""
     with quiet_transformers(), shared_gguf_parsing():
         return _open_tokenizer(source)
 
@@ -169,11 +149,7 @@ def needs_own_code(error: Exception) -> bool:
 
 
 def own_code_error(where: Path) -> AutopruneError:
-    """The error to raise for such a model.
-
-    Args:
-        where: Its folder or file.
-    """
+    """The error to raise for such a model."""
     return AutopruneError(
         f"{where} is opened by Python code of its own only, and code that comes with a model is "
         "never run here; take a model of an architecture that transformers has built in, such as "

@@ -20,13 +20,6 @@ def require_positions(model: PreTrainedModel, windows: Tensor) -> None:
     """Refuse windows longer than a model's table of learned positions.
 
     Models with rotary or relative positions have no table and run at any length.
-
-    Args:
-        model: The model.
-        windows: Token ids, int64 [n, s].
-
-    Raises:
-        UsageError: If the windows are longer.
     """
     limit = position_limit(model)
     if not isinstance(limit, int) or windows.shape[1] <= limit:

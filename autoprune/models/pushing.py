@@ -43,16 +43,7 @@ _OF_ONE_MODEL = [
 
 
 def check_push(repo: str, *, endpoint: str | None = None) -> None:
-    """Check with the hub that a push can work, before anything is computed for it.
-
-    Args:
-        repo: ``OWNER/NAME``.
-        endpoint: As for :func:`push_to_hub`.
-
-    Raises:
-        UsageError: If ``repo`` is not a repository name.
-        PrerequisiteError: If there is no token, it may not write, or the hub is off or unreachable.
-    """
+    """Check with the hub that a push can work, before anything is computed for it."""
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
@@ -92,20 +83,6 @@ def push_to_hub(repo: str, what: Path, *, private: bool = True, endpoint: str | 
 
     A folder takes the place of the model that is in the repository; other files, such as GGUF
     files, stay.
-
-    Args:
-        repo: ``OWNER/NAME``; created if it does not exist.
-        what: A saved model's folder, or a file.
-        private: Whether a new repository is private; an existing one stays as it is.
-        endpoint: Address of the hub; None: the one in ``HF_ENDPOINT``, else the default hub.
-
-    Returns:
-        URL of the commit.
-
-    Raises:
-        UsageError: If ``repo`` is not a repository name.
-        PrerequisiteError: If there is no token, or the hub is switched off.
-        AutopruneError: If the hub does not answer or refuses.
     """
     check_push(repo, endpoint=endpoint)
     api = HfApi(endpoint=endpoint, library_name="autoprune")

@@ -17,49 +17,25 @@ _SHARES = ("parameters_target", "target", "share_removed")
 
 
 def source_record(ref: str, digest: str, seed: int) -> dict[str, Any]:
-    """The dense model, the seed, and what computes.
-
-    Args:
-        ref: Reference of the model.
-        digest: SHA-256 of its files.
-        seed: Seed of every random choice.
-    """
+    """The dense model, the seed, and what computes."""
     by = {"computed_by": computed_by(), "hardware": hardware()}
     return {"model": ref, "model_digest": digest, "seed": seed, **by}
 
 
 def text_record(corpus: str, digest: str, windows: int, seqlen: int) -> dict[str, Any]:
-    """The calibration text. ``spread`` tells it from that of earlier versions: the first windows.
-
-    Args:
-        corpus: Its name.
-        digest: SHA-256 of its documents.
-        windows: Number of windows.
-        seqlen: Tokens per window.
-    """
+    """Describe the calibration text."""
     size = {"samples": windows, "seqlen": seqlen}
     return {"corpus": corpus, "corpus_digest": digest, **size, "spread": True}
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read the record of a saved model; empty without one.
-
-    Raises:
-        DamagedFileError: If it is no JSON object.
-    """
+    """Read the record of a saved model; empty without one."""
     place = folder / RECORD_FILE
     return read_object(place) if place.is_file() else {}
 
 
 def made_record(folder: str) -> dict[str, Any]:
-    """Read how a saved model was made: from which model, by what, with which files.
-
-    Args:
-        folder: A saved model.
-
-    Raises:
-        UsageError: If the folder holds no such record.
-    """
+    """Read how a saved model was made: from which model, by what, with which files."""
     record = read_record(Path(folder).expanduser())
     share = next((key for key in _SHARES if record.get(key) is not None), None)
     if not record.get("checkpoint", {}).get("files") or share is None or "model" not in record:
@@ -71,11 +47,7 @@ def made_record(folder: str) -> dict[str, Any]:
 
 
 def verify_files(folder: Path) -> None:
-    """Check a saved model's files against the digests in its record; without a record, nothing.
-
-    Raises:
-        AutopruneError: If a file is missing or differs.
-    """
+    """Check a saved model's files against the digests in its record; without a record, nothing."""
     for name, digest in read_record(folder).get("checkpoint", {}).get("files", {}).items():
         if not (folder / name).is_file():
             raise AutopruneError(f"{name} is missing")

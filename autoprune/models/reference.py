@@ -73,12 +73,7 @@ class ModelSource:
 
 
 def package_file(ref: str) -> Path:
-    """Path of ``package:<module>/<file>``, found without importing the package.
-
-    Raises:
-        UsageError: If the reference has no file part or the package lacks the file.
-        PrerequisiteError: If the package is not installed.
-    """
+    """Path of ``package:<module>/<file>``, found without importing the package."""
     module, _, name = ref.removeprefix(_PACKAGE).partition("/")
     top, _, rest = module.partition(".")
     if not (top.isidentifier() and name):
@@ -101,14 +96,7 @@ def package_file(ref: str) -> Path:
 
 
 def resolve(ref: str) -> ModelSource:
-    """Find the model that ``ref`` names and check its digest where one is known.
-
-    Raises:
-        UsageError: If nothing has this name; says what is allowed and suggests names.
-        PrerequisiteError: If a Python package is missing, or the hub refuses or cannot be reached.
-        DamagedFileError: If a known file has other content than recorded.
-        AutopruneError: If the disk does not take the download.
-    """
+    """Find the model that ``ref`` names and check its digest where one is known."""
     path = local_path(ref)
     if path is None:
         return _hub_source(ref)
@@ -118,12 +106,7 @@ def resolve(ref: str) -> ModelSource:
 
 
 def check_reference(ref: str) -> None:
-    """Refuse a reference that names no model, without reading or fetching a model.
-
-    Raises:
-        UsageError: If nothing has this name; says what is allowed and suggests names.
-        PrerequisiteError: If a Python package is missing, or the hub refuses or cannot be reached.
-    """
+    """Refuse a reference that names no model, without reading or fetching a model."""
     if local_path(ref) is not None or ref in _cached_hub_ids():
         return
     try:
@@ -135,12 +118,7 @@ def check_reference(ref: str) -> None:
 
 
 def local_path(ref: str) -> Path | None:
-    """The file or folder on this machine that ``ref`` names; None for a hub id.
-
-    Raises:
-        UsageError: If it is neither.
-        PrerequisiteError: If a Python package is missing.
-    """
+    """The file or folder on this machine that ``ref`` names; None for a hub id."""
     if ref.startswith(_PACKAGE):
         return package_file(ref)
     path = Path(ref).expanduser()
@@ -158,16 +136,7 @@ def local_path(ref: str) -> Path | None:
 
 
 def model_folder(ref: str) -> Path | None:
-    """The folder that ``ref`` names, here or fetched from the hub, without opening its weights.
-
-    Returns:
-        The folder; None for a single file, whose neighbours say nothing about it.
-
-    Raises:
-        UsageError: If nothing has this name.
-        PrerequisiteError: If the hub refuses or cannot be reached.
-        AutopruneError: If the disk does not take the download.
-    """
+    """The folder that ``ref`` names, here or fetched from the hub, without opening its weights."""
     path = Path(ref).expanduser()
     if ref.startswith(_PACKAGE) or path.is_file():
         return None
@@ -175,18 +144,7 @@ def model_folder(ref: str) -> Path | None:
 
 
 def read_from(ref: str) -> Path:
-    """The file or folder that ``ref`` is read from, located without opening or fetching it.
-
-    Args:
-        ref: See :func:`resolve`.
-
-    Returns:
-        Its path; for a hub id, the location in the cache, whether or not it is filled.
-
-    Raises:
-        UsageError: If the reference to a package's file is malformed.
-        PrerequisiteError: If that package is not installed.
-    """
+    """The file or folder that ``ref`` is read from, located without opening or fetching it."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     if ref.startswith(_PACKAGE):

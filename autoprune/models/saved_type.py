@@ -87,10 +87,6 @@ def weights_as(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[No
 
     Vectors (norms, biases) that would lose bits are left as they are: they are few, and a
     checkpoint that holds them in higher precision does so for a reason.
-
-    Args:
-        model: The model.
-        dtype: The type; None changes nothing.
     """
     before: list[tuple[torch.nn.Parameter, Tensor]] = []
     configured = model.config.dtype
@@ -115,12 +111,7 @@ def changes_as(model: PreTrainedModel, dtype: torch.dtype | None) -> bool:
 
 
 def bytes_as(tensors: Iterable[Tensor], dtype: torch.dtype | None) -> int:
-    """Bytes of tensors in a file of this type, without its header; nothing is converted.
-
-    Args:
-        tensors: Tensors of a model; a tied one counts once.
-        dtype: As for :func:`weights_as`.
-    """
+    """Bytes of tensors in a file of this type, without its header; nothing is converted."""
     known = {tensor.data_ptr(): tensor.detach() for tensor in tensors}
     return sum(t.numel() * _saved_as(t, dtype).itemsize for t in known.values())
 

@@ -56,11 +56,7 @@ class ZeroCount:
         return asdict(self) | shares
 
     def recount(self, pruned: int) -> str | None:
-        """A sentence if more weights are zero than were pruned; None otherwise.
-
-        Args:
-            pruned: Weights that the masks removed.
-        """
+        """A sentence if more weights are zero than were pruned; None otherwise."""
         if self.zeros <= pruned:
             return None
         return (
@@ -104,20 +100,7 @@ def save_model(
     pruned: int | None = None,
     more: Mapping[str, Callable[[Path], object]] = {},
 ) -> SavedModel:
-    """Save model, tokenizer and record; the folder appears complete or not at all.
-
-    Args:
-        model: The pruned model.
-        tokenizer: Its tokenizer; ``None`` saves the model alone.
-        folder: Target, replaced if it exists.
-        record: How the model was made; written to ``autoprune.json`` with the recounted zeros.
-        dtype: Type of the weights in the files; None: as in memory.
-        pruned: Weights that the masks removed, to be compared with the recount.
-        more: Further files by name, each with the function that writes it to a path.
-
-    Raises:
-        AutopruneError: If the disk is full or the folder cannot be written.
-    """
+    """Save model, tokenizer and record; the folder appears complete or not at all."""
     require_space(model, folder, dtype)
     linears = prunable_linears(model)
     use_cache = model.config.use_cache
@@ -145,12 +128,7 @@ def save_model(
 
 
 def weights_in_memory(model: PreTrainedModel, linears: Iterable[PrunableLinear]) -> ZeroCount:
-    """Count zeros in a model without saving it.
-
-    Args:
-        model: The model.
-        linears: Its prunable matrices.
-    """
+    """Count zeros in a model without saving it."""
     weights = [linear.read() for linear in linears]
     total = sum(parameter.numel() for parameter in model.parameters())
     return ZeroCount(sum(map(_zeros, weights)), sum(w.numel() for w in weights), total)
@@ -166,15 +144,6 @@ def count_zeros(
     In some families the files have another layout than the modules (fused experts). There, the
     matrices of the model that was saved are counted if the files hold as many zeros as it does in
     all, since a second copy may not fit into memory; else the folder is opened.
-
-    Args:
-        folder: A saved model.
-        linears: The prunable matrices of the model that was saved; ``None`` opens the folder to
-            find them.
-        model: That model, in the type of the files.
-
-    Raises:
-        AutopruneError: If the folder holds no safetensors file.
     """
     files = weight_files(folder)
     if not files:
@@ -218,17 +187,7 @@ def _zeros(tensor: torch.Tensor) -> int:
 def require_space(
     model: PreTrainedModel, folder: Path, dtype: torch.dtype | None = None, gone: float = 0.0
 ) -> None:
-    """Check that a model's weights fit on the disk, after removing what killed saves left there.
-
-    Args:
-        model: The model.
-        folder: Where it will be saved.
-        dtype: Type of the weights in the files; None: as in memory.
-        gone: At most this share of the parameters will be removed before.
-
-    Raises:
-        AutopruneError: If they do not.
-    """
+    """Check that a model's weights fit on the disk, after removing what killed saves left there."""
     remove_leftovers(folder)
     size = None if dtype is None else dtype.itemsize
     whole = sum(p.numel() * (size or p.element_size()) for p in model.parameters())

@@ -62,14 +62,7 @@ class PrunableLinear:
 
     @torch.no_grad()
     def write(self, weight: Tensor) -> None:
-        """Replace the weight in place.
-
-        Args:
-            weight: ``[o, i]``, of any floating type and device.
-
-        Raises:
-            ValueError: If the shape differs.
-        """
+        """Replace the weight in place."""
         if tuple(weight.shape) != self.shape:
             raise ValueError(f"{self.name} is {self.shape}, the new weight {tuple(weight.shape)}")
         self.read().copy_(weight)
@@ -80,20 +73,13 @@ class PrunableLinear:
 
         The bits are multiplied by one or zero: twenty times faster than a selection on a CPU, and
         unlike a product of floats it leaves no negative zero and no NaN from an infinite weight.
-
-        Args:
-            keep: bool ``[o, i]``.
         """
         weight = self.read()
         weight.view(_BITS[weight.element_size()]).mul_(keep.to(weight.device))
 
 
 def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The decoder's blocks: the longest outermost list of modules that all hold linear maps.
-
-    Raises:
-        UnsupportedModelError: If the model has no such list.
-    """
+    """The decoder's blocks: the longest outermost list of modules that all hold linear maps."""
     return _named_blocks(model)[1]
 
 
@@ -108,9 +94,6 @@ def prunable_linears(model: PreTrainedModel) -> list[PrunableLinear]:
     Embeddings, heads, norms and everything else outside blocks are left alone, and inside blocks
     routers, gates with a single output and step projections of state spaces. A matrix shared by two
     modules appears once.
-
-    Raises:
-        UnsupportedModelError: If the model has no blocks.
     """
     prefix, blocks = _named_blocks(model)
     hidden = text_config(model).hidden_size

@@ -16,18 +16,7 @@ def check_target(
     overwrite: bool = False,
     allow: str = OPTION,
 ) -> None:
-    """Refuse a target folder that is not free, before anything is loaded.
-
-    Args:
-        out: Folder for the pruned model.
-        model: Reference of the model that is pruned.
-        texts: Other inputs: a metric's file, corpora; names that are not files are ignored.
-        overwrite: Whether a saved model in the folder may be replaced.
-        allow: How the caller's user switches ``overwrite`` on.
-
-    Raises:
-        UsageError: See :func:`autoprune.targets.check_folder`.
-    """
+    """Refuse a target folder that is not free, before anything is loaded."""
     texts = tuple(texts)
     # A column of rows is named as FILE#COLUMN, a program as program:FILE.
     named = [

@@ -54,11 +54,7 @@ def narrow_blocks(model: PreTrainedModel) -> None:
 
 
 def open_causal(folder: Path | str, **options: Any) -> PreTrainedModel:
-    """``AutoModelForCausalLM.from_pretrained``, also of a folder that states widths.
-
-    Raises:
-        DamagedFileError: If the checkpoint lacks weights, which would be random numbers.
-    """
+    """``AutoModelForCausalLM.from_pretrained``, also of a folder that states widths."""
     path = Path(folder) / "config.json"
     stated = path.is_file() and WIDTHS in path.read_text(encoding="utf-8")
     if not stated or "gguf_file" in options:

@@ -171,12 +171,7 @@ class ProgramWeights(AppliedProgram):
         layers: Sequence[PrunableLinear],
         stats_of: Callable[[PrunableLinear], Mapping[str, Tensor]],
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """Prune layers in place.
-
-        Raises:
-            CandidateRejectedError: If the runner turns the program away, or what comes back breaks
-                the contract; layers of earlier calls stay pruned.
-        """
+        """Prune layers in place."""
         tasks = [self._task(layer, stats_of(layer)) for layer in layers]
         made = self.runner.run(self.program, tasks)
         if len(made) != len(tasks):

@@ -51,27 +51,7 @@ def prune(
     batch_tokens: int = 2048,
     report: Report = silent,
 ) -> PruneOutcome:
-    """Prune a model in place.
-
-    Args:
-        model: The dense model, in eval mode.
-        by: Scores the weights, or makes new ones.
-        plan: Budget, group, allocation, repair and their order.
-        windows: Calibration token ids, int64 [n, s]; None if nothing reads text.
-        fresh: ``plan.repair.fresh_windows`` other windows of the same text, for a recovery; if
-            there are fewer, ``windows`` fill the gap and a note says so.
-        layers: Its prunable layers in model order; looked up when None.
-        statistics: Statistics of the dense model named by ``plan.dense_needs``; collected on the
-            windows when None.
-        context: Context from an earlier call on the same dense weights; caches spectra and skews
-            so that a search does not compute them twice.
-        batch_tokens: Tokens per forward pass of a block.
-        report: Called after masks, repaired layers and blocks.
-
-    Raises:
-        UsageError: If a part of the plan or a score is invalid, or the plan runs the model and
-            there are no windows; the weights are untouched unless repair had begun.
-    """
+    """Prune a model in place."""
     start = time.perf_counter()
     if isinstance(by, Maker):
         by.check(plan)
@@ -114,12 +94,7 @@ def repair_masks(
     batch_tokens: int = 2048,
     report: Report = silent,
 ) -> PruneOutcome:
-    """Apply given masks to dense layers and repair them; see :func:`prune`.
-
-    Args:
-        masks: Keep mask per layer, bool [o, i].
-        plan: Repair, its order and the pattern; budget, group and allocation are not read.
-    """
+    """Apply given masks to dense layers and repair them; see :func:`prune`."""
     start = time.perf_counter()
     _require_windows(plan, windows)
     layers = prunable_linears(model) if layers is None else layers
@@ -141,15 +116,7 @@ def new_weights(
     batch_tokens: int = 2048,
     report: Report = silent,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Give all layers new weights, at once or block by block.
-
-    Args:
-        make: Provides the new weights.
-        dense: Statistics of the dense model.
-
-    Returns:
-        Keep mask per layer in the layers' order, bool [o, i], and notes.
-    """
+    """Give all layers new weights, at once or block by block."""
     if windows is None or not plan.runs_blocks:
         assert not isinstance(make, NewBlocks)
         return make(layers, dense)
@@ -198,14 +165,7 @@ class BlockPruner:
 
     @torch.no_grad()
     def prune_next(self, members: Sequence[PrunableLinear]) -> tuple[dict[str, Tensor], list[str]]:
-        """Prune the next block and carry the hidden states through it.
-
-        Args:
-            members: The block's prunable matrices.
-
-        Returns:
-            Keep mask per layer, bool [o, i], and notes on fallbacks.
-        """
+        """Prune the next block and carry the hidden states through it."""
         needs = self._make.needs - {GRADIENT}
         recorder, goals = self._see_dense(members if needs else (), needs)
         if not isinstance(self._make, NewBlocks):
@@ -321,13 +281,7 @@ def same_as_sequential(plan: PruningPlan) -> list[str]:
 def record_block(
     stream: BlockStream, members: Sequence[PrunableLinear], needs: frozenset[str]
 ) -> BlockRecorder:
-    """Record the current inputs of matrices of the next block.
-
-    Args:
-        stream: Hidden states before the block; not advanced.
-        members: Matrices of the block.
-        needs: Names of the statistics.
-    """
+    """Record the current inputs of matrices of the next block."""
     block = stream.blocks[stream.position]
     with BlockRecorder(block, members, needs, inputs_only=True) as recorder:
         stream.run()

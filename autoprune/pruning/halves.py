@@ -33,11 +33,7 @@ class Halves:
 
     @classmethod
     def of_next(cls, stream: BlockStream) -> "Halves":
-        """Find the cut of the next block.
-
-        Raises:
-            UsageError: If it has none; names the family.
-        """
+        """Find the cut of the next block."""
         block = stream.blocks[stream.position]
         watch = _Watch(stream.hidden[0])
         with ExitStack() as hooks, torch.no_grad(), suppress(EnoughSeenError):

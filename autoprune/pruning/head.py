@@ -37,17 +37,7 @@ class Head:
         self._rounded: Tensor | None = None
 
     def backward(self, dense: DensePredictions, number: int, share: float) -> Tensor:
-        """Add the gradients of one window's mean distance to those of the parameters.
-
-        Args:
-            dense: Predictions of the dense model.
-            number: Number of the window.
-            share: Factor that scales the distance.
-
-        Returns:
-            Mean KL(dense || model) over the window's tokens, nats, scaled by ``share``; a number
-            left on its device, as reading it would wait for the pass.
-        """
+        """Add the gradients of one window's mean distance to those of the parameters."""
         tokens = dense.tokens[number : number + 1].to(self._model.device)
         ids = dense.ids[number].to(tokens.device)
         known = dense.log_probability[number].to(tokens.device)
@@ -73,12 +63,7 @@ class Head:
 
     @torch.no_grad()
     def most_likely(self, window: Tensor, top: int) -> tuple[Tensor, Tensor]:
-        """The most likely next tokens; see :func:`autoprune.evaluation.kl.most_likely`.
-
-        Args:
-            window: Token ids, ``[1, s]``.
-            top: Tokens kept at each position.
-        """
+        """The most likely next tokens; see :func:`autoprune.evaluation.kl.most_likely`."""
         tokens = window.to(self._model.device)
         if self._head is None:
             return most_likely(self._model(input_ids=tokens, use_cache=False).logits[0], top)

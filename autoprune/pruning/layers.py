@@ -30,16 +30,7 @@ class NewWeights(Protocol):
     def __call__(
         self, layers: Sequence[PrunableLinear], stats_of: StatsOf
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """Prune layers that are still dense.
-
-        Args:
-            layers: All layers pruned at one time: the model's, a block's, or a step's.
-            stats_of: Statistics of a layer's actual input.
-
-        Returns:
-            Keep mask per layer, bool [o, i] on the CPU, and notes that name the layer. Weights that
-            are not kept must be exactly 0.
-        """
+        """Prune layers that are still dense."""
         ...
 
 
@@ -97,23 +88,13 @@ class Maker(Protocol):
         ...
 
     def check(self, plan: PruningPlan) -> None:
-        """Refuse a plan that it cannot follow.
-
-        Raises:
-            UsageError: If it cannot.
-        """
+        """Refuse a plan that it cannot follow."""
         ...
 
     def making(
         self, quotas: Mapping[str, int], plan: PruningPlan, blocks: int
     ) -> AbstractContextManager[NewWeights | NewBlocks]:
-        """Provide the new weights while all layers are pruned.
-
-        Args:
-            quotas: Zeros per layer.
-            plan: Group and pattern.
-            blocks: Number of blocks of the model.
-        """
+        """Provide the new weights while all layers are pruned."""
         ...
 
     def outcome(

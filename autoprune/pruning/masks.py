@@ -38,13 +38,7 @@ class Score(Protocol):
         ...
 
     def __call__(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> Tensor:
-        """Scores, [o, i]; larger means keep.
-
-        Args:
-            layer: A dense layer.
-            stats: Statistics of the layer's actual input: in the dense model, or in the model whose
-                earlier blocks (or steps) are pruned.
-        """
+        """Scores, [o, i]; larger means keep."""
         ...
 
 
@@ -108,22 +102,7 @@ def masks_from_scores(
     *,
     report: Report = silent,
 ) -> dict[str, Tensor]:
-    """Masks for all layers; scores are computed one comparison group at a time.
-
-    Args:
-        score: Scores of a layer.
-        layers: Prunable layers in model order.
-        quotas: Zeros per layer.
-        plan: Comparison group and pattern.
-        stats_of: Statistics for the scores.
-        report: Called after every group.
-
-    Returns:
-        Keep mask per layer, bool [o, i].
-
-    Raises:
-        UsageError: If scores have the wrong shape or hold NaN.
-    """
+    """Masks for all layers; scores are computed one comparison group at a time."""
     masks: dict[str, Tensor] = {}
     for members in _comparison_groups(layers, plan):
         scores = {
@@ -137,11 +116,7 @@ def masks_from_scores(
 
 
 def checked_scores(layer: PrunableLinear, scores: Tensor) -> Tensor:
-    """Return the scores; refuse them if their shape is not the layer's.
-
-    Raises:
-        UsageError: If the shapes differ; names the layer and both shapes.
-    """
+    """Return the scores; refuse them if their shape is not the layer's."""
     if tuple(scores.shape) != tuple(layer.shape):
         raise UsageError(
             f"scores for {layer.name} have shape {list(scores.shape)}, its weight has "

@@ -61,12 +61,7 @@ class Master:
 def masters_of(
     members: Sequence[PrunableLinear], keep: Mapping[str, Tensor] | None = None
 ) -> list[Master]:
-    """Masters of matrices; experts that share a parameter share one.
-
-    Args:
-        members: The matrices.
-        keep: Keep mask of each, bool [o, i]; None: all of their weights are trained.
-    """
+    """Masters of matrices; experts that share a parameter share one."""
     parameters = {layer.parameter: getattr(layer.owner, layer.attribute) for layer in members}
     if keep is None:
         return [Master.of(parameter) for parameter in parameters.values()]

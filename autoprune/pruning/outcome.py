@@ -67,22 +67,13 @@ class PruneOutcome(PruneFigures):
         return replace(self, notes=notes, seconds=seconds)
 
     def by_program(self, program: Mapping[str, Any]) -> dict[str, Any]:
-        """What the record of a model says of the program that pruned it.
-
-        Args:
-            program: What it is.
-        """
+        """What the record of a model says of the program that pruned it."""
         errors = {"block_errors": list(self.block_errors)} if self.block_errors else {}
         known = {**program, "seconds": self.seconds, **errors}
         return {"program": known, "weights_digest": self.weights_digest}
 
     def by_code(self, metric: Candidate, name: str) -> dict[str, Any]:
-        """What the record says of designed code that pruned the model; nothing if none did.
-
-        Args:
-            metric: What scored or changed the weights.
-            name: Name of its file, without the folder, which is of one machine.
-        """
+        """What the record says of designed code that pruned the model; nothing if none did."""
         code = {"name": name, **metric.to_json(), "digest": metric.digest}
         if metric.kind == "program":
             return self.by_program(code)

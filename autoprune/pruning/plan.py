@@ -82,11 +82,7 @@ class PruningPlan:
         scoring: Scoring = "dense",
         precision: Precision = "auto",
     ) -> "PruningPlan":
-        """Build the plan from texts; ``sparsity`` may be None with an N:M pattern.
-
-        Raises:
-            UsageError: If any part is invalid or two parts contradict each other.
-        """
+        """Build the plan from texts; ``sparsity`` may be None with an N:M pattern."""
         nm = parse_pattern(pattern)
         return cls(
             resolve_sparsity(sparsity, nm),
@@ -138,29 +134,15 @@ class PruningPlan:
         return self.runs_blocks or self.repair.fresh_windows > 0
 
     def uses_text(self, scored: frozenset[str]) -> bool:
-        """Whether calibration text is read at all.
-
-        Args:
-            scored: Statistics that the scores read.
-        """
+        """Whether calibration text is read at all."""
         return self.reads_text or bool(self.dense_needs(scored))
 
     def dense_needs(self, scored: frozenset[str]) -> frozenset[str]:
-        """All statistics of the dense model that pruning reads.
-
-        Args:
-            scored: Those that the scores read. Block-wise passes provide all of them except
-                gradients, which need a pass of the whole model.
-        """
+        """All statistics of the dense model that pruning reads."""
         return self.needs | (scored if self.scoring == "dense" else scored & {GRADIENT})
 
     def refuse_unseen(self) -> None:
-        """Refuse to compare weights that are never available together.
-
-        Raises:
-            UsageError: If weights compete across the whole model but blocks are scored one by one,
-                or across a block that is scored in steps.
-        """
+        """Refuse to compare weights that are never available together."""
         if self.scoring == "dense":
             return
         if self.pattern is None and self.group == "global":

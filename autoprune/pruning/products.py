@@ -12,13 +12,7 @@ from autoprune.pruning.plan import Precision
 def products_type(
     device: torch.device, weights: torch.dtype, precision: Precision = "auto"
 ) -> torch.dtype:
-    """Type of matrix products: bfloat16 if that is faster than the weights' own type.
-
-    Args:
-        device: Device of the model.
-        weights: Type of its weights.
-        precision: ``float32`` never rounds.
-    """
+    """Type of matrix products: bfloat16 if that is faster than the weights' own type."""
     if precision == "float32" or weights != torch.float32:
         return weights
     if device.type == "cuda":
@@ -34,9 +28,6 @@ def products_class(device: str = "cpu") -> str:
 
     ``amx`` and ``avx512_bf16`` multiply bfloat16 natively, ``float32`` does not; an accelerator is
     a class of its own by its type, such as ``cuda``.
-
-    Args:
-        device: Device of the model.
     """
     if device != "cpu":
         return device
@@ -59,12 +50,7 @@ def products_of(
 def settled_precision(
     wanted: Literal["auto", "float32", "bfloat16"], device: str | None
 ) -> Literal["float32", "bfloat16"]:
-    """The type that ``auto`` stands for on a device, for figures that must all be of one type.
-
-    Args:
-        wanted: What was asked for.
-        device: Device that a float32 model will be on; None: the default one.
-    """
+    """The type that ``auto`` stands for on a device, for figures that must all be of one type."""
     if wanted != "auto":
         return wanted
     found = products_type(torch.device(device or default_device()), torch.float32)

@@ -51,17 +51,6 @@ def recover(
     weights and steps are float32. Held-out windows are evaluated every ten steps: the best weights
     are kept, possibly the initial ones, and three evaluations without progress end the training.
 
-    Args:
-        model: In eval mode; masked, or of a smaller shape with the teacher's vocabulary.
-        teacher: See :func:`teach`.
-        moved: Parameters to train, and which of their weights stay fixed; see :func:`movable`.
-        how: Steps, windows per step, learning rate.
-        seed: Seed for the order of windows from the second epoch on; the first keeps text order.
-        precision: ``float32`` for results that do not depend on the processor's features.
-        report: Called after every step, with the distance at every tenth.
-
-    Returns:
-        Notes on what the recovery achieved, and on its windows.
 
     References:
         arXiv 1503.02531 for the loss, 2503.16870 for the cost of keeping few predictions.
@@ -91,12 +80,6 @@ def movable(
     """Select the parameters that a recovery trains: matrices, norms and biases, by ``how.move``.
 
     Embeddings and the head stay as they are.
-
-    Args:
-        model: In eval mode.
-        matrices: Masters of the matrices that were pruned or may be trained otherwise.
-        how: Says which, and whether matrices are trained by low-rank updates.
-        seed: Seed for the random half of these updates.
     """
     small = [Master.of(parameter) for parameter in recovered_vectors(model)]
     if how.lora:
@@ -147,12 +130,7 @@ class Recovery:
         return cls(model, plan, how, teacher, report)
 
     def run(self, layers: Sequence[PrunableLinear], keep: Mapping[str, Tensor]) -> list[str]:
-        """Recover the pruned model and return notes.
-
-        Args:
-            layers: Its pruned layers.
-            keep: Their masks, bool [o, i]; unchanged.
-        """
+        """Recover the pruned model and return notes."""
         plan, how = self._plan, self._how
         matrices = masters_of(layers, keep) if how.move == "all" else []
         moved = movable(self._model, matrices, how, plan.seed)

@@ -28,16 +28,6 @@ def exchanged(
     The pruned weights with the largest gradients are regrown. A group exchanges at most as many
     weights as it has pruned weights with a gradient.
 
-    Args:
-        weight: Weights, [o, i]; values of pruned weights are ignored.
-        gradient: Gradients of all weights, [o, i].
-        keep: Current mask, bool [o, i].
-        share: Share of the kept weights, from 0 to 1.
-        group: ``row``: in every row; all others: in the matrix.
-        pattern: N:M pattern. Drops the smallest of the matrix and regrows as many in the same M.
-
-    Returns:
-        bool [o, i], with as many kept weights in every group as before.
 
     References:
         RigL, arXiv 1911.11134, algorithm 1.

@@ -22,11 +22,6 @@ def uphill(
     All parts form one vector, each in units of its size; the length of the step is a share of that
     vector's length. Pruned weights do not move. Nothing is read from the device.
 
-    Args:
-        parts: Masters to move.
-        gradients: Gradients of the parameters, consumed here; None where none reached one.
-        sizes: Root mean square of each part's kept weights.
-        share: Length of the step, above 0.
 
     References:
         SAM, arXiv 2010.01412, equation 2, in the units of ASAM, arXiv 2102.11600; for pruning SAFE,

@@ -88,22 +88,6 @@ def tune_stretches(
     gives them already stays as it is. The hidden states of one place are in memory at a time, of
     either model.
 
-    Args:
-        smaller: In eval mode; its hidden states have the dense model's size. It may share weights
-            with the dense model, since a stretch is not run again once its block is tuned.
-        dense: In eval mode; left unchanged, but for shared weights.
-        kept: Number in the dense model of each of the smaller one's blocks.
-        windows: Calibration token ids, int64 [n, s].
-        how: Epochs, learning rate and other options, without ``regrow``, which exchanges zeros.
-        seed: Seed for the order of batches.
-        precision: ``float32`` for results that do not depend on the processor's features.
-        report: Called after each block.
-
-    Returns:
-        Notes for the user.
-
-    Raises:
-        UsageError: If halves are tuned and a block has none.
 
     References:
         EBFT, arXiv 2402.12419, which also tunes structured models. For removed blocks the nearest

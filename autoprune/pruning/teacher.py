@@ -44,18 +44,6 @@ def teach(
 
     For every token, ``how.top`` predictions of 8 bytes each are kept: 50 steps of two windows of
     512 tokens take 27 MB.
-
-    Args:
-        dense: The dense model, in eval mode.
-        how: Steps, windows per step, predictions to keep.
-        fresh: Token ids not used before, int64 [n, s]; None or fewer than ``how.windows`` if the
-            text has no more.
-        used: Windows read by statistics and block tuning, [m, s]; they fill any gap.
-        precision: ``float32`` never rounds products.
-        report: Called after every batch.
-
-    Raises:
-        UsageError: If only norms and biases are to move and the model has none.
     """
     if how.move == "norms" and not recovered_vectors(dense):
         raise UsageError(

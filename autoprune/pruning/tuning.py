@@ -89,12 +89,6 @@ class BlockGoals:
 
         Must be called once for every block, even if nothing is pruned there; overwrites earlier
         targets.
-
-        Args:
-            seen: Whether :meth:`see` has seen all batches.
-
-        Raises:
-            UsageError: If halves are tuned and the block has none.
         """
         if self.how.halves:
             half = Halves.of_next(self._stream)
@@ -157,23 +151,6 @@ def tune_block(
     ``precision`` allows it; weights and steps are float32. If the error on eight batches has not
     fallen at the end, the block is left as it was.
 
-    Args:
-        stream: Hidden states before the block; not advanced.
-        members: Matrices of the block, pruned.
-        keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0. Replaced by new
-            masks if ``how.regrow`` exchanges weights. None: nothing is pruned, and all weights are
-            tuned.
-        goals: See :class:`BlockGoals`, ``[b, s, d]`` for each of the stream's batches.
-        how: Epochs, learning rate and other options.
-        seed: Seed for the order of batches.
-        precision: ``float32`` for results that do not depend on the processor's features.
-        middle: Targets of the state between halves; if given, the halves are tuned one after the
-            other. The error that must fall is still that of the block.
-        group: Weights that are exchanged with each other.
-        pattern: N:M pattern that the masks keep.
-
-    Returns:
-        Notes for the user.
 
     References:
         EBFT, arXiv 2402.12419, equation 2; the relative error is ours.

@@ -209,11 +209,7 @@ def _layer_repairs(text: str) -> tuple[LayerRepair, ...]:
 
 
 def _refuse_forgotten_masks(parts: Sequence[LayerRepair]) -> None:
-    """Refuse a part whose mask a later one replaces without reading it.
-
-    Raises:
-        UsageError: If there is one; names the chain without it.
-    """
+    """Refuse a part whose mask a later one replaces without reading it."""
     for place, part in enumerate(parts):
         if part.forgets("matrix"):
             lost = parts[:place]
@@ -236,11 +232,7 @@ def _joined(parts: Sequence[LayerRepair]) -> str:
 
 
 def _refuse_lost_work(parts: Sequence[LayerRepair]) -> None:
-    """Refuse a sequence in which a part's work would be lost.
-
-    Raises:
-        UsageError: If so; names an order that loses none.
-    """
+    """Refuse a sequence in which a part's work would be lost."""
     if len(parts) < 2:
         return
     *before, last = parts

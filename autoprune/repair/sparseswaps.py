@@ -86,16 +86,7 @@ class _Pairs(Protocol):
         ...
 
     def best(self, w: Tensor, revive: Tensor, prune: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Find the swap with the lowest change of cost in each row.
-
-        Args:
-            w: Weights, [b, i].
-            revive: Cost change of reviving each weight alone; infinite if it is kept, [b, i].
-            prune: Cost change of pruning each weight alone; infinite if it is pruned, [b, i].
-
-        Returns:
-            Changes [b], columns revived and pruned, int64 [b] each.
-        """
+        """Find the swap with the lowest change of cost in each row."""
         ...
 
 

@@ -106,14 +106,7 @@ def _gather_lower(lower: Tensor, chosen: Tensor, matrix: Tensor) -> None:
 
 
 def _factor(lower: Tensor) -> list[Tensor]:
-    """Cholesky factor in place, left-looking; the last row becomes the forward substitution.
-
-    Args:
-        lower: Systems with the right-hand side as an extra row, [b, n + 1, n].
-
-    Returns:
-        Inverses of the diagonal blocks of the factor.
-    """
+    """Cholesky factor in place, left-looking; the last row becomes the forward substitution."""
     size = lower.shape[2]
     inverses: list[Tensor] = []
     for start in range(0, size, PANEL):

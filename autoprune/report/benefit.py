@@ -76,12 +76,7 @@ class Outcome(Part):
 
 
 def samples_table(samples: Sequence[Sample], of: str = "selection") -> str:
-    """Greedy continuations by both models, as markdown.
-
-    Args:
-        samples: The continuations.
-        of: Part of the text that the prompts are from.
-    """
+    """Greedy continuations by both models, as markdown."""
     parts = [f"{of.capitalize()} text, continued by the most probable token."]
     for sample in samples:
         lines = (
@@ -125,13 +120,7 @@ def rounding(outcome: Outcome) -> str:
 
 
 def speed(pattern: str, scheme: str = "", outcome: Outcome | None = None) -> str:
-    """Which runtime gains what, in one sentence; what was measured, where it was.
-
-    Args:
-        pattern: Of the zeros.
-        scheme: What made the model smaller; empty for zeros.
-        outcome: What was saved.
-    """
+    """Which runtime gains what, in one sentence; what was measured, where it was."""
     measured = []
     if outcome is not None and outcome.faster:
         measured.append(

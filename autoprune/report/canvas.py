@@ -109,12 +109,7 @@ class Canvas:
         return stream.getvalue()
 
     def svg(self, name: str, alt: str) -> str:
-        """SVG element for use inside HTML.
-
-        Args:
-            name: Prefix of all ids in it, which lets many share one page; letters and hyphens.
-            alt: Description for people who cannot see it.
-        """
+        """SVG element for use inside HTML."""
         stream = io.StringIO()
         with warnings.catch_warnings():
             # Glyphs missing from matplotlib's font are drawn with the browser's fonts.
@@ -143,13 +138,7 @@ class Canvas:
 
 @contextmanager
 def new_canvas(size: Size, height: float, narrow_height: float | None = None) -> Iterator[Canvas]:
-    """Canvas in house style.
-
-    Args:
-        size: ``wide`` is 7.2 inches, ``narrow`` 3.7.
-        height: Inches when wide.
-        narrow_height: Inches when narrow; as ``height`` by default.
-    """
+    """Canvas in house style."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -26,13 +26,7 @@ from autoprune.report.sentences import dequantised, interval
 
 
 def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> str:
-    """What, how, figures, data, limits and licence, with the metadata header that model hubs read.
-
-    Args:
-        report: The search that found it.
-        record: ``autoprune.json`` of the folder.
-        licence: Licence of the base model; empty when unknown.
-    """
+    """Write the model card with the metadata header that model hubs read."""
     name = short_model(report.model).removesuffix(".gguf")
     counted = record["checkpoint"]
     figures = figures_of(report, record)
@@ -58,12 +52,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
 
 
 def found_parts(report: RunReport, record: Mapping[str, Any]) -> list[str]:
-    """Paragraphs that a search adds to the card of a smaller model, which has its own on the rest.
-
-    Args:
-        report: The search that found it.
-        record: ``autoprune.json`` of the folder.
-    """
+    """Paragraphs that a search adds to the card of a smaller model."""
     parts, outcome = [], report.outcome
     if outcome is not None:
         found = sizes(outcome, report.quantised), rounding(outcome)

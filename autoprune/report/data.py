@@ -339,11 +339,7 @@ class RunReport(Part, Counted):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "RunReport":
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            UsageError: If the format is of another version, or a field is missing or wrong.
-        """
+        """Inverse of :meth:`to_json`."""
         version = value.get("schema_version")
         if version != SCHEMA_VERSION:
             raise UsageError(
@@ -367,12 +363,7 @@ def write_report(report: RunReport, path: Path) -> None:
 
 
 def read_report(path: Path) -> RunReport:
-    """Read what :func:`write_report` wrote.
-
-    Raises:
-        UsageError: If there is no such file, or it is of another format.
-        DamagedFileError: If the file is not JSON.
-    """
+    """Read what :func:`write_report` wrote."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -13,14 +13,7 @@ if TYPE_CHECKING:
 def designer_calls(
     search: "Search", designer: str, known: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Every question on record, oldest first.
-
-    Args:
-        search: An open search.
-        designer: Who was asked, for the record.
-        known: The calls of last time, which provide the end times: the log keeps none, because it
-            is the same for a resumed and an uninterrupted search.
-    """
+    """Every question on record, oldest first."""
     ended = {call["step"]: call["at"] for call in known}
     history = search.history()
     names = askers(search, history)
@@ -68,13 +61,7 @@ def call_totals(
     price: Sequence[float | None] | None = None,
     prices_of: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
-    """Calls, tokens, seconds, and dollars where prices are set, as metrics of the parent run.
-
-    Args:
-        calls: What :func:`designer_calls` gave.
-        price: Dollars per million tokens of questions and of answers; None: unknown.
-        prices_of: Prices by model, where they differ.
-    """
+    """Calls, tokens, seconds, and dollars where prices are set, as metrics of the parent run."""
     asked = list(calls)
     prompt = sum(call["prompt_tokens"] for call in asked)
     answer = sum(call["completion_tokens"] for call in asked)

@@ -17,16 +17,6 @@ def write_folder_card(saved: SavedModel, source: ModelSource) -> str:
 
     A scheme's card says what was removed; a program's how to run it again, with the source next
     to it; any other card how many weights are zero.
-
-    Args:
-        saved: The saved model.
-        source: The model that it was made from.
-
-    Returns:
-        Sizes and types of the weights before and after, in words.
-
-    Raises:
-        AutopruneError: If the disk is full or the folder is not writable.
     """
     record, folder = saved.record, saved.folder
     licence = base_licence(source.folder, source.gguf_file)

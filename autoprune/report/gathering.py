@@ -37,13 +37,7 @@ _LABEL_FIELDS = ("claim", "formula", "text", "code", "source", "model")
 
 
 def with_search(report: RunReport, search: "Search") -> RunReport:
-    """``report`` with everything that the search knows.
-
-    Args:
-        report: What the search does not know: run id, model, splits, dense perplexity, machine.
-            Its entries, nodes, edges and specification are replaced.
-        search: Open search.
-    """
+    """``report`` with everything that the search knows."""
     talks = _conversations(search)
     known = {entry.alias: entry for entry in search.entries}
     graph, (correlation, pairs) = search.graph, search.rung_correlation

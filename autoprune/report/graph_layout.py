@@ -78,12 +78,7 @@ def focus_nodes(report: RunReport) -> tuple[ReportNode, ...]:
 
 
 def lay_out(report: RunReport, nodes: Sequence[ReportNode]) -> Layout:
-    """Give every node of ``nodes`` a cell.
-
-    Args:
-        report: Holds the edges.
-        nodes: What to draw, oldest first.
-    """
+    """Give every node of ``nodes`` a cell."""
     drawn = {node.id for node in nodes}
     edges = tuple(e for e in report.edges if e.source in drawn and e.target in drawn)
     older = _targets(edges)

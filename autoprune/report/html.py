@@ -88,12 +88,7 @@ class TableRow:
 
 
 def render(report: RunReport, inspection: Inspection | None = None) -> str:
-    """The whole report as HTML text, under 2 MB.
-
-    Args:
-        report: The run.
-        inspection: What the designer read about the model, if anything; shown as a picture.
-    """
+    """The whole report as HTML text, under 2 MB."""
     script = asset("script.js")
     winner = report.winner
     shown = in_order(report)[:_MAX_ROWS]

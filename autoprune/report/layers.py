@@ -36,12 +36,7 @@ def projection_of(name: str) -> str:
 
 
 def by_block(shares: Mapping[str, float], numel: Mapping[str, int]) -> list[BlockSparsity]:
-    """Group shares of linears into blocks.
-
-    Args:
-        shares: Share of zeros by linear.
-        numel: Weights by linear; a linear that is missing counts as one weight.
-    """
+    """Group shares of linears into blocks."""
     zeros: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     sizes: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for name, share in shares.items():

@@ -11,12 +11,7 @@ _SECTION = re.compile(
 
 
 def with_sections(card: str, sections: Mapping[str, str]) -> str:
-    """The card with these sections; those of other suites and all other text stay as they are.
-
-    Args:
-        card: Text of the card; empty if there is none yet.
-        sections: Markdown by name of the suite.
-    """
+    """The card with these sections; those of other suites and all other text stay as they are."""
     found = {match["suite"]: match[0].rstrip("\n") for match in _SECTION.finditer(card)}
     found |= {suite: _marked(suite, text) for suite, text in sections.items()}
     kept = _SECTION.sub("", card).replace(HEADING, "").rstrip()

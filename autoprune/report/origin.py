@@ -142,13 +142,7 @@ def against_start(report: "RunReport") -> str:
 
 
 def contrast(report: "RunReport", role: str, split: str) -> "WinnerChange | None":
-    """The winner window by window against another recipe, on one split; None in old records.
-
-    Args:
-        report: The search.
-        role: ``BEST_START`` or ``REFERENCE``.
-        split: ``selection`` or ``sealed``.
-    """
+    """The winner window by window against another recipe, on one split; None in old records."""
     known = (c for c in report.contrasts if c.role == role and c.split == split)
     return next(known, None)
 

@@ -59,11 +59,7 @@ def names(report: RunReport) -> list[str]:
 
 
 def png(report: RunReport, name: str) -> bytes:
-    """One picture as PNG, 1150 pixels wide.
-
-    Raises:
-        UnknownNameError: If there is no such picture, or this run has no data for it.
-    """
+    """One picture as PNG, 1150 pixels wide."""
     picture = _get(report, name)
     with new_canvas("wide", picture.height(report)) as canvas:
         picture.draw(report, canvas)
@@ -71,11 +67,7 @@ def png(report: RunReport, name: str) -> bytes:
 
 
 def svg(report: RunReport, name: str, size: Size = "wide") -> str:
-    """One picture as an SVG element whose colours are the CSS variables of the report.
-
-    Raises:
-        UnknownNameError: If there is no such picture, or this run has no data for it.
-    """
+    """One picture as an SVG element whose colours are the CSS variables of the report."""
     picture = _get(report, name)
     with new_canvas(size, picture.height(report), picture.narrow_height) as canvas:
         alt = picture.draw(report, canvas)

@@ -39,13 +39,7 @@ Licence of the base model: {terms}.
 
 
 def program_card(record: Mapping[str, Any], licence: str, size: str = "") -> str:
-    """Text of the card.
-
-    Args:
-        record: How the model was made, with ``program`` and the recounted ``sparsity``.
-        licence: Licence of the base model; empty when unknown.
-        size: Weights before and after, in one sentence; empty when unknown.
-    """
+    """Text of the card."""
     program = record["program"]
     structured = record["pattern"] != "unstructured"
     budget = ("--pattern", record["pattern"]) if structured else ("--sparsity", record["target"])

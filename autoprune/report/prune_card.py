@@ -12,13 +12,7 @@ from autoprune.report.canvas import number, percent
 
 
 def prune_card(record: Mapping[str, Any], licence: str, size: str = "") -> str:
-    """What was pruned, how, and what is not known about it.
-
-    Args:
-        record: ``autoprune.json`` of the folder.
-        licence: Of the base model; empty when unknown.
-        size: Weights before and after, in one sentence; empty when unknown.
-    """
+    """What was pruned, how, and what is not known about it."""
     counted = record["checkpoint"]
     recount = f" {in_markdown(counted['recount'])}." if counted.get("recount") else ""
     rows = {

@@ -27,13 +27,7 @@ ENDINGS = {
 
 
 def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunReport:
-    """Build the report of everything worth showing about a search so far.
-
-    Args:
-        search: An open search.
-        run_id: Its name.
-        facts: What was measured alongside it, as the run keeps it in ``facts.json``.
-    """
+    """Build the report of everything worth showing about a search so far."""
     spec = search.spec
     report = RunReport(
         run_id=run_id,
@@ -85,13 +79,7 @@ def _ended(search: Search) -> str:
 
 
 def build_mask_records(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """By candidate, everything that determines its masks, and their digest; needs no weights.
-
-    Args:
-        search: An open search.
-        run_id: Its name.
-        facts: What was measured alongside it.
-    """
+    """By candidate, everything that determines its masks, and their digest; needs no weights."""
     common = {
         "schema_version": 1,
         "run": run_id,

@@ -216,9 +216,6 @@ class Archive:
 
         Two recipes are compared as they are if both were measured that way, otherwise by their
         masks with the proxy's repair, so that a repair is never credited to a metric.
-
-        Args:
-            fitness: None: the fitness that ranks entries.
         """
         first, second = entry.whole, other.whole
         if first is None or second is None:
@@ -314,12 +311,7 @@ class Archive:
         return sum(scores) / len(scores)
 
     def claim(self, space: str, key: str, entry: Entry) -> Entry | None:
-        """Return the older entry that owns ``key``; if there is none, ``entry`` becomes its owner.
-
-        Args:
-            space: What the key describes: ``text``, ``order``, ``behaviour`` or ``mask``.
-            key: Digest; equal keys mean equal results.
-        """
+        """Return the older entry that owns ``key``; without one, ``entry`` becomes its owner."""
         owner = self._owners.setdefault((space, key), entry.alias)
         return None if owner == entry.alias else self._entries[owner]
 

@@ -18,12 +18,7 @@ OPERATORS = (
 
 
 def arm_of(operator: str, model: str | None = None) -> str:
-    """Name of an arm.
-
-    Args:
-        operator: Name of the operator.
-        model: Model that is asked; None: the only one, or none.
-    """
+    """Name of an arm."""
     return operator if model is None else f"{operator} by {model}"
 
 

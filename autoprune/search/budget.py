@@ -101,11 +101,6 @@ def reserve_seconds(
 
     The winner's repair counts once: it is pruned again before the seal, and the result of that is
     sealed.
-
-    Args:
-        state: What is known.
-        winner: Recipe assumed to win; None: the best so far.
-        draws: Whether to include the draws of calibration text, or sealing alone.
     """
     archive, costs = state.archive, state.costs
     best, designed = archive.best(), archive.best(designed=True)
@@ -164,12 +159,7 @@ class TimeBudget:
 
 
 def answers_left(state: SearchState, *, repair: bool = False) -> float:
-    """Number of full-size answers that tokens and money still pay for; infinite without limits.
-
-    Args:
-        state: What is spent.
-        repair: Whether the prompts quote a failed answer.
-    """
+    """Number of full-size answers that tokens and money still pay for; infinite without limits."""
     return min(_answers_left(state, repair).values(), default=math.inf)
 
 

@@ -27,11 +27,7 @@ ALLOWED: dict[type[WorkStep], type[Outcome]] = {
 
 
 def checked(step: WorkStep, outcome: Outcome) -> Outcome:
-    """Return the outcome as it is recorded: measurements that are not finite have failed.
-
-    Raises:
-        UsageError: If the outcome does not answer the step.
-    """
+    """Return the outcome as it is recorded: measurements that are not finite have failed."""
     if isinstance(outcome, Failed):
         return outcome
     if not isinstance(outcome, ALLOWED[type(step)]):

@@ -41,10 +41,6 @@ class ExactPass:
         windows of sealed text: one slow sample would reserve the whole time of a search for its
         end. What is pruned first passes the window as well, so the fastest counts; only of the
         last few, for load changes, and a fast moment long ago promises too much.
-
-        Args:
-            dense: Seconds through the dense model.
-            masked: Seconds of pruning and a pass.
         """
         if not dense:
             return None

@@ -31,13 +31,7 @@ def is_unfinished(outcome: object) -> bool:
 
 
 def allowance(state: SearchState, step: WorkStep, kept: float = 0.0) -> float:
-    """Return the seconds that a step may take; 0: must not start; infinite without a limit.
-
-    Args:
-        state: What is known.
-        step: An open step.
-        kept: Seconds of recorded outcomes of its batch that are not in the state yet.
-    """
+    """Return the seconds that a step may take; 0: must not start; infinite without a limit."""
     left = _left(state) - kept
     if math.isinf(left) or _is_mandatory(state, step):
         return math.inf
@@ -76,12 +70,7 @@ def allowance(state: SearchState, step: WorkStep, kept: float = 0.0) -> float:
 
 
 def starts_in_time(state: SearchState, entries: Sequence[Entry]) -> list[Entry]:
-    """Return the hand-made starts that leave time for a generation of designs after them.
-
-    Args:
-        state: Knows the reference, and so the cost of a measurement.
-        entries: The other starts, in order.
-    """
+    """Return the hand-made starts that leave time for a generation of designs after them."""
     left = seconds_left(state)
     if math.isinf(left):
         return list(entries)

@@ -54,12 +54,7 @@ class Estimate:
 
 
 def estimate(spec: SearchSpec, window: float) -> Estimate:
-    """Estimate the cost of a search.
-
-    Args:
-        spec: What to search, and its limits.
-        window: Seconds of one selection window through the dense model.
-    """
+    """Estimate the cost of a search."""
     costs = _AssumedCosts(spec, window)
     made = [recipe.recipe(spec.default_repair) for recipe in spec.hand_made()]
     repair = fmean(map(costs.repair, spec.choices.repairs))

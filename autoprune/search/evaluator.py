@@ -212,15 +212,6 @@ class Evaluator:
         """Keep a measurement, or reject the entry for good.
 
         Running out of time is not a verdict: the entry keeps the result that it has, if any.
-
-        Args:
-            entry: Entry that was measured.
-            rung: Rung it was measured on.
-            outcome: Outcome of the measurement.
-            known: Number of windows before those measured now that the entry already has.
-
-        Returns:
-            Whether the entry has a new result of its own.
         """
         entry.seconds += outcome.seconds
         entry.whole_seconds += outcome.seconds if rung > 1 else 0.0

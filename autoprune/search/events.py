@@ -94,13 +94,7 @@ class EventLog:
             raise _damaged(path, error) from error
 
     def append(self, kind: str, key: str, body: dict[str, Any]) -> Event:
-        """Write one event durably.
-
-        Raises:
-            AutopruneError: If the disk is full or another program holds the file locked.
-            KeyError: If the pair (kind, key) is already on record.
-            ValueError: If the body holds NaN or infinity, which are verdicts and not numbers.
-        """
+        """Write one event durably."""
         text = _stored_text(body)
         try:
             cursor = self._database.execute(

@@ -10,11 +10,7 @@ from autoprune.search.events import Event
 
 
 def read_events(log: Path) -> list[Event]:
-    """Return all events of a log, oldest first; it is only read, even while its search runs.
-
-    Raises:
-        DamagedFileError: If it cannot be read.
-    """
+    """Return all events of a log, oldest first; it is only read, even while its search runs."""
     return list(_events(log))
 
 

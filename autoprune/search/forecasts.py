@@ -117,12 +117,7 @@ def _graded(archive: Archive, entry: Entry) -> tuple[float, float] | None:
 
 
 def breakthroughs(entries: Iterable[Entry], first: float) -> list[Entry]:
-    """Return entries better than all that were measured whole before them, in order of design.
-
-    Args:
-        entries: Designed entries.
-        first: Score of the best start.
-    """
+    """Return entries better than all that were measured whole before them, in order of design."""
     best, found = first, []
     for entry in _whole(entries):
         if entry.score < best:

@@ -290,13 +290,6 @@ def note_lesson(state: SearchState, text: str, asked: str, better: str, worse: s
     """Add a lesson with its evidence; later, only its counters change.
 
     A lesson that repeats an earlier one, even a retired one, is further evidence for that one.
-
-    Args:
-        state: Receives the lesson.
-        text: The lesson.
-        asked: The step that asked for it.
-        better: Alias of the better of the two entries that it explains.
-        worse: Alias of the worse one.
     """
     graph = state.graph
     same = (node for node in graph.of_kind("lesson") if _same_words(str(node.body["text"]), text))

@@ -45,10 +45,6 @@ class SuccessiveHalving:
 
         All are measured on few windows with the proxy's repair. Entries that these cannot judge go
         straight to all windows, as far as time allows.
-
-        Args:
-            entries: The generation's entries so far; the valid ones take part.
-            opened: Questions whose answers take time and become entries to measure.
         """
         cheap = self.state.costs.designed(self.state.rung_windows)
         answers = answer_seconds(self.state, len(opened.steps)) + len(opened.slots) * cheap
@@ -64,10 +60,6 @@ class SuccessiveHalving:
         """Measure the rest on few windows, and promoted recipes as they are on all windows.
 
         A rung in between stops the recipes that are clearly worse.
-
-        Args:
-            entries: The generation's entries; the valid, and those that :meth:`begin` measured.
-            generation: Seeds the random part of promotion.
         """
         fresh = [e for e in entries if e.status == "valid" and not e.unfinished]
         skipping = fresh
@@ -174,12 +166,7 @@ class SuccessiveHalving:
         return replace(step, known=known if known < step.windows else 0)
 
     def _direct(self, entries: Sequence[Entry], left: float) -> tuple[dict[str, Entry], float]:
-        """Return the entries that skip the first rung, by alias, and the seconds they need.
-
-        Args:
-            entries: Entries to choose from.
-            left: Seconds available.
-        """
+        """Return the entries that skip the first rung, by alias, and the seconds they need."""
         wanted = [e for e in entries if e.direct or self._counted]
         if not wanted:
             return {}, 0.0
@@ -215,26 +202,13 @@ class SuccessiveHalving:
 
 
 def middle_windows(few: int, whole: int) -> int | None:
-    """Return after how many windows to compare again: the geometric mean of both ends.
-
-    Args:
-        few: Windows of the first rung.
-        whole: All selection windows.
-
-    Returns:
-        None if it would save less than half of the windows, or add none to the first rung.
-    """
+    """Return after how many windows to compare again: the geometric mean of both ends."""
     middle = round(math.sqrt(few * whole))
     return middle if few < middle <= whole // 2 else None
 
 
 def clearly_worse(archive: Archive, contenders: Sequence[Entry]) -> set[str]:
-    """Return the aliases of contenders that the best of them, or the best so far, clearly beats.
-
-    Args:
-        archive: Compares on common windows, with a 95 % interval.
-        contenders: Entries measured on the middle rung.
-    """
+    """Return the aliases of contenders that the best of them, or the best so far, clearly beats."""
     leader = min(contenders, key=lambda entry: (entry.score, entry.order), default=None)
     rivals = [rival for rival in (leader, archive.best()) if rival is not None]
     return {

@@ -34,11 +34,7 @@ def planners() -> dict[str, str]:
 def recorded_spec(
     log: EventLog, events: Sequence[Event], spec: SearchSpec | None, prompts: Prompts
 ) -> SearchSpec:
-    """Return the specification on record after comparing it; write it if the log is new.
-
-    Raises:
-        UsageError: If there is nothing to resume, or the specification or the prompts differ.
-    """
+    """Return the specification on record after comparing it; write it if the log is new."""
     opened = next((event for event in events if event.kind == "opened"), None)
     if opened is None:
         if spec is None:
@@ -76,17 +72,7 @@ def recorded_spec(
 
 
 def require_same(step: WorkStep, recorded: dict[str, Any], made_by: str, folder: Path) -> None:
-    """Check that a recorded outcome answers this very step.
-
-    Args:
-        step: Step planned now.
-        recorded: Step that the log holds with the outcome.
-        made_by: See :func:`made_by`.
-        folder: Folder of the search.
-
-    Raises:
-        UsageError: If it is another step; says which version made it and what to do.
-    """
+    """Check that a recorded outcome answers this very step."""
     planned = as_stored(step_to_json(step))
     if planned != recorded:
         names = planned.keys() | recorded.keys()
@@ -95,11 +81,7 @@ def require_same(step: WorkStep, recorded: dict[str, Any], made_by: str, folder:
 
 
 def planned_otherwise(made_by: str, folder: Path, what: str) -> UsageError:
-    """Build the error for steps that another version planned.
-
-    Args:
-        what: The first step that differs.
-    """
+    """Build the error for steps that another version planned."""
     here = _version_text({"planners": planners()})
     if here == made_by:
         here = "changed code of the same version"

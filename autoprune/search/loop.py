@@ -96,12 +96,7 @@ class SearchLoop:
         return reason
 
     def preview(self, operator: str | None, prompts: Prompts | None) -> list[Preview]:
-        """Return what the next generation would ask; empty before the reference is measured.
-
-        Args:
-            operator: Only this one, whether or not it would be chosen.
-            prompts: Other templates to try.
-        """
+        """Return what the next generation would ask; empty before the reference is measured."""
         if self.archive.reference_entry() is None or not self.state.uses_designer:
             return []
         requests = Requests(self.state, prompts or self._prompts)

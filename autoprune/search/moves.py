@@ -54,11 +54,7 @@ def recipe_text(recipe: Recipe, formula: str) -> str:
 
 
 def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
-    """Add a recipe to those on record.
-
-    Returns:
-        False if it is already there, has a hidden part, or is not possible.
-    """
+    """Add a recipe to those on record."""
     key = recipe_key(recipe)
     is_program = recipe.metric.kind == "program"
     if key in taken or (is_program and program_fault(recipe.group, recipe.repair)):

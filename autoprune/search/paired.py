@@ -83,9 +83,6 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
 
     Windows are paired in order; the longer sequence is cut, since rungs share their first windows.
     With a single pair the interval is unbounded: one window proves nothing.
-
-    Raises:
-        ValueError: If there is no common window.
     """
     pairs = min(len(first), len(second))
     if pairs == 0:
@@ -107,12 +104,6 @@ def rank_correlation(*groups: tuple[Sequence[float], Sequence[float]]) -> float 
     """Spearman's correlation, pooled over groups that are ranked separately.
 
     Ties get mean ranks. None for fewer than three pairs in total, or without spread.
-
-    Args:
-        groups: Pairs of sequences of equal length.
-
-    Raises:
-        ValueError: If the lengths of a group differ.
     """
     left: list[float] = []
     right: list[float] = []

@@ -39,13 +39,7 @@ EXPLOITED = ("metric", "allocation", "metric", "repair", "allocation", "group")
 def plan_generation(
     state: SearchState, generation: int, count: int, hints: Sequence[str], taken: set[str]
 ) -> list[Plan]:
-    """Decide operator, parents and hint of each slot; fewer if nothing is left to propose.
-
-    Args:
-        count: Number of slots.
-        hints: Ideas to hand out.
-        taken: Keys of recipes on record; recipes planned without an LLM are added.
-    """
+    """Decide operator, parents and hint of each slot; fewer if nothing is left to propose."""
     planner = _Planner(state, generation, hints, taken)
     plans: list[Plan] = [
         Plan(slot, SWEEP, (best.alias,), recipe=recipe, direct=True)
@@ -62,11 +56,7 @@ def plan_generation(
 def plan_operator(
     state: SearchState, generation: int, operator: str, hints: Sequence[str], taken: set[str]
 ) -> list[Plan]:
-    """Plan what one operator would do now, whether or not chosen; exploits for every part.
-
-    Raises:
-        UnknownNameError: If there is no such operator for a designer.
-    """
+    """Plan what one operator would do now, whether or not chosen; exploits for every part."""
     alone = state.spec.arm in ASKING_ARMS
     known = (PROPOSE,) if alone else DESIGN_OPERATORS
     if operator not in known:

@@ -26,13 +26,6 @@ def select_promoted(
     beats the reference, entries behind it: so few windows have wide intervals, and one bad metric
     with a slow repair takes the time of many good ones. The best entry of a kind that was never
     promoted is promoted too, as are a few others at random.
-
-    Args:
-        state: What is known.
-        entries: Entries measured on few windows.
-        generation: Seeds the random draws.
-        seconds: Time for all of them together; the most promising come first.
-        mandatory: Entries of any generation that are promoted before all others.
     """
     chosen = {entry.alias: entry for entry in mandatory}
     ranked = sorted(entries, key=lambda e: (e.score, e.order))

@@ -52,12 +52,7 @@ class Compared:
 
 
 def known_entry(search: Search, alias: str) -> Entry:
-    """Return the candidate or start with that name, whose recipe could be read.
-
-    Raises:
-        UnknownNameError: If there is none; suggests the nearest.
-        UsageError: If the answer held no recipe.
-    """
+    """Return the candidate or start with that name, whose recipe could be read."""
     if alias not in search.archive:
         raise UnknownNameError("candidate", alias, [entry.alias for entry in search.entries])
     entry = search.archive[alias]
@@ -74,9 +69,6 @@ def validation_again(search: Search, entry: Entry) -> tuple[Validate, Validation
 
     One validation serves all recipes of a metric and group, or all of the same shapes, so the step
     has the recipe that was validated.
-
-    Raises:
-        UsageError: If it was not validated yet.
     """
     for step, outcome in _recorded(search, "Validate"):
         recipe = Recipe.from_json(step["recipe"])
@@ -98,9 +90,6 @@ def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measuremen
 
     Masks and repair are computed again, ignoring what is remembered (role ``repeat``), in the
     precision of the record.
-
-    Raises:
-        UsageError: If it was not measured yet, or could not be.
     """
     found, spec = entry.measurement, search.spec
     if found is None or entry.recipe is None:
@@ -119,11 +108,7 @@ def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measuremen
 
 
 def sealed_again(search: Search) -> tuple[Seal, Sealed]:
-    """Return the step that measures the sealed recipes once more, and the recorded result.
-
-    Raises:
-        UsageError: If nothing was sealed.
-    """
+    """Return the step that measures the sealed recipes once more, and the recorded result."""
     for step, outcome in _recorded(search, "Seal"):
         if isinstance(outcome, Sealed) and outcome.measurements:
             recipes = ((alias, search.archive[alias].recipe) for alias in outcome.measurements)
@@ -163,13 +148,6 @@ def compare_measurements(
 
     Perplexity agrees if no window moved by more than the drift that a search tolerates: a
     thousandth of a nat, more if blocks were tuned or products rounded.
-
-    Args:
-        recorded: Measurement on record.
-        now: Outcome of the repetition.
-        recipe: Recipe of both.
-        name: Name of the recipe, if several are compared.
-        precision: Precision of both measurements.
     """
     name = f"{name} " if name else ""
     if not isinstance(now, Measurement):

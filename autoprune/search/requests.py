@@ -104,13 +104,7 @@ class Requests:
         return whole
 
     def proposal(self, generation: int, plan: Plan, planned: Sequence[str] = ()) -> BuiltRequest:
-        """Build the first question of a slot.
-
-        Args:
-            generation: Generation being designed.
-            plan: What the slot does.
-            planned: Recipes of slots that need no designer.
-        """
+        """Build the first question of a slot."""
         blank = self._blank(generation, plan)
         shown = blank.shown if blank else ""
         base = self.form(plan).base

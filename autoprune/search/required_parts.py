@@ -33,14 +33,7 @@ class _Parts(Protocol):
 
 
 def check_required_parts(spec: _Parts) -> None:
-    """Refuse to hide what a search needs, and repairs of which none can be used.
-
-    Args:
-        spec: The search.
-
-    Raises:
-        ValueError: If something needed is hidden, or programs are left without a repair.
-    """
+    """Refuse to hide what a search needs, and repairs of which none can be used."""
     try:
         require_hidable(spec.hide, spec.reference)
     except UsageError as error:

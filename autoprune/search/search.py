@@ -80,24 +80,7 @@ class Search:
         overlapping: bool = False,
         wait: float = WAIT_SECONDS,
     ) -> "Search":
-        """Start a search in ``folder``, or resume the one that is there.
-
-        Args:
-            folder: Holds the log; created if missing.
-            spec: None: the one on record.
-            prompts: Folder of templates that override the built-in ones; copied into ``folder``.
-                None: those that the search was started with.
-            overlapping: Whether proposals and measurements may be open together. A model on the
-                same cores would slow both down many times over; the same outcomes, including their
-                seconds, lead to the same decisions either way.
-            wait: Seconds to wait for another process that has the search open.
-
-        Raises:
-            UsageError: If there is nothing to resume, the specification or the prompts differ from
-                those on record, or another version of the program planned the recorded steps.
-            PrerequisiteError: If another process has the search open.
-            DamagedFileError: If the log is damaged.
-        """
+        """Start a search in ``folder``, or resume the one that is there."""
         path = folder / LOG_FILE
         if spec is None and not path.exists():
             raise UsageError(f"{folder} holds no search; start one there, or name another folder")
@@ -144,9 +127,6 @@ class Search:
         """Durably record the outcome of an open step and decide what comes next.
 
         Figures that are not finite become the rejection ``nan_measurement``.
-
-        Raises:
-            UsageError: If the step is not open or the outcome does not answer it.
         """
         self.keep(step, outcome)
         self.settle()
@@ -156,9 +136,6 @@ class Search:
 
         For a thread other than the one that reads the search's state, which does not change
         until the reading thread calls :meth:`settle`.
-
-        Raises:
-            UsageError: As :meth:`record` does.
         """
         with self._lock:
             if isinstance(step, Done):
@@ -176,11 +153,7 @@ class Search:
             self._outcomes[step.step_id] = outcome_from_json(event.body["outcome"])
 
     def seconds_for(self, step: WorkStep) -> float:
-        """Return the seconds a step may take without using time that the end needs.
-
-        Returns:
-            Infinite without a time limit; 0 if the step must not start.
-        """
+        """Return the seconds a step may take without using time that the end needs."""
         with self._lock:
             kept = sum(charged_seconds(outcome) for outcome in self._outcomes.values())
             return allowance(self._loop.state, step, kept)
@@ -302,12 +275,7 @@ class Search:
         return self._loop.archive.margins()
 
     def preview(self, operator: str | None = None, prompts: Prompts | None = None) -> list[Preview]:
-        """Return the prompts that come next as things stand, without asking or deciding anything.
-
-        Args:
-            operator: Only prompts of this operator, whether or not it would be chosen.
-            prompts: Other templates to try.
-        """
+        """Return the prompts that come next, without asking or deciding anything."""
         with self._lock:
             open_now = [step for step in self._batch if isinstance(step, Propose)]
             if open_now and operator is None and prompts is None:

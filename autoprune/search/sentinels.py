@@ -120,14 +120,7 @@ class Sentinels:
         return (yield from self.check(f"g{generation}"))
 
     def check(self, where: str) -> Generator[Batch, Outcomes, bool]:
-        """Measure the quick ones again, and one of the others in turn.
-
-        Args:
-            where: Unique prefix of the steps' names.
-
-        Returns:
-            Whether the figures of one differ from its first ones.
-        """
+        """Measure the quick ones again, and one of the others in turn."""
         slow = [s for s in self.known if not s.quick]
         chosen = [s for s in self.known if s.quick]
         if slow:
@@ -149,12 +142,6 @@ class Sentinels:
 
         Figures that differ from those that it won with are drift, since :meth:`check` has just
         passed; other masks, and other figures of designed code, are the recipe's own fault.
-
-        Args:
-            entry: The winner, or the best; if it is one of the sentinels, nothing is done.
-
-        Returns:
-            Why the recipe must be rejected; None: it can be sealed, or there is :attr:`drift`.
         """
         if not self.spec.sentinel_every or entry is None or entry.recipe is None:
             return None
@@ -215,14 +202,7 @@ class Sentinels:
 
 
 def own_fault(recipe: Recipe, won: Measurement, again: Measurement, allowed: float) -> str:
-    """How a recipe differs from itself where the machine is not the cause; empty: it does not.
-
-    Args:
-        recipe: The winner.
-        won: What it won with, on all windows.
-        again: The same recipe once more, on the first windows.
-        allowed: Nats per token that a window may move.
-    """
+    """How a recipe differs from itself where the machine is not the cause; empty: it does not."""
     if again.mask_digest != won.mask_digest:
         return "gave other masks"
     moved = _moved(won.nll[: len(again.nll)], again.nll)

@@ -116,13 +116,7 @@ class SearchBudget(Recorded, BudgetSettings):
         return self
 
     def cost(self, prompt_tokens: int, completion_tokens: int, model: str | None = None) -> float:
-        """Return the cost in dollars of a question and its answer; 0 without a price.
-
-        Args:
-            prompt_tokens: Tokens of the question.
-            completion_tokens: Tokens of the answer.
-            model: Model that answered; None: the most expensive one.
-        """
+        """Return the cost in dollars of a question and its answer; 0 without a price."""
         asking, answering = self.prices.get(model or "", self.price or (0.0, 0.0))
         return (prompt_tokens * asking + completion_tokens * answering) / 1e6
 
@@ -386,9 +380,5 @@ class SearchSpec(Recorded, SearchSettings):
 
     @classmethod
     def recorded(cls, value: Mapping[str, Any]) -> "SearchSpec":
-        """Inverse of :meth:`to_json`; also reads records of earlier versions.
-
-        Raises:
-            ValidationError: If a field is unknown or wrong.
-        """
+        """Inverse of :meth:`to_json`; also reads records of earlier versions."""
         return cls.model_validate(_of_earlier_versions(value))

@@ -32,11 +32,7 @@ class RecipeSpec(Recorded):
 
 
 def given_start(text: str) -> RecipeSpec:
-    """Parse a start from a line ``METRIC+PART+...``.
-
-    Raises:
-        UsageError: If it cannot be read, or scores blocks one after the other.
-    """
+    """Parse a start from a line ``METRIC+PART+...``."""
     if Shrinking.names(text):
         how = Shrinking.parse(text)
         return RecipeSpec(metric=f"{SCHEME_PREFIX}{how.scheme.text}", repair=how.repair.text)

@@ -96,12 +96,7 @@ class SearchState:
         return self.spec.designer.asks
 
     def charge(self, outcomes: Iterable[Outcome], models: Iterable[str | None] = ()) -> None:
-        """Charge what a batch of outcomes used.
-
-        Args:
-            outcomes: Outcomes of the batch.
-            models: Model that gave each outcome that is an answer; None: the first or only one.
-        """
+        """Charge what a batch of outcomes used."""
         for outcome, model in zip(outcomes, chain_of(models, repeat(None)), strict=False):
             self.spent.seconds += charged_seconds(outcome)
             if isinstance(outcome, Reply):

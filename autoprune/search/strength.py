@@ -36,10 +36,6 @@ def strength_trials(state: SearchState, best: Entry, seconds: float) -> list[Tri
     Empty if the recipe has no repair or no strength, if the first rung repairs too, if its
     neighbours are out of range, if a strength of this allocation and repair was already found or
     started from, or if all of it takes more than the time left.
-
-    Args:
-        best: Entry measured on all windows.
-        seconds: Time left.
     """
     recipe, costs = best.known_recipe, state.costs
     cheap = _cheapest_repair(state)

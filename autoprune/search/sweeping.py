@@ -27,11 +27,6 @@ def swept(
     Repairs are few and differ a lot, so drawing among all possible changes finds the best one
     late. The best recipe is then also measured with equal budgets: a repair that tunes whole
     blocks may work better with them than with a budget that helped the masks alone.
-
-    Args:
-        generation: Generation being planned.
-        count: Number of its slots.
-        taken: Keys of recipes on record; planned recipes are added.
     """
     best = _home(state)
     if best is None:

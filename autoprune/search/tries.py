@@ -86,11 +86,6 @@ def offered(state: SearchState, request: ChatRequest, base: Recipe | None) -> Ch
 
     Nothing is offered that the budget could not pay for: an answer and one after its tries for
     every slot.
-
-    Args:
-        state: State of the search.
-        request: A first question.
-        base: The recipe that it changes; None: it asks for a new one.
     """
     if not may_try(state) or answers_left(state, repair=True) < 2 * state.spec.slots:
         return request
@@ -133,17 +128,7 @@ class Tries:
         forms: Mapping[str, AnswerForm],
         most: float,
     ) -> Generator[Batch, Outcomes, dict[str, tuple[ChatRequest, Outcome]]]:
-        """Measure the designs that answers try, and ask their questions once more.
-
-        Args:
-            asked: First questions by step.
-            outcomes: Their answers.
-            forms: What the answer to each may hold.
-            most: Questions that the budget pays for; the tries of further ones are not followed.
-
-        Returns:
-            By the step of the first question: the second request and the answer to it.
-        """
+        """Measure the designs that answers try, and ask their questions once more."""
         wanted: dict[str, list[tuple[str, str, Recipe | None]]] = {}
         steps: list[Validate] = []
         for name, step in asked.items() if may_try(self.state) else ():

@@ -30,11 +30,6 @@ def tuned(
 
     The strength under the best recipe's repair comes first, then numbers of masks and numbers of
     its repair in turn.
-
-    Args:
-        ranked: Measured entries with a recipe, best first.
-        where: Generation and slot, which seed the suggestions.
-        turn: Trials planned so far.
     """
     best = state.archive.best()
     if best is None:

@@ -95,16 +95,7 @@ def suggest(
     seed: int,
     parts: Sequence[Part] = MASKS,
 ) -> Recipe:
-    """Suggest the next values by a tree-structured Parzen estimator around the recipe's own.
-
-    Args:
-        recipe: The best of its structure; for its masks see :func:`tunable_form`.
-        choices: Ranges.
-        known: Entries and their losses in nats per token; those of the recipe's structure
-            train the estimator.
-        seed: Makes the suggestion repeatable.
-        parts: Parts whose numbers change.
-    """
+    """Suggest the next values by a tree-structured Parzen estimator around the recipe's own."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

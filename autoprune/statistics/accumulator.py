@@ -111,9 +111,6 @@ class InputAccumulator:
 
         If no token was seen, every feature counts the same, as if its inputs were standard normal,
         so metrics fall back to the weights alone.
-
-        Raises:
-            InfiniteActivationError: If an activation was not finite.
         """
         if not self.tokens:
             return self._indifferent()
@@ -152,10 +149,6 @@ def add_gram(total: Tensor, x: Tensor) -> None:
 
     The matrix is symmetric, so four strips save three eighths of the work; the part above the
     diagonal is invalid until :func:`mirrored`.
-
-    Args:
-        total: Updated in place.
-        x: Inputs, [n, i].
     """
     features = x.shape[1]
     width = -(-features // GRAM_STRIPS)
@@ -175,16 +168,6 @@ def hessian_diagonal(gram: Tensor, damping: float) -> tuple[Tensor, float]:
 
     ``1 / [(G + damping * mean(diag G) * I)^-1]_jj``; the loss of removing a weight is half of
     ``W_j^2`` times this value (SparseGPT, arXiv 2301.00774, equation 3).
-
-    Args:
-        gram: Mean of ``x x^T`` over tokens, ``[i, i]``.
-        damping: Share of the mean diagonal to add; multiplied by ten after each failed attempt.
-
-    Returns:
-        ``[i]``, float32, not negative; and the damping that was used.
-
-    Raises:
-        AutopruneError: If the matrix is not positive definite even with the largest damping.
     """
     matrix = gram.double()
     scale = matrix.diagonal().mean()

@@ -28,18 +28,6 @@ def gradient_norms(
     One backward pass per window, in eval mode (GBLM-Pruner, arXiv 2311.04902, equation 3, uses
     the same norm). Each gradient is squared into its accumulator and freed as soon as it is
     complete, so they are never all in memory at once.
-
-    Args:
-        model: In eval mode; its weights and its ``requires_grad`` flags are left as they were.
-        linears: Its prunable matrices.
-        windows: Token ids, one ``[s]`` per window.
-        report: Called after every window.
-
-    Returns:
-        ``[o, i]`` float32 by name.
-
-    Raises:
-        InfiniteGradientError: If a gradient was not finite.
     """
     scale = loss_scale(model.dtype)
     parameters = {x.parameter: getattr(x.owner, x.attribute) for x in linears}

@@ -39,19 +39,7 @@ def write_layer_files(
     *,
     names: Collection[str],
 ) -> list[LayerFile]:
-    """Write one read-only file per matrix; existing files are not written again.
-
-    Args:
-        layers: Matrices, still dense.
-        statistics: Their statistics.
-        folder: Folder for the files; a container may mount it read-only.
-        names: Statistics to include.
-
-    Raises:
-        UsageError: If ``names`` contains a statistic that candidates may not see, or that was not
-            collected.
-        AutopruneError: If the disk is full.
-    """
+    """Write one read-only file per matrix; existing files are not written again."""
     if forbidden := HIDDEN_FROM_CANDIDATES.intersection(names):
         raise UsageError(f"{', '.join(sorted(forbidden))} is not for candidates; leave it out")
     folder.mkdir(parents=True, exist_ok=True)

@@ -92,9 +92,6 @@ class BlockRecorder:
         Computed once, after all passes; the underlying sums are then released. An expert that no
         token reached gets the pooled statistics of its block's reached experts or, if there are
         none, statistics that treat all features alike. :attr:`notes` reports this.
-
-        Raises:
-            AutopruneError: If experts computed in a way that could not be tracked.
         """
         if self._results is not None:
             return self._results

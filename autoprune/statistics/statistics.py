@@ -68,11 +68,7 @@ class Statistics:
     notes: tuple[str, ...] = ()
 
     def of(self, layer_name: str) -> Mapping[str, Tensor]:
-        """Statistics of one matrix by name.
-
-        Raises:
-            UnknownNameError: If no such matrix was calibrated.
-        """
+        """Statistics of one matrix by name."""
         try:
             return self.layers[layer_name]
         except KeyError:
@@ -118,21 +114,7 @@ def collect_statistics(
     report: Report = silent,
     batch_tokens: int = 2048,
 ) -> Statistics:
-    """Stream the windows once through the dense model, block by block.
-
-    Args:
-        model: In eval mode; left as it was.
-        windows: Token ids, ``[n, s]``.
-        needs: Names from the table above.
-        mask: True where a token is real, ``[n, s]``; padding is cut off before the pass, so it
-            reaches neither attention nor statistics.
-        report: Called after every block.
-        batch_tokens: Tokens per forward pass of a block.
-
-    Raises:
-        UnknownNameError: If a needed name is not in the table.
-        AutopruneError: If activations are not finite or the model cannot be streamed.
-    """
+    """Stream the windows once through the dense model, block by block."""
     for name in needs:
         if name not in ALL:
             raise UnknownNameError("statistic", name, ALL)
@@ -199,10 +181,6 @@ def collect_anew(
 
     The store is changed only if its file is missing or damaged, and then only if the new
     statistics match the digest on record.
-
-    Returns:
-        The digest on record, the digest of the newly collected statistics (equal if the store had
-        none), and whether the store's file had to be written.
     """
     key = _key(loaded, windows, needs)
     recorded = store.recorded(key)
@@ -225,14 +203,7 @@ def verify_statistics(
     *,
     needs: Collection[str] = BASIC,
 ) -> None:
-    """Check that statistics in memory are bit-identical to those on record in ``store``.
-
-    Args:
-        statistics: An earlier result of :func:`stored_statistics` for the other arguments.
-
-    Raises:
-        DamagedStatisticsError: If their values changed, or the store records others.
-    """
+    """Check that statistics in memory are bit-identical to those on record in ``store``."""
     now = _digest(statistics.tokens, statistics.layers)
     recorded = store.recorded(_key(loaded, windows, needs))
     stored = recorded["digest"] if recorded is not None else "nothing"

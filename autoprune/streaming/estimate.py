@@ -54,15 +54,7 @@ class StreamEstimate:
 
 
 def estimate(job: StreamJob, scratch: Path) -> StreamEstimate:
-    """Estimate a run of :func:`autoprune.streaming.prune.prune_streamed`; nothing is kept.
-
-    Args:
-        job: The job to estimate.
-        scratch: An existing folder on the disk of the target.
-
-    Raises:
-        UsageError: If the job cannot be streamed.
-    """
+    """Estimate a run of :func:`autoprune.streaming.prune.prune_streamed`; nothing is kept."""
     opened = job.open()
     parts = memory_parts(opened)
     seconds = _Rehearsal(opened, scratch).seconds()

@@ -64,27 +64,13 @@ class StreamJob:
         return own | self.plan.repair.needs
 
     def make(self, quotas: Mapping[str, int], blocks: int) -> NewWeights | NewBlocks:
-        """Build the provider of new weights for layers.
-
-        Args:
-            quotas: Zeros per layer.
-            blocks: Number of blocks of the model.
-
-        Raises:
-            UsageError: If a program cannot follow the plan, or has no runner.
-        """
+        """Build the provider of new weights for layers."""
         if isinstance(self.metric, Candidate):
             return ByProgram(self.metric, self.runner).maker(quotas, self.plan, blocks)
         return scored(MetricScore(self.metric), quotas, self.plan)
 
     def open(self) -> "OpenJob":
-        """Build the skeleton; refuse a job that cannot be streamed.
-
-        Raises:
-            UsageError: If the scores are those of the dense model, the metric or the repair needs
-                gradients, the group is global, or the compute type is coarser than the
-                checkpoint's.
-        """
+        """Build the skeleton; refuse a job that cannot be streamed."""
         if self.plan.scoring == "dense":
             raise UsageError(
                 "streaming holds one block at a time and can score nothing by statistics of the "
@@ -208,13 +194,7 @@ class OpenJob:
         )
 
     def stream(self, windows: Tensor, hidden: HiddenFile, position: int = 0) -> BlockStream:
-        """Hidden states before a block.
-
-        Args:
-            windows: Token ids, [n, s].
-            hidden: Storage of the states; holds those before the block, unless it is the first.
-            position: Number of the block.
-        """
+        """Hidden states before a block."""
         skeleton = self.skeleton
         skeleton.fill_outside(windows)
         if self._lengths is None:
@@ -232,10 +212,6 @@ class OpenJob:
         """Input of the allocator: weights from the shards, statistics from a dense pass.
 
         The pass is only made for an allocator that reads statistics.
-
-        Args:
-            folder: Folder for temporary files.
-            report: Called after every block of the pass.
         """
         needs = self.job.plan.allocation.needs
         statistics = self._dense(needs, folder, report) if needs else None

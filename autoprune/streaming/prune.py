@@ -68,21 +68,6 @@ def prune_streamed(
     pruned are copied byte by byte, as are configuration and tokenizer. The folder appears complete
     or not at all. Until then, everything is in ``TARGET.partial``. A killed run resumes at its
     current block when started again, and produces the same bytes.
-
-    Args:
-        job: What to prune and how.
-        target: Folder to write; replaced if it exists.
-        record: How the model was made; written to ``autoprune.json`` with the figures, under the
-            names that :func:`autoprune.prune` writes, and the recounted zeros. Its ``notes`` stand
-            before the run's.
-        seen: Fingerprint of the text that the new model has seen; None: the source's, if it has
-            one.
-        report: Callback, called after every block.
-
-    Raises:
-        UsageError: If the job cannot be streamed, ``target`` is the source, or another process
-            works on it.
-        AutopruneError: If the disk is too small.
     """
     start = time.perf_counter()
     check_apart(target, [job.source])
@@ -141,11 +126,7 @@ def disk_needed(opened: OpenJob) -> int:
 
 
 def check_disk(opened: OpenJob, target: Path) -> None:
-    """Refuse to start a run that would fill the disk.
-
-    Raises:
-        AutopruneError: If less disk is free than needed.
-    """
+    """Refuse to start a run that would fill the disk."""
     # A link's target is what is written.
     existing = nearest_folder(target.resolve().parent)
     free, needed = shutil.disk_usage(existing).free, disk_needed(opened)
@@ -182,11 +163,7 @@ def _prune_blocks(
 
 
 def write_block(opened: OpenJob, index: int, writer: ShardWriter) -> dict[str, str]:
-    """Write a filled block's prunable parameters, one at a time where the layout allows it.
-
-    Returns:
-        SHA-256 of every tensor written.
-    """
+    """Write a filled block's prunable parameters, one at a time where the layout allows it."""
     model = opened.skeleton.model
     written: dict[str, str] = {}
     for parameter in opened.parameters(index):

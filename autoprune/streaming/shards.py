@@ -72,11 +72,7 @@ class TensorLocation:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Its type.
-
-        Raises:
-            UsageError: If the tensor is quantised and so cannot be pruned.
-        """
+        """Its type."""
         if self.kind not in _TYPES:
             raise UsageError(
                 f"tensor {self.name!r} is stored as {self.kind}, a quantised type; allowed are "
@@ -112,11 +108,7 @@ class Checkpoint:
         return sum((self.folder / file).stat().st_size for file in self.files)
 
     def read(self, name: str) -> Tensor:
-        """Read one tensor into its own memory.
-
-        Raises:
-            AutopruneError: If the system refuses to read the shard.
-        """
+        """Read one tensor into its own memory."""
         entry = self.entries[name]
         value = torch.empty(entry.shape, dtype=entry.dtype)
         path = self.folder / entry.file
@@ -139,11 +131,7 @@ class Checkpoint:
                 os.posix_fadvise(stream.fileno(), start, size, os.POSIX_FADV_WILLNEED)
 
     def read_rows(self, name: str, rows: Iterable[int], into: Tensor) -> None:
-        """Read some rows of a matrix into the same rows of ``into``, converting their type.
-
-        Raises:
-            AutopruneError: If the system refuses to read the shard.
-        """
+        """Read some rows of a matrix into the same rows of ``into``, converting their type."""
         entry = self.entries[name]
         row = torch.empty(entry.shape[1:], dtype=entry.dtype)
         size = row.numel() * row.element_size()
@@ -183,14 +171,7 @@ class ShardWriter:
         self._missing -= set(done)
 
     def write(self, name: str, value: Tensor) -> str:
-        """Write one tensor at its place in the shard, in the source's type.
-
-        Returns:
-            SHA-256 of the bytes written.
-
-        Raises:
-            ValueError: If the shape differs or the tensor was not announced.
-        """
+        """Write one tensor at its place in the shard, in the source's type."""
         entry = self._source.entries[name]
         if tuple(value.shape) != entry.shape or name not in self._missing:
             raise ValueError(f"{name} is {entry.shape} and expected once, got {tuple(value.shape)}")
@@ -239,15 +220,7 @@ class ShardWriter:
 
 
 def count_zeros(checkpoint: Checkpoint, names: Collection[str]) -> tuple[int, int, int]:
-    """Count zeros in the shards on disk, with one tensor in memory at a time.
-
-    Args:
-        checkpoint: The written checkpoint.
-        names: Tensors to count in.
-
-    Returns:
-        Zeros in ``names``, number of weights in them, and number of weights in the checkpoint.
-    """
+    """Count zeros in the shards on disk, with one tensor in memory at a time."""
     zeros = prunable = 0
     for name in names:
         value = checkpoint.read(name)
@@ -314,11 +287,7 @@ def raw_bytes(value: Tensor) -> memoryview:
 
 
 def read_all(stream: Any, raw: memoryview, what: str) -> None:
-    """Fill ``raw`` from an unbuffered stream, which may return less than requested per read.
-
-    Raises:
-        DamagedFileError: If the stream ends early.
-    """
+    """Fill ``raw`` from an unbuffered stream, which may return less than requested per read."""
     done = 0
     while done < len(raw):
         count = stream.readinto(raw[done:])

@@ -84,12 +84,7 @@ class Skeleton:
         return [name for name in self._meta if name.startswith(f"{self._prefix}{index}.")]
 
     def fill_outside(self, tokens: Tensor) -> None:
-        """Fill everything that runs before the first block: embeddings and their norms and maps.
-
-        Args:
-            tokens: Token ids that will be looked up; other rows of the embedding stay untouched.
-                Untouched memory takes no room on a CPU, however large the vocabulary.
-        """
+        """Fill everything that runs before the first block: embeddings and their norms and maps."""
         for name, in_rows in self._outside():
             if in_rows:
                 self._fill_rows(name, torch.unique(tokens).tolist())
@@ -117,19 +112,11 @@ class Skeleton:
                 yield name, is_table and self.device.type == "cpu"
 
     def value(self, parameter: str) -> Tensor:
-        """One parameter with the checkpoint's values and type.
-
-        Raises:
-            UsageError: If the checkpoint lacks it.
-        """
+        """One parameter with the checkpoint's values and type."""
         return self._realise(self._home_of(parameter))[parameter]
 
     def fill(self, parameters: Collection[str]) -> None:
-        """Read parameters into their modules, in the compute type.
-
-        Raises:
-            UsageError: If the checkpoint lacks one.
-        """
+        """Read parameters into their modules, in the compute type."""
         for home in dict.fromkeys(self._home_of(name) for name in parameters):
             for name, value in self._realise(home).items():
                 self._place(name, value.to(self.device, self._meta[name].dtype))
@@ -152,11 +139,7 @@ class Skeleton:
             self.clear(names)
 
     def tuple_lengths(self, probe: Tensor) -> list[int]:
-        """Result of :func:`autoprune.models.capture.tuple_length` for each class of blocks.
-
-        Args:
-            probe: Token ids, ``[1, s]``; everything outside the blocks must be filled.
-        """
+        """Result of :func:`autoprune.models.capture.tuple_length` for each class of blocks."""
         known: dict[type[nn.Module], int] = {}
         lengths: list[int] = []
         for index, block in enumerate(self.blocks):

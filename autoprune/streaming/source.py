@@ -7,17 +7,7 @@ from autoprune.program_files import in_file
 
 
 def streamed_source(bench: ModelBench, metric: str, statistics: str) -> ModelSource:
-    """Find a bench's model, and refuse what cannot be streamed.
-
-    Args:
-        bench: An open bench.
-        metric: Built-in name, formula or program.
-        statistics: What was asked for.
-
-    Raises:
-        UsageError: If the metric is in a file, dense statistics are requested, or the model is not
-            a folder of safetensors shards.
-    """
+    """Find a bench's model, and refuse what cannot be streamed."""
     if in_file(metric):
         raise UsageError(
             f"{metric} is scored in the container from statistics of the whole dense model, and "

@@ -92,11 +92,7 @@ class Unfinished:
         write_json(self.folder / _RECORD, record)
 
     def load(self, record: dict[str, Any]) -> None:
-        """Take over what :meth:`keep` wrote.
-
-        Raises:
-            DamagedFileError: If shards or hidden states differ from the record.
-        """
+        """Take over what :meth:`keep` wrote."""
         blocks = [DoneBlock(**block) for block in record["blocks"]]
         written = Checkpoint(self.model) if blocks else None
         for name, digest in ((n, d) for block in blocks for n, d in block.tensors.items()):
@@ -144,15 +140,6 @@ def unfinished(target: Path, key: str, device: torch.device) -> Iterator[Unfinis
     It lives in ``TARGET.partial``. On success its ``model`` becomes the target and the rest is
     deleted; after an error it is kept if a block is done, or if the error came before the last
     run's progress was read.
-
-    Args:
-        target: Folder to write; replaced if it exists.
-        key: Identifies everything that determines the result.
-        device: Device for hidden states.
-
-    Raises:
-        UsageError: If another process works on the target, or ``TARGET.partial`` is something else.
-        AutopruneError: If the disk is full or the folder is not writable.
     """
     work = Unfinished(partial_folder(target), key, device)
     through = False
@@ -186,11 +173,7 @@ def _check_ours(folder: Path) -> None:
 
 
 def _take_over(work: Unfinished) -> None:
-    """Load the progress of an earlier run; discard it if damaged or from another run.
-
-    Raises:
-        OSError: If the system refuses to read it; that may pass, so nothing is discarded.
-    """
+    """Load the progress of an earlier run; discard it if damaged or from another run."""
     path = work.folder / _RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

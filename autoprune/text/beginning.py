@@ -37,10 +37,6 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     """Token ids of a prompt, preceded by the beginning exactly once.
 
     A rendered chat template already contains the beginning token and gets no second one.
-
-    Args:
-        tokenizer: A transformers tokenizer.
-        prompt: A text, or a rendered chat template.
     """
     ids, beginning = text_ids(tokenizer, prompt), beginning_ids(tokenizer)
     return ids if ids[: len(beginning)] == beginning else beginning + ids

@@ -39,19 +39,7 @@ def write_chains(
     temperature: float,
     report: Report,
 ) -> Iterator[str]:
-    """Write conversations of a problem and its solution until ``tokens`` tokens are written.
-
-    Args:
-        loaded: The model.
-        words: Topics of the problems.
-        tokens: Minimum number of tokens in problems and solutions together.
-        seed: Seed for all choices.
-        temperature: Sampling temperature.
-        report: Callback, called at each token.
-
-    Raises:
-        UsageError: If the model has no chat template.
-    """
+    """Write conversations of a problem and its solution until ``tokens`` tokens are written."""
     tokenizer = loaded.tokenizer
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError(

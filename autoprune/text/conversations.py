@@ -10,17 +10,7 @@ from autoprune.text.beginning import beginning_ids
 
 
 def text_of(value: Any, tokenizer: Any | None, what: str) -> str:
-    """The text of one value of a text column.
-
-    Args:
-        value: A text, or a conversation: messages with ``role`` and ``content``.
-        tokenizer: Tokenizer of the model that reads it; its chat template renders conversations.
-        what: Location of the value, for error messages.
-
-    Raises:
-        UsageError: If it is neither, or if it is a conversation and there is no template, or one
-            that refuses it.
-    """
+    """The text of one value of a text column."""
     if isinstance(value, str):
         return value
     if isinstance(value, int | float):
@@ -41,16 +31,7 @@ def text_of(value: Any, tokenizer: Any | None, what: str) -> str:
 
 
 def asked(tokenizer: Any, question: str, **settings: Any) -> str:
-    """Render a question by the chat template, up to where the answer begins.
-
-    Args:
-        tokenizer: Tokenizer of a model with a chat template.
-        question: The user's message.
-        settings: Template settings such as ``enable_thinking``; unknown ones are ignored.
-
-    Raises:
-        UsageError: If the template refuses the question.
-    """
+    """Render a question by the chat template, up to where the answer begins."""
     message = [{"role": "user", "content": question}]
     what = f"the question {question[:60]!r}"
     return _rendered(message, tokenizer, what, add_generation_prompt=True, **settings)

@@ -30,21 +30,7 @@ def load_corpus(
     author: Author | None = None,
     tokenizer: Any | None = None,
 ) -> Corpus:
-    """Load a corpus by name, from the dataset hub, or from a file.
-
-    Args:
-        ref: A registered name; ``hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]``; or the path of a ``.txt``,
-            ``.json``, ``.jsonl`` or ``.parquet`` file, the latter three with ``#COLUMN`` where the
-            text is not in ``text``.
-        cache: Keeps text that is slow to fetch, clean or generate.
-        author: The model that writes ``self-generated`` text, unless ``ref`` names one.
-        tokenizer: Tokenizer of the model that reads the text; its template renders conversations.
-
-    Raises:
-        UsageError: If nothing has this name, or a file holds no text.
-        PrerequisiteError: If a package or the network is missing.
-        DamagedFileError: If the cached text is damaged.
-    """
+    """Load a corpus by name, from the dataset hub, or from a file."""
     file, column = split_column(ref)
     if ref.startswith(HUB):
         corpus = HubRows.from_text(ref).corpus(ref, tokenizer, cache)

@@ -68,14 +68,7 @@ class Corpus:
         places: Iterable[tuple[int, int]] = (),
         spread: str = "",
     ) -> "Corpus":
-        """A copy of this corpus with only these documents.
-
-        Args:
-            documents: The remaining texts.
-            name: Name in records; None: unchanged.
-            places: Place of each document, for a text whose windows are spread.
-            spread: Seed of the order of windows.
-        """
+        """A copy of this corpus with only these documents."""
         texts = tuple(documents)
         return replace(
             self, name=name or self.name, documents=texts, digest=_digest(texts, self.joint),
@@ -126,12 +119,7 @@ class Corpus:
         return self.joint.join(self.documents)
 
     def measures(self) -> "Corpus":
-        """Return this corpus if figures may be measured on it.
-
-        Raises:
-            UsageError: If a model wrote it, since a model finds its own words likely however much
-                of it was pruned.
-        """
+        """Return this corpus if figures may be measured on it."""
         if self.generated:
             raise UsageError(
                 f"the corpus {self.name!r} was written by the model itself, so it can calibrate "

@@ -17,21 +17,7 @@ def fresh_splits(
     is_held: Callable[[Splits], bool],
     first: int = 0,
 ) -> list[Splits]:
-    """Return the splits of the lowest number whose sealed sets nobody has looked at.
-
-    Args:
-        texts: The texts; a number counts for all of them or not at all.
-        is_numbered: Whether somebody looked at this number of a text; if so, the text need not be
-            split to know.
-        is_read: Whether somebody looked at the sealed set of a split.
-        is_held: Whether somebody has taken that set and not yet looked at it; then it is skipped,
-            unless the text has only one.
-        first: The lowest number that may be taken.
-
-    Raises:
-        UsageError: If there is none: a text of consecutive documents has only one split, a text of
-            a handful of documents only a few.
-    """
+    """Return the splits of the lowest number whose sealed sets nobody has looked at."""
     number, tries = first, 0
     while tries < MOST_TRIES:
         spent = any(not text.ordered and is_numbered(text, number) for text in texts)

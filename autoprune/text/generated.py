@@ -85,15 +85,7 @@ class Generated(TextForm):
         self._require("prompts", self.prompts in ("none", CHAINS), f"none or {CHAINS}")
 
     def corpus(self, author: Author | None, cache: Store | None) -> Corpus:
-        """The text, from the cache if it was written before.
-
-        Args:
-            author: The model being pruned; None if the caller has none.
-            cache: Keeps the text.
-
-        Raises:
-            UsageError: If there is no model to write it.
-        """
+        """The text, from the cache if it was written before."""
         if self.model:
             wanted = author.tokens if author else Author.tokens
             report = author.report if author else silent
@@ -157,11 +149,7 @@ def is_generated(ref: str) -> bool:
 
 
 def generated_corpus(ref: str, author: Author | None, cache: Store | None) -> Corpus:
-    """The corpus of a reference for which :func:`is_generated` is true.
-
-    Raises:
-        UsageError: If a setting is wrong or no model is available.
-    """
+    """The corpus of a reference for which :func:`is_generated` is true."""
     return Generated.from_text(ref.partition(":")[2]).corpus(author, cache)
 
 

@@ -47,26 +47,14 @@ class HubText:
     test: bool = False
 
     def __call__(self, cache: Store | None) -> Corpus:
-        """The corpus, from the cache if it was fetched before.
-
-        Args:
-            cache: Keeps the text, so that the network is needed once.
-
-        Raises:
-            PrerequisiteError: If the hub cannot be reached.
-            DamagedFileError: If the cached text is damaged.
-        """
+        """The corpus, from the cache if it was fetched before."""
         if cache is None:
             return self._corpus(self._texts())
         key = {"kind": "hub", "version": 1, "request": self.request(), "column": self.column}
         return self._corpus(cache.texts(key, self._texts))
 
     def request(self, split: str | None = None) -> dict[str, Any]:
-        """Arguments of ``datasets.load_dataset``.
-
-        Args:
-            split: A split or slice other than the text's own.
-        """
+        """Arguments of ``datasets.load_dataset``."""
         chosen = split or self.split
         found: dict[str, Any] = {"path": self.dataset, "split": chosen}
         if self.config is not None:
@@ -78,14 +66,7 @@ class HubText:
         return found
 
     def fetch(self, split: str | None = None) -> Any:
-        """The rows, a ``datasets.Dataset``.
-
-        Args:
-            split: A split or slice other than the text's own.
-
-        Raises:
-            PrerequisiteError: If they cannot be fetched.
-        """
+        """The rows, a ``datasets.Dataset``."""
         import datasets
         from huggingface_hub import is_offline_mode
 

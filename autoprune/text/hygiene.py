@@ -83,20 +83,6 @@ def overlap(
 
     A document of fewer than ``n`` words, but at least ``LEAST_WORDS``, counts as one n-gram: it
     shares text if all of it occurs in a document of the second set.
-
-    Args:
-        documents_a: Documents to check.
-        documents_b: Documents they must not share text with.
-        n: Words per n-gram.
-        short_references: Look up short documents of the second set as a whole too: one is shared
-            if all of it occurs in a longer document of the first. Parts of a split do not, where
-            half a sentence means nothing.
-
-    Returns:
-        One entry per contaminated document, in order. Exact: hash matches are verified by words.
-
-    Raises:
-        ValueError: If ``n`` is below 1.
     """
     if n < 1:
         raise ValueError(f"n-gram length {n} is below 1; 8 and 10 are usual")
@@ -143,15 +129,7 @@ def decontaminate(
 def check_splits(
     splits: Mapping[str, Sequence[str]], sizes: Sequence[int] = SIZES
 ) -> list[PairReport]:
-    """Compare every pair of named sets at every n-gram length.
-
-    Args:
-        splits: Documents by split name, for example calibration, selection and sealed.
-        sizes: N-gram lengths.
-
-    Returns:
-        One report per pair and length, pairs in the order of ``splits``.
-    """
+    """Compare every pair of named sets at every n-gram length."""
     return [
         PairReport(first, second, n, len(splits[first]), tuple(overlap(splits[first], other, n)))
         for first, second in combinations(splits, 2)

@@ -10,15 +10,7 @@ if TYPE_CHECKING:
 
 
 def shared_text(splits: "Splits") -> list[dict[str, Any]]:
-    """Count the documents of each part that share 8 and 10 words with another, after the drop.
-
-    Args:
-        splits: The three parts.
-
-    Returns:
-        One object per pair of parts and number of words: ``first``, ``second``, ``words``,
-        ``checked`` (documents of the first) and ``shared`` (those of them that share text).
-    """
+    """Count the documents of each part that share 8 and 10 words with another, after the drop."""
     found = check_splits({name: getattr(splits, name).documents for name in NAMES})
     return [
         {

@@ -50,11 +50,7 @@ class HubRows:
 
     @classmethod
     def from_text(cls, ref: str) -> "HubRows":
-        """Read a reference, such as ``hf:HuggingFaceFW/fineweb:sample-10BT:train[:2000]#text``.
-
-        Raises:
-            UsageError: If it has a different form.
-        """
+        """Read a reference, such as ``hf:HuggingFaceFW/fineweb:sample-10BT:train[:2000]#text``."""
         found = _REFERENCE.fullmatch(ref.removeprefix(HUB))
         if found is None:
             raise UsageError(
@@ -65,18 +61,7 @@ class HubRows:
         return cls(found["dataset"], found["config"], found["split"], found["slice"], column)
 
     def corpus(self, ref: str, tokenizer: Any | None, cache: Store | None) -> Corpus:
-        """The text, from the cache if it was fetched before.
-
-        Args:
-            ref: Name for records.
-            tokenizer: Renders conversations by its chat template.
-            cache: Keeps the rows, so that the network is needed once.
-
-        Raises:
-            PrerequisiteError: If the hub cannot be reached.
-            UsageError: If there is no such configuration, split or column.
-            DamagedFileError: If the cached text is damaged.
-        """
+        """The text, from the cache if it was fetched before."""
         if cache is None or Path(self.dataset).exists():
             # A folder may change, and reading it is as fast as reading the cache.
             lines: Iterable[str] = self._lines()
@@ -116,16 +101,7 @@ def split_column(ref: str) -> tuple[str, str]:
 
 
 def file_texts(path: Path, column: str, tokenizer: Any | None) -> Iterator[str]:
-    """Texts of a local ``.json``, ``.jsonl`` or ``.parquet`` file.
-
-    Args:
-        path: The file.
-        column: Column that holds the text or the conversation.
-        tokenizer: Renders conversations by its chat template.
-
-    Raises:
-        UsageError: If the file cannot be read as the type in its name, or lacks the column.
-    """
+    """Texts of a local ``.json``, ``.jsonl`` or ``.parquet`` file."""
     kind = BUILDERS[path.suffix]
     rows = _loaded(kind, None, data_files=str(path), split="train", streaming=True)
     for number, value in enumerate(_values(rows, column, str(path)), 1):

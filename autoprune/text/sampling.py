@@ -74,20 +74,7 @@ def sample(
     shortest: int = SHORTEST,
     most: int = LONGEST,
 ) -> list[list[int]]:
-    """Continue every prompt by sampling, without disturbing torch's global generator.
-
-    Args:
-        loaded: The model.
-        prompts: Token ids of each prompt; shorter ones are padded on the left.
-        seed: Sampling seed.
-        temperature: Sampling temperature.
-        counter: Reports progress.
-        shortest: Minimum number of new tokens per text.
-        most: Maximum number of new tokens per text; also limited by the model's positions.
-
-    Returns:
-        New tokens of each prompt, without the end token and everything after it.
-    """
+    """Continue every prompt by sampling, without disturbing torch's global generator."""
     device, tokenizer = loaded.model.device, loaded.tokenizer
     ends, width = ending_ids(loaded), max(map(len, prompts))
     limit = position_limit(loaded.model) or width + most

@@ -83,9 +83,6 @@ class SeenText:
         A text of fewer than ``n`` words counts as one n-gram. It was seen if it occurred as a whole
         text or paragraph, or if all of its shorter n-grams were seen. A text of fewer than
         ``LEAST_WORDS`` words has none.
-
-        Raises:
-            ValueError: If the fingerprint holds no n-grams of this length.
         """
         if n not in self.grams:
             raise ValueError(f"no n-grams of {n} words here; there are {sorted(self.grams)}")
@@ -109,11 +106,7 @@ class SeenText:
 
     @classmethod
     def load(cls, path: Path) -> "SeenText":
-        """Inverse of :meth:`save`.
-
-        Raises:
-            DamagedFileError: If the file is unreadable.
-        """
+        """Inverse of :meth:`save`."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls({int(name): arrays[name].astype(np.uint64) for name in arrays.files})
@@ -130,40 +123,20 @@ def is_finished(folder: Path) -> bool:
 
 
 def known_text(models: Iterable[str]) -> SeenText | None:
-    """Return what is known about the text that models were made with; None if nothing is.
-
-    Args:
-        models: References of the models.
-
-    Raises:
-        UsageError: If there is no such model.
-        DamagedFileError: If a fingerprint is not readable.
-    """
+    """Return what is known about the text that models were made with; None if nothing is."""
     folders = [folder for folder in map(model_folder, models) if folder is not None]
     files = [folder / FILE for folder in folders if (folder / FILE).is_file()]
     return united(map(SeenText.load, files))
 
 
 def seen_before(source: ModelSource) -> SeenText | None:
-    """Return what is known about the text that a model here was made with; None if nothing is.
-
-    Args:
-        source: Where it is stored. What lies next to a single file says nothing about it.
-
-    Raises:
-        DamagedFileError: If the fingerprint is not readable.
-    """
+    """Return what is known about the text that a model here was made with; None if nothing is."""
     file = source.folder / FILE
     return SeenText.load(file) if source.gguf_file is None and file.is_file() else None
 
 
 def seen_in(windows: "Iterable[Tensor]", tokenizer: Any) -> SeenText | None:
-    """Return the text of token windows; None if there are none.
-
-    Args:
-        windows: Token ids, int64 [n, s] each.
-        tokenizer: Turns them into text.
-    """
+    """Return the text of token windows; None if there are none."""
     ids = [part.flatten().tolist() for part in windows]
     texts = [tokenizer.decode(part, skip_special_tokens=True) for part in ids]
     marks = special_ids(tokenizer) if ids else set()
@@ -190,13 +163,7 @@ def united(parts: Iterable[SeenText | None]) -> SeenText | None:
 
 
 def referenced_text(refs: Iterable[str], store: Store, tokenizer: Any) -> SeenText:
-    """Compute the fingerprint of named texts.
-
-    Args:
-        refs: References of the texts.
-        store: Caches text that is slow to clean.
-        tokenizer: The model's, which renders conversations.
-    """
+    """Compute the fingerprint of named texts."""
     corpora = [load_corpus(ref, cache=store, tokenizer=tokenizer) for ref in refs]
     return SeenText.of([text for corpus in corpora for text in corpus.documents])
 

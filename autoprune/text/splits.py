@@ -79,15 +79,6 @@ def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) 
     dropped, as are those of the calibration part with as many in either of the others (13-grams as
     in GPT-3, arXiv 2005.14165, appendix C). So are those that hold more than a tenth of a
     document of such a part, however long they are themselves.
-
-    Args:
-        corpus: Real text.
-        seed: Seed of the draw.
-        calibrate_on: Text to calibrate on instead of the corpus's own part, for example text
-            written by the model; documents shared with the other parts are dropped here too.
-
-    Raises:
-        UsageError: If the corpus has too few documents for three parts, or a model wrote it.
     """
     corpus.measures()
     documents = [text for text in corpus.documents if corpus.ordered or text.strip()]

@@ -35,12 +35,7 @@ class Stream:
 
 
 def stream_of(corpus: Corpus, characters: int) -> Stream:
-    """The documents of a spread corpus as one text.
-
-    Args:
-        corpus: A corpus with ``places`` and ``spread``.
-        characters: Stop before the first document that begins after this many characters.
-    """
+    """The documents of a spread corpus as one text."""
     passages: dict[int, list[tuple[int, str]]] = {}
     for (document, turn), text in zip(corpus.places, corpus.documents, strict=True):
         passages.setdefault(document, []).append((turn, text))
@@ -58,13 +53,6 @@ def spread_order(owners: Sequence[int], seed: str) -> list[int]:
 
     One window of every document, then a second one of every document that has one, and so on. The
     places within a document, and those in neighbouring documents, follow the golden ratio.
-
-    Args:
-        owners: Document of each window, with the windows of one document in order.
-        seed: Seed of the first place.
-
-    Returns:
-        A permutation of the window indices.
     """
     documents: dict[int, list[int]] = {}
     for window, owner in enumerate(owners):

@@ -44,11 +44,7 @@ _LEFTOVERS = [
 
 
 def sample_file() -> Path:
-    """Path of the compressed dump inside the installed wheel.
-
-    Raises:
-        PrerequisiteError: If gensim is not installed, or lacks its test data.
-    """
+    """Path of the compressed dump inside the installed wheel."""
     spec = find_spec("gensim")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / _SAMPLE
@@ -61,15 +57,7 @@ def sample_file() -> Path:
 
 
 def sample_articles(path: Path) -> Iterator[str]:
-    """Plain text of all articles in a dump that are long enough to be prose.
-
-    Args:
-        path: A ``.bz2`` file of MediaWiki's export XML.
-
-    Raises:
-        DamagedFileError: If the file is not such a dump.
-        PrerequisiteError: If mwparserfromhell is not installed.
-    """
+    """Plain text of all articles in a dump that are long enough to be prose."""
     for title, markup in _pages(path):
         text = strip_markup(markup)
         if len(text) >= _SHORTEST and "(disambiguation)" not in title:

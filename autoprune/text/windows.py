@@ -39,23 +39,6 @@ def token_windows(
     Windows are consecutive from the start of the text or, if the corpus says so, spread over all
     of its documents; then a larger draw starts with the windows of a smaller one, unless it is so
     large (some 700,000 tokens) that more of the text is read for it.
-
-    Args:
-        corpus: Documents, joined by the corpus's separator and tokenised as one text.
-        tokenizer: A transformers tokenizer. The tokens it puts before a text precede every window,
-            as in lm-evaluation-harness; see :mod:`autoprune.text.beginning`.
-        count: Windows wanted.
-        seqlen: Tokens per window, including its beginning.
-        cache: Keeps the windows as Parquet.
-        each_begins: If False, special tokens appear only once, where the tokenizer puts them around
-            the whole text, as in the loaders of SparseGPT and Wanda.
-
-    Returns:
-        Token ids, int64 ``[windows, seqlen]``.
-
-    Raises:
-        UsageError: If the text is shorter than one window, or a number is not positive.
-        DamagedFileError: If the cached file is damaged.
     """
     beginning = beginning_ids(tokenizer) if each_begins else []
     least = max(2, len(beginning) + 1)
@@ -103,14 +86,7 @@ def rendering_digest(tokenizer: Any) -> str:
 
 
 def fewer_than_asked(what: str, found: int, asked: int, seqlen: int) -> str:
-    """A note if a text has fewer windows than requested; empty if it has enough.
-
-    Args:
-        what: The text, for example ``the sealed part of c4``.
-        found: Windows that it has.
-        asked: Windows requested.
-        seqlen: Tokens per window.
-    """
+    """A note if a text has fewer windows than requested; empty if it has enough."""
     if found >= asked:
         return ""
     return (
@@ -182,14 +158,7 @@ def _rows(corpus: Corpus, ids: list[int], length: int) -> Tensor:
 
 
 def backend_rules(tokenizer: Any) -> str | None:
-    """What turns text into tokens, without padding and truncation, which calls of it change.
-
-    Args:
-        tokenizer: One of transformers.
-
-    Returns:
-        JSON text; None if the tokenizer has no fast backend.
-    """
+    """What turns text into tokens, without padding and truncation, which calls of it change."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None

@@ -103,12 +103,7 @@ def _read(reader: LoadedModel, pieces: list[list[int]]) -> list[ReadStep]:
 
 
 def _doubts(logits: Tensor, tokens: Tensor) -> Tensor:
-    """How likely the reader finds each token, and how sure it was, [tokens, 3 + TOP].
-
-    Args:
-        logits: Logits at the position before each token, [tokens, vocabulary].
-        tokens: The tokens, [tokens].
-    """
+    """How likely the reader finds each token, and how sure it was, [tokens, 3 + TOP]."""
     logs = logits.log_softmax(-1)
     own = logs.gather(1, tokens[:, None])
     # Tokens that a model rules out add nothing: 0 times minus infinity.

@@ -13,11 +13,7 @@ class StrictServer(MCPServer):
     """An MCP server for agents, which may write an argument's earlier name or a wrong one."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
-        """Call a tool by name.
-
-        Raises:
-            ToolError: If the tool has no such argument; names those that it has.
-        """
+        """Call a tool by name."""
         schemas = {tool.name: tool.input_schema for tool in await self.list_tools()}
         known = schemas.get(name, {}).get("properties", arguments)
         for argument in sorted(arguments.keys() - known):

@@ -13,14 +13,7 @@ LARGEST = 50.0
 def graph_reply(
     report: Mapping[str, Any], kinds: Sequence[str] | None, newest: int, *, prompts: bool
 ) -> dict[str, Any]:
-    """Return the newest nodes and the edges between them.
-
-    Args:
-        report: JSON form of a run's record; empty before the first.
-        kinds: Only these kinds; None: all.
-        newest: How many nodes.
-        prompts: Whether to include questions and raw answers.
-    """
+    """Return the newest nodes and the edges between them."""
     nodes = [n for n in report.get("nodes", ()) if kinds is None or n["kind"] in kinds]
     fitness = str(report.get("spec", {}).get("fitness", "perplexity"))
     hidden = frozenset() if prompts else TALK

@@ -46,11 +46,7 @@ class Jobs:
         return Register(self.folder / "jobs.json")
 
     def start(self, name: str, words: Sequence[str]) -> Running:
-        """Start ``autoprune WORDS``; no shell reads them.
-
-        Raises:
-            UsageError: If a job of this name is running.
-        """
+        """Start ``autoprune WORDS``; no shell reads them."""
         with self._changing():
             return self._start(name, words)
 
@@ -90,11 +86,7 @@ class Jobs:
         return alive
 
     def find(self, name: str) -> Running:
-        """Return a job, running or not.
-
-        Raises:
-            UnknownNameError: If no job of this name was started here.
-        """
+        """Return a job, running or not."""
         noted = self.register.noted()
         if name not in noted:
             raise UnknownNameError("job", name, noted)

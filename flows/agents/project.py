@@ -41,11 +41,7 @@ class Project:
     # References
 
     def inside(self, text: str) -> Path:
-        """Resolve a path inside the project, or inside one of its runs.
-
-        Raises:
-            UsageError: If it leads outside, including through links.
-        """
+        """Resolve a path inside the project, or inside one of its runs."""
         path = (self.root / text).resolve() if "\x00" not in text else None
         roots = (self.root.resolve(), self.state.runs.resolve())
         if path is None or text.startswith("~") or not any(map(path.is_relative_to, roots)):
@@ -55,11 +51,7 @@ class Project:
         return path
 
     def model(self, ref: str) -> str:
-        """Check a model reference that an agent named.
-
-        Raises:
-            UsageError: If it is neither inside the project nor a hub id.
-        """
+        """Check a model reference that an agent named."""
         if ref.startswith("package:"):
             if ref not in known_models():
                 raise UsageError(f"{ref!r} is not an installed model; see `autoprune ls models`")
@@ -68,11 +60,7 @@ class Project:
         return ref
 
     def corpus(self, ref: str) -> str:
-        """Check a text reference that an agent named, or several with commas between them.
-
-        Raises:
-            UsageError: If one is not inside the project, a known name or a data set of a hub.
-        """
+        """Check a text reference that an agent named, or several with commas between them."""
         # Some commands take a list, others one file, whose name may have a comma.
         for part in map(str.strip, (ref, *ref.split(","))):
             if part.startswith("self-generated:"):
@@ -86,11 +74,7 @@ class Project:
         return ref
 
     def methods(self, names: list[str]) -> str:
-        """Format the methods of a comparison as the command takes them.
-
-        Raises:
-            UsageError: If one is a file or a program, or runs in another environment.
-        """
+        """Format the methods of a comparison as the command takes them."""
         text = ",".join(names)
         for method in split_list(text):
             head = split_outside(method, "+")[0]
@@ -104,11 +88,7 @@ class Project:
         return text
 
     def suites(self, names: list[str]) -> str:
-        """Format the suites of an evaluation as the command takes them.
-
-        Raises:
-            UsageError: If one is unknown or has settings.
-        """
+        """Format the suites of an evaluation as the command takes them."""
         wrong = [name for name in names if name not in SUITES]
         if wrong or not names:
             raise UsageError(
@@ -125,23 +105,11 @@ class Project:
         return [name for name in known if RunFiles.of(self.state, name).log.exists()]
 
     def run(self, name: str) -> RunFiles:
-        """Return the files of a run.
-
-        Raises:
-            UnknownNameError: If no run has this name.
-        """
+        """Return the files of a run."""
         return RunFiles.of(self.state, find_run(self.state, name))
 
     def require_open(self, name: str, *arms: str) -> None:
-        """Refuse to show what a run's questions keep from its designer, until it has ended.
-
-        Args:
-            name: The run.
-            arms: Arms whose questions show less.
-
-        Raises:
-            UsageError: If the run is of such an arm, or hides components, and has not ended.
-        """
+        """Refuse to show what a run's questions keep from its designer, until it has ended."""
         params = saved_params(self.state, name)
         if (params.arm in arms or params.hide) and not self.ended(self.run(name)):
             kept = f"hides {', '.join(params.hide)}" if params.hide else f"is of arm {params.arm}"
@@ -151,17 +119,7 @@ class Project:
             )
 
     def require_unsealed(self, corpus: str) -> str:
-        """Refuse to measure text while a run that an agent designs keeps a part of it for its end.
-
-        Args:
-            corpus: As :meth:`corpus` gives it.
-
-        Returns:
-            The same.
-
-        Raises:
-            UsageError: If such a run has not ended; names it.
-        """
+        """Refuse to measure text of which a run that an agent designs keeps a sealed part."""
         wanted = self._texts(corpus)
         for name, params in self._designed_here():
             if shared := wanted & self._texts(params.corpus):
@@ -173,15 +131,7 @@ class Project:
         return corpus
 
     def require_own_split(self, run: str, asked: SearchParams) -> None:
-        """Refuse a search whose end shows figures on what another open run keeps sealed.
-
-        Args:
-            run: Its name.
-            asked: Its settings.
-
-        Raises:
-            UsageError: If another run that an agent designs has the same text and split.
-        """
+        """Refuse a search whose end shows figures on what another open run keeps sealed."""
         wanted = self._texts(asked.corpus)
         for name, params in self._designed_here():
             same = params.text_split == asked.text_split and wanted & self._texts(params.corpus)
@@ -232,11 +182,7 @@ class Project:
         return dict(reply)
 
     def mailbox(self, name: str) -> Mailbox:
-        """Return the mailbox of a run's questions.
-
-        Raises:
-            UsageError: If another designer answers them, or the folder is outside the project.
-        """
+        """Return the mailbox of a run's questions."""
         files = self.run(name)
         box = saved_params(self.state, name).mailbox(name, files)
         if box is None:
@@ -247,12 +193,7 @@ class Project:
         return box
 
     def status_of(self, name: str, *, alive: bool) -> dict[str, Any]:
-        """Return the state of a run: what is left, what waits, what to do next.
-
-        Args:
-            name: The run.
-            alive: Whether a process works on it.
-        """
+        """Return the state of a run: what is left, what waits, what to do next."""
         files = self.run(name)
         waits = self.waiting(name)
         ended = self.ended(files)

@@ -13,16 +13,7 @@ SHOWN = ("id", "operator", "messages", "schema", "max_tokens", "model")
 
 
 def shared_once(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Split questions into what they share and what each has left.
-
-    Args:
-        bodies: Questions as :meth:`autoprune.design.mailbox.Mailbox.read_question` returns them.
-
-    Returns:
-        ``questions``; and ``shared``, empty for a single question: ``system``, the system message
-        of all of them, and ``beginning``, whole lines that come before the first message that each
-        has left.
-    """
+    """Split questions into what they share and what each has left."""
     questions = [{key: body.get(key) for key in SHOWN} for body in bodies]
     talks: list[list[dict[str, str]]] = [list(body["messages"]) for body in bodies]
     if len(talks) < 2 or any([m["role"] for m in talk[:2]] != ["system", "user"] for talk in talks):
@@ -48,18 +39,7 @@ def give_answers(
     prompt_tokens: int,
     answer_tokens: int,
 ) -> None:
-    """Write answers into a run's folder: all of them or none.
-
-    Args:
-        project: The project of the run.
-        run: Name of the run.
-        answers: Texts by question id.
-        prompt_tokens: Tokens of the question, for a single answer only; 0: unknown.
-        answer_tokens: Tokens of that answer; 0: unknown.
-
-    Raises:
-        UsageError: If a question is not open, or a text or a count is wrong.
-    """
+    """Write answers into a run's folder: all of them or none."""
     box = project.mailbox(run)
     for name, words in answers.items():
         if box.read_question(name) is None:

@@ -38,11 +38,7 @@ MOST_NODES = 200
 
 
 def build_server(project: Project) -> MCPServer:
-    """Build a server for one project.
-
-    Args:
-        project: What an agent may name.
-    """
+    """Build a server for one project."""
     tools = _Tools(project)
     server = StrictServer("autoprune", instructions=INSTRUCTIONS)
     for tool in (
@@ -102,31 +98,7 @@ class _Tools:
         sizes: dict[str, int] | None = None,
         arm: Literal["auto", "list", "graph", "whole"] = "auto",
     ) -> Reply:
-        """Start a search in which you design; the same settings go on where they stopped.
-
-        Args:
-            model: Hub id, or a folder or .gguf file inside the project.
-            corpus: Name, hf: data set, or a text file inside the project.
-            sparsity: Share of weights set to zero; left out: 0.6, or what the pattern says.
-            pattern: unstructured, or N:M such as 2:4.
-            repairs: Repairs to choose from with commas between; auto: the usual ones.
-            candidates: Designs that the budget allows, rejected too; left out: 24, or 20 times N.
-            minutes: Limit of measuring time; your own time is never counted.
-            slots: Questions that are open at once.
-            language: expression, python, both or program; Python, of which programs are made too,
-                runs in the locked container alone.
-            sandbox: docker; off: formulas only.
-            seed: Of every random choice.
-            your_name: Which model you are, for the record.
-            run: Name of the run; empty: made from the settings.
-            evaluations: Recipes N that the budget allows to measure on all selection windows.
-            text_split: Number of the split of the text; fresh: the lowest whose sealed part
-                nobody has looked at, for a figure that is to be believed.
-            sizes: Windows and more by name: calibration_windows, selection_windows, rung_windows,
-                sealed_windows, seqlen, draws.
-            arm: What questions show: list, a list of results, which is auto; or the whole graph;
-                with whole, the search also makes moves of its own.
-        """
+        """Start a search in which you design; the same settings go on where they stopped."""
         sizes = sizes or {}
         wrong = sorted(sizes.keys() - set(SIZES))
         if wrong:
@@ -165,10 +137,6 @@ class _Tools:
 
         What several questions begin with is given once, in shared: read each as shared.system,
         then shared.beginning with its own first message behind it.
-
-        Args:
-            run: Name of the run.
-            wait_seconds: How long to wait at most, up to 50.
         """
         until = time.monotonic() + min(wait_seconds, LONGEST_WAIT)
         job = f"search-{run}"
@@ -195,14 +163,6 @@ class _Tools:
         """Answer one question or several; texts are never run outside of the sandbox.
 
         All answers are taken, or none where one is refused.
-
-        Args:
-            run: Name of the run.
-            question: Its id.
-            text: The lines that are asked for, or one JSON object by the question's schema.
-            answers: In place of both, texts by id of their questions.
-            prompt_tokens: Tokens of the one question, where you know them.
-            answer_tokens: Tokens of your one answer, where you know them.
         """
         given = {question: text} if answers is None else answers
         if not given or (answers is not None and (question or text)):
@@ -239,12 +199,6 @@ class _Tools:
 
         Figures that end in _percent are changes of perplexity in percent, with 95 % intervals. Of
         a search whose questions show less, only once it has ended.
-
-        Args:
-            run: Name of the run.
-            kinds: Only these, such as hypothesis, mechanism, result, lesson; left out: all.
-            newest: How many nodes, up to 200.
-            prompts: Also the questions and raw answers that nodes came of; these are long.
         """
         self.project.require_open(run, *CONTROLS, "list")
         report = self.project.report(self.project.run(run))
@@ -264,15 +218,6 @@ class _Tools:
         """Compare pruning methods on one model: same tokens, same budgets, paired intervals.
 
         Refused for a text of which a run that you design keeps a part sealed, until it has ended.
-
-        Args:
-            model: As of start_search.
-            methods: Such as wanda, wanda+ramp+mrp, sparsegpt.
-            sparsity: Share of zeros.
-            corpus: As of start_search.
-            draws: Draws of calibration text.
-            sealed_windows: Windows of the figures; looks at sealed text are counted.
-            wait_seconds: How long to wait for the table, up to 50; call job after that.
         """
         values = {
             "model": self.project.model(model),
@@ -296,14 +241,6 @@ class _Tools:
         """Measure a model by suites, alone or against another, pair by pair.
 
         As compare, refused for a text of which an open run keeps a part sealed.
-
-        Args:
-            model: As of start_search, or the winner's folder.
-            suites: Of lm, lastword, degenerate, reasoning, cost.
-            against: Another model; empty: none.
-            corpus: As of start_search.
-            measured_windows: Windows of suite lm.
-            wait_seconds: As of compare.
         """
         values: dict[str, Any] = {
             "model": self.project.model(model),
@@ -327,11 +264,7 @@ class _Tools:
         return self.project.shown(name, self.jobs.wait(name, wait_seconds))
 
     def stop(self, name: str) -> Reply:
-        """Stop a run or a job that was started here; a run goes on with resume_search.
-
-        Args:
-            name: Of the run or of the job.
-        """
+        """Stop a run or a job that was started here; a run goes on with resume_search."""
         job = f"search-{name}"
         if job in self.jobs.register.noted():
             self.jobs.stop(job)

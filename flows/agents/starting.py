@@ -19,17 +19,7 @@ START_SECONDS = 30.0
 
 
 def begin_search(project: Project, jobs: Jobs, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Start a search as a job, and return the reply.
-
-    Args:
-        project: Where it may be.
-        jobs: The jobs of the project.
-        values: Its parameters, as :class:`SearchParams` takes them.
-
-    Raises:
-        UsageError: If a value is outside what its field allows, a name is unknown, or another run
-            keeps the same part of the text sealed.
-    """
+    """Start a search as a job, and return the reply."""
     taken = settled(SearchParams, values)
     name = taken.run_id()
     if taken.run is None and taken.text_split == FRESH:
@@ -56,16 +46,7 @@ def begin_search(project: Project, jobs: Jobs, values: Mapping[str, Any]) -> dic
 
 
 def start_job(jobs: Jobs, run: str, words: list[str]) -> str:
-    """Start the job that works on a run; it must print a result, which is read back.
-
-    Args:
-        jobs: The jobs of the project.
-        run: Name of the run.
-        words: The command.
-
-    Returns:
-        Name of the job.
-    """
+    """Start the job that works on a run; it must print a result, which is read back."""
     name = f"search-{run}"
     jobs.start(name, [*words, "--json"])
     return name

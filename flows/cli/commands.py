@@ -52,11 +52,6 @@ SHARED = {
 
 
 def module_of(name: str, part: str) -> str:
-    """Return the full name of one of a command's modules.
-
-    Args:
-        name: A key of :data:`COMMANDS`.
-        part: ``grammar`` or ``command``.
-    """
+    """Return the full name of one of a command's modules."""
     word = name.replace("-", "_")
     return f"flows.{SHARED[name]}.{word}_{part}" if name in SHARED else f"flows.{word}.{part}"

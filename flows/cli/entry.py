@@ -26,15 +26,7 @@ LOST = "nothing was saved yet, and the same command starts over"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: Arguments without the program's name; default ``sys.argv[1:]``.
-
-    Returns:
-        Exit code: 0 done, 1 failed, 2 wrong use, 3 rejected or nothing passed, 4 prerequisite
-        missing, 130 interrupted.
-    """
+    """Run one command."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # Before the grammar: its imports must not come from the current folder either.
     leave_out_current_folder()

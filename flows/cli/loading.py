@@ -23,11 +23,7 @@ class Grammar(Protocol):
 
 
 def grammar(name: str) -> Grammar:
-    """Import a command's grammar, which is light.
-
-    Args:
-        name: The command's name, a key of :data:`flows.cli.commands.COMMANDS`.
-    """
+    """Import a command's grammar, which is light."""
     return cast(Grammar, _module(name, "grammar"))
 
 
@@ -36,9 +32,6 @@ def command(name: str) -> Any:
 
     Its ``run`` takes the arguments, and what the grammar's ``read`` made of them if it has one; it
     returns the exit code.
-
-    Args:
-        name: As for :func:`grammar`.
     """
     return _module(name, "command")
 

@@ -52,12 +52,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser(only: str | None = None) -> Parser:
-    """Build the grammar, one sub-parser per command.
-
-    Args:
-        only: The one command whose options are wanted; None: all. Options are made from parameter
-            models, whose import takes longer than all else here.
-    """
+    """Build the grammar, one sub-parser per command."""
     parser = Parser(
         prog="autoprune",
         allow_abbrev=False,
@@ -163,11 +158,7 @@ def _require_effect(argv: Sequence[str], command: str) -> None:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments; print help and exit if requested.
-
-    Raises:
-        UsageError: If they are not a command with its options.
-    """
+    """Parse the arguments; print help and exit if requested."""
     argv = _command_first(argv)
     if argv[:1] == [HELP]:
         argv = [*argv[1:2], "--help"]

@@ -26,11 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> CompactParams:
-    """The parameters that were typed; model and target are words or options.
-
-    Raises:
-        UsageError: If a folder is missing, the model is none, or the target is not free.
-    """
+    """The parameters that were typed; model and target are words or options."""
     typed, words = given(args, CompactParams), list(args.places)
     for name in ("model", "out"):
         if name not in typed and words:

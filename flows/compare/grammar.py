@@ -37,11 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> CompareParams | dict[str, Any]:
-    """Return the typed parameters; with --from, the few that apply to a record.
-
-    Raises:
-        UsageError: If an option is typed that cannot affect a record, or there is no record.
-    """
+    """Return the typed parameters; with --from, the few that apply to a record."""
     if args.from_record is None:
         return settled(CompareParams, given_with_model(args, CompareParams))
     typed = given(args, CompareParams)

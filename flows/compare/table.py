@@ -10,11 +10,7 @@ WIDEST = 400
 
 
 def rendered(record: dict[str, Any]) -> str:
-    """Format the overview, the recommendation, what is missing, and the paths of the files.
-
-    Args:
-        record: JSON form of the comparison, as the flow returns it.
-    """
+    """Format the overview, the recommendation, what is missing, and the paths of the files."""
     overview: list[list[str]] = record["overview"]
     best = {entry["target"]: entry["method"] for entry in record["recommendation"]}
     targets = list(best)

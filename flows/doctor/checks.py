@@ -25,13 +25,7 @@ FREE_BYTES = 5 * 10**9
 
 
 def all_checks(state: State, *, ask: bool = False, runtime: str | None = None) -> list[Line]:
-    """Run every check, in the order in which a newcomer would fix them.
-
-    Args:
-        state: State folder whose stores are checked.
-        ask: Start the local designer if it has never been started, to see what it enforces.
-        runtime: OCI runtime to check the sandbox with.
-    """
+    """Run every check, in the order in which a newcomer would fix them."""
     found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus()]
     found.append(_tried("designer", lambda: _answering(state, ask)))
     found += [_accelerator(), _processors(), _disk(state), _stores(state)]
@@ -41,12 +35,7 @@ def all_checks(state: State, *, ask: bool = False, runtime: str | None = None) -
 
 
 def check_rows(checks: Sequence[Line], follow: str = "autoprune demo") -> str:
-    """Format findings as aligned lines, each fix below its problem.
-
-    Args:
-        checks: The findings.
-        follow: What to type next if nothing is wrong.
-    """
+    """Format findings as aligned lines, each fix below its problem."""
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:

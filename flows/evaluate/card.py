@@ -8,11 +8,7 @@ from flows.evaluate.text import by_protocol, difference, figure_text, key_of, pr
 
 
 def card_sections(record: Mapping[str, Any]) -> dict[str, str]:
-    """Markdown by name of the suite: a table for each protocol, and the protocol below it.
-
-    Args:
-        record: What the evaluation found.
-    """
+    """Markdown by name of the suite: a table for each protocol, and the protocol below it."""
     compared = {key_of(entry, entry): entry for entry in record["comparison"]}
     against = f"against {in_code(record['against'])}" if record["against"] else ""
     sections: dict[str, list[str]] = {}

@@ -46,12 +46,7 @@ def runs_listing(state: State) -> list[dict[str, Any]]:
 
 
 def remove_runs(state: State, names: list[str]) -> list[dict[str, Any]]:
-    """Delete searches with their log, report and winner; the registry's copies stay.
-
-    Raises:
-        UnknownNameError: If a name matches no run.
-        AutopruneError: If a run is in use; nothing is deleted then.
-    """
+    """Delete searches with their log, report and winner; the registry's copies stay."""
     names = list(dict.fromkeys(names))
     known = state.run_ids()
     for name in names:

@@ -25,11 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> InspectParams:
-    """The parameters that were typed; every name in them exists.
-
-    Raises:
-        UsageError: If the target is not a folder, or already holds an inspection.
-    """
+    """The parameters that were typed; every name in them exists."""
     params = settled(InspectParams, given_with_model(args, InspectParams))
     out = None if params.out is None else Path(params.out).expanduser()
     if out is None:

@@ -49,11 +49,7 @@ def target(params: InstructParams, state: State) -> Path:
 
 
 def wanted_of(params: InstructParams) -> Wanted:
-    """The request in the library's form.
-
-    Raises:
-        UsageError: If a day is none, or the first is after the last.
-    """
+    """The request in the library's form."""
     since = None if params.since is None else _first_of(params.since)
     until = None if params.until is None else last_day(params.until)
     if since is not None and until is not None and since > until:
@@ -67,16 +63,7 @@ def wanted_of(params: InstructParams) -> Wanted:
 
 
 def instruct(params: InstructParams, state: State) -> dict[str, Any]:
-    """Make what is asked for.
-
-    Returns:
-        The record: counts, settings, the file, and how many questions were asked.
-
-    Raises:
-        UsageError: If the file is not one of threads, or the target is not free.
-        PrerequisiteError: If the model cannot be reached; rerun the command to resume.
-        NothingPassedError: If no thread is left.
-    """
+    """Make what is asked for."""
     wanted, out, raw = wanted_of(params), target(params, state), params.threads
     if params.builds:
         check_set(out, sources=[raw], overwrite=params.overwrite)
@@ -204,14 +191,7 @@ def _asker(session: DesignerSession) -> Asker:
 def ask_in_files(
     mailbox: Mailbox, questions: Sequence[Ask], keep: Keep, look_s: float = LOOK_SECONDS
 ) -> None:
-    """Post questions in a folder, :data:`OPEN_FILES` at a time, and wait for the answers.
-
-    Args:
-        mailbox: The folder.
-        questions: The questions.
-        keep: Called with each answer.
-        look_s: Seconds between polls.
-    """
+    """Post questions in a folder, :data:`OPEN_FILES` at a time, and wait for the answers."""
     ahead, lying = list(reversed(questions)), dict[str, tuple[Ask, Question]]()
     while ahead or lying:
         while ahead and len(lying) < OPEN_FILES:

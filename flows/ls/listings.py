@@ -25,13 +25,7 @@ Listing = tuple[dict[str, Any], str]
 
 
 def listing(what: str, run: str | None) -> Listing:
-    """Return a listing as a record and as text.
-
-    Args:
-        what: ``metrics``, ``allocators``, ``repairs``, ``schemes``, ``suites``, ``verifiers``,
-            ``corpora``, ``models``, ``runs``, ``candidates`` or ``sealed``.
-        run: Search whose candidates are listed; None: the latest.
-    """
+    """Return a listing as a record and as text."""
     match what:
         case "metrics":
             return _metrics()

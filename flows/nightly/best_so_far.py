@@ -26,10 +26,6 @@ def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
     """Add the registry's champion, else the latest winner, to the starts of a search.
 
     A search that has begun keeps its original starts, so that a retry can resume it.
-
-    Args:
-        state: The state folder.
-        params: The search of a night, with the name of its run.
     """
     if params.run is not None and RunFiles.of(state, params.run).params.exists():
         starts = saved_params(state, params.run).starts

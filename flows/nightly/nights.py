@@ -58,17 +58,7 @@ class Night:
 
 
 def chosen_night(state: State, schedule: str | None, at: str | None) -> Night | None:
-    """Return the requested night, else the remembered one; None: none is scheduled.
-
-    Args:
-        state: The state folder, which remembers it.
-        schedule: Reference of a model, a YAML file of a search's settings, or ``off``.
-        at: Time of the day.
-
-    Raises:
-        UsageError: If a setting is wrong, the text has only one sealed set, or there is nothing
-            to do at that time.
-    """
+    """Return the requested night, else the remembered one; None: none is scheduled."""
     if schedule is None:
         known = _remembered(state)
         if known is None and at is not None:

@@ -16,18 +16,7 @@ PATTERN_FAULT = "string_pattern_mismatch"
 def setting(
     default: Any = None, description: str | None = None, *, group: str = "", **rules: Any
 ) -> Any:
-    """Declare a field that is also an option of the command line.
-
-    Args:
-        default: Its default; ``...``: the command refuses to go without.
-        description: For the form and ``--help``; None: that of the field's type.
-        group: Heading in ``--help``; empty: none.
-        rules: ``metavar``, ``repeat`` (a list whose option is given once for each item),
-            ``positional`` (also without the option's name), ``word`` (only without it), ``option``
-            (its name, if it is not the field's), ``both`` (a switch with a name for on and one for
-            off), ``unset`` (what a default of None means) and ``form`` (how a text of its
-            ``pattern`` is written, for people) are the option's; all others pydantic's.
-    """
+    """Declare a field that is also an option of the command line."""
     names = ("metavar", "repeat", "positional", "word", "option", "both", "unset", "form")
     own: dict[str, Any] = {key: rules.pop(key) for key in names if key in rules}
     if group:
@@ -72,11 +61,7 @@ class Params(BaseModel):
 
     @classmethod
     def with_todays_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values with names of earlier versions replaced.
-
-        Raises:
-            ValueError: If one is given under both names.
-        """
+        """Return the values with names of earlier versions replaced."""
         found = dict(values)
         for earlier, name in cls.RENAMED.items():
             if earlier in found and name in found:
@@ -93,19 +78,10 @@ class Params(BaseModel):
         return list(dict.fromkeys((*cls.FIRST, *cls.model_fields)))
 
     def check(self) -> None:
-        """Refuse unknown names before anything is started or created.
-
-        Raises:
-            UsageError: If there is no such model, text, metric, repair or suite.
-        """
+        """Refuse unknown names before anything is started or created."""
 
     def command_line(self, command: str, places: Collection[str]) -> str:
-        """Return the shell line for the same request, without values that equal the defaults.
-
-        Args:
-            command: Name of the command.
-            places: Fields that name places on this machine; left out.
-        """
+        """Return the shell line for the same request, without values that equal the defaults."""
         words, options = ["autoprune", command], list[str]()
         for name in self.in_order():
             field = type(self).model_fields[name]
@@ -143,11 +119,7 @@ Checked = TypeVar("Checked", bound=Params)
 
 
 def checked(kind: type[Checked], values: dict[str, Any]) -> Checked:
-    """Build a parameter object; one error names all wrong fields.
-
-    Raises:
-        UsageError: If a value is outside what the field allows.
-    """
+    """Build a parameter object; one error names all wrong fields."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -155,12 +127,7 @@ def checked(kind: type[Checked], values: dict[str, Any]) -> Checked:
 
 
 def one_paragraph(error: ValidationError, kind: type[BaseModel]) -> str:
-    """Format a pydantic error as one paragraph for people.
-
-    Args:
-        error: The error.
-        kind: The class that refused the values.
-    """
+    """Format a pydantic error as one paragraph for people."""
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in fault["loc"])

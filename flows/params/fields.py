@@ -89,11 +89,7 @@ def _names_logins_only(value: str | None, *, pattern: str) -> str | None:
 
 
 def share_of(sparsity: float | None, pattern: str) -> float:
-    """Return the share of zeros to reach, from whichever of the two was given.
-
-    Raises:
-        UsageError: If the pattern is invalid.
-    """
+    """Return the share of zeros to reach, from whichever of the two was given."""
     if sparsity is not None:
         return sparsity
     found = library.parse_pattern(pattern)
@@ -125,11 +121,7 @@ SharedStore = Annotated[
 
 
 def split_number(chosen: int | str) -> int:
-    """Return the number of a split that has been chosen.
-
-    Raises:
-        UsageError: If it has not been chosen yet.
-    """
+    """Return the number of a split that has been chosen."""
     if isinstance(chosen, int):
         return chosen
     raise UsageError(
@@ -138,11 +130,7 @@ def split_number(chosen: int | str) -> int:
 
 
 def require_used(runner: str, address: str | None, workers: int) -> None:
-    """Refuse the settings of a cluster that is not used.
-
-    Raises:
-        ValueError: If the runner is ``thread`` and an address or a number of workers is given.
-    """
+    """Refuse the settings of a cluster that is not used."""
     if runner == "thread" and (address or workers != USUAL_WORKERS):
         raise ValueError(
             "workers and runner_address are of the runners dask and ray; choose one of them, "
@@ -160,12 +148,7 @@ def suite_names(text: str | None) -> list[str]:
 def require_alone(
     faster: float | Sequence[float] | None, runner: str, suites: str | None = None
 ) -> None:
-    """Refuse to time models while workers keep the machine busy.
-
-    Raises:
-        ValueError: If a budget in speed or the suite ``cost`` is given and the runner is not
-            ``thread``.
-    """
+    """Refuse to time models while workers keep the machine busy."""
     if "cost" in suite_names(suites) and runner != "thread":
         raise ValueError(
             f"the suite cost times models on this machine, and workers of {runner} would share "

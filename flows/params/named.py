@@ -40,26 +40,13 @@ FILES = (".txt", ".json", ".jsonl", ".parquet")
 
 
 def check_models(*refs: str) -> None:
-    """Check that every model is on this machine or known to the hub.
-
-    Raises:
-        UsageError: If one is not; lists what is allowed and suggests.
-        PrerequisiteError: If a Python package is missing.
-    """
+    """Check that every model is on this machine or known to the hub."""
     for ref in refs:
         library.check_reference(ref)
 
 
 def check_corpora(*refs: str, files: bool = True) -> None:
-    """Check that every text is a known name, an existing file or a well-formed reference.
-
-    Args:
-        refs: References of texts.
-        files: Whether the files must exist already.
-
-    Raises:
-        UsageError: If one is none of these.
-    """
+    """Check that every text is a known name, an existing file or a well-formed reference."""
     for ref in refs:
         file = ref if Path(ref).suffix in FILES else ref.rpartition("#")[0]
         if ref.startswith(HUB):
@@ -75,14 +62,7 @@ def check_corpora(*refs: str, files: bool = True) -> None:
 
 
 def check_device(name: str | None = None) -> None:
-    """Check that the device to compute on exists.
-
-    Args:
-        name: Its name; None: that chosen for this process, see :data:`DEVICE_VARIABLE`.
-
-    Raises:
-        UsageError: If torch has no device of this name here.
-    """
+    """Check that the device to compute on exists."""
     named = name or os.environ.get(DEVICE_VARIABLE)
     if named and named != CPU:
         known("device", named.partition(":")[0])
@@ -92,16 +72,7 @@ def check_device(name: str | None = None) -> None:
 def check_pattern(
     pattern: str, sparsity: float | None = None, others: Sequence[float] = ()
 ) -> None:
-    """Check that the pattern is possible and agrees with the share of zeros.
-
-    Args:
-        pattern: ``unstructured`` or N:M.
-        sparsity: The share; None: that of the pattern.
-        others: Further shares that a search prunes to.
-
-    Raises:
-        UsageError: If it is impossible, or fixes a share other than one of these.
-    """
+    """Check that the pattern is possible and agrees with the share of zeros."""
     if pattern == UNSTRUCTURED:
         return
     library.resolve_sparsity(sparsity, library.parse_pattern(pattern))
@@ -113,11 +84,7 @@ def check_pattern(
 
 
 def check_metric(text: str) -> None:
-    """Check that the metric is a known name, a formula, a file or a program.
-
-    Raises:
-        UsageError: If it is none of these.
-    """
+    """Check that the metric is a known name, a formula, a file or a program."""
     if is_program(text):
         declared_constants(program_source(text.removeprefix(PROGRAM_PREFIX)))
     elif in_file(text):
@@ -128,11 +95,7 @@ def check_metric(text: str) -> None:
 
 
 def check_allocation(text: str) -> None:
-    """Check that the allocation is a known name with parameters that it has.
-
-    Raises:
-        UsageError: If it is not.
-    """
+    """Check that the allocation is a known name with parameters that it has."""
     if text == AUTO or (_bare(text) and known("allocator", text)):
         return
     if not text.startswith(f"{AUTO}:"):
@@ -142,11 +105,7 @@ def check_allocation(text: str) -> None:
 
 
 def check_repairs(texts: Iterable[str]) -> None:
-    """Check that every repair is made of known names that go together.
-
-    Raises:
-        UsageError: If one is not.
-    """
+    """Check that every repair is made of known names that go together."""
     for text in texts:
         if _bare(text) and known("repair", text):
             continue
@@ -156,11 +115,7 @@ def check_repairs(texts: Iterable[str]) -> None:
 
 
 def check_scheme(text: str) -> None:
-    """Check that a scheme and its repair are known names, with parameters that they have.
-
-    Raises:
-        UsageError: If one is not, or if they do not go together.
-    """
+    """Check that a scheme and its repair are known names, with parameters that they have."""
     for part in split_outside(text, "+"):
         require_saved(name := part.partition(":")[0].strip())
         if name not in BUILT_IN["repair"][1]:
@@ -170,11 +125,7 @@ def check_scheme(text: str) -> None:
 
 
 def check_searched_scheme(text: str) -> None:
-    """Check a scheme of a search, whose repairs are an option of their own.
-
-    Raises:
-        UsageError: If it is none, or has a repair.
-    """
+    """Check a scheme of a search, whose repairs are an option of their own."""
     check_scheme(text)
     if _bare(text):
         return
@@ -187,11 +138,7 @@ def check_searched_scheme(text: str) -> None:
 
 
 def check_methods(texts: Iterable[str], statistics: StatisticsOf) -> None:
-    """Check that every line ``METRIC+PART+...`` can be parsed.
-
-    Raises:
-        UsageError: If one cannot.
-    """
+    """Check that every line ``METRIC+PART+...`` can be parsed."""
     names = {*get_args(Group), *get_args(Scoring)}
     for kind in ("allocator", "repair"):
         names |= set(BUILT_IN[kind][1])
@@ -218,17 +165,7 @@ def check_baselines(
     texts: Iterable[str],
     statistics: StatisticsOf,
 ) -> None:
-    """Check that every baseline is one of the methods, or ``dense``.
-
-    Args:
-        baselines: Methods as typed.
-        methods: The compared methods.
-        texts: Names of the calibration texts.
-        statistics: What a method that names none is given: ``dense`` or ``sequential``.
-
-    Raises:
-        UsageError: If one is not compared.
-    """
+    """Check that every baseline is one of the methods, or ``dense``."""
     heads = {_head(method) for method in methods}
     unclear = []
     for text in baselines:
@@ -252,11 +189,7 @@ def _head(method: str) -> str:
 
 
 def check_suites(text: str) -> None:
-    """Check that every suite of a list such as ``lm,tasks:names=boolq,limit=100`` exists.
-
-    Raises:
-        UsageError: If one does not, or there is none.
-    """
+    """Check that every suite of a list such as ``lm,tasks:names=boolq,limit=100`` exists."""
     names = suite_names(text)
     if not names:
         raise UsageError(f"no suite in {text!r}; name at least one, for example lm,tasks")

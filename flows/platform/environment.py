@@ -78,11 +78,7 @@ _RUNS_PREFIXES = (
 
 
 def prefect_server_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a Prefect server: the system's and Prefect's own.
-
-    Args:
-        given: The environment of this process.
-    """
+    """Return the variables of a Prefect server: the system's and Prefect's own."""
     return _without_clients(_chosen(given, _SYSTEM, (*_LOCALE, "PREFECT_")))
 
 
@@ -97,11 +93,7 @@ def client_environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def worker_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of the worker and its runs.
-
-    Raises:
-        UsageError: If :data:`WORKER_VARIABLE` names a variable that is not set.
-    """
+    """Return the variables of the worker and its runs."""
     more = [name.strip() for name in given.get(WORKER_VARIABLE, "").split(",") if name.strip()]
     for name in more:
         if name not in given:

@@ -25,11 +25,7 @@ def new_login() -> str:
 
 
 def own_login(state: State) -> str:
-    """Return the login of this state folder's servers; create it if there is none yet.
-
-    Raises:
-        PrerequisiteError: If others may read the file, so that it protects nothing.
-    """
+    """Return the login of this state folder's servers; create it if there is none yet."""
     file = login_file(state)
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():

@@ -33,22 +33,14 @@ EARLIER_COMMANDS = ("python3 -m prefect.engine",)
 
 
 def chosen_pool(state: State, asked: str | None = None) -> str:
-    """Return this folder's pool: the requested one, else ``$AUTOPRUNE_POOL``, else the last one.
-
-    Raises:
-        UsageError: If a name is not allowed.
-    """
+    """Return this folder's pool: the requested one, else ``$AUTOPRUNE_POOL``, else the last one."""
     file = _file(state)
     remembered = file.read_text(encoding="utf-8").strip() if file.exists() else ""
     return checked_name(asked or os.environ.get(POOL_VARIABLE) or remembered or POOL)
 
 
 def checked_name(name: str) -> str:
-    """Return the name of a pool if it is allowed.
-
-    Raises:
-        UsageError: If it is not allowed.
-    """
+    """Return the name of a pool if it is allowed."""
     if not POOL_NAME.fullmatch(name):
         raise UsageError(
             f"the pool name {name!r} is not allowed; use lower-case letters, digits and dashes, at "
@@ -74,14 +66,7 @@ def worker_path(path: str | None) -> str:
 
 
 def prepare_pool(client: "SyncPrefectClient", pool: str) -> str:
-    """Create the pool if it is missing, and close it: see :func:`closed`.
-
-    Returns:
-        What was created or changed, in words; empty if nothing was.
-
-    Raises:
-        PrerequisiteError: If it exists but is paused, or its folder is not on this machine.
-    """
+    """Create the pool if it is missing, and close it: see :func:`closed`."""
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
     from prefect.workers.process import ProcessWorker
@@ -121,9 +106,6 @@ def closed(template: Mapping[str, Any]) -> dict[str, Any]:
     command or folder set by a user of the pool becomes the fixed value. An environment is
     left out altogether, since Prefect adds a run's variables to any that is there. Other
     variables that are not declared are refused.
-
-    Args:
-        template: The template of a pool of type ``process``.
     """
     found = copy.deepcopy(dict(template))
     job = found.setdefault("job_configuration", {})
@@ -143,15 +125,7 @@ def closed(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_folder(template: Mapping[str, Any], pool: str = POOL) -> None:
-    """Check that the folder in which a pool starts its runs is on this machine.
-
-    Args:
-        template: The pool's base job template, closed.
-        pool: Its name.
-
-    Raises:
-        PrerequisiteError: If it is not.
-    """
+    """Check that the folder in which a pool starts its runs is on this machine."""
     chosen = template["job_configuration"]["working_dir"]
     if not Path(chosen).is_dir():
         raise PrerequisiteError(

@@ -103,15 +103,7 @@ def register_of(state: State) -> Register:
 def start(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path, url: str
 ) -> Running:
-    """Start a process that a Ctrl-C in the terminal does not reach.
-
-    Args:
-        command: Program and arguments.
-        environment: Its whole environment.
-        folder: Its working folder.
-        log: File to which its output is appended.
-        url: Where it will answer.
-    """
+    """Start a process that a Ctrl-C in the terminal does not reach."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         process = subprocess.Popen(

@@ -136,15 +136,7 @@ def mlflow_server(state: State, port: int) -> Service:
 
 
 def worker(state: State, api: str, limit: int, pool: str = POOL, login: str = "") -> Service:
-    """The worker that runs deployments, one process per run, in this folder and state.
-
-    Args:
-        state: The state folder.
-        api: The API from which it takes runs.
-        limit: Runs at once.
-        pool: The pool whose runs it takes.
-        login: Login for the API; empty if it requires none.
-    """
+    """The worker that runs deployments, one process per run, in this folder and state."""
     environment = _environment(state, worker_environment(os.environ)) | {
         "PREFECT_API_URL": api,
         "PATH": worker_path(os.environ.get("PATH")),

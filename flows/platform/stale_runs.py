@@ -39,9 +39,6 @@ def mark_stale_runs(client: "SyncPrefectClient", state: State) -> list[str]:
 
     A worker's run has a heartbeat; an automation of `autoprune up` notices when it stops. MLflow
     gets the same of all killed processes; importing its client is left out where none was.
-
-    Returns:
-        Names of the runs that this call marked in Prefect.
     """
     from prefect.client.schemas.filters import (
         FlowRunFilter,

@@ -28,11 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> PromoteParams:
-    """The parameters that were typed; every name in them exists.
-
-    Raises:
-        UsageError: If a seed is given, or there is no registry.
-    """
+    """The parameters that were typed; every name in them exists."""
     if args.seed is not None:
         raise UsageError(
             f"--seed {args.seed}: a promotion draws nothing at random; the split of its text is "

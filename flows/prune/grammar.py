@@ -39,11 +39,7 @@ def read(args: argparse.Namespace) -> PruneParams:
 
 
 def _with_usual(typed: dict[str, Any]) -> dict[str, Any]:
-    """Return what was typed; without any part of a recipe, add a preset's time limit.
-
-    Raises:
-        UsageError: If a part of a recipe is typed together with an option that chooses one.
-    """
+    """Return what was typed; without any part of a recipe, add a preset's time limit."""
     own = [f"--{name}" for name in ("program", *RECIPE) if name in typed]
     chooses = [f"--{name}" for name in ("quality", "minutes") if name in typed]
     if own and chooses:

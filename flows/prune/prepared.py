@@ -57,12 +57,7 @@ def first_record(params: PruneParams, model_digest: str) -> dict[str, Any]:
 
 
 def request_of(params: PruneParams) -> PruneRequest:
-    """Check every name of the recipe, and whether its allocation fits the other options.
-
-    Raises:
-        UsageError: If a part is unknown or parts contradict each other.
-        NothingPassedError: If the sandbox rejects a program.
-    """
+    """Check every name of the recipe, and whether its allocation fits the other options."""
     request = check_request(
         params.prunes_by,
         params.group,
@@ -86,13 +81,7 @@ def request_of(params: PruneParams) -> PruneRequest:
 
 
 def prepare(bench: Workbench, params: PruneParams, request: PruneRequest | None) -> Prepared:
-    """Load or find the model, choose what is left to choose, and cut the text.
-
-    Args:
-        bench: An open workbench.
-        params: What was asked for.
-        request: Its recipe, checked; None: a preset brings one.
-    """
+    """Load or find the model, choose what is left to choose, and cut the text."""
     if params.streams:
         source = open_source(bench, params.prunes_by, params.statistics)
     else:

@@ -17,13 +17,7 @@ from tasks.workbench import Workbench
 
 @contextmanager
 def sampled(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> Iterator[None]:
-    """Let the model continue a text before and after the body, for the card of what is saved.
-
-    Args:
-        bench: An open workbench.
-        params: What was asked for; if nothing is saved, nothing is written.
-        record: Gets both as ``writes``; where no text was cut, it does not.
-    """
+    """Let the model continue a text before and after the body, for the card of what is saved."""
     part = next((name for name in (SELECTION, CALIBRATION) if name in bench.windows), None)
     if params.out is None or part is None:
         yield
@@ -35,17 +29,7 @@ def sampled(bench: Workbench, params: PruneParams, record: dict[str, Any]) -> It
 
 
 def require_savable_for(bench: Workbench, params: PruneParams, gone: float = 0.0) -> None:
-    """Refuse what could not be saved whole; see :func:`require_savable`.
-
-    Args:
-        bench: An open workbench.
-        params: What was asked for.
-        gone: At most this share of the parameters will be removed before.
-
-    Raises:
-        UsageError: If transformers opened a part of the model alone.
-        AutopruneError: If the disk is too small.
-    """
+    """Refuse what could not be saved whole; see :func:`require_savable`."""
     if params.out is not None:
         kind = saved_type(bench, params.dtype)
         require_savable(bench.loaded, Path(params.out), kind, gone)

@@ -14,12 +14,7 @@ from tasks.workbench import opened
 
 
 def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
-    """Shrink a model and save it; return the record of ``autoprune.json``.
-
-    Raises:
-        UsageError: If the scheme or the share does not fit this model, or options of calibration
-            text are given to a scheme that reads none.
-    """
+    """Shrink a model and save it; return the record of ``autoprune.json``."""
     assert params.scheme is not None
     scheme = check_scheme(params.shrinking)
     if not scheme.reads_text and params.text_options:

@@ -15,17 +15,7 @@ from flows.prune.params import PruneParams
 
 
 def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, Any], PruneParams]:
-    """Return what a folder records, and the request that remakes it.
-
-    Args:
-        folder: A model that a scheme made.
-        corpus: Reference of its calibration text; None: the name in the record.
-        out: Where to write the new one.
-
-    Raises:
-        UsageError: If it was made without a scheme, by a search or alongside one, or by an earlier
-            version.
-    """
+    """Return what a folder records, and the request that remakes it."""
     record = read_record(folder)
     if not ("scheme" in record and record.get("checkpoint", {}).get("files")):
         raise UsageError(
@@ -78,20 +68,7 @@ def reproduce_folder(
     root: Path,
     prune: Callable[[PruneParams], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Shrink a model again as its record says, and compare the weight files.
-
-    Args:
-        folder: A model that a scheme made.
-        corpus: Reference of its calibration text; None: the name in the record.
-        out: Folder for the new model, written only if its files are the same; None: compare only.
-        root: The state folder, which holds the new model until it is compared.
-        prune: Runs the prune flow.
-
-    Raises:
-        UsageError: If it was not made by a scheme, its text is not found, or ``out`` overlaps what
-            is read.
-        AutopruneError: If the model or the text differs from the record.
-    """
+    """Shrink a model again as its record says, and compare the weight files."""
     with tempfile.TemporaryDirectory(dir=root, prefix="reproduce-") as temporary:
         new = Path(temporary) / "made"
         record, params = request_of(folder, corpus, new)

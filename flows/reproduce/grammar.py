@@ -28,12 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> ReproduceParams:
-    """The parameters that were typed; what is made again is on record.
-
-    Raises:
-        UsageError: If the target is not free, the folder to make again has no record of a scheme,
-            or MLflow knows no search.
-    """
+    """The parameters that were typed; what is made again is on record."""
     params, state = settled(ReproduceParams, given(args, ReproduceParams)), State.at()
     folder, out = params.folder, params.target
     if params.candidate is None:

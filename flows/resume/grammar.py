@@ -28,11 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> str:
-    """Return the name of the run that is meant; it exists, and so does its device.
-
-    Raises:
-        UsageError: If it measured on another device, or a device is named for the worker.
-    """
+    """Return the name of the run that is meant; it exists, and so does its device."""
     if args.submit and args.device is not None:
         raise UsageError(
             f"--device {args.device}: with --submit, the worker keeps the settings that the run "

@@ -26,19 +26,7 @@ STARTING_SECONDS = 120.0
 
 
 def mark_stale_search_runs(state: State, api: str, run_id: str) -> "list[FlowRun]":
-    """Mark the search's flow runs whose process is gone as crashed.
-
-    Args:
-        state: The state folder.
-        api: Address of the Prefect API.
-        run_id: Name of the search.
-
-    Returns:
-        The search's flow runs, latest first, each with the state it had before.
-
-    Raises:
-        AutopruneError: If a process works on this search, or may be about to.
-    """
+    """Mark the search's flow runs whose process is gone as crashed."""
     if at_work(state, run_id):
         raise AutopruneError(
             f"the search {run_id!r} is being worked on by another process; watch it in the Prefect "
@@ -73,14 +61,6 @@ def starting_seconds(state: State, run_id: str, flow_run: "FlowRun") -> float:
 
     The process that gets the lock writes the settings at once. So settings younger than the run's
     state show that it held the lock, and a free lock then means that it is gone.
-
-    Args:
-        state: The state folder.
-        run_id: Name of the search.
-        flow_run: A flow run of that search.
-
-    Returns:
-        Seconds; zero if the run is finished, had the lock, or has had enough time.
     """
     now = flow_run.state
     if now is None or not (now.is_running() or now.is_pending()):
@@ -93,16 +73,7 @@ def starting_seconds(state: State, run_id: str, flow_run: "FlowRun") -> float:
 
 
 def newest_deployed_run(state: State, api: str, known: "Sequence[FlowRun]") -> "FlowRun | None":
-    """Return the newest run of a search that a worker may take: its own, or the night around it.
-
-    Args:
-        state: The state folder.
-        api: Address of the Prefect API.
-        known: The search's flow runs, latest first.
-
-    Returns:
-        The run in its present state; None if commands started them all.
-    """
+    """Return the newest run of a search that a worker may take: its own, or the night around it."""
     with client_of(api, login_of(state, api)) as client:
         for flow_run in known:
             outer = _parent(client, flow_run) or flow_run
@@ -112,19 +83,7 @@ def newest_deployed_run(state: State, api: str, known: "Sequence[FlowRun]") -> "
 
 
 def return_to_worker(state: State, api: str, known: "Sequence[FlowRun]") -> tuple[str, str]:
-    """Hand the newest run that a worker may take back to it; see :func:`newest_deployed_run`.
-
-    Args:
-        state: The state folder.
-        api: Address of the Prefect API.
-        known: The search's flow runs, latest first.
-
-    Returns:
-        Name and id of the run that will start.
-
-    Raises:
-        AutopruneError: If none was started from a deployment, or that run has not ended.
-    """
+    """Hand the newest run that a worker may take back to it; see :func:`newest_deployed_run`."""
     from prefect.states import AwaitingRetry
 
     outer = newest_deployed_run(state, api, known)

@@ -96,11 +96,7 @@ class Asking(Generic[One, Found]):
             yield from self._taken(found)
 
     def rest(self) -> Iterator[One]:
-        """Yield all other questions as their answers arrive.
-
-        Raises:
-            PrerequisiteError: If the designer cannot be reached, after the last answer.
-        """
+        """Yield all other questions as their answers arrive."""
         while self._working:
             with self._lock:
                 self._idle_since = time.monotonic()

@@ -43,11 +43,6 @@ def require_beginning(params: _Beginning) -> None:
 
     A search that has begun may have lost files: it has a copy of its templates, and may be
     finished. Earlier versions began without starts that are refused now.
-
-    Raises:
-        UsageError: If the name is not allowed, a start cannot be measured, or a file or folder does
-            not exist.
-        PrerequisiteError: If the folder of the designer ``files`` cannot be written.
     """
     if params.run is not None:
         State.at().run(params.run)
@@ -81,9 +76,6 @@ def given_facts(params: _Beginning) -> list[str]:
 
     A search that has begun with this very file reads its own copy: before a resume the file may be
     written anew or removed, or its relative path may lead elsewhere. Another file is compared.
-
-    Raises:
-        UsageError: If the file does not exist or holds no inspection.
     """
     if params.facts is None:
         return []
@@ -96,14 +88,7 @@ def given_facts(params: _Beginning) -> list[str]:
 
 
 def keep_facts(files: RunFiles, facts: Sequence[str], source: str | None) -> None:
-    """Keep the inspection that a search was started with in its folder, for prompts and report.
-
-    Args:
-        files: The search's files.
-        facts: The sentences in its settings on record.
-        source: The file they were read from; if it has other sentences by now, or figures that
-            cannot be read, only the sentences are kept.
-    """
+    """Keep the inspection that a search was started with in its folder, for prompts and report."""
     if not facts or files.inspection.exists():
         return
     kept: dict[str, Any] = {"facts": list(facts)}

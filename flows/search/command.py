@@ -22,14 +22,7 @@ def run(args: argparse.Namespace, params: SearchParams | None) -> int:
 def search_with(
     args: argparse.Namespace, params: SearchParams, then: Callable[..., str] | None = None
 ) -> int:
-    """Run the search flow and print the result; return 3 if no design could be measured.
-
-    Args:
-        args: The command's arguments.
-        params: The search's parameters.
-        then: Called with the engine, the parameters and the record, which it may extend; returns
-            more text.
-    """
+    """Run the search flow and print the result; return 3 if no design could be measured."""
     search.require_docker(params)
     with open_engine(args) as engine:
         record = engine.call(search.search, params)

@@ -7,11 +7,7 @@ from sandbox.errors import SandboxUnavailableError
 
 
 def require_docker(params: SearchParams) -> None:
-    """Refuse a new search that needs Docker where there is none, before a run is on record.
-
-    Raises:
-        SandboxUnavailableError: If no daemon answers, it is too old, or it runs elsewhere.
-    """
+    """Refuse a new search that needs Docker where there is none, before a run is on record."""
     if params.designs_in != "docker":
         return
     try:

@@ -103,14 +103,7 @@ class Driver:
         return SearchMirror(self.state)
 
     def run(self, only: type[WorkStep] | None = None) -> int:
-        """Work until the search is done, or until no step of a kind is open.
-
-        Args:
-            only: The kind; steps of other kinds stay open. None: all.
-
-        Returns:
-            Number of steps whose outcomes were recorded.
-        """
+        """Work until the search is done, or until no step of a kind is open."""
         self._report_changes(show=False)
         count = 0
         while self.search.finished is None and (only is None or self._waits_for(only)):

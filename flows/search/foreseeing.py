@@ -21,13 +21,7 @@ LIMITS = {
 
 
 def foreseen(spec: SearchSpec, found: Estimate, before: float) -> list[str]:
-    """Format the estimate of a search as lines for people.
-
-    Args:
-        spec: The search.
-        found: Its estimate.
-        before: Seconds spent on loading and calibration.
-    """
+    """Format the estimate of a search as lines for people."""
     answer = f", {found.answer:g} s an answer assumed" if found.answer else ""
     reach = f"about {found.candidates} of at most {spec.budget.candidates}"
     if found.limit == "candidates":
@@ -88,12 +82,7 @@ def paid(search: Search) -> str:
 
 
 def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
-    """Say what to know of the sealed windows before they are measured on; often nothing.
-
-    Args:
-        spec: The search.
-        facts: What :func:`tasks.prepare.prepare` found.
-    """
+    """Say what to know of the sealed windows before they are measured on; often nothing."""
     usual = SearchSpec.model_fields["sealed_windows"].default
     if facts["fewer_windows"]:
         return [facts["fewer_windows"]]

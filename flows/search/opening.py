@@ -49,13 +49,6 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, DesignerSessio
     """Open a new search or resume one, with its bench and a designer that is not yet started.
 
     Until the context ends, models compute on the search's device.
-
-    Args:
-        params: Its settings; a search that exists already must have the same.
-
-    Raises:
-        UsageError: If it was started with other settings.
-        PrerequisiteError: If another process has it open, or a new one lacks a prerequisite.
     """
     # Report wrong values now, not in every record after minutes of work.
     tracing_wanted()
@@ -130,14 +123,7 @@ def is_done(driver: Driver, params: SearchParams) -> bool:
 def working(
     driver: Driver, session: DesignerSession, params: SearchParams, *, asks: bool = True
 ) -> Iterator[None]:
-    """Make a search ready for its steps: model and text loaded, calibrated, designer reachable.
-
-    Args:
-        driver: The search's driver.
-        session: Its designer.
-        params: Its settings.
-        asks: Whether the designer may be asked, so that a missing one is found out first.
-    """
+    """Make a search ready for its steps: model and text loaded, calibrated, designer reachable."""
     bench = driver.bench
     bench.store = open_store(driver.state, params.shared_store)
     will_ask = driver.search.finished is None and asks

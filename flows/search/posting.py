@@ -74,11 +74,7 @@ class Posting:
             yield step
 
     def rest(self) -> Iterator[Propose]:
-        """Yield all other questions as their answers arrive.
-
-        Raises:
-            OpenQuestionsError: If answers are missing and ``wait`` is off; names the folder.
-        """
+        """Yield all other questions as their answers arrive."""
         shown = -1
         while self._open:
             yield from self.arrived()

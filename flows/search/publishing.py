@@ -69,11 +69,7 @@ def published(driver: Driver, params: SearchParams) -> dict[str, Any]:
 
 
 def _publish(driver: Driver, params: SearchParams) -> dict[str, Any] | None:
-    """Bring MLflow up to date and register the winner; what is there stays as it is.
-
-    Returns:
-        Name, version and address of the winner in the registry; None if it is not there.
-    """
+    """Bring MLflow up to date and register the winner; what is there stays as it is."""
     facts = driver.facts.known
     mirrored, registered = in_store(driver.state, facts)
     wanted = params.register_winner and "checkpoint" in facts and registered is None
@@ -97,11 +93,7 @@ def show(driver: Driver) -> None:
 
 
 def register(driver: Driver) -> "tuple[Registered | None, str]":
-    """Register the winner's checkpoint in MLflow, which must be up to date with the record.
-
-    Returns:
-        The result of :func:`tasks.winner.register_winner`; an unreachable store is an event.
-    """
+    """Register the winner's checkpoint in MLflow, which must be up to date with the record."""
     files = driver.files
     found, error = register_winner(driver.state, driver.record.report, driver.parent)
     if found is not None:

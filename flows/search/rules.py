@@ -22,13 +22,7 @@ RATED_ANSWERS = {"answer_tokens": 600, "prompt_tokens": 1600}
 
 
 def usual_sizes(designer: str, language: str, *, rated: bool = False) -> dict[str, Any]:
-    """Return the token limits of prompts and answers that differ from the library's defaults.
-
-    Args:
-        designer: Its kind.
-        language: What it writes.
-        rated: Whether schemes with rates by block are searched.
-    """
+    """Return the token limits of prompts and answers that differ from the library's defaults."""
     sizes: dict[str, Any] = dict(PYTHON_ANSWERS) if language != "expression" else {}
     sizes |= RATED_ANSWERS if rated else {}
     sizes |= LARGE_PROMPTS.get(designer, {})
@@ -72,11 +66,7 @@ class _DesignerChoice(Protocol):
 
 
 def require_first_rung(windows: int, all_windows: int) -> None:
-    """Refuse a first rung of more windows than there are.
-
-    Raises:
-        ValueError: If it has more.
-    """
+    """Refuse a first rung of more windows than there are."""
     if windows > all_windows:
         raise ValueError(
             f"rung_windows {windows} is above selection_windows {all_windows}; take at most "
@@ -85,11 +75,7 @@ def require_first_rung(windows: int, all_windows: int) -> None:
 
 
 def require_sandbox_for_code(sandbox: str, language: str) -> None:
-    """Refuse code where there is no sandbox to run it in.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Refuse code where there is no sandbox to run it in."""
     if sandbox == "off" and language != "expression":
         raise ValueError(
             f"language {language} is code, which runs only in the sandbox; leave out sandbox off, "
@@ -98,11 +84,7 @@ def require_sandbox_for_code(sandbox: str, language: str) -> None:
 
 
 def require_designer_together(params: _DesignerChoice) -> None:
-    """Refuse settings that the chosen designer does not use.
-
-    Raises:
-        ValueError: If there is such a setting, or a model is named twice.
-    """
+    """Refuse settings that the chosen designer does not use."""
     kind = params.designer
     if kind == "scripted" and params.script is None:
         raise ValueError("the designer scripted needs a script; add --script FILE")
@@ -150,11 +132,7 @@ def require_designer_together(params: _DesignerChoice) -> None:
 
 
 def require_prices_together(params: _DesignerChoice) -> None:
-    """Refuse a price or a limit in money that nothing is charged by.
-
-    Raises:
-        ValueError: If there is one.
-    """
+    """Refuse a price or a limit in money that nothing is charged by."""
     if params.designer in SILENT and (params.money or params.price):
         raise ValueError(
             f"the designer {params.designer} asks nobody and costs nothing; leave out money and "
@@ -194,11 +172,7 @@ class _SchemeChoice(Protocol):
 
 
 def require_schemes_together(params: _SchemeChoice) -> None:
-    """Refuse settings that are meaningless if nothing is set to zero, or if zeros are.
-
-    Raises:
-        ValueError: If there is one.
-    """
+    """Refuse settings that are meaningless if nothing is set to zero, or if zeros are."""
     unit = "bytes" if params.bytes is not None else "faster"
     asked = getattr(params, unit)
     if asked is not None and params.schemes is None:

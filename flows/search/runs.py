@@ -20,12 +20,7 @@ PROBE_SECONDS = 0.1
 
 
 def find_run(state: State, name: str | None) -> str:
-    """Return the named run, or the latest.
-
-    Raises:
-        UnknownNameError: If no run has this name; suggests the nearest.
-        UsageError: If there are no runs at all.
-    """
+    """Return the named run, or the latest."""
     known = [run for run in state.run_ids() if RunFiles.of(state, run).log.exists()]
     if name is None:
         if not known:
@@ -55,17 +50,7 @@ def save_params(state: State, run_id: str, params: SearchParams) -> None:
 
 
 def going_on(state: State, run_id: str, device: str | None = None) -> SearchParams:
-    """The settings a search goes on with: those it was started with, on a device that exists.
-
-    Args:
-        state: The state folder.
-        run_id: The search.
-        device: The device to compute on; None: that which it was started with.
-
-    Raises:
-        UsageError: If there is no such device here, the search measured on another one, or its
-            settings are missing.
-    """
+    """The settings a search goes on with: those it was started with, on a device that exists."""
     params = saved_params(state, run_id)
     if device is not None:
         params = params.model_copy(update={"device": device})
@@ -80,14 +65,6 @@ def require_same_device(facts: Facts, run_id: str, device: str) -> None:
 
     Sums differ between devices, so that figures could not be compared, and the masks
     of the winner might not come out again. A search that has measured nothing may change it.
-
-    Args:
-        facts: The search's facts.
-        run_id: Its name.
-        device: The device to compute on now.
-
-    Raises:
-        UsageError: If it measured on another kind.
     """
     before = facts.get("machine", {}).get("device", device)
     if device.partition(":")[0] != before.partition(":")[0]:
@@ -124,11 +101,7 @@ def template_folder(files: RunFiles, params: SearchParams) -> Path | None:
 
 
 def saved_params(state: State, run_id: str) -> SearchParams:
-    """The settings a run was started with.
-
-    Raises:
-        UsageError: If the file is missing or of another version.
-    """
+    """The settings a run was started with."""
     path = RunFiles.of(state, run_id).params
     if not path.exists():
         raise UsageError(

@@ -24,9 +24,6 @@ def stopping_well(driver: Driver) -> Iterator[None]:
 
     The command is a note of the exception (:pep:`678`), so that the command line prints it last and
     a traceback in Prefect's log ends with it.
-
-    Args:
-        driver: The search that is worked on.
     """
     try:
         yield
@@ -51,11 +48,7 @@ def stopping_well(driver: Driver) -> Iterator[None]:
 
 @contextmanager
 def nothing_left(files: RunFiles) -> Iterator[None]:
-    """If the body refuses a new search before its first step, remove the search's folder.
-
-    Args:
-        files: Its files.
-    """
+    """If the body refuses a new search before its first step, remove the search's folder."""
     existed = files.folder.exists()
     try:
         yield

@@ -27,16 +27,6 @@ def require_same_sources(run_id: str, known: Mapping[str, Any], facts: Mapping[s
     """Refuse to go on if the model or the text has another content than at the start.
 
     A search's settings name both and say nothing of what they hold.
-
-    Args:
-        run_id: The search.
-        known: Its facts on record. A digest that is not there, as in records of earlier versions,
-            is not compared.
-        facts: ``model_digest`` and ``parts`` of today, as :func:`tasks.prepare.prepare` finds them;
-            what is left out is not compared.
-
-    Raises:
-        UsageError: If one differs.
     """
     before, now = _digests(known), _digests(facts)
     for what, digest in now.items():
@@ -52,13 +42,6 @@ def require_same_files(bench: SearchBench, known: Mapping[str, Any]) -> None:
     """Refuse to give a finished search's result as that of a model or text edited since.
 
     Only files of this machine are read: what the hub holds would have to be fetched.
-
-    Args:
-        bench: The search's bench, which need not be open.
-        known: The search's facts on record.
-
-    Raises:
-        UsageError: If one has changed.
     """
     facts: dict[str, Any] = {}
     if local_path(bench.model_ref) is not None:
@@ -74,14 +57,6 @@ def require_same_designer(run_id: str, known: Mapping[str, Any], kind: str) -> N
 
     ``auto`` stands for what the environment names, so the settings are the same in either case, and
     the record has room for one designer.
-
-    Args:
-        run_id: The search.
-        known: Its facts on record.
-        kind: The kind that would be asked now.
-
-    Raises:
-        UsageError: If it is another one than on record.
     """
     before = str(known.get("designer", kind)).partition(":")[0]
     if before == kind:

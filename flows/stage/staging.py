@@ -111,17 +111,7 @@ class StageWork:
 
 
 def run_stage(params: StageParams) -> dict[str, Any]:
-    """Do one stage of a search.
-
-    Returns:
-        ``what`` was done; ``steps``: number of open steps now on record; ``compared``: figures
-        with those on record; ``agrees``: whether all of them are the same, None if nothing
-        was compared; ``open``: number of waiting steps by stage; ``next``: what makes sense now.
-
-    Raises:
-        UsageError: If there is no such search, or its state does not allow the stage.
-        PrerequisiteError: If another process works on it.
-    """
+    """Do one stage of a search."""
     state = State.open()
     settings = going_on(state, find_run(state, params.run), params.device)
     with opened_search(settings) as (driver, session):

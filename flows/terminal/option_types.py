@@ -75,12 +75,7 @@ def share(text: str) -> float:
 
 
 def add_overwrite(to: argparse._ActionsContainer, what: str) -> None:
-    """Add the option that allows an existing target to be replaced.
-
-    Args:
-        to: A parser, or a group of one.
-        what: What is replaced, as named in the help.
-    """
+    """Add the option that allows an existing target to be replaced."""
     to.add_argument("--overwrite", action="store_true", help=f"replace {what} (default: refuse)")
 
 

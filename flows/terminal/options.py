@@ -40,16 +40,7 @@ def add_options(
     also_words: Collection[str] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add an option for every field; options that are not typed are absent from the result.
-
-    Args:
-        parser: The command's parser.
-        kind: The model.
-        required: Field for which the command does not use the model's default.
-        words: Fields without an option, which the command takes as words.
-        also_words: Fields with an option, which the command takes as words too.
-        defaults: Values that replace the model's defaults, for ``--help``.
-    """
+    """Add an option for every field; options that are not typed are absent from the result."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name in kind.in_order():
         if name in SHARED or name in words:
@@ -66,31 +57,19 @@ def add_options(
 
 
 def given(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
-    """Return the fields of a model that were typed.
-
-    Raises:
-        UsageError: If the model is given both as a word and as an option.
-    """
+    """Return the fields of a model that were typed."""
     found = {name: getattr(args, name) for name in kind.model_fields if hasattr(args, name)}
     found = {name: found[name] for name in found if name not in SHARED or found[name] is not None}
     return found | ({MODEL: model_of(args)} if hasattr(args, _WORD) else {})
 
 
 def given_with_model(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
-    """Return the typed fields for a command that has no model of its own.
-
-    Raises:
-        UsageError: If the model is missing or given twice.
-    """
+    """Return the typed fields for a command that has no model of its own."""
     return given(args, kind) | {MODEL: model_of(args)}
 
 
 def model_of(args: argparse.Namespace) -> str:
-    """Return the model, given as a word or as an option.
-
-    Raises:
-        UsageError: If it is missing or given twice.
-    """
+    """Return the model, given as a word or as an option."""
     found = [getattr(args, name) for name in (_WORD, MODEL) if hasattr(args, name)]
     if len(found) == 1:
         return str(found[0])
@@ -99,11 +78,7 @@ def model_of(args: argparse.Namespace) -> str:
 
 
 def settled(kind: type[Settled], values: Mapping[str, Any]) -> Settled:
-    """Build a command's parameters, checking every name before anything is started.
-
-    Raises:
-        UsageError: If a value is outside what its field allows, or a name is unknown.
-    """
+    """Build a command's parameters, checking every name before anything is started."""
     params = checked(kind, dict(values))
     params.check()
     return params
@@ -122,13 +97,7 @@ def add_renamed(parser: argparse.ArgumentParser, earlier: str, option: str) -> N
 
 
 def add_late_word(to: argparse._ActionsContainer, dest: str, field: FieldInfo) -> None:
-    """Add a word that may be missing, and stand behind options; its help is the field's.
-
-    Args:
-        to: A parser.
-        dest: Its name in what was typed; None there if it is missing.
-        field: The field that the word is for.
-    """
+    """Add a word that may be missing, and stand behind options; its help is the field's."""
     # With nargs="?", a word behind an option would not be found.
     word = to.add_argument(dest, metavar=str(_extra(field)["metavar"]), help=_help(field, None))
     word.required = False

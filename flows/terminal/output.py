@@ -17,14 +17,7 @@ COLUMNS = 100
 def emit(
     args: argparse.Namespace, record: Mapping[str, Any], text: str, *, coloured: bool = False
 ) -> None:
-    """Print ``record`` with ``--json``, else ``text``.
-
-    Args:
-        args: The command's arguments.
-        record: The result.
-        text: The same for people; text by others in it may contain escape sequences.
-        coloured: Its escape sequences are ours, and it contains no others.
-    """
+    """Print ``record`` with ``--json``, else ``text``."""
     if args.json:
         print(in_json(json.dumps(plain(record), ensure_ascii=False, indent=2)))
     else:

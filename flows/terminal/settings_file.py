@@ -9,16 +9,7 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def read_settings(path: Path, what: str, example: str) -> dict[str, Any]:
-    """Return the mapping in a file; its parameter model checks the values later.
-
-    Args:
-        path: The file.
-        what: What it holds, for messages: ``study``.
-        example: What it may contain, for messages.
-
-    Raises:
-        UsageError: If it is missing, not YAML, or not a mapping.
-    """
+    """Return the mapping in a file; its parameter model checks the values later."""
     import yaml
 
     if not path.is_file():

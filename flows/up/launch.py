@@ -71,17 +71,6 @@ class Platform:
         """Start what is missing, prepare the server, deploy.
 
         Settings of a part that is already running have no effect; a line says so.
-
-        Args:
-            prefect_port: Port of a Prefect server that has to be started; None: that of one which
-                ended by itself, where its worker and the browser look for it, else 4200.
-            mlflow_port: Port of an MLflow server that has to be started; None: likewise, else 5000.
-            runs: Runs that the worker may hold at once; None: 4.
-
-        Raises:
-            UsageError: If a port is taken by something else.
-            PrerequisiteError: If a server does not start; what was started is stopped again.
-            ModuleNotFoundError: If a server's package is not installed.
         """
         require("prefect", "mlflow")
         try:
@@ -358,15 +347,7 @@ def bring_down(state: State, say: Say) -> list[str]:
 
 @contextmanager
 def changing(state: State, seconds: float | None = None) -> Iterator[None]:
-    """Let one command at a time start or stop things.
-
-    Args:
-        state: The state folder.
-        seconds: How long to wait for another command; None: as long as a start may take.
-
-    Raises:
-        BusyError: If another command takes too long.
-    """
+    """Let one command at a time start or stop things."""
     place = processes.folder(state)
     place.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(place / "up.lock"))

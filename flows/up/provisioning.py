@@ -40,12 +40,7 @@ def _forms() -> dict[str, str]:
 
 @contextmanager
 def client_of(api: str, login: str = "") -> "Iterator[SyncPrefectClient]":
-    """Open a client of the API at this address, whatever this process used before.
-
-    Args:
-        api: The address.
-        login: ``name:password``; empty: that of ``PREFECT_API_AUTH_STRING``, if any.
-    """
+    """Open a client of the API at this address, whatever this process used before."""
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
@@ -59,17 +54,6 @@ def prepare_server(api: str, pool: str = POOL, login: str = "") -> list[str]:
 
     Relative paths in a form refer to the folder in which the worker was started, so machines with
     different folders may share a server.
-
-    Args:
-        api: Address of the Prefect API.
-        pool: Name of the work pool.
-        login: Login for the API; see :func:`client_of`.
-
-    Returns:
-        What was created, in words.
-
-    Raises:
-        PrerequisiteError: If the pool exists but is paused, or its folder is not on this machine.
     """
     with client_of(api, login) as client:
         made = [prepare_pool(client, pool)]
@@ -133,11 +117,7 @@ def _zombie_rule(client: "SyncPrefectClient") -> bool:
 
 
 def deployments_file() -> Path:
-    """``prefect.yaml``: next to the packages in a checkout, inside them in a wheel.
-
-    Raises:
-        PrerequisiteError: If it is in neither place.
-    """
+    """``prefect.yaml``: next to the packages in a checkout, inside them in a wheel."""
     package = Path(__file__).parent.parent
     for place in (package.parent / "prefect.yaml", package / "prefect.yaml"):
         if place.is_file():
@@ -170,23 +150,7 @@ def deploy_all(
     *,
     asked: bool = True,
 ) -> tuple[int, bool, Night | None]:
-    """Deploy every flow of ``prefect.yaml`` unless the server already has this exact file.
-
-    Args:
-        api: Address of the Prefect API.
-        pool: The work pool that runs them.
-        login: Login for the API; see :func:`client_of`.
-        night: The nightly search; None: no search.
-        asked: The user asked for this night now. Else the one stays that was deployed last, by
-            whichever machine.
-
-    Returns:
-        Number of deployments, whether they were written now, and the night that is deployed.
-
-    Raises:
-        AutopruneError: If Prefect fails, with its last lines of output.
-        PrerequisiteError: If Prefect takes too long.
-    """
+    """Deploy every flow of ``prefect.yaml`` unless the server already has this exact file."""
     with client_of(api, login) as client:
         found = client.read_variable_by_name(_deployed_variable(pool))
         # Earlier versions kept the digest alone.
@@ -213,14 +177,6 @@ def delete_gone(api: str, pool: str = POOL, login: str = "") -> list[str]:
     """Delete deployments of this pool whose flow an earlier version had and this one has not.
 
     Of the flows that it has, all stay: the UI's Duplicate keeps the tag by which ours are known.
-
-    Args:
-        api: Address of the Prefect API.
-        pool: The work pool whose deployments are checked.
-        login: Login for the API; see :func:`client_of`.
-
-    Returns:
-        Their names, ``FLOW/NAME``. Those of other pools, and users' own deployments, stay.
     """
     flows = {flow for flow, _ in _listed(deployments_text(pool))}
     gone = []

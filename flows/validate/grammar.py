@@ -33,10 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> list[str] | None:
-    """Return the names of the statistics, None for the usual ones; the file is text.
-
-    Raises:
-        UsageError: If it cannot be read.
-    """
+    """Return the names of the statistics, None for the usual ones; the file is text."""
     metric_source(Path(args.file))
     return None if args.statistics is None else listed(args.statistics)

@@ -36,11 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> TrainParams | ScoreParams:
-    """The parameters that were typed; model and file are words, or the model is an option.
-
-    Raises:
-        UsageError: If one of them is missing, or the model is given twice.
-    """
+    """The parameters that were typed; model and file are words, or the model is an option."""
     kind, _, _ = ACTIONS[args.action]
     found = (args.model_typed, getattr(args, "file_typed", None))
     words = [word for word in found if word is not None]

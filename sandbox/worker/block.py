@@ -51,12 +51,7 @@ class Block:
         self._rest = rest
 
     def __call__(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Hidden states that the block gives: [n, s, hidden] -> [n, s, hidden].
-
-        Args:
-            weights: Matrices by name; the others are the dense ones.
-            x: Hidden states that it receives.
-        """
+        """Hidden states that the block gives: [n, s, hidden] -> [n, s, hidden]."""
         own = {**self.weights, **weights}
         fast = self._form.get("products") == "bfloat16"
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
@@ -111,12 +106,7 @@ def packed(
     inputs: Tensor,
     targets: Tensor,
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """What :func:`unpacked` takes apart, as the tensors of one file.
-
-    Returns:
-        The tensors, and which of the statistics each matrix has: those that share an input share
-        them.
-    """
+    """What :func:`unpacked` takes apart, as the tensors of one file."""
     tensors = {"inputs": inputs, "targets": targets}
     tensors |= {f"weight:{name}": value for name, value in weights.items()}
     tensors |= {f"rest:{name}": value for name, value in rest.items()}
@@ -131,13 +121,7 @@ def packed(
 def unpacked(
     tensors: Mapping[str, Tensor], form: Mapping[str, Any], named: Any = MappingProxyType
 ) -> tuple[Block, Tensor, Tensor]:
-    """The block, inputs and targets out of the tensors of one file.
-
-    Args:
-        tensors: See :func:`packed`.
-        form: Of the block, with ``stats``: which statistics each matrix has.
-        named: Makes a read-only mapping of the statistics of one matrix.
-    """
+    """The block, inputs and targets out of the tensors of one file."""
     apart: dict[str, dict[str, Tensor]] = {"weight": {}, "rest": {}}
     for key, value in tensors.items():
         kind, _, name = key.rpartition(":")

@@ -48,13 +48,7 @@ class RefusedError(Exception):
 
 
 def run(job: Job, fds: tuple[int, int, int], syscall_filter: Filter | None) -> None:
-    """Score or prune the layers of a job; never returns.
-
-    Args:
-        job: What to run.
-        fds: Capture pipe, control pipe, result file, all for writing.
-        syscall_filter: Installed before the designed code runs, when given.
-    """
+    """Score or prune the layers of a job; never returns."""
     # Bound before designed code can replace them in their modules; politeness, not safety.
     write, leave = os.write, os._exit
     try:
@@ -167,11 +161,7 @@ def _of_block(
 
 
 def _checked(result: Any, shape: tuple[int, int], entry: str, name: str) -> torch.Tensor:
-    """A plain float32 tensor of this shape.
-
-    Raises:
-        RefusedError: ``wrong_type``, ``wrong_shape`` or ``wrong_dtype``.
-    """
+    """A plain float32 tensor of this shape."""
     if type(result) is not torch.Tensor:
         raise RefusedError(
             "wrong_type",

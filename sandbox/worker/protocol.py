@@ -39,11 +39,7 @@ class Frame:
 
 
 def encode(header: Mapping[str, str | int], payload: bytes = b"") -> bytes:
-    """Serialise one frame.
-
-    Raises:
-        ProtocolError: If the header is larger than ``MAX_HEADER`` bytes.
-    """
+    """Serialise one frame."""
     text = json.dumps(dict(header), allow_nan=False, separators=(",", ":")).encode()
     if len(text) > MAX_HEADER:
         raise ProtocolError(f"header of {len(text)} bytes; at most {MAX_HEADER} are allowed")
@@ -63,11 +59,7 @@ class FrameParser:
         self._broken = False
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Add bytes and return the frames that are now complete.
-
-        Raises:
-            ProtocolError: At the first byte that cannot belong to a frame, and ever after.
-        """
+        """Add bytes and return the frames that are now complete."""
         if self._broken:
             raise ProtocolError("the stream was already damaged")
         self._buffer += data
@@ -108,11 +100,7 @@ class FrameParser:
 
 
 def check_reply(frame: Frame) -> str:
-    """Check a broker's frame against the exact keys of its kind, and return the kind.
-
-    Raises:
-        ProtocolError: If the kind is unknown, a key is missing, extra or of the wrong type.
-    """
+    """Check a broker's frame against the exact keys of its kind, and return the kind."""
     kind = frame.header.get("kind")
     if not isinstance(kind, str) or kind not in REPLY_KEYS:
         raise ProtocolError(f"reply of unknown kind {str(kind)[:40]!r}")

@@ -38,11 +38,7 @@ def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> 
 
 
 def build_filter(machine: str) -> bytes:
-    """Assemble the classic BPF program for one machine type.
-
-    Raises:
-        OSError: If the machine is neither x86_64 nor aarch64.
-    """
+    """Assemble the classic BPF program for one machine type."""
     if machine not in _MACHINES:
         raise OSError(f"no system-call filter for {machine!r}; known: {sorted(_MACHINES)}")
     architecture, column = _MACHINES[machine]
@@ -104,11 +100,7 @@ class Filter:
         self._program = _Program(len(program) // 8, ctypes.addressof(self._bytes))
 
     def install(self) -> None:
-        """Give up the system calls for good, in this process and all it may start.
-
-        Raises:
-            OSError: If the kernel refuses the filter.
-        """
+        """Give up the system calls for good, in this process and all it may start."""
         self._prctl(_PR_SET_NO_NEW_PRIVS, 1, 0)
         self._prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.addressof(self._program))
 
@@ -119,11 +111,7 @@ class Filter:
 
 
 def set_undumpable() -> None:
-    """Close ``/proc/PID/mem``, ``environ`` and ``fd`` of this process to others of its user.
-
-    Raises:
-        OSError: If the kernel refuses.
-    """
+    """Close ``/proc/PID/mem``, ``environ`` and ``fd`` of this process to others of its user."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(4, *[ctypes.c_ulong(0)] * 4) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) was refused")

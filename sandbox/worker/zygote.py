@@ -19,11 +19,7 @@ STATUS = struct.Struct("<cI")
 
 
 def serve(broker: socket.socket) -> None:
-    """Import torch, say so, then fork a child for every job until the broker is gone.
-
-    Args:
-        broker: Stream socket; carries jobs with three descriptors in, process statuses out.
-    """
+    """Import torch, say so, then fork a child for every job until the broker is gone."""
     # Collections would take a fifth of the time of the import, and free next to nothing.
     gc.disable()
     # Shapes of operations, for torch's compiler, would take another. No name that the screen lets

@@ -98,11 +98,7 @@ def write_tags(tracker: Tracker, name: str, number: str, tags: Mapping[str, str]
 
 @contextmanager
 def registry_lock(tracker: Tracker, name: str) -> Iterator[None]:
-    """Keep other promotions of this model out, and undo one that was killed.
-
-    Raises:
-        AutopruneError: If another promotion holds the lock for too long.
-    """
+    """Keep other promotions of this model out, and undo one that was killed."""
     folder = tracker.state.root / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(folder / f"promote-{name}.lock"))
@@ -118,11 +114,7 @@ def registry_lock(tracker: Tracker, name: str) -> Iterator[None]:
 
 
 def require_champion(tracker: Tracker, name: str, expected: str | None) -> dict[str, str]:
-    """The aliases, with the champion that was measured against.
-
-    Raises:
-        AutopruneError: If the champion was moved in the meantime.
-    """
+    """The aliases, with the champion that was measured against."""
     found = aliases_of(tracker, name)
     now = found.get(CHAMPION)
     if now != expected:
@@ -147,18 +139,6 @@ def move_champion(
 
     The file lock holds within one state folder. MLflow offers nothing that would rule out every
     race between two folders, so a move of another one is looked for before, amid and after.
-
-    Args:
-        tracker: The store.
-        name: Registered model, locked by :func:`registry_lock`.
-        number: The new champion.
-        expected: Champion that was measured against; None: there was none.
-        tags: Why; set on the new champion, and aliases move back if they cannot be.
-        by_hand: The former champion was set by hand and not measured: it does not become
-            ``previous``, which a later rollback would install.
-
-    Raises:
-        AutopruneError: If the champion was moved in the meantime, or another folder moves it.
     """
     before = require_champion(tracker, name, expected)
     after = {alias: at for alias, at in before.items() if at != number}

@@ -13,15 +13,7 @@ _MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 
 
 def end_killed(tracker: Tracker, runs: Iterable[str]) -> list[str]:
-    """End runs that nobody writes any more as KILLED; going on with one opens it again.
-
-    Args:
-        tracker: The store.
-        runs: MLflow's ids; those that have ended or were deleted are left alone.
-
-    Returns:
-        Names of the runs that were ended.
-    """
+    """End runs that nobody writes any more as KILLED; going on with one opens it again."""
     client, names = tracker.client, []
     for run_id in runs:
         run: Run | None

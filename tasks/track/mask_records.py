@@ -14,11 +14,7 @@ SCHEMA_VERSION = 1
 
 
 def read_mask_record(tracker: Tracker, mlflow_run: str) -> dict[str, Any]:
-    """Read what a candidate's run records for reproducing it.
-
-    Raises:
-        UsageError: If there is no such run, or nothing was pruned in it.
-    """
+    """Read what a candidate's run records for reproducing it."""
     try:
         place = download_artifacts(
             run_id=mlflow_run, artifact_path=MASK_RECORD_FILE, tracking_uri=tracker.tracking_uri

@@ -66,9 +66,6 @@ def budget_name(model: str, budget: Budget, *, smaller: bool) -> str:
 
     Besides the two above: ``autoprune.<model>.b25`` for 25 % of the bytes, ``.x130`` for 1.3 times
     the speed.
-
-    Args:
-        smaller: Whether schemes are searched.
     """
     if budget.unit != "sparsity":
         return f"autoprune.{model_slug(model)}.{budget.tag}"
@@ -95,20 +92,6 @@ def register_checkpoint(
     The first version of a name is its champion; later ones are challengers.
 
     Doing it again with the same masks of the same candidate and run changes nothing.
-
-    Args:
-        tracker: The store.
-        parent_id: MLflow run that made it.
-        folder: A folder that stock transformers opens.
-        model: Reference of the dense model.
-        sparsity: Target share of zeros, or share of the parameters that a scheme removed.
-        masks: Digest of the masks, or of the weight files if there are none.
-        tags: More tags of the version.
-        may_lead: False: a challenger even as the first, since something counts against it.
-        shared: Whether MLflow's copy may share the folder's files on disk: nobody writes into them.
-        description: Description of the version, markdown.
-        name: Registered model; None: that of the model and its share of zeros.
-        goal: A budget in bytes or speed in words, which the name stands for; empty: a share.
     """
     name = name or registry_name(model, sparsity)
     client = tracker.client

@@ -9,11 +9,7 @@ T = TypeVar("T")
 
 
 def all_pages(fetch: Callable[[str | None], PagedList[T]]) -> list[T]:
-    """Fetch page after page.
-
-    Args:
-        fetch: Returns the page that a token stands for; None: the first one.
-    """
+    """Fetch page after page."""
     found: list[T] = []
     token: str | None = None
     while True:

@@ -44,16 +44,7 @@ class Place:
 
 
 def choose_model(tracker: Tracker, name: str | None, alias: str = CHALLENGER) -> str:
-    """Choose the registered model: the named one, else the only one with a challenger.
-
-    Args:
-        tracker: The store.
-        name: Registered model; None: the only one with the alias.
-        alias: What it must have for that; a rollback needs a ``previous``.
-
-    Raises:
-        UsageError: If it does not exist, or if several could be meant.
-    """
+    """Choose the registered model: the named one, else the only one with a challenger."""
     found = our_models(tracker)
     names = sorted(model.name for model in found)
     if name is not None:
@@ -87,16 +78,6 @@ def find_version(tracker: Tracker, name: str, number: str, role: str) -> Place:
     """Find a version and the folder that it serves.
 
     Files on a server are downloaded once, into the state folder.
-
-    Args:
-        tracker: The store.
-        name: Registered model.
-        number: Version.
-        role: Its intended role, for messages.
-
-    Raises:
-        UsageError: If the version was deleted.
-        AutopruneError: If its model or its files were deleted.
     """
     found = _existing(tracker, name, number, role)
     with _files_of(found, role):
@@ -107,21 +88,7 @@ def find_version(tracker: Tracker, name: str, number: str, role: str) -> Place:
 
 
 def version_record(tracker: Tracker, name: str, number: str, role: str) -> dict[str, Any]:
-    """What a version's record says about how it was made; its weights are not downloaded.
-
-    Args:
-        tracker: The store.
-        name: Registered model.
-        number: Version.
-        role: Its intended role, for messages.
-
-    Returns:
-        The record; empty if the checkpoint has none.
-
-    Raises:
-        UsageError: If the version was deleted.
-        AutopruneError: If its model or its files were deleted.
-    """
+    """What a version's record says about how it was made; its weights are not downloaded."""
     found = _existing(tracker, name, number, role)
     with _files_of(found, role):
         root = f"{_artifacts(tracker, found)}/artifacts"

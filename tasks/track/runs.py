@@ -111,15 +111,7 @@ class Tracker:
         self, model: str, run_id: str, spec: Mapping[str, Any], tags: Mapping[str, str],
         log: str = "",
     ) -> str:  # fmt: skip
-        """MLflow id of a search's parent run, created or found again.
-
-        Args:
-            model: Reference of the model.
-            run_id: Our name of the search.
-            spec: Its specification; scalars become parameters.
-            tags: Provenance.
-            log: What tells the search from a later one of its name; empty in old logs.
-        """
+        """MLflow id of a search's parent run, created or found again."""
         if (run_id, log) in self._parents:
             return self._parents[run_id, log]
         experiment = self.experiment(model)
@@ -153,16 +145,7 @@ class Tracker:
         entries: Iterable[ReportEntry],
         mask_records: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> int:
-        """Write every entry that is new or changed as a child run.
-
-        Args:
-            parent_id: MLflow id of the parent run.
-            entries: Of the run's record.
-            mask_records: What is needed to reproduce an entry's masks, by its id.
-
-        Returns:
-            Number of entries written.
-        """
+        """Write every entry that is new or changed as a child run."""
         children = self.child_runs(parent_id)
         written = 0
         for entry in entries:
@@ -183,12 +166,7 @@ class Tracker:
         return written
 
     def curve(self, parent_id: str, points: Mapping[str, Iterable[tuple[int, float]]]) -> None:
-        """Log curves on the parent, without the steps that are already there.
-
-        Args:
-            parent_id: MLflow id of the parent run.
-            points: Step and value by metric name.
-        """
+        """Log curves on the parent, without the steps that are already there."""
         now = _milliseconds()
         fresh = []
         for name, values in points.items():

@@ -21,11 +21,7 @@ class PrunedModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
     """A pruned causal language model: texts in, continuations and losses out."""
 
     def load_context(self, context: Any) -> None:
-        """Open the checkpoint folder with stock transformers, or with AutoPrune if only that can.
-
-        Raises:
-            ImportError: If AutoPrune is needed and not installed.
-        """
+        """Open the checkpoint with stock transformers, or with AutoPrune if only that can."""
         folder = context.artifacts["checkpoint"]
         opened = AutoModelForCausalLM.from_pretrained
         if "layer_intermediate_sizes" in Path(folder, "config.json").read_text(encoding="utf-8"):
@@ -43,17 +39,7 @@ class PrunedModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
     def predict(
         self, context: Any, model_input: list[str], params: dict[str, Any] | None = None
     ) -> pandas.DataFrame:
-        """Continue and score each text.
-
-        Args:
-            context: Unused; the model is loaded already.
-            model_input: Texts.
-            params: ``max_new_tokens``, 0 for scores only.
-
-        Returns:
-            Data frame with ``text``, ``continuation``, ``nll`` (mean nats per token, the first
-            token not scored) and ``perplexity``.
-        """
+        """Continue and score each text."""
         longest = int((params or {}).get("max_new_tokens", 32))
         rows = []
         for text in model_input:

@@ -65,25 +65,7 @@ def log_stage(
     parts: Iterable[StageChild] = (),
     status: str = "FINISHED",
 ) -> str:
-    """Write a stage as one run with its parts as children; the same name overwrites it.
-
-    Args:
-        tracker: The store.
-        kind: ``evaluation`` or ``comparison``.
-        model: Reference of the model, which names the experiment.
-        name: Name of the run, unique in its kind.
-        params: Settings.
-        metrics: Figures by name.
-        tags: Provenance.
-        folder: Folder whose files become artifacts.
-        files: Further files that become artifacts.
-        parts: Child runs; those unchanged since they were written are left alone.
-        status: ``FINISHED``; ``RUNNING`` while in progress; ``KILLED`` or ``FAILED`` if it ended
-            early.
-
-    Returns:
-        The run's MLflow id.
-    """
+    """Write a stage as one run with its parts as children; the same name overwrites it."""
     client, experiment = tracker.client, tracker.experiment(model)
     # MLflow's filters know no escapes: a name with an apostrophe stands between double quotes.
     name = name.replace('"', "'")

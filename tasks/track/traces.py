@@ -52,17 +52,7 @@ class Traces:
         calls: Iterable[Mapping[str, Any]],
         children: Mapping[str, str],
     ) -> int:
-        """Write the calls that are missing.
-
-        Args:
-            parent_id: MLflow id of the search's run.
-            run: Name of the search.
-            calls: What :mod:`autoprune.report.designer_calls` makes of a log, oldest first.
-            children: MLflow run of each candidate.
-
-        Returns:
-            Number of traces written.
-        """
+        """Write the calls that are missing."""
         waiting = [(trace_id(parent_id, call["step"]), call) for call in calls]
         waiting = [(name, call) for name, call in waiting if name not in self._written]
         if not waiting:

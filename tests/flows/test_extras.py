@@ -50,14 +50,7 @@ SEARCH = [module for module, extra in EXTRA_OF.items() if extra == "search"]
 def answers(
     folder: Path, missing: list[str], lines: list[str], more: str = ""
 ) -> list[tuple[int, str, str]]:
-    """Exit code, output and errors of command lines in a process without some packages.
-
-    Args:
-        folder: Where it runs.
-        missing: The packages.
-        lines: The command lines.
-        more: A program that must then run in it.
-    """
+    """Exit code, output and errors of command lines in a process without some packages."""
     own = {"PYTHONPATH": str(PROJECT), "AUTOPRUNE_HOME": str(folder / "state")}
     others = {name: text for name, text in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(

@@ -120,15 +120,7 @@ def test_sparsegpt_equals_sequential_single_removals() -> None:
 def swept_by_definition(
     weight: Tensor, gram: Tensor, columns: int, zeros: int, pattern: NM | None
 ) -> tuple[Tensor, Tensor]:
-    """SparseGPT with a mask of its own, as arXiv 2301.00774 writes it: column after column.
-
-    Args:
-        weight: [o, i].
-        gram: Undamped, [i, i].
-        columns: Columns whose weights compete, without a pattern.
-        zeros: Zeros in each such slab.
-        pattern: Weights compete within its groups instead.
-    """
+    """SparseGPT with a mask of its own, as arXiv 2301.00774 writes it: column after column."""
     width = weight.shape[1]
     matrix = gram + 0.01 * gram.diagonal().mean() * torch.eye(width, dtype=gram.dtype)
     upper = torch.linalg.cholesky(torch.linalg.inv(matrix), upper=True)

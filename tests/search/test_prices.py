@@ -49,12 +49,7 @@ def test_a_price_holds_what_is_limited_and_blames_no_arm_for_promotion() -> None
 
 
 def designed(monkeypatch: pytest.MonkeyPatch, rate: float, seed: int, answer: float = 25.0) -> int:
-    """Slots of the designer among 32, at the measured search's seconds and limits.
-
-    Args:
-        rate: Share of the designer's answers that gain; of the moves without it a tenth do.
-        answer: Seconds.
-    """
+    """Slots of the designer among 32, at the measured search's seconds and limits."""
 
     plan_without_entries(monkeypatch)
     budget = SearchBudget(candidates=200, seconds=1800.0)

@@ -13,13 +13,7 @@ from autoprune.models.reference import ModelSource
 def bigram_subject(
     tokenizer: PreTrainedTokenizerFast, followers: Sequence[int], *, positions: int = 512
 ) -> LoadedModel:
-    """A model of one block that only looks at the last token.
-
-    Args:
-        tokenizer: Its tokenizer.
-        followers: By token, the most probable next one.
-        positions: Longest text.
-    """
+    """A model of one block that only looks at the last token."""
     size = len(followers) + len(followers) % 2
     config = LlamaConfig(
         vocab_size=size, hidden_size=size, intermediate_size=8, num_hidden_layers=1,

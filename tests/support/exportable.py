@@ -86,17 +86,7 @@ def saved(
     seed: int = 0,
     **extra: object,
 ) -> Path:
-    """A random model whose logits differ by nats, with a tokenizer that merges.
-
-    Args:
-        folder: Where it is saved.
-        family: Key of ``CONFIGS``.
-        cut: Kind of tokenizer.
-        layers: Number of blocks, without widths.
-        widths: Neurons of each block; empty: the same in all.
-        seed: Of the weights.
-        extra: Values of the configuration.
-    """
+    """A random model whose logits differ by nats, with a tokenizer that merges."""
     tokenizer = piece_tokenizer() if cut == "pieces" else merging_tokenizer(cut)
     values: dict[str, object] = {
         "vocab_size": len(tokenizer) + 2, "hidden_size": 64, "intermediate_size": 96,

@@ -11,13 +11,7 @@ from filelock import FileLock
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that the first process to ask fills and the others of this run read.
-
-    Args:
-        factory: Of the test run.
-        name: Of the folder.
-        make: Fills it; gets its path.
-    """
+    """A folder that the first process to ask fills and the others of this run read."""
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         # Each process has a folder of its own in that of the run.

@@ -19,13 +19,7 @@ def use_state(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def new_state(folder: Path, store: Path, patch: pytest.MonkeyPatch) -> None:
-    """Use a new folder.
-
-    Args:
-        folder: May be there, without a store.
-        store: An empty database of MLflow, which is copied.
-        patch: Undoes it.
-    """
+    """Use a new folder."""
     folder.mkdir(exist_ok=True)
     shutil.copy(store, folder / store.name)
     use_state(folder, patch)

@@ -24,14 +24,7 @@ RARELY = 0.5
 
 
 def until(ready: Callable[[], Any], seconds: float, what: str, every: float = 0.1) -> Any:
-    """Wait for something, and say what it was when it does not come.
-
-    Args:
-        ready: Truthy once it is there.
-        seconds: To wait at most.
-        what: Its name.
-        every: Seconds between two looks; :data:`RARELY` where a look is work for a server.
-    """
+    """Wait for something, and say what it was when it does not come."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = ready()
@@ -73,17 +66,7 @@ def started(words: list[str], environment: Mapping[str, str], log: Path) -> Iter
 def prefect_stack(
     folder: Path, home: Path, template: Path, more: Mapping[str, str]
 ) -> Iterator[tuple[str, int]]:
-    """Server, work pool and worker, the last two as `autoprune up` makes them.
-
-    Args:
-        folder: Where Prefect keeps its files.
-        home: The state folder of the worker and its runs.
-        template: A migrated database of Prefect.
-        more: Added to the environment of the worker and its runs.
-
-    Yields:
-        The API's address and the worker's process.
-    """
+    """Server, work pool and worker, the last two as `autoprune up` makes them."""
     (folder / "prefect").mkdir()
     shutil.copy(template, folder / "prefect" / "prefect.db")
     port = free_port()

@@ -163,12 +163,7 @@ def thought(entry: ReportEntry) -> tuple[list[ReportNode], list[ReportEdge]]:
 
 
 def make_report(candidates: int = 32, seed: int = 7) -> RunReport:
-    """A whole run.
-
-    Args:
-        candidates: Designed entries.
-        seed: Of every figure in it.
-    """
+    """A whole run."""
     rng = random.Random(seed)
     designed = [candidate(order, rng, candidates) for order in range(1, candidates + 1)]
     measured = [e for e in designed if e.measured]

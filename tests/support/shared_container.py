@@ -80,12 +80,7 @@ class SharedPool:
         box._pool = self
 
     def take(self) -> SharedCell:
-        """The container, or a new one if it may have suffered.
-
-        Raises:
-            AssertionError: If an honest job has other scores in it than it must: a candidate did
-                what none may do in a container of its own either.
-        """
+        """The container, or a new one if it may have suffered."""
         if self._shared is not None and not self._is_sound(self._shared):
             self.close()
         if self._shared is None:

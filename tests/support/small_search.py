@@ -47,13 +47,7 @@ def interrupt(
     number: int = 1,
     what: Callable[[Measure], bool] = lambda wanted: True,
 ) -> None:
-    """Press Ctrl-C as searches of this process begin a measurement; only once.
-
-    Args:
-        monkeypatch: Undoes it.
-        number: Of the measurement among those that count, from 1.
-        what: Which ones count.
-    """
+    """Press Ctrl-C as searches of this process begin a measurement; only once."""
     measure, begun = steps.WORK["measure"], [0]
 
     def interrupted(bench: Any, wanted: Measure, *rest: Any) -> Any:

@@ -23,12 +23,7 @@ def record_by_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(words: list[str], more: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
-    """Start ``autoprune`` with these words.
-
-    Args:
-        words: After the program's name.
-        more: Added to the environment.
-    """
+    """Start ``autoprune`` with these words."""
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *words],
         stdout=subprocess.PIPE,

@@ -194,12 +194,7 @@ class Synthetic:
 
 
 def plan_without_entries(monkeypatch: pytest.MonkeyPatch, always: str | None = None) -> None:
-    """Let every operator plan something, so that the bandit alone decides who does.
-
-    Args:
-        monkeypatch: Undoes it.
-        always: What every slot does instead, whoever was chosen.
-    """
+    """Let every operator plan something, so that the bandit alone decides who does."""
 
     def make(self: object, slot: int, operator: str, rng: object) -> planning.Plan:
         return planning.Plan(slot, always or operator)

@@ -13,16 +13,6 @@ def upcycled(
 
     Without noise it computes what the dense model does, up to rounding: the weights of the experts
     that a token takes sum to 1.
-
-    Args:
-        model: A Llama without biases.
-        count: Experts of each block.
-        top_k: Experts that a token takes.
-        noise: Added to every weight of an expert, in standard deviations of its matrix.
-        seed: Of the noise and of the router.
-
-    Raises:
-        UsageError: If the model is not a Llama without biases.
     """
     plain = isinstance(model.config, LlamaConfig)
     if not plain or model.config.attention_bias or model.config.mlp_bias:

@@ -42,11 +42,7 @@ class Prompts:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all templates; part of a search's identity.
-
-        Raises:
-            UsageError: If a template is not UTF-8 text.
-        """
+        """SHA-256 of all templates; part of a search's identity."""
         return digest_json({name: self._source(name) for name in self.names})
 
     def _source(self, name: str) -> str:
@@ -60,11 +56,7 @@ class Prompts:
             ) from error
 
     def render(self, name: str, **values: Any) -> str:
-        """Fill a template.
-
-        Raises:
-            UsageError: If the template is broken or uses a value that does not exist.
-        """
+        """Fill a template."""
         try:
             return self._environment.get_template(f"{name}.j2").render(**values).strip()
         except TemplateError as error:

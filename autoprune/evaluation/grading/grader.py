@@ -90,14 +90,7 @@ class Grader:
         }
 
     def grade_reply(self, reply: str, reference: str, *, marker: str | None = None) -> Grade:
-        r"""Read the final answer out of a model's reply and grade it.
-
-        Args:
-            reply: Everything the model wrote.
-            reference: The right answer.
-            marker: Text before the answer, for example ``"Answer:"``, used where there is no
-                ``\boxed{}``; None accepts boxed answers only.
-        """
+        r"""Read the final answer out of a model's reply and grade it."""
         answer = boxed_answer(reply)
         if answer is None and marker is not None:
             answer = marked_answer(reply, marker)

@@ -59,15 +59,7 @@ def tidy(text: str) -> str:
 
 
 def parse_answer(text: str) -> AnswerNode:
-    r"""Syntax tree of one answer.
-
-    Args:
-        text: The answer, for example ``\frac{1}{2}``, ``(1, 2]`` or ``x = 3``.
-
-    Raises:
-        UnreadableAnswerError: If the text is too long, holds other characters or commands, or is
-            not an expression.
-    """
+    r"""Syntax tree of one answer."""
     if len(text) > LONGEST_ANSWER:
         raise UnreadableAnswerError(f"{len(text)} characters; at most {LONGEST_ANSWER} are read")
     text = tidy(text)

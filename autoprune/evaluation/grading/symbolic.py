@@ -56,11 +56,7 @@ class SymbolicChecker:
         self.close()
 
     def equal(self, first: AnswerNode, second: AnswerNode) -> SymbolicResult:
-        """Compare two expressions; symmetric, because the pair is sent in a canonical order.
-
-        Raises:
-            PrerequisiteError: If the child does not start (sympy is missing).
-        """
+        """Compare two expressions; symmetric, because the pair is sent in a canonical order."""
         pair = sorted([first.to_json(), second.to_json()], key=json.dumps)
         with self._lock:
             child = self._child or self._start()

@@ -21,17 +21,7 @@ _ALL_ITEMS = "a figure of all items together; there are none to pair"
 
 
 def compare(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Compare the rows with those of another model, pair by pair where there are pairs.
-
-    Args:
-        rows: JSON form of the rows.
-        others: JSON form of the other's rows.
-
-    Returns:
-        One entry for each row that the other has too: both values; ``paired`` or ``runs``, how
-        they differ; ``reason``, why neither is there; ``refused``, every point where the protocols
-        differ, in which case the other's value is left out.
-    """
+    """Compare the rows with those of another model, pair by pair where there are pairs."""
     known: dict[RowKey, list[Row]] = {}
     for row in map(Row.from_json, others):
         known.setdefault(row.key, []).append(row)
@@ -44,11 +34,7 @@ def compare(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[di
 
 
 def read_record(path: str) -> list[dict[str, Any]]:
-    """The rows of an earlier run's ``--json`` record.
-
-    Raises:
-        UsageError: If the file is missing or not such a record.
-    """
+    """The rows of an earlier run's ``--json`` record."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise UsageError(f"{path} does not exist; name a model or the .json record of a run")

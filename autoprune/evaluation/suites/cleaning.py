@@ -93,19 +93,7 @@ def clean(
     items: bool = False,
     made: bool = False,
 ) -> Cleaned:
-    """Check test texts against what the model has seen.
-
-    Args:
-        texts: Documents of running text, or test items.
-        resources: Fingerprint and policy.
-        what: What the texts are, for messages.
-        items: Whether each text is one test item: then 8 shared words are enough.
-        made: Whether the texts are for calibration, and ``resources.seen`` is the held-out text.
-
-    Raises:
-        ContaminationError: With the policy ``refuse`` at the first overlap, and with ``drop`` when
-            nothing would be left.
-    """
+    """Check test texts against what the model has seen."""
     everything = tuple(range(len(texts)))
     if resources.seen is None:
         return Cleaned(everything, {"checked": 0, "note": "no record of the calibration text"})
@@ -146,20 +134,7 @@ def clean(
 def without_text(
     corpus: "Corpus", held_out: Sequence[str], store: "Store", tokenizer: Any
 ) -> "tuple[Corpus, dict[str, Any]]":
-    """Remove from calibration text what figures will be measured on.
-
-    Args:
-        corpus: The calibration text.
-        held_out: References of texts to be measured on; if empty, nothing is checked.
-        store: Caches text that is slow to clean.
-        tokenizer: The model's, which renders conversations.
-
-    Returns:
-        The remaining text, and what was checked, found and dropped.
-
-    Raises:
-        ContaminationError: If nothing is left.
-    """
+    """Remove from calibration text what figures will be measured on."""
     if not held_out:
         return corpus, {"checked": 0, "note": "no held-out text was named"}
     resources = Resources(store, referenced_text(held_out, store, tokenizer))

@@ -75,11 +75,6 @@ class CodeSuite:
         """Check that there is a sandbox, and that prompts fit the model.
 
         See :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            PrerequisiteError: If there is no sandbox here.
-            UsageError: If a prompt and its completion are longer than the model's positions, or
-                a chat is requested without a chat template.
         """
         _sandbox(resources).require()
         check_length(loaded, self._prompts(loaded), self._longest)
@@ -158,15 +153,7 @@ def verdict_of(
     seconds: float,
     source: str | None = None,
 ) -> str:
-    """``passed``, ``wrong``, or the sandbox's code for what went wrong.
-
-    Args:
-        problem: What was asked.
-        completion: What the model wrote after the prompt.
-        runner: Runs the program.
-        seconds: Wall-clock limit for all calls.
-        source: The whole program; None: prompt and completion.
-    """
+    """``passed``, ``wrong``, or the sandbox's code for what went wrong."""
     whole = problem.prompt + completion + "\n" if source is None else source
     returned = runner.run(whole, problem.name, problem.calls, seconds)
     if returned.code != "ok":

@@ -30,16 +30,7 @@ _KEPT = (
 
 
 def program_of(problem: CodeProblem, reply: str) -> str:
-    """Source that defines the problem's function, as far as the reply has one.
-
-    Args:
-        problem: What was asked.
-        reply: The model's answer, with or without fenced blocks.
-
-    Returns:
-        A whole module. If the reply holds no function, the prompt followed by the reply, which
-        fails when it is run.
-    """
+    """Source that defines the problem's function, as far as the reply has one."""
     reply = reply.rpartition("</think>")[2]
     blocks = [textwrap.dedent(found[2]) for found in _FENCED.finditer(reply)] or [reply]
     trees = [_read(block) for block in blocks]

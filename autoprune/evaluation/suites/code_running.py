@@ -25,14 +25,7 @@ class CodeRunner(Protocol):
     def run(
         self, source: str, name: str, calls: Sequence[Sequence[Any]], seconds: float
     ) -> Returned:
-        """Call a function defined in a source, once with the arguments of each call.
-
-        Args:
-            source: Hostile Python.
-            name: Name of the function.
-            calls: Arguments of each call.
-            seconds: Wall-clock limit for all calls together.
-        """
+        """Call a function defined in a source, once with the arguments of each call."""
         ...
 
 
@@ -40,11 +33,7 @@ class CodeSandbox(Protocol):
     """A sandbox in which completions may run."""
 
     def require(self) -> None:
-        """Check early that the sandbox is available.
-
-        Raises:
-            Exception: If it is not, with exit code 4.
-        """
+        """Check early that the sandbox is available."""
         ...
 
     def open(self) -> AbstractContextManager[CodeRunner]:

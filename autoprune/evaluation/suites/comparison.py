@@ -83,24 +83,14 @@ class RunComparison:
 
 
 def compare_runs(first: Row, second: Row, *, seed: int = 0) -> RunComparison:
-    """Compare two figures whose items are timed runs.
-
-    Raises:
-        ProtocolMismatchError: If suite, name, metric or any point of the protocol differs.
-        AutopruneError: If one of them has no figure or no runs.
-    """
+    """Compare two figures whose items are timed runs."""
     _require_figures(first, second)
     ratio, interval = bootstrap_ratio(first.items, second.items, seed=seed)
     return RunComparison(ratio, interval, (len(first.items), len(second.items)))
 
 
 def compare_rows(first: Row, second: Row, *, seed: int = 0) -> RowComparison:
-    """Compare two figures of the same kind.
-
-    Raises:
-        ProtocolMismatchError: If suite, name, metric or any point of the protocol differs.
-        AutopruneError: If one of them has no figure or they hold no items to pair.
-    """
+    """Compare two figures of the same kind."""
     _require_figures(first, second)
     strata = first.details.get(STRATA, [])
     same = len(first.items) == len(second.items) and strata == second.details.get(STRATA, [])
@@ -136,11 +126,7 @@ def _require_figures(first: Row, second: Row) -> None:
 
 
 def require_same_protocol(first: Row, second: Row) -> None:
-    """Refuse to put figures of different protocols side by side.
-
-    Raises:
-        ProtocolMismatchError: Names every point that differs, with both values.
-    """
+    """Refuse to put figures of different protocols side by side."""
     keys = sorted({*first.protocol, *second.protocol})
     points: list[tuple[str, Any, Any]] = [
         ("suite", first.suite, second.suite),

@@ -89,11 +89,7 @@ class CostSuite:
                 raise UnknownNameError("GGUF type", kind, FILE_TYPES)
 
     def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
-        """Check that prompts and replies fit; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If prompt and reply do not fit the model's positions.
-        """
+        """Check that prompts and replies fit."""
         require_room(loaded.model, self.prompt, self.new)
 
     def computed_with(self) -> dict[str, Any]:
@@ -103,12 +99,7 @@ class CostSuite:
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
-        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If prompt and reply do not fit the model's positions.
-            AutopruneError: If a written checkpoint does not read back bit for bit.
-        """
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         self.check(loaded)
         protocol = {"version": VERSION, "dtype": model_protocol(loaded)["dtype"]}
         context = RowContext(self.name, protocol, model_provenance(loaded), self.seed)

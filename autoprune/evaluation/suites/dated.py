@@ -83,9 +83,6 @@ def newest_window(place: Path) -> Path:
     """The file itself or, in a folder of windows ``FIRST--LAST.jsonl``, the one that ends last.
 
     Of two that end on the same day, it is the one that begins last.
-
-    Raises:
-        UsageError: If a folder holds no window.
     """
     if not place.is_dir():
         return place
@@ -114,9 +111,6 @@ def load_dated_items(path: Path) -> DatedFile:
     2501.14275, section 3.2), where ``1/2`` and ``0.5`` count together. A column of bare answers
     counts only if no solution has a box, because published ones are cut at their first brace. A row
     that lacks something, or whose solutions are tied, is counted but not used.
-
-    Raises:
-        UsageError: If the file is missing, of another kind, damaged, or holds no usable row.
     """
     if not path.is_file():
         raise UsageError(f"{path} does not exist; pass a .jsonl or .parquet file of dated items")
@@ -175,11 +169,7 @@ def day_range(value: Any) -> tuple[date, date] | None:
 
 
 def last_day(text: str) -> date:
-    """The last day that a cutoff such as ``2024``, ``2024-03`` or ``2024-03-15`` can mean.
-
-    Raises:
-        UsageError: If it is not a date.
-    """
+    """The last day that a cutoff such as ``2024``, ``2024-03`` or ``2024-03-15`` can mean."""
     found = _PARTIAL.fullmatch(text.strip())
     month = int(found[2] or 12) if found else 0
     if found and 1 <= month <= 12:
@@ -238,11 +228,7 @@ def _item(row: Mapping[str, Any], number: int, grader: Grader) -> DatedItem | No
 
 
 def _answer(row: Mapping[str, Any], grader: Grader) -> str | None:
-    """The answer that most solutions box, else a bare one; None if none can be read.
-
-    Raises:
-        _TieError: If no answer has more votes than every other.
-    """
+    """The answer that most solutions box, else a bare one; None if none can be read."""
     bare = _texts(row, _ANSWER)
     # A bare string that holds a box is a solution; see the audit cited in `boxed_answer`.
     for texts in (_texts(row, _SOLUTION), [x for x in bare if boxed_answer(x)]):

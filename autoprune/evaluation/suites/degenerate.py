@@ -56,13 +56,7 @@ class DegenerateSuite(PassageSuite[Tensor]):
             )
 
     def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
-        """Cut all passages; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If a corpus is unknown or too short, or a passage and its continuation do
-                not fit the model's positions.
-            ContaminationError: If a corpus was seen and the policy is ``refuse``.
-        """
+        """Cut all passages; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         limit = position_limit(loaded.model)
         if limit is not None and self.prompt + NEW_TOKENS > limit:
             raise UsageError(

@@ -44,19 +44,7 @@ def draw_items(
     purpose: str = "test",
     excluded: Collection[str] = (),
 ) -> list[ReasoningItem]:
-    """Items of one generator, all different.
-
-    Args:
-        name: Name of the generator.
-        count: Number of items.
-        seed: Seed; the same seed gives the same items on every machine.
-        purpose: Separates streams, for example examples in the prompt from questions.
-        excluded: Questions that no item asks.
-
-    Raises:
-        UnknownNameError: If there is no such generator.
-        UsageError: If the generator cannot make that many different items.
-    """
+    """Items of one generator, all different."""
     generator = GENERATORS.get(name)
     items: dict[str, ReasoningItem] = {}
     for attempt in range(50 * count + 1000):

@@ -38,10 +38,6 @@ def last_word_passages(corpus: Corpus, count: int) -> list[Passage]:
 
     A passage consists of whole sentences of one document, as few as reach the word count. Its last
     word has three letters or more. Passages do not overlap.
-
-    Args:
-        corpus: The text; its ``spread`` decides which passages are taken, evenly over documents.
-        count: Passages wanted; fewer if the text has fewer.
     """
     places = corpus.places or tuple((number, 0) for number in range(len(corpus.documents)))
     texts: dict[int, list[str]] = {}

@@ -58,13 +58,7 @@ class LastWordSuite(PassageSuite[list[Passage]]):
             )
 
     def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
-        """Find all passages; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If a corpus is unknown or holds no such passage, or one does not fit the
-                model's positions.
-            ContaminationError: If a corpus was seen and the policy is ``refuse``.
-        """
+        """Find all passages; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         texts, _ = self.texts(loaded, resources)
         limit = position_limit(loaded.model)
         for _, passages in texts:

@@ -95,11 +95,7 @@ def time_once(
 
 
 def require_room(model: PreTrainedModel, prompt: int, new: int) -> None:
-    """Check that a prompt and its reply fit the model.
-
-    Raises:
-        UsageError: If they exceed the model's positions.
-    """
+    """Check that a prompt and its reply fit the model."""
     limit = position_limit(model)
     if limit is not None and prompt + new > limit:
         raise UsageError(
@@ -109,11 +105,7 @@ def require_room(model: PreTrainedModel, prompt: int, new: int) -> None:
 
 
 def tokens_per_second(model: PreTrainedModel) -> float:
-    """Throughput as the suite ``cost`` measures it, at batch 1: median of runs after a warm-up.
-
-    Raises:
-        UsageError: If the model has fewer positions than a prompt and its reply.
-    """
+    """Throughput as the suite ``cost`` measures it, at batch 1: median of runs after a warm-up."""
     require_room(model, PROMPT, NEW)
     runs = [time_once(model, 1, PROMPT, NEW, 0) for _ in range(REPEATS + 1)][1:]
     prompts, decodes = zip(*runs, strict=True)
@@ -145,22 +137,6 @@ def peaks_alone(
     """Peak memory of a process that holds a saved model and nothing else, in bytes.
 
     The process that measures a pruned model may hold the dense one too, statistics and text.
-
-    Args:
-        folder: The saved model.
-        like: The same model in this process, for the type of its weights and its device.
-        batches: Batch sizes, each generated once in the same process.
-        prompt: Tokens of a prompt.
-        new: Tokens generated per sequence.
-        seed: Seed of the prompts.
-
-    Returns:
-        A figure per batch size, see :func:`autoprune.evaluation.suites.latency.peak_memory`; None
-        if the system does not report it.
-
-    Raises:
-        AutopruneError: If a second copy of the weights does not fit into free memory, or the
-            process ends early or takes more than half an hour.
     """
     needed, free = weight_bytes(folder), _free_memory(like.device)
     if needed > free:

@@ -99,13 +99,7 @@ class LiveSuite:
         return {"grader": GRADER_VERSION}
 
     def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
-        """Read the items and make the prompts; see :class:`~autoprune.evaluation.suites.Suite`.
-
-        Raises:
-            UsageError: If the model has no declared cutoff, the file is not usable, or a prompt
-                and its reply are longer than the model's positions.
-            ContaminationError: If all items were seen, or any with the policy ``refuse``.
-        """
+        """Read the items and make the prompts; see :class:`~autoprune.evaluation.suites.Suite`."""
         self._declared_cutoff(loaded)
         items, _, _ = self._chosen(loaded, resources)
         prompts = [self._prompt(loaded, item.question) for item in items]
@@ -114,11 +108,7 @@ class LiveSuite:
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
-        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If the model has no declared cutoff or the file is not usable.
-        """
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         cutoff = self._declared_cutoff(loaded)
         items, notes, path = self._chosen(loaded, resources)
         with Grader() as grader:

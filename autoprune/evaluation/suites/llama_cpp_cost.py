@@ -26,18 +26,6 @@ def llama_cpp_rows(
     """Write the folder as GGUF files next to it, and time each in a child process.
 
     llama.cpp gets as many threads as torch has, and torch computes nothing meanwhile.
-
-    Args:
-        folder: A saved model.
-        kinds: Types of the files.
-        prompt: Token ids.
-        new: Tokens generated per run.
-        repeats: Timed runs.
-        context: Row context of the suite.
-        report: Callback, called with progress.
-
-    Returns:
-        Rows for each type; if one is unavailable, a row with the reason.
     """
     rows: list[Row] = []
     threads = torch.get_num_threads()

@@ -95,23 +95,13 @@ class LanguageSuite:
             )
 
     def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
-        """Cut all windows; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If a corpus is unknown, or shorter than one window.
-            ContaminationError: If a corpus was seen and the policy is ``refuse``.
-        """
+        """Cut all windows; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         self._texts(loaded, resources)
 
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
-        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If a corpus is unknown, or shorter than one window.
-            ContaminationError: If a corpus was seen and the policy is ``refuse``.
-        """
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         shared = model_protocol(loaded) | {
             "version": VERSION, "part": self.part, "seqlen": self.seqlen, "seed": self.seed,
         }  # fmt: skip

@@ -23,10 +23,6 @@ def digests_of_files(settings: Mapping[str, Any], known: Collection[str] = ()) -
     Files count, and in a folder all but weights, of which ``autoprune.json`` or ``verifier.json``
     holds the digest; so do files that a task file names, such as its data. A dense model counts
     with its weights.
-
-    Args:
-        settings: Values, texts or lists of texts.
-        known: Texts that do not count.
     """
     files: list[Path] = []
     for value in settings.values():

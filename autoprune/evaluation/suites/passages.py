@@ -70,12 +70,7 @@ class PassageSuite(Generic[Passages]):
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
-        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If a corpus is unknown or too short.
-            ContaminationError: If a corpus was seen and the policy is ``refuse``.
-        """
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         own = self.protocol()
         shared = {"version": own.pop("version"), "part": self.part, **own, "seed": self.seed}
         protocol = model_protocol(loaded) | shared

@@ -90,10 +90,6 @@ class ReasoningSuite:
         """Draw all items, check that they fit, and open the verifier.
 
         See :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If a generator has too few items, a prompt and its reply are longer than the
-                model's positions, or the verifier was trained for another reader.
         """
         if self.verifier:
             open_verifier(self.verifier, loaded)

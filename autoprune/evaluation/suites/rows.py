@@ -141,18 +141,7 @@ class RowContext:
         protocol: Mapping[str, Any] | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> Row:
-        """A row for a share of right answers, with its interval over items.
-
-        Args:
-            name: What was measured on.
-            correct: Score of each item.
-            metric: What was measured.
-            strata: Sizes of consecutive groups of items with equal weight; empty for one group.
-            differences: Whether scores are differences, which may be below 0, so that zeros and
-                ones among them are not a share.
-            protocol: The row's part of the protocol.
-            details: Further facts.
-        """
+        """A row for a share of right answers, with its interval over items."""
         if not correct:
             return self.missing(name, metric, "no items", protocol=protocol, details=details)
         items = tuple(float(value) for value in correct)

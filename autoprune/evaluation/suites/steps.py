@@ -74,11 +74,6 @@ class StepsSuite:
         """Draw the solutions and open the trained verifiers.
 
         See :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            UsageError: If no step is right or none is wrong, or a verifier was trained for another
-                reader.
-            DamagedFileError: If its files are not what was recorded.
         """
         self._chains()
         for text in self.verifiers:

@@ -21,12 +21,7 @@ _COLUMNS = [
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write rows as Parquet; protocol, provenance and details as JSON text.
-
-    Args:
-        rows: The rows.
-        path: File to write, atomically.
-    """
+    """Write rows as Parquet; protocol, provenance and details as JSON text."""
     flat = [_flat(row) for row in rows]
     columns = {n: pyarrow.array([entry[n] for entry in flat], kind) for n, kind in _COLUMNS}
     with atomic_file(path) as temporary:

@@ -23,17 +23,7 @@ def rows_of(
     context: RowContext,
     resources: Resources,
 ) -> list[Row]:
-    """Rows of all tasks of one run, and of the lm-eval groups they belong to.
-
-    Args:
-        results: What ``lm_eval.evaluate`` returned, with samples.
-        groups: lm-eval groups by name, as its task manager loaded them.
-        context: What all rows share.
-        resources: What the model has seen, and what to do about it.
-
-    Raises:
-        ContaminationError: If items were seen and the policy is ``refuse``.
-    """
+    """Rows of all tasks of one run, and of the lm-eval groups they belong to."""
     # The results also list groups, with figures over all their items, including dropped ones.
     rows = [
         row

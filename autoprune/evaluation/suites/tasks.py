@@ -61,12 +61,7 @@ class TasksSuite:
             raise UsageError(f"{self.folder!r} is not a folder; pass one with lm-eval task files")
 
     def check(self, loaded: LoadedModel, *, resources: Resources = NO_RESOURCES) -> None:
-        """Look every name up; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            PrerequisiteError: If lm-eval is not installed.
-            UnknownNameError: If there is no such task; suggests the nearest.
-        """
+        """Look every name up; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         with _quiet():
             self._task_names(self._manager())
 
@@ -77,12 +72,7 @@ class TasksSuite:
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, resources: Resources = NO_RESOURCES
     ) -> list[Row]:
-        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
-
-        Raises:
-            PrerequisiteError: If lm-eval is not installed.
-            UnknownNameError: If there is no such task; suggests the nearest.
-        """
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         with _quiet():
             manager = self._manager()
             wanted = self._task_names(manager)

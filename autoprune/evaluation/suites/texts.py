@@ -54,19 +54,6 @@ def read_text(
 
     Windows are spread over all documents. Where papers report figures on a whole text, its first
     windows are taken, as in the papers.
-
-    Args:
-        loaded: The model that will be measured.
-        ref: Reference of the corpus.
-        part: The whole corpus, or one of the three parts of :func:`autoprune.text.splits`.
-        text_split: Number of the split that a part belongs to; it also orders the part's windows.
-        resources: Cache, what the model has seen, and what to do about it.
-        seed: Seed of the order of a whole text's windows.
-
-    Raises:
-        UsageError: If there is no such corpus, or the model wrote it.
-        PrerequisiteError: If it is unavailable.
-        ContaminationError: If it was seen and the policy is ``refuse``, or nothing is left.
     """
     corpus = load_corpus(ref, cache=resources.cache, tokenizer=loaded.tokenizer).measures()
     whole, drawn, splits = corpus.digest, {}, None
@@ -96,12 +83,7 @@ def not_enough(text: Text, error: UsageError) -> UsageError | ContaminationError
 def read_each(
     refs: Sequence[str], resources: Resources, read: Callable[[str], Read]
 ) -> tuple[list[Read], Lacking]:
-    """Apply ``read`` to each reference, and collect the reason for each that is unavailable.
-
-    Raises:
-        UsageError: If ``read`` refuses a reference.
-        ContaminationError: If a text was seen and the policy is ``refuse``.
-    """
+    """Apply ``read`` to each reference, and collect the reason for each that is unavailable."""
     found: list[Read] = []
     lacking: Lacking = {}
     for ref in dict.fromkeys(refs):

@@ -34,12 +34,7 @@ class RefusalsError(Exception):
 
 
 def call(name, *arguments):
-    """One system call by name; a text when it did not fail.
-
-    Raises:
-        OSError: As the kernel answered.
-        NotImplementedError: On a machine that has no such call.
-    """
+    """One system call by name; a text when it did not fail."""
     number = NUMBERS[name][("x86_64", "aarch64").index(os.uname().machine)]
     if number is None:
         raise NotImplementedError(name)
