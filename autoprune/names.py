@@ -40,7 +40,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     "scheme": ("autoprune.schemes", ("depth", "experts", "skip", "width")),
     "suite": (
         "autoprune.suites",
-        ("code", "cost", "degenerate", "lastword", "live", "lm", "reasoning", "steps", "tasks"),
+        ("cost", "degenerate", "lastword", "live", "lm", "reasoning", "steps", "tasks"),
     ),
     "corpus": (
         "autoprune.corpora",

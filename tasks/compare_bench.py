@@ -14,7 +14,6 @@ from autoprune.progress import Report, silent
 from autoprune.report.sealed import SealedSet
 from autoprune.store import Store
 from tasks import track
-from tasks.code_sandbox import DockerCode
 from tasks.programs import SandboxPrograms
 from tasks.provenance import code_commit
 from tasks.sealed_looks import Looks, count_looks, earlier_looks
@@ -72,7 +71,7 @@ class CompareBench(ComparisonBench):
         super().__init__(
             model_ref, Store(state.store), text, seed, report, dtype,
             calibration_windows=calibration_windows, cells=CellStore(state.comparison, record),
-            looks=CountedLooks(state, asked), code=DockerCode(state.inputs), programs=runner,
+            looks=CountedLooks(state, asked), programs=runner,
             commit=code_commit(), **further,
         )  # fmt: skip
         self.state = state

@@ -6,7 +6,6 @@ from autoprune.bench import suites as on_bench
 from autoprune.bench.suites import Hygiene
 from autoprune.evaluation.suites import suite_requests
 from autoprune.models.reference import resolve
-from tasks.code_sandbox import DockerCode
 from tasks.evaluation_parts import EvaluationParts
 from tasks.recorded import task_run
 from tasks.sealed_looks import Looks
@@ -43,7 +42,7 @@ def check_requests(
     bench: Workbench, model: str, suites: list[dict[str, Any]], hygiene: Hygiene
 ) -> None:
     """Have every suite check its request first; see :func:`autoprune.bench.suites.check_suites`."""
-    on_bench.check_suites(bench, suites, hygiene, DockerCode(bench.state.inputs))
+    on_bench.check_suites(bench, suites, hygiene)
 
 
 @task_run("suite", "{name} of {model}")
@@ -57,5 +56,4 @@ def measure_suite(
 ) -> dict[str, Any]:
     """Measure the workbench's model with one suite, unless this run has done so."""
     parts, looks = EvaluationParts(bench.state, run), Looks(bench.state, run)
-    code = DockerCode(bench.state.inputs)
-    return on_bench.measure_suite(bench, name, settings, hygiene, parts, looks, code)
+    return on_bench.measure_suite(bench, name, settings, hygiene, parts, looks)

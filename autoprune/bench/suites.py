@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from autoprune.bench.model import ModelBench
 from autoprune.evaluation.suites import build_suite, check_suite, computed_with
 from autoprune.evaluation.suites.cleaning import Policy, Resources
-from autoprune.evaluation.suites.code_running import CodeSandbox
 from autoprune.evaluation.suites.named_files import digests_of_files
 from autoprune.evaluation.suites.rows import PASSING, rows_json
 from autoprune.numerics import computed_by
@@ -66,13 +65,12 @@ def check_suites(
     bench: ModelBench,
     suites: Sequence[dict[str, Any]],
     hygiene: Hygiene,
-    code: CodeSandbox | None = None,
 ) -> None:
     """Have every suite check its request before the first one measures.
 
     Nothing is measured, so no look at sealed text is counted.
     """
-    resources = Resources(bench.store, hygiene.seen(bench), hygiene.overlap, code=code)
+    resources = Resources(bench.store, hygiene.seen(bench), hygiene.overlap)
     for suite in suites:
         check_suite(build_suite(suite["name"], **suite["settings"]), bench.loaded, resources)
 
@@ -84,7 +82,6 @@ def measure_suite(
     hygiene: Hygiene,
     parts: Parts,
     looks: Looks,
-    code: CodeSandbox | None = None,
 ) -> dict[str, Any]:
     """Measure the bench's model with one suite, unless its figures are kept."""
     seen = hygiene.seen(bench)
@@ -113,7 +110,7 @@ def measure_suite(
         made: list[Any] = known["made"]
         return made
 
-    resources = Resources(bench.store, seen, hygiene.overlap, looks.note, code, keep)
+    resources = Resources(bench.store, seen, hygiene.overlap, looks.note, keep)
     rows = rows_json(suite.run(bench.loaded, report=bench.report, resources=resources))
     done = {"rows": rows, **looks.to_json()}
     if not any(row["details"].get(PASSING) for row in rows):

@@ -23,7 +23,6 @@ from autoprune.text.windows import rendering_digest
 
 if TYPE_CHECKING:
     from autoprune.comparison.plan import Cell
-    from autoprune.evaluation.suites.code_running import CodeSandbox
     from autoprune.programs import ProgramRunner
     from autoprune.pruning import Precision
 
@@ -43,7 +42,6 @@ class ComparisonBench(Bench):
         precision: Rounding of block tuning; see :class:`autoprune.pruning.PruningPlan`.
         texts: References of calibration texts by name; none: the text's own part.
         looks: Counts looks at sealed text; None: those of this bench alone.
-        code: Where code written by the model may run; None: nowhere.
         programs: Runs designed programs; None refuses them.
         commit: Commit of the program's source, for the record.
     """
@@ -68,7 +66,6 @@ class ComparisonBench(Bench):
         precision: "Precision" = "auto",
         texts: Mapping[str, str] | None = None,
         looks: SealedLooks | None = None,
-        code: "CodeSandbox | None" = None,
         programs: "ProgramRunner | None" = None,
         commit: str | None = None,
     ) -> None:
@@ -84,7 +81,6 @@ class ComparisonBench(Bench):
         self.own_distance = own_distance or {}
         self.precision = precision
         self.looks: SealedLooks = OwnLooks() if looks is None else looks
-        self.code = code
         self.commit = commit
         # Full records of the run's cells, by the digest of the cell.
         self.records: dict[str, dict[str, Any]] = {}

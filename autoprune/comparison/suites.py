@@ -96,7 +96,7 @@ def suite_keys(bench: "ComparisonBench", key: dict[str, Any]) -> dict[str, dict[
 
 def check_suite_requests(bench: "ComparisonBench") -> None:
     """Have every suite check its request before anything is measured."""
-    resources = Resources(bench.store, code=bench.code)
+    resources = Resources(bench.store)
     for suite in bench.suites:
         made = build_suite(suite["name"], **suite["settings"])
         check_suite(made, bench.loaded, resources)
@@ -154,9 +154,7 @@ def _measured(
             return {"rows": [_distance_row(bench, found)]}
         if suite["name"] == CostSuite.name and skipped_computations(bench.loaded.model):
             return {"reason": NO_COST}
-        resources = Resources(
-            bench.store, bench.seen_before, look=bench.looks.noting(look), code=bench.code
-        )
+        resources = Resources(bench.store, bench.seen_before, look=bench.looks.noting(look))
         made = build_suite(suite["name"], **suite["settings"])
         rows = rows_json(made.run(bench.loaded, report=bench.report, resources=resources))
         # Kept only if a second attempt would give the same: some may have lacked the network.

@@ -1,6 +1,6 @@
 """Batched replies, greedy or sampled, whatever sampling settings a checkpoint brings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -17,16 +17,13 @@ from autoprune.text.beginning import prompt_ids
 from autoprune.text.ending import ending_ids, until_ending
 from autoprune.text.sampling import without_checkpoint_settings
 
-# Texts of which the first ends a reply, or a function from a reply to the place of its end, if any.
-Stop = Sequence[str] | Callable[[str], int | None]
-
 
 def greedy_replies(
     loaded: LoadedModel,
     prompts: Sequence[str],
     *,
     new_tokens: int,
-    stop: Stop = (),
+    stop: Sequence[str] = (),
     batch: int = 8,
     report: Report = silent,
 ) -> list[str]:
@@ -99,7 +96,7 @@ def _reply_batch(
     loaded: LoadedModel,
     ids: list[list[int]],
     new_tokens: int,
-    stop: Stop,
+    stop: Sequence[str],
     temperature: float | None = None,
     read: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
@@ -177,7 +174,7 @@ def _padding(tokenizer: Any) -> int:
 class _StopAt(StoppingCriteria):  # type: ignore[misc]
     """Ends a row as soon as its reply holds what ends it, however it is tokenised."""
 
-    def __init__(self, tokenizer: Any, start: int, stop: Stop) -> None:
+    def __init__(self, tokenizer: Any, start: int, stop: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._start = start
         self._stop = stop
@@ -195,11 +192,9 @@ def _token_ids(tokenizer: Any, prompt: str) -> list[int]:
     return ids or [next(token for token in start if token is not None)]
 
 
-def _cut(reply: str, stop: Stop) -> str:
+def _cut(reply: str, stop: Sequence[str]) -> str:
     return reply[: _end(reply, stop)]
 
 
-def _end(reply: str, stop: Stop) -> int | None:
-    if callable(stop):
-        return stop(reply)
+def _end(reply: str, stop: Sequence[str]) -> int | None:
     return min((reply.index(text) for text in stop if text in reply), default=None)

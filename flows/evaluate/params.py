@@ -216,7 +216,6 @@ class EvaluateParams(Params):
                 "seed": self.seed,
             },
             "steps": {"seed": self.seed},
-            "code": {"seed": self.seed},
             "cost": {
                 "batches": [int(size) for size in self.batches.split(",")],
                 "repeats": self.repeats,

@@ -94,7 +94,7 @@ def test_a_split_needs_a_part_wherever_that_is_named(fields: dict[str, Any], spl
 
 def test_the_seed_of_an_evaluation_reaches_every_suite_that_has_one() -> None:
     params = checked(EvaluateParams, {"suite": "steps", "seed": 7})
-    for suite in build_suites(params.suite + ",code,cost,lm,lastword,reasoning", params.settings()):
+    for suite in build_suites(params.suite + ",cost,lm,lastword,reasoning", params.settings()):
         assert suite.seed == 7, suite.name  # type: ignore[attr-defined]
 
 

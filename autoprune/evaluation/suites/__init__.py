@@ -1,7 +1,6 @@
 """Evaluation suites: one registry, rows with protocol and provenance."""
 
 from autoprune.evaluation.suites import (
-    code,
     cost,
     degenerate,
     lastword,
@@ -23,7 +22,7 @@ from autoprune.evaluation.suites.suite import (
 )
 
 # Importing a module registers its suite.
-BUILT_IN = (code, cost, degenerate, lastword, live, lm, reasoning, steps, tasks)
+BUILT_IN = (cost, degenerate, lastword, live, lm, reasoning, steps, tasks)
 
 __all__ = [
     "BUILT_IN",

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from autoprune.evaluation.suites.code_running import CodeSandbox
 from autoprune.text.hygiene import SIZES, ContaminationError
 from autoprune.text.seen_text import SeenText, referenced_text
 
@@ -45,7 +44,6 @@ class Resources:
             whole).
         look: Called before measuring on a sealed text, or on a corpus that holds one, with its
             digest, that of the whole corpus and, for a sealed part, the split that it belongs to.
-        code: Where model-written code may run; None: nowhere.
         keep: Returns the stored result, plain JSON, of a named part of an interrupted suite; makes
             the part if nothing is stored.
     """
@@ -54,7 +52,6 @@ class Resources:
     seen: SeenText | None = None
     overlap: Policy = "drop"
     look: Callable[..., None] = _uncounted
-    code: CodeSandbox | None = None
     keep: Callable[[str, Callable[[], list[Any]]], list[Any]] = _anew
 
 
