@@ -12,7 +12,6 @@ EXTRA_OF = {
     "openai": "search",
     "optuna": "search",
     "prefect_dask": "dask",
-    "prefect_ray": "ray",
     "lm_eval": "tasks",
     "mcp": "mcp",
     "xllamacpp": "demo",

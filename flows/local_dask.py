@@ -33,13 +33,7 @@ class QuietNanny(Nanny):
 
 
 class LocalDask(LocalCluster):
-    """Scheduler in this process, workers in their own, all on 127.0.0.1.
-
-    Args:
-        n_workers: Number of processes; each does one job at a time.
-        env: Variables added to their environment.
-        options: As of Dask's ``LocalCluster``.
-    """
+    """Scheduler in this process, workers in their own, all on 127.0.0.1."""
 
     def __init__(self, n_workers: int, env: dict[str, str], **options: Any) -> None:
         # Dask's signatures have no types.

@@ -1,14 +1,12 @@
-"""Where candidates and cells are measured: here, or by the workers of Dask or Ray.
+"""Where candidates and cells are measured: here, or by the workers of Dask.
 
 The search itself always decides, asks the designer and records in its own process; only independent
 validations and measurements are distributed. Outcomes do not depend on the runner, so a search may
 be resumed with another one.
 """
 
-import importlib
 import logging
 import os
-import secrets
 import signal
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -17,28 +15,18 @@ from typing import Any
 
 from autoprune.errors import AutopruneError, PrerequisiteError, reason_of
 from flows.safe_path import leave_out_current_folder
-from flows.terminal import console
-from tasks.addresses import keeping_quiet, opened_address
 from tasks.remote import remote_step
 
-RUNNERS = {"dask": ("prefect_dask", "DaskTaskRunner"), "ray": ("prefect_ray", "RayTaskRunner")}
 # Pairs of a job's key and its answer; closing it early leaves no job waiting.
 Answers = Generator[tuple[Any, Any], None, None]
 
 
 class Workers:
-    """A started task runner.
+    """A started task runner, and what its workers open; see :func:`tasks.remote.bench_config`."""
 
-    Args:
-        runner: Prefect's task runner.
-        bench: What workers open; see :func:`tasks.remote.bench_config`.
-        title: Name used in messages.
-    """
-
-    def __init__(self, runner: Any, bench: Mapping[str, Any], title: str) -> None:
+    def __init__(self, runner: Any, bench: Mapping[str, Any]) -> None:
         self._runner = runner
         self._bench = dict(bench)
-        self._title = title
 
     def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Answers:
         """Run independent jobs and yield each as it finishes."""
@@ -70,7 +58,7 @@ class Workers:
             except Exception as error:
                 reason = reason_of(error, 300)
                 raise AutopruneError(
-                    f"a worker of {self._title} failed ({reason}); what is measured is kept; see "
+                    f"a worker failed ({reason}); what is measured is kept; see "
                     "the worker's log, then type the same command again"
                 ) from error
 
@@ -79,39 +67,34 @@ class Workers:
 def workers(
     kind: str, count: int, address: str | None, bench: Mapping[str, Any]
 ) -> Iterator[Workers | None]:
-    """Start the chosen task runner; None for ``thread``, which runs everything here in turn."""
+    """Start a Dask cluster here, or use the one at an address; None for the kind ``thread``.
+
+    Raises:
+        PrerequisiteError: If its package is missing, the run is not recorded by Prefect, or there
+            is no cluster.
+    """
     if kind == "thread":
         yield None
         return
     from prefect.context import FlowRunContext
 
-    opened = opened_address(address or "")
     leave_out_current_folder()
-    made = _runner(kind, count, opened or None)
+    made = _runner(count, address)
     if FlowRunContext.get() is None:
         raise PrerequisiteError(
             f"the runner {kind!r} needs Prefect, which does not record this run; leave "
             "AUTOPRUNE_PREFECT unset and see that its API answers, or use the runner thread"
         )
-    with keeping_quiet(opened), ExitStack() as stack:
+    with ExitStack() as stack:
         try:
             runner = stack.enter_context(made)
-        except AutopruneError:
-            raise
         except Exception as error:
-            reason = reason_of(error, 300)
-            what = f"no {kind} cluster answers at {address}" if address else f"{kind} did not start"
+            what = f"no Dask cluster answers at {address}" if address else "Dask did not start"
             raise PrerequisiteError(
-                f"{what} ({reason}); see that it is there, or use the runner thread"
+                f"{what} ({reason_of(error, 300)}); see that it is there, or use the runner thread"
             ) from error
-        if kind == "dask":
-            _let_interrupts_through()
-        if kind == "dask" and address and not dask_workers(opened):
-            console.screen().event(
-                f"the Dask cluster at {address} has no workers yet; the work waits for one; "
-                f"start it on any machine: dask worker {address}"
-            )
-        yield Workers(runner, bench, kind)
+        _let_interrupts_through()
+        yield Workers(runner, bench)
 
 
 def _let_interrupts_through() -> None:
@@ -119,15 +102,6 @@ def _let_interrupts_through() -> None:
     from distributed.gc import disable_gc_diagnosis
 
     disable_gc_diagnosis(force=True)  # type: ignore[no-untyped-call]
-
-
-def dask_workers(address: str) -> int:
-    """Workers that a Dask scheduler has now; a few stand for many."""
-    import distributed
-
-    opened: Any = distributed.Client  # its signature has no types
-    with opened(address, set_as_default=False) as client:
-        return len(client.scheduler_info()["workers"])
 
 
 @contextmanager
@@ -174,44 +148,25 @@ def _is_no_end(record: logging.LogRecord) -> bool:
     return "still alive" not in record.getMessage()
 
 
-def _require_ray_token() -> None:
-    """Make a local Ray cluster accept only clients that know a token of this process.
-
-    Its ports are open on every address of the machine, regardless of the address it is given. Ray
-    reads the token on import, so call this before that.
-    """
-    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
-
-def _runner(kind: str, count: int, address: str | None) -> Any:
-    module, name = RUNNERS[kind]
-    if kind == "ray" and address is None:
-        _require_ray_token()
+def _runner(count: int, address: str | None) -> Any:
     try:
-        runner = getattr(importlib.import_module(module), name)
+        from prefect_dask.task_runners import DaskTaskRunner
+
+        from flows.local_dask import LocalDask
     except ImportError as error:
         raise PrerequisiteError(
-            f"the runner {kind!r} needs {module.replace('_', '-')} ({error}); type: "
-            f"pip install 'autoprune[{kind}]'"
+            f"the runner 'dask' needs prefect-dask ({error}); type: pip install 'autoprune[dask]'"
         ) from error
     if address is not None:
-        return runner(address=address)
+        return DaskTaskRunner(address=address)
     threads = os.environ.get("OMP_NUM_THREADS")
     # The workers' processes must not import from the current folder, which may hold anything.
     os.environ["PYTHONSAFEPATH"] = "1"
-    if kind == "ray":
-        # On start, it contacts the internet about sending usage figures.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-        return runner(init_kwargs={"num_cpus": count, **quiet})
     # What its parts tell each other, with tracebacks at the end, does not belong on our screen.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     logging.getLogger("distributed.nanny").addFilter(_is_no_end)
-    # Imports distributed, which may not be installed.
-    from flows.local_dask import LocalDask
-
     # One job per process, and processes rather than threads, since torch has its own threads.
     environment = {"OMP_NUM_THREADS": threads} if threads else {}
     options = {"n_workers": count, "env": environment}
-    return runner(cluster_class=LocalDask, cluster_kwargs=options)
+    made: Any = DaskTaskRunner  # it says that a cluster class is a function without arguments
+    return made(cluster_class=LocalDask, cluster_kwargs=options)

@@ -1,47 +1,18 @@
-"""Addresses that may hold a login: recorded with the name of a variable, opened with its value.
-
-Prefect, records and logs keep the input of a form or a command. So a login is refused there, and
-``$VARIABLE`` in its place is replaced only where a connection is made. A library's messages about
-that connection are cleaned before they are shown.
-"""
+"""Addresses: which are of this machine, and how the login in one is sent."""
 
 import base64
-import logging
-import os
-import re
 import socket
-import traceback
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from autoprune.errors import AutopruneError, UsageError
-from autoprune.plain_text import one_line
 from tasks.state import without_login
 
-_NAME = r"\$(?:\{[A-Za-z_]\w*\}|[A-Za-z_]\w*)"
-_NAMED = rf"{_NAME}(:{_NAME})?@"
-# A login precedes the host of a URL; in a cluster's address, also without `scheme://`.
-STORE_PATTERN = rf"^(?!.*//(?!{_NAMED})[^/?#]*@).*$"
-CLUSTER_PATTERN = rf"^(?!([^/?#]*//)?(?!{_NAMED})[^/?#]*@).*$"
-HIDDEN = "***"
 # A container's name for the machine that it runs on, and files that show that this is one.
 OUR_HOST = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
-
-
-def require_no_login(address: str, pattern: str) -> None:
-    """Refuse a login that is written out."""
-    if not re.match(pattern, address, re.DOTALL):
-        raise ValueError(
-            "a name or password in an address would be kept in records and shown by Prefect; set "
-            "it as a variable of the environment and write that, such as "
-            "sftp://$STORE_LOGIN@host/folder"
-        )
 
 
 def basic(login: str) -> str:
@@ -91,72 +62,3 @@ def _is_ours(family: int, place: Any) -> bool:
         # Also raised where the machine lacks this address family.
         return False
     return True
-
-
-def opened_address(address: str) -> str:
-    """The address with the values of the variables that stand for its login."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group().strip("${}")
-        found = os.environ.get(name)
-        if not found:
-            raise UsageError(
-                f"the address {address} names the variable {name}, which is not set here; set it "
-                "on every machine that works for the search, and name it in AUTOPRUNE_WORKER_ENV "
-                "where `autoprune up` starts a worker"
-            )
-        return found
-
-    return re.sub(rf"{_NAME}(?=(:{_NAME})?@)", value, address)
-
-
-@contextmanager
-def keeping_quiet(address: str) -> Iterator[None]:
-    """Keep the login of an address out of all that is raised or logged while it is used."""
-    secrets = _secrets(address)
-    if not secrets:
-        yield
-        return
-    before = logging.getLogRecordFactory()
-
-    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = before(*args, **kwargs)
-        message = record.getMessage()
-        if _holds(message, secrets):
-            record.msg, record.args = _cleaned(message, secrets), None
-        if record.exc_info and _holds(
-            "".join(traceback.format_exception(*record.exc_info)), secrets
-        ):
-            record.exc_info = None
-        return record
-
-    logging.setLogRecordFactory(factory)
-    try:
-        yield
-    except Exception as error:
-        if not _holds("".join(traceback.format_exception(error)), secrets):
-            raise
-        words = one_line(_cleaned(str(error), secrets))
-        kind = type(error) if isinstance(error, AutopruneError) else AutopruneError
-        raise kind(words or f"{type(error).__name__} at {without_login(address)}") from None
-    finally:
-        logging.setLogRecordFactory(before)
-
-
-def _secrets(address: str) -> list[str]:
-    """The login as a whole and its password, the longest first."""
-    found = re.match(r"(?:.*//)?([^/?#]*)@", address, re.DOTALL)
-    if found is None:
-        return []
-    login = found.group(1)
-    return sorted({login, login.partition(":")[2]} - {""}, key=len, reverse=True)
-
-
-def _holds(text: str, secrets: list[str]) -> bool:
-    return any(secret in text for secret in secrets)
-
-
-def _cleaned(text: str, secrets: list[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text

@@ -5,6 +5,7 @@ is kept in the state folder that the worker shares with the comparison. Its reco
 with the answer, for workers on other machines.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,16 +18,35 @@ from autoprune.errors import AutopruneError
 from autoprune.numerics import computed_by
 from autoprune.progress import silent
 from tasks.compare_bench import CompareBench
-from tasks.shared import common_config
 from tasks.state import State
+from tasks.switches import DEVICE_VARIABLE
+from tasks.workbench import Workbench
 
 # Purpose named in a config; the config of a search names none.
 COMPARISON = "comparison"
 
 
-def comparison_config(bench: CompareBench, shared: str | None) -> dict[str, Any]:
+def common_config(bench: Workbench | CompareBench) -> dict[str, Any]:
+    """What other processes need to open a workbench like this one, as plain JSON."""
+    import torch
+
+    return {
+        "root": str(bench.state.root),
+        "model": bench.model_ref,
+        "model_digest": bench.loaded.source.digest,
+        "seed": bench.seed,
+        "dtype": bench.dtype,
+        # Only if it was named; else each machine computes on what it has.
+        "device": os.environ.get(DEVICE_VARIABLE),
+        # Sums depend on the number of threads that share them; the same number, the same figures.
+        "threads": torch.get_num_threads(),
+        "computed_by": computed_by(),
+    }
+
+
+def comparison_config(bench: CompareBench) -> dict[str, Any]:
     """What another process needs to open the same workbench, as plain JSON."""
-    return common_config(bench, shared) | {
+    return common_config(bench) | {
         "kind": COMPARISON,
         "bench": {
             "corpus": bench.text.corpus,

@@ -1,7 +1,7 @@
 """A candidate's or a comparison's measurement in another process, on this machine or elsewhere.
 
-A Dask or Ray worker gets plain JSON: what to open and what to do. It opens the model once, reads
-the statistics from the shared store, and returns the same outcome as the run's own process.
+A Dask worker gets plain JSON: what to open and what to do. It opens the model once, and returns the
+same outcome as the run's own process.
 """
 
 import atexit
@@ -21,10 +21,15 @@ from autoprune.errors import AutopruneError
 from autoprune.progress import silent
 from autoprune.search.spec import SearchSpec
 from tasks.compare_bench import CompareBench
-from tasks.compare_remote import COMPARISON, comparison_bench, remote_cell, require_same_work
+from tasks.compare_remote import (
+    COMPARISON,
+    common_config,
+    comparison_bench,
+    remote_cell,
+    require_same_work,
+)
 from tasks.measure import TASKS
 from tasks.search_bench import SearchBench
-from tasks.shared import common_config, open_store
 from tasks.state import HOME_VARIABLE, State
 from tasks.switches import computing_on
 from tasks.workbench import opened
@@ -55,9 +60,9 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
         return TASKS[job["call"]](bench, job["step"], *job["arguments"])
 
 
-def bench_config(bench: Any, shared: str | None) -> dict[str, Any]:
-    """What another process needs to open the same workbench."""
-    return common_config(bench, shared) | {
+def bench_config(bench: Any) -> dict[str, Any]:
+    """What another process needs to open the same workbench as a search."""
+    return common_config(bench) | {
         "run": bench.run_id,
         "spec": bench.spec.to_json(),
         "designs_in": bench.designs_in,
@@ -81,7 +86,6 @@ def _opened(config: dict[str, Any]) -> Any:
         bench = comparison_bench(state, config)
     else:
         bench = _search_bench(state, config)
-    bench.store = open_store(state, config["shared"])
     stack = ExitStack()
     stack.enter_context(opened(bench))
     _open[digest] = bench, stack

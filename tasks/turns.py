@@ -47,8 +47,8 @@ def machine_limit() -> str:
 def turn(state: State, limit: str | None = None) -> Iterator[None]:
     """Hold a slot of ``limit`` (default: the machine's) while the body runs.
 
-    There is no wait outside a recorded flow run, or if the limit does not exist. Nor in a Dask or
-    Ray worker: the run that it works for already holds the slot and waits for the worker.
+    There is no wait outside a recorded flow run, or if the limit does not exist. Nor in a Dask
+    worker: the run that it works for already holds the slot and waits for the worker.
     """
     run = FlowRunContext.get()
     if run is None or run.detached:

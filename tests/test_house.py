@@ -54,7 +54,6 @@ BY_NAME = {
         "autoprune/lazy.py",
         "autoprune/models/gguf_types.py",
         "flows/cli/loading.py",
-        "flows/runners.py",
     },
 }
 VAGUE_NAMES = {"utils", "helpers", "manager", "common", "misc", "util", "helper"}

@@ -26,7 +26,6 @@ from tasks.compare_page import show_comparison
 from tasks.compare_remote import comparison_config
 from tasks.evaluate import check_suites
 from tasks.mirror import update_within
-from tasks.shared import open_store
 from tasks.state import State, model_slug
 from tasks.switches import computing_on
 from tasks.workbench import opened
@@ -79,7 +78,6 @@ def _compared(params: CompareParams) -> dict[str, Any]:
         texts=params.texts(),
         draws=params.draw_count(),
     )
-    bench.store = open_store(state, params.shared_store)
     folder = Path(params.out or state.comparison / params.folder_name()).absolute()
     with opened(bench):
         console.screen().mute(console.INNER_STAGES | {"statistics", "pruning", "cells"})
@@ -87,7 +85,7 @@ def _compared(params: CompareParams) -> dict[str, Any]:
         run = Run(bench, request, protocol, params.trials())
         _warn(protocol)
         place = (params.runner, params.workers, params.runner_address)
-        with workers(*place, comparison_config(bench, params.shared_store)) as run.workers:
+        with workers(*place, comparison_config(bench)) as run.workers:
             run.parallel = params.workers if run.workers and not params.runner_address else 1
             table = _Table(params, folder, run)
             run.show = table.so_far

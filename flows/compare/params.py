@@ -20,7 +20,6 @@ from flows.params.fields import (
     RunnerAddress,
     Seed,
     Seqlen,
-    SharedStore,
     TextSplit,
     Workers,
     require_alone,
@@ -42,7 +41,7 @@ from tasks.state import model_slug
 
 USUAL_DRAWS = 3
 # Where the files go and what measures do not affect any figure.
-PLACES = ("out", "overwrite", "record", "runner", "workers", "runner_address", "shared_store")
+PLACES = ("out", "overwrite", "record", "runner", "workers", "runner_address")
 # Options added later: a comparison without them keeps its earlier name.
 LATER = ("baseline", "suite", "precision", "calibration_text", "bytes", "faster")
 MOST_TRIALS = 6
@@ -224,16 +223,15 @@ class CompareParams(Params):
     )
     seed: Seed = setting(0)
     text_split: TextSplit = setting(0, group=HOW)
-    runner: Literal["thread", "dask", "ray"] = setting(
+    runner: Literal["thread", "dask"] = setting(
         "thread",
         "Where cells are measured; thread: in the run's own process, one after the other, since "
-        "all prune the same weights; dask, ray: in several processes, each with the model; the "
+        "all prune the same weights; dask: in several processes, each with the model; the "
         "figures are the same",
         group="machines",
     )
     workers: Workers = USUAL_WORKERS
     runner_address: RunnerAddress = None
-    shared_store: SharedStore = None
 
     @model_validator(mode="after")
     def _check_together(self) -> "CompareParams":

@@ -1,7 +1,6 @@
 """Fields that several flows share, each with its unit and bounds in one place."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +11,6 @@ from autoprune.names import DEMO_MODEL as DEMO_MODEL
 from autoprune.names import HUB_FORM
 from autoprune.search_settings import USUAL_SPARSITY, Precision, Share, SplitNumber
 from flows import library
-from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 
 DEMO_CORPUS = "wikipedia-sample"
 
@@ -76,16 +74,10 @@ Workers = Annotated[
     int,
     Field(
         ge=1,
-        description="Worker processes of dask or ray on this machine; each holds the model",
+        description="Worker processes of dask on this machine; each holds the model",
         json_schema_extra={"group": "machines"},
     ),
 ]
-
-
-def _names_logins_only(value: str | None, *, pattern: str) -> str | None:
-    if value is not None:
-        require_no_login(value, pattern)
-    return value
 
 
 def share_of(sparsity: float | None, pattern: str) -> float:
@@ -99,24 +91,11 @@ def share_of(sparsity: float | None, pattern: str) -> float:
 RunnerAddress = Annotated[
     str | None,
     Field(
-        description=(
-            "Address of a Dask or Ray cluster; write a login as $VARIABLE (default: start one on "
-            "this machine)"
-        ),
-        json_schema_extra={"pattern": CLUSTER_PATTERN, "group": "machines", "metavar": "URL"},
+        description="Address of a Dask cluster (default: start one on this machine)",
+        # Prefect and records keep it, so it may hold no login.
+        pattern="^[^@]*$",
+        json_schema_extra={"group": "machines", "metavar": "URL"},
     ),
-    AfterValidator(partial(_names_logins_only, pattern=CLUSTER_PATTERN)),
-]
-SharedStore = Annotated[
-    str | None,
-    Field(
-        description=(
-            "Folder or fsspec URL of statistics that all workers read; write a login as $VARIABLE "
-            "(default: the store in the state folder)"
-        ),
-        json_schema_extra={"pattern": STORE_PATTERN, "group": "machines", "metavar": "PLACE"},
-    ),
-    AfterValidator(partial(_names_logins_only, pattern=STORE_PATTERN)),
 ]
 
 
@@ -133,8 +112,7 @@ def require_used(runner: str, address: str | None, workers: int) -> None:
     """Refuse the settings of a cluster that is not used."""
     if runner == "thread" and (address or workers != USUAL_WORKERS):
         raise ValueError(
-            "workers and runner_address are of the runners dask and ray; choose one of them, "
-            "or leave both out"
+            "workers and runner_address are of the runner dask; choose it, or leave both out"
         )
 
 

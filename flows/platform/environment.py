@@ -73,7 +73,7 @@ _RUNS_PREFIXES = (
     "PREFECT_", "MLFLOW_", "AUTOPRUNE_", "OPENAI_", "HF_", "HUGGINGFACE_", "HUGGING_FACE_",
     "TRANSFORMERS_", "TOKENIZERS_", "AWS_", "AZURE_", "GOOGLE_", "FSSPEC_", "TORCH_", "PYTORCH_",
     "TORCHINDUCTOR_", "CUDA_", "NVIDIA_", "NCCL_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_",
-    "KMP_", "MKL_", "OPENBLAS_", "DNNL_", "ONEDNN_", "DOCKER_", "DASK_", "RAY_",
+    "KMP_", "MKL_", "OPENBLAS_", "DNNL_", "ONEDNN_", "DOCKER_", "DASK_",
 )  # fmt: skip
 
 

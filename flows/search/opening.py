@@ -37,7 +37,6 @@ from tasks.provenance import code_commit
 from tasks.remote import bench_config
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
-from tasks.shared import open_store
 from tasks.state import State
 from tasks.switches import computing_on, prices, tracing_wanted
 from tasks.winner import is_kept
@@ -125,7 +124,6 @@ def working(
 ) -> Iterator[None]:
     """Make a search ready for its steps: model and text loaded, calibrated, designer reachable."""
     bench = driver.bench
-    bench.store = open_store(driver.state, params.shared_store)
     will_ask = driver.search.finished is None and asks
     if will_ask:
         require_same_designer(driver.run_id, driver.facts.known, session.kind)
@@ -163,7 +161,7 @@ def announce(driver: Driver) -> None:
 @contextmanager
 def helped(driver: Driver, params: SearchParams) -> Iterator[None]:
     """Give a driver the workers that its search asks for, if any; note what slowed it down."""
-    config = bench_config(driver.bench, params.shared_store)
+    config = bench_config(driver.bench)
     place = (params.runner, params.workers, params.runner_address)
     with workers(*place, config) as driver.workers:
         yield

@@ -34,7 +34,6 @@ from flows.params.fields import (
     Device,
     ModelRef,
     RunnerAddress,
-    SharedStore,
     Sparsity,
     TextSplit,
     WishedPrecision,
@@ -69,7 +68,7 @@ if TYPE_CHECKING:
     from autoprune.search.spec import SearchSpec
     from tasks.run_files import RunFiles
 
-PLACES = ("run", "wait", "base_url", "runner", "workers", "runner_address", "shared_store")
+PLACES = ("run", "wait", "base_url", "runner", "workers", "runner_address")
 
 
 class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
@@ -210,14 +209,13 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         form="IN,OUT, such as 0.15,0.6, or several as NAME=IN,OUT;NAME=IN,OUT",
         pattern=PRICES,
     )
-    runner: Literal["thread", "dask", "ray"] = setting(
+    runner: Literal["thread", "dask"] = setting(
         "thread",
         "Where candidates are measured; thread: in the run's own process; the outcome is the same",
         group="machines",
     )
     workers: Workers = USUAL_WORKERS
     runner_address: RunnerAddress = None
-    shared_store: SharedStore = None
 
     @model_validator(mode="before")
     @classmethod

@@ -40,7 +40,6 @@ from tasks.mirror import in_store
 from tasks.prepare import note_look, prepare
 from tasks.publish import Publisher
 from tasks.report import write_report
-from tasks.shared import open_store
 from tasks.state import State
 from tasks.workbench import opened
 
@@ -138,7 +137,6 @@ def run_stage(params: StageParams) -> dict[str, Any]:
 
 def _calibrate(stage: StageWork) -> StageResult:
     driver, bench = stage.driver, stage.driver.bench
-    bench.store = open_store(driver.state, stage.settings.shared_store)
     with opened(bench):
         prepare(bench)
         stored, now, written = calibrate_again(bench)

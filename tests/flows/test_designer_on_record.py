@@ -19,7 +19,7 @@ def test_an_interrupted_search_keeps_the_name_of_the_model_that_designed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
-        "opened": lambda bench: nullcontext(), "open_store": lambda *_: None,
+        "opened": lambda bench: nullcontext(),
         "require_same_designer": lambda *_: None, "_check_early": lambda *_: None,
         "_prepare": lambda *_: None,
     }.items():  # fmt: skip

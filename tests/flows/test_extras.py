@@ -94,7 +94,7 @@ def test_install_takes_all_extras_but_ray() -> None:
     rule = (PROJECT / "Makefile").read_text(encoding="utf-8")
     wanted = rule.partition("-e '.[")[2].partition("]'")[0].split(",")
     assert rule.count(f"'.[{','.join(wanted)}]'") == 2, "`make hashes` asks for the same"
-    assert set(wanted) == set(project()["optional-dependencies"]) - {"ray"}
+    assert set(wanted) == set(project()["optional-dependencies"])
 
 
 # Stands for Python. The interpreter that it makes is pip alone, and waits for the other pip.

@@ -1,6 +1,5 @@
 """A Dask cluster of this machine: no pages, and no work for whoever has no certificate."""
 
-import logging
 import os
 from collections.abc import Iterator
 
@@ -69,18 +68,3 @@ def test_our_own_client_does(cluster: LocalDask) -> None:
     with distributed.Client(cluster, set_as_default=False) as client:
         assert client.submit(os.getpid).result(timeout=300) != os.getpid()
         assert client.submit(os.environ.get, "OMP_NUM_THREADS").result(timeout=300) == "1"
-
-
-def test_searches_use_it(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("prefect_dask")
-    from flows.runners import _runner
-
-    made = _runner("dask", 2, None)
-    assert made.cluster_class is LocalDask and made.cluster_kwargs["n_workers"] == 2
-    # A worker that is slow to end when its run is interrupted is nothing to read about.
-    nanny = logging.getLogger("distributed.nanny")
-    monkeypatch.setattr(logging.getLogger("distributed"), "propagate", True)
-    with caplog.at_level(logging.WARNING):
-        nanny.warning("Worker process still alive after 4.0 seconds, killing")
-        nanny.warning("Restarting worker")
-    assert caplog.messages == ["Restarting worker"]

@@ -25,8 +25,8 @@ from tests.support.command_line import CommandLine
 @pytest.mark.parametrize(
     ("fields", "part"),
     [
-        ({"workers": 4}, "of the runners dask and ray"),
-        ({"runner_address": "tcp://scheduler:8786"}, "of the runners dask and ray"),
+        ({"workers": 4}, "of the runner dask"),
+        ({"runner_address": "tcp://scheduler:8786"}, "of the runner dask"),
         ({"designer": "genetic", "base_url": "http://127.0.0.1:9/v1"}, "genetic asks no endpoint"),
         ({"designer": "self", "designer_model": "a.gguf"}, "self is the target model"),
         ({"designer": "openai", "designer_model": " , "}, "' , ' names no model"),
@@ -189,7 +189,7 @@ def test_an_address_with_a_login_is_refused_and_not_repeated(
     "fields",
     [
         {"runner": "dask", "workers": 4},
-        {"runner": "ray", "runner_address": "ray://head:10001"},
+        {"runner": "dask", "runner_address": "tcp://head:8786"},
         {"base_url": "http://127.0.0.1:9/v1"},
         {"designer": "scripted", "script": "answers.jsonl"},
     ],

@@ -2,7 +2,6 @@
 
 import base64
 import errno
-import logging
 import socket
 import threading
 from pathlib import Path
@@ -10,18 +9,15 @@ from typing import Any
 
 import pytest
 
-from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
+from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
 from flows.platform.api_server import answers
 from flows.platform.services import mlflow_is_at, prefect_is_at
 from tasks import addresses
-from tasks.addresses import is_of_this_machine, keeping_quiet, opened_address, request_to
+from tasks.addresses import is_of_this_machine, request_to
 from tasks.design import DesignerSession
 from tasks.mirror import require_answer
 from tasks.state import State
-
-SECRET = "very-secret-indeed"
-LOGIN = f"me:{SECRET}"
 
 
 @pytest.mark.parametrize(
@@ -97,35 +93,6 @@ def test_who_designs_elsewhere(
     if address is not None:
         monkeypatch.setenv("OPENAI_BASE_URL", address)
         assert DesignerSession(DesignerSpec(kind=kind), State(home)).elsewhere is elsewhere
-
-
-def test_variables_are_filled_in_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAME", "me")
-    monkeypatch.setenv("WORD", SECRET)
-    monkeypatch.delenv("NOBODY", raising=False)
-    assert opened_address("sftp://$NAME:${WORD}@host/$NAME") == f"sftp://{LOGIN}@host/$NAME"
-    assert opened_address("/folder") == "/folder"
-    with pytest.raises(UsageError, match="names the variable NOBODY, which is not set"):
-        opened_address("sftp://$NOBODY@host/folder")
-
-
-def test_what_a_library_says_is_cleaned(caplog: pytest.LogCaptureFixture) -> None:
-    address = f"sftp://{LOGIN}@host/folder"
-    with (
-        pytest.raises(AutopruneError, match=r"no \*\*\*@host, pass \*\*\*") as failed,
-        keeping_quiet(address),
-    ):
-        logging.getLogger("a.library").warning("opening %s", address)
-        try:
-            raise OSError(f"no {LOGIN}@host, pass {SECRET}")
-        except OSError:
-            logging.getLogger("a.library").exception("it failed")
-            raise
-    assert "opening sftp://***@host/folder" in caplog.text and "it failed" in caplog.text
-    assert SECRET not in caplog.text
-    assert failed.value.__cause__ is None and failed.value.__suppress_context__
-    logging.getLogger("a.library").warning("afterwards %s", LOGIN)
-    assert f"afterwards {LOGIN}" in caplog.text
 
 
 def test_a_login_in_an_address_is_sent_as_a_header() -> None:

@@ -19,7 +19,7 @@ def test_a_worker_with_other_text_or_versions_refuses(
     spec = SearchSpec(model=str(tiny_folder), corpus=str(text_file), **sizes, sealed_windows=3)
     place = str(tiny_folder), State.open(home)
     with SearchBench(*place, spec=spec, run_id="there", designs_in="off") as bench:
-        config = remote.bench_config(bench, None)
+        config = remote.bench_config(bench)
     assert remote._opened(config).run_id.startswith("there")
     for change, shown in (
         (
@@ -51,7 +51,7 @@ def test_a_worker_has_the_same_draws_or_is_refused(
     }  # fmt: skip
     config = {"model": str(tiny_folder), "seed": 0, "dtype": "float32", "bench": own}
     with comparison_bench(state, config) as bench:
-        sent = comparison_config(bench, None)
+        sent = comparison_config(bench)
     with comparison_bench(state, sent) as bench:
         require_same_work(bench, sent)
         assert len(sent["text_draws"]["own"]) == 1
