@@ -46,17 +46,6 @@ def calibrate(bench: SearchBench) -> dict[str, Any]:
     return recorded("calibrate", f"calibrate {bench.run_id}", work)()
 
 
-def calibrate_again(bench: SearchBench) -> tuple[str, str, bool]:
-    """Collect the statistics of a search once more and compare; a damaged file is replaced."""
-
-    def work() -> tuple[str, str, bool]:
-        kept = bench.statistics_of(0)
-        assert isinstance(kept, StoredStatistics)
-        return kept.collect_anew()
-
-    return recorded("calibrate", f"calibrate {bench.run_id} again", work)()
-
-
 def calibration_markdown(facts: Mapping[str, Any]) -> str:
     """Format what :func:`calibrate` returns as a table for Prefect's page."""
     rows = [

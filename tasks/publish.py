@@ -40,7 +40,7 @@ TYPES = {
     STAGES: "markdown",
 }
 # The deployment that does one stage of a search.
-STAGE = "stage/manual"
+STAGE = "resume/manual"
 # A key is part of an address; Prefect allows lower-case letters, digits and dashes.
 LONGEST_SLUG = 40
 # After a failure the search is not held up again for a while.
@@ -162,10 +162,10 @@ class Publisher:
 def stages_markdown(run_id: str, page: str) -> str:
     """Say how one stage of a search is done."""
     name = f"[{STAGE}]({page})" if page else f"`{STAGE}`"
-    line = shell_line("stage", run_id, "measure")
+    line = shell_line("resume", run_id, "--until", "measure")
     return (
-        f"To do what is open of one stage, or to repeat what is on record, start the deployment "
-        f"{name} with {in_code(run_id)} under *Run* and choose a *Stage*, or type {in_code(line)}. "
+        f"To go on until one stage is done, start the deployment {name} with {in_code(run_id)} "
+        f"under *Run* and choose *Until*, or type {in_code(line)}. "
         f"{in_code(shell_line('resume', run_id))} does all that is left."
     )
 

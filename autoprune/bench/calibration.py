@@ -10,7 +10,6 @@ from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report
 from autoprune.statistics.statistics import (
     Statistics,
-    collect_anew,
     found_or_collected,
     verify_statistics,
 )
@@ -143,13 +142,6 @@ class StoredStatistics:
             # Only now: what cannot be collected must not be asked for again by others.
             self._names = names
         return self._found
-
-    def collect_anew(self) -> tuple[str, str, bool]:
-        """See :func:`autoprune.statistics.statistics.collect_anew`; the model must be dense."""
-        self._found = None
-        return collect_anew(
-            self._store, self._loaded, self._windows, needs=self._names, report=self._report
-        )
 
     def verify(self) -> None:
         """See :class:`DrawStatistics`."""

@@ -43,7 +43,6 @@ __all__ = [
     "ALL",
     "BASIC",
     "Statistics",
-    "collect_anew",
     "collect_statistics",
     "found_or_collected",
     "stored_statistics",
@@ -167,32 +166,6 @@ def found_or_collected(
 
     stored = store.get_or_make(_key(loaded, windows, needs), make)
     return Statistics.from_stored(stored), not collected
-
-
-def collect_anew(
-    store: Store,
-    loaded: LoadedModel,
-    windows: Tensor,
-    *,
-    needs: Collection[str] = BASIC,
-    report: Report = silent,
-) -> tuple[str, str, bool]:
-    """Collect stored statistics again and compare; a damaged file is replaced.
-
-    The store is changed only if its file is missing or damaged, and then only if the new
-    statistics match the digest on record.
-    """
-    key = _key(loaded, windows, needs)
-    recorded = store.recorded(key)
-    if recorded is None:
-        made = stored_statistics(store, loaded, windows, needs=needs, report=report)
-        return made.digest, made.digest, True
-    now = collect_statistics(loaded.model, windows, needs=needs, report=report)
-    if now.digest != recorded["digest"] or store.holds(key):
-        return recorded["digest"], now.digest, False
-    store.path(key).unlink(missing_ok=True)
-    store.get_or_make(key, now.to_stored)
-    return recorded["digest"], now.digest, True
 
 
 def verify_statistics(

@@ -23,8 +23,7 @@ COMMANDS = {
     "doctor": "check everything a run needs, show how to fix it, build the sandbox image",
     "up": "start or reuse the Prefect and MLflow servers and a worker; deploy all flows",
     "down": "stop the servers and the worker that `autoprune up` started",
-    "resume": "continue an interrupted search",
-    "stage": "run one stage of a search, or repeat it and compare with the record",
+    "resume": "continue an interrupted search, to its end or until a stage is done",
     "ls": "list runs, candidates, models, metrics, repairs, schemes and other names",
     "mcp": "serve the Model Context Protocol, so that an agent can run and design a search",
     "rm": "delete searches with their log, report and winner, or caches",
@@ -37,7 +36,6 @@ ON_DEVICE = frozenset({"demo", "search", "inspect", "prune", "evaluate", "compar
     "promote",
     "reproduce",
     "resume",
-    "stage",
     "up",
     "mcp",
 }

@@ -14,8 +14,6 @@ from flows.terminal.option_types import whole_number
 HELP, VERSION = "help", "version"
 # Options of every command, which may also precede it: without and with a value.
 SWITCHES, VALUED = ("--json", "-q", "--quiet", "-v", "--verbose"), ("--seed", "--device")
-# Commands that go on with a search.
-OF_A_SEARCH = ("resume", "stage")
 COMPLETION = "--print-completion"
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 wrong use, 3 rejected or nothing passed, 4 prerequisite missing,
@@ -104,7 +102,7 @@ def _shared_options(command: str) -> Parser:
         )
     if command in ON_DEVICE:
         usual = "AUTOPRUNE_DEVICE, else the accelerator where there is one"
-        if command in OF_A_SEARCH:
+        if command == "resume":
             usual = "that which the search was started with"
         group.add_argument(
             "--device",

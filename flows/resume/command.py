@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autoprune.errors import PrerequisiteError, UsageError
+from flows import resume
+from flows.engine import open_engine
 from flows.platform.api_server import running_api, set_prefect_environment
+from flows.resume.params import ResumeParams
 from flows.resume.stale_search_runs import (
     mark_stale_search_runs,
     newest_deployed_run,
@@ -13,16 +16,16 @@ from flows.resume.stale_search_runs import (
 )
 from flows.search.command import search_with
 from flows.search.runs import going_on
-from flows.terminal.output import emit, tell
+from flows.terminal.output import emit, pairs, tell
 from tasks.state import State, without_login
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 
-def run(args: argparse.Namespace, run_id: str) -> int:
+def run(args: argparse.Namespace, asked: ResumeParams) -> int:
     """Correct the record, then resume the search here or through the worker."""
-    state = State.open()
+    state, run_id = State.open(), str(asked.run)
     params = going_on(state, run_id, args.device)
     set_prefect_environment(state, verbose=args.verbose)
     api = running_api(state)
@@ -37,6 +40,8 @@ def run(args: argparse.Namespace, run_id: str) -> int:
         night = _ended_night(state, api, known)
     elif args.submit:
         return _nobody()
+    if asked.until is not None:
+        return _until(args, asked)
     code = search_with(args, params)
     if night is not None:
         tell(
@@ -44,6 +49,22 @@ def run(args: argparse.Namespace, run_id: str) -> int:
             f"is not asked\nnext  autoprune resume {run_id} --submit"
         )
     return code
+
+
+def _until(args: argparse.Namespace, asked: ResumeParams) -> int:
+    with open_engine(args) as engine:
+        record = engine.call(resume.resume, asked)
+    left = ", ".join(f"{count} of {stage}" for stage, count in record["open"].items())
+    emit(
+        args,
+        record,
+        pairs(
+            ("done", f"{record['until']} of {record['run']}, {record['steps']} steps"),
+            ("open", left or "nothing"),
+            ("next", record["next"]),
+        ),
+    )
+    return 0
 
 
 def _ended_night(state: State, api: str, known: "Sequence[FlowRun]") -> "FlowRun | None":

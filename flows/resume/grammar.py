@@ -3,7 +3,10 @@
 import argparse
 
 from autoprune.errors import UsageError
+from flows.params import checked
+from flows.resume.params import ResumeParams
 from flows.search.runs import find_run, going_on
+from flows.terminal.options import add_options, given
 from tasks.state import State
 
 DESCRIPTION = """\
@@ -13,28 +16,30 @@ was killed but Prefect still shows it as running, the run is first marked as
 crashed. With --submit, the worker of `autoprune up` continues that same run, as
 the Retry button of the UI does. A night needs it: without, its search alone
 continues, and the gate is not asked.
+
+With --until, it stops once that stage is done: calibrate, design, validate,
+measure or seal. The next `autoprune resume` goes on from there.
 """
-EXAMPLE = "autoprune resume demo"
+EXAMPLE = "autoprune resume demo --until measure"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument(
-        "run_name", metavar="RUN", nargs="?", help="name of the run (default: the latest)"
-    )
+    add_options(parser, ResumeParams)
     parser.add_argument(
         "--submit", action="store_true", help="continue in the worker instead of in this command"
     )
 
 
-def read(args: argparse.Namespace) -> str:
-    """Return the name of the run that is meant; it exists, and so does its device."""
-    if args.submit and args.device is not None:
+def read(args: argparse.Namespace) -> ResumeParams:
+    """Return the search that is meant; it exists, and so does its device."""
+    typed = given(args, ResumeParams)
+    if args.submit and (args.device is not None or "until" in typed):
         raise UsageError(
-            f"--device {args.device}: with --submit, the worker keeps the settings that the run "
-            "was started with; leave out one of them"
+            "with --submit, the worker keeps the settings that the run was started with; leave out "
+            "--submit, or --device and --until"
         )
     state = State.at()
-    run_id = find_run(state, args.run_name)
+    run_id = find_run(state, typed.get("run"))
     going_on(state, run_id, args.device)
-    return run_id
+    return checked(ResumeParams, typed | {"run": run_id})

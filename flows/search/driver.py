@@ -102,14 +102,20 @@ class Driver:
     def _mlflow(self) -> SearchMirror:
         return SearchMirror(self.state)
 
-    def run(self, only: type[WorkStep] | None = None) -> int:
-        """Work until the search is done, or until no step of a kind is open."""
+    def run(self, until: type[WorkStep] | None = None) -> int:
+        """Work until the search is done, or a step of a kind is on record and none of it waits.
+
+        Sealed text is read only until :class:`Seal` or None.
+        """
         self._report_changes(show=False)
-        count = 0
-        while self.search.finished is None and (only is None or self._waits_for(only)):
+        count, reached = 0, False
+        while self.search.finished is None:
+            if until is not None and (self._rests(until) or (reached and not self._waits(until))):
+                break
             started = time.monotonic()
-            for step in self._done(only):
+            for step in self._done():
                 count += 1
+                reached |= until is not None and isinstance(step, until)
                 self.search.settle()
                 if self.mailbox is not None:
                     # For a designer in another process.
@@ -123,18 +129,16 @@ class Driver:
                 self.publish()
         return count
 
-    def _waits_for(self, kind: type[WorkStep]) -> bool:
+    def _waits(self, kind: type[WorkStep]) -> bool:
         return any(isinstance(step, kind) for step in self.search.waiting)
 
-    def _done(self, only: type[WorkStep] | None) -> Iterator[WorkStep]:
+    def _rests(self, until: type[WorkStep]) -> bool:
+        """Whether only the sealed measurement is left, which was not asked for."""
+        return until is not Seal and self._waits(Seal)
+
+    def _done(self) -> Iterator[WorkStep]:
         """Do everything that can be done now, and yield each step once its outcome is on record."""
-        if only in (None, Propose, Seal):
-            open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
-        else:
-            # Include steps that wait along with open questions, which nobody asks meanwhile.
-            open_steps = self.search.waiting
-        if only is not None:
-            open_steps = [step for step in open_steps if isinstance(step, only)]
+        open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
         asked = [step for step in open_steps if isinstance(step, Propose)]
         if not asked or not self.search.overlapping:
             yield from self._worked(open_steps)

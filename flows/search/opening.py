@@ -194,7 +194,7 @@ def _prepare(driver: Driver, session: DesignerSession) -> None:
     require_same_sources(driver.run_id, known, facts)
     for line in about_windows(driver.search.spec, facts):
         console.screen().event(line)
-    note_calibration(driver, calibrate(bench))
+    _note_calibration(driver, calibrate(bench))
     if "dense_perplexity" not in known:
         dense = measure_dense(bench, SELECTION)
         seen = estimate(driver.search.spec, dense.seconds / len(dense.nll))
@@ -210,7 +210,7 @@ def _prepare(driver: Driver, session: DesignerSession) -> None:
     kept.add(**facts, designer=known.get("designer", session.label))
 
 
-def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
+def _note_calibration(driver: Driver, found: dict[str, Any]) -> None:
     """Record what :func:`tasks.calibrate.calibrate` found, and show it on Prefect's page.
 
     The run's first digest stays: statistics collected later on another machine, or with another
@@ -220,7 +220,7 @@ def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
     if first != found["digest"]:
         console.screen().event(
             f"statistics have the digest {found['digest'][:12]}, and had {first[:12]} when this "
-            f"search began; `autoprune stage {driver.run_id} calibrate` looks into it"
+            "search began"
         )
     else:
         driver.facts.add(calibration=found)

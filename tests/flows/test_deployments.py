@@ -41,7 +41,7 @@ def test_no_code_is_pulled_and_one_night_runs_at_a_time() -> None:
     assert "env" not in str(FILE) and "OFFLINE" not in str(FILE)
     flows = {deployment["entrypoint"].rpartition(".")[2] for deployment in DEPLOYMENTS}
     assert flows == {
-        "nightly", "search", "stage", "prune", "evaluate", "promote", "compare",
+        "nightly", "search", "resume", "prune", "evaluate", "promote", "compare",
     }  # fmt: skip
     (scheduled,) = [deployment for deployment in DEPLOYMENTS if deployment["schedules"]]
     assert scheduled["concurrency_limit"]["limit"] == 1

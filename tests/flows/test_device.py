@@ -21,9 +21,9 @@ from flows.promote import promote
 from flows.promote.params import PromoteParams
 from flows.prune import prune
 from flows.prune.params import PruneParams
+from flows.resume.params import ResumeParams
 from flows.search.params import SearchParams
 from flows.search.runs import going_on, save_params
-from flows.stage.params import StageParams
 from flows.terminal.settings_file import read_search
 from tasks.run_files import RunFiles
 from tasks.state import State
@@ -32,7 +32,7 @@ from tests.support.command_line import CommandLine
 
 ALL: list[type[Params]] = [
     SearchParams, PruneParams, EvaluateParams, CompareParams, InspectParams,
-    PromoteParams, StageParams,
+    PromoteParams, ResumeParams,
 ]  # fmt: skip
 
 
@@ -130,7 +130,11 @@ def test_a_search_goes_on_with_its_device_and_on_no_other_kind(
     save_params(state, "mine", params)
     assert going_on(state, "mine").device == "cpu"
     files.open_facts().add(machine={"device": "cuda:0"})
-    for line in ("resume mine --device cpu", "stage mine measure --device=cpu", "resume mine"):
+    for line in (
+        "resume mine --device cpu",
+        "resume mine --until measure --device=cpu",
+        "resume mine",
+    ):
         cli.refuses(line, "measured on the device cuda:0", "--run")
     cli.refuses("resume mine --submit --device cpu", "leave out one")
     # A record of an earlier version has no device.

@@ -63,7 +63,6 @@ WORDS = {
     "up": ["--prefect-port", "{taken}", "--mlflow-port", "{taken}"],
     "down": [],
     "resume": ["demo"],
-    "stage": ["demo", "measure"],
     "ls": ["metrics"],
     "inspect": ["./model"],
     "instruct": ["bench", "threads.jsonl", "--from", "2025-01-01"],

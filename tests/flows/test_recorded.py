@@ -98,7 +98,7 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
     # The page of a broken run says how to go on with one stage of it.
     shown = dict(prefect_rows(home, "SELECT key, data FROM artifact"))
     (stages,) = (data for key, data in shown.items() if key.startswith("search-stages-"))
-    assert "autoprune stage cut measure" in stages and "stage/manual" in stages
+    assert "autoprune resume cut --until measure" in stages and "resume/manual" in stages
     assert servers_of(home) == []
 
     out = cli("resume cut").out

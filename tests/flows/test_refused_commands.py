@@ -27,7 +27,6 @@ LIGHT = [
     ("reproduce nope", 2, "nope has no autoprune.json"),
     ("ls candidates --run nope", 2, "unknown run 'nope'"),
     ("resume nope", 2, "unknown run 'nope'"),
-    ("stage nope measure", 2, "unknown run 'nope'"),
     ("rm nope --yes", 2, "unknown run 'nope'"),
     ("validate nope.py", 2, "nope.py cannot be read"),
     ("instruct build MODEL --out x", 2, "build takes --until DATE"),

@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from autoprune.errors import AutopruneError
 from flows.resume import command as resume
 from flows.resume import stale_search_runs
+from flows.resume.params import ResumeParams
 from flows.resume.stale_search_runs import (
     STARTING_SECONDS,
     mark_stale_search_runs,
@@ -144,11 +145,14 @@ def test_resume_of_a_nights_search_names_the_command_that_asks_the_gate(
     }.items():
         monkeypatch.setattr(resume, name, stand_in)
     words = argparse.Namespace(run_name="demo", verbose=False, submit=False, device=None)
-    assert resume.run(words, "demo") == 0
+    assert resume.run(words, ResumeParams(run="demo")) == 0
     printed = capsys.readouterr().err
     assert ("next  autoprune resume demo --submit" in printed) == shown
     # A search of its own is no night, however it ended.
     server.clear()
     a_run(server, "search-demo", kind, deployed=True)
     monkeypatch.setattr(resume, "mark_stale_search_runs", lambda *_: list(server.values()))
-    assert resume.run(words, "demo") == 0 and "--submit" not in capsys.readouterr().err
+    assert (
+        resume.run(words, ResumeParams(run="demo")) == 0
+        and "--submit" not in capsys.readouterr().err
+    )

@@ -68,9 +68,9 @@ def test_a_failed_call_silences_progress_and_not_the_report(
 
 def test_a_page_names_the_deployment_of_a_stage_and_the_run() -> None:
     words = stages_markdown("night", "http://127.0.0.1:4200/deployments/deployment/1")
-    assert "[stage/manual](http://127.0.0.1:4200/deployments/deployment/1)" in words
-    assert "`night` under *Run*" in words and "`autoprune stage night measure`" in words
-    assert "the deployment `stage/manual` with" in stages_markdown("night", "")
+    assert "[resume/manual](http://127.0.0.1:4200/deployments/deployment/1)" in words
+    assert "`night` under *Run*" in words and "`autoprune resume night --until measure`" in words
+    assert "the deployment `resume/manual` with" in stages_markdown("night", "")
 
 
 def test_rows_are_short_texts() -> None:
