@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 from autoprune.errors import UsageError
-from flows.agents.project import Project
 from flows.agents.server import build_server
 from tasks.state import State
 
@@ -15,7 +14,7 @@ def run(args: argparse.Namespace) -> int:
     root = Path(args.project).expanduser().absolute()
     if not root.is_dir():
         raise UsageError(f"the project's folder {root} does not exist; name one with --project")
-    # Paths that an agent names, and the state folder, are relative to the project.
+    # The state folder is relative to the project.
     os.chdir(root)
-    build_server(Project(root, State.open())).run("stdio")
+    build_server(State.open()).run("stdio")
     return 0

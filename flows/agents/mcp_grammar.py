@@ -3,11 +3,10 @@
 import argparse
 
 DESCRIPTION = """\
-Serve the Model Context Protocol on stdin and stdout, with tools to start a
-search, take and answer its questions, and read, compare and evaluate the
-results. What an agent sends runs only in the sandbox, and an agent can name
-only files of the project's folder. Searches outlive the server. See
-docs/agents.md.
+Serve the Model Context Protocol on stdin and stdout, with tools to list the
+searches that ask, take and answer their questions, and read the results. Start
+a search with --designer files. What an agent sends runs only in the sandbox,
+and an agent can name only runs. See docs/agents.md.
 """
 EXAMPLE = "autoprune mcp --project ."
 

@@ -1,50 +1,49 @@
-"""The tools of ``autoprune mcp``: the library's runs and questions for an agent."""
+"""The tools of ``autoprune mcp``: questions of waiting searches, their answers, and results.
+
+An agent names runs of one state folder and ids of open questions, and nothing else: no path, no
+model and no command. What it writes is an answer that the search parses and the sandbox runs.
+"""
 
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, ParamSpec
+from typing import Any, ParamSpec
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
+from autoprune.design.chat import Usage
+from autoprune.design.mailbox import Mailbox
+from autoprune.design.parsing import LONGEST_ANSWER
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.report.data import RunReport
 from autoprune.report.leaderboard import leaderboard
-from autoprune.search.arms import CONTROLS
-from autoprune.search_settings import USUAL_SPARSITY
-from flows.agents.arguments import StrictServer
-from flows.agents.graph_reply import graph_reply
-from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
-from flows.agents.outcome import outcome
-from flows.agents.project import Project
-from flows.agents.questions import give_answers, shared_once
-from flows.agents.starting import SIZES, begin_search, options, start_job
-from flows.compare.params import USUAL_DRAWS
-from flows.params import DEMO_CORPUS
-from flows.search.runs import at_work
+from autoprune.storage import read_object
+from flows.search.runs import at_work, find_run, saved_params
+from tasks.run_files import RunFiles
+from tasks.state import State
 
 P = ParamSpec("P")
 Reply = dict[str, Any]
 
 INSTRUCTIONS = """\
-AutoPrune searches for the best way to prune a language model; you are the designer. Call
-start_search once, then next_questions; answer each question in exactly the lines that its last
-message asks for, and call next_questions again, until the status is "finished". Do not stop after
-one answer: every reply says what is left of the budget, how many questions wait, and what to do
-next. Waiting costs nothing. Then call results, graph, compare, evaluate."""
-MOST_QUESTIONS = 16
-MOST_NODES = 200
+AutoPrune searches for the best way to prune a language model; you are its designer. Somebody starts
+the search with `autoprune search MODEL --designer files`. Call runs, then next_questions; answer
+each question in exactly the lines that its last message asks for, and call next_questions again,
+until the status is finished. Then call results."""
+# Every client waits at least this long for one reply.
+LONGEST_WAIT = 50.0
+LOOK_SECONDS = 0.25
+MOST_QUESTIONS = 8
+SHOWN = ("id", "operator", "messages", "schema", "max_tokens", "model")
+UNFINISHED = "still running or interrupted"
 
 
-def build_server(project: Project) -> MCPServer:
-    """Build a server for one project."""
-    tools = _Tools(project)
-    server = StrictServer("autoprune", instructions=INSTRUCTIONS)
-    for tool in (
-        *(tools.runs, tools.start_search, tools.resume_search, tools.next_questions, tools.answer),
-        *(tools.results, tools.graph, tools.compare, tools.evaluate, tools.job, tools.stop),
-    ):
+def build_server(state: State) -> MCPServer:
+    """Build a server for the runs of one state folder."""
+    tools = Tools(state)
+    server = MCPServer("autoprune", instructions=INSTRUCTIONS)
+    for tool in (tools.runs, tools.next_questions, tools.answer, tools.results):
         server.add_tool(_speaking(tool))
     return server
 
@@ -62,242 +61,144 @@ def _speaking(tool: Callable[P, Reply]) -> Callable[P, Reply]:
     return spoken
 
 
-class _Tools:
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        self.jobs = Jobs(project.state, project.root)
+class Tools:
+    """What an agent may call."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
 
     def runs(self) -> Reply:
-        """All searches here, the latest first, with what waits in each."""
-        names = self.project.state.run_ids()
-        found = [
-            name for name in names if self.project.state.run(name).joinpath("search.db").exists()
+        """All searches here, the latest first: status, what is left of the budget, what to do."""
+        known = [
+            name for name in self.state.run_ids() if RunFiles.of(self.state, name).log.exists()
         ]
-        return {
-            "runs": [self._status(name) for name in found],
-            "next": "call start_search, or next_questions of a run that asks",
-        }
-
-    def start_search(
-        self,
-        model: str,
-        corpus: str = DEMO_CORPUS,
-        sparsity: float | None = None,
-        pattern: str = "unstructured",
-        repairs: str = "auto",
-        candidates: int | None = None,
-        minutes: float | None = None,
-        slots: int = 4,
-        language: str = "expression",
-        sandbox: str = "docker",
-        seed: int = 0,
-        your_name: str = "",
-        run: str = "",
-        evaluations: int | None = None,
-        text_split: int | Literal["fresh"] = 0,
-        sizes: dict[str, int] | None = None,
-        arm: Literal["auto", "list", "graph", "whole"] = "auto",
-    ) -> Reply:
-        """Start a search in which you design; the same settings go on where they stopped."""
-        sizes = sizes or {}
-        wrong = sorted(sizes.keys() - set(SIZES))
-        if wrong:
-            raise UsageError(f"sizes has no {', '.join(wrong)}; allowed: {', '.join(SIZES)}")
-        values: dict[str, Any] = {
-            "model": self.project.model(model),
-            "corpus": self.project.corpus(corpus),
-            "sparsity": sparsity,
-            "pattern": pattern,
-            "repairs": repairs,
-            "candidates": candidates,
-            "minutes": minutes,
-            "slots": slots,
-            "language": language,
-            "sandbox": sandbox,
-            "seed": seed,
-            "designer": "files",
-            "designer_model": your_name.replace(",", " ").strip() or None,
-            "run": run or None,
-            "evaluations": evaluations,
-            "text_split": text_split,
-            "arm": arm,
-            **sizes,
-        }
-        given = {name: value for name, value in values.items() if value is not None}
-        return begin_search(self.project, self.jobs, given)
-
-    def resume_search(self, run: str) -> Reply:
-        """Go on with a search that nobody works on; nothing that is finished is done again."""
-        self.project.mailbox(run)
-        job = start_job(self.jobs, run, ["resume", run])
-        return {"job": job} | self._status(run)
+        return {"runs": [self._status(name) for name in known]}
 
     def next_questions(self, run: str, wait_seconds: float = 30.0) -> Reply:
         """Open questions of a run; waits for the next ones while the search measures.
 
-        What several questions begin with is given once, in shared: read each as shared.system,
-        then shared.beginning with its own first message behind it.
+        Args:
+            run: Name of the run.
+            wait_seconds: How long to wait at most, up to 50.
         """
+        name = find_run(self.state, run)
         until = time.monotonic() + min(wait_seconds, LONGEST_WAIT)
-        job = f"search-{run}"
-        while (
-            not self.project.waiting(run) and self.jobs.is_alive(job) and time.monotonic() < until
-        ):
+        while not self._waiting(name) and at_work(self.state, name) and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
-        if not self.project.waiting(run):
-            return self._status(run) | {"shared": {}, "questions": []} | self._trouble(run)
-        box = self.project.mailbox(run)
-        waiting = self.project.waiting(run)
-        bodies = [body for name in waiting if (body := box.read_question(name)) is not None]
-        return self._status(run) | shared_once(bodies[:MOST_QUESTIONS])
+        box = self._mailbox(name)
+        bodies = [box.read_question(found) for found in self._waiting(name)[:MOST_QUESTIONS]]
+        asked = [{key: body.get(key) for key in SHOWN} for body in bodies if body is not None]
+        return self._status(name) | {"questions": asked}
 
     def answer(
-        self,
-        run: str,
-        question: str = "",
-        text: str = "",
-        answers: dict[str, str] | None = None,
-        prompt_tokens: int = 0,
-        answer_tokens: int = 0,
+        self, run: str, answers: dict[str, str], prompt_tokens: int = 0, answer_tokens: int = 0
     ) -> Reply:
-        """Answer one question or several; texts are never run outside of the sandbox.
+        """Answer questions: all texts are taken, or none where one is refused.
 
-        All answers are taken, or none where one is refused.
+        Args:
+            run: Name of the run.
+            answers: By id of the question: the lines that are asked for, or one JSON object by the
+                question's schema. Texts are never run outside of the sandbox.
+            prompt_tokens: Tokens of a single question, where you know them.
+            answer_tokens: Tokens of its answer, where you know them.
         """
-        given = {question: text} if answers is None else answers
-        if not given or (answers is not None and (question or text)):
-            raise UsageError("name question and text, or answers as {ID: text}, and not both")
-        give_answers(self.project, run, given, prompt_tokens, answer_tokens)
-        return {"accepted": list(given)} | self._status(run)
+        name = find_run(self.state, run)
+        box = self._mailbox(name)
+        waiting = self._waiting(name)
+        if not answers:
+            raise UsageError("name at least one answer as {ID: text}")
+        for question, words in answers.items():
+            if question not in waiting:
+                open_now = ", ".join(waiting) or "none"
+                raise UsageError(f"{question!r} is not an open question of {name}: {open_now}")
+            if not words.strip() or len(words) > LONGEST_ANSWER:
+                raise UsageError(
+                    f"the answer to {question} has {len(words)} characters; write 1 to "
+                    f"{LONGEST_ANSWER}, only the lines that are asked for"
+                )
+        if min(prompt_tokens, answer_tokens) < 0 or max(prompt_tokens, answer_tokens) > 10**9:
+            raise UsageError("tokens are whole numbers from 0 up; leave them out if unknown")
+        if len(answers) > 1 and prompt_tokens + answer_tokens:
+            raise UsageError("tokens are those of one answer; leave them out of several")
+        for question, words in answers.items():
+            box.answer(question, words, Usage(prompt_tokens, answer_tokens))
+        return {"accepted": list(answers)} | self._status(name)
 
     def results(self, run: str, rows_shown: int = 20) -> Reply:
-        """What a run has found so far: the winner's changes, and the leaderboard, best first.
+        """What a run that has ended found: the winner's changes, and the leaderboard, best first.
 
-        winner_against compares the winner with the best start made by hand and the reference, on
-        the text it was chosen on and, at the end, on sealed text, in percent of perplexity with
-        95 % intervals. change_vs_wanda in the leaderboard is a share: -0.1 is 10 % lower. Of a
-        search whose questions show less, only once it has ended.
+        Changes are in percent of perplexity with 95 % intervals, on the text that the winner was
+        chosen on and on sealed text. Before the end, a question shows all that its designer may
+        know.
         """
-        self.project.require_open(run, *CONTROLS)
-        files = self.project.run(run)
-        body = self.project.report(files)
-        report = RunReport.from_json(body) if body else None
-        rows = leaderboard(report) if report else []
-        facts = files.read_facts()
-        winner = {"winner_folder": str(files.winner)} if "checkpoint" in facts else {}
-        return self._status(run) | {
-            "ended": self.project.ended(files),
-            **(outcome(report) if report else {}),
-            "leaderboard": [row.to_json() for row in rows[: max(1, min(rows_shown, 200))]],
-            **winner,
+        name = find_run(self.state, run)
+        body = self._report(name)
+        if not self._ended(name):
+            raise UsageError(f"the run {name!r} has not ended; call next_questions")
+        report = RunReport.from_json(body)
+        known = report.sealed_set
+        rows = leaderboard(report)[: max(1, min(rows_shown, 200))]
+        return self._status(name) | {
+            "ended": self._ended(name),
+            "winner": None if report.winner is None else report.winner.alias,
+            "winner_against": [
+                {
+                    "versus": contrast.versus,
+                    "which_is": contrast.role,
+                    "split": contrast.split,
+                    "windows": contrast.windows,
+                    "change_percent": round(100 * contrast.change, 2),
+                    "interval_percent": None
+                    if contrast.interval is None
+                    else [round(100 * end, 2) for end in contrast.interval],
+                }
+                for contrast in report.contrasts
+            ],
+            "earlier_looks_at_sealed_set": None if known is None else known.earlier,
+            "leaderboard": [row.to_json() for row in rows],
         }
-
-    def graph(
-        self, run: str, kinds: list[str] | None = None, newest: int = 60, prompts: bool = False
-    ) -> Reply:
-        """The newest nodes of the reasoning graph, and the edges between them.
-
-        Figures that end in _percent are changes of perplexity in percent, with 95 % intervals. Of
-        a search whose questions show less, only once it has ended.
-        """
-        self.project.require_open(run, *CONTROLS, "list")
-        report = self.project.report(self.project.run(run))
-        count = max(1, min(newest, MOST_NODES))
-        return self._status(run) | graph_reply(report, kinds, count, prompts=prompts)
-
-    def compare(
-        self,
-        model: str,
-        methods: list[str],
-        sparsity: float = USUAL_SPARSITY,
-        corpus: str = DEMO_CORPUS,
-        draws: int = USUAL_DRAWS,
-        sealed_windows: int = 100,
-        wait_seconds: float = 30.0,
-    ) -> Reply:
-        """Compare pruning methods on one model: same tokens, same budgets, paired intervals.
-
-        Refused for a text of which a run that you design keeps a part sealed, until it has ended.
-        """
-        values = {
-            "model": self.project.model(model),
-            "methods": self.project.methods(methods),
-            "sparsity": sparsity,
-            "corpus": self.project.require_unsealed(self.project.corpus(corpus)),
-            "draws": draws,
-            "sealed_windows": sealed_windows,
-        }
-        return self._started("compare", values, wait_seconds)
-
-    def evaluate(
-        self,
-        model: str,
-        suites: list[str],
-        against: str = "",
-        corpus: str = DEMO_CORPUS,
-        measured_windows: int = 100,
-        wait_seconds: float = 30.0,
-    ) -> Reply:
-        """Measure a model by suites, alone or against another, pair by pair.
-
-        As compare, refused for a text of which an open run keeps a part sealed.
-        """
-        values: dict[str, Any] = {
-            "model": self.project.model(model),
-            "suite": self.project.suites(suites),
-        }
-        if {"lm", "lastword", "degenerate"} & set(suites):
-            values["corpus"] = self.project.require_unsealed(self.project.corpus(corpus))
-        elif corpus != DEMO_CORPUS:
-            raise UsageError(
-                f"corpus {corpus}: none of the suites {', '.join(suites)} reads a text; add lm, "
-                "lastword or degenerate, or leave it out"
-            )
-        if "lm" in suites:
-            values["measured_windows"] = measured_windows
-        if against:
-            values["against"] = self.project.model(against)
-        return self._started("evaluate", values, wait_seconds)
-
-    def job(self, name: str, wait_seconds: float = 30.0) -> Reply:
-        """The result of a search, a comparison or an evaluation; while it works, its log's end."""
-        return self.project.shown(name, self.jobs.wait(name, wait_seconds))
-
-    def stop(self, name: str) -> Reply:
-        """Stop a run or a job that was started here; a run goes on with resume_search."""
-        job = f"search-{name}"
-        if job in self.jobs.register.noted():
-            self.jobs.stop(job)
-            return self._status(name)
-        stopped = self.jobs.stop(name)
-        return {"job": name, "status": "stopped" if stopped else "had ended", "next": "call runs"}
 
     # Inside
 
-    def _started(self, kind: str, values: Mapping[str, Any], seconds: float) -> Reply:
-        name = self.jobs.start_next(kind, [kind, *options(values), "--json", "--quiet"])
-        return self.jobs.wait(name, seconds)
+    def _mailbox(self, name: str) -> Mailbox:
+        box = saved_params(self.state, name).mailbox(name, RunFiles.of(self.state, name))
+        if box is None:
+            raise UsageError(f"the run {name!r} has a designer other than files")
+        return box
 
-    def _is_alive(self, run: str) -> bool:
-        if self.jobs.is_alive(f"search-{run}"):
-            return True
-        known = run in self.project.runs() and not self.project.ended(self.project.run(run))
-        # A terminal or a worker may be at it.
-        return known and at_work(self.project.state, run)
+    def _waiting(self, name: str) -> list[str]:
+        try:
+            box = self._mailbox(name)
+        except AutopruneError:
+            return []
+        return [found for found in box.open_ids() if not box.is_answered(found)]
 
-    def _status(self, run: str) -> Reply:
-        job = f"search-{run}"
-        alive = self._is_alive(run)
-        if run in self.project.runs() or job not in self.jobs.register.noted():
-            return self.project.status_of(run, alive=alive)
-        # It starts, or ended before there was anything of the run: its log has the reason.
-        follow = "it starts; call again" if alive else "read the log, then call start_search again"
-        return {"run": run} | self.jobs.wait(job, 0.0) | {"next": follow}
+    def _report(self, name: str) -> dict[str, Any]:
+        file = RunFiles.of(self.state, name).report
+        return read_object(file) if file.exists() else {}
 
-    def _trouble(self, run: str) -> Reply:
-        """Return the end of the log of a search that ended before its work was done."""
-        job, known = f"search-{run}", run in self.project.runs()
-        if self.jobs.is_alive(job) or job not in self.jobs.register.noted():
-            return {}
-        ended = known and self.project.ended(self.project.run(run))
-        return {} if ended else self.project.shown(job, {"log": self.jobs.last_lines(job)})
+    def _ended(self, name: str) -> str:
+        """Why a run is over; empty while it is not."""
+        ended = str(self._report(name).get("ended", ""))
+        return "" if ended == UNFINISHED else ended
+
+    def _status(self, name: str) -> Reply:
+        waits, alive = len(self._waiting(name)), at_work(self.state, name)
+        left: Mapping[str, Any] = RunFiles.of(self.state, name).read_facts().get("left") or {}
+        if self._ended(name):
+            status, following = "finished", "call results"
+        elif waits:
+            status, following = "asking", f"answer {waits} questions, then call next_questions"
+        elif alive:
+            status, following = "working", "call next_questions, which waits for the next ones"
+        else:
+            status, following = "stopped", ""
+        if status in ("asking", "stopped") and not alive:
+            following = f"{following}; nobody works on the run: type autoprune resume {name}"
+        return {
+            "run": name,
+            "status": status,
+            "left_of_budget": dict(left),
+            "questions_waiting": waits,
+            "next": following.removeprefix("; "),
+        }

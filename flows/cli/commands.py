@@ -25,7 +25,7 @@ COMMANDS = {
     "down": "stop the servers and the worker that `autoprune up` started",
     "resume": "continue an interrupted search, to its end or until a stage is done",
     "ls": "list runs, candidates, models, metrics, repairs, schemes and other names",
-    "mcp": "serve the Model Context Protocol, so that an agent can run and design a search",
+    "mcp": "serve the Model Context Protocol, so that an agent can design for a search",
     "rm": "delete searches with their log, report and winner, or caches",
 }
 
