@@ -167,14 +167,6 @@ class SearchSettings(BaseModel):
         ),
         json_schema_extra={"group": "designer"},
     )
-    hide: tuple[str, ...] = Field(
-        default=(),
-        description=(
-            "Remove a repair, allocation, statistic, function or word from starts, prompts, "
-            "answers and moves, to see whether the search finds it again"
-        ),
-        json_schema_extra={"group": "what", "metavar": "NAME", "repeat": True},
-    )
     program_seconds: float | None = Field(
         default=None,
         gt=0,

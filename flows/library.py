@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from autoprune.comparison.methods import parse_methods as parse_methods
     from autoprune.comparison.peer import interpreter_of as interpreter_of
     from autoprune.comparison.result import named_baselines as named_baselines
-    from autoprune.design.hiding import require_hidable as require_hidable
     from autoprune.design.prompts import Prompts as Prompts
     from autoprune.evaluation.suites import SUITES as SUITES
     from autoprune.masking.pattern import parse_pattern as parse_pattern
@@ -79,7 +78,6 @@ _PLACES = {
     "parse_methods": "autoprune.comparison.methods",
     "parse_pattern": "autoprune.masking.pattern",
     "require_device": "autoprune.models.device",
-    "require_hidable": "autoprune.design.hiding",
     "resolve_sparsity": "autoprune.masking.pattern",
     "settled_precision": "autoprune.pruning.products",
 }

@@ -15,7 +15,6 @@ from autoprune.design.fields import (
     without_code,
     without_thoughts,
 )
-from autoprune.design.hiding import DETAIL, NOTHING, Hidden
 from autoprune.design.parts import (
     Ranges,
     canonical_allocation,
@@ -118,7 +117,7 @@ class Unreadable:
 
     Args:
         code: ``empty``, ``truncated``, ``refused``, ``too_long``, ``no_metric``, ``bad_metric``,
-            ``no_code``, ``bad_code``, ``bad_choice``, ``hidden``.
+            ``no_code``, ``bad_code``, ``bad_choice``.
         detail: One line from which a designer can repair the answer.
         because: The reasoning, if it could be read.
     """
@@ -142,7 +141,6 @@ class AnswerForm:
         ranges: Ranges of the numbers of a repair that may be changed, by repair, then parameter.
         base: Recipe that provides the parts that the answer does not name.
         part: The only part that is read, with the others taken from the base. None: all are read.
-        hidden: Names rejected in any part and blanked in the designer's words.
         schemes: Families of schemes, if schemes are written instead of metrics.
     """
 
@@ -155,7 +153,6 @@ class AnswerForm:
     ranges: Ranges = field(default_factory=dict)
     base: Recipe | None = None
     part: str | None = None
-    hidden: Hidden = NOTHING
     schemes: Sequence[str] = ()
 
 
@@ -173,19 +170,16 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
     text = without_thoughts(reply.text)
     blocks = blocks_of(text) if form.language in ("python", "both", "program") else []
     fields = fields_of(without_code(text) if blocks else text)
-    because = form.hidden.blanked(one_line(fields.get("because", "")))
+    because = one_line(fields.get("because", ""))
     if reply.finish_reason == "length":
         return Unreadable("truncated", "the answer was cut off; write a shorter one", because)
     if not text.strip():
         code = "refused" if reply.finish_reason == "error" else "empty"
         return Unreadable(code, "the answer is empty; write the lines asked for")
-    parts = [value for name, value in fields.items() if name not in ("because", "expect")]
-    if form.hidden.finds(*parts, *blocks):
-        return Unreadable("hidden", DETAIL, because)
     found = _recipe(blocks, fields, form)
     if isinstance(found, Unreadable):
         return Unreadable(found.code, one_line(found.detail, LONGEST_DETAIL), because)
-    prediction = _prediction(form.hidden.blanked(fields.get("expect", "")), form.aliases)
+    prediction = _prediction(fields.get("expect", ""), form.aliases)
     return Proposal(because, prediction, found.metric, found.group, found.allocation, found.repair)
 
 

@@ -20,7 +20,6 @@ from autoprune.allocation.formula import (
 )
 from autoprune.allocation.selection import UNIFORM
 from autoprune.candidate import Group
-from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from autoprune.repair import EBFT, NONE, REPAIRS, WALK, BlockTuning, Repair
@@ -65,7 +64,6 @@ class Choices:
         words: Words of allocation formulas.
         compositions: Repairs made of two of ``repairs``; see
             :func:`autoprune.design.repairs.compositions`.
-        hidden: Names that no proposer may write.
         schemes: Families of schemes, which replace metrics.
     """
 
@@ -76,7 +74,6 @@ class Choices:
     statistics: Sequence[str] = ()
     words: Sequence[str] = tuple(DESCRIPTORS)
     compositions: Sequence[str] = ()
-    hidden: Hidden = NOTHING
     schemes: Sequence[str] = ()
 
     @property
@@ -265,7 +262,7 @@ def _as_formula(text: str, rng: Random, choices: Choices) -> str:
     if isinstance(allocator, Formula):
         return allocator.formula
     known = AS_FORMULA.get(allocator.NAME)
-    if known is None or choices.hidden.finds(known[1]):
+    if known is None:
         return drawn_terms(rng, choices.words, (rng.choice(STRENGTHS),))
     return f"{allocator.params[known[0]]:g} * {known[1]}"
 

@@ -18,7 +18,6 @@ from autoprune.design.chat import Message
 from autoprune.design.claims import count_predictions
 from autoprune.design.detail import Detail, Level, TokenCounter, fit
 from autoprune.design.graph import Graph
-from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.design.parsing import LONGEST_LESSON, Language
 from autoprune.design.parts import (
     FORMULA,
@@ -35,7 +34,7 @@ from autoprune.design.sections import Tally
 from autoprune.masking import NM
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 from autoprune.metrics.language.vocabulary import OPERATIONS
-from autoprune.programs.manual import manual_without
+from autoprune.programs.manual import manual
 from autoprune.repair import NONE
 
 # Share of the room after the system prompt for the instruction and the steps to its recipe.
@@ -86,7 +85,6 @@ class Scene:
         schemes: Families of schemes, each with its changeable parameters, instead of metrics.
         text: Calibration windows and the tokens of each, for programs.
         seconds: Limit of one call of a program; None: by its sizes.
-        hidden: Names that the page on programs must not show.
         ranked_by: What orders recipes, in words; empty: their perplexity.
     """
 
@@ -111,7 +109,6 @@ class Scene:
     schemes: Sequence[tuple[str, str]] = ()
     text: tuple[int, int] | None = None
     seconds: float | None = None
-    hidden: Hidden = NOTHING
     ranked_by: str = ""
     pattern: NM | None = None
 
@@ -253,7 +250,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
     return prompts.render(
         "pair_system" if scene.pair else "scheme_system" if scene.schemes else "system",
         language=scene.language,
-        manual=manual_without(scene.hidden.finds) if is_program else "",
+        manual=manual() if is_program else "",
         text=scene.text,
         seconds=scene.seconds,
         values=values,

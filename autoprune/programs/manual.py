@@ -1,7 +1,6 @@
 """The page on programs as designers read it: the contract and the toolbox, nothing else."""
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,18 +29,6 @@ def manual() -> str:
 def toolbox() -> tuple[str, ...]:
     """Names of the functions that programs may import from the toolbox."""
     return tuple(re.findall(r"^\| `(\w+)\(", manual(), re.MULTILINE))
-
-
-def manual_without(finds: Callable[[str], bool]) -> str:
-    """The manual without rows and examples in which a hidden name is found.
-
-    Args:
-        finds: Whether a text holds one.
-    """
-    parts = re.split(r"(^```python\n.*?^```\n)", manual(), flags=re.MULTILINE | re.DOTALL)
-    kept = [part for part in parts if not (part.startswith("```") and finds(part))]
-    lines = "".join(kept).splitlines(keepends=True)
-    return "".join(line for line in lines if not (line.startswith("|") and finds(line)))
 
 
 def _sections(text: str) -> str:

@@ -8,12 +8,10 @@ from autoprune.candidate import Candidate
 from autoprune.design.formulas import (
     crossed,
     expression_of,
-    formula_text,
     invented,
     mutated,
     text_key,
 )
-from autoprune.design.hiding import Hidden
 from autoprune.design.parts import (
     Choices,
     canonical_allocation,
@@ -53,15 +51,13 @@ def recipe_text(recipe: Recipe, formula: str) -> str:
     return " | ".join(parts if recipe.repair == "none" else [*parts, recipe.repair])
 
 
-def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
+def take(recipe: Recipe, taken: set[str]) -> bool:
     """Add a recipe to those on record."""
     key = recipe_key(recipe)
     is_program = recipe.metric.kind == "program"
     if key in taken or (is_program and program_fault(recipe.group, recipe.repair)):
         return False
     if recipe.group == "global" and family(recipe.allocation) != UNIFORM:
-        return False
-    if hidden.finds(recipe.metric.source, recipe_text(recipe, formula_text(recipe.metric))):
         return False
     taken.add(key)
     return True

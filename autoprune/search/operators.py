@@ -86,7 +86,7 @@ class Operators:
         self.judged = [e for e in self.ranked if e.recipe and not ignores_metric(e.recipe)]
 
     def _take(self, recipe: Recipe) -> bool:
-        return take(recipe, self.taken, self.choices.hidden)
+        return take(recipe, self.taken)
 
     def _slots_of(self, operator: str) -> int:
         """Number of this generation's slots that an operator has, over all models."""

@@ -98,7 +98,7 @@ def spare_recipe(
             found = random_recipe(rng, state.spec.choices)
         else:
             found = mutated_recipe(homes[attempt % len(homes)], rng, state.spec.choices)
-        if take(found, taken, state.spec.hidden):
+        if take(found, taken):
             return found
     return None
 

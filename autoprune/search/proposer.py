@@ -41,7 +41,6 @@ REFLECT_EVERY = 3
 # Failures worth one more call; repeating any other teaches nothing.
 REPAIRABLE = frozenset(
     {"empty", "truncated", "no_metric", "bad_metric", "no_code", "bad_code", "bad_choice"}
-    | {"hidden"}
     | {"nan_scores", "non_finite", "wrong_shape", "wrong_dtype", "wrong_type", "constant_scores"}
     | {"mutated_input", "not_equivariant", "scale_unstable", "depends_on_batch", "exception"}
 )
@@ -344,7 +343,6 @@ class Proposer:
 
     def _keep_lesson(self, step_id: str, outcome: Outcome, better: Entry, worse: Entry) -> None:
         text = read_lesson(outcome) if isinstance(outcome, Reply) else None
-        text = None if text is None else self.spec.hidden.blanked(text)
         if text is not None:
             graph_notes.note_lesson(self.state, text, step_id, better.alias, worse.alias)
 

@@ -18,7 +18,7 @@ from autoprune.design.sections import bar, ranked
 from autoprune.design.shown import permuted
 from autoprune.errors import LONGEST_DETAIL
 from autoprune.masking import parse_pattern
-from autoprune.metrics.language import FUNCTIONS, gbnf
+from autoprune.metrics.language import gbnf
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry, Fitness
 from autoprune.search.arms import PROPOSE, SHOWN_GRAPH
@@ -65,12 +65,11 @@ class Requests:
         ideas = "program_hints" if self.spec.written == "program" else "hints"
         wanted = self.spec.designer.hints and not self.spec.schemes
         hints = prompts.render(ideas).splitlines() if wanted else []
-        self.hidden = state.spec.hidden
         # At N:M all weights of a row's group compete, whatever the group is called.
         apart = "matrix" in self.choices.groups
         hints = [h for h in hints if h.strip() and (apart or "group matrix" not in h)]
-        self.hints = self.hidden.left(hints)
-        self._formula = gbnf(("W", *self.choices.statistics), hidden=self.spec.hide)
+        self.hints = hints
+        self._formula = gbnf(("W", *self.choices.statistics))
 
     def form(self, plan: Plan) -> AnswerForm:
         """Return what an answer may hold now; parts that it leaves out are the parent's."""
@@ -85,7 +84,6 @@ class Requests:
             self.choices.ranges,
             base=parent.recipe if parent is not None else None,
             part=plan.part,
-            hidden=self.hidden,
             schemes=self.choices.schemes,
         )
 
@@ -122,7 +120,7 @@ class Requests:
             seed=stream_seed(self.spec.seed, generation, plan.slot, "answer"),
             model=plan.model,
         )
-        request = offered(self.state, request, base)
+        request = offered(self.state, request)
         return BuiltRequest(self._constrained(request, plan, blank), prompt.lessons)
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:
@@ -140,8 +138,7 @@ class Requests:
 
     def repair(self, first: ChatRequest, answer: str, error: str, attempt: int) -> ChatRequest:
         """Build the request that shows a designer its failed answer and one line on why."""
-        reason = self.hidden.blanked(error[:LONGEST_DETAIL])
-        complaint = self.prompts.render("operators/repair", error=reason)
+        complaint = self.prompts.render("operators/repair", error=error[:LONGEST_DETAIL])
         shown = quoted(answer, self.spec) or "(nothing)"
         turns = (Message("assistant", shown), Message("user", complaint))
         return replace(first, messages=first.messages + turns, seed=first.seed + attempt)
@@ -172,8 +169,7 @@ class Requests:
             lessons=dict(zip(live, tallies, strict=True)),
             reasons=self.spec.arm in SHOWN_GRAPH,
         )
-        # Facts, errors and a designer's own words may contain hidden names.
-        messages = [replace(m, content=self.hidden.blanked(m.content)) for m in found.messages]
+        messages = list(found.messages)
         if self.spec.target.unit != "sparsity":
             # Templates are part of what identifies a search, so that their words stay.
             words, goal = f"{self._percent:g} % sparsity", self.spec.target.goal
@@ -202,7 +198,6 @@ class Requests:
                 stream(self.spec.seed, 0, 0, "repair form"),
             ),
             words=self.choices.words,
-            functions=self.hidden.left(FUNCTIONS),
             ranges=self.choices.ranges,
             tuned=self.spec.arm == "whole" and generations_left(self.state) > 1,
             left=left_in_words(self.state),
@@ -211,7 +206,6 @@ class Requests:
             schemes=[(usual_text(name), genes_text(name)) for name in self.choices.schemes],
             text=(self.spec.calibration_windows, self.spec.seqlen),
             seconds=self.spec.program_seconds,
-            hidden=self.hidden,
             ranked_by=RANKED_BY[self.spec.fitness],
         )
 

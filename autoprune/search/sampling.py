@@ -87,7 +87,7 @@ def _recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
         return _scheme_recipe(trial, choices)
     values = [name for name in choices.statistics if TERMINALS[name].nonnegative]
     factors = ["abs(W)"]
-    for name in [*values, *choices.hidden.left([COLUMN])]:
+    for name in [*values, COLUMN]:
         power = rounded(trial.suggest_float(f"power of {name}", *POWERS))
         if power:
             factors.append(f"{name} ** {{{power:g}}}")

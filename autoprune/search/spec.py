@@ -6,23 +6,19 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, model_validator
 
-from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.allocation.selection import UNIFORM
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.candidate import SCHEME_PREFIX, Group
-from autoprune.design.formulas import formula_text
-from autoprune.design.hiding import Hidden
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parsing import Language
-from autoprune.design.parts import FORMULA, Choices, family, program_fault, repair_of
+from autoprune.design.parts import Choices, family, program_fault, repair_of
 from autoprune.design.repairs import compositions
 from autoprune.design.scheme_moves import family_of
 from autoprune.digest import digest_json
 from autoprune.names import UNSTRUCTURED, require_saved
 from autoprune.schemes import build_scheme
 from autoprune.search.recorded import RECORDED, Recorded
-from autoprune.search.required_parts import check_required_parts
 from autoprune.search.starts import BASELINES, RecipeSpec
 from autoprune.search_settings import (
     ANSWER_TOKENS,
@@ -285,8 +281,12 @@ class SearchSpec(Recorded, SearchSettings):
         return "scheme" if self.schemes else self.language
 
     @model_validator(mode="after")
-    def _check_hidden(self) -> "SearchSpec":
-        check_required_parts(self)
+    def _check_repairs(self) -> "SearchSpec":
+        if not self.choices.repairs:
+            raise ValueError(
+                f"repairs {', '.join(self.repairs)}: programs move the weights themselves, so that "
+                "none of these is left; add none, or ebft"
+            )
         return self
 
     @property
@@ -298,21 +298,16 @@ class SearchSpec(Recorded, SearchSettings):
     def choices(self) -> Choices:
         """Allowed parts of a recipe; N:M fixes layer budgets and which weights compete."""
         free = self.pattern == UNSTRUCTURED
-        hidden = self.hidden
         repairs = self.repairs
         if self.language == "program":
             repairs = tuple(text for text in repairs if not program_fault(self.groups[0], text))
-        words = hidden.left(DESCRIPTORS)
-        families = hidden.left(self.allocations if free else (UNIFORM,))
         return Choices(
             groups=self.groups if free else ("row",),
-            allocations=tuple(name for name in families if words or name != FORMULA),
+            allocations=self.allocations if free else (UNIFORM,),
             repairs=repairs,
             ranges=self.tunable,
-            statistics=hidden.left(self.readable),
-            words=words,
+            statistics=self.readable,
             compositions=tuple(compositions(repairs)),
-            hidden=hidden,
             schemes=tuple(dict.fromkeys(family_of(build_scheme(s)) for s in self.schemes)),
         )
 
@@ -320,19 +315,10 @@ class SearchSpec(Recorded, SearchSettings):
     def repairs(self) -> tuple[str, ...]:
         """All repairs of this search, those of starts included."""
         given = [made.repair for made in self.starts if made.repair is not None]
-        known = dict.fromkeys((self.default_repair, *self.repair_choices, *given))
-        return self.hidden.left(known)
-
-    @property
-    def hidden(self) -> Hidden:
-        """What recipes may not contain."""
-        return Hidden(self.hide)
+        return tuple(dict.fromkeys((self.default_repair, *self.repair_choices, *given)))
 
     def left_out(self, made: RecipeSpec) -> str:
         """Why the search does not measure a hand-made recipe; empty if it does."""
-        named = made.metric, made.allocation, made.repair or "", made.source
-        if self.hidden.finds(*named, formula_text(made.recipe(self.default_repair).metric)):
-            return f"it contains something hidden ({', '.join(self.hide)})"
         if made.repair is not None and family(made.repair) not in map(family, self.repairs):
             return f"the repair {made.repair} is not one of this search's repairs"
         if self.pattern != UNSTRUCTURED and made.allocation != UNIFORM:

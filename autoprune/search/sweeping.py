@@ -36,7 +36,7 @@ def swept(
     for recipe in _wanted(state, best):
         if not most:
             return
-        if take(recipe, taken, state.spec.hidden):
+        if take(recipe, taken):
             most -= 1
             yield best, recipe
 

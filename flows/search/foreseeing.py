@@ -58,7 +58,7 @@ def _without_tuning(spec: SearchSpec) -> list[str]:
     """Advise block tuning where there is time for it and the usual repairs leave it out."""
     usual = SearchSpec.model_fields["repair_choices"].default
     chosen = spec.schemes or spec.language == "program" or spec.repair_choices != usual
-    if chosen or "ebft" in spec.hide or (spec.budget.seconds or 0) < ENOUGH:
+    if chosen or (spec.budget.seconds or 0) < ENOUGH:
         return []
     return [
         "the usual repairs leave out block tuning, by far the best, since it takes minutes a "

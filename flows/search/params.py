@@ -254,8 +254,6 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         for scheme in split_list(self.schemes or ""):
             check_searched_scheme(scheme)
         given_facts(self)
-        if self.hide:
-            library.require_hidable(self.hide, library.SearchSpec.model_fields["reference"].default)
         check_corpora(self.corpus)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity, self.also_sparsities)

@@ -71,7 +71,6 @@ WRONG_PARTS = [
     ("compare MODEL --methods wanda+ebft+mrp", "ebft"),
     ("search MODEL --corpus hf:org", "hf:ORG/NAME"),
     ("search MODEL --pattern 2:4 --also-sparsities 0.6,0.7", "also_sparsities 0.6, 0.7: the patt"),
-    ("search MODEL --starts ria --starts wanda+mrp --hide mrp", "the start 'wanda+mrp' would not"),
     ("search MODEL --pattern 2:4 --starts ria+sdsa", "2:4 fixes the share of each layer, not sdsa"),
 ]
 

@@ -7,7 +7,6 @@ import pytest
 
 from autoprune.candidate import Candidate, Group
 from autoprune.design.equivalence import differs_elsewhere
-from autoprune.design.hiding import Hidden
 from autoprune.design.parts import Choices
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.recipe import Recipe
@@ -121,5 +120,5 @@ def test_a_small_space_of_schemes_is_tuned_to_its_end(
 
 
 def test_weights_of_the_whole_model_compete_without_budgets() -> None:
-    assert take(formula("abs(W)", "global"), set(), Hidden())
-    assert not take(formula("abs(W)", "global", "ramp"), set(), Hidden())
+    assert take(formula("abs(W)", "global"), set())
+    assert not take(formula("abs(W)", "global", "ramp"), set())

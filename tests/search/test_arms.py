@@ -20,7 +20,6 @@ from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import take
 from autoprune.search.sampling import _of_start
 from autoprune.search.starts import RecipeSpec
-from autoprune.search.state import Lesson
 from autoprune.search.steps import Done, Measure, Propose
 from autoprune.search_settings import ASKING_ARMS, SILENT_ARMS, Arm
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
@@ -64,7 +63,7 @@ def test_silent_arms_need_no_designer_and_contradictions_are_refused() -> None:
         with pytest.raises(ValueError, match=f"the arm {arm} "):
             make_spec(arm=arm, designer=DesignerSpec(kind=kind))  # type: ignore[arg-type]
     old = make_spec(arm="list").to_json()
-    del old["arm"], old["hide"]
+    del old["arm"]
     old["replace_duplicates"] = False
     old["designer"]["context"] = "list"
     assert SearchSpec.recorded(old) == make_spec(arm="list")
@@ -80,8 +79,8 @@ def test_the_grid_is_the_catalogue_in_order_and_then_nothing_is_left(tmp_path: P
         made = [e.recipe for e in search.entries if e.operator == "grid"]
         starts = [e for e in search.entries if e.is_baseline]
     taken: set[str] = set()
-    assert all(e.recipe and take(e.recipe, taken, spec.hidden) for e in starts)
-    expected = [r for r in catalogue(spec.choices) if take(r, taken, spec.hidden)]
+    assert all(e.recipe and take(e.recipe, taken) for e in starts)
+    expected = [r for r in catalogue(spec.choices) if take(r, taken)]
     assert made == expected and len(made) > 15
 
 
@@ -263,59 +262,6 @@ def test_a_placebo_draws_lessons_from_the_shown_results_and_retires_none(tmp_pat
             tally.harmful += 9
         (preview,) = search.preview("propose")
     assert "large inputs matter" in preview.request.messages[1].content
-
-
-HIDDEN = ("ebft", "x_max", "sdsa", "tail", "col_norm", "ria")
-
-
-@pytest.mark.parametrize("arm", ["whole", "graph", "tuned", "genetic", "grid"])
-def test_what_is_hidden_leaves_no_trace(tmp_path: Path, arm: Arm) -> None:
-    def answer(request):  # type: ignore[no-untyped-def]
-        digit = int(request.digest[0], 16)
-        if digit < 5:
-            return "because: x_max and ebft\nmetric: abs(W) * x_max\ngroup: row\nrepair: ebft\n"
-        if digit < 8:
-            return f"because: the tail of ebft\nmetric: abs(W) * x_norm ** {{0.{digit}}}\n"
-        if digit < 10:
-            # What is refused here names every word that is known, and stays on record.
-            return "because: it is so\nmetric: abs(W)\nallocation: formula:0.1 * width\n"
-        return str(write_answer(request))
-
-    spec = arm_spec(arm, budget=SearchBudget(candidates=28), repair_choices=MORE, hide=HIDDEN)
-    word = re.compile(rf"(?<!\w)({'|'.join(HIDDEN)})(?!\w)", re.IGNORECASE)
-    driver = Synthetic(ScriptedDesigner(answer))
-    with Search.open(tmp_path, spec) as search:
-        drive(search, driver)
-        history, entries = search.history(), search.entries
-    for step in (h["step"] for h in history if h["step"]["kind"] == "Propose"):
-        asked = step["request"]
-        texts = [m["content"] for m in asked["messages"]] + [asked["grammar"], str(asked["schema"])]
-        assert not any(word.search(text or "") for text in texts)
-    assert entries[0].is_baseline and len(entries) > 16
-    for entry in entries:
-        recipe = entry.recipe
-        if recipe is not None:
-            assert not word.search(f"{entry.formula} {recipe.allocation} {recipe.repair}")
-    if arm in ("whole", "graph"):
-        refused = [e for e in entries if e.code == "hidden"]
-        assert refused and all(e.status == "rejected" and not e.recipe for e in refused)
-
-
-def test_no_words_on_record_bring_a_hidden_name_back(tmp_path: Path) -> None:
-    spec = arm_spec("whole", budget=SearchBudget(candidates=0), hide=("ebft",))
-    with Search.open(tmp_path, spec) as search:
-        drive(search, Synthetic())
-        state = search._loop.state
-        state.graph.add("L1", "lesson", {"text": "EBFT helps most", "asked": "g3.lesson"})
-        state.lessons["L1"] = Lesson()
-        (preview,) = search.preview("explore")
-    assert "(hidden) helps most" in preview.request.messages[1].content
-
-
-def test_only_what_exists_and_can_be_spared_is_hidden() -> None:
-    for name, words in (("wanda", "cannot be hidden"), ("ebfd", "did you mean ebft")):
-        with pytest.raises(ValueError, match=words):
-            make_spec(hide=(name,))
 
 
 def test_two_repairs_are_joined_and_measured_with_all_windows(tmp_path: Path) -> None:

@@ -95,7 +95,6 @@ def test_block_tuning_is_advised_where_there_is_time_for_it() -> None:
 
     assert advice(1800.0) and not advice(1799.0)
     assert not advice(1800.0, repair_choices=("none", "ebft:epochs=2"))
-    assert not advice(1800.0, hide=("ebft",))
     assert not advice(1800.0, language="program")
 
 

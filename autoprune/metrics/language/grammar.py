@@ -20,14 +20,12 @@ def gbnf(
     terminals: Collection[str] = BASIC_TERMINALS,
     *,
     levels: int = 2,
-    hidden: Collection[str] = (),
 ) -> str:
     """Grammar text for llama.cpp; every text it generates parses.
 
     Args:
         terminals: Names that may be used; ``W`` always may.
         levels: How deep functions and parentheses nest: 1 for very small models, 2 holds RIA.
-        hidden: Functions that may not be used.
 
     Raises:
         ValueError: If ``levels`` is neither 1 nor 2.
@@ -46,13 +44,11 @@ def gbnf(
         "weight": '"abs(W)" | "W"',
         "matrix": matrices,
         "leaf": f"{'vector | ' if vectors else ''}constant | matrix",
-        "function": _functions("elementwise", 1, hidden=hidden),
-        "pair": _functions("elementwise", 2, hidden=hidden),
-        "rescale": _functions("rescale", hidden=hidden),
-        "total": _functions("over_all", hidden=hidden),
-        "statistic": " | ".join(
-            [*(_functions(rule, hidden=hidden) for rule in ("over_in", "over_out")), "total"]
-        ),
+        "function": _functions("elementwise", 1),
+        "pair": _functions("elementwise", 2),
+        "rescale": _functions("rescale"),
+        "total": _functions("over_all"),
+        "statistic": " | ".join([*(_functions(rule) for rule in ("over_in", "over_out")), "total"]),
         "m0": "weight",
         "s0": "matrix",
         "e0": "leaf",
@@ -61,17 +57,15 @@ def gbnf(
     if vectors:
         rules["vector"] = vectors
     for level in range(1, levels + 1):
-        rules |= _level(
-            level, top=level == levels, vectors=bool(vectors), clips="clip" not in hidden
-        )
+        rules |= _level(level, top=level == levels, vectors=bool(vectors))
     return "".join(f"{name} ::= {rule}\n" for name, rule in rules.items())
 
 
-def _level(k: int, *, top: bool, vectors: bool, clips: bool) -> dict[str, str]:
+def _level(k: int, *, top: bool, vectors: bool) -> dict[str, str]:
     """m: matrix with W, s: matrix for a statistic, e: anything; f: a factor of e, and so on."""
     below = k - 1
     on_vector = '| total "(" vector ")" ' if vectors else ""
-    clip = f'| "clip(" m{below} ", " constant ", " constant ")"' if clips else ""
+    clip = f'| "clip(" m{below} ", " constant ", " constant ")"'
     more = f"(scaling f{k})?" + (f" (scaling f{k})?" if top else "")
     rules = {
         f"ma{k}": (
@@ -93,14 +87,14 @@ def _level(k: int, *, top: bool, vectors: bool, clips: bool) -> dict[str, str]:
     return rules
 
 
-def _functions(rule: str, arity: int | None = None, *, hidden: Collection[str] = ()) -> str:
-    """Alternatives of one kind; ``abs`` alone if all of them are hidden."""
+def _functions(rule: str, arity: int | None = None) -> str:
+    """Alternatives of one kind."""
     names = [
         name
         for name, operation in OPERATIONS.items()
         if operation.rule == rule and operation.meaning and arity in (None, operation.arity)
     ]
-    return _quoted([name for name in names if name not in hidden] or ["abs"])
+    return _quoted(names)
 
 
 def _quoted(names: Iterable[str]) -> str:
