@@ -113,9 +113,9 @@ def test_declared_constants_are_tuned_and_impossible_recipes_are_not_taken() -> 
     assert all(params["rounds"].is_integer() for params in tried)
     assert len({params["rounds"] for params in tried}) > 1
     assert not any(params["power"].is_integer() for params in tried)
-    assert take(recipe, set(), NOTHING)
-    assert not take(Recipe(program, "global"), set(), NOTHING)
-    assert not take(Recipe(program, repair="mrp"), set(), NOTHING)
+    assert take(recipe, set())
+    assert not take(Recipe(program, "global"), set())
+    assert not take(Recipe(program, repair="mrp"), set())
     assert with_proxy(Recipe(program, repair="ebft"), "mrp").repair == "none"
 
 
@@ -156,26 +156,6 @@ def test_the_prompt_states_the_text_and_the_limit_of_a_search(tmp_path: Path) ->
         drive(search, Programs(ScriptedDesigner(write)))
     assert "16 windows of 256 tokens" in prompts[0]
     assert "where the times above allow more: 9 s of the processor for one call" in prompts[0]
-
-
-def test_block_tuning_can_be_hidden_from_programs(tmp_path: Path) -> None:
-    starts = tuple(given_start(f"program:{name}") for name in ("ebft", "sparsegpt"))
-    spec = make_spec(
-        language="program",
-        starts=starts,
-        designer=DesignerSpec(kind="scripted", prompt_tokens=6000, answer_tokens=2000),
-    )
-    assert [made.metric for made in spec.hand_made()][-1] == "program:sparsegpt"
-    prompts: list[str] = []
-
-    def write(request: ChatRequest) -> str:
-        prompts.append(request.messages[0].content)
-        return code(program_source("ebft"))
-
-    with Search.open(tmp_path, spec) as search:
-        drive(search, Programs(ScriptedDesigner(write)))
-        entries = search.entries
-    assert "block(weights, x)" in prompts[0] and "| `descend(" in prompts[0]
 
 
 def test_a_program_may_be_tried_on_three_blocks_before_it_counts(tmp_path: Path) -> None:
