@@ -303,7 +303,7 @@ def texts() -> dict[str, Any]:
 
 
 def contracts() -> dict[str, Any]:
-    """Steps, specifications and deployments, as they are recorded."""
+    """Steps and deployments, as they are recorded."""
     recipe = RECIPES[2]
     steps = [
         Propose("p", 0, 1, "new", ChatRequest((Message("user", "Prune."),), 64, 0.5, 3)),
@@ -312,14 +312,12 @@ def contracts() -> dict[str, Any]:
         Measure("d", 0, 1, "", None, 2, 4, 0.6, "sentinel"),
         Seal("s", (("r1", recipe),), 8, 0.6),
     ]
-    spec = SearchSpec(model="m", corpus="c")
     deployed = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
     entries = [[d["name"], d["entrypoint"]] for d in deployed["deployments"]]
     asked = check_request("wanda", "auto", 0.5, "unstructured", "auto", "mrp", "auto")
     plan = asked.plan
     return {
         "steps": [step_to_json(step) for step in steps],
-        "spec": spec.digest,
         "entries": entries,
         "request": {"group": plan.group, "sparsity": plan.sparsity, "grid": asked.grid},
         "streamed": sorted(StreamedModel.__dataclass_fields__),
