@@ -1,13 +1,11 @@
-"""Batched replies, greedy or sampled, whatever sampling settings a checkpoint brings."""
+"""Batched replies, greedy, whatever sampling settings a checkpoint brings."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
-from transformers.cache_utils import DynamicLayer
 
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel
@@ -33,30 +31,6 @@ def greedy_replies(
     for start in range(0, len(ids), batch):
         replies += _reply_batch(loaded, ids[start : start + batch], new_tokens, stop)
         report(Progress("generation", len(replies), len(ids)))
-    return replies
-
-
-def sampled_replies(
-    loaded: LoadedModel,
-    prompts: Sequence[str],
-    *,
-    samples: int,
-    new_tokens: int,
-    temperature: float,
-    seed: int,
-    stop: Sequence[str] = (),
-    report: Report = silent,
-) -> list[list[str]]:
-    """Sample several replies to every prompt from the model's probabilities."""
-    replies = []
-    rows = check_length(loaded, prompts, new_tokens)
-    for place, row in enumerate(rows):
-        read = _read_once(loaded, row, samples)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed + place)
-            alike = [row] * samples
-            replies.append(_reply_batch(loaded, alike, new_tokens, stop, temperature, read))
-        report(Progress("generation", len(replies), len(rows)))
     return replies
 
 
@@ -97,15 +71,13 @@ def _reply_batch(
     ids: list[list[int]],
     new_tokens: int,
     stop: Sequence[str],
-    temperature: float | None = None,
-    read: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     tokenizer, width = loaded.tokenizer, max(map(len, ids))
     pad = _padding(tokenizer)
     rows = torch.tensor([[pad] * (width - len(row)) + row for row in ids])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
     ends = _StopAt(tokenizer, width, stop)
-    output = _generate(loaded, rows, mask, new_tokens, ends, temperature=temperature, read=read)
+    output = _generate(loaded, rows, mask, new_tokens, ends)
     own = [until_ending(row, ending_ids(loaded)) for row in output.tolist()]
     texts = [tokenizer.decode(row, skip_special_tokens=True) for row in own]
     return [_cut(text, stop) for text in texts]
@@ -118,20 +90,13 @@ def _generate(
     new_tokens: int,
     *criteria: StoppingCriteria,
     least: int | None = None,
-    temperature: float | None = None,
-    read: Mapping[str, Any] = MappingProxyType({}),
 ) -> Tensor:
-    """New tokens of a batch, int64 [rows, at most new_tokens]; greedy without a temperature.
-
-    ``read`` may bring the cache of the first tokens of every row.
-    """
-    # Without top_k, transformers draws from the 50 most probable tokens alone.
-    drawn = {"do_sample": True, "temperature": temperature, "top_k": 0}
+    """New tokens of a batch, int64 [rows, at most new_tokens]."""
     device = loaded.model.device
     settings = GenerationConfig(
         max_new_tokens=new_tokens,
         min_new_tokens=least,
-        **({"do_sample": False} if temperature is None else drawn),
+        do_sample=False,
         pad_token_id=_padding(loaded.tokenizer),
         eos_token_id=ending_ids(loaded) or None,
         use_cache=True,
@@ -142,28 +107,9 @@ def _generate(
             attention_mask=mask.to(device),
             generation_config=settings,
             stopping_criteria=StoppingCriteriaList(list(criteria)),
-            **read,
         )
     new: Tensor = output[:, rows.shape[1] :]
     return new
-
-
-@torch.inference_mode()
-def _read_once(loaded: LoadedModel, row: list[int], samples: int) -> dict[str, Any]:
-    """The cache of all tokens but the last, for each sample, as an argument of ``generate``.
-
-    Empty for models that keep states of another kind, such as Mamba: they read each sample's own.
-    """
-    ids = torch.tensor([row[:-1]], device=loaded.model.device)
-    if not ids.numel():
-        return {}
-    found = loaded.model.base_model(input_ids=ids, use_cache=True)
-    # Earlier versions of transformers have only the second name.
-    name = next((name for name in ("cache", "past_key_values") if name in found), None)
-    if name is None or not all(isinstance(one, DynamicLayer) for one in found[name].layers):
-        return {}
-    found[name].batch_repeat_interleave(samples)
-    return {name: found[name]}
 
 
 def _padding(tokenizer: Any) -> int:

@@ -1,16 +1,14 @@
 """Verifiers of reasoning steps: how certain is it that each step of a solution is right?"""
 
 from autoprune.verify import programmatic, surprisal, uhead
-from autoprune.verify.chains import Chain, draw_chains, read_chains
+from autoprune.verify.chains import Chain, draw_chains
 from autoprune.verify.training import Training, train_verifier
 from autoprune.verify.uhead import UHead
 from autoprune.verify.verifier import (
     VERIFIERS,
     StepVerifier,
-    chain_score,
     find_verifier,
     open_verifier,
-    ready_verifier,
 )
 
 # Importing a module registers its verifier.
@@ -23,11 +21,8 @@ __all__ = [
     "StepVerifier",
     "Training",
     "UHead",
-    "chain_score",
     "draw_chains",
     "find_verifier",
     "open_verifier",
-    "read_chains",
-    "ready_verifier",
     "train_verifier",
 ]

@@ -33,26 +33,6 @@ def auroc(scores: Sequence[float], right: Sequence[bool]) -> float:
     return sum(found) / len(found)
 
 
-def average_precision(scores: Sequence[float], right: Sequence[bool]) -> float:
-    """Area under the precision-recall curve of wrong steps found by their low scores (PR-AUC).
-
-    Precision at each distinct score, weighted by the share of wrong steps that it adds; steps with
-    the same score are found together. Scores that say nothing give about the share of wrong steps.
-
-    Raises:
-        ValueError: As :func:`placements`.
-
-    References:
-        Manning, Raghavan and Schuetze, "Introduction to Information Retrieval" (2008), section 8.4.
-    """
-    values, truth = _arrays(scores, right)
-    # Steps up to each distinct score, and the wrong ones among them.
-    distinct, place = np.unique(values, return_inverse=True)
-    found = np.bincount(place, minlength=len(distinct)).cumsum()
-    added = np.bincount(place[~truth], minlength=len(distinct))
-    return float((added * added.cumsum() / found).sum() / added.sum())
-
-
 def chain_values(scores: Sequence[Sequence[float]], right: Sequence[Sequence[bool]]) -> list[float]:
     """One number per chain: the AUROC plus the chain's influence on it.
 

@@ -5,14 +5,12 @@ steps continue from what is written, as a model's chain does, and are judged on 
 of the task: UHeads, arXiv 2511.06209, whose labels come from a larger model.
 """
 
-import json
 import operator
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
@@ -135,39 +133,3 @@ def _attempt(template: Template, wrong: Sequence[bool], rng: random.Random) -> C
 def numbers_in(text: str) -> list[int]:
     """Whole numbers of a text, in order."""
     return [int(digits) for digits in re.findall(r"\d+", text)]
-
-
-def read_chains(path: Path) -> list[Chain]:
-    """Chains of a ``.jsonl`` file, one JSON object a line: question, steps, and right if known.
-
-    Raises:
-        UsageError: If the file cannot be read, holds no chain, or a line has another form.
-    """
-    try:
-        # Not splitlines, which also splits at U+2028 and the like inside of a text.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); name a .jsonl file") from error
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        raise UsageError(f"{path} holds no chain; write one JSON object a line")
-    return [_read(line, f"{path}, line {number}") for number, line in numbered]
-
-
-def _read(line: str, where: str) -> Chain:
-    form = '{"question": TEXT, "steps": [TEXT, ...]}, and "right": [true, ...] where that is known'
-    try:
-        value: Any = json.loads(line)
-    except ValueError as error:
-        raise UsageError(f"{where}: no JSON ({error}); write {form}") from error
-    known = value if isinstance(value, dict) else {}
-    question, steps, right = known.get("question"), known.get("steps"), known.get("right", [])
-    texts = isinstance(steps, list) and all(isinstance(s, str) and s.strip() for s in steps)
-    if not isinstance(question, str) or not texts or not steps:
-        raise UsageError(
-            f"{where}: question must be a text and steps a list of texts; write {form}"
-        )
-    truths = isinstance(right, list) and all(isinstance(one, bool) for one in right)
-    if not truths or (right and len(right) != len(steps)):
-        raise UsageError(f"{where}: right is not one true or false for each step; write {form}")
-    return Chain(question, tuple(steps), tuple(right), str(known.get("family", "")))

@@ -95,8 +95,7 @@ class UHead(StepVerifier):
                 f"{folder} was trained for the reader {record['reader']} "
                 f"({record['reader_digest'][:12]}…, {record['dtype']}), and {reader.source.ref} "
                 f"has other weights ({found[:12]}…, {reader.model.dtype}); a head reads the "
-                "model that it was trained with: name that one, or train one for this by "
-                "`autoprune verify train`"
+                "model that it was trained with: name that one, or train one for this"
             )
         try:
             verify_file(folder / WEIGHTS, record["weights"])

@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
@@ -14,7 +14,6 @@ from autoprune.verify.chains import Chain
 
 # File in a trained verifier's folder, next to its weights.
 RECORD = "verifier.json"
-Choice = Literal["lowest", "product"]
 
 
 class StepVerifier(ABC):
@@ -72,7 +71,7 @@ def open_verifier(text: str, reader: LoadedModel) -> StepVerifier:
     """A verifier by its name, or a trained one by its folder.
 
     Args:
-        text: ``programmatic``, ``surprisal``, or a folder that ``autoprune verify train`` wrote.
+        text: ``programmatic``, ``surprisal``, or the folder of a trained one.
         reader: The model that reads.
 
     Raises:
@@ -80,23 +79,13 @@ def open_verifier(text: str, reader: LoadedModel) -> StepVerifier:
         UsageError: If it has to be trained first, or was trained for another reader.
         DamagedFileError: If the folder's files differ from what was recorded.
     """
-    kind, folder = ready_verifier(text)
-    return kind.open(reader, folder)
-
-
-def ready_verifier(text: str) -> tuple[type[StepVerifier], Path | None]:
-    """As :func:`find_verifier`, but only for a verifier that is ready to use.
-
-    Raises:
-        UsageError: If it has to be trained first.
-    """
     kind, folder = find_verifier(text)
     if kind.TRAINED and folder is None:
         raise UsageError(
-            f"the verifier {text!r} is trained first: `autoprune verify train MODEL --out DIR`; "
-            "then name that folder"
+            f"the verifier {text!r} is trained first: `train_verifier(model).save(folder)`; then "
+            "name that folder"
         )
-    return kind, folder
+    return kind.open(reader, folder)
 
 
 def find_verifier(text: str) -> tuple[type[StepVerifier], Path | None]:
@@ -107,7 +96,7 @@ def find_verifier(text: str) -> tuple[type[StepVerifier], Path | None]:
     if text not in VERIFIERS and (folder.is_dir() or len(folder.parts) != 1):
         wrong = f"holds no {RECORD}" if folder.is_dir() else "does not exist"
         raise UsageError(
-            f"the folder {text} {wrong}; name one that `autoprune verify train` wrote, or one of "
+            f"the folder {text} {wrong}; name that of a trained verifier, or one of "
             f"{', '.join(name for name, _ in VERIFIERS.items())}"
         )
     return VERIFIERS.get(text), None
@@ -127,15 +116,3 @@ def read_verifier(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or "kind" not in found:
         raise DamagedFileError(f"{path} names no kind of verifier; train it again")
     return found
-
-
-def chain_score(scores: Sequence[float], choice: Choice = "lowest") -> float:
-    """One score for a whole solution: its lowest step, or the product of all; 0 without steps."""
-    if not scores:
-        return 0.0
-    if choice == "lowest":
-        return min(scores)
-    product = 1.0
-    for score in scores:
-        product *= score
-    return product

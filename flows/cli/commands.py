@@ -11,13 +11,11 @@ COMMANDS = {
     "search": "let a designer LLM search for the best way to prune a model",
     "inspect": "show what a model's matrices look like and what pruning each one costs",
     "prune": "prune a model once, by a recipe or the best preset for a time limit",
-    "evaluate": "measure a model: perplexity, tasks, reasoning, dated questions, code, cost",
+    "evaluate": "measure a model: perplexity, tasks, reasoning, dated questions, cost",
     "compare": "compare pruning methods on a model and recommend one",
     "compact": "store a pruned model without its zeros, losslessly, or restore it",
     "export": "write a model as a GGUF file for llama.cpp, or push it to a hub",
-    "instruct": "build a training set or a dated test set from forum threads",
     "validate": "check in the sandbox whether a metric or program is accepted",
-    "verify": "train a verifier of reasoning steps, or score solutions with one",
     "promote": "make a challenger the champion if it passes the gate",
     "reproduce": "make a candidate or a scheme's model again and compare bit by bit",
     "doctor": "check everything a run needs, show how to fix it, build the sandbox image",
@@ -30,9 +28,9 @@ COMMANDS = {
 }
 
 # Commands that draw at random by --seed.
-SEEDED = frozenset({"demo", "search", "prune", "evaluate", "compare", "instruct", "verify"})
+SEEDED = frozenset({"demo", "search", "prune", "evaluate", "compare"})
 # Commands that compute with torch, and those that start others which do.
-ON_DEVICE = frozenset({"demo", "search", "inspect", "prune", "evaluate", "compare", "verify"}) | {
+ON_DEVICE = frozenset({"demo", "search", "inspect", "prune", "evaluate", "compare"}) | {
     "promote",
     "reproduce",
     "resume",

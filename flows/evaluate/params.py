@@ -20,7 +20,6 @@ from flows.params.fields import (
     suite_names,
 )
 from flows.params.named import check_corpora, check_device, check_models, check_suites
-from tasks.state import State
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
@@ -114,7 +113,7 @@ class EvaluateParams(Params):
     live_file: str | None = setting(
         None,
         ".jsonl or .parquet file of dated questions, or folder of windows, of which the newest is "
-        "used (default: the newest of `autoprune instruct bench`)",
+        "used",
         group="suite live",
         metavar="PATH",
     )
@@ -210,7 +209,7 @@ class EvaluateParams(Params):
                 "seed": self.seed,
             },
             "live": {
-                "items": self.live_file or ("live" in self.suite and _usual_windows()) or None,
+                "items": self.live_file,
                 "cutoff": self.cutoff,
                 "limit": self.limit,
                 "seed": self.seed,
@@ -226,9 +225,3 @@ class EvaluateParams(Params):
             suite: {key: value for key, value in values.items() if value not in (None, [])}
             for suite, values in found.items()
         }
-
-
-def _usual_windows() -> str | None:
-    """Return the windows folder of `autoprune instruct bench`; None while it is empty."""
-    folder = State.open().live
-    return str(folder) if folder.is_dir() and any(folder.iterdir()) else None

@@ -84,14 +84,12 @@ def test_a_kept_suite_is_measured_again_only_if_its_figures_would_differ(
 def test_replies_that_were_drawn_are_not_drawn_again(
     place: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite = (
-        "reasoning:items=2,generators=digits+addition,best_of=2,verifier=programmatic,new_tokens=3"
-    )
+    suite = "reasoning:items=2,generators=digits+addition,new_tokens=3"
     whole = measured(place[0], Memory(), suite)["rows"]
     drawn: list[int] = []
-    draw = reasoning.sampled_replies
+    draw = reasoning.greedy_replies
 
-    def drawing(*given: Any, **named: Any) -> list[list[str]]:
+    def drawing(*given: Any, **named: Any) -> list[str]:
         if len(drawn) == 1:
             drawn.append(0)
             raise KeyboardInterrupt
@@ -99,7 +97,7 @@ def test_replies_that_were_drawn_are_not_drawn_again(
         drawn.append(len(found))
         return found
 
-    monkeypatch.setattr(reasoning, "sampled_replies", drawing)
+    monkeypatch.setattr(reasoning, "greedy_replies", drawing)
     memory = Memory()
     with pytest.raises(KeyboardInterrupt):
         measured(place[0], memory, suite)
@@ -108,7 +106,7 @@ def test_replies_that_were_drawn_are_not_drawn_again(
     figures = [
         [(row["name"], row["metric"], row["items"]) for row in rows] for rows in (whole, again)
     ]
-    assert figures[0] == figures[1] and len(figures[0]) == 9
+    assert figures[0] == figures[1] and len(figures[0]) == 3
 
 
 def test_what_may_pass_is_not_kept(

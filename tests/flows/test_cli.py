@@ -109,8 +109,6 @@ def test_version_help_and_completion(cli: CommandLine) -> None:
     assert "autoprune rm evening" in cli("help rm").out
     cli("help")
     cli("help nothing", code=2)
-    for action in ("train", "score"):
-        assert f"example:\n  autoprune verify {action}" in cli(f"verify {action} --help").out
     script = cli("--print-completion bash").out
     assert "--schedule" in script and "--also-sparsities" in script
 

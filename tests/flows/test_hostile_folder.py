@@ -65,8 +65,6 @@ WORDS = {
     "resume": ["demo"],
     "ls": ["metrics"],
     "inspect": ["./model"],
-    "instruct": ["bench", "threads.jsonl", "--from", "2025-01-01"],
-    "verify": ["train", "./model", "--out", "verifier"],
 }
 
 

@@ -138,7 +138,6 @@ def test_only_what_was_freed_is_counted(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ("inspect MODEL --corpus TEXT", "flows.inspect.command.inspect_model"),
         ("validate FILE.py", "flows.validate.command.validate_file"),
-        ("instruct bench RAW.jsonl --from 2024-01", "flows.instruct.command.instruct"),
     ],
 )
 def test_caches_stay_while_a_command_without_a_bench_reads_them(

@@ -11,7 +11,6 @@ from flows.cli.parser import build_parser, parse
 from flows.compare.params import CompareParams
 from flows.evaluate.params import EvaluateParams
 from flows.export.params import ExportParams
-from flows.instruct.params import InstructParams
 from flows.nightly.params import NightlyParams
 from flows.params import Params, checked
 from flows.promote.params import PromoteParams
@@ -60,7 +59,6 @@ def test_every_field_is_an_option_of_its_name_and_text(command: str) -> None:
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
-        ("instruct bench raw.jsonl", InstructParams),
         ("export m", ExportParams),
         ("up", UpParams),
         ("reproduce r", ReproduceParams),

@@ -29,8 +29,6 @@ LIGHT = [
     ("resume nope", 2, "unknown run 'nope'"),
     ("rm nope --yes", 2, "unknown run 'nope'"),
     ("validate nope.py", 2, "nope.py cannot be read"),
-    ("instruct build MODEL --out x", 2, "build takes --until DATE"),
-    ("instruct build nope.jsonl --out x --until 2023", 2, "nope.jsonl does not exist"),
     ("export ./nope --gguf q8_0 --out x.gguf", 2, "unknown model './nope'"),
     ("compact ./nope x", 2, "'nope' is not a folder"),
 ]

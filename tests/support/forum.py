@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autoprune.design.chat import ChatRequest
-
 BENCHMARK = (
     "Nine brave otters carried seventeen heavy golden boxes across one very wide frozen river"
 )
@@ -54,9 +52,8 @@ def _shared(kind: str) -> str:
     return " ".join(BENCHMARK.split()[:count])
 
 
-def model_of_forum(request: ChatRequest) -> str:
+def model_of_forum(text: str, temperature: float, seed: int) -> str:
     """What the stand-in answers."""
-    text = request.messages[-1].content
     found = re.search(r"\[(\w+) (\d+)\]", text)
     assert found is not None, text
     kind, number = found[1], int(found[2])
@@ -67,8 +64,8 @@ def model_of_forum(request: ChatRequest) -> str:
     reply = int(re.search(r"reply (\d) of", text)[1])  # type: ignore[index]
     value = 2 * number + 1 if (kind, reply) in {("majority", 0), ("tie", 1)} else number
     # The two samples write the same number in two ways.
-    box = rf"\frac{{{value}}}{{2}}" if request.seed == 0 else f"{value / 2}"
-    if kind == "disagree" and request.seed == 1:
+    box = rf"\frac{{{value}}}{{2}}" if seed == 0 else f"{value / 2}"
+    if kind == "disagree" and seed == 1:
         box = str(number)
     shown = f"so it is {box}" if kind == "boxless" else rf"so it is \boxed{{{box}}}"
     # What shares ten words is never asked about.
@@ -85,13 +82,13 @@ class Counting:
     """
 
     def __init__(
-        self, stop_at: int | None = None, answer: Callable[[ChatRequest], str] = model_of_forum
+        self, stop_at: int | None = None, answer: Callable[[str, float, int], str] = model_of_forum
     ) -> None:
         self.calls, self._stop_at, self._answer = 0, stop_at, answer
 
-    def __call__(self, request: ChatRequest) -> str:
+    def __call__(self, prompt: str, temperature: float, seed: int) -> str:
         """Count the call and answer it."""
         if self.calls == self._stop_at:
             raise KeyboardInterrupt
         self.calls += 1
-        return self._answer(request)
+        return self._answer(prompt, temperature, seed)

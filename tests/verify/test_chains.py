@@ -1,18 +1,13 @@
 """Labelled chains are exact, seeded and split by template; computing again finds every error."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from autoprune.errors import UsageError
 from autoprune.evaluation.contrasts import contrast
-from autoprune.verify import VERIFIERS, Chain, chain_score, draw_chains, read_chains
+from autoprune.verify import VERIFIERS, draw_chains
 from autoprune.verify.auroc import (
     auroc,
     auroc_interval,
-    average_precision,
     chain_values,
     placements,
 )
@@ -99,26 +94,6 @@ def test_auroc_is_the_share_of_pairs_in_order() -> None:
         auroc(scores, [True] * 80)
 
 
-def test_average_precision_takes_the_lowest_scores_for_wrong_steps() -> None:
-    # Wrong steps in first, third and fourth place: precisions 1/1, 2/3, 3/4.
-    found = average_precision([0.1, 0.2, 0.3, 0.4, 0.5], [False, True, False, False, True])
-    assert found == pytest.approx((1 + 2 / 3 + 3 / 4) / 3, abs=1e-15)
-    assert average_precision([0.1, 0.9], [False, True]) == 1.0
-    assert average_precision([0.9, 0.1], [False, True]) == 0.5
-
-
-def test_steps_with_one_score_are_found_together() -> None:
-    # One wrong step of two at 0.2, then both wrong ones of four at 0.5.
-    scores, right = [0.2, 0.5, 0.2, 0.5], [True, False, False, True]
-    assert average_precision(scores, right) == (1 / 2 + 2 / 4) / 2
-    assert average_precision(scores[::-1], right[::-1]) == average_precision(scores, right)
-    # Scores that say nothing reach the share of wrong steps, in whatever order they stand.
-    assert average_precision([0.5] * 4, [False, True, True, True]) == 1 / 4
-    assert average_precision([0.5] * 4, [True, True, True, False]) == 1 / 4
-    with pytest.raises(ValueError, match="4 of them right"):
-        average_precision(scores, [True] * 4)
-
-
 def test_two_verifiers_that_are_equally_good_seldom_differ() -> None:
     rng = np.random.default_rng(0)
     alarms = 0
@@ -142,37 +117,3 @@ def test_two_verifiers_that_are_equally_good_seldom_differ() -> None:
         alarms += not low <= 0 <= high
     # One placement for each wrong step, as if these were independent, gives 12 % and more.
     assert 0.02 <= alarms / 400 <= 0.08
-
-
-def test_a_solution_is_as_good_as_its_lowest_step_or_the_product() -> None:
-    assert chain_score([0.9, 0.5, 0.8]) == 0.5
-    assert chain_score([0.9, 0.5], "product") == pytest.approx(0.45)
-    assert chain_score([]) == 0.0
-
-
-def test_files_of_solutions_are_read_and_bad_lines_named(tmp_path: Path) -> None:
-    path = tmp_path / "chains.jsonl"
-    good = [{"question": "Q?", "steps": ["a", "b"], "right": [True, False]}, {"question": "R?",
-            "steps": ["c"]}]  # fmt: skip
-    path.write_text("\n".join(json.dumps(one) for one in good) + "\n\n")
-    assert read_chains(path) == [Chain("Q?", ("a", "b"), (True, False)), Chain("R?", ("c",))]
-    # Characters at which str.splitlines ends a line.
-    odd = "Q\u2028Q\u2029Q\u0085?"
-    path.write_text(json.dumps({"question": odd, "steps": ["a"]}, ensure_ascii=False), "utf-8")
-    assert read_chains(path) == [Chain(odd, ("a",))]
-    for line, message in (
-        ("no", "line 1: no JSON"),
-        ('{"question": "Q?", "steps": []}', "question must be a text and steps"),
-        ('{"question": "Q?", "steps": ["a", " "]}', "question must be a text and steps"),
-        ('{"question": "Q?", "steps": ["a"], "right": [true, true]}', "one true or false for each"),
-    ):
-        path.write_text(line)
-        with pytest.raises(UsageError, match=message):
-            read_chains(path)
-    path.write_text("\n")
-    with pytest.raises(UsageError, match="holds no chain"):
-        read_chains(path)
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_chains(tmp_path / "none.jsonl")
-    with pytest.raises(UsageError, match="0 chains"):
-        draw_chains(0, 0)

@@ -94,7 +94,7 @@ def newest_window(place: Path) -> Path:
     if not windows:
         raise UsageError(
             f"the folder {place} holds no window of dated questions, such as "
-            "2024-01-01--2024-08-31.jsonl; make one with `autoprune instruct bench`, or name a file"
+            "2024-01-01--2024-08-31.jsonl; name a file"
         )
     return max(windows)[2]
 

@@ -36,7 +36,7 @@ class StepsSuite:
     """AUROC of step verifiers on solutions of held-out templates, with exact labels.
 
     Args:
-        verifiers: Names, or folders written by ``autoprune verify train``; for ``uhead``, a head is
+        verifiers: Names, or folders of trained ones; for ``uhead``, a head is
             trained on the model first.
         chains: Number of solutions to judge.
         corrupted: Share of their steps that are wrong.

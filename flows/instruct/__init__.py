@@ -1,1 +1,0 @@
-"""Training sets and dated test sets from forum threads."""

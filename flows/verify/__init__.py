@@ -1,1 +1,0 @@
-"""A verifier of reasoning steps, trained or used."""
