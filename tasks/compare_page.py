@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.plain_text import in_code, in_markdown, one_line
+from autoprune.report.page import picture
 from tasks.publish import CELL, Publisher
-from tasks.run_markdown import picture_markdown
 from tasks.state import State, without_machine_paths
 
 PICTURE = "pareto.png"
@@ -27,7 +27,7 @@ def show_comparison(state: State, record: Mapping[str, Any], name: str, place: s
     parts += [in_markdown(entry["text"]) for entry in record["recommendation"]]
     parts += [in_markdown(line) for line in record["missing"]]
     folder = Path(record["folder"])
-    parts.append(picture_markdown(folder / PICTURE, TITLE))
+    parts.append(picture(TITLE, (folder / PICTURE).read_bytes()))
     parts.append(f"Files: {in_code(without_machine_paths(str(folder), state.root))}")
     if place:
         place = without_machine_paths(place, state.root)

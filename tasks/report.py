@@ -1,51 +1,48 @@
 """Tasks that write a run's record, page and pictures."""
 
-from pathlib import Path
-from typing import Any
-
 from autoprune.bench.inspection import Inspection
 from autoprune.errors import PrerequisiteError, UsageError
-from autoprune.report import data, html, plots
+from autoprune.plain_text import in_code
+from autoprune.report import data
 from autoprune.report.data import RunReport
 from autoprune.report.inspection_plot import inspection_png
+from autoprune.report.page import TITLES, page, write_html
+from autoprune.report.plots import pictures
 from autoprune.report.run_report import build_report
 from autoprune.search.search import Search
 from autoprune.storage import atomic_file, read_object
 from tasks.recorded import task_run
 from tasks.run_files import RunFiles
+from tasks.state import without_machine_paths
 
 
 @task_run("report", "report {report.run_id}")
-def write_report(files: RunFiles, report: RunReport, out: str | None = None) -> dict[str, Any]:
+def write_report(files: RunFiles, report: RunReport) -> None:
     """Write the HTML report and the pictures of a run."""
-    page = Path(out) if out is not None else files.page
-    inspection = _inspection(files)
-    html.write_html(report, page, inspection)
     files.plots.mkdir(exist_ok=True)
-    pictures = plots.files(report)
-    if inspection is not None:
-        pictures["inspection.png"] = inspection_png(inspection)
-    for name, content in pictures.items():
-        with atomic_file(files.plots / name) as temporary:
+    drawn = pictures(report)
+    if files.inspection.exists():
+        inspection = Inspection.from_json(read_object(files.inspection))
+        if inspection is not None:
+            drawn["inspection"] = inspection_png(inspection)
+    for name, content in drawn.items():
+        with atomic_file(files.plots / f"{name}.png") as temporary:
             temporary.write_bytes(content)
-    return {
-        "run": report.run_id,
-        "report": str(page),
-        "plots": sorted(str(files.plots / name) for name in pictures),
-        "candidates": len(report.candidates),
-    }
+    write_page(files, report)
 
 
 def write_page(files: RunFiles, report: RunReport) -> None:
     """Write the HTML report alone, where the record changed in nothing that pictures show."""
-    html.write_html(report, files.page, _inspection(files))
+    write_html(files.page, report.run_id, run_page(files, report))
 
 
-def _inspection(files: RunFiles) -> Inspection | None:
-    """The inspection that the search was started with, if it had one with figures."""
-    if not files.inspection.exists():
-        return None
-    return Inspection.from_json(read_object(files.inspection))
+def run_page(files: RunFiles, report: RunReport, mlflow_place: str = "") -> str:
+    """A run as one Markdown page with its last pictures; it names no place of this machine."""
+    paths = {name: files.plots / f"{name}.png" for name in TITLES}
+    drawn = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+    places = [f"Full report: {in_code(str(files.page))}", *filter(None, [mlflow_place])]
+    # The state folder holds the runs folder, which holds this run's.
+    return without_machine_paths(page(report, drawn, places), files.folder.parent.parent)
 
 
 def current_report(files: RunFiles, run_id: str) -> RunReport:

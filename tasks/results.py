@@ -2,17 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from autoprune.budget import Budget
 from autoprune.plain_text import in_code, in_markdown, one_line, shell_line
 from autoprune.report.canvas import BLUE, new_canvas
 from autoprune.report.layers import by_block
+from autoprune.report.page import picture
 from autoprune.schemes.card import removed
 from tasks.publish import Publisher
-from tasks.run_markdown import picture_markdown
 from tasks.state import State, without_machine_paths
 
 CELL = 120
@@ -190,13 +188,11 @@ def _picture(
     axis: str,
     errors: Sequence[tuple[float, float]] | None = None,
 ) -> str:
-    with new_canvas("wide", 3.0) as canvas, TemporaryDirectory() as folder:
+    with new_canvas(3.0) as canvas:
         axes = canvas.axes()
         bars = None if errors is None else [[max(0.0, e[i]) for e in errors] for i in (0, 1)]
         axes.bar(range(len(values)), values, color=BLUE, yerr=bars)
         step = max(1, len(names) // 24)
         axes.set_xticks(range(0, len(names), step), names[::step])
         axes.set_ylabel(axis)
-        path = Path(folder) / "picture.png"
-        path.write_bytes(canvas.png())
-        return picture_markdown(path, title)
+        return picture(title, canvas.png())

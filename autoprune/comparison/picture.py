@@ -50,7 +50,7 @@ def pareto_png(result: Comparison) -> bytes:
     if len({row.target for row in shown}) == 1:
         return _ranking_png(result, shown, above)
     shown, others = _on_one_axis(shown)
-    with new_canvas("wide", max(4.2, 1.6 + 0.21 * len(result.methods))) as canvas:
+    with new_canvas(max(4.2, 1.6 + 0.21 * len(result.methods))) as canvas:
         axes = canvas.axes()
         for number, method in enumerate(result.methods):
             _draw_method(axes, number, method, [row for row in shown if row.method == method])
@@ -85,7 +85,7 @@ def _ranking_png(result: Comparison, shown: list[MethodRow], above: list[MethodR
     """Draw dots with deviations, the best method on top, and the dense model for reference."""
     ranked = sorted(shown, key=lambda row: row.perplexity or math.inf, reverse=True)
     values = [row.perplexity or math.nan for row in ranked]
-    with new_canvas("wide", max(2.6, 1.3 + 0.26 * len(ranked))) as canvas:
+    with new_canvas(max(2.6, 1.3 + 0.26 * len(ranked))) as canvas:
         axes = canvas.axes(grid=None)
         deviations = [row.deviation or 0.0 for row in ranked]
         axes.errorbar(

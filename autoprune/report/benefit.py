@@ -132,24 +132,8 @@ def speed(pattern: str, scheme: str = "", outcome: Outcome | None = None) -> str
     if measured:
         return ". ".join(measured)
     if scheme:
-        return _of_scheme(scheme)[0]
+        return _of_scheme(scheme)
     return SPARSE_KERNELS if pattern == "2:4" else NO_SPEED
-
-
-def speed_in_short(
-    pattern: str, scheme: str = "", outcome: Outcome | None = None
-) -> tuple[str, str]:
-    """:func:`speed` as a figure and a note."""
-    if outcome is not None and outcome.faster:
-        return f"{outcome.faster:.2f} times", f"{_rates(outcome)} tokens a second"
-    if outcome is not None and outcome.beside:
-        own, dense = (outcome.beside[name][_RATE] for name in ("smaller", "dense"))
-        return f"{own / dense:.2f} times", f"{own:.1f} tokens a second against {dense:.1f}"
-    if scheme:
-        return _of_scheme(scheme)[1:]
-    if pattern == "2:4":
-        return "with kernels", "2:4 on sparse tensor cores"
-    return "as before", "zeros need a sparse runtime"
 
 
 def _measured(both: Mapping[str, Any]) -> str:
@@ -171,14 +155,12 @@ def _rates(outcome: Outcome) -> str:
     return f"{own:.1f} against the dense model's {outcome.dense_rate:.1f}"
 
 
-def _of_scheme(scheme: str) -> tuple[str, str, str]:
-    """Who gains speed, in one sentence, as a figure and as a note."""
+def _of_scheme(scheme: str) -> str:
+    """Who gains speed, in one sentence."""
     names = {part.partition(":")[0] for part in scheme.split("+")}
     if "width" in names:
-        return NARROWER, "depends", "on the runtime: narrower matrices"
-    if "depth" in names:
-        return FEWER_BLOCKS, "faster", "fewer blocks"
-    return AS_MANY_EXPERTS, "as before", "a token needs as many experts"
+        return NARROWER
+    return FEWER_BLOCKS if "depth" in names else AS_MANY_EXPERTS
 
 
 def megabytes(count: int) -> str:

@@ -1,26 +1,21 @@
-"""A matplotlib figure that becomes PNG bytes or an SVG that follows the page's colours.
+"""A matplotlib figure in house style that becomes PNG bytes, and figures for people.
 
-Colours are the Okabe-Ito set, which people with any colour vision can tell apart. In SVG each
-colour is rewritten to a CSS variable, so one drawing serves light and dark pages.
+Colours are the Okabe-Ito set, which people with any colour vision can tell apart.
 """
 
 import io
 import math
-import re
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
-from xml.sax.saxutils import escape
 
 from autoprune.plain_text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Size = Literal["wide", "narrow"]
 
 INK = "#1b1f24"
 MUTED = "#697280"
@@ -32,20 +27,6 @@ GREEN = "#009e73"
 ORANGE = "#e69f00"
 RED = "#d55e00"
 PINK = "#cc79a7"
-
-# Every colour here has a counterpart in colours.css, for light and for dark pages.
-CSS_VARIABLES = {
-    INK: "--ink",
-    MUTED: "--muted",
-    LINE: "--line",
-    PAPER: "--card",
-    BLUE: "--blue",
-    SKY: "--sky",
-    GREEN: "--green",
-    ORANGE: "--orange",
-    RED: "--red",
-    PINK: "--pink",
-}
 
 _STYLE: Any = {
     "font.family": ["DejaVu Sans"],
@@ -66,8 +47,6 @@ _STYLE: Any = {
     "grid.linewidth": 0.8,
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "autoprune",
     "path.simplify": True,
 }
 _DOTS_PER_INCH = 160
@@ -76,17 +55,10 @@ _LOCK = threading.Lock()
 
 
 class Canvas:
-    """One figure with room for tooltips.
+    """One figure."""
 
-    Args:
-        figure: Empty figure to draw on.
-        size: ``wide`` for README and desktop, ``narrow`` for phones.
-    """
-
-    def __init__(self, figure: "Figure", size: Size) -> None:
+    def __init__(self, figure: "Figure") -> None:
         self.figure = figure
-        self.narrow = size == "narrow"
-        self._tips: dict[str, str] = {}
 
     def axes(self, *, grid: Literal["x", "y"] | None = "y") -> "Axes":
         """The only axes of the figure, with light grid lines along one direction."""
@@ -96,60 +68,36 @@ class Canvas:
         axes.tick_params(length=0)
         return axes
 
-    def tip(self, artist: Any, text: str) -> None:
-        """Show ``text`` when the pointer rests on ``artist``; only SVG has this."""
-        key = f"tip{len(self._tips)}"
-        artist.set_gid(key)
-        self._tips[key] = "\n".join(plain(line, 200) for line in text.splitlines()[:6])
-
     def png(self) -> bytes:
         """PNG on white, 160 dots per inch."""
         stream = io.BytesIO()
-        self._save(stream, format="png", dpi=_DOTS_PER_INCH, facecolor="white")
-        return stream.getvalue()
-
-    def svg(self, name: str, alt: str) -> str:
-        """SVG element for use inside HTML."""
-        stream = io.StringIO()
-        with warnings.catch_warnings():
-            # Glyphs missing from matplotlib's font are drawn with the browser's fonts.
-            warnings.simplefilter("ignore", UserWarning)
-            self._save(stream, format="svg", transparent=True, metadata={"Date": None})
-        text = stream.getvalue()
-        text = text[text.index("<svg") :]
-        # Its style element would affect the whole page.
-        text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
-        text = text.replace("xlink:href", "href")
-        for key, tip in self._tips.items():
-            text = text.replace(f'<g id="{key}">', f'<g id="{key}"><title>{escape(tip)}</title>', 1)
-        text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-        for colour, variable in CSS_VARIABLES.items():
-            text = text.replace(colour, f"var({variable})")
-        text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--sans)", text)
-        label = escape(plain(alt, 600), {'"': "&quot;"})
-        head = f'<svg class="plot" role="img" aria-label="{label}" viewBox='
-        return re.sub(r"<svg [^>]*?viewBox=", lambda _: head, text, count=1).strip()
-
-    def _save(self, stream: Any, **options: Any) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
-            self.figure.savefig(stream, bbox_inches="tight", pad_inches=0.06, **options)
+            self._save(stream)
+        return stream.getvalue()
+
+    def _save(self, stream: io.BytesIO) -> None:
+        self.figure.savefig(
+            stream,
+            format="png",
+            dpi=_DOTS_PER_INCH,
+            facecolor="white",
+            bbox_inches="tight",
+            pad_inches=0.06,
+        )
 
 
 @contextmanager
-def new_canvas(size: Size, height: float, narrow_height: float | None = None) -> Iterator[Canvas]:
-    """Canvas in house style."""
+def new_canvas(height: float, width: float = 7.2) -> Iterator[Canvas]:
+    """Canvas in house style; sizes in inches."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with _LOCK, matplotlib.rc_context(_STYLE):
-        if size == "narrow":
-            figure = Figure(figsize=(3.7, narrow_height or height), layout="constrained")
-        else:
-            figure = Figure(figsize=(7.2, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
-        yield Canvas(figure, size)
+        yield Canvas(figure)
 
 
 def whole_numbers(axes: "Axes") -> None:

@@ -13,7 +13,7 @@ def leaderboard_height(report: RunReport) -> float:
     return 0.9 + 0.3 * len(_shortened(report))
 
 
-def draw_leaderboard(report: RunReport, canvas: Canvas) -> str:
+def draw_leaderboard(report: RunReport, canvas: Canvas) -> None:
     """Bars from zero; the winner green, candidates blue, baselines grey."""
     axes = canvas.axes(grid="x")
     shown = _shortened(report)
@@ -26,8 +26,7 @@ def draw_leaderboard(report: RunReport, canvas: Canvas) -> str:
             colour = c.GREEN
         else:
             colour = c.MUTED if entry.kind == "baseline" else c.BLUE
-        bar = axes.barh(row, min(value, limit), height=0.62, color=colour)[0]
-        canvas.tip(bar, f"{entry.alias}: {number(value)}\n{entry.formula}\n{entry.allocation}")
+        axes.barh(row, min(value, limit), height=0.62, color=colour)
         text = f"{number(value)} →" if value > limit else number(value)
         strong = "bold" if colour == c.GREEN else "normal"
         axes.annotate(
@@ -39,7 +38,7 @@ def draw_leaderboard(report: RunReport, canvas: Canvas) -> str:
             fontsize=9,
             fontweight=strong,
         )
-    labels = [plain(e.alias, 18 if canvas.narrow else 34) for e in shown]
+    labels = [plain(e.alias, 34) for e in shown]
     axes.set_yticks(range(len(shown)), labels, color=c.INK)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, min(limit, max(e.perplexity or 0 for e in shown)) * 1.16)
@@ -56,11 +55,9 @@ def draw_leaderboard(report: RunReport, canvas: Canvas) -> str:
         )
     axes.set_xlabel("perplexity on the selection split, lower is better")
     axes.spines["left"].set_visible(False)
-    listed = "; ".join(f"{e.alias} {number(e.perplexity)}" for e in shown)
-    return f"Perplexity of the leading recipes and the baselines: {listed}."
 
 
-def draw_layers(report: RunReport, canvas: Canvas) -> str:
+def draw_layers(report: RunReport, canvas: Canvas) -> None:
     """Bars from the target to each block's share; other budgets as step lines."""
     axes = canvas.axes()
     first, *others = layer_entries(report)
@@ -68,12 +65,10 @@ def draw_layers(report: RunReport, canvas: Canvas) -> str:
     wanted = report.sparsity or 0.0
     blocks = by_block(first.layer_sparsity, report.layer_numel)
     for item in blocks:
-        bar = axes.bar(
+        axes.bar(
             item.block, item.share - wanted, bottom=wanted, width=0.74,
             color=c.GREEN, alpha=0.85, label=_budget(first) if item is blocks[0] else None,
-        )[0]  # fmt: skip
-        parts = ", ".join(f"{name} {percent(share)}" for name, share in item.projections.items())
-        canvas.tip(bar, f"block {item.block}: {percent(item.share)}\n{parts}")
+        )  # fmt: skip
     for entry, (colour, dash) in zip(others, ((c.BLUE, "-"), (c.ORANGE, "--")), strict=False):
         line = by_block(entry.layer_sparsity, report.layer_numel)
         edges = [line[0].block - 0.5, *(b.block + 0.5 for b in line)]
@@ -95,17 +90,16 @@ def draw_layers(report: RunReport, canvas: Canvas) -> str:
         f"{plain(first.alias, 20)}: min {percent(min(shares))}, max {percent(max(shares))}, "
         f"mean {percent(mean)}"
     )
-    axes.set_title(text, fontsize=8.5 if canvas.narrow else 9.5, fontweight="normal", color=c.INK)
+    axes.set_title(text, fontsize=9.5, fontweight="normal", color=c.INK)
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: labels[i] != _budget(first))
     canvas.figure.legend(
         [handles[i] for i in order],
         [labels[i] for i in order],
         loc="outside lower center",
-        ncols=1 if canvas.narrow or max(map(len, labels)) > 36 else 2,
+        ncols=1 if max(map(len, labels)) > 36 else 2,
         labelcolor=c.MUTED,
     )
-    return f"Share of zeros by block, target {percent(wanted)}. {text}."
 
 
 def layer_entries(report: RunReport) -> list[ReportEntry]:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autoprune.report.data import ReportEdge, ReportEntry, ReportNode, RunReport
+from autoprune.report.data import ReportEdge, ReportNode, RunReport
 
 COLUMNS: tuple[tuple[str, frozenset[str]], ...] = (
     ("hypothesis", frozenset({"task", "hypothesis"})),
@@ -132,11 +132,6 @@ def _telling(
         if (edge.target not in tasks or edge.source in path)
         and (edge.kind not in _ORIGINS or (edge.source, edge.target) not in reached)
     )
-
-
-def entry_of(report: RunReport, node: ReportNode) -> ReportEntry | None:
-    """Leaderboard entry that a node belongs to."""
-    return next((e for e in report.entries if e.id == node.entry), None)
 
 
 def caption(node: ReportNode) -> str:

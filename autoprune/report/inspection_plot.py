@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from autoprune.bench.inspection import Inspection
-from autoprune.report.canvas import BLUE, ORANGE, Canvas, Size, new_canvas, plain
+from autoprune.report.canvas import BLUE, ORANGE, Canvas, new_canvas, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,21 +14,9 @@ PANEL, LINE = 2.8, 0.28
 
 def inspection_png(found: Inspection) -> bytes:
     """Damage by kind and by block on top, the skewness of scores by kind and block below."""
-    with new_canvas("wide", _height(found)) as canvas:
+    with new_canvas(_height(found)) as canvas:
         _draw(canvas, found)
         return canvas.png()
-
-
-def inspection_svg(found: Inspection, size: Size) -> str:
-    """The same as an SVG element for a report; on a phone the panels stand below each other."""
-    with new_canvas(size, _height(found), _height(found) + PANEL) as canvas:
-        _draw(canvas, found)
-        worst = max(found.kinds, key=lambda kind: found.kinds[kind], default="none")
-        alt = (
-            f"Loss added by pruning one kind of matrix alone, most for {worst}, or one block "
-            "alone; skewness of scores by kind and block"
-        )
-        return canvas.svg(f"inspection-{size}", alt)
 
 
 def _height(found: Inspection) -> float:
@@ -38,12 +26,8 @@ def _height(found: Inspection) -> float:
 def _draw(canvas: Canvas, found: Inspection) -> None:
     kinds = list(found.kinds)
     below = 1.0 + LINE * len(kinds)
-    if canvas.narrow:
-        grid = canvas.figure.add_gridspec(3, 1, height_ratios=(PANEL, PANEL, below))
-        places = grid[0, 0], grid[1, 0], grid[2, 0]
-    else:
-        grid = canvas.figure.add_gridspec(2, 2, height_ratios=(PANEL, below), width_ratios=(1, 1))
-        places = grid[0, 0], grid[0, 1], grid[1, :]
+    grid = canvas.figure.add_gridspec(2, 2, height_ratios=(PANEL, below), width_ratios=(1, 1))
+    places = grid[0, 0], grid[0, 1], grid[1, :]
     first, second, third = (canvas.figure.add_subplot(place) for place in places)
     share = f"{found.sparsity:.0%}"
     by_kind = {plain(kind, 20): nats for kind, nats in found.kinds.items()}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoprune.report import canvas as c
-from autoprune.report.canvas import Canvas, number, percent, plain, whole_numbers
+from autoprune.report.canvas import Canvas, number, plain, whole_numbers
 from autoprune.report.data import ReportEntry, RunReport
 
 if TYPE_CHECKING:
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 # broken metric at 1e5 would squeeze everything else into one line.
 _FAR = 4.0
 _MAX_CODES = 5
-_MANY = 120
-_Mark = tuple[float, float, str]
+_Mark = tuple[float, float]
 _OTHER = "other"
 
 
-def draw_progress(report: RunReport, canvas: Canvas) -> str:
+def draw_progress(report: RunReport, canvas: Canvas) -> None:
     """Dots for measured candidates, a step line for the best so far, ticks for rejected ones."""
     finite = [e for e in report.candidates if not e.code and _finite(e.perplexity)]
     rejected = [e for e in report.candidates if e.code]
@@ -30,28 +29,21 @@ def draw_progress(report: RunReport, canvas: Canvas) -> str:
     last = max((e.order for e in report.candidates), default=1)
     wanda = report.baseline(report.reference)
     reference = wanda.perplexity if wanda else None
-    best = _dots(upper, finite, _far_edge(reference, finite), last, canvas)
+    _dots(upper, finite, _far_edge(reference, finite), last)
     upper.set_yscale("log")
     upper.margins(y=0.08)
-    _reference(upper, "dense", report.dense_perplexity, canvas)
-    _reference(upper, report.reference_name, reference, canvas)
+    _reference(upper, "dense", report.dense_perplexity)
+    _reference(upper, report.reference_name, reference)
     _plain_log(upper)
-    upper.set_ylabel("perplexity, log" if canvas.narrow else "perplexity (log, lower is better)")
+    upper.set_ylabel("perplexity (log, lower is better)")
     upper.set_xlim(0.3, last + 0.7)
-    _rejections(lower, rejected, codes, canvas)
+    _rejections(lower, rejected, codes)
     lower.set_xlabel("candidate, in the order of design")
     whole_numbers(lower)
-    return (
-        f"Perplexity by candidate number: {len(finite)} measured, best {number(best)}; "
-        f"{len(rejected)} rejected. Dense {number(report.dense_perplexity)}, "
-        f"{report.reference_name} {number(reference)}."
-    )
 
 
-def _dots(
-    axes: "Axes", entries: Sequence[ReportEntry], top: float, last: int, canvas: Canvas
-) -> float | None:
-    """Draw the measured ones and the best so far; return the best."""
+def _dots(axes: "Axes", entries: Sequence[ReportEntry], top: float, last: int) -> None:
+    """Draw the measured ones and the best so far."""
     looks: dict[str, dict[str, Any]] = {
         "new best": {"markerfacecolor": c.BLUE, "markeredgecolor": c.BLUE, "markersize": 7},
         "measured": {"markerfacecolor": c.SKY, "markeredgecolor": c.SKY, "markersize": 5},
@@ -66,12 +58,11 @@ def _dots(
         if entry.measured and (best is None or value < best):
             steps += [(entry.order, value if best is None else best), (entry.order, value)]
             look, best = "new best", value
-        tip = f"{entry.alias}: {number(value)} ({look})\n{entry.formula}"
         shape = "^" if value > top else "o"
-        marks[look, shape].append((entry.order, min(value, top), tip))
+        marks[look, shape].append((entry.order, min(value, top)))
     for (look, shape), places in marks.items():
         front = 4 if look == "new best" else 3
-        _draw_marks(axes, places, shape, canvas, zorder=front, **looks[look])
+        axes.plot(*zip(*places, strict=True), shape, zorder=front, **looks[look])
     if best is not None:
         steps.append((last, best))
         axes.plot(*zip(*steps, strict=True), color=c.BLUE, linewidth=1.6, zorder=2)
@@ -83,37 +74,17 @@ def _dots(
             loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, handletextpad=0.1, borderpad=0,
             columnspacing=1.0, labelcolor=c.MUTED,
         )  # fmt: skip
-    return best
 
 
-def _draw_marks(
-    axes: "Axes", marks: Sequence[_Mark], shape: str, canvas: Canvas, **style: Any
-) -> None:
-    """Draw marks with a tooltip each; very many become one plain line, a third of the size."""
-    if len(marks) > _MANY:
-        axes.plot([x for x, _, _ in marks], [y for _, y, _ in marks], shape, **style)
-        return
-    for x, y, tip in marks:
-        canvas.tip(axes.plot(x, y, shape, **style)[0], tip)
-
-
-def _rejections(
-    axes: "Axes", rejected: Sequence[ReportEntry], codes: Sequence[str], canvas: Canvas
-) -> None:
+def _rejections(axes: "Axes", rejected: Sequence[ReportEntry], codes: Sequence[str]) -> None:
     if not codes:
         return
-    marks = [
-        (
-            entry.order,
-            codes.index(entry.code if entry.code in codes else _OTHER),
-            f"{entry.alias}: rejected, {entry.code}\n{entry.detail}",
-        )
-        for entry in rejected
-    ]
-    _draw_marks(axes, marks, "|", canvas, color=c.RED, markersize=8, markeredgewidth=2)
+    orders = [entry.order for entry in rejected]
+    rows = [codes.index(entry.code if entry.code in codes else _OTHER) for entry in rejected]
+    axes.plot(orders, rows, "|", color=c.RED, markersize=8, markeredgewidth=2)
     axes.set_yticks(range(len(codes)), [plain(code.replace("_", " "), 22) for code in codes])
     axes.set_ylim(len(codes) - 0.4, -0.6)
-    axes.tick_params(axis="y", labelsize=7.5 if canvas.narrow else 8.5)
+    axes.tick_params(axis="y", labelsize=8.5)
 
 
 def _two_axes(canvas: Canvas, rows: int) -> tuple["Axes", "Axes"]:
@@ -131,7 +102,7 @@ def _two_axes(canvas: Canvas, rows: int) -> tuple["Axes", "Axes"]:
     return upper, lower
 
 
-def draw_pareto(report: RunReport, canvas: Canvas) -> str:
+def draw_pareto(report: RunReport, canvas: Canvas) -> None:
     """Perplexity against sparsity; the front as steps."""
     axes = canvas.axes()
     winner, wanda = report.winner, report.baseline(report.reference)
@@ -144,26 +115,26 @@ def draw_pareto(report: RunReport, canvas: Canvas) -> str:
         if not points:
             continue
         if entry.kind == "candidate" and len(points) == 1 and entry is not winner:
-            dots.append((*points[0], f"{entry.alias}\n{entry.formula}"))
+            dots.append(points[0])
             continue
         won = winner is not None and entry.id == winner.id
         colour = c.GREEN if won else c.MUTED if entry.kind == "baseline" else c.SKY
-        line = axes.plot(
+        axes.plot(
             *zip(*points, strict=True),
             "o-" if len(points) > 1 else "o",
             color=colour,
             markersize=6 if won else 4,
             linewidth=2.0 if won else 1.0,
             zorder=4 if won else 2,
-        )[0]
-        canvas.tip(line, f"{entry.alias}\n{entry.formula}")
+        )
         if won or entry.kind == "baseline":
             labels.append((*points[-1], plain(entry.alias, 20), colour))
-    _draw_marks(axes, dots, "o", canvas, color=c.SKY, markersize=4, zorder=2)
+    if dots:
+        axes.plot(*zip(*dots, strict=True), "o", color=c.SKY, markersize=4, zorder=2)
     front = pareto_front([p for e in report.ranked for p in points_of(e)])
     axes.step(*zip(*front, strict=True), where="pre", color=c.BLUE, linewidth=1, alpha=0.5)
     axes.set_yscale("log")
-    _reference(axes, "dense", report.dense_perplexity, canvas)
+    _reference(axes, "dense", report.dense_perplexity)
     axes.margins(x=0.04, y=0.08)
     _plain_log(axes)
     _spread_labels(axes, labels)
@@ -172,9 +143,7 @@ def draw_pareto(report: RunReport, canvas: Canvas) -> str:
     if len(measured) <= 7:
         axes.set_xticks(measured)
     axes.set_xlabel(report.gone if report.removes else "zeros among prunable weights")
-    axes.set_ylabel("perplexity, log" if canvas.narrow else "perplexity (log, lower is better)")
-    listing = "; ".join(f"{number(y)} at {percent(x)}" for x, y in front)
-    return f"Perplexity against sparsity; the front is {listing}."
+    axes.set_ylabel("perplexity (log, lower is better)")
 
 
 def _spread_labels(axes: "Axes", labels: list[tuple[float, float, str, str]]) -> None:
@@ -241,7 +210,7 @@ def _far_edge(reference: float | None, entries: Sequence[ReportEntry]) -> float:
     return _FAR * max(reference or 0.0, middle)
 
 
-def _reference(axes: "Axes", name: str, value: float | None, canvas: Canvas) -> None:
+def _reference(axes: "Axes", name: str, value: float | None) -> None:
     if value is None or not math.isfinite(value):
         return
     axes.axhline(value, color=c.INK, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
@@ -253,7 +222,7 @@ def _reference(axes: "Axes", name: str, value: float | None, canvas: Canvas) -> 
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
         ha="right",
-        fontsize=8 if canvas.narrow else 8.5,
+        fontsize=8.5,
         color=c.MUTED,
     )
 

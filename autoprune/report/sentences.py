@@ -152,23 +152,9 @@ def _split(report: RunReport) -> str:
     return "" if report.sealed_set is None else f", {report.sealed_set.facts}"
 
 
-def change(entry: ReportEntry) -> str:
-    """Change of perplexity against the reference, with its interval; a dash without one."""
-    text = percent(entry.change_vs_wanda, sign=True)
-    return f"{text} ({interval(entry)})" if entry.change_interval else text
-
-
 def interval(entry: ReportEntry) -> str:
     """The 95 % interval of the change, empty without one."""
     return "" if entry.change_interval is None else bounds(*entry.change_interval)
-
-
-def tone(entry: ReportEntry) -> str:
-    """``better`` or ``worse`` where the interval of the change leaves no doubt; else empty."""
-    if entry.change_interval is None:
-        return ""
-    low, high = entry.change_interval
-    return "better" if high < 0 else "worse" if low > 0 else ""
 
 
 def sealed_figure(entry: ReportEntry) -> str:

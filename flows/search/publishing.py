@@ -16,8 +16,7 @@ from flows.terminal import console
 from flows.text_split import forget_split
 from tasks.card import write_card
 from tasks.mirror import in_store
-from tasks.report import write_page, write_report
-from tasks.run_markdown import run_markdown
+from tasks.report import run_page, write_page, write_report
 from tasks.state import without_machine_paths
 from tasks.winner import keep_winner, register_winner
 
@@ -89,7 +88,7 @@ def show(driver: Driver) -> None:
     place = driver.place or driver.facts.known.get("mlflow_place", "")
     if place:
         driver.shown.mlflow(without_machine_paths(place, driver.state.root))
-    driver.shown.report(run_markdown(driver.record.report, files, place))
+    driver.shown.report(run_page(files, driver.record.report, place))
 
 
 def register(driver: Driver) -> "tuple[Registered | None, str]":

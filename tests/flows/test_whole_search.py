@@ -65,7 +65,7 @@ def test_a_search_ends_with_everything_in_place(
     assert winner["candidate"] == record["best"]
     page = files.page.read_text()
     assert page.startswith("<!") and record["best"] in page
-    assert {path.suffix for path in files.plots.iterdir()} == {".png", ".svg"}
+    assert {path.suffix for path in files.plots.iterdir()} == {".png"}
     facts = files.read_facts()
     assert facts["commit"] == code_commit() and facts["command"].startswith("autoprune search ")
     assert "This run" in files.page.read_text()

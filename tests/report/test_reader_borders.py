@@ -17,15 +17,13 @@ from rich.console import Console
 from autoprune.progress import Progress
 from autoprune.report.card import model_card
 from autoprune.report.data import ReportEntry
-from autoprune.report.html import render
 from autoprune.report.leaderboard import LeaderboardRow, leaderboard
+from autoprune.report.page import html, page
 from flows.cli import main
 from flows.search.leaderboard import closing_text, table
 from flows.terminal.console import LiveScreen, PlainScreen
 from flows.terminal.output import emit, pairs
 from tasks.publish import table_row
-from tasks.run_files import RunFiles
-from tasks.run_markdown import run_markdown
 from tasks.track.runs import NOTE, _entry_tags
 from tests.support.sample_run import make_report
 
@@ -84,8 +82,9 @@ def report() -> Any:
     return replace(run, entries=entries, designer=f"openai: {HOSTILE}", corpus=f"text {HOSTILE}")
 
 
-def test_the_page_in_prefect(report: Any, tmp_path: Path) -> None:
-    loads_nothing(run_markdown(report, RunFiles(tmp_path), ""))
+def test_the_page(report: Any) -> None:
+    loads_nothing(page(report, {}))
+    quiet(html(HOSTILE, page(report, {})))
 
 
 def test_rows_in_prefect() -> None:
@@ -111,10 +110,6 @@ def test_the_model_card(report: Any) -> None:
     record = {"checkpoint": checkpoint, "candidate": winner.id, "recipe": recipe, "seed": 0}
     record |= {"pattern": "unstructured", "mask_digest": "0" * 64, "model_digest": "1" * 64}
     loads_nothing(model_card(report, record, "").split("---", 2)[2])
-
-
-def test_the_report(report: Any) -> None:
-    quiet(render(report))
 
 
 def test_results_and_errors_on_the_terminal(

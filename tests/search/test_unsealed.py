@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
-from autoprune.report.html import render
+from autoprune.report.page import page
 from autoprune.report.sentences import summary, trust
 from autoprune.search import DesignerSpec, Search, SearchBudget
 from autoprune.search.steps import Done, Failed, Measurement, Outcome, Seal, Sealed, Step
@@ -69,8 +69,7 @@ def test_the_winner_says_why_it_has_no_sealed_figure(tmp_path: Path, loses: str,
         shown = f"{best.alias} has no sealed figure ({why})."
         assert shown in trust(report)
         assert any(f"no sealed figure ({why})" in text for text in summary(report))
-        page = render(report)
-        assert ">failed</td>" in page and "no figure" in page and shown in page
+        assert "| failed |" in page(report, {})
         digest = search.graph.digest
     # The text is not read once more, and the record says the same.
     with Search.open(tmp_path) as again:

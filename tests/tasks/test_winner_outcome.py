@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from autoprune.recipe import Recipe
 from autoprune.report.benefit import Outcome, Sample
 from autoprune.report.card import model_card
 from autoprune.report.data import RunReport
-from autoprune.report.html import render
 from autoprune.report.sentences import summary
 from tasks.prepare import prepare
 from tasks.run_files import RunFiles
@@ -96,13 +94,8 @@ def test_card_and_report_state_size_speed_and_samples() -> None:
     card = model_card(report, RECORD, "")
     assert "98.0 MB (Q4_1) in" in card and "| unpruned | of France is" in card
     assert "of of \\| of" in card or "of of &#124; of" in card
-    page = render(report)
-    assert "of France is &lt;b&gt;Paris" in page and "269.0 MB" in page
     # Size and speed come before perplexity.
-    lead = page.partition('class="lead">')[2].partition("</p>")[0]
-    assert lead.index("98.0 MB") < lead.index("no faster") < lead.index("has perplexity")
-    tiles = re.findall(r'class="tile"><dt>([^<]*)</dt>', page)
-    assert tiles[:3] == ["Size", "Speed", "Perplexity of the best recipe"]
+    assert shown.index("98.0 MB") < shown.index("no faster") < shown.index("has perplexity")
     two_four = dataclasses.replace(report, pattern="2:4")
     assert "sparse tensor cores" in " ".join(summary(two_four))
 
@@ -113,29 +106,24 @@ def test_a_smaller_model_is_not_described_by_its_zeros() -> None:
     schemes = report.spec | {"schemes": ["depth"]}
     report = dataclasses.replace(report, outcome=outcome, spec=schemes, sparsity=0.2)
     cases = (
-        ("depth:patch=none+recover:steps=9", "passes through fewer blocks", "faster"),
-        ("depth+width", "gains speed only where a runtime has kernels", "depends"),
+        ("depth:patch=none+recover:steps=9", "passes through fewer blocks"),
+        ("depth+width", "gains speed only where a runtime has kernels"),
         # Odd widths were slower and larger than the dense model in llama.cpp.
-        ("width:multiple=1+recover", "gains speed only where a runtime has kernels", "depends"),
-        ("experts", "no faster: a token passes through as many experts", "as before"),
+        ("width:multiple=1+recover", "gains speed only where a runtime has kernels"),
+        ("experts", "no faster: a token passes through as many experts"),
     )
-    for scheme, sentence, figure in cases:
+    for scheme, sentence in cases:
         entries = tuple(dataclasses.replace(e, source=scheme) for e in report.entries)
         made = dataclasses.replace(report, entries=entries)
         shown = " ".join(summary(made))
         assert sentence in shown and sum(text in shown for text in {case[1] for case in cases}) == 1
         assert "69.0 MB (F16) out" in shown and "Zeros alone" not in shown
-        assert f">{figure}</dd>" in render(made)
     # With a budget in speed, what was measured.
     timed = dataclasses.replace(report, outcome=dataclasses.replace(
         outcome, faster=1.31, dense_rate=40.0
     ))  # fmt: skip
-    says = "52.4 against the dense model&#39;s 40.0 tokens a second"
-    assert ">1.31 times</dd>" in (page := render(timed)) and says in page
     assert "52.4 against the dense model's 40.0 tokens a second" in " ".join(summary(timed))
-    page = render(report)
-    assert "with 20 % fewer parameters in blocks" in page and "sparsity</span>" not in page
-    assert ">Removed</th>" in page and ">Zeros</th>" not in page
+    assert "20 % fewer parameters in blocks" in " ".join(summary(report))
 
 
 def test_a_winner_whose_folder_is_gone_is_no_failure_of_its_search(home: Path) -> None:
@@ -158,7 +146,7 @@ def test_what_was_measured_in_turns_stands_in_the_place_of_a_promise() -> None:
     shown = " ".join(summary(report))
     assert "reads 600.0 (600.0) and writes 50.0 (50.0) tokens a second, takes 69.0 MB" in shown
     assert "perplexity inf (20.00) on 8 selection windows" in shown
-    assert "fewer blocks" not in shown and ">1.50 times</dd>" in render(report)
+    assert "fewer blocks" not in shown
     both = dataclasses.replace(outcome, faster=1.31, dense_rate=40.0)
     shown = " ".join(summary(dataclasses.replace(report, outcome=both)))
     assert "included: 1.31 times. Measured in turns with the dense model" in shown

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autoprune.digest import digest_bytes
 from autoprune.errors import UsageError
-from autoprune.metrics.language import compiler, latex, mathml
+from autoprune.metrics.language import compiler, latex
 from autoprune.metrics.language.nodes import (
     Constant,
     Node,
@@ -124,10 +124,6 @@ class Expression:
     def to_latex(self) -> str:
         """LaTeX of one weight's score, without dollar signs."""
         return latex.to_latex(self.tree)
-
-    def to_mathml(self) -> str:
-        """A MathML ``math`` element of one weight's score, safe to insert into HTML as is."""
-        return mathml.to_mathml(self.tree)
 
     def _checked(self, params: Mapping[str, float]) -> Mapping[str, float]:
         for name, value in params.items():
