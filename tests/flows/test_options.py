@@ -1,7 +1,6 @@
 """Options are made from the parameter models: one name, default and text for a thing everywhere."""
 
 import argparse
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,6 @@ from flows.cli.parser import build_parser, parse
 from flows.compare.params import CompareParams
 from flows.evaluate.params import EvaluateParams
 from flows.export.params import ExportParams
-from flows.nightly.params import NightlyParams
 from flows.params import Params, checked
 from flows.promote.params import PromoteParams
 from flows.prune.params import PruneParams
@@ -178,23 +176,6 @@ OLD_COMPARE = {
     "model": "m", "samples": 4, "windows": 3, "seeds": 2, "metrics": "wanda", "solvers": "mrp",
     "output": "x", "selection_windows": 5,
 }  # fmt: skip
-
-
-def test_records_of_earlier_names_are_read_and_keep_the_names_of_runs() -> None:
-    # As version 0.1.0 named them, whose folders, logs and MLflow runs are found by these.
-    old = checked(SearchParams, OLD_SEARCH)
-    assert (old.selection_windows, old.repairs, old.run_id()) == (6, "mrp,none", "m-s60-54131bd0")
-    assert checked(SearchParams, {"model": "m"}).run_id() == "m-s60-f75e9b62"
-    compared = checked(CompareParams, OLD_COMPARE)
-    assert compared.folder_name() == "m-07e55c2a" and compared.draws == 2 and compared.out == "x"
-    assert {"samples", "windows", "seeds", "solvers"} < set(compared.settings())
-    assert checked(CompareParams, {"model": "m"}).folder_name() == "m-5b27e37c"
-    schedule: dict[str, Any] = {"search": OLD_SEARCH, "promote": {"windows": 7}}
-    schedule["evaluate_windows"] = 9
-    nightly = checked(NightlyParams, schedule)
-    assert (nightly.promote.measured_windows, nightly.measured_windows) == (7, 9)
-    assert nightly.search.calibration_windows == 4
-    assert checked(PruneParams, {"solver": "mrp"}).repair == "mrp"
 
 
 def test_an_earlier_and_a_present_name_contradict_each_other() -> None:

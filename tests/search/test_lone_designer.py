@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from autoprune.design.chat import ChatRequest
-from autoprune.design.shown import permuted
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import UnknownNameError
 from autoprune.search import DesignerSpec, Search, SearchBudget
@@ -85,44 +84,6 @@ def test_questions_of_a_generation_differ(tmp_path: Path, hints: bool) -> None:
     first = [request.messages[-1].content for request in found[:4]]
     assert len(set(first)) == 4
     assert [f"question {n} of 4" in text for n, text in enumerate(first, 1)] == 4 * [not hints]
-
-
-def test_only_tries_that_the_budget_pays_for_are_offered_and_followed(tmp_path: Path) -> None:
-    designer = DesignerSpec(kind="files", prompt_tokens=2000, answer_tokens=500)
-    sizes = {"designer": designer, "slots": 4}
-    few = asked(
-        tmp_path / "few", ScriptedDesigner(write_answer),
-        budget=SearchBudget(candidates=8, tokens=15_000), **sizes,
-    )  # fmt: skip
-    assert few and not any("you may once try" in one.messages[-1].content for one in few)
-    enough = asked(
-        tmp_path / "enough", ScriptedDesigner(write_answer),
-        budget=SearchBudget(candidates=4, tokens=40_000), **sizes,
-    )  # fmt: skip
-    assert all("you may once try" in one.messages[-1].content for one in enough[:4])
-
-
-def test_tries_are_no_facts_of_a_list_and_leave_the_placebo(tmp_path: Path) -> None:
-    def try_first(request: ChatRequest) -> str:
-        if "you may once try" in request.messages[-1].content:
-            return "try: abs(W) * x_max\n"
-        return write_answer(request)
-
-    designer = DesignerSpec(kind="files", prompt_tokens=4000)
-    found = asked(
-        tmp_path, ScriptedDesigner(try_first), designer=designer, facts=("a given fact",),
-        budget=SearchBudget(candidates=12),
-    )  # fmt: skip
-    last = [one.messages[1].content for one in found][-1]
-    assert "- a given fact" in last and "- tried " not in last
-    with Search.open(tmp_path) as search:
-        graph = search.graph
-    assert any("tried" in node.body for node in graph.of_kind("observation"))
-    placebo = permuted(graph, 1, {"wanda"})
-    assert not any("tried" in node.body for node in placebo.of_kind("observation"))
-    starts = {"wanda.full"}
-    shown = [n for n in placebo.of_kind("result") if "reconstruction_error" in n.body]
-    assert {n.alias.partition(".")[0] for n in shown} <= {"wanda"} | starts
 
 
 def test_the_preview_knows_the_only_operator(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The next prompts can be seen without asking anyone, with ours or other templates."""
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -19,7 +18,6 @@ from autoprune.search.operators import Plan
 from autoprune.search.requests import Requests
 from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import Done, Measure, Propose
-from flows.cli import main
 from tests.support.synthetic import Synthetic, drive, make_spec
 
 
@@ -177,22 +175,3 @@ def test_a_start_that_was_killed_copies_again(tmp_path: Path) -> None:
     assert [path.name for path in kept.iterdir()] == ["user.j2"]
     with Search.open(tmp_path / "run") as again:
         assert again.prompts.digest == digest
-
-
-def test_command_renders_without_a_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path))
-    with Search.open(tmp_path / "runs" / "tiny", make_spec()) as search:
-        drive(search, Synthetic())
-    assert main(["design", "render", "tiny", "--operator", "exploit", "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert record["templates"] == Prompts().digest
-    assert {prompt["operator"] for prompt in record["prompts"]} == {"exploit"}
-    assert all(prompt["tokens"] <= 768 for prompt in record["prompts"])
-    (tmp_path / "operators").mkdir()
-    (tmp_path / "operators" / "explore.j2").write_text("Surprise me.")
-    words = ["design", "render", "tiny", "--operator", "explore", "--prompts", str(tmp_path)]
-    assert main([*words, "--grammar"]) == 0
-    shown = capsys.readouterr().out
-    assert "Surprise me." in shown and "[grammar]\nroot ::=" in shown
