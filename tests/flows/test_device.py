@@ -136,9 +136,9 @@ def test_a_search_goes_on_with_its_device_and_on_no_other_kind(
         "resume mine",
     ):
         cli.refuses(line, "measured on the device cuda:0", "--run")
-    cli.refuses("resume mine --submit --device cpu", "leave out one")
+    cli.refuses("resume mine --submit --device cpu", "leave out --submit, or --device")
     # A record of an earlier version has no device.
     files.open_facts().add(machine={})
     assert going_on(state, "mine", "cpu").device == "cpu"
     save_params(state, "mine", params.model_copy(update={"device": "cuda:99"}))
-    cli.refuses("stage mine measure", "the device 'cuda:99' cannot be used here")
+    cli.refuses("resume mine --until measure", "the device 'cuda:99' cannot be used here")

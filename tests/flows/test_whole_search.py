@@ -19,7 +19,6 @@ from tasks.provenance import code_commit
 from tasks.run_files import RunFiles
 from tasks.sealed_looks import record_look
 from tasks.state import State
-from tests.support.command_line import CommandLine
 from tests.support.mlflow_runs import mirrored
 from tests.support.own_state import module_state, use_state
 from tests.support.small_search import graph, interrupt, small
@@ -53,7 +52,7 @@ def home(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_search_ends_with_everything_in_place(
-    record: dict[str, Any], params: SearchParams, cli: CommandLine, tmp_path: Path
+    record: dict[str, Any], params: SearchParams
 ) -> None:
     # As after `autoprune resume`: what `fresh` kept for the run is kept no longer.
     assert not list((State.open().root / "fresh").iterdir())
@@ -68,7 +67,7 @@ def test_a_search_ends_with_everything_in_place(
     assert {path.suffix for path in files.plots.iterdir()} == {".png"}
     facts = files.read_facts()
     assert facts["commit"] == code_commit() and facts["command"].startswith("autoprune search ")
-    assert "This run" in files.page.read_text()
+    assert "How it ran" in files.page.read_text()
     assert record["estimate"]["window"] > 0 and record["estimate"]["limit"] == "candidates"
     assert record["spent"]["candidates"] == 4 and record["spent"]["seconds"] > 0
     # What is sealed was pruned once more.
@@ -98,7 +97,6 @@ def test_a_search_ends_with_everything_in_place(
     assert again["leaderboard"] == record["leaderboard"]
     assert again["registered"] == record["registered"]
     assert {name: child.info.run_id for name, child in mirrored("tiny").items()} == before
-    reports_are_not_written_over(cli, files, tmp_path / "page.html")
 
 
 def everything_is_in_mlflow(record: dict[str, Any]) -> None:
@@ -125,20 +123,6 @@ def everything_is_in_mlflow(record: dict[str, Any]) -> None:
     assert list(answers["text"]) == ["abc def", "x"]
     assert all(isinstance(text, str) for text in answers["continuation"])
     assert answers["nll"][0] > 0
-
-
-def reports_are_not_written_over(cli: CommandLine, files: RunFiles, page: Path) -> None:
-    """A page of a report replaces no file unless asked to, and none of the run ever."""
-    cli(f"report tiny --out {page}")
-    page.write_text("years of work")
-    cli.refuses(f"report tiny --out {page}", "--overwrite")
-    assert page.read_text() == "years of work"
-    cli(f"report tiny --out {page} --overwrite")
-    assert page.read_text().startswith("<!")
-    before = files.log.stat().st_size
-    cli.refuses(f"report tiny --out {files.log} --overwrite", "lies in the source")
-    assert files.log.stat().st_size == before
-    cli("report tiny")
 
 
 def test_an_interrupted_search_ends_like_an_uninterrupted_one(

@@ -273,7 +273,7 @@ def test_a_daemon_that_gives_no_memory_is_no_fault_of_the_program(tmp_path: Path
     order = Order(
         "", {}, [LayerInput(tmp_path / "layer", (1, 2))], ((0,),), False, 1.0, entry=PROGRAM
     )
-    with pytest.raises(SandboxBrokenError, match=r"768 MiB \(500 .*sandbox check"):
+    with pytest.raises(SandboxBrokenError, match=r"768 MiB \(500 .*autoprune doctor"):
         Container._prepare(cell, order, 0)
     alive = False
     with pytest.raises(ContainerLostError):

@@ -72,7 +72,7 @@ def test_steps_that_follow_each_other_fast_share_an_update_of_mlflow(
         shown.append(given[2])
         return {"ok": True, "parent": "p", "place": ""}
 
-    def done(_: Driver, __: object) -> Iterator[Measure]:
+    def done(_: Driver) -> Iterator[Measure]:
         yield from [Measure("m", 0, 0, "wanda", None, 1, 2, 0.5)] * 3
         monkeypatch.setattr(Search, "finished", "candidates")
 
