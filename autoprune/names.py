@@ -29,8 +29,8 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     "allocator": (
         "autoprune.allocators",
         (
-            *("alpha", "dlp", "formula", "given", "matched-ramp", "middle", "owl", "ramp"),
-            *("reversed", "sdsa", "shuffled", "uniform"),
+            *("alpha", "dlp", "formula", "given", "middle", "owl", "ramp"),
+            *("sdsa", "uniform"),
         ),
     ),
     "repair": (

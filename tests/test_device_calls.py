@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
@@ -22,7 +22,6 @@ from autoprune.progress import Progress
 from autoprune.pruning import recovery, tuning
 from autoprune.pruning.head import Head
 from autoprune.pruning.masters import Master, gradients_of, masters_of
-from autoprune.pruning.sharpness import uphill
 from autoprune.repair import BlockTuning, ModelRecovery
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.statistics.statistics import ALL, GRADIENT
@@ -116,23 +115,19 @@ def test_statistics_stay_on_the_device_from_batch_to_batch(monkeypatch: pytest.M
     assert calls.fetched == ["aten::_to_copy"]
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 0.05])
-def test_steps_of_block_tuning_read_and_fetch_nothing(
-    sharpness: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_steps_of_block_tuning_read_and_fetch_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama").to(META)
     stream = stream_of(model, monkeypatch)
     members = [linear for linear in prunable_linears(model) if linear.block == 0]
     parts = masters_of(members, {x.name: on_device(*x.shape, dtype=torch.bool) for x in members})
     goals = [torch.empty_like(hidden) for hidden in stream.hidden]
-    descent = tuning.Descent(parts, stream.output, goals)
     # Sizes are read once before the first step, and a fused optimiser knows no such device.
     monkeypatch.setattr(tuning, "_sizes", lambda parts: [1.0] * len(parts))
     plain = partial(torch.optim.Adam, betas=tuning.BETAS)
     monkeypatch.setattr(torch.optim, "Adam", lambda groups, **_: plain(groups))
-    how = BlockTuning(epochs=2, sharpness=sharpness)
+    how = BlockTuning(epochs=2)
     with gradients_of(parts), Calls() as calls:
-        tuning._descend(descent, how, 0, nullcontext, None)
+        tuning._descend(stream, parts, goals, how, 0, nullcontext)
     assert calls.read == calls.fetched == []
 
 
@@ -176,23 +171,3 @@ def test_recovery_reads_its_loss_at_every_tenth_step_alone() -> None:
     longest, notes = reads(11)
     assert longest == more + 1
     assert len(set(notes)) == 2 and notes[10].endswith("at step 11")
-
-
-def test_a_step_uphill_is_as_long_as_its_numbers_say() -> None:
-    torch.manual_seed(0)
-    parameters = [nn.Parameter(torch.randn(4, 6)), nn.Parameter(torch.randn(6))]
-    pruned = torch.rand(4, 6) < 0.5
-    parts = [Master.of(parameters[0].detach().clone(), pruned), Master.of(parameters[1])]
-    gradients = [torch.randn(4, 6), torch.randn(6)]
-    sizes = [0.5, 2.0]
-    before = [part.master.clone() for part in parts]
-    with uphill(parts, [g.clone() for g in gradients], sizes, 0.1):
-        steps = [
-            (part.master - start) / size
-            for part, start, size in zip(parts, before, sizes, strict=True)
-        ]
-    assert not bool(steps[0][pruned].any())
-    length = torch.cat([step.flatten() for step in steps]).norm()
-    kept = int((~pruned).sum()) + 6
-    assert float(length) == pytest.approx(0.1 * kept**0.5, rel=1e-5)
-    assert all(torch.equal(a, part.master) for a, part in zip(before, parts, strict=True))

@@ -1,7 +1,7 @@
 """EBFT: the kept weights of a block tuned until it gives what it gave while dense."""
 
 from dataclasses import replace
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import torch
@@ -24,7 +24,6 @@ from autoprune.pruning import (
     products,
 )
 from autoprune.pruning import prune as prune_model
-from autoprune.pruning import tuning as block_tuning
 from autoprune.pruning.masters import Master
 from autoprune.pruning.plan import Precision
 from autoprune.pruning.tuning import BlockGoals, _error, tune_block, windows_per_batch
@@ -142,29 +141,6 @@ def test_equal_seeds_give_equal_bits_and_others_another_order() -> None:
         found.append(torch.cat([member.read().flatten() for member in members]))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
-
-
-def test_a_fixed_order_is_that_of_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    slope, taken = block_tuning._slope, list[int]()
-
-    def noting(descent: block_tuning.Descent, number: int, products: block_tuning.Products) -> Any:
-        taken.append(number)
-        return slope(descent, number, products)
-
-    monkeypatch.setattr(block_tuning, "_slope", noting)
-    epochs: dict[str, list[list[int]]] = {}
-    for order in ("reshuffled", "fixed"):
-        how = Repair.parse(f"ebft:epochs=3,order={order}").block
-        stream, members, keep, goals = pruned_block(random_windows(6, 24))
-        assert how is not None
-        del taken[:]
-        tune_block(stream, members, keep, goals, how, seed=0)
-        epochs[order] = [taken[n : n + 6] for n in range(0, 18, 6)]
-    first, *later = epochs["reshuffled"]
-    assert sorted(first) == list(range(6)) != first and first not in later
-    assert epochs["fixed"] == [first] * 3
-    assert Repair.parse("ebft:order=reshuffled").text == "ebft"
-    assert Repair.parse("ebft:order=fixed").text == "ebft:order=fixed"
 
 
 def test_a_gradient_is_laid_out_like_its_weight_and_leaves_pruned_weights_alone() -> None:

@@ -2,7 +2,6 @@
 
 from autoprune.allocation.allocator import ALLOCATORS, Allocator, allocate, build_allocator
 from autoprune.allocation.context import AllocationContext, ModelContext, Unit
-from autoprune.allocation.controls import MatchedRamp, Reversed, Shuffled
 from autoprune.allocation.formula import Formula
 from autoprune.allocation.middle import Middle
 from autoprune.allocation.outlier import Dlp, Owl
@@ -23,14 +22,11 @@ __all__ = [
     "Dlp",
     "Formula",
     "Given",
-    "MatchedRamp",
     "Middle",
     "ModelContext",
     "Owl",
     "Ramp",
-    "Reversed",
     "Sdsa",
-    "Shuffled",
     "Uniform",
     "Unit",
     "allocate",

@@ -33,9 +33,9 @@ ALLOCATORS: Registry[type[Allocator]] = Registry("allocator", "autoprune.allocat
 
 
 def build_allocator(text: str) -> Allocator:
-    """Build an allocator from ``NAME``, ``NAME:key=value,...`` or ``CONTROL:ALLOCATOR``.
+    """Build an allocator from ``NAME`` or ``NAME:key=value,...``.
 
-    Examples: ``sdsa:strength=0.2,level=projection``, ``reversed:sdsa:strength=0.2``.
+    Example: ``sdsa:strength=0.2,level=projection``.
 
     Raises:
         UnknownNameError: If no allocator has the name; suggests the nearest.

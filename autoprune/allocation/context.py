@@ -36,11 +36,6 @@ class AllocationContext(Protocol):
         """Prunable layers in model order."""
         ...
 
-    @property
-    def seed(self) -> int:
-        """Seed of the random controls."""
-        ...
-
     def weight(self, name: str) -> Tensor:
         """Weight of a unit, [o, i]."""
         ...
@@ -87,12 +82,10 @@ class ModelContext:
     Args:
         layers: Prunable layers in model order.
         statistics: Streamed statistics; None when only weights are available.
-        seed: Seed of the random controls.
     """
 
     layers: Sequence[Layer]
     statistics: LayerStatistics | None = None
-    seed: int = 0
     _by_name: dict[str, Layer] = field(init=False, repr=False)
     _memory: dict[str, Any] = field(default_factory=dict, repr=False)
 

@@ -292,7 +292,7 @@ class Bench(ModelBench):
             layers=self.layers,
             # Those shared by a comparison hold nothing until a method reads some.
             statistics=statistics if statistics and statistics.layers else None,
-            context=self.context_for(statistics, plan.seed) if statistics else None,
+            context=self.context_for(statistics) if statistics else None,
             report=self.report,
         )
 

@@ -237,12 +237,11 @@ class ModelBench:
             self._statistics = draw, made
         return self._statistics[1]
 
-    def context_for(self, statistics: Statistics, seed: int | None = None) -> ModelContext:
+    def context_for(self, statistics: Statistics) -> ModelContext:
         """Input of the allocators; costly, so it is cached while the statistics stay the same."""
-        seed = self.seed if seed is None else seed
         known = self._context
-        if known is None or known.statistics is not statistics or known.seed != seed:
-            self._context = ModelContext(self.layers, statistics, seed)
+        if known is None or known.statistics is not statistics:
+            self._context = ModelContext(self.layers, statistics)
             return self._context
         return known
 

@@ -70,11 +70,6 @@ class Shrinking:
                 f"none; what may follow a scheme is {EBFT}, which tunes each block, and "
                 f"{RECOVER}, which trains the model: {self.scheme.text}+{EBFT}+{RECOVER}"
             )
-        if repair.block is not None and repair.block.regrow:
-            raise UsageError(
-                f"{self.text!r}: regrow exchanges weights for zeros, and a scheme leaves none; "
-                "leave out regrow"
-            )
 
     @classmethod
     def parse(cls, text: str) -> "Shrinking":
@@ -183,8 +178,7 @@ def _repairing(
         if tuning is not None:
             notes += tune_stretches(smaller, held.pop(), kept, windows, tuning, **options)
         if teacher is not None and how is not None:
-            matrices = masters_of(prunable_linears(smaller)) if how.move == "all" else []
-            moved = movable(smaller, matrices, how, seed)
+            moved = movable(smaller, masters_of(prunable_linears(smaller)))
             notes += recover(smaller, teacher, moved, how, **options)
         return notes
 

@@ -48,11 +48,9 @@ class Method(RecipeText):
     def stochastic(self) -> bool:
         """Whether the seed matters beyond the draw of calibration windows.
 
-        It also determines random scores, shuffled budgets and the order of tuning steps.
+        It also determines random scores and the order of tuning steps.
         """
-        # A scheme has its rates in the metric's place.
-        shuffled = "shuffled" in self.allocation or "shuffled" in self.metric
-        return "random" in self.metric or shuffled or self.tunes
+        return "random" in self.metric or self.tunes
 
     @property
     def tunes(self) -> bool:

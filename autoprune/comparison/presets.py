@@ -24,8 +24,7 @@ class ComparisonDefaults:
     tune: int
 
 
-# The table of docs/results.md, with the best repair and two controls for the gain of allocations.
-# The controls wrap the allocation that they control for, at its default strength.
+# The table of the results, with the best repair.
 PAPER = (
     "magnitude",
     "wanda",
@@ -34,8 +33,6 @@ PAPER = (
     "wanda+alpha",
     "wanda+dlp",
     "wanda+sdsa",
-    "wanda+reversed:sdsa",
-    "wanda+shuffled:sdsa",
     "wanda+ramp",
     "wanda+dsnot",
     "sparsegpt",
@@ -52,7 +49,6 @@ PAPER = (
 MORE = (
     "random",
     "gblm",
-    "wanda+matched-ramp:sdsa",
     "wanda+sdsa+mrp",
     "sparsegpt+ramp",
     "wanda+walk:mrp",
@@ -75,7 +71,6 @@ PRESETS = {
         methods=(
             "wanda",
             "wanda+alpha",
-            "wanda+shuffled:alpha",
             "wanda+ramp",
             "sparsegpt",
             "sparsegpt+alpha",

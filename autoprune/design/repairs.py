@@ -30,13 +30,6 @@ MEANINGS = {
     "sparseswaps": "swaps removed and kept weights one by one and moves none",
     EBFT: "tunes the weights that stay of a whole block by gradient descent, which takes minutes",
 }
-# Texts for the options of block tuning.
-ADDED = {
-    "norms": "norms and biases with them",
-    "halves": "those of attention before those of the MLP",
-    "regrow": "exchanging some for removed ones",
-    "sharpness": "towards a flat minimum",
-}
 OWN_MASK = "and chooses which weights go: the metric decides nothing"
 DIGITS = (1, 2, 5)
 LONGEST_REPAIR = 200
@@ -93,7 +86,6 @@ def meaning(text: str) -> str:
     found = [
         MEANINGS.get(part.NAME, part.summary().rstrip("."))
         + (f" {OWN_MASK}" if part.params.get("select") == "own" else "")
-        + "".join(f", {words}" for name, words in ADDED.items() if part.params.get(name))
         for part in parts
     ]
     walked = text.startswith(f"{WALK}:")

@@ -61,7 +61,7 @@ def prune(
     needs = plan.dense_needs(by.needs)
     if statistics is None and needs and windows is not None:
         statistics = collect_statistics(model, windows, needs=needs, batch_tokens=batch_tokens)
-    quotas = layer_budgets(plan, context or ModelContext(layers, statistics, plan.seed))
+    quotas = layer_budgets(plan, context or ModelContext(layers, statistics))
     dense = dense_stats(statistics)
     notes: list[str] = []
     making: AbstractContextManager[NewWeights | NewBlocks]
@@ -178,12 +178,8 @@ class BlockPruner:
         if how and members:
             plan = self._plan
             notes.extend(
-                tune_block(
-                    self.stream, members, masks, goals, how, plan.seed, plan.precision,
-                    middle=self._goals.middle if self._goals else (),
-                    group=plan.group, pattern=plan.pattern,
-                )
-            )  # fmt: skip
+                tune_block(self.stream, members, masks, goals, how, plan.seed, plan.precision)
+            )
         with self._products():
             leave_block(self.stream)
         return masks, notes

@@ -35,11 +35,6 @@ class Master:
         """Build a master for a parameter, creating its float32 values."""
         return cls(parameter, parameter.detach().float(), pruned)
 
-    @property
-    def trained(self) -> list[Tensor]:
-        """The tensors that an optimizer updates."""
-        return [self.master]
-
     def take(self, gradient: Tensor | None) -> None:
         """Set the master's gradient, 0 for pruned weights; None if no gradient reached it."""
         if gradient is not None:
@@ -74,17 +69,6 @@ def masters_of(
     return [Master.of(parameter, ~masks[name]) for name, parameter in parameters.items()]
 
 
-def masks_of(members: Sequence[PrunableLinear], parts: Sequence[Master]) -> dict[str, Tensor]:
-    """Keep mask of each matrix according to its master, bool [o, i] on the CPU."""
-    pruned = {id(part.parameter): part.pruned for part in parts}
-    found = {}
-    for layer in members:
-        own = pruned[id(getattr(layer.owner, layer.attribute))]
-        assert own is not None
-        found[layer.name] = ~layer.orient(own).cpu().contiguous()
-    return found
-
-
 def vectors_of(module: nn.Module) -> dict[str, nn.Parameter]:
     """Norms and biases of a model or block by name: all that is trained besides matrices."""
     return {name: value for name, value in module.named_parameters() if value.ndim == 1}
@@ -108,8 +92,7 @@ def gradients_of(parts: Sequence[Master]) -> Iterator[None]:
     finally:
         for part, own in zip(parts, asked, strict=True):
             part.parameter.requires_grad_(own)
-            for value in part.trained:
-                value.grad = None
+            part.master.grad = None
 
 
 def passes_of(

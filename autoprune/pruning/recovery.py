@@ -15,7 +15,6 @@ from autoprune.evaluation.kl import DensePredictions, kl_to_dense
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning.head import Head
-from autoprune.pruning.lowrank import LowRank
 from autoprune.pruning.masters import (
     Master,
     gradients_of,
@@ -74,18 +73,13 @@ def recover(
     return [*teacher.notes, found]
 
 
-def movable(
-    model: PreTrainedModel, matrices: Sequence[Master], how: ModelRecovery, seed: int = 0
-) -> list[Master]:
-    """Select the parameters that a recovery trains: matrices, norms and biases, by ``how.move``.
+def movable(model: PreTrainedModel, matrices: Sequence[Master]) -> list[Master]:
+    """The parameters that a recovery trains: these matrices, and norms and biases.
 
     Embeddings and the head stay as they are.
     """
     small = [Master.of(parameter) for parameter in recovered_vectors(model)]
-    if how.lora:
-        generator = torch.Generator().manual_seed(seed)
-        matrices = [LowRank.for_matrix(part, how.lora, generator) for part in matrices]
-    return small if how.move == "norms" else [*matrices, *small]
+    return [*matrices, *small]
 
 
 class Recovery:
@@ -132,8 +126,7 @@ class Recovery:
     def run(self, layers: Sequence[PrunableLinear], keep: Mapping[str, Tensor]) -> list[str]:
         """Recover the pruned model and return notes."""
         plan, how = self._plan, self._how
-        matrices = masters_of(layers, keep) if how.move == "all" else []
-        moved = movable(self._model, matrices, how, plan.seed)
+        moved = movable(self._model, masters_of(layers, keep))
         return recover(
             self._model,
             self._teacher,
@@ -158,9 +151,7 @@ def _train(
     """Train and return the number of steps taken."""
     keep_freed_memory()
     head = Head(model, train.tokens[:1])
-    trained = [value for part in moved for value in part.trained]
-    betas = (0.9, how.beta2)
-    optimizer = torch.optim.AdamW(trained, lr=how.rate, betas=betas, fused=True)
+    optimizer = torch.optim.AdamW([part.master for part in moved], lr=how.rate, fused=True)
     order, scale = _order(len(train.tokens), seed), loss_scale(model.dtype)
     with _frozen(model), gradients_of(moved):
         for step in range(how.steps):

@@ -110,9 +110,7 @@ def tune_stretches(
             same = all(torch.equal(stream.output(n), goal) for n, goal in enumerate(wanted))
         members = [layer for layer in matrices if layer.block == number]
         if members and not same:
-            notes += tune_block(
-                stream, members, None, wanted, how, seed, precision, middle=goals.middle
-            )
+            notes += tune_block(stream, members, None, wanted, how, seed, precision)
         stretches.step()
         if same:
             stream.step(wanted)

@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from autoprune.errors import UsageError
 from autoprune.evaluation.kl import DensePredictions
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning.head import Head
-from autoprune.pruning.masters import recovered_vectors
 from autoprune.pruning.plan import Precision
 from autoprune.pruning.products import products_of, products_type
 from autoprune.repair import HELD_OUT, ModelRecovery
@@ -45,11 +43,6 @@ def teach(
     For every token, ``how.top`` predictions of 8 bytes each are kept: 50 steps of two windows of
     512 tokens take 27 MB.
     """
-    if how.move == "norms" and not recovered_vectors(dense):
-        raise UsageError(
-            f"repair {how.text!r} moves norms and biases alone, and this model has none; leave out "
-            "move=norms"
-        )
     held, train, notes = _shared_out(how, used[:0] if fresh is None else fresh, used)
     head = Head(dense, train[:1])
 

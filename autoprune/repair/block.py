@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 from autoprune.repair.parts import EBFT, REPAIRS, RepairPart
 
 Passes = Literal["float32", "bfloat16"]
-Order = Literal["reshuffled", "fixed"]
 
 
 @REPAIRS.register(EBFT)
@@ -28,17 +27,6 @@ class BlockTuning(RepairPart):
         passes: Data type of matrix products in passes without gradients, if the machine supports
             it: those that compute targets and statistics and carry hidden states forward. Tuning
             steps and accumulations are not affected.
-        norms: Whether to tune the block's norms and biases with its kept weights, as in PERP, arXiv
-            2312.15230.
-        halves: Tune attention first, towards the dense hidden state after it, then the MLP, towards
-            the block's dense output; each takes all epochs. Families whose blocks have no such
-            state are refused.
-        regrow: Share of the kept weights, the smallest of each group, to exchange for pruned ones
-            at each of four points in the first half of the steps; see
-            :func:`autoprune.pruning.regrow.exchanged`. This changes the masks.
-        sharpness: Take the gradient at weights moved uphill by this share of their norm, to favour
-            flat minima; 0 turns this off. Computes every step twice.
-        order: Order of the batches: shuffled anew for every epoch, or once for all of them.
     """
 
     NAME: ClassVar[str] = EBFT
@@ -49,16 +37,9 @@ class BlockTuning(RepairPart):
     anchor: float = 0.5
     batch: int = 1
     passes: Passes = "float32"
-    norms: bool = False
-    halves: bool = False
-    regrow: float = 0.0
-    sharpness: float = 0.0
-    order: Order = "reshuffled"
 
     def __post_init__(self) -> None:
         self._require("epochs", self.epochs >= 1, "1 or above")
         self._require("rate", 0.0 < self.rate < 1.0, "between 0 and 1")
         self._require("anchor", 0.0 <= self.anchor <= 1.0, "from 0 to 1")
         self._require("batch", self.batch >= 1, "1 or above")
-        for share in ("regrow", "sharpness"):
-            self._require(share, 0.0 <= getattr(self, share) < 1.0, "from 0 to below 1")

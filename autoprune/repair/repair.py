@@ -93,7 +93,7 @@ class Repair:
     @property
     def moves_vectors(self) -> bool:
         """Whether norms and biases may change."""
-        return self.recovery is not None or (self.block is not None and self.block.norms)
+        return self.recovery is not None
 
     @property
     def fresh_windows(self) -> int:

@@ -112,7 +112,7 @@ class Width(Scheme):
     @property
     def stochastic(self) -> bool:
         """Whether the seed matters."""
-        return self.score == "random" or self.search == "policy" or "shuffled" in self.rates
+        return self.score == "random" or self.search == "policy"
 
     def shapes_only(self) -> Scheme:
         """See :meth:`Scheme.shapes_only`."""
@@ -192,7 +192,7 @@ class Width(Scheme):
         packs = layout.neurons // self.multiple
         numels = {linear.name: packs for linear in readers}
         share = self._packs(layout, goal) / sum(numels.values())
-        raw = self.allocator.rates(ModelContext(readers, seed=seed), share)
+        raw = self.allocator.rates(ModelContext(readers), share)
         # At least one pack stays in every block.
         rates = project(raw, numels, share, upper=1.0 - 1.0 / packs)
         quotas = layer_quotas(rates, numels, share)

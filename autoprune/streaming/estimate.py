@@ -96,9 +96,7 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
         # Gradient, both moments and a backup copy, as float32; products in bfloat16 need copies
         # of weight and gradient. The backward pass needs the states between operations; those of
         # the feed-forward map exist as float32 besides bfloat16.
-        # Exchanges sum gradients; a step uphill keeps its starting point.
-        copies = 4 + (how.regrow > 0.0) + (how.sharpness > 0.0)
-        tuning = sum(layer.numel for layer in members) * (4 * copies + 2 * 2 + 1)
+        tuning = sum(layer.numel for layer in members) * (4 * 4 + 2 * 2 + 1)
         tuning += tokens * (8 * widest + 16 * config.hidden_size) * item
     return {
         "libraries": psutil.Process().memory_info().rss + int(_KEPT_BY_LIBRARIES),
@@ -216,7 +214,7 @@ class _Rehearsal:
             # Their arithmetic on weights is negligible compared with the pass.
             return self._blocks * dense_block
         units = [ShardLayer(self._opened.skeleton, layer) for layer in self._opened.members(0)]
-        context = ModelContext(units, None, job.plan.seed)
+        context = ModelContext(units, None)
         target = job.plan.sparsity
         return self._blocks * _timed(lambda: job.plan.allocation.rates(context, target))
 

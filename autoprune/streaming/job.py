@@ -95,7 +95,6 @@ class StreamJob:
                 f"repair {self.plan.repair.text!r} trains all blocks at once by the whole model's "
                 "gradients, which streaming never holds; leave out recover, or --stream"
             )
-        self._refuse_tuning()
         checkpoint = Checkpoint(self.source)
         device = torch.device(self.device or default_device())
         skeleton = Skeleton(checkpoint, self.dtype, device)
@@ -111,18 +110,6 @@ class StreamJob:
                 )
         # The shards round repaired weights, so a repair is judged on the rounded ones.
         return OpenJob(replace(self, plan=replace(self.plan, saved=coarsest)), checkpoint, skeleton)
-
-    def _refuse_tuning(self) -> None:
-        how = self.plan.repair.block
-        reasons = {
-            "norms": "moves norms and biases, which streaming copies from the checkpoint",
-            "halves": "keeps the states between attention and MLP of all text in memory",
-        }
-        for name, reason in reasons.items():
-            if how is not None and getattr(how, name):
-                raise UsageError(
-                    f"repair {self.plan.repair.text!r} {reason}; leave out {name}, or --stream"
-                )
 
     @property
     def batch(self) -> int:
@@ -216,7 +203,7 @@ class OpenJob:
         needs = self.job.plan.allocation.needs
         statistics = self._dense(needs, folder, report) if needs else None
         units = [ShardLayer(self.skeleton, layer) for layer in self.skeleton.linears]
-        return ModelContext(units, statistics, self.job.plan.seed)
+        return ModelContext(units, statistics)
 
     @torch.no_grad()
     def _dense(self, needs: frozenset[str], folder: Path, report: Report) -> Statistics:

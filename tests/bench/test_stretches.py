@@ -172,16 +172,6 @@ def test_equal_seeds_give_equal_bits_and_others_another_order() -> None:
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
 
-@pytest.mark.parametrize("options", ["halves=true", "norms=true", "anchor=0,sharpness=0.05"])
-def test_other_ways_to_tune_a_block_serve(options: str) -> None:
-    model, text = model_of(), "depth:criterion=influence,protect=0-0"
-    dense, plain = states(model), copy.deepcopy(model)
-    Shrinking.parse(text).apply(plain, 0.34, WINDOWS)
-    how = Shrinking.parse(f"{text}+{TUNING},{options}")
-    kept = how.apply(model, 0.34, WINDOWS, precision="float32").plan.kept_blocks(BLOCKS)
-    assert errors(model, dense, kept)[-1] < 0.95 * errors(plain, dense, kept)[-1]
-
-
 def test_passes_in_bfloat16_are_noted() -> None:
     how = Shrinking.parse(f"{PLAIN}+ebft:passes=bfloat16,batch=2,epochs=1")
     made = how.apply(model_of(), 0.5, WINDOWS, precision="float32")
@@ -201,7 +191,6 @@ def test_a_recovery_comes_after_it() -> None:
         ("depth+mrp", r"mrp works around zeros.*depth\+ebft\+recover"),
         ("depth+sparsegpt:select=own+ebft", "sparsegpt works around zeros"),
         ("depth+walk:mrp", "mrp works around zeros"),
-        ("depth+ebft:regrow=0.05", "leave out regrow"),
         ("skip+ebft", "skip acts while .* stands alone"),
         ("depth+ebft+width", "width removes parts.*all schemes before"),
         ("depth+recover+ebft", "stands last"),

@@ -30,7 +30,6 @@ LOSSES = {
     "wanda+dlp": 6.331331924084695,
     "wanda+sdsa": 6.342126786708832,
     "wanda+ramp": 6.299863744166589,
-    "wanda+reversed:sdsa": 6.356450346208388,
     "wanda+dsnot": 6.361407122304362,
     "wanda+mrp": 6.2960077408821356,
     "wanda+walk:mrp": 6.305266270714421,

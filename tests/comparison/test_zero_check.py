@@ -18,8 +18,7 @@ from tests.support.tiny_subject import tiny_subject
 NAMED = (
     "magnitude", "wanda", "ria+row", "sparsegpt", "sparsegpt+sequential", "wanda+mrp",
     "wanda+ramp+mrp", "wanda+ebft", "wanda+sparsegpt:select=own+ebft",
-    "wanda+mrp:select=own+ebft", "wanda+alps+ebft", "wanda+sdsa", "wanda+matched-ramp:sdsa",
-    "wanda+reversed:sdsa", "wanda+shuffled:sdsa",
+    "wanda+mrp:select=own+ebft", "wanda+alps+ebft", "wanda+sdsa",
 )  # fmt: skip
 
 

@@ -142,7 +142,7 @@ def test_a_run_of_the_form_with_a_wrong_model_makes_no_folder(bare: Path, text_f
     "params",
     [
         PruneParams(metric="ria:exponent=1", repair="walk:dsnot+mrp", allocation="auto:ramp+sdsa"),
-        PruneParams(metric="expr:abs(W) * x_norm", repair="ebft", allocation="reversed:sdsa"),
+        PruneParams(metric="expr:abs(W) * x_norm", repair="ebft", allocation="sdsa"),
         PruneParams(corpus="self-generated:seed=1", pattern="2:4", allocation="auto"),
         SearchParams(repairs="none,sparsegpt:select=own+ebft:epochs=2", corpus="hf:a/b:train#text"),
         CompareParams(methods="wanda,expr:(abs(W) * x_norm)+ramp,wanda+row+sdsa+mrp+sequential"),

@@ -32,7 +32,7 @@ TEXTS = (
     "width:rates=(ramp:half_width=0.3,relax_last=1)",
     "width:parts=mlp,rates=given:0/0/1/0.5/0/0",
     "width:rates=formula:(0.2*first - 0.3*last + 0.1*tail)",
-    "width:search=policy,steps=2,rates=reversed:ramp",
+    "width:search=policy,steps=2,rates=ramp",
 )
 
 

@@ -339,9 +339,6 @@ def test_schemes_are_not_mixed_with_what_leaves_zeros() -> None:
         starts=(given_start("depth+ebft:epochs=1+recover"),), repair_choices=("ebft",)
     )
     assert {"ebft", "ebft:epochs=1+recover"} <= set(tuned.choices.repairs)
-    for repair, says in (
-        ("mrp", "mrp works around zeros"),
-        ("ebft:regrow=0.1", "leave out regrow"),
-    ):
+    for repair, says in (("mrp", "mrp works around zeros"),):
         with pytest.raises(UsageError, match=says):
             make_spec(schemes=("depth",), repair_choices=("none", repair))

@@ -126,7 +126,7 @@ def test_never_more_than_one_block_is_in_memory(
 
 
 @pytest.mark.parametrize("family", ["llama", "mixtral"])
-@pytest.mark.parametrize("allocation", ["uniform", "sdsa", "alpha:fit=mid", "dlp", "reversed:sdsa"])
+@pytest.mark.parametrize("allocation", ["uniform", "sdsa", "alpha:fit=mid", "dlp"])
 def test_budgets_from_shards_equal_budgets_from_memory(
     family: str, allocation: str, tmp_path: Path
 ) -> None:
@@ -256,9 +256,6 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
         prune_streamed(job_of(source, "gblm"), out)
     with pytest.raises(UsageError, match="trains all blocks at once"):
         prune_streamed(job_of(source, repair="ebft+recover"), out)
-    for option, reason in (("norms", "copies from the checkpoint"), ("halves", "in memory")):
-        with pytest.raises(UsageError, match=f"{reason}; leave out {option}, or --stream"):
-            prune_streamed(job_of(source, repair=f"ebft:{option}=true"), out)
     with pytest.raises(UsageError, match="whole model at once"):
         prune_streamed(job_of(source, group="global"), out)
     with pytest.raises(UsageError, match="is the source itself"):
