@@ -144,12 +144,10 @@ def test_first_order_importance_and_tuning_in_float16_do_not_vanish() -> None:
     # Hidden states of size 1e3 give block tuning gradients below float16's smallest number.
     weight = torch.nn.Parameter(torch.eye(8, dtype=torch.float16))
     goal = torch.full((4, 4096, 8), 1e3, dtype=torch.float16)
-    given: Any = SimpleNamespace(
-        parts=[Master.of(weight)], goals=[goal], give=lambda _: (goal * 1.01) @ weight
-    )
+    stream: Any = SimpleNamespace(output=lambda _: (goal * 1.01) @ weight)
     # As block tuning does, outside of which nothing records gradients.
     with torch.no_grad():
-        (slope,) = _slope(given, 0, nullcontext)
+        (slope,) = _slope(stream, [Master.of(weight)], [goal], 0, nullcontext)
     assert slope is not None and slope.dtype == torch.float32 and bool((slope != 0).all())
 
 
