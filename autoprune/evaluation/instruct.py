@@ -20,7 +20,7 @@ from autoprune.evaluation.grading.extraction import boxed_answer
 from autoprune.evaluation.grading.grader import Grader
 from autoprune.evaluation.suites.dated import DATE_COLUMNS, day_range
 from autoprune.storage import atomic_file
-from autoprune.text.hygiene import decontaminate
+from autoprune.text.hygiene import References
 
 # Answers a prompt at a temperature with a seed.
 Ask = Callable[[str, float, int], str]
@@ -153,17 +153,18 @@ def select(
         seed: Of the first rewrite; the second has the next one.
     """
     asked = _Kept(ask, answers)
+    known = References(references, OVERLAP_WORDS[purpose], short_references=True)
     rejected: Counter[str] = Counter()
     items: list[Item] = []
     posts: set[str] = set()
     questions: set[str] = set()
     with Grader() as grader:
         for thread in threads:
-            reason = _refusal(thread, purpose, since, until, references, posts)
+            reason = _refusal(thread, purpose, since, until, known, posts)
             found = reason or _item(thread, asked, grader, temperature, seed)
             # A model may write down what it knows by heart, so its words are checked again.
             if isinstance(found, Item):
-                found = _refused_text(found.question, purpose, references, questions) or found
+                found = _refused_text(found.question, purpose, known, questions) or found
             if isinstance(found, Item):
                 items.append(found)
             else:
@@ -201,7 +202,7 @@ def _refusal(
     purpose: Purpose,
     since: date | None,
     until: date | None,
-    references: Sequence[str],
+    known: References,
     seen: set[str],
 ) -> str | None:
     """Why a thread is left out before anybody is asked."""
@@ -213,12 +214,10 @@ def _refusal(
         # A newer thread may copy it.
         seen.add(_same(thread.post))
         return "too_old"
-    return _refused_text(thread.post, purpose, references, seen)
+    return _refused_text(thread.post, purpose, known, seen)
 
 
-def _refused_text(
-    text: str, purpose: Purpose, references: Sequence[str], seen: set[str]
-) -> str | None:
+def _refused_text(text: str, purpose: Purpose, known: References, seen: set[str]) -> str | None:
     same = _same(text)
     copy = same in seen
     seen.add(same)
@@ -230,8 +229,7 @@ def _refused_text(
         for reason, pattern in _UNTESTABLE.items():
             if pattern.search(text):
                 return reason
-    shared = decontaminate([text], references, OVERLAP_WORDS[purpose], short_references=True)
-    return "contaminated" if shared.dropped else None
+    return "contaminated" if known.shared_by([text]) else None
 
 
 def _same(text: str) -> str:

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -72,6 +73,52 @@ def words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
+class References:
+    """Texts whose word n-grams others must not share, indexed once for many comparisons."""
+
+    def __init__(
+        self, documents: Sequence[str], n: int = 10, *, short_references: bool = False
+    ) -> None:
+        if n < 1:
+            raise ValueError(f"n-gram length {n} is below 1; 8 and 10 are usual")
+        self._n = n
+        self._vocabulary: dict[str, int] = {}
+        self._documents = [_numbered(words(text), self._vocabulary) for text in documents]
+        found = self._documents if short_references else ()
+        short = {len(ids) for ids in found if LEAST_WORDS <= len(ids) < n}
+        # By number, so that owners are counted as in the whole set.
+        self._short = [
+            _GramIndex([ids if len(ids) == length else ids[:0] for ids in found], length)
+            for length in sorted(short, reverse=True)
+        ]
+
+    @cached_property
+    def _whole(self) -> "_GramIndex":
+        return _GramIndex(self._documents, self._n)
+
+    def shared_by(self, documents: Sequence[str]) -> list[Overlap]:
+        """Documents that share at least one n-gram with these texts; see :func:`overlap`."""
+        texts = [words(text) for text in documents]
+        numbered = [_numbered(text, self._vocabulary) for text in texts]
+        found: dict[int, Overlap] = {}
+
+        def look(index: _GramIndex, length: int | None = None) -> None:
+            for number, ids in enumerate(numbered):
+                if number in found or length not in (None, len(ids)):
+                    continue
+                if hit := index.find(ids):
+                    position, other, shared = hit
+                    gram = " ".join(texts[number][position : position + index.n])
+                    found[number] = Overlap(number, other, shared, gram)
+
+        # One at a time: an index takes many times the memory of its texts.
+        for length in sorted({len(ids) for ids in numbered if LEAST_WORDS <= len(ids) < self._n}):
+            look(_GramIndex(self._documents, length), length)
+        for index in (self._whole, *self._short):
+            look(index)
+        return [found[number] for number in sorted(found)]
+
+
 def overlap(
     documents_a: Sequence[str],
     documents_b: Sequence[str],
@@ -84,33 +131,7 @@ def overlap(
     A document of fewer than ``n`` words, but at least ``LEAST_WORDS``, counts as one n-gram: it
     shares text if all of it occurs in a document of the second set.
     """
-    if n < 1:
-        raise ValueError(f"n-gram length {n} is below 1; 8 and 10 are usual")
-    vocabulary: dict[str, int] = {}
-    b = [_numbered(text, vocabulary) for text in documents_b]
-    a = [_numbered(text, vocabulary) for text in documents_a]
-    found: dict[int, Overlap] = {}
-    names = list(vocabulary)
-    for length in sorted({n} | {len(ids) for ids in a if LEAST_WORDS <= len(ids) < n}):
-        index = _GramIndex(b, length)
-        for number, ids in enumerate(a):
-            hit = index.find(ids) if length == n or len(ids) == length else None
-            if hit is None:
-                continue
-            position, other, shared = hit
-            gram = " ".join(names[i] for i in ids[position : position + length])
-            found[number] = Overlap(number, other, shared, gram)
-    short = {len(ids) for ids in b if LEAST_WORDS <= len(ids) < n} if short_references else ()
-    for length in sorted(short, reverse=True):
-        # By number, so that owners are counted as in the whole set.
-        index = _GramIndex([ids if len(ids) == length else ids[:0] for ids in b], length)
-        for number, ids in enumerate(a):
-            hit = None if number in found else index.find(ids)
-            if hit is not None:
-                position, other, shared = hit
-                gram = " ".join(names[i] for i in ids[position : position + length])
-                found[number] = Overlap(number, other, shared, gram)
-    return [found[number] for number in sorted(found)]
+    return References(documents_b, n, short_references=short_references).shared_by(documents_a)
 
 
 def decontaminate(
@@ -188,5 +209,5 @@ class _GramIndex:
         return hashes
 
 
-def _numbered(text: str, vocabulary: dict[str, int]) -> Ids:
-    return np.array([vocabulary.setdefault(w, len(vocabulary)) for w in words(text)], np.int64)
+def _numbered(found: Sequence[str], vocabulary: dict[str, int]) -> Ids:
+    return np.array([vocabulary.setdefault(w, len(vocabulary)) for w in found], np.int64)
