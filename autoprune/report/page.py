@@ -9,7 +9,7 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from html import escape
 from pathlib import Path
 
@@ -94,6 +94,8 @@ def picture(title: str, png: bytes) -> str:
     return f"### {title}\n\n![{title}]({embed(png)})"
 
 
+# A search shows its page after every few steps, and most pictures stay.
+@lru_cache(maxsize=32)
 def embed(png: bytes) -> str:
     """Address that holds a picture, with fewer colours so that it takes a third of the space."""
     from PIL import Image
