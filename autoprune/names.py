@@ -28,10 +28,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "allocator": (
         "autoprune.allocators",
-        (
-            *("alpha", "dlp", "formula", "given", "middle", "owl", "ramp"),
-            *("sdsa", "uniform"),
-        ),
+        ("alpha", "dlp", "formula", "given", "middle", "owl", "ramp", "sdsa", "uniform"),
     ),
     "repair": (
         "autoprune.solvers",

@@ -65,11 +65,6 @@ class State:
         return self.root / "comparison"
 
     @property
-    def live(self) -> Path:
-        """Windows of dated questions, for the suite ``live``."""
-        return self.root / "live"
-
-    @property
     def inputs(self) -> Path:
         """Layer files that the sandbox may read."""
         return self.root / "inputs"

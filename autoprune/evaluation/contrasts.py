@@ -94,7 +94,6 @@ def contrast(differences: ArrayLike) -> Contrast | None:
     Two-way random effects without replication, ``d[w, k] = mean + a[w] + b[k] + e[w, k]``; the
     variance of the mean is that of ``a`` by windows, ``b`` by draws and ``e`` by both.
 
-
     References:
         Skewness: Hall, Journal of the Royal Statistical Society B 54 (1992), page 221. Two
         variances: Zou and Donner, Statistics in Medicine 27 (2008), page 1693.

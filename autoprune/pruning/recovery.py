@@ -50,7 +50,6 @@ def recover(
     weights and steps are float32. Held-out windows are evaluated every ten steps: the best weights
     are kept, possibly the initial ones, and three evaluations without progress end the training.
 
-
     References:
         arXiv 1503.02531 for the loss, 2503.16870 for the cost of keeping few predictions.
     """

@@ -88,7 +88,6 @@ def tune_stretches(
     gives them already stays as it is. The hidden states of one place are in memory at a time, of
     either model.
 
-
     References:
         EBFT, arXiv 2402.12419, which also tunes structured models. For removed blocks the nearest
         is LLM-Streamline, arXiv 2403.19135, which trains a light new layer in their place on the

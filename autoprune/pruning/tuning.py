@@ -108,7 +108,6 @@ def tune_block(
     ``precision`` allows it; weights and steps are float32. If the error on eight batches has not
     fallen at the end, the block is left as it was.
 
-
     References:
         EBFT, arXiv 2402.12419, equation 2; the relative error is ours.
     """

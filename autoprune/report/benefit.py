@@ -29,7 +29,6 @@ NARROWER = (
 )
 AS_MANY_EXPERTS = "It is no faster: a token passes through as many experts as before"
 # Rates in tokens per second, and in words what they are of.
-_RATE = "tokens_per_second"
 _RATES = {"prefill": "reads", "decode": "writes"}
 
 

@@ -24,6 +24,9 @@ from autoprune.search_settings import Verdict
 from autoprune.storage import write_json
 
 SCHEMA_VERSION = 1
+# How a run ends that has not ended.
+UNFINISHED = "still running or interrupted"
+_AGAIN = "`autoprune ls candidates --run NAME` writes it again"
 
 EntryKind = Literal["baseline", "candidate"]
 
@@ -344,7 +347,7 @@ class RunReport(Part, Counted):
         if version != SCHEMA_VERSION:
             raise UsageError(
                 f"this report has format {version!r}, this program reads format {SCHEMA_VERSION}; "
-                "`autoprune ls candidates --run NAME` writes it again"
+                + _AGAIN
             )
         try:
             return _adapter().validate_python(value)
@@ -353,7 +356,7 @@ class RunReport(Part, Counted):
             place = ".".join(str(part) for part in first["loc"])
             raise UsageError(
                 f"not a run report: {place}: {first['msg']} ({error.error_count()} errors in all); "
-                "`autoprune ls candidates --run NAME` writes it again"
+                + _AGAIN
             ) from error
 
 
@@ -369,9 +372,7 @@ def read_report(path: Path) -> RunReport:
     except FileNotFoundError as error:
         raise UsageError(f"no report at {path}; name a run that has one") from error
     except ValueError as error:
-        raise DamagedFileError(
-            f"{path} is not JSON ({error}); `autoprune ls candidates --run NAME` writes it again"
-        ) from error
+        raise DamagedFileError(f"{path} is not JSON ({error}); {_AGAIN}") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path} holds no run report; name the JSON file of a run")
     return RunReport.from_json(value)

@@ -8,7 +8,7 @@ from autoprune.names import CHAMPION
 from autoprune.plain_text import shell_line
 from autoprune.recipe import Recipe
 from autoprune.report.benefit import Outcome, Sample
-from autoprune.report.data import Command, RunReport, SharedText, Split, StageTime
+from autoprune.report.data import UNFINISHED, Command, RunReport, SharedText, Split, StageTime
 from autoprune.report.gathering import with_search
 from autoprune.report.sealed import SealedSet
 from autoprune.search.archive import Entry
@@ -73,7 +73,7 @@ def _outcome(facts: Mapping[str, Any]) -> Outcome | None:
 
 def _ended(search: Search) -> str:
     if search.finished is None:
-        return "still running or interrupted"
+        return UNFINISHED
     ending = ENDINGS[search.finished]
     return f"{ending} ({search.drift})" if search.drift else ending
 

@@ -67,8 +67,7 @@ class Requests:
         hints = prompts.render(ideas).splitlines() if wanted else []
         # At N:M all weights of a row's group compete, whatever the group is called.
         apart = "matrix" in self.choices.groups
-        hints = [h for h in hints if h.strip() and (apart or "group matrix" not in h)]
-        self.hints = hints
+        self.hints = [h for h in hints if h.strip() and (apart or "group matrix" not in h)]
         self._formula = gbnf(("W", *self.choices.statistics))
 
     def form(self, plan: Plan) -> AnswerForm:

@@ -16,7 +16,7 @@ from autoprune.design.chat import Usage
 from autoprune.design.mailbox import Mailbox
 from autoprune.design.parsing import LONGEST_ANSWER
 from autoprune.errors import AutopruneError, UsageError, reason_of
-from autoprune.report.data import RunReport
+from autoprune.report.data import UNFINISHED, RunReport
 from autoprune.report.leaderboard import leaderboard
 from autoprune.storage import read_object
 from flows.search.runs import at_work, find_run, saved_params
@@ -36,7 +36,6 @@ LONGEST_WAIT = 50.0
 LOOK_SECONDS = 0.25
 MOST_QUESTIONS = 8
 SHOWN = ("id", "operator", "messages", "schema", "max_tokens", "model")
-UNFINISHED = "still running or interrupted"
 
 
 def build_server(state: State) -> MCPServer:
@@ -133,13 +132,14 @@ class Tools:
         """
         name = find_run(self.state, run)
         body = self._report(name)
-        if not self._ended(name):
+        ended = _ended(body)
+        if not ended:
             raise UsageError(f"the run {name!r} has not ended; call next_questions")
         report = RunReport.from_json(body)
         known = report.sealed_set
         rows = leaderboard(report)[: max(1, min(rows_shown, 200))]
         return self._status(name) | {
-            "ended": self._ended(name),
+            "ended": ended,
             "winner": None if report.winner is None else report.winner.alias,
             "winner_against": [
                 {
@@ -177,15 +177,10 @@ class Tools:
         file = RunFiles.of(self.state, name).report
         return read_object(file) if file.exists() else {}
 
-    def _ended(self, name: str) -> str:
-        """Why a run is over; empty while it is not."""
-        ended = str(self._report(name).get("ended", ""))
-        return "" if ended == UNFINISHED else ended
-
     def _status(self, name: str) -> Reply:
         waits, alive = len(self._waiting(name)), at_work(self.state, name)
         left: Mapping[str, Any] = RunFiles.of(self.state, name).read_facts().get("left") or {}
-        if self._ended(name):
+        if _ended(self._report(name)):
             status, following = "finished", "call results"
         elif waits:
             status, following = "asking", f"answer {waits} questions, then call next_questions"
@@ -202,3 +197,9 @@ class Tools:
             "questions_waiting": waits,
             "next": following.removeprefix("; "),
         }
+
+
+def _ended(report: Mapping[str, Any]) -> str:
+    """Why a run is over; empty while it is not."""
+    ended = str(report.get("ended", ""))
+    return "" if ended == UNFINISHED else ended

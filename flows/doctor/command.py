@@ -11,10 +11,10 @@ from tasks.state import State
 
 def run(args: argparse.Namespace) -> int:
     """Run every check and print the list, or build the image."""
+    if args.build != "dockerfile" and (args.base or args.wheels):
+        raise UsageError("--base and --wheels go with --build dockerfile")
     if args.build is not None:
         return _build(args)
-    if args.base or args.wheels:
-        raise UsageError("--base and --wheels go with --build dockerfile")
     state = State.open()
     checks = all_checks(state, ask=args.ask, runtime=args.runtime)
     ok = all(check.ok for check in checks)
@@ -33,8 +33,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     """Build the image that designed code runs in."""
-    if args.build != "dockerfile" and (args.base or args.wheels):
-        raise UsageError("--base and --wheels go with --build dockerfile")
     if args.runtime:
         raise UsageError("--runtime is for the checks; leave it out, or leave out --build")
     wheels = Path(args.wheels) if args.wheels else None

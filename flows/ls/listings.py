@@ -8,6 +8,7 @@ from autoprune.models.reference import known_models
 from autoprune.names import HUB_FORM
 from autoprune.report.benefit import megabytes
 from autoprune.report.canvas import number, percent, short_model
+from autoprune.report.data import UNFINISHED
 from autoprune.report.leaderboard import leaderboard
 from flows import library
 from flows.housekeeping.disk import NOT_BEGUN, runs_listing
@@ -224,7 +225,7 @@ def _candidates(state: State, run: str | None) -> Listing:
     report = current_report(files, run_id)
     found = leaderboard(report)
     follow = f"report  {files.page}"
-    if report.ended.startswith("still running"):
+    if report.ended == UNFINISHED:
         follow = f"not finished, the order may change\nnext  autoprune resume {run_id}"
         found = [
             dataclasses.replace(e, verdict=LEADER) if e.verdict == "winner" else e for e in found

@@ -96,13 +96,6 @@ def add_renamed(parser: argparse.ArgumentParser, earlier: str, option: str) -> N
     )
 
 
-def add_late_word(to: argparse._ActionsContainer, dest: str, field: FieldInfo) -> None:
-    """Add a word that may be missing, and stand behind options; its help is the field's."""
-    # With nargs="?", a word behind an option would not be found.
-    word = to.add_argument(dest, metavar=str(_extra(field)["metavar"]), help=_help(field, None))
-    word.required = False
-
-
 def _add(
     to: argparse._ActionsContainer, name: str, field: FieldInfo, default: Any, *, word: bool
 ) -> None:

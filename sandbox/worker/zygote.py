@@ -23,8 +23,7 @@ def serve(broker: socket.socket) -> None:
     # Collections would take a fifth of the time of the import, and free next to nothing.
     gc.disable()
     # Shapes of operations, for torch's compiler, would take another. No name that the screen lets
-    # pass needs them; of what they
-    # import, torch.Generator needs the module below.
+    # pass needs them; of what they import, torch.Generator needs the module below.
     unused = "torch._meta_registrations"
     sys.modules[unused] = ModuleType(unused)
     try:

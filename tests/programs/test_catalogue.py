@@ -14,7 +14,7 @@ from autoprune.program_files import CATALOGUE, catalogue, program_source, prunes
 from autoprune.programs import settle, weights_digest
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.recipe import Recipe
-from autoprune.search.export import read_events
+from autoprune.search.events import EventLog
 from autoprune.streaming import StreamJob, prune_streamed
 from sandbox.screen import PROGRAM, entry_of, screen
 from sandbox.torch_names import TOOLBOX
@@ -86,7 +86,7 @@ def test_a_program_is_short_passes_the_screen_and_is_in_the_manual(name: str) ->
 def test_what_a_search_found_is_kept_to_the_bit(
     tmp_path: Path, budget: tuple[float | None, str]
 ) -> None:
-    events = read_events(programs_search(tmp_path))
+    events = list(EventLog(programs_search(tmp_path)))
     steps = (event.body.get("step", {}) for event in events)
     found = next(one["recipe"] for one in steps if one.get("recipe_id") == "C63")
     winner = Recipe.from_json(found).metric
